@@ -1,0 +1,232 @@
+/** A crowd of connections, held by this process or by several: what a pulse opens and closes. */
+import { type ChildProcess, fork } from 'node:child_process'
+import { descriptorLimit } from 'ebb/sys'
+import { addCauses, type Causes, Client, type ClientOptions, count, type Opened } from './client.js'
+import { LatencyHistogram } from './histogram.js'
+
+export interface Crowd {
+  readonly latency: LatencyHistogram
+  /** Connections that are open now, and connects that have failed in this `connect()`; of other processes: as last told. */
+  readonly open: number
+  readonly failed: number
+  connect(n: number, signal?: AbortSignal): Promise<Opened>
+  close(): Promise<void>
+  /** Connections that the server closed first, by cause, since the last call. */
+  takeLost(): Promise<Causes>
+  /** Ends what the crowd needs besides its connections, processes among it. */
+  dispose(): Promise<void>
+}
+
+/** Descriptors that a process needs for itself. */
+const RESERVED = 64
+
+/** How many processes it takes to hold `n` connections under the descriptor limit. */
+export function processesFor(n: number): number {
+  return Math.max(1, Math.ceil(n / Math.max(1, descriptorLimit() - RESERVED)))
+}
+
+/** A crowd in `processes` processes: 1 is this one. */
+export async function crowdOf(options: ClientOptions, processes: number): Promise<Crowd> {
+  if (processes === 1) return new LocalCrowd(options)
+  const crowd = new ForkedCrowd(options, processes)
+  await crowd.ready
+  return crowd
+}
+
+class LocalCrowd implements Crowd {
+  readonly #client: Client
+
+  constructor(options: ClientOptions) {
+    this.#client = new Client(options)
+  }
+
+  get latency(): LatencyHistogram {
+    return this.#client.latency
+  }
+
+  get open(): number {
+    return this.#client.open
+  }
+
+  get failed(): number {
+    return this.#client.failed
+  }
+
+  connect(n: number, signal?: AbortSignal): Promise<Opened> {
+    return this.#client.connect(n, signal)
+  }
+
+  close(): Promise<void> {
+    return this.#client.close()
+  }
+
+  async takeLost(): Promise<Causes> {
+    return this.#client.takeLost()
+  }
+
+  async dispose(): Promise<void> {
+    this.#client.dispose()
+  }
+}
+
+/** From the crowd to a worker. Each is answered by a {@link Reply}. */
+export type Order =
+  | { order: 'start'; options: ClientOptions }
+  | { order: 'connect'; n: number }
+  | { order: 'abort' }
+  | { order: 'close' }
+  | { order: 'lost' }
+
+/** From a worker. `progress` comes by itself. */
+export type Reply =
+  | { reply: 'started' }
+  | { reply: 'progress'; open: number; failed: number }
+  | { reply: 'connected'; opened: Opened; latency: string }
+  | { reply: 'closed' }
+  | { reply: 'lost'; lost: Causes }
+
+class Worker {
+  open = 0
+  failed = 0
+  alive = true
+  readonly #child: ChildProcess
+  #waiting: { reply: Reply['reply']; resolve: (reply: Reply | undefined) => void } | undefined
+
+  constructor() {
+    // Flags of this process (an inspector's port, coverage) are not for its workers.
+    this.#child = fork(new URL('./worker.js', import.meta.url), { execArgv: [], serialization: 'advanced' })
+    this.#child.on('message', (reply: Reply) => this.#receive(reply))
+    this.#child.on('error', () => this.#end())
+    this.#child.on('exit', () => this.#end())
+  }
+
+  /** Sends an order; resolves with the reply, or undefined when the worker is gone. */
+  async ask<R extends Reply['reply']>(order: Order, reply: R): Promise<Extract<Reply, { reply: R }> | undefined> {
+    if (!this.alive) return undefined
+    return (await new Promise<Reply | undefined>((resolve) => {
+      this.#waiting = { reply, resolve }
+      this.tell(order)
+    })) as Extract<Reply, { reply: R }> | undefined
+  }
+
+  tell(order: Order): void {
+    // A worker that has just died: its exit is what counts.
+    if (this.#child.connected) this.#child.send(order, () => {})
+  }
+
+  async end(): Promise<void> {
+    if (!this.alive) return
+    const ended = new Promise((resolve) => this.#child.once('exit', resolve))
+    if (this.#child.connected) this.#child.disconnect()
+    await ended
+  }
+
+  #receive(reply: Reply): void {
+    if (reply.reply === 'progress') {
+      this.open = reply.open
+      this.failed = reply.failed
+    } else if (reply.reply === this.#waiting?.reply) {
+      const { resolve } = this.#waiting
+      this.#waiting = undefined
+      resolve(reply)
+    }
+  }
+
+  #end(): void {
+    this.alive = false
+    this.#waiting?.resolve(undefined)
+    this.#waiting = undefined
+  }
+}
+
+/** Cause of what a worker held, or was to connect, when it died. */
+const WORKER_LOST = 'EWORKERLOST'
+
+class ForkedCrowd implements Crowd {
+  readonly latency = new LatencyHistogram()
+  readonly ready: Promise<void>
+  readonly #workers: Worker[]
+  /** What each worker held when it last told. */
+  readonly #held: number[]
+  #lost: Causes = {}
+
+  constructor(options: ClientOptions, processes: number) {
+    this.#workers = Array.from({ length: processes }, () => new Worker())
+    this.#held = this.#workers.map(() => 0)
+    this.ready = this.#start(options)
+  }
+
+  get open(): number {
+    return this.#workers.reduce((sum, worker) => sum + (worker.alive ? worker.open : 0), 0)
+  }
+
+  get failed(): number {
+    return this.#workers.reduce((sum, worker) => sum + worker.failed, 0)
+  }
+
+  async #start(options: ClientOptions): Promise<void> {
+    const of = this.#workers.length
+    const rate = options.rate / of
+    await Promise.all(
+      this.#workers.map((worker, index) =>
+        worker.ask({ order: 'start', options: { ...options, rate, part: { index, of } } }, 'started')
+      )
+    )
+  }
+
+  async connect(n: number, signal?: AbortSignal): Promise<Opened> {
+    const sum: Opened = { connected: 0, failed: {}, echoed: 0, unanswered: {}, ms: 0 }
+    const abort = (): void => {
+      for (const worker of this.#workers) worker.tell({ order: 'abort' })
+    }
+    signal?.addEventListener('abort', abort)
+    const shares = share(n, this.#workers.length)
+    await Promise.all(
+      this.#workers.map(async (worker, i) => {
+        const part = shares[i] as number
+        const reply = await worker.ask({ order: 'connect', n: part }, 'connected')
+        if (reply === undefined) {
+          count(sum.failed, WORKER_LOST, part)
+          return
+        }
+        this.#held[i] = (this.#held[i] as number) + reply.opened.connected
+        sum.connected += reply.opened.connected
+        sum.echoed += reply.opened.echoed
+        sum.ms = Math.max(sum.ms, reply.opened.ms)
+        addCauses(sum.failed, reply.opened.failed)
+        addCauses(sum.unanswered, reply.opened.unanswered)
+        this.latency.merge(reply.latency)
+      })
+    )
+    signal?.removeEventListener('abort', abort)
+    return sum
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(
+      this.#workers.map(async (worker, i) => {
+        const closed = await worker.ask({ order: 'close' }, 'closed')
+        if (closed === undefined) count(this.#lost, WORKER_LOST, this.#held[i])
+        this.#held[i] = 0
+      })
+    )
+  }
+
+  async takeLost(): Promise<Causes> {
+    const lost = this.#lost
+    this.#lost = {}
+    for (const reply of await Promise.all(this.#workers.map((worker) => worker.ask({ order: 'lost' }, 'lost')))) {
+      if (reply !== undefined) addCauses(lost, reply.lost)
+    }
+    return lost
+  }
+
+  async dispose(): Promise<void> {
+    await Promise.all(this.#workers.map((worker) => worker.end()))
+  }
+}
+
+/** `n` in `parts` whole numbers that differ by 1 at most. */
+function share(n: number, parts: number): number[] {
+  return Array.from({ length: parts }, (_, i) => Math.floor(((i + 1) * n) / parts) - Math.floor((i * n) / parts))
+}

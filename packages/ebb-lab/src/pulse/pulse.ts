@@ -1,0 +1,174 @@
+/** `pulse()`: makes pulses at a server, and counts what came of them. */
+import { lookup } from 'node:dns/promises'
+import { isIP } from 'node:net'
+import { setTimeout as wait } from 'node:timers/promises'
+import { addCauses, type Causes, type Opened, total } from './client.js'
+import { type Crowd, crowdOf, processesFor } from './crowd.js'
+import type { Quantiles } from './histogram.js'
+import { type Plan, type Pulse, planSchema, pulsesOf } from './plan.js'
+
+/** The server: a host (a name is looked up once) and port, or a Unix socket. */
+export type Server = { host: string; port: number } | { path: string }
+
+/** What `pulse()` takes beside the plan. All optional; times are milliseconds. */
+export interface PulseOptions {
+  /** Connects per second over all processes. Default: as fast as the server answers. */
+  rate?: number
+  /** Processes that hold the connections. Default: as many as the descriptor limit asks for. */
+  procs?: number
+  /** Local addresses to connect from. Default: the kernel's choice, and more of 127.0.0.0/8 when the ports of one run out. */
+  sources?: readonly string[]
+  /** Most that a connect, or an awaited answer, may take. Default: 10 s. */
+  timeout?: number
+  /** How to close. Default: `fin`. */
+  close?: 'fin' | 'rst'
+  /** Sent once by the active connections. */
+  payload?: string | Uint8Array
+  /** The share of connections that are active, 0 to 1. Default: 1 with a payload. */
+  active?: number
+  /** Active connections wait until as many bytes, the same, have come back. Default: false. */
+  expectEcho?: boolean
+  /** Ends the run: all connections are closed, and the report covers what was. */
+  signal?: AbortSignal
+  /** Told of each step. */
+  onEvent?: (event: PulseEvent) => void
+}
+
+/** The steps of a pulse, and how it goes on while it connects. */
+export type PulseEvent =
+  | { event: 'pulse'; pulse: Pulse }
+  | { event: 'progress'; pulse: Pulse; open: number; failed: number }
+  | { event: 'connected'; pulse: Pulse; opened: Opened }
+  | { event: 'closing'; pulse: Pulse }
+  | { event: 'closed'; pulse: Pulse; lost: Causes }
+
+/** What came of a run. Times are milliseconds. */
+export interface PulseReport {
+  pulses: number
+  connected: number
+  /** Connects that failed, by errno. */
+  failed: Causes
+  /** Connections that the server closed first, by what was seen: `FIN`, `ECONNRESET`. */
+  lost: Causes
+  echoed: number
+  unanswered: Causes
+  latency: Quantiles
+  /** Over the time that was spent connecting; 0 when nothing was connected. */
+  connectsPerSecond: number
+  /** Why it ended before its plan did. */
+  stopped: 'signal' | 'nobody answers' | null
+}
+
+const PROGRESS = 500
+
+/**
+ * Makes the pulses of a plan.
+ *
+ * Ends by itself when not one connection of a pulse could be made: nobody answers.
+ *
+ * @param plan what is left out is as in {@link Plan}'s defaults
+ * @throws TypeError, ZodError for what cannot be; the error of `dns.lookup` for a name that is not known
+ */
+export async function pulse(server: Server, plan: Partial<Plan> = {}, options: PulseOptions = {}): Promise<PulseReport> {
+  const whole = planSchema.parse(plan)
+  const { signal, onEvent = () => {} } = options
+  const processes = options.procs ?? processesFor(Math.max(whole.iterations > 0 ? whole.big : 0, whole.small))
+  const payload = typeof options.payload === 'string' ? Buffer.from(options.payload) : (options.payload ?? null)
+  const crowd = await crowdOf(
+    {
+      address: await resolve(server),
+      sources: options.sources ?? [],
+      rate: options.rate ?? Number.POSITIVE_INFINITY,
+      timeout: options.timeout ?? 10_000,
+      close: options.close ?? 'fin',
+      payload: payload?.length === 0 ? null : payload,
+      active: options.active ?? 1,
+      expectEcho: options.expectEcho ?? false,
+      part: { index: 0, of: 1 }
+    },
+    processes
+  )
+  const report: PulseReport = {
+    pulses: 0,
+    connected: 0,
+    failed: {},
+    lost: {},
+    echoed: 0,
+    unanswered: {},
+    latency: { p50: 0, p90: 0, p99: 0, max: 0 },
+    connectsPerSecond: 0,
+    stopped: null
+  }
+  let connecting = 0
+  try {
+    for (const next of pulsesOf(whole)) {
+      if (signal?.aborted) break
+      const opened = await once(crowd, next, report, signal, onEvent)
+      connecting += opened.ms
+      if (opened.connected === 0 && next.n > 0 && !signal?.aborted) {
+        report.stopped = 'nobody answers'
+        break
+      }
+      await pause(next.after, signal)
+    }
+  } finally {
+    await crowd.close()
+    await crowd.dispose()
+  }
+  if (signal?.aborted) report.stopped = 'signal'
+  report.latency = crowd.latency.quantiles()
+  report.connectsPerSecond = connecting > 0 ? (report.connected / connecting) * 1000 : 0
+  return report
+}
+
+async function once(
+  crowd: Crowd,
+  pulse: Pulse,
+  report: PulseReport,
+  signal: AbortSignal | undefined,
+  onEvent: (event: PulseEvent) => void
+): Promise<Opened> {
+  onEvent({ event: 'pulse', pulse })
+  const timer = setInterval(() => onEvent({ event: 'progress', pulse, open: crowd.open, failed: crowd.failed }), PROGRESS)
+  let opened: Opened
+  try {
+    opened = await crowd.connect(pulse.n, signal)
+  } finally {
+    clearInterval(timer)
+  }
+  report.pulses++
+  report.connected += opened.connected
+  report.echoed += opened.echoed
+  addCauses(report.failed, opened.failed)
+  addCauses(report.unanswered, opened.unanswered)
+  onEvent({ event: 'connected', pulse, opened })
+  if (opened.connected > 0) await pause(pulse.linger, signal)
+  // Asked before closing: what the server closes after us is not lost.
+  const lost = await crowd.takeLost()
+  onEvent({ event: 'closing', pulse })
+  await crowd.close()
+  addCauses(lost, await crowd.takeLost())
+  addCauses(report.lost, lost)
+  onEvent({ event: 'closed', pulse, lost })
+  return opened
+}
+
+/** Whether all went as planned: nothing failed, nothing was lost, every answer came. */
+export function succeeded(report: PulseReport): boolean {
+  return (
+    total(report.failed) + total(report.lost) + total(report.unanswered) === 0 && report.stopped !== 'nobody answers'
+  )
+}
+
+async function resolve(server: Server): Promise<Server> {
+  if ('path' in server || isIP(server.host) !== 0) return server
+  const { address } = await lookup(server.host, { verbatim: false })
+  return { host: address, port: server.port }
+}
+
+/** Waits, or returns at once when the signal is given. */
+async function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
+  if (ms === 0 || signal?.aborted) return
+  // Up to 24.8 days; a plan's longest time is a week.
+  await wait(ms, undefined, signal === undefined ? {} : { signal }).catch(() => {})
+}

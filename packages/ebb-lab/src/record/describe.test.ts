@@ -1,0 +1,105 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import fs from 'node:fs'
+import os from 'node:os'
+import path from 'node:path'
+import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
+import { describe, nameOf } from './describe.js'
+import { goVersion } from './go-version.js'
+
+let folder: string
+const children: ChildProcess[] = []
+beforeAll(() => {
+  folder = fs.mkdtempSync(path.join(os.tmpdir(), 'ebb-'))
+  fs.chmodSync(folder, 0o755)
+})
+afterAll(() => fs.rmSync(folder, { recursive: true }))
+afterEach(() => {
+  for (const child of children.splice(0)) child.kill('SIGKILL')
+})
+
+async function start(program: string, args: string[], user: { uid?: number; gid?: number } = {}): Promise<number> {
+  const child = spawn(program, args, { stdio: 'ignore', cwd: '/', ...user })
+  children.push(child)
+  await once(child, 'spawn')
+  return child.pid as number
+}
+
+function copyOfNode(name: string): string {
+  const program = path.join(folder, name)
+  fs.copyFileSync(process.execPath, program)
+  fs.chmodSync(program, 0o755)
+  return program
+}
+
+const wait = ['-e', 'setInterval(() => {}, 1000)']
+
+test('this process and its machine', async () => {
+  expect(await describe(process.pid)).toEqual({
+    command: expect.arrayContaining([]),
+    runtime: { name: 'node', version: process.versions.node },
+    machine: { cpus: os.cpus().length, memory: os.totalmem(), arch: process.arch },
+    kernel: `Linux ${os.release()}`
+  })
+})
+
+test('another node is asked, with its own rights', async () => {
+  const program = copyOfNode('node')
+  const user = process.geteuid?.() === 0 ? { uid: 65534, gid: 65534 } : {}
+  const pid = await start(program, wait, user)
+  const { command, runtime } = await describe(pid)
+  expect(command).toEqual([program, ...wait])
+  expect(runtime).toEqual({ name: 'node', version: process.versions.node })
+  fs.rmSync(program)
+  expect((await describe(pid)).runtime).toEqual({ name: 'node', version: process.versions.node })
+})
+
+test('a program of another name is never executed', async () => {
+  const pid = await start(copyOfNode('python3.12'), wait)
+  expect((await describe(pid)).runtime).toEqual({ name: 'python', version: null })
+  expect((await describe(await start(copyOfNode('nodes'), wait))).runtime).toBeNull()
+})
+
+test('a process that is not there has no description, and that is no error', async () => {
+  expect(await describe(2 ** 22 + 1)).toMatchObject({ command: null, runtime: null })
+})
+
+test.each([
+  [['node', '/srv/app/server.js'], 'node server.js'],
+  [['/usr/bin/node', '--inspect', 'x.js', '--port', '1'], 'node x.js'],
+  [['deno', 'run', '-A', 'x.ts'], 'deno x.ts'],
+  [['python3.11', 'serve.py'], 'python3.11 serve.py'],
+  [['/usr/sbin/server', 'config'], 'server'],
+  [['nginx: master process /usr/sbin/nginx -g daemon off;'], 'nginx -g daemon off;'],
+  [null, 'pid 7']
+])('%j is called %j', (command, name) => {
+  expect(nameOf(7, command)).toBe(name)
+})
+
+const elf = (version: string, flags = 2) =>
+  Buffer.concat([
+    Buffer.from('\xff Go buildinf:', 'latin1'),
+    Buffer.from([8, flags]),
+    Buffer.alloc(16),
+    Buffer.from([version.length]),
+    Buffer.from(version)
+  ])
+
+test.each<[string, Buffer[], object | null]>([
+  ['a version', [Buffer.alloc(160), elf('go1.22.3')], { name: 'go', version: '1.22.3' }],
+  ['a version after a megabyte', [Buffer.alloc(1_048_576 - 16), elf('go1.19')], { name: 'go', version: '1.19' }],
+  ['only the magic, as in a constant', [Buffer.alloc(7), elf('go1.1'), Buffer.alloc(9)], null],
+  ['an old block', [elf('', 0)], { name: 'go', version: null }],
+  ['a block that is cut', [elf('go1.22.3').subarray(0, 20)], null],
+  ['nothing of Go', [Buffer.alloc(100)], null],
+  ['nothing', [], null]
+])('an executable with %s', async (_, parts, expected) => {
+  const file = path.join(folder, 'program')
+  fs.writeFileSync(file, Buffer.concat(parts))
+  expect(await goVersion(file)).toEqual(expected)
+})
+
+test('an executable that may not be read', async () => {
+  expect(await goVersion(path.join(folder, 'none'))).toBeNull()
+  expect(await goVersion(folder)).toBeNull()
+})

@@ -1,0 +1,58 @@
+import fs from 'node:fs'
+import { afterEach, expect, test, vi } from 'vitest'
+import { type Launched, launch } from './launch.js'
+
+const started: Launched[] = []
+afterEach(async () => {
+  for (const one of started.splice(0)) await one.stop(0)
+})
+
+async function start(...command: string[]): Promise<Launched> {
+  const launched = await launch(command)
+  started.push(launched)
+  return launched
+}
+
+function read(launched: Launched): { text: string } {
+  const said = { text: '' }
+  launched.stdout.on('data', (chunk: Buffer) => {
+    said.text += chunk.toString()
+  })
+  return said
+}
+
+test('what it printed before anybody listened is kept, also when it has ended', async () => {
+  const launched = await start('/bin/sh', '-c', 'echo one; echo two; exit 3')
+  await vi.waitFor(() => expect(() => process.kill(launched.pid, 0)).toThrow('ESRCH'))
+  const said = read(launched)
+  expect(await launched.exited).toEqual({ exitCode: 3, signal: null })
+  expect(said.text).toBe('one\ntwo\n')
+})
+
+test('the end does not wait for those who hold its output open', async () => {
+  const launched = await start('/bin/sh', '-c', 'sleep 60 & echo $!')
+  const said = read(launched)
+  expect(await launched.exited).toEqual({ exitCode: 0, signal: null })
+  const status = `/proc/${Number(said.text)}/status`
+  expect(fs.existsSync(status)).toBe(true)
+  await launched.stop()
+  await vi.waitFor(() => {
+    if (fs.existsSync(status)) expect(fs.readFileSync(status, 'utf8')).toMatch(/^State:\s+Z/m)
+  })
+})
+
+test('who does not heed SIGTERM is killed after the grace', async () => {
+  const launched = await start('/bin/sh', '-c', 'trap "" TERM; echo up; while :; do sleep 0.05; done')
+  const said = read(launched)
+  await vi.waitFor(() => expect(said.text).toBe('up\n'))
+  expect(await launched.stop(100)).toEqual({ exitCode: null, signal: 'SIGKILL' })
+})
+
+test('nothing is left on this process afterwards', async () => {
+  const listeners = process.listenerCount('exit')
+  const launched = await start('/bin/sleep', '60')
+  expect(process.listenerCount('exit')).toBe(listeners + 1)
+  expect(await launched.stop()).toEqual({ exitCode: null, signal: 'SIGTERM' })
+  expect(await launched.stop()).toEqual({ exitCode: null, signal: 'SIGTERM' })
+  expect(process.listenerCount('exit')).toBe(listeners)
+})

@@ -1,0 +1,115 @@
+/** What servers print, understood: clients and memory, give-backs, and anything else as it is. */
+import type { RecordingEvent } from './recording.js'
+
+type WithoutTime<T> = T extends unknown ? Omit<T, 'type' | 't'> : never
+
+/** An event before it has a place in a recording. */
+export type Mark = WithoutTime<RecordingEvent>
+
+/** What a line of a server's output can be. */
+export type LineMark = Extract<Mark, { event: 'cycle' | 'release' | 'line' }>
+
+/** Characters (UTF-16 units) of a line that are kept. */
+export const LONGEST_TEXT = 1000
+
+/** In front of a line: what Go's `log` puts there by default. */
+const STAMP = String.raw`(?:\d{4}/\d\d/\d\d \d\d:\d\d:\d\d(?:\.\d+)? )?`
+
+const CYCLE = new RegExp(
+  String.raw`^${STAMP}Cycle #\s*(\d+):\s*(\d+) clients\s*\|\s*System:\s*(\d+)\s+Inuse:\s*(\d+)\s+Released:\s*(\d+)\s+Objects:\s*(\d+|-)\s*$`
+)
+
+const RELEASE = new RegExp(
+  String.raw`^${STAMP}Release #\s*\d+:\s*(\d+) -> (\d+) bytes in (\d+(?:\.\d+)?) ms(?: \(pause (\d+(?:\.\d+)?) ms\))?\s*$`
+)
+
+/**
+ * Understands one line, without its newline:
+ * `Cycle #  1: 10000 clients | System: 5902336 Inuse: 5287312 Released: 0 Objects: -`,
+ * `Release #  1: 9650176 -> 8511488 bytes in 12.3 ms (pause 8.1 ms)`, and the same as JSON:
+ * `{"event":"cycle","cycle":1,"clients":10000,"system":...,"inuse":...,"released":...,"objects":null}`,
+ * `{"event":"release","before":...,"after":...,"ms":...,"pauseMs":...}`. Anything else is an event `line`.
+ */
+export function parseLine(text: string): LineMark {
+  // Neither form is ever this long; a pattern need not look at what a careless server prints.
+  if (text.length <= LONGEST_TEXT) {
+    const mark = text.startsWith('{') ? fromJson(text) : (cycle(text) ?? release(text))
+    if (mark) return mark
+  }
+  return { event: 'line', text: cut(text) }
+}
+
+/** True when a line that starts like this may be more than text. */
+export function mayTell(firstByte: number): boolean {
+  // C, R, { or the digit of a time stamp.
+  return firstByte === 0x43 || firstByte === 0x52 || firstByte === 0x7b || (firstByte >= 0x30 && firstByte <= 0x39)
+}
+
+function cycle(text: string): LineMark | null {
+  const match = CYCLE.exec(text)
+  if (!match) return null
+  const [, cycle, clients, system, inuse, released, objects] = match
+  return checkedCycle({
+    cycle: Number(cycle),
+    clients: Number(clients),
+    system: Number(system),
+    inuse: Number(inuse),
+    released: Number(released),
+    objects: objects === '-' ? null : Number(objects)
+  })
+}
+
+function release(text: string): LineMark | null {
+  const match = RELEASE.exec(text)
+  if (!match) return null
+  const [, before, after, ms, pause] = match
+  return checkedRelease({
+    before: Number(before),
+    after: Number(after),
+    ms: Number(ms),
+    pauseMs: pause === undefined ? null : Number(pause)
+  })
+}
+
+function fromJson(text: string): LineMark | null {
+  let value: Record<string, unknown>
+  try {
+    value = JSON.parse(text)
+  } catch {
+    return null
+  }
+  if (value.event === 'cycle') return checkedCycle(value)
+  if (value.event === 'release') return checkedRelease(value)
+  return null
+}
+
+function checkedCycle(value: Record<string, unknown>): LineMark | null {
+  const { cycle, clients, system, inuse, released } = value
+  const objects = value.objects ?? null
+  if (!isCount(cycle) || !isCount(clients) || !isCount(system) || !isCount(inuse) || !isCount(released)) return null
+  if (objects !== null && !isCount(objects)) return null
+  return { event: 'cycle', cycle, clients, system, inuse, released, objects }
+}
+
+function checkedRelease(value: Record<string, unknown>): LineMark | null {
+  const { before, after, ms } = value
+  const pauseMs = value.pauseMs ?? null
+  if (!isCount(before) || !isCount(after) || !isTime(ms)) return null
+  if (pauseMs !== null && !isTime(pauseMs)) return null
+  return { event: 'release', before, after, ms, pauseMs }
+}
+
+function isCount(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 0
+}
+
+function isTime(value: unknown): value is number {
+  return typeof value === 'number' && Number.isFinite(value) && value >= 0
+}
+
+/** The first {@link LONGEST_TEXT} characters; a pair that stands for one character is not torn. */
+function cut(text: string): string {
+  if (text.length <= LONGEST_TEXT) return text
+  const last = text.charCodeAt(LONGEST_TEXT - 1)
+  return text.slice(0, last >= 0xd800 && last < 0xdc00 ? LONGEST_TEXT - 1 : LONGEST_TEXT)
+}

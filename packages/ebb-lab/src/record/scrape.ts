@@ -1,0 +1,161 @@
+/** Go's own view of its memory: `memstats` of the package `expvar`, polled over HTTP. */
+import http from 'node:http'
+import https from 'node:https'
+import type { RuntimeView } from 'ebb/memory'
+import { codeOf, messageOf, RecordError } from './errors.js'
+
+/** Go's answer is about 10 KB; a program may publish variables of its own beside it. */
+const LARGEST_ANSWER = 4 * 1024 * 1024
+
+/** Times in milliseconds. */
+export interface ScrapeOptions {
+  onView: (view: RuntimeView) => void
+  /** Told when polling fails, when it fails for another reason, and when it works again. */
+  onNote: (text: string) => void
+  /** From one poll to the next. Default: 1,000. */
+  every?: number
+  /** For one answer, whole. Default: 5,000. */
+  timeout?: number
+}
+
+/** Polls until it is stopped. */
+export interface Scraper {
+  stop(): void
+}
+
+/** Checks what the user gave: `http` or `https`. Throws {@link RecordError} (`ERR_INVALID_URL`). */
+export function expvarUrl(text: string | URL): URL {
+  const url = URL.canParse(String(text)) ? new URL(String(text)) : null
+  if (url !== null && (url.protocol === 'http:' || url.protocol === 'https:')) return url
+  const example = 'http://127.0.0.1:6060/debug/vars'
+  throw new RecordError(`${String(text)} is not an address to poll: give one like ${example}`, 'ERR_INVALID_URL')
+}
+
+/** Starts to poll `url` (`/debug/vars`), at once and then every second. Failures are told, never thrown. */
+export function scrape(url: string | URL, options: ScrapeOptions): Scraper {
+  const { onView, onNote, every = 1000, timeout = 5000 } = options
+  const target = expvarUrl(url)
+  const shown = withoutSecrets(target)
+  const stopping = new AbortController()
+  const agent = new (target.protocol === 'https:' ? https : http).Agent({ keepAlive: true, maxSockets: 1 })
+  let failure: string | null = null
+  let timer: NodeJS.Timeout | undefined
+
+  const poll = async (): Promise<void> => {
+    const started = performance.now()
+    try {
+      const view = await readExpvar(target, { timeout, agent, signal: stopping.signal })
+      if (stopping.signal.aborted) return
+      if (failure !== null) onNote(`${shown} answers again`)
+      failure = null
+      onView(view)
+    } catch (error) {
+      if (stopping.signal.aborted) return
+      const reason = messageOf(error)
+      if (reason !== failure) onNote(reason)
+      failure = reason
+    }
+    timer = setTimeout(poll, Math.max(0, every - (performance.now() - started)))
+  }
+
+  void poll()
+  return {
+    stop() {
+      stopping.abort()
+      clearTimeout(timer)
+      agent.destroy()
+    }
+  }
+}
+
+/** One poll. Throws {@link RecordError} with a sentence that names the address without its password. */
+export async function readExpvar(
+  url: string | URL,
+  options: { timeout?: number; agent?: http.Agent; signal?: AbortSignal } = {}
+): Promise<RuntimeView> {
+  const target = expvarUrl(url)
+  const shown = withoutSecrets(target)
+  let body: string
+  try {
+    body = await get(target, options)
+  } catch (error) {
+    throw new RecordError(`${shown} cannot be polled: ${messageOf(error)}`, codeOf(error), 'connect', error)
+  }
+  const view = memstats(body)
+  if (view === null) {
+    throw new RecordError(`${shown} answers, but not with Go's memstats (expvar, /debug/vars)`, 'ERR_EXPVAR')
+  }
+  return view
+}
+
+function memstats(body: string): RuntimeView | null {
+  let stats: Record<string, unknown> | null | undefined
+  try {
+    stats = JSON.parse(body)?.memstats
+  } catch {
+    return null
+  }
+  const system = stats?.HeapSys
+  const inuse = stats?.HeapInuse
+  const released = stats?.HeapReleased
+  const objects = stats?.HeapObjects ?? null
+  if (!isCount(system) || !isCount(inuse) || !isCount(released)) return null
+  if (objects !== null && !isCount(objects)) return null
+  return { system, inuse, released, objects }
+}
+
+function isCount(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 0
+}
+
+function get(
+  url: URL,
+  options: { timeout?: number; agent?: http.Agent; signal?: AbortSignal },
+  retried = false
+): Promise<string> {
+  const { timeout = 5000, agent, signal } = options
+  return new Promise((resolve, reject) => {
+    const request = (url.protocol === 'https:' ? https : http).get(url, {
+      ...(agent && { agent }),
+      ...(signal && { signal }),
+      headers: { accept: 'application/json' }
+    })
+    const timer = setTimeout(() => fail(`no answer within ${timeout / 1000} s`, 'ETIMEDOUT'), timeout)
+    const fail = (reason: string, code: string) => request.destroy(new RecordError(reason, code))
+
+    request.on('response', (response) => {
+      const { statusCode } = response
+      if (statusCode !== 200) {
+        fail(`it answers with status ${statusCode}`, 'ERR_HTTP_STATUS')
+        return
+      }
+      const chunks: Buffer[] = []
+      let length = 0
+      response.on('data', (chunk: Buffer) => {
+        length += chunk.length
+        if (length > LARGEST_ANSWER) fail(`its answer is larger than ${LARGEST_ANSWER} bytes`, 'ERR_TOO_LARGE')
+        else chunks.push(chunk)
+      })
+      response.on('end', () => {
+        clearTimeout(timer)
+        resolve(Buffer.concat(chunks).toString())
+      })
+      response.on('error', settle)
+    })
+    request.on('error', settle)
+
+    function settle(error: Error): void {
+      clearTimeout(timer)
+      // The server may close a kept connection in the moment in which it is used again.
+      if (request.reusedSocket && codeOf(error) === 'ECONNRESET' && !retried) resolve(get(url, options, true))
+      else reject(error)
+    }
+  })
+}
+
+function withoutSecrets(url: URL): string {
+  const copy = new URL(url)
+  copy.username = ''
+  copy.password = ''
+  return copy.href
+}

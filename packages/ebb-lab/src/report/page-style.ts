@@ -1,0 +1,56 @@
+/** How the page looks: quiet, in the fonts that are there, light or dark as the reader's system is. */
+export const PAGE_STYLE = `
+:root {
+  color-scheme: light dark;
+  --background: #ffffff; --text: #1b1f24; --faint: #59616b; --line: #e4e7eb; --panel: #f6f7f9;
+  --good: #00734f; --good-back: #e3f4ee; --bad: #a84300; --bad-back: #fcebdf;
+}
+@media (prefers-color-scheme: dark) {
+  :root {
+    --background: #15181c; --text: #e8eaed; --faint: #a3abb5; --line: #2c3138; --panel: #1c2025;
+    --good: #4fd6ad; --good-back: #14322a; --bad: #ff9d5c; --bad-back: #3a2415;
+  }
+}
+* { box-sizing: border-box }
+body {
+  margin: 0; background: var(--background); color: var(--text);
+  font: 16px/1.5 system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif;
+}
+main { max-width: 1180px; margin: 0 auto; padding: 40px 24px 64px }
+h1 { font-size: 28px; line-height: 1.2; letter-spacing: -0.01em; margin: 0 0 6px }
+h2 { font-size: 19px; margin: 48px 0 12px }
+.lead { color: var(--faint); margin: 0 }
+.scroll { overflow-x: auto }
+table { border-collapse: collapse; margin-right: 14px; font-variant-numeric: tabular-nums }
+th, td { padding: 7px 0 7px 28px; text-align: right; vertical-align: baseline; border-top: 1px solid var(--line); white-space: nowrap }
+th:first-child { padding-left: 0; text-align: left; font-weight: 500; white-space: normal; min-width: 11em }
+th span { display: inline-block; min-width: 7.6em }
+thead th { border-top: 0; vertical-align: bottom; white-space: normal; overflow-wrap: anywhere; max-width: 18em; min-width: 8em; padding-bottom: 10px }
+small { font-size: 13px; font-weight: 400; color: var(--faint); line-height: 1.35 }
+thead small { display: block }
+tr.main td { font-size: 24px; font-weight: 650; line-height: 1.3 }
+.mark { display: inline-block; padding: 1px 12px; margin-right: -12px; border-radius: 7px }
+.good { color: var(--good); background: var(--good-back) }
+.bad { color: var(--bad); background: var(--bad-back) }
+sup a { color: var(--faint); text-decoration: none; padding: 0 1px }
+.chart { width: 100% }
+.caption { color: var(--faint); font-size: 14px; max-width: 68em; margin: 4px 0 0 }
+ol, ul { padding-left: 1.4em; margin: 0 }
+li { margin: 3px 0; overflow-wrap: anywhere }
+.runs { display: grid; gap: 16px; grid-template-columns: repeat(auto-fit, minmax(min(100%, 440px), 1fr)) }
+.run { background: var(--panel); border-radius: 10px; padding: 16px 20px; min-width: 0 }
+.run h3 { font-size: 16px; margin: 0 0 8px; overflow-wrap: anywhere }
+dl { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: 3px 18px; margin: 0; font-size: 14px }
+dt { color: var(--faint) }
+dd { margin: 0; overflow-wrap: anywhere }
+code { font: 13px/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; white-space: pre-wrap }
+.tip { font-size: 13px; line-height: 1.5; font-variant-numeric: tabular-nums; max-width: 280px; white-space: normal }
+.tip-time { color: var(--faint) }
+.tip-name { font-weight: 600; margin-top: 4px; overflow-wrap: anywhere }
+.tip-line { display: flex; align-items: center; gap: 7px }
+.tip-line b { margin-left: auto; padding-left: 20px; font-weight: 600 }
+.tip-dot { width: 9px; height: 9px; border-radius: 50% }
+@media (max-width: 760px) { tbody small { display: block } }
+@media (max-width: 640px) { main { padding: 24px 14px 48px } th, td { padding-left: 18px } th:first-child { min-width: 9em } }
+@media print { .chart, .run { break-inside: avoid } }
+`

@@ -1,0 +1,183 @@
+/** From recordings to verdicts and pictures. */
+import { realpath } from 'node:fs/promises'
+import { basename, dirname, join, resolve } from 'node:path'
+import { readRecording } from '../record/read.js'
+import { FORMAT, type Recording } from '../record/recording.js'
+import { memoryChart, runtimeChart } from './charts.js'
+import { ReportError } from './error.js'
+import { renderHtml } from './html.js'
+import type { Run } from './run.js'
+import { renderSvg } from './svg.js'
+import { judge, type Verdict } from './verdict.js'
+import { makeDirectory, writeWhole } from './write-file.js'
+
+export interface ReportOptions {
+  /** The directory for `report.html`, `memory.svg` and `runtime.svg`; made if it is not there. Without it nothing is written. */
+  out?: string
+}
+
+export interface Report {
+  /** One for each main recording, in the order given. */
+  verdicts: Verdict[]
+  /** The paths written. */
+  files: string[]
+  /** What was left out or cannot be compared, one sentence each. */
+  notes: string[]
+}
+
+/**
+ * Judges recordings (paths, or in memory) and draws them. A control belongs to the main recording of the same name;
+ * where several have it, to the one in the same directory. Main recordings of one name are told apart by their
+ * directory or file. A file given twice is read once, a control without a main recording is left out: `notes` says so.
+ *
+ * ```ts
+ * const { verdicts } = await report(['results/ebb.ndjson', 'results/ebb.control.ndjson'], { out: 'results' })
+ * ```
+ *
+ * Rejects with a {@link ReportError} (`ERR_REPORT_EMPTY`: nothing to judge; `ERR_REPORT_AMBIGUOUS`: two controls for
+ * one recording; `ERR_RECORDING_FORMAT`; the system's code where `out` cannot be written) or with the reader's error.
+ * Nothing is written unless everything could be drawn.
+ */
+export async function report(
+  recordings: readonly (string | Recording)[],
+  options: ReportOptions = {}
+): Promise<Report> {
+  const notes: string[] = []
+  const sources = await readAll(recordings, notes)
+  const runs = pair(sources, notes)
+  notes.push(...unlike(runs))
+  const files = options.out === undefined ? [] : await write(runs, notes, options.out)
+  return { verdicts: runs.map((run) => run.verdict), files, notes }
+}
+
+interface Source {
+  recording: Recording
+  /** Absolute; null for a recording that came in memory. */
+  path: string | null
+}
+
+async function readAll(recordings: readonly (string | Recording)[], notes: string[]): Promise<Source[]> {
+  const sources: Source[] = []
+  const seen = new Set<string | Recording>()
+  for (const given of recordings) {
+    // A path that does not resolve is left to the reader, which says best what is wrong with it.
+    const path = typeof given === 'string' ? await realpath(given).catch(() => resolve(given)) : null
+    if (seen.has(path ?? given)) {
+      notes.push(`${path ?? (given as Recording).header.name} was given twice and is shown once.`)
+      continue
+    }
+    seen.add(path ?? given)
+    const recording = typeof given === 'string' ? await readRecording(given) : given
+    // In memory a recording may come from another version of this package than the types say.
+    const format: number = recording.header.format
+    if (format !== FORMAT) {
+      throw new ReportError(
+        `the recording ${path ?? recording.header.name} has format ${format}, this version reads format ${FORMAT}`,
+        'ERR_RECORDING_FORMAT'
+      )
+    }
+    sources.push({ recording, path })
+  }
+  return sources
+}
+
+function pair(sources: readonly Source[], notes: string[]): Run[] {
+  const mains = sources.filter(({ recording }) => recording.header.role === 'main')
+  const controls = sources.filter(({ recording }) => recording.header.role === 'control')
+  if (mains.length === 0) {
+    throw new ReportError(
+      controls.length === 0
+        ? 'there is no recording to report on'
+        : `there are only controls (${list(controls)}): a report needs the main recording of a server`,
+      'ERR_REPORT_EMPTY'
+    )
+  }
+  const used = new Set<Source>()
+  const names = distinctNames(mains)
+  const runs = mains.map((main, index): Run => {
+    const control = controlOf(main, mains, controls)
+    if (control) used.add(control)
+    const verdict = judge(main.recording, control?.recording)
+    verdict.name = names[index] ?? verdict.name
+    return { recording: main.recording, control: control?.recording ?? null, verdict }
+  })
+  for (const control of controls) {
+    if (!used.has(control)) notes.push(`The control ${called(control)} has no main recording and is left out.`)
+  }
+  return runs
+}
+
+function controlOf(main: Source, mains: readonly Source[], controls: readonly Source[]): Source | undefined {
+  const { name } = main.recording.header
+  const sameName = controls.filter(({ recording }) => recording.header.name === name)
+  const near = sameName.filter((control) => directory(control) === directory(main))
+  // A control from elsewhere will do as long as there is no doubt which recording it belongs to.
+  const alone = mains.filter(({ recording }) => recording.header.name === name).length === 1
+  const candidates = near.length > 0 ? near : alone ? sameName : []
+  if (candidates.length > 1) {
+    throw new ReportError(
+      `there are ${candidates.length} controls for ${name} (${list(candidates)}): give the one that belongs to it`,
+      'ERR_REPORT_AMBIGUOUS'
+    )
+  }
+  return candidates[0]
+}
+
+/** The names of the servers; where two are the same, with the directory, the file or a number that tells them apart. */
+function distinctNames(mains: readonly Source[]): string[] {
+  const names = mains.map(({ recording }) => recording.header.name)
+  const additions: ((source: Source, index: number) => string)[] = [
+    ({ path }) => (path === null ? '' : basename(dirname(path))),
+    ({ path }) => (path === null ? '' : basename(path)),
+    (_, index) => String(index + 1)
+  ]
+  return names.map((name, index) => {
+    const alike = mains.flatMap((source, other) => (names[other] === name ? [{ source, other }] : []))
+    if (alike.length === 1) return name
+    for (const addition of additions) {
+      const texts = alike.map(({ source, other }) => addition(source, other))
+      if (new Set(texts).size === alike.length && !texts.includes('')) {
+        return `${name} (${addition(mains[index] as Source, index)})`
+      }
+    }
+    return name
+  })
+}
+
+/** Curves from different machines stand side by side, but do not compare. */
+function unlike(runs: readonly Run[]): string[] {
+  const kinds = new Set(
+    runs
+      .flatMap((run) => [run.recording, run.control ?? run.recording])
+      .map(({ header: { kernel, machine } }) => `${kernel} ${machine.cpus} ${machine.memory} ${machine.arch}`)
+  )
+  return kinds.size > 1 ? ['The recordings come from different machines or kernels: compare them with care.'] : []
+}
+
+async function write(runs: readonly Run[], notes: readonly string[], out: string): Promise<string[]> {
+  const contents: [name: string, text: string][] = [
+    ['report.html', await renderHtml(runs, notes)],
+    ['memory.svg', renderSvg(memoryChart(runs))],
+    ['runtime.svg', renderSvg(runtimeChart(runs))]
+  ]
+  await makeDirectory(out)
+  const files: string[] = []
+  for (const [name, text] of contents) {
+    const path = join(out, name)
+    await writeWhole(path, text)
+    files.push(path)
+  }
+  return files
+}
+
+function directory({ path }: Source): string | null {
+  return path === null ? null : dirname(path)
+}
+
+function called({ recording, path }: Source): string {
+  return path ?? recording.header.name
+}
+
+function list(sources: readonly Source[]): string {
+  return sources.map(called).join(', ')
+}

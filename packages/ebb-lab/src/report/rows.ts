@@ -1,0 +1,80 @@
+/** The figures of a verdict in the order and the words in which people read them: one row a figure. */
+import { bytes, duration, integer, megabytes, ratio } from './format.js'
+import type { Verdict } from './verdict.js'
+
+export interface Row {
+  label: string
+  /** What the figure means, in half a sentence. */
+  meaning: string
+  cell: (verdict: Verdict) => string
+  /** The row that answers the question. */
+  main?: true
+}
+
+/** At most this much of need may be kept by a server that "gives memory back". */
+const GIVES_BACK = 1.1
+
+const ROWS: readonly Row[] = [
+  { label: 'retention', meaning: 'kept / need; 1.00 is perfect', cell: (v) => ratio(v.retention), main: true },
+  {
+    label: 'release time',
+    meaning: 'from the last big close until memory is back, for good',
+    cell: (v) => duration(v.release)
+  },
+  { label: 'footprint', meaning: '(hold - rest) / connections, per connection', cell: (v) => bytes(v.footprint) },
+  { label: 'rest', meaning: 'anonymous memory before any pulse', cell: (v) => megabytes(v.rest) },
+  { label: 'hold', meaning: 'while a big pulse is open', cell: (v) => megabytes(v.hold) },
+  { label: 'peak', meaning: 'the highest seen', cell: (v) => megabytes(v.peak) },
+  { label: 'kept', meaning: 'holding a small pulse after the big ones', cell: (v) => megabytes(v.kept) },
+  { label: 'need', meaning: 'holding a small pulse in a fresh process', cell: (v) => megabytes(v.need) },
+  { label: 'give-backs', meaning: 'times that memory was returned', cell: (v) => count(v.giveBacks) },
+  { label: 'longest pause', meaning: 'of a give-back', cell: (v) => pause(v.longestPause) },
+  { label: 'CPU / 1,000', meaning: 'CPU time per 1,000 connects and closes', cell: (v) => cpu(v.cpuPerThousand) },
+  { label: 'connections', meaning: 'made over the whole run', cell: (v) => integer(v.connects) },
+  { label: 'failed', meaning: 'connects that failed', cell: (v) => integer(v.failed) },
+  { label: 'lost', meaning: 'closed by the server while held', cell: (v) => integer(v.lost) }
+]
+
+/** The rows worth showing: failed and lost connections only where there are any. */
+export function rowsFor(verdicts: readonly Verdict[]): Row[] {
+  const failed = verdicts.some((verdict) => verdict.failed > 0)
+  const lost = verdicts.some((verdict) => verdict.lost > 0)
+  return ROWS.filter(({ label }) => (label === 'failed' ? failed : label === 'lost' ? lost : true))
+}
+
+/** Whether the server gives memory back; null where retention is not known. */
+export function givesBack(verdict: Verdict): boolean | null {
+  return verdict.retention === null ? null : verdict.retention <= GIVES_BACK
+}
+
+/** A sentence under a table and the verdicts that it is about: the same sentence stands there once. */
+export interface Footnote {
+  /** Counts from 1. */
+  number: number
+  text: string
+  verdicts: Verdict[]
+}
+
+export function footnotes(verdicts: readonly Verdict[]): Footnote[] {
+  const notes = new Map<string, Footnote>()
+  for (const verdict of verdicts) {
+    for (const text of verdict.missing) {
+      const note = notes.get(text) ?? { number: notes.size + 1, text, verdicts: [] }
+      if (!note.verdicts.includes(verdict)) note.verdicts.push(verdict)
+      notes.set(text, note)
+    }
+  }
+  return [...notes.values()]
+}
+
+function count(value: number | null): string {
+  return value === null ? '-' : integer(value)
+}
+
+function pause(ms: number | null): string {
+  return ms === null ? '-' : ms === 0 ? 'none' : `${ms.toFixed(1)} ms`
+}
+
+function cpu(ms: number | null): string {
+  return ms === null ? '-' : `${ms.toFixed(1)} ms`
+}

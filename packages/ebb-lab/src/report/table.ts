@@ -1,0 +1,162 @@
+/** Verdicts as a table: for a terminal, and in Markdown. */
+import { bytes, duration, integer, megabytes, ratio } from './format.js'
+import { type Footnote, footnotes, givesBack, type Row, rowsFor } from './rows.js'
+import { clean, fit, textWidth, wrap } from './text.js'
+import type { Verdict } from './verdict.js'
+
+export interface TableOptions {
+  /** Columns of the terminal; no line is longer. At least 32 are used. Default 80. */
+  width?: number
+  /** ANSI colours. Default false; whether `NO_COLOR` or a pipe forbids them is for the caller to find out. */
+  colour?: boolean
+}
+
+const NARROWEST = 32
+const GAP = 2
+/** The narrowest column of a server: the longest cell is `10,000.0 MB`. */
+const CELL = 12
+/** The widest: a longer name goes on in the next line. */
+const WIDEST_CELL = 20
+/** A name of more lines than this ends in an ellipsis. */
+const NAME_LINES = 3
+
+/**
+ * Verdicts as plain text: a figure a line, a server a column. Where the columns do not fit, the table goes on in a
+ * second block below the first. A figure that is missing is `-`; the line `notes` refers to the reasons at the end.
+ */
+export function table(verdicts: readonly Verdict[], options: TableOptions = {}): string {
+  const width = Math.max(NARROWEST, Math.floor(options.width ?? 80))
+  const paint = options.colour ? ansi : plain
+  const notes = footnotes(verdicts)
+  const rows = rowsFor(verdicts)
+  const label = Math.max(...rows.map((row) => textWidth(row.label)))
+  const cell = cellWidth(verdicts, width - label)
+  const perBlock = Math.max(1, Math.floor((width - label) / (GAP + cell)))
+
+  const blocks: string[] = []
+  for (let start = 0; start < verdicts.length; start += perBlock) {
+    blocks.push(block(verdicts.slice(start, start + perBlock), rows, notes, label, cell, paint))
+  }
+  if (notes.length > 0) blocks.push(notes.map((note) => footnoteLines(note, width)).join('\n'))
+  return blocks.join('\n\n')
+}
+
+/** Verdicts as a Markdown table, a server a line, for a README. Names cannot break out of their cell. */
+export function markdownTable(verdicts: readonly Verdict[]): string {
+  const columns: [title: string, cell: (verdict: Verdict) => string][] = [
+    ['server', (v) => escapeMarkdown(v.runtime ? `${v.name} (${v.runtime})` : v.name)],
+    ['at rest', (v) => megabytes(v.rest)],
+    [`holding ${counts(verdicts, 'big')}`, (v) => `${megabytes(v.hold)} (peak ${megabytes(v.peak)})`],
+    ['per connection', (v) => bytes(v.footprint)],
+    [`kept, holding ${counts(verdicts, 'small')} after`, (v) => megabytes(v.kept)],
+    ['need', (v) => megabytes(v.need)],
+    ['retention', (v) => (v.retention === null ? '-' : `**${ratio(v.retention)}**`)],
+    ['release time', (v) => duration(v.release)],
+    ['CPU per 1,000', (v) => (v.cpuPerThousand === null ? '-' : `${v.cpuPerThousand.toFixed(1)} ms`)]
+  ]
+  const lines = [
+    columns.map(([title]) => title),
+    columns.map((_, index) => (index === 0 ? '---' : '---:')),
+    ...verdicts.map((verdict) => columns.map(([, cell]) => cell(verdict)))
+  ].map((cells) => `| ${cells.join(' | ')} |`)
+  const notes = footnotes(verdicts).map(
+    (note) => `- ${escapeMarkdown(`${note.verdicts.map((verdict) => verdict.name).join(', ')}: ${note.text}`)}`
+  )
+  return [...lines, ...(notes.length > 0 ? ['', ...notes] : [])].join('\n')
+}
+
+function cellWidth(verdicts: readonly Verdict[], room: number): number {
+  const names = verdicts
+    .flatMap((verdict) => [verdict.name, verdict.runtime ?? ''])
+    .map((text) => textWidth(clean(text)))
+  const wanted = Math.min(WIDEST_CELL, Math.max(CELL, ...names))
+  // As wide as names want it, but never wider than lets all columns that could stand side by side do so.
+  const even = Math.floor(room / Math.max(1, verdicts.length)) - GAP
+  return Math.min(room - GAP, Math.max(CELL, Math.min(wanted, even)))
+}
+
+type Style = 'bold' | 'dim' | 'good' | 'bad'
+type Paint = (text: string, style: Style) => string
+
+const plain: Paint = (text) => text
+const CODES: Record<Style, string> = { bold: '1', dim: '2', good: '1;32', bad: '1;31' }
+const ansi: Paint = (text, style) => `\x1b[${CODES[style]}m${text}\x1b[0m`
+
+function block(
+  verdicts: readonly Verdict[],
+  rows: readonly Row[],
+  notes: readonly Footnote[],
+  label: number,
+  cell: number,
+  paint: Paint
+): string {
+  const line = (title: string, cells: string[], style: (index: number) => Style | null): string => {
+    const painted = cells.map((text, index) => {
+      const padded = ' '.repeat(GAP + cell - textWidth(text))
+      const chosen = style(index)
+      return padded + (chosen && text !== '' ? paint(text, chosen) : text)
+    })
+    return (title + ' '.repeat(label - textWidth(title)) + painted.join('')).trimEnd()
+  }
+
+  const lines: string[] = []
+  const names = verdicts.map((verdict) => nameLines(clean(verdict.name), cell))
+  const tallest = Math.max(...names.map((name) => name.length))
+  for (let index = 0; index < tallest; index++) {
+    // Names of fewer lines stand at the bottom, next to their figures.
+    const cells = names.map((name) => name[index - (tallest - name.length)] ?? '')
+    lines.push(line('', cells, () => 'bold'))
+  }
+  if (verdicts.some((verdict) => verdict.runtime !== null)) {
+    const cells = verdicts.map((verdict) => fit(clean(verdict.runtime ?? ''), cell))
+    lines.push(line('', cells, () => 'dim'))
+  }
+  for (const row of rows) {
+    const cells = verdicts.map((verdict) => fit(row.cell(verdict), cell))
+    lines.push(line(row.label, cells, (index) => (row.main ? retentionStyle(verdicts[index]) : null)))
+  }
+  const marks = verdicts.map((verdict) => wrap(marksOf(verdict, notes), cell))
+  for (let index = 0; index < Math.max(...marks.map((mark) => mark.length)); index++) {
+    const cells = marks.map((mark) => mark[index] ?? '')
+    if (cells.some((text) => text !== '')) lines.push(line(index === 0 ? 'notes' : '', cells, () => 'dim'))
+  }
+  return lines.join('\n')
+}
+
+function nameLines(name: string, columns: number): string[] {
+  const lines = wrap(name, columns)
+  if (lines.length <= NAME_LINES) return lines
+  return [...lines.slice(0, NAME_LINES - 1), fit(lines.slice(NAME_LINES - 1).join(' '), columns)]
+}
+
+function retentionStyle(verdict: Verdict | undefined): Style | null {
+  const good = verdict ? givesBack(verdict) : null
+  return good === null ? null : good ? 'good' : 'bad'
+}
+
+function marksOf(verdict: Verdict, notes: readonly Footnote[]): string {
+  return notes
+    .filter((note) => note.verdicts.includes(verdict))
+    .map((note) => `[${note.number}]`)
+    .join(' ')
+}
+
+function footnoteLines({ number, text }: Footnote, width: number): string {
+  const mark = `[${number}] `
+  return wrap(clean(text), width - mark.length)
+    .map((line, index) => (index === 0 ? mark : ' '.repeat(mark.length)) + line)
+    .join('\n')
+}
+
+/** `10,000`, or `10,000 / 5,000` where the verdicts differ. */
+function counts(verdicts: readonly Verdict[], size: 'big' | 'small'): string {
+  return [...new Set(verdicts.map((verdict) => integer(verdict[size])))].join(' / ')
+}
+
+function escapeMarkdown(text: string): string {
+  return clean(text)
+    .replace(/[\\`*_[\]|~]/g, '\\$&')
+    .replaceAll('&', '&amp;')
+    .replaceAll('<', '&lt;')
+    .replaceAll('>', '&gt;')
+}

@@ -1,0 +1,439 @@
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import type { Recording, RecordingEvent, Sample } from '../record/recording.js'
+import { cutAfter, sideBySide, synthetic } from './testing/synthetic.js'
+import { broken, judge, type Verdict, verdictToJson } from './verdict.js'
+
+const MB = 1e6
+
+/** A recording of `[t, anonymous in MB, cpu in ms]` and events without their `type`. */
+function recordingOf(
+  samples: [t: number, anonymous: number, cpu?: number][],
+  events: object[],
+  complete = true
+): Recording {
+  const base = synthetic()
+  const end = { event: 'end', t: samples.at(-1)?.[0] ?? 0, reason: 'stopped', exitCode: null, signal: null }
+  return {
+    ...base,
+    samples: samples.map(
+      ([t, anonymous, cpu = 0]): Sample => ({
+        ...(base.samples[0] as Sample),
+        t,
+        anonymous: anonymous * MB,
+        resident: anonymous * MB,
+        cpu
+      })
+    ),
+    events: [...events, ...(complete ? [end] : [])].map((event) => ({ type: 'event', ...event }) as RecordingEvent),
+    complete
+  }
+}
+
+function pulse(
+  index: number,
+  size: 'big' | 'small',
+  n: number,
+  times: [number, number, number, number],
+  failed = 0,
+  lost = 0
+): object[] {
+  return [
+    { event: 'pulse', t: times[0], index, size, n },
+    { event: 'connected', t: times[1], index, connected: n - failed, failed },
+    { event: 'closing', t: times[2], index },
+    { event: 'closed', t: times[3], index, lost }
+  ]
+}
+
+/** A sample every 100 ms; the size follows from the time. */
+function every100(
+  until: number,
+  sizeAt: (t: number) => number,
+  cpuAt: (t: number) => number = () => 0
+): [number, number, number][] {
+  return Array.from({ length: until / 100 + 1 }, (_, index) => [index * 100, sizeAt(index * 100), cpuAt(index * 100)])
+}
+
+/** Rest 10 MB, hold 60 (peak 75), then kept 30: one big pulse from 1 s to 3 s, one small one from 5 s to 7 s. */
+const EVENTS = [
+  ...pulse(0, 'big', 10_000, [1000, 1400, 2600, 3000]),
+  ...pulse(1, 'small', 1000, [5000, 5200, 6800, 7000])
+]
+const sizeOf = (t: number): number => (t < 500 ? 99 : t < 1000 ? 10 : t === 1200 ? 75 : t < 3000 ? 60 : 30)
+const MAIN = recordingOf(every100(9000, sizeOf), EVENTS)
+const CONTROL: Recording = {
+  ...recordingOf(
+    every100(4000, (t) => (t < 1000 ? 10 : 20)),
+    pulse(0, 'small', 1000, [1000, 1200, 2800, 3000])
+  )
+}
+
+describe('judge', () => {
+  const verdict = judge(MAIN, CONTROL)
+
+  test('counts pulses and connections', () => {
+    expect(verdict).toMatchObject({
+      name: 'ebb serve',
+      runtime: 'Node 20.20.2',
+      big: 10_000,
+      small: 1000,
+      iterations: 1,
+      connects: 11_000,
+      failed: 0,
+      lost: 0
+    })
+  })
+
+  test('rest is the median of the half second before the first pulse, not of the start of the process', () => {
+    expect(verdict.rest).toBe(10 * MB)
+  })
+
+  test('rest falls back to all samples before the first pulse', () => {
+    const sparse = recordingOf(
+      [
+        [0, 7],
+        [100, 9],
+        [2000, 60],
+        [2500, 60],
+        [4000, 60]
+      ],
+      pulse(0, 'big', 10, [1500, 1600, 3000, 3100])
+    )
+    expect(judge(sparse).rest).toBe(8 * MB)
+  })
+
+  test('hold, peak and footprint', () => {
+    expect(verdict.hold).toBe(60 * MB)
+    expect(verdict.peak).toBe(75 * MB)
+    expect(verdict.footprint).toBe(5000)
+  })
+
+  test('the peak before the first pulse does not count', () => {
+    expect(Math.max(...MAIN.samples.map((sample) => sample.anonymous))).toBe(99 * MB)
+    expect(verdict.peak).toBe(75 * MB)
+  })
+
+  test('a footprint may be negative', () => {
+    const shrinks = recordingOf(
+      every100(5000, (t) => (t < 1000 ? 20 : 10)),
+      EVENTS.slice(0, 4)
+    )
+    expect(judge(shrinks).footprint).toBe(-1000)
+  })
+
+  test('footprint counts the connections that were really held', () => {
+    const half = recordingOf(every100(9000, sizeOf), pulse(0, 'big', 10_000, [1000, 1400, 2600, 3000], 5000))
+    expect(judge(half)).toMatchObject({ big: 5000, footprint: 10_000, failed: 5000 })
+  })
+
+  test('kept, need and retention', () => {
+    expect(verdict).toMatchObject({ kept: 30 * MB, need: 20 * MB, retention: 1.5 })
+  })
+
+  test('the busy beginning of a hold phase does not count for need and kept', () => {
+    // 5 samples in the hold phase of 25: in the first fifth the server still sits on what the accepts took.
+    const busy = recordingOf(
+      every100(5000, (t) => (t < 1500 ? 50 : 20)),
+      pulse(0, 'small', 1000, [900, 1000, 2000, 2100])
+    )
+    expect(judge(MAIN, busy).need).toBe(20 * MB)
+  })
+
+  test('the whole hold phase counts when little would remain of it', () => {
+    const brief = recordingOf(
+      [
+        [0, 1],
+        [1000, 50],
+        [1100, 50],
+        [1200, 50],
+        [1300, 20],
+        [1400, 20],
+        [2000, 20]
+      ],
+      pulse(0, 'small', 9, [900, 1000, 1500, 1600])
+    )
+    expect(judge(MAIN, brief).need).toBe(50 * MB)
+  })
+
+  test('only small pulses after the last big one are kept', () => {
+    const events = [
+      ...pulse(0, 'small', 1000, [1000, 1100, 1900, 2000]),
+      ...pulse(1, 'big', 9000, [3000, 3100, 3900, 4000]),
+      ...pulse(2, 'small', 1000, [5000, 5100, 5900, 6000])
+    ]
+    const size = (t: number): number => (t < 3000 ? 5 : t < 4500 ? 90 : 40)
+    expect(judge(recordingOf(every100(8000, size), events), CONTROL).kept).toBe(40 * MB)
+  })
+
+  test('CPU time runs from the last sample before the first pulse to a second after the last', () => {
+    // The last close is at 7000: what is used by 7900 belongs to it, what is used after 8000 does not.
+    const main = recordingOf(
+      every100(7900, sizeOf, (t) => (t < 1000 ? 90 : 3390)),
+      EVENTS
+    )
+    expect(judge(main).cpuPerThousand).toBeCloseTo(3300 / 11, 9)
+    const later = recordingOf(
+      every100(9000, sizeOf, (t) => (t < 1000 ? 90 : t < 8000 ? 3390 : 99_999)),
+      EVENTS
+    )
+    expect(judge(later).cpuPerThousand).toBeCloseTo(3300 / 11, 9)
+  })
+
+  test('give-backs and their longest pause', () => {
+    const release = (t: number, pauseMs: number | null): object => ({
+      event: 'release',
+      t,
+      before: 9,
+      after: 8,
+      ms: 30,
+      pauseMs
+    })
+    const cycle = { event: 'cycle', t: 10, cycle: 1, clients: 0, system: 1, inuse: 1, released: 0, objects: null }
+    const withEvents = (...more: object[]): Verdict => judge(recordingOf(every100(9000, sizeOf), [...more, ...EVENTS]))
+    expect(withEvents(release(1, 4), release(2, 9), release(3, null))).toMatchObject({ giveBacks: 3, longestPause: 9 })
+    expect(withEvents(cycle)).toMatchObject({ giveBacks: 0, longestPause: 0 })
+    expect(withEvents()).toMatchObject({ giveBacks: null, longestPause: null })
+    expect(withEvents(release(1, null))).toMatchObject({ giveBacks: 1, longestPause: null })
+  })
+
+  test('a plan that runs twice counts from 0 again', () => {
+    const twice = [...EVENTS.slice(0, 4), ...pulse(0, 'big', 20_000, [5000, 5400, 6600, 7000])]
+    expect(judge(recordingOf(every100(9000, sizeOf), twice))).toMatchObject({
+      iterations: 2,
+      connects: 30_000,
+      big: 15_000
+    })
+  })
+
+  test('does not change its recordings', () => {
+    const before = JSON.stringify([MAIN, CONTROL])
+    judge(MAIN, CONTROL)
+    expect(JSON.stringify([MAIN, CONTROL])).toBe(before)
+  })
+})
+
+describe('release', () => {
+  /** Need is 20 MB, so memory is back at 21 MB. The last big close is at 3000. */
+  const releaseOf = (sizeAfter: (t: number) => number): number | null =>
+    judge(
+      recordingOf(
+        every100(9000, (t) => (t < 3000 ? 60 : sizeAfter(t))),
+        EVENTS
+      ),
+      CONTROL
+    ).release
+
+  test('is the time to the first sample that is near need and stays there', () => {
+    expect(releaseOf((t) => (t < 3700 ? 60 : 20))).toBe(700)
+  })
+  test('near is 5 % of need', () => {
+    expect(releaseOf((t) => (t < 3700 ? 21.001 : 21))).toBe(700)
+  })
+  test('near is at least 0.5 MB', () => {
+    const tiny = recordingOf(
+      every100(4000, () => 1),
+      pulse(0, 'small', 1000, [1000, 1200, 2800, 3000])
+    )
+    const main = recordingOf(
+      every100(9000, (t) => (t < 3400 ? 60 : 1.5)),
+      EVENTS
+    )
+    expect(judge(main, tiny).release).toBe(400)
+  })
+  test('is 0 when memory is already back at the close', () => {
+    expect(releaseOf(() => 20)).toBe(0)
+  })
+  test('is Infinity when memory never comes back', () => {
+    expect(releaseOf(() => 60)).toBe(Infinity)
+  })
+  test('counts from the return that lasts', () => {
+    expect(releaseOf((t) => (t < 3200 ? 60 : t < 4000 ? 20 : t < 4500 ? 30 : 20))).toBe(1500)
+  })
+  test('is Infinity when memory comes back and leaves for good', () => {
+    expect(releaseOf((t) => (t < 3200 ? 60 : t < 8500 ? 20 : 30))).toBe(Infinity)
+  })
+  test('a lone sample above is no leaving', () => {
+    expect(releaseOf((t) => (t < 3200 || t === 6000 ? 60 : 20))).toBe(200)
+    expect(releaseOf((t) => (t < 3200 || t === 9000 ? 60 : 20))).toBe(200)
+  })
+  test('two samples in a row are', () => {
+    expect(releaseOf((t) => (t < 3200 || t === 6000 || t === 6100 ? 60 : 20))).toBe(3200)
+    expect(releaseOf((t) => (t < 3200 || t >= 8900 ? 60 : 20))).toBe(Infinity)
+  })
+  test('nor is memory that comes and goes with every other sample back', () => {
+    expect(releaseOf((t) => (t < 3200 || t % 200 === 0 ? 60 : 20))).toBe(Infinity)
+    expect(releaseOf((t) => (t < 3200 || (t < 7000 && t % 300 === 0) ? 60 : 20))).toBe(4000)
+  })
+  test('the first sample after the close is never alone', () => {
+    expect(releaseOf((t) => (t === 3000 ? 60 : 20))).toBe(100)
+  })
+  test('is not known from a recording that ends at once', () => {
+    const short = judge(
+      recordingOf(
+        every100(3500, () => 20),
+        EVENTS.slice(0, 4)
+      ),
+      CONTROL
+    )
+    expect(short.release).toBeNull()
+    expect(short.missing.join(' ')).toContain('within a second')
+  })
+})
+
+describe('missing', () => {
+  const said = (main: Recording, control?: Recording): string => judge(main, control).missing.join('\n')
+  const samples = every100(9000, sizeOf)
+  const cycle = { event: 'cycle', t: 10, cycle: 1, clients: 0, system: 1, inuse: 1, released: 0, objects: null }
+
+  test('says nothing of a whole run', () => {
+    expect(judge(recordingOf(samples, [cycle, ...EVENTS]), CONTROL).missing).toEqual([])
+  })
+  test.each<[string, Recording, Recording | undefined, RegExp]>([
+    ['no control', MAIN, undefined, /no control/],
+    ['a cut-off recording', recordingOf(samples, EVENTS, false), CONTROL, /^The recording was cut off after 9\.0 s/m],
+    ['a cut-off control', MAIN, { ...CONTROL, complete: false }, /control's recording was cut off/],
+    ['no pulse', recordingOf(samples, []), CONTROL, /holds no pulse/],
+    ['no big pulse', recordingOf(samples, EVENTS.slice(4)), CONTROL, /no big pulse/],
+    ['no small pulse', recordingOf(samples, EVENTS.slice(0, 4)), CONTROL, /no small pulse after/],
+    ['a control with a big pulse', MAIN, MAIN, /control saw big pulses/],
+    [
+      'a control of another size',
+      MAIN,
+      recordingOf(samples, pulse(0, 'small', 500, [1000, 1200, 2800, 3000])),
+      /held 500 .* 1,000/
+    ],
+    [
+      'too few samples',
+      recordingOf(
+        [
+          [0, 1],
+          [2000, 60],
+          [9000, 1]
+        ],
+        EVENTS
+      ),
+      CONTROL,
+      /Only 1 sample was taken while the big/
+    ],
+    [
+      'no samples',
+      recordingOf(
+        [
+          [0, 1],
+          [9000, 1]
+        ],
+        EVENTS
+      ),
+      CONTROL,
+      /No sample was taken while the big/
+    ],
+    [
+      'failed connects',
+      recordingOf(samples, pulse(0, 'big', 100, [1000, 1400, 2600, 3000], 7)),
+      CONTROL,
+      /7 of 100 connects failed/
+    ],
+    [
+      'lost connections',
+      recordingOf(samples, pulse(0, 'big', 100, [1000, 1400, 2600, 3000], 0, 3)),
+      CONTROL,
+      /closed 3 connections/
+    ]
+  ])('%s', (_, main, control, sentence) => {
+    expect(said(main, control)).toMatch(sentence)
+  })
+  test('a server that ended in the middle of a pulse', () => {
+    const died = recordingOf(samples, EVENTS.slice(0, 2), false)
+    died.events.push({ type: 'event', t: 2000, event: 'end', reason: 'exited', exitCode: null, signal: 'SIGSEGV' })
+    died.complete = true
+    expect(said(died, CONTROL)).toContain('The server ended by SIGSEGV after 2.0 s, in the middle of a pulse.')
+  })
+  test('a server that was stopped when all was done is no trouble', () => {
+    const stopped = recordingOf(samples, [cycle, ...EVENTS], false)
+    stopped.events.push({ type: 'event', t: 9000, event: 'end', reason: 'exited', exitCode: null, signal: 'SIGTERM' })
+    stopped.complete = true
+    expect(said(stopped, CONTROL)).toBe('')
+  })
+})
+
+describe('a recording that was cut anywhere', () => {
+  const [main, control] = sideBySide() as [Recording, Recording]
+  const lines = main.samples.length + main.events.length
+  const figures = [
+    'rest',
+    'hold',
+    'peak',
+    'footprint',
+    'kept',
+    'need',
+    'retention',
+    'release',
+    'giveBacks',
+    'longestPause',
+    'cpuPerThousand'
+  ] as const
+
+  test('is judged without a throw; what is not known is null and explained', () => {
+    fc.assert(
+      fc.property(fc.nat(lines), fc.option(fc.nat(lines), { nil: undefined }), (kept, keptOfControl) => {
+        const verdict = judge(
+          cutAfter(main, kept),
+          keptOfControl === undefined ? undefined : cutAfter(control, keptOfControl)
+        )
+        for (const figure of figures) {
+          expect(verdict[figure]).not.toBeNaN()
+          if (verdict[figure] === null) expect(verdict.missing).not.toEqual([])
+        }
+        expect(new Set(verdict.missing).size).toBe(verdict.missing.length)
+        if (kept < lines) expect(verdict.missing.join()).toContain('cut off')
+      })
+    )
+  })
+  test('is judged without a throw when any lines are missing from it', () => {
+    fc.assert(
+      fc.property(fc.subarray(EVENTS), fc.subarray(MAIN.samples), (events, samples) => {
+        const holed = { ...recordingOf([], events), samples }
+        for (const figure of figures) expect(judge(holed, CONTROL)[figure]).not.toBeNaN()
+      })
+    )
+  })
+})
+
+describe('broken', () => {
+  const verdict: Verdict = { ...judge(MAIN, CONTROL), name: 'x', retention: 1.5, footprint: 64, release: 1000 }
+
+  test('is empty when every limit is met, at the limit too', () => {
+    expect(broken(verdict, { maxRetention: 1.5, maxFootprint: 64, maxRelease: 1000 })).toEqual([])
+    expect(broken(verdict, {})).toEqual([])
+  })
+  test('has a sentence for each limit', () => {
+    expect(broken(verdict, { maxRetention: 1.1, maxFootprint: 32, maxRelease: 500 })).toEqual([
+      'x: retention is 1.50, the limit is 1.10.',
+      'x: footprint is 64 B per connection, the limit is 32 B per connection.',
+      'x: release time is 1.00 s, the limit is 0.50 s.'
+    ])
+  })
+  test('a missing figure breaks its limit', () => {
+    const missing = { ...verdict, retention: null, footprint: null, release: null }
+    expect(broken(missing, { maxRetention: 9, maxFootprint: 9, maxRelease: 9 })).toHaveLength(3)
+    expect(broken(missing, {})).toEqual([])
+  })
+  test('memory that never went back breaks every limit', () => {
+    expect(broken({ ...verdict, release: Infinity }, { maxRelease: 1e9 })).toEqual([
+      expect.stringContaining('never went back')
+    ])
+  })
+  test('a limit that is not a number is not met', () => {
+    expect(broken(verdict, { maxRetention: Number.NaN })).toHaveLength(1)
+  })
+  test('shows the digits that tell the figure from its limit', () => {
+    expect(broken({ ...verdict, retention: 1.1004 }, { maxRetention: 1.1 })[0]).toContain('1.1004')
+  })
+})
+
+test('a verdict in JSON says "never" where there is no release', () => {
+  const verdict = { ...judge(MAIN, CONTROL), release: Infinity }
+  expect(JSON.parse(JSON.stringify(verdictToJson(verdict)))).toEqual({ ...verdict, release: 'never' })
+  expect(verdictToJson({ ...verdict, release: null }).release).toBeNull()
+})

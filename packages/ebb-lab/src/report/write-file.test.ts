@@ -1,0 +1,18 @@
+import { expect, test } from 'vitest'
+import { makeDirectory, writeWhole } from './write-file.js'
+
+// On /proc even the superuser is refused.
+test.skipIf(process.platform !== 'linux')(
+  'a directory that cannot be made or written is an error with code, syscall and path',
+  async () => {
+    await expect(makeDirectory('/proc/ebb-report')).rejects.toMatchObject({
+      code: 'ENOENT',
+      syscall: 'mkdir',
+      message: expect.stringMatching(/^cannot make the directory \/proc\/ebb-report/)
+    })
+    await expect(writeWhole('/proc/ebb.svg', 'x')).rejects.toMatchObject({
+      syscall: 'open',
+      message: expect.stringMatching(/^cannot write \/proc\/ebb\.svg/)
+    })
+  }
+)

@@ -1,0 +1,701 @@
+/**
+ * `listen()`: a TCP or Unix server whose connections are bare descriptors in epoll.
+ *
+ * Handlers are shared by all connections, and nothing is kept for one but its entry in the reactor's arrays. A
+ * {@link Connection} is made when a handler is called, and is garbage afterwards unless the handler keeps it. Only a
+ * connection whose peer reads too slowly has an object here: the bytes that wait for it.
+ */
+import { readFileSync, unlinkSync } from 'node:fs'
+import { Governor, type GovernorOptions } from '../memory/governor.js'
+import { type SystemError, systemError } from '../sys/errors.js'
+import * as libc from '../sys/libc.js'
+import { setOption, takeError } from '../sys/options.js'
+import { type Reactor, reactor, type Watcher } from '../sys/reactor.js'
+import {
+  type Address,
+  type AddressInfo,
+  decodeAddress,
+  formatAddress,
+  SOCKADDR_SIZE,
+  SocketAddress
+} from '../sys/sockaddr.js'
+import { Connection } from './connection.js'
+
+/** What happens to the connections of a listener. All are optional; `this` is not set. */
+export interface Handlers {
+  /** A connection was accepted. */
+  open?(connection: Connection): void
+  /** Bytes came: at least one, the handler's to keep. Without this handler they are read and dropped. */
+  data?(connection: Connection, bytes: Buffer): void
+  /** All that `write()` could not pass to the kernel has now been passed. */
+  drain?(connection: Connection): void
+  /** The connection is gone: closed by either side, or broken (`error`). Called once for each connection that was opened. */
+  close?(connection: Connection, error?: SystemError): void
+  /**
+   * The listener cannot accept for now (`EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM`: it pauses, says so once, and goes on by itself) or
+   * for ever (anything else). Without this handler: a process warning.
+   */
+  error?(error: SystemError): void
+}
+
+/** Where and how to listen. One of `port` and `path`. */
+export interface ListenOptions {
+  /** 0: the kernel chooses; see {@link Listener.address}. */
+  port?: number
+  /** An IP address, or `localhost`. Default: `127.0.0.1`; `0.0.0.0` and `::` are every interface. */
+  host?: string
+  /** A Unix socket. One that begins with NUL is abstract. The file is removed on close. */
+  path?: string
+  /** Connections that wait to be accepted, at most; the kernel caps it at `net.core.somaxconn`. Default: 4096. */
+  backlog?: number
+  /** With `host: '::'`: refuse IPv4. Default: false. */
+  ipv6Only?: boolean
+  /** `TCP_NODELAY`: send at once. Default: true. */
+  noDelay?: boolean
+  /** `SO_KEEPALIVE`: the kernel notices dead peers, after its `tcp_keepalive_*` times. Default: false. */
+  keepAlive?: boolean
+  /** Give memory back when the crowd has gone. `false`: never. Default: true, with the defaults of {@link GovernorOptions}. */
+  giveBack?: boolean | GovernorOptions
+}
+
+/** The states of a connection: bits in the reactor's byte for its descriptor. */
+const PAUSED = 1
+/** `end()` was called: a FIN follows the last byte. */
+const ENDING = 2
+/** The FIN is sent. */
+const ENDED = 4
+/** The peer's FIN has come. */
+const HALF_CLOSED = 8
+/** Bytes wait for the peer: there is an entry in `#backlogs`. */
+const BLOCKED = 16
+/** A write failed, and the hang-up that closes the connection is on its way: there is an entry in `#failures`. */
+const FAILED = 32
+/** Both directions are over, and bytes wait until it reads on. */
+const HUNG_UP = 64
+
+/** Where nothing is read. */
+const NOT_READING = PAUSED | HALF_CLOSED | FAILED
+
+/** Most connections accepted before others get their turn. */
+const ACCEPT_BURST = 256
+/** Two reports of connections to accept within this many ms: a storm. */
+const STORM_GAP = 0.25
+/** In a storm, accept this often (ms); fewer than this many at once end it. */
+const STORM_POLL = 1
+const STORM_LEAST = 4
+/** A queue for fewer connections than this would overflow meanwhile. */
+const STORM_QUEUE = 512
+/** Received bytes are slices of slabs of this size, so that a handler may keep what it got. */
+const SLAB = 65_536
+/** Less room than this at the end of a slab: a new one. */
+const SLAB_REST = 4096
+/** While paused without a descriptor of our own to wait for: try again after this many ms. */
+const RETRY = 100
+
+/** What the kernel did not take from `write()`, oldest first. */
+interface Backlog {
+  chunks: Buffer[]
+  bytes: number
+}
+
+// What is received and dropped goes here. One for the thread: nothing is ever read from it.
+let dropped: Buffer | undefined
+let droppedAt = 0
+
+/** The address of {@link SLAB} bytes that nobody reads. */
+function scratch(): number {
+  if (dropped === undefined) {
+    dropped = Buffer.allocUnsafeSlow(SLAB)
+    droppedAt = libc.addressOf(dropped)
+  }
+  return droppedAt
+}
+
+/** A listening socket and its connections. Made by {@link listen}. */
+export class Listener implements Watcher {
+  /** Where it listens: the port that the kernel chose, if it did. */
+  readonly address: AddressInfo
+  /** @internal */
+  readonly reactor: Reactor
+
+  readonly #handlers: Handlers
+  readonly #owner: number
+  readonly #governor: Governor | undefined
+  readonly #backlogs = new Map<number, Backlog>()
+  readonly #failures = new Map<number, SystemError>()
+  #fd: number
+  #clients = 0
+  #accepted = 0
+  #referenced = true
+  #retry: NodeJS.Timeout | undefined
+  readonly #mayPoll: boolean
+  #poll: NodeJS.Timeout | undefined
+  #lastReady = 0
+  #accepting = true
+  /** The number of clients when a pause was reported; undefined: the next one is to be reported. */
+  #pausedAt: number | undefined
+  #closed: (() => void) | undefined
+  #closing: Promise<void> | undefined
+
+  #slab: Buffer | undefined
+  #slabAt = 0
+  #slabUsed = 0
+
+  /** @internal Use {@link listen}. */
+  constructor(fd: number, address: AddressInfo, queue: number, handlers: Handlers, governor: Governor | undefined) {
+    this.reactor = reactor()
+    this.address = address
+    this.#fd = fd
+    this.#mayPoll = queue >= STORM_QUEUE
+    this.#handlers = handlers
+    this.#governor = governor
+    this.#owner = this.reactor.register(this)
+    const failed = this.reactor.add(fd, libc.EPOLLIN, this.#owner)
+    if (failed !== 0) {
+      this.reactor.unregister(this.#owner)
+      throw systemError('epoll_ctl', failed, formatAddress(address))
+    }
+    this.reactor.ref()
+  }
+
+  /** Connections that are open now. */
+  get clients(): number {
+    return this.#clients
+  }
+
+  /** Connections accepted since the start. */
+  get accepted(): number {
+    return this.#accepted
+  }
+
+  /** False while accepting pauses for want of descriptors or memory, and after {@link close}. */
+  get accepting(): boolean {
+    return this.#accepting
+  }
+
+  /** Does not let this listener hold the process open. */
+  unref(): this {
+    if (this.#referenced) this.reactor.unref()
+    this.#referenced = false
+    return this
+  }
+
+  /** Undoes {@link unref}. */
+  ref(): this {
+    if (!this.#referenced && this.#closing === undefined) {
+      this.reactor.ref()
+      this.#referenced = true
+    }
+    return this
+  }
+
+  /** Stops accepting; connections stay. Resolves when the last is gone. */
+  close(): Promise<void> {
+    this.#closing ??= new Promise((resolve) => {
+      this.#closed = resolve
+      this.#closeSocket()
+      this.#finishIfEmpty()
+    })
+    return this.#closing
+  }
+
+  /** Closes every connection now; what waits to be sent is lost. Calls `close` for each; throws what
+   * the first of them threw, after the last. */
+  closeConnections(): void {
+    const errors: unknown[] = []
+    const { reactor } = this
+    // Once closed and empty, it is not this listener that the reactor knows by `#owner`.
+    if (this.#clients === 0) return
+    for (let fd = reactor.next(this.#owner, -1); fd !== -1; fd = reactor.next(this.#owner, fd)) {
+      if (fd === this.#fd) continue
+      try {
+        this.#destroy(fd)
+      } catch (error) {
+        errors.push(error)
+      }
+    }
+    if (errors.length > 0) throw errors[0]
+  }
+
+  /** @internal */
+  ready(fd: number, events: number): void {
+    if (fd === this.#fd) this.#acceptReady()
+    else this.#serve(fd, events)
+  }
+
+  /**
+   * In a storm of connects the kernel would wake this thread for each: the listening socket is then polled once a
+   * millisecond in place of being watched, as network drivers do with their interrupts, until few come. Ten thousand
+   * connections cost a third less CPU and a tenth of the garbage that way, and wait a millisecond longer.
+   */
+  #acceptReady(): void {
+    const now = performance.now()
+    const storm = this.#mayPoll && now - this.#lastReady < STORM_GAP
+    this.#lastReady = now
+    this.#accept()
+    if (storm && this.#accepting && this.#fd !== -1) {
+      this.reactor.modify(this.#fd, 0)
+      if (this.#poll === undefined) this.#poll = setTimeout(this.#pollAccept, STORM_POLL)
+      else this.#poll.refresh()
+    }
+  }
+
+  readonly #pollAccept = (): void => {
+    if (!this.#accepting || this.#fd === -1) return
+    const before = this.#accepted
+    this.#accept()
+    if (!this.#accepting || this.#fd === -1) return
+    if (this.#accepted - before >= STORM_LEAST) this.#poll?.refresh()
+    else this.reactor.modify(this.#fd, libc.EPOLLIN)
+  }
+
+  #accept(): void {
+    const { reactor } = this
+    const { open } = this.#handlers
+    for (let i = 0; i < ACCEPT_BURST && this.#fd !== -1; i++) {
+      const fd = libc.accept4(this.#fd, 0, 0, libc.SOCK_NONBLOCK | libc.SOCK_CLOEXEC)
+      if (fd === -1) {
+        if (this.#acceptFailed(libc.errno())) continue
+        return
+      }
+      const failed = reactor.add(fd, libc.EPOLLIN | libc.EPOLLRDHUP, this.#owner)
+      if (failed !== 0) {
+        libc.close(fd)
+        this.#pause(failed, 'epoll_ctl')
+        return
+      }
+      this.#clients++
+      this.#accepted++
+      this.#governor?.joined()
+      // One that throws finds its connection in place; the rest of the burst is reported again.
+      if (open !== undefined) open(new Connection(this, fd, reactor.serial[fd] as number))
+    }
+  }
+
+  /** True: try the next connection. */
+  #acceptFailed(errno: number): boolean {
+    switch (errno) {
+      case libc.E.EAGAIN:
+        this.#forgetPause()
+        return false
+      // The peer gave up while it waited, or a firewall forbade it: accept(2) passes on errors of the new socket, and
+      // asks to treat them like EAGAIN by retrying.
+      case libc.E.ECONNABORTED:
+      case libc.E.EINTR:
+      case libc.E.EPROTO:
+      case libc.E.EPERM:
+      case libc.E.ENETDOWN:
+      case libc.E.ENOPROTOOPT:
+      case libc.E.EHOSTUNREACH:
+      case libc.E.EOPNOTSUPP:
+      case libc.E.ENETUNREACH:
+      case libc.E.ETIMEDOUT:
+        return true
+      case libc.E.EMFILE:
+      case libc.E.ENFILE:
+      case libc.E.ENOBUFS:
+      case libc.E.ENOMEM:
+        this.#pause(errno, 'accept4')
+        return false
+      default: {
+        const error = systemError('accept4', errno, formatAddress(this.address))
+        void this.close()
+        this.#report(error)
+        return false
+      }
+    }
+  }
+
+  /**
+   * Level-triggered, a connection that cannot be accepted would be reported for ever: the listening socket is not watched
+   * until a descriptor may be free, here (a connection closes) or anywhere else (a retry ten times a second).
+   */
+  #pause(errno: number, syscall: string): void {
+    this.#accepting = false
+    this.reactor.modify(this.#fd, 0)
+    this.#retry = setTimeout(() => this.#resume(), RETRY)
+    this.#retry.unref()
+    if (this.#pausedAt !== undefined) return
+    this.#pausedAt = this.#clients
+    this.#report(
+      systemError(
+        syscall,
+        errno,
+        `with ${this.#clients} clients: accepting pauses at ${formatAddress(this.address)} and goes on when there is room`
+      )
+    )
+  }
+
+  /**
+   * All that waited are accepted. A crowd at the limit comes and goes by ones, and would be reported each time: a pause is
+   * news again when the crowd was clearly below, or above, the last one.
+   */
+  #forgetPause(): void {
+    if (this.#pausedAt === undefined) return
+    if (Math.abs(this.#clients - this.#pausedAt) > 0.1 * this.#pausedAt) this.#pausedAt = undefined
+  }
+
+  #resume(): void {
+    if (this.#accepting || this.#fd === -1) return
+    clearTimeout(this.#retry)
+    this.#retry = undefined
+    this.#accepting = true
+    this.reactor.modify(this.#fd, libc.EPOLLIN)
+  }
+
+  #report(error: SystemError): void {
+    if (this.#handlers.error !== undefined) this.#handlers.error(error)
+    else process.emitWarning(error.message, { code: error.code })
+  }
+
+  #serve(fd: number, events: number): void {
+    const serial = this.reactor.serial[fd] as number
+    if ((events & libc.EPOLLOUT) !== 0) {
+      this.#flush(fd)
+      // `drain` may have closed it, and the number may be another connection's by now.
+      if (this.reactor.serial[fd] !== serial) return
+    }
+    const readable = libc.EPOLLIN | libc.EPOLLRDHUP
+    if ((events & readable) !== 0 && ((this.reactor.state[fd] as number) & NOT_READING) === 0) {
+      this.#receive(fd, serial, (events & libc.EPOLLRDHUP) !== 0)
+      return
+    }
+    if ((events & (libc.EPOLLERR | libc.EPOLLHUP)) !== 0) this.#broken(fd, events)
+  }
+
+  /** Reads once, or to the end when the peer has sent its FIN. Once: one loud connection does not keep the others waiting. */
+  #receive(fd: number, serial: number, toTheEnd: boolean): void {
+    const { data } = this.#handlers
+    for (;;) {
+      const received = data === undefined ? this.#drop(fd) : this.#take(fd)
+      if (received > 0) {
+        if (data !== undefined) {
+          const bytes = this.#slice(received)
+          data(new Connection(this, fd, serial), bytes)
+          if (this.reactor.serial[fd] !== serial || ((this.reactor.state[fd] as number) & NOT_READING) !== 0) return
+        }
+        if (!toTheEnd) return
+      } else if (received === 0) {
+        this.#peerEnded(fd)
+        return
+      } else {
+        const errno = libc.errno()
+        if (errno === libc.E.EINTR) continue
+        if (errno !== libc.E.EAGAIN) this.#destroy(fd, systemError('recv', errno))
+        return
+      }
+    }
+  }
+
+  #drop(fd: number): number {
+    return libc.recv(fd, scratch(), SLAB, 0)
+  }
+
+  #take(fd: number): number {
+    if (this.#slab === undefined || SLAB - this.#slabUsed < SLAB_REST) {
+      this.#slab = Buffer.allocUnsafeSlow(SLAB)
+      this.#slabAt = libc.addressOf(this.#slab)
+      this.#slabUsed = 0
+    }
+    return libc.recv(fd, this.#slabAt + this.#slabUsed, SLAB - this.#slabUsed, 0)
+  }
+
+  #slice(length: number): Buffer {
+    const from = this.#slabUsed
+    this.#slabUsed += length
+    return (this.#slab as Buffer).subarray(from, from + length)
+  }
+
+  /** The peer has sent its FIN: it gets what waits for it, then the connection is closed. */
+  #peerEnded(fd: number): void {
+    const state = this.reactor.state[fd] as number
+    if ((state & BLOCKED) === 0) {
+      this.#destroy(fd)
+      return
+    }
+    this.#setState(fd, state | HALF_CLOSED)
+  }
+
+  /** Both directions are shut, or the connection is broken, and reading (that is paused, or over) does not find it out. */
+  #broken(fd: number, events: number): void {
+    const state = this.reactor.state[fd] as number
+    if ((state & FAILED) !== 0) {
+      this.#destroy(fd, this.#failures.get(fd))
+    } else if ((events & libc.EPOLLERR) !== 0) {
+      const errno = takeError(fd)
+      this.#destroy(fd, errno === 0 ? undefined : systemError('read', errno))
+    } else if ((state & PAUSED) !== 0 && libc.recv(fd, scratch(), 1, libc.MSG_PEEK) > 0) {
+      // What the peer sent before it closed is read when the connection goes on.
+      this.#setState(fd, state | HUNG_UP)
+    } else {
+      this.#destroy(fd)
+    }
+  }
+
+  /** Sends what waits. */
+  #flush(fd: number): void {
+    const backlog = this.#backlogs.get(fd)
+    if (backlog === undefined) return
+    const { chunks } = backlog
+    let sentChunks = 0
+    for (const chunk of chunks) {
+      const sent = this.#send(fd, chunk)
+      if (sent === -1) {
+        this.#destroy(fd, systemError('send', libc.errno()))
+        return
+      }
+      backlog.bytes -= sent
+      if (sent < chunk.length) {
+        chunks.splice(0, sentChunks, chunk.subarray(sent))
+        chunks.splice(1, 1)
+        return
+      }
+      sentChunks++
+    }
+    this.#backlogs.delete(fd)
+    const serial = this.reactor.serial[fd] as number
+    const state = (this.reactor.state[fd] as number) & ~BLOCKED
+    if ((state & HALF_CLOSED) !== 0) {
+      this.#destroy(fd)
+      return
+    }
+    this.#setState(fd, state)
+    if ((state & ENDING) !== 0) this.#sendFin(fd)
+    else this.#handlers.drain?.(new Connection(this, fd, serial))
+  }
+
+  /** How many bytes the kernel took: 0 to all; -1: the connection is broken, see errno. */
+  #send(fd: number, bytes: Uint8Array): number {
+    for (;;) {
+      const sent = libc.sendBuffer(fd, bytes, bytes.length, libc.MSG_NOSIGNAL)
+      if (sent !== -1) return sent
+      const errno = libc.errno()
+      // ENOBUFS, ENOMEM: the kernel is short of memory. No event says when it is not; epoll reports writable at once.
+      if (errno === libc.E.EAGAIN || errno === libc.E.ENOBUFS || errno === libc.E.ENOMEM) return 0
+      if (errno !== libc.E.EINTR) return -1
+    }
+  }
+
+  /**
+   * A connection that cannot be written to is over, but not within the caller's `write()`: shutting it down makes epoll
+   * report a hang-up, which closes it.
+   */
+  #fail(fd: number, error: SystemError): void {
+    this.#failures.set(fd, error)
+    libc.shutdown(fd, libc.SHUT_RDWR)
+    this.#setState(fd, (this.reactor.state[fd] as number) | FAILED)
+  }
+
+  #sendFin(fd: number): void {
+    this.#setState(fd, ((this.reactor.state[fd] as number) & ~ENDING) | ENDED)
+    // ENOTCONN: the peer has reset it; the event that says so is on its way.
+    libc.shutdown(fd, libc.SHUT_WR)
+  }
+
+  /** Sets the state of a connection, and watches it for what that state waits for. */
+  #setState(fd: number, state: number): void {
+    if (this.reactor.state[fd] === state) return
+    this.reactor.state[fd] = state
+    let events = 0
+    if ((state & NOT_READING) === 0) events |= libc.EPOLLIN | libc.EPOLLRDHUP
+    if ((state & BLOCKED) !== 0) events |= libc.EPOLLOUT
+    // A hang-up is reported whether it is asked for or not: so, once.
+    if ((state & HUNG_UP) !== 0) events |= libc.EPOLLET
+    this.reactor.modify(fd, events)
+  }
+
+  #destroy(fd: number, error?: SystemError): void {
+    const serial = this.reactor.serial[fd] as number
+    const state = this.reactor.state[fd] as number
+    if ((state & BLOCKED) !== 0) this.#backlogs.delete(fd)
+    if ((state & FAILED) !== 0) this.#failures.delete(fd)
+    this.reactor.close(fd)
+    this.#clients--
+    this.#governor?.left()
+    if (!this.#accepting) this.#resume()
+    const { close } = this.#handlers
+    try {
+      if (close !== undefined) close(new Connection(this, fd, serial), error)
+    } finally {
+      if (this.#clients === 0) this.#finishIfEmpty()
+    }
+  }
+
+  #closeSocket(): void {
+    if (this.#fd === -1) return
+    clearTimeout(this.#retry)
+    clearTimeout(this.#poll)
+    this.reactor.close(this.#fd)
+    this.#fd = -1
+    this.#accepting = false
+    removePath(this.address)
+  }
+
+  #finishIfEmpty(): void {
+    if (this.#closed === undefined || this.#clients > 0) return
+    this.reactor.unregister(this.#owner)
+    this.unref()
+    this.#closed()
+    this.#closed = undefined
+  }
+
+  // What a Connection does. `fd` is its descriptor: the handle has checked that it still is.
+
+  /** @internal */
+  write(fd: number, bytes: Uint8Array): boolean {
+    const state = this.reactor.state[fd] as number
+    if ((state & (ENDING | ENDED)) !== 0) throw writeAfterEnd()
+    if ((state & (FAILED | HALF_CLOSED)) !== 0) return false
+    if (bytes.length === 0) return (state & BLOCKED) === 0
+    if ((state & BLOCKED) !== 0) {
+      const backlog = this.#backlogs.get(fd) as Backlog
+      backlog.chunks.push(Buffer.from(bytes))
+      backlog.bytes += bytes.length
+      return false
+    }
+    const sent = this.#send(fd, bytes)
+    if (sent === bytes.length) return true
+    if (sent === -1) {
+      this.#fail(fd, systemError('send', libc.errno()))
+      return false
+    }
+    // Copied: the caller may use its buffer again, and `bytes` may be a part of a much larger one.
+    const rest = Buffer.from(bytes.subarray(sent))
+    this.#backlogs.set(fd, { chunks: [rest], bytes: rest.length })
+    this.#setState(fd, state | BLOCKED)
+    return false
+  }
+
+  /** @internal */
+  end(fd: number): void {
+    const state = this.reactor.state[fd] as number
+    if ((state & (ENDING | ENDED)) !== 0) return
+    if ((state & BLOCKED) !== 0) this.reactor.state[fd] = state | ENDING
+    else this.#sendFin(fd)
+  }
+
+  /** @internal */
+  destroy(fd: number): void {
+    this.#destroy(fd)
+  }
+
+  /** @internal */
+  pause(fd: number): void {
+    this.#setState(fd, (this.reactor.state[fd] as number) | PAUSED)
+  }
+
+  /** @internal */
+  resume(fd: number): void {
+    this.#setState(fd, (this.reactor.state[fd] as number) & ~(PAUSED | HUNG_UP))
+  }
+
+  /** @internal */
+  peerAddress(fd: number): AddressInfo | undefined {
+    try {
+      return askAddress(libc.getpeername, 'getpeername', fd)
+    } catch {
+      // ENOTCONN: it has been reset, and the event that says so is on its way.
+      return undefined
+    }
+  }
+
+  /** @internal */
+  queued(fd: number): number {
+    return this.#backlogs.get(fd)?.bytes ?? 0
+  }
+}
+
+/** Removes the file of a Unix socket. */
+function removePath(address: Address | AddressInfo): void {
+  if (!('path' in address) || address.path.startsWith('\0')) return
+  try {
+    unlinkSync(address.path)
+  } catch {
+    // Somebody else removed it, or made it theirs: not ours to say anything about.
+  }
+}
+
+function writeAfterEnd(): Error {
+  return Object.assign(new Error('write after end()'), { code: 'ERR_STREAM_WRITE_AFTER_END' })
+}
+
+/**
+ * Listens, at once.
+ *
+ * ```ts
+ * const server = listen({ port: 3033 }, { data: (connection, bytes) => connection.write(bytes) })
+ * console.log(server.address, server.clients)
+ * ```
+ *
+ * @throws {SystemError} EADDRINUSE, EACCES, EADDRNOTAVAIL, EMFILE, ... of `socket`, `bind` or `listen`
+ * @throws TypeError for options that cannot be
+ * @throws `ERR_EBB_UNSUPPORTED` where there is no epoll or no koffi
+ */
+export function listen(options: ListenOptions, handlers: Handlers = {}): Listener {
+  const address = toAddress(options)
+  const { backlog = 4096 } = options
+  if (!Number.isInteger(backlog) || backlog < 0) {
+    throw Object.assign(new TypeError(`backlog must be a whole number from 0 on, not ${backlog}`), {
+      code: 'ERR_INVALID_ARG_VALUE'
+    })
+  }
+  const governor = toGovernor(options.giveBack)
+  const target = new SocketAddress(address)
+  const what = formatAddress(address)
+  const type = libc.SOCK_STREAM | libc.SOCK_NONBLOCK | libc.SOCK_CLOEXEC
+  const fd = libc.check(libc.socket(target.family, type, 0), 'socket', what)
+  let bound = false
+  try {
+    if (target.family !== libc.AF_UNIX) {
+      setOption(fd, libc.SOL_SOCKET, libc.SO_REUSEADDR, 1)
+      // Accepted sockets inherit both from the listening one on Linux: no call for each.
+      if (options.noDelay ?? true) setOption(fd, libc.IPPROTO_TCP, libc.TCP_NODELAY, 1)
+      if (options.keepAlive ?? false) setOption(fd, libc.SOL_SOCKET, libc.SO_KEEPALIVE, 1)
+    }
+    if (target.family === libc.AF_INET6) {
+      setOption(fd, libc.IPPROTO_IPV6, libc.IPV6_V6ONLY, (options.ipv6Only ?? false) ? 1 : 0)
+    }
+    libc.check(libc.bindAddress(fd, target.pointer, target.length), 'bind', what)
+    bound = true
+    libc.check(libc.listenOn(fd, Math.min(backlog, 2 ** 31 - 1)), 'listen', what)
+    return new Listener(fd, localAddress(fd), Math.min(backlog, longestQueue()), handlers, governor)
+  } catch (error) {
+    libc.close(fd)
+    if (bound) removePath(address)
+    throw error
+  }
+}
+
+function toAddress({ port, host = '127.0.0.1', path }: ListenOptions): Address {
+  if (path !== undefined) return { path }
+  if (port === undefined) {
+    throw Object.assign(new TypeError('listen() needs a port or a path'), { code: 'ERR_MISSING_ARGS' })
+  }
+  return { host: host === 'localhost' ? '127.0.0.1' : host, port }
+}
+
+function toGovernor(giveBack: ListenOptions['giveBack'] = true): Governor | undefined {
+  if (giveBack === false) return undefined
+  return new Governor(giveBack === true ? {} : giveBack)
+}
+
+/** What the kernel makes of a longer backlog. */
+function longestQueue(): number {
+  try {
+    return Number(readFileSync('/proc/sys/net/core/somaxconn', 'latin1'))
+  } catch {
+    // Hidden in some containers: 128 was the default until Linux 5.4.
+    return 128
+  }
+}
+
+function localAddress(fd: number): AddressInfo {
+  return askAddress(libc.getsockname, 'getsockname', fd)
+}
+
+function askAddress(ask: typeof libc.getsockname, syscall: string, fd: number): AddressInfo {
+  const bytes = Buffer.alloc(SOCKADDR_SIZE)
+  const length = new Uint32Array([SOCKADDR_SIZE])
+  libc.check(ask(fd, libc.addressOf(bytes), libc.addressOf(length)), syscall)
+  return decodeAddress(bytes, length[0] as number)
+}

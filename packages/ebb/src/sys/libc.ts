@@ -1,0 +1,152 @@
+/**
+ * The C library, called through koffi: this file is the only one that does.
+ *
+ * Calls are as C has them: they return -1 and leave `errno()`, which is read at once or not at all; {@link check} turns
+ * that into a Node-style error. Pointers are addresses as numbers (user space on Linux ends below 2^53): a koffi call with
+ * an address costs about 0.25 us, with a buffer a little more. An address does not keep its buffer alive, so whoever
+ * calls {@link addressOf} keeps the buffer in a field that is read as long as the address is used.
+ */
+import { createRequire } from 'node:module'
+import { constants } from 'node:os'
+import { systemError } from './errors.js'
+
+type Koffi = typeof import('koffi')
+type Call<A extends unknown[] = number[]> = (...args: A) => number
+
+// `require`, not `import`: a machine without koffi's binary still loads this library, and is told why at the first call.
+let koffi: Koffi | undefined
+let reason: string | undefined
+if (process.platform !== 'linux') reason = `it needs Linux (epoll); this is ${process.platform}`
+else {
+  try {
+    koffi = createRequire(import.meta.url)('koffi') as Koffi
+  } catch (error) {
+    // The first line says what; the others list who asked for it.
+    reason = `koffi cannot be loaded: ${(error as Error).message.split('\n', 1)[0]}`
+  }
+}
+
+/** Why the kernel cannot be called from here, as the rest of a sentence; undefined where it can. */
+export const unsupported: string | undefined = reason
+
+// null: the process itself. glibc and musl have different names, and a preloaded allocator must win.
+const process_ = koffi?.load(null)
+
+function unsupportedError(): Error {
+  return Object.assign(new Error(`ebb cannot park connections here: ${reason}`), { code: 'ERR_EBB_UNSUPPORTED' })
+}
+
+function bind<A extends unknown[] = number[]>(definition: string): Call<A> {
+  if (process_ === undefined) {
+    return () => {
+      throw unsupportedError()
+    }
+  }
+  return process_.func(definition) as unknown as Call<A>
+}
+
+/** As {@link bind}, for what not every C library has: undefined where it is missing. */
+function bindOptional(definition: string): Call | undefined {
+  try {
+    return process_?.func(definition) as unknown as Call | undefined
+  } catch {
+    return undefined
+  }
+}
+
+// Lengths are `int` on purpose: nothing here moves 2 GB at once, and a 32-bit result needs no BigInt check.
+export const socket = bind('int socket(int domain, int type, int protocol)')
+export const bindAddress = bind('int bind(int fd, uintptr_t address, uint length)')
+export const listenOn = bind('int listen(int fd, int backlog)')
+export const accept4 = bind('int accept4(int fd, uintptr_t address, uintptr_t length, int flags)')
+export const connect = bind('int connect(int fd, uintptr_t address, uint length)')
+export const getsockname = bind('int getsockname(int fd, uintptr_t address, uintptr_t length)')
+export const getpeername = bind('int getpeername(int fd, uintptr_t address, uintptr_t length)')
+export const getsockopt = bind<[number, number, number, Int32Array, Uint32Array]>(
+  'int getsockopt(int fd, int level, int name, _Inout_ void *value, _Inout_ void *length)'
+)
+export const setsockopt = bind<[number, number, number, Int32Array, number]>(
+  'int setsockopt(int fd, int level, int name, const void *value, uint length)'
+)
+export const recv = bind('int recv(int fd, uintptr_t buffer, size_t length, int flags)')
+export const send = bind('int send(int fd, uintptr_t buffer, size_t length, int flags)')
+/** `send` from a buffer that koffi pins for the call; its first byte is the first byte sent. */
+export const sendBuffer = bind<[number, Uint8Array, number, number]>(
+  'int send(int fd, void *buffer, size_t length, int flags)'
+)
+export const shutdown = bind('int shutdown(int fd, int how)')
+export const close = bind('int close(int fd)')
+export const epollCreate = bind('int epoll_create1(int flags)')
+export const epollControl = bind('int epoll_ctl(int epoll, int operation, int fd, uintptr_t event)')
+export const epollWait = bind('int epoll_wait(int epoll, uintptr_t events, int most, int timeout)')
+export const getrlimit = bind('int getrlimit(int resource, uintptr_t limit)')
+/** glibc only. */
+export const mallocTrim = bindOptional('int malloc_trim(size_t pad)')
+
+/** errno of the last call on this thread. */
+export function errno(): number {
+  return koffi === undefined ? 0 : koffi.errno()
+}
+
+/** The address of a buffer's first byte. The caller keeps the buffer: see above. */
+export function addressOf(buffer: ArrayBufferView): number {
+  return koffi === undefined ? 0 : Number(koffi.address(buffer))
+}
+
+/** A result that is not -1, or the error that the call left. */
+export function check(result: number, syscall: string, what?: string): number {
+  if (result === -1) throw systemError(syscall, errno(), what)
+  return result
+}
+
+/** libuv's poll handle, for one descriptor. Starts unref'd; stays alive only while something refers to it. */
+export interface PollHandle {
+  ref(): void
+  unref(): void
+  close(): void
+}
+
+/** Watches `fd` for readability. Node's own queues (ticks, promises) do not run after `ready`: it must only schedule. */
+export function poll(fd: number, ready: () => void): PollHandle {
+  if (koffi === undefined) throw unsupportedError()
+  const handle = koffi.node.poll(fd, { readable: true }, ready)
+  handle.unref()
+  return handle
+}
+
+export const E = constants.errno
+
+// Constants of Linux's headers, the same on every architecture that Node runs on (not MIPS, not SPARC).
+export const AF_UNIX = 1
+export const AF_INET = 2
+export const AF_INET6 = 10
+export const SOCK_STREAM = 1
+export const SOCK_NONBLOCK = 0o4000
+export const SOCK_CLOEXEC = 0o2000000
+export const SOL_SOCKET = 1
+export const SO_REUSEADDR = 2
+export const SO_ERROR = 4
+export const SO_KEEPALIVE = 9
+export const SO_LINGER = 13
+export const IPPROTO_IP = 0
+export const IPPROTO_TCP = 6
+export const IPPROTO_IPV6 = 41
+export const TCP_NODELAY = 1
+export const IPV6_V6ONLY = 26
+export const IP_BIND_ADDRESS_NO_PORT = 24
+export const MSG_PEEK = 0x2
+export const MSG_NOSIGNAL = 0x4000
+export const SHUT_WR = 1
+export const SHUT_RDWR = 2
+export const EPOLL_CLOEXEC = 0o2000000
+export const EPOLL_ADD = 1
+export const EPOLL_DEL = 2
+export const EPOLL_MOD = 3
+export const EPOLLIN = 0x001
+export const EPOLLOUT = 0x004
+export const EPOLLERR = 0x008
+export const EPOLLHUP = 0x010
+export const EPOLLRDHUP = 0x2000
+/** Edge-triggered. Negative: epoll's events are a 32-bit number here. */
+export const EPOLLET = 1 << 31
+export const RLIMIT_NOFILE = 7

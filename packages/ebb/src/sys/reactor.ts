@@ -1,0 +1,211 @@
+/**
+ * One epoll descriptor that holds every watched descriptor of a thread, and one libuv poll handle that watches it.
+ *
+ * A watched descriptor has no object: three numbers in arrays indexed by it (see {@link Reactor.serial}). The kernel reuses
+ * a descriptor's number at once, so an event may be about a descriptor that was closed, and its number given to another, while
+ * an earlier event of the same batch was handled. Each registration therefore has a serial number, which epoll carries with the
+ * event; an event whose serial is not its descriptor's is stale and dropped.
+ */
+import * as libc from './libc.js'
+
+/** Who is told about the events of the descriptors that it added. */
+export interface Watcher {
+  /** `events`: what epoll reported (`EPOLLIN`, ...). One that throws loses nothing: epoll reports again what was not handled. */
+  ready(fd: number, events: number): void
+}
+
+/** Most events taken from the kernel at once. */
+const BATCH = 512
+/** Entries by which the arrays grow: 1,024 descriptors are 13 KB. */
+const STEP = 1024
+
+// `struct epoll_event` is packed on x86-64: 12 bytes, elsewhere 16. Both are events, then 64 bits that are ours.
+const packed = process.arch === 'x64'
+const STRIDE = packed ? 3 : 4
+const DATA = packed ? 1 : 2
+
+export class Reactor {
+  /**
+   * By descriptor: the number of its registration, 0 where there is none. Counts from 1 and is never reused
+   * (2^53 at a million a second: 285 years).
+   */
+  serial = new Float64Array(STEP)
+  /** By descriptor: a byte for its watcher's use; 0 at first. */
+  state = new Uint8Array(STEP)
+
+  #owner = new Uint32Array(STEP)
+  #watchers: (Watcher | undefined)[] = []
+  #lastSerial = 0
+  #watched = 0
+  #refs = 0
+
+  readonly #epoll: number
+  readonly #poll: libc.PollHandle
+  // Kept in fields for as long as the addresses below are used.
+  readonly #events = new Int32Array(BATCH * STRIDE)
+  readonly #event = new Int32Array(STRIDE)
+  readonly #eventsAt = libc.addressOf(this.#events)
+  readonly #eventAt = libc.addressOf(this.#event)
+
+  /** @throws {SystemError} EMFILE, ENFILE, ENOMEM */
+  constructor() {
+    this.#epoll = libc.check(libc.epollCreate(libc.EPOLL_CLOEXEC), 'epoll_create1')
+    try {
+      this.#poll = libc.poll(this.#epoll, this.#ready)
+    } catch (error) {
+      libc.close(this.#epoll)
+      throw error
+    }
+  }
+
+  /** How many descriptors are watched. */
+  get watched(): number {
+    return this.#watched
+  }
+
+  /** Makes `watcher` known; what is returned goes to {@link add}. */
+  register(watcher: Watcher): number {
+    const free = this.#watchers.indexOf(undefined)
+    if (free !== -1) {
+      this.#watchers[free] = watcher
+      return free
+    }
+    return this.#watchers.push(watcher) - 1
+  }
+
+  /** Forgets a watcher, which has removed all its descriptors. */
+  unregister(owner: number): void {
+    this.#watchers[owner] = undefined
+  }
+
+  /**
+   * Watches `fd`; its serial number is then in {@link serial}. Level-triggered.
+   *
+   * @returns 0, or the errno (ENOMEM, ENOSPC: `fs.epoll.max_user_watches`)
+   */
+  add(fd: number, events: number, owner: number): number {
+    if (fd >= this.serial.length) this.#resize(Math.ceil((fd + 1) / STEP) * STEP)
+    const serial = this.#lastSerial + 1
+    this.#event[0] = events
+    this.#event[DATA] = fd
+    this.#event[DATA + 1] = serial | 0
+    if (libc.epollControl(this.#epoll, libc.EPOLL_ADD, fd, this.#eventAt) === -1) return libc.errno()
+    this.#lastSerial = serial
+    this.serial[fd] = serial
+    this.state[fd] = 0
+    this.#owner[fd] = owner
+    this.#watched++
+    return 0
+  }
+
+  /** Changes what `fd` is watched for; 0: errors and hang-ups alone. */
+  modify(fd: number, events: number): void {
+    this.#event[0] = events
+    this.#event[DATA] = fd
+    this.#event[DATA + 1] = (this.serial[fd] as number) | 0
+    libc.check(libc.epollControl(this.#epoll, libc.EPOLL_MOD, fd, this.#eventAt), 'epoll_ctl')
+  }
+
+  /** Stops watching `fd` and leaves it open: the caller owns it again. */
+  remove(fd: number): void {
+    libc.check(libc.epollControl(this.#epoll, libc.EPOLL_DEL, fd, this.#eventAt), 'epoll_ctl')
+    this.#forget(fd)
+  }
+
+  /** Closes `fd`, which also takes it out of epoll. */
+  close(fd: number): void {
+    this.#forget(fd)
+    // EINTR included, the descriptor is gone when close returns on Linux (man 2 close): never a second try.
+    libc.close(fd)
+  }
+
+  /**
+   * The lowest descriptor above `fd` that `owner` watches, or -1. For a walk over all of them, during which any may be closed:
+   * `for (let fd = next(owner, -1); fd !== -1; fd = next(owner, fd))`.
+   */
+  next(owner: number, fd: number): number {
+    const end = this.serial.length
+    for (let next = fd + 1; next < end; next++) {
+      if (this.serial[next] !== 0 && this.#owner[next] === owner) return next
+    }
+    return -1
+  }
+
+  /** Holds the process open; counted. */
+  ref(): void {
+    if (this.#refs++ === 0) this.#poll.ref()
+  }
+
+  unref(): void {
+    if (--this.#refs === 0) this.#poll.unref()
+  }
+
+  /** Gives back what the arrays grew by and no descriptor needs. */
+  trim(): void {
+    let highest = this.serial.length - 1
+    while (highest >= 0 && this.serial[highest] === 0) highest--
+    const size = Math.max(1, Math.ceil((highest + 1) / STEP)) * STEP
+    if (size < this.serial.length) this.#resize(size)
+  }
+
+  /** Called by koffi, which runs no ticks and promises afterwards, and loses what is thrown: both are done here. */
+  readonly #ready = (): void => {
+    try {
+      this.#run()
+      runTicks()
+    } catch (error) {
+      // Thrown again where Node makes it an `uncaughtException`.
+      setImmediate(() => {
+        throw error
+      })
+    }
+  }
+
+  #run(): void {
+    const count = libc.epollWait(this.#epoll, this.#eventsAt, BATCH, 0)
+    const events = this.#events
+    for (let at = 0; at < count * STRIDE; at += STRIDE) {
+      const fd = events[at + DATA] as number
+      const serial = this.serial[fd] as number
+      if (serial === 0 || (serial | 0) !== events[at + DATA + 1]) continue
+      this.#watchers[this.#owner[fd] as number]?.ready(fd, events[at] as number)
+    }
+  }
+
+  #forget(fd: number): void {
+    this.serial[fd] = 0
+    this.#watched--
+  }
+
+  #resize(size: number): void {
+    this.serial = resized(this.serial, new Float64Array(size))
+    this.state = resized(this.state, new Uint8Array(size))
+    this.#owner = resized(this.#owner, new Uint32Array(size))
+  }
+}
+
+function resized<T extends Float64Array | Uint8Array | Uint32Array>(from: T, to: T): T {
+  to.set(from.length > to.length ? from.subarray(0, to.length) : from)
+  return to
+}
+
+/**
+ * Runs `process.nextTick` callbacks and promises. Node does so after each of its own callbacks, and has no public way to ask
+ * for it; this one is in every version since 0.10, and costs nothing when there is nothing to do. An empty callback of Node's
+ * own does the same: where the function is missing, an immediate (250 bytes of garbage each time, a third of what an accept costs).
+ */
+const runTicks: () => void =
+  (process as { _tickCallback?: () => void })._tickCallback?.bind(process) ?? (() => void setImmediate(() => {}))
+
+let shared: Reactor | undefined
+
+/** The reactor of this thread, made at the first call. Stays for the life of the thread: two descriptors. */
+export function reactor(): Reactor {
+  shared ??= new Reactor()
+  return shared
+}
+
+/** {@link Reactor.trim} of this thread's reactor, if there is one. */
+export function trimReactor(): void {
+  shared?.trim()
+}
