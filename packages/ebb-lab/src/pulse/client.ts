@@ -99,8 +99,7 @@ export class Client implements Watcher {
     this.#options = options
     this.#target = new SocketAddress(options.address)
     this.#sources = options.sources.map((host) => new SocketAddress({ host, port: 0 }))
-    this.#automatic =
-      this.#sources.length === 0 && 'host' in options.address && options.address.host.startsWith('127.')
+    this.#automatic = this.#sources.length === 0 && 'host' in options.address && options.address.host.startsWith('127.')
     this.#owner = this.#reactor.register(this)
   }
 

@@ -48,6 +48,8 @@ export class LatencyHistogram {
 
   quantiles(): Quantiles {
     const at = (percent: number): number => this.#histogram.getValueAtPercentile(percent) / 1000
-    return this.count === 0 ? { p50: 0, p90: 0, p99: 0, max: 0 } : { p50: at(50), p90: at(90), p99: at(99), max: at(100) }
+    return this.count === 0
+      ? { p50: 0, p90: 0, p99: 0, max: 0 }
+      : { p50: at(50), p90: at(90), p99: at(99), max: at(100) }
   }
 }

@@ -22,7 +22,9 @@ export const planSchema = z.object({
   /** How long a pulse holds its connections once all are open. */
   linger: duration.default(4000),
   /** How many small pulses follow the big ones; `Infinity`: until stopped. */
-  pulses: z.union([z.number().int().nonnegative(), z.literal(Number.POSITIVE_INFINITY)]).default(Number.POSITIVE_INFINITY)
+  pulses: z
+    .union([z.number().int().nonnegative(), z.literal(Number.POSITIVE_INFINITY)])
+    .default(Number.POSITIVE_INFINITY)
 })
 
 export type Plan = z.infer<typeof planSchema>

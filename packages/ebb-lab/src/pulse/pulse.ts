@@ -69,7 +69,11 @@ const PROGRESS = 500
  * @param plan what is left out is as in {@link Plan}'s defaults
  * @throws TypeError, ZodError for what cannot be; the error of `dns.lookup` for a name that is not known
  */
-export async function pulse(server: Server, plan: Partial<Plan> = {}, options: PulseOptions = {}): Promise<PulseReport> {
+export async function pulse(
+  server: Server,
+  plan: Partial<Plan> = {},
+  options: PulseOptions = {}
+): Promise<PulseReport> {
   const whole = planSchema.parse(plan)
   const { signal, onEvent = () => {} } = options
   const processes = options.procs ?? processesFor(Math.max(whole.iterations > 0 ? whole.big : 0, whole.small))
@@ -129,7 +133,10 @@ async function once(
   onEvent: (event: PulseEvent) => void
 ): Promise<Opened> {
   onEvent({ event: 'pulse', pulse })
-  const timer = setInterval(() => onEvent({ event: 'progress', pulse, open: crowd.open, failed: crowd.failed }), PROGRESS)
+  const timer = setInterval(
+    () => onEvent({ event: 'progress', pulse, open: crowd.open, failed: crowd.failed }),
+    PROGRESS
+  )
   let opened: Opened
   try {
     opened = await crowd.connect(pulse.n, signal)

@@ -42,25 +42,84 @@ export function findListener(port: number): number {
   return pid
 }
 
-/** What `/proc/PID/fd/N` links to for each listening socket: `socket:[12345]`. */
-function listeningSockets(port: number): Set<string> {
-  const sockets = new Set<string>()
-  for (const table of ['/proc/self/net/tcp', '/proc/self/net/tcp6']) {
+/** A TCP socket that a process listens on. */
+export interface Listening {
+  pid: number
+  port: number
+  family: 4 | 6
+  /** Bound to every address, and not to one. */
+  any: boolean
+}
+
+/**
+ * What the processes of a group listen on: a command's own process and what it started, when it leads the group. Sorted by port,
+ * then pid. Processes that may not be looked into are left out.
+ */
+export function listeningIn(group: number): Listening[] {
+  const sockets = new Map<string, Omit<Listening, 'pid'>>()
+  for (const { inode, ...socket } of tcpListeners()) sockets.set(`socket:[${inode}]`, socket)
+  const found: Listening[] = []
+  for (const name of fs.readdirSync('/proc')) {
+    const pid = Number(name)
+    if (!Number.isSafeInteger(pid)) continue
+    try {
+      if (groupOf(pid) !== group) continue
+      for (const fd of fs.readdirSync(`/proc/${pid}/fd`)) {
+        const socket = sockets.get(linkOf(`/proc/${pid}/fd/${fd}`))
+        if (socket !== undefined) found.push({ pid, ...socket })
+      }
+    } catch (error) {
+      if (!['EACCES', 'EPERM', 'ENOENT', 'ESRCH'].includes(codeOf(error))) throw error
+    }
+  }
+  return found.sort((a, b) => a.port - b.port || a.pid - b.pid)
+}
+
+/** Where `pid` listens, as {@link listeningIn}. */
+export function listeningOf(pid: number): Listening[] {
+  return listeningIn(groupOf(pid)).filter((listening) => listening.pid === pid)
+}
+
+function groupOf(pid: number): number {
+  const stat = fs.readFileSync(`/proc/${pid}/stat`, 'latin1')
+  // pid (comm) state ppid pgrp: comm may hold blanks and parentheses.
+  return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[2])
+}
+
+interface TcpListener {
+  port: number
+  family: 4 | 6
+  any: boolean
+  inode: string
+}
+
+/** Every listening TCP socket of this network namespace. */
+function tcpListeners(): TcpListener[] {
+  const listeners: TcpListener[] = []
+  for (const family of [4, 6] as const) {
+    const table = `/proc/self/net/tcp${family === 4 ? '' : '6'}`
     let text: string
     try {
       text = fs.readFileSync(table, 'latin1')
     } catch (error) {
       // A machine without IPv6 has no table for it.
-      if (codeOf(error) === 'ENOENT' && table.endsWith('6')) continue
-      throw new RecordError(`cannot look up port ${port}: ${table}: ${reasonOf(error)}`, codeOf(error), 'open', error)
+      if (codeOf(error) === 'ENOENT' && family === 6) continue
+      throw new RecordError(`cannot look up who listens: ${table}: ${reasonOf(error)}`, codeOf(error), 'open', error)
     }
     for (const line of text.split('\n').slice(1)) {
       const [, local, , state, , , , , , inode] = line.trim().split(/\s+/)
-      if (state !== LISTENING || local === undefined) continue
-      if (Number.parseInt(local.slice(local.lastIndexOf(':') + 1), 16) === port) sockets.add(`socket:[${inode}]`)
+      if (state !== LISTENING || local === undefined || inode === undefined) continue
+      const [address = '', port = ''] = local.split(':')
+      listeners.push({ port: Number.parseInt(port, 16), family, any: /^0+$/.test(address), inode })
     }
   }
-  return sockets
+  return listeners
+}
+
+/** What `/proc/PID/fd/N` links to for each listening socket: `socket:[12345]`. */
+function listeningSockets(port: number): Set<string> {
+  const listeners = tcpListeners().filter((listener) => listener.port === port)
+  return new Set(listeners.map(({ inode }) => `socket:[${inode}]`))
 }
 
 function holders(sockets: Set<string>): { pids: number[]; denied: boolean } {

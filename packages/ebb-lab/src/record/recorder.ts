@@ -277,6 +277,8 @@ export class Recorder extends EventEmitter<RecorderEvents> {
     )
     this.#splitters.push(splitter)
     output.on('data', (chunk: Buffer) => splitter.push(chunk))
+    // Whoever waited for the server to listen has read what it said until then, put it back, and paused.
+    output.resume()
     // Destroyed with the process; there is nothing to say about a pipe that `end` does not.
     output.on('error', () => {})
   }

@@ -5,7 +5,7 @@
  * half of its highest, the governor waits until the fall is over (or 0.8 s at most), and gives back: within a second of
  * the fall, at most once a second, and no more often than keeps the pauses under a hundredth of the time.
  */
-import { ownAnonymous } from './own.js'
+import { ownAnonymous } from './process.js'
 import { type Release, release } from './release.js'
 
 /** All optional. */

@@ -1,7 +1,6 @@
 /** `ebb/memory`: what a process holds, by the kernel and by the runtime, and giving it back. */
 export { Governor, type GovernorOptions } from './governor.js'
 export * from './kernel.js'
-export { ownAnonymous } from './own.js'
 export * from './process.js'
 export { type Release, release } from './release.js'
 export { type RuntimeView, runtimeView } from './runtime.js'

@@ -251,6 +251,15 @@ export function self(): ProcessStatus {
   return figures
 }
 
+/** `self().anonymous`, bytes; 0 where it cannot be had: not Linux, or no descriptor left at the first call. */
+export function ownAnonymous(): number {
+  try {
+    return self().anonymous
+  } catch {
+    return 0
+  }
+}
+
 let fast: boolean | undefined
 
 /** True where the kernel tells the number of a process's descriptors without listing them (Linux 6.2 and later). */

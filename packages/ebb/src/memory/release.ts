@@ -8,7 +8,7 @@
  */
 import * as libc from '../sys/libc.js'
 import { trimReactor } from '../sys/reactor.js'
-import { ownAnonymous } from './own.js'
+import { ownAnonymous } from './process.js'
 
 /** What a give-back did. Anonymous memory in bytes, times in ms. */
 export interface Release {

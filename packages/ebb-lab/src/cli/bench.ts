@@ -1,0 +1,180 @@
+/** `ebb bench` */
+import { fileURLToPath } from 'node:url'
+import { Command } from 'commander'
+import {
+  BENCH_PLAN,
+  type ExperimentEvent,
+  type ExperimentOptions,
+  experiment,
+  QUICK_PLAN,
+  type Target
+} from '../experiment/experiment.js'
+import { total } from '../pulse/client.js'
+import { duration, megabytes } from '../report/format.js'
+import { table } from '../report/table.js'
+import { verdictToJson } from '../report/verdict.js'
+import { EXIT } from './failure.js'
+import { type LimitFlags, limitOptions, limitsOf } from './limit-options.js'
+import {
+  arg,
+  type ConnectFlags,
+  connectOf,
+  connectOptions,
+  type PlanFlags,
+  planOf,
+  planOptions
+} from './plan-options.js'
+import { colours, columns, interruption, Terminal } from './terminal.js'
+import { parsePid, parsePort, parseTarget, ValueError } from './values.js'
+
+interface Flags extends PlanFlags, ConnectFlags, LimitFlags {
+  target?: { name: string; command: string[] }[]
+  pid?: number
+  port?: number
+  name?: string
+  quick?: boolean
+  json?: boolean
+  out?: string
+  expvar?: string
+}
+
+export function benchCommand(): Command {
+  const command = new Command('bench')
+    .description('the experiment: start a server, record it, pulse it, run the control, and judge')
+    .argument('[command...]', 'a server to judge, behind --; {port} in it is replaced by a free port')
+    .option('--target <name=command>', 'a server to judge; may be given several times', collect)
+    .option('--pid <pid>', 'a server that runs already (there is no control then)', arg(parsePid))
+    .option('--port <port>', 'the same, by its port', arg(parsePort))
+    .option('--name <name>', 'what a server given by command, --pid or --port is called')
+    .option('--quick', 'a fifth of the size in a third of the time')
+  planOptions(command, BENCH_PLAN)
+  connectOptions(command)
+  limitOptions(command)
+  return command
+    .option('--expvar <url>', "poll Go's expvar of the server: http://127.0.0.1:6060/debug/vars")
+    .option('--out <dir>', 'write the recordings, report.html, memory.svg and runtime.svg there')
+    .option('--json', 'print the verdicts as JSON')
+    .addHelpText(
+      'after',
+      `
+Without a server: ebb serve, and node:net beside it. Examples:
+  ebb bench --out results
+  ebb bench -- node server.js {port}
+  ebb bench --target "go=./server -port {port}" --target "bun=bun server.ts"
+
+Ends with 2 when connections failed or were lost, with 3 when a limit is broken.`
+    )
+    .action(run)
+}
+
+async function run(command: string[], flags: Flags): Promise<void> {
+  const targets = targetsOf(command, flags)
+  const terminal = new Terminal()
+  const { signal } = interruption()
+  const options: ExperimentOptions = {
+    plan: { ...(flags.quick ? QUICK_PLAN : BENCH_PLAN), ...planOf(flags) },
+    pulse: connectOf(flags),
+    limits: limitsOf(flags),
+    signal,
+    onEvent: progress(terminal, targets),
+    ...(flags.out !== undefined && { out: flags.out }),
+    ...(flags.expvar !== undefined && { expvar: flags.expvar })
+  }
+  if (options.plan?.pulses === Number.POSITIVE_INFINITY) {
+    throw new ValueError('--pulses forever has no end, and so no verdict: give a number')
+  }
+  let result: Awaited<ReturnType<typeof experiment>>
+  try {
+    result = await experiment(targets, options)
+  } catch (error) {
+    if (!signal.aborted) throw error
+    terminal.line('interrupted')
+    process.exitCode = EXIT.interrupted
+    return
+  } finally {
+    terminal.end()
+  }
+  const { verdicts, broken, failures, files, notes } = result
+  if (flags.json) {
+    process.stdout.write(
+      `${JSON.stringify({ verdicts: verdicts.map(verdictToJson), broken, files, notes }, null, 2)}\n`
+    )
+  } else {
+    const text = table(verdicts, { width: columns(process.stdout), colour: colours(process.stdout) })
+    process.stdout.write(`\n${text}\n`)
+    if (files.length > 0) process.stdout.write(`\nWritten: ${files.join(', ')}\n`)
+  }
+  for (const note of notes) terminal.line(`note: ${note}`)
+  for (const sentence of broken) terminal.line(`limit broken: ${sentence}`)
+  if (broken.length > 0) process.exitCode = EXIT.broken
+  else if (failures > 0) process.exitCode = EXIT.failures
+}
+
+function targetsOf(command: readonly string[], flags: Flags): Target[] {
+  const { pid, port, name, target = [] } = flags
+  const targets: Target[] = [...target]
+  if (command.length > 0) targets.push({ name: name ?? shortName(command), command })
+  if (pid !== undefined || port !== undefined) {
+    targets.push({
+      name: name ?? (pid === undefined ? `port ${port}` : `pid ${pid}`),
+      ...(pid !== undefined && { pid }),
+      ...(port !== undefined && { port })
+    })
+  }
+  if (targets.length > 0) return targets
+  const main = fileURLToPath(new URL('./main.js', import.meta.url))
+  const serve = [process.execPath, main, 'serve', '--port', '{port}', '--mode']
+  return [
+    { name: 'ebb', command: [...serve, 'park'] },
+    { name: 'net', command: [...serve, 'net'] }
+  ]
+}
+
+/** `node server.js {port}` as `server.js`. */
+function shortName(command: readonly string[]): string {
+  const script = command.slice(1).find((word) => !word.startsWith('-') && word !== '{port}')
+  return (script ?? command[0] ?? 'server').split('/').at(-1) as string
+}
+
+function collect(text: string, targets: { name: string; command: string[] }[] = []): typeof targets {
+  return [...targets, arg(parseTarget)(text)]
+}
+
+/** Lines as the experiment goes on, and a status line on a terminal. */
+function progress(terminal: Terminal, targets: readonly Target[]): (event: ExperimentEvent) => void {
+  const name = Math.max(...targets.map((target) => target.name.length))
+  let pulses = 0
+  let state = ''
+  return (event) => {
+    const who = `${event.name.padEnd(name)}  ${event.role.padEnd(7)}`
+    switch (event.event) {
+      case 'start':
+        pulses = event.pulses
+        state = 'at rest'
+        terminal.line(`${who}  process ${event.running.pid} on port ${event.running.port}, at rest`)
+        break
+      case 'sample':
+        terminal.status(
+          `${who}  ${state}  anonymous ${megabytes(event.sample.anonymous)}, resident ${megabytes(event.sample.resident)}`
+        )
+        break
+      case 'pulse':
+        state = `pulse ${event.pulse.index + 1} of ${pulses}: connecting ${event.pulse.n}`
+        break
+      case 'connected': {
+        const { connected, failed, ms } = event.opened
+        state = `pulse ${event.pulse.index + 1} of ${pulses}: holding ${connected}`
+        const lacking = total(failed) > 0 ? `, ${total(failed)} failed` : ''
+        terminal.line(`${who}  ${state}, connected in ${duration(ms)}${lacking}`)
+        break
+      }
+      case 'closed': {
+        const lost = total(event.lost)
+        state = `pulse ${event.pulse.index + 1} of ${pulses}: closed${lost > 0 ? `, ${lost} lost` : ''}`
+        break
+      }
+      case 'note':
+        terminal.line(`${who}  note: ${event.text}`)
+    }
+  }
+}

@@ -1,0 +1,35 @@
+/** Options with one dash, as Go's `flag` package has them: `-big=10000 -i 3 -bs=30`. */
+
+/** The short spellings of the pulse options. */
+export const SHORT: Record<string, string> = {
+  b: 'big',
+  big: 'big',
+  i: 'iterations',
+  iterations: 'iterations',
+  bs: 'big-separation',
+  small: 'small',
+  s: 'small',
+  ss: 'small-separation',
+  l: 'linger',
+  linger: 'linger'
+}
+
+/**
+ * The arguments with two dashes in place of one, up to `--`, behind which everything is somebody else's.
+ *
+ * @param known long names of the command's options; a single-dash argument that is none of them stays as it is
+ */
+export function twoDashes(args: readonly string[], known: ReadonlySet<string>): string[] {
+  const end = args.indexOf('--')
+  const own = end === -1 ? args : args.slice(0, end)
+  const rest = end === -1 ? [] : args.slice(end)
+  return [...own.map((arg) => twoDashesOnce(arg, known)), ...rest]
+}
+
+function twoDashesOnce(arg: string, known: ReadonlySet<string>): string {
+  const match = /^-([a-zA-Z][\w-]*)(=.*)?$/s.exec(arg)
+  if (match === null) return arg
+  const [, typed = '', value = ''] = match
+  const name = SHORT[typed] ?? typed
+  return known.has(name) ? `--${name}${value}` : arg
+}

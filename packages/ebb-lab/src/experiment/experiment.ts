@@ -1,0 +1,224 @@
+/**
+ * `experiment()`: starts a server, records it, pulses it, runs the control, and judges. One server after the other, never two
+ * at once: they would take the processor from each other.
+ */
+import { join } from 'node:path'
+import { setTimeout as wait } from 'node:timers/promises'
+import { total } from '../pulse/client.js'
+import type { Plan } from '../pulse/plan.js'
+import { type PulseEvent, type PulseOptions, type PulseReport, pulse } from '../pulse/pulse.js'
+import { describe } from '../record/describe.js'
+import { Recorder } from '../record/recorder.js'
+import type { Recording, Sample } from '../record/recording.js'
+import { report } from '../report/report.js'
+import { broken, judge, type Limits, type Verdict } from '../report/verdict.js'
+import { makeDirectory } from '../report/write-file.js'
+import { find, type Running, start } from './target.js'
+
+/** A server to be judged. One of `command`, `pid` and `port` (or the last two together). */
+export interface Target {
+  /** In tables, pictures and file names. */
+  name: string
+  /** Started for the run, and once more for its control. `{port}` is replaced by a free port. */
+  command?: readonly string[]
+  /** Already running: there is no control, hence no need, retention and release time. */
+  pid?: number
+  port?: number
+}
+
+export interface ExperimentOptions {
+  /** What is left out is as in {@link BENCH_PLAN}. */
+  plan?: Partial<Plan>
+  /** Small pulses of the control. Default: 2. */
+  controlPulses?: number
+  /** How connections are made: `rate`, `procs`, `sources`, `timeout`, `close`, `payload`, ... */
+  pulse?: Omit<PulseOptions, 'signal' | 'onEvent'>
+  /** The server rests this long before the first pulse, ms. Default: 1500. */
+  rest?: number
+  /** A directory for the recordings, `report.html`, `memory.svg` and `runtime.svg`. */
+  out?: string
+  /** Go's expvar of the server, polled every second; `{port}` is not replaced. */
+  expvar?: string
+  limits?: Limits
+  /** Ends the experiment and every process that it started; it rejects with the signal's reason. */
+  signal?: AbortSignal
+  onEvent?: (event: ExperimentEvent) => void
+}
+
+export type ExperimentEvent = { name: string; role: 'main' | 'control' } & (
+  | { event: 'start'; running: Running; pulses: number }
+  | { event: 'sample'; sample: Sample }
+  | { event: 'note'; text: string }
+  | { event: 'end' }
+  | PulseEvent
+)
+
+export interface Experiment {
+  /** One for each target, in their order. */
+  verdicts: Verdict[]
+  /** Limits that were broken, one sentence each, with the server's name. */
+  broken: string[]
+  /** Connects that failed, connections lost, and answers that did not come, over all targets. */
+  failures: number
+  /** Paths written. */
+  files: string[]
+  notes: string[]
+}
+
+/** The experiment at its real size: 10,000 connections three times, then 1,000 four times. */
+export const BENCH_PLAN: Plan = {
+  big: 10_000,
+  iterations: 3,
+  bigSeparation: 5000,
+  small: 1000,
+  smallSeparation: 1000,
+  linger: 4000,
+  pulses: 4
+}
+
+/** The same in a third of the time and at a fifth of the size: for a look, not for figures. */
+export const QUICK_PLAN: Plan = {
+  big: 2000,
+  iterations: 3,
+  bigSeparation: 2500,
+  small: 200,
+  smallSeparation: 500,
+  linger: 1000,
+  pulses: 4
+}
+
+/** After the last pulse, for the server to notice and the recording to show it, ms. */
+const TAIL = 1000
+
+/**
+ * Runs the experiment on each target.
+ *
+ * ```ts
+ * const { verdicts } = await experiment([{ name: 'mine', command: ['node', 'server.js', '{port}'] }])
+ * ```
+ *
+ * @throws RecordError for a server that does not start or may not be recorded; ReportError for an `out` that cannot be written
+ */
+export async function experiment(targets: readonly Target[], options: ExperimentOptions = {}): Promise<Experiment> {
+  const plan = { ...BENCH_PLAN, ...options.plan }
+  if (options.out !== undefined) await makeDirectory(options.out)
+  const recordings: Recording[] = []
+  const verdicts: Verdict[] = []
+  const exceeded: string[] = []
+  const files: string[] = []
+  let failures = 0
+  for (const target of targets) {
+    const main = await run(target, 'main', plan, options)
+    files.push(...main.files)
+    recordings.push(main.recording)
+    failures += failuresOf(main.report)
+    let control: Recording | undefined
+    if (target.command !== undefined && plan.small > 0) {
+      const calm = await run(target, 'control', { ...plan, big: 0, pulses: options.controlPulses ?? 2 }, options)
+      files.push(...calm.files)
+      recordings.push(calm.recording)
+      failures += failuresOf(calm.report)
+      control = calm.recording
+    }
+    const verdict = judge(main.recording, control)
+    verdicts.push(verdict)
+    for (const sentence of broken(verdict, options.limits ?? {})) exceeded.push(`${target.name}: ${sentence}`)
+  }
+  const drawn = await report(recordings, options.out === undefined ? {} : { out: options.out })
+  return { verdicts, broken: exceeded, failures, files: [...files, ...drawn.files], notes: drawn.notes }
+}
+
+interface Run {
+  recording: Recording
+  report: PulseReport
+  files: string[]
+}
+
+async function run(target: Target, role: 'main' | 'control', plan: Plan, options: ExperimentOptions): Promise<Run> {
+  const { signal } = options
+  const { name } = target
+  const tell = (event: DistributiveOmit<ExperimentEvent, 'name' | 'role'>): void =>
+    options.onEvent?.({ name, role, ...event } as ExperimentEvent)
+  const running = target.command === undefined ? find(target) : await start(target.command, signal)
+  const path = options.out === undefined ? undefined : join(options.out, fileName(name, role))
+  let recorder: Recorder
+  try {
+    recorder = new Recorder(
+      running.pid,
+      await describe(running.pid),
+      {
+        name,
+        role,
+        keep: true,
+        ...(path !== undefined && { out: path }),
+        ...(options.expvar !== undefined && { expvar: options.expvar })
+      },
+      running.launched ?? undefined
+    )
+  } catch (error) {
+    await running.launched?.stop()
+    throw error
+  }
+  // A server that ends, or a disk that is full, ends the pulses as well.
+  const over = new AbortController()
+  const ended = recorder.done.finally(() => over.abort())
+  ended.catch(() => {})
+  recorder.on('sample', (sample) => tell({ event: 'sample', sample }))
+  recorder.on('event', (event) => {
+    if (event.event === 'note') tell({ event: 'note', text: event.text })
+  })
+  try {
+    tell({ event: 'start', running, pulses: (plan.big > 0 ? plan.iterations : 0) + (plan.small > 0 ? plan.pulses : 0) })
+    const stop = signal === undefined ? over.signal : AbortSignal.any([signal, over.signal])
+    await pause(options.rest ?? 1500, stop)
+    const made = await pulse({ host: running.host, port: running.port }, plan, {
+      ...options.pulse,
+      signal: stop,
+      onEvent: (event) => {
+        mark(recorder, event)
+        tell(event)
+      }
+    })
+    await pause(TAIL, stop)
+    return { recording: await recorder.stop(), report: made, files: path === undefined ? [] : [path] }
+  } finally {
+    await recorder.stop().catch(() => {})
+    tell({ event: 'end' })
+    signal?.throwIfAborted()
+  }
+}
+
+type DistributiveOmit<T, K extends PropertyKey> = T extends unknown ? Omit<T, K> : never
+
+function mark(recorder: Recorder, event: PulseEvent): void {
+  const { index, size, n } = event.pulse
+  switch (event.event) {
+    case 'pulse':
+      recorder.mark({ event: 'pulse', index, size, n })
+      break
+    case 'connected': {
+      const { connected, failed } = event.opened
+      recorder.mark({ event: 'connected', index, connected, failed: total(failed) })
+      break
+    }
+    case 'closing':
+      recorder.mark({ event: 'closing', index })
+      break
+    case 'closed':
+      recorder.mark({ event: 'closed', index, lost: total(event.lost) })
+  }
+}
+
+function failuresOf(made: PulseReport): number {
+  return total(made.failed) + total(made.lost) + total(made.unanswered)
+}
+
+/** A name as a person typed it, as a file name. */
+function fileName(name: string, role: 'main' | 'control'): string {
+  const safe = name.replace(/[^\w.-]+/g, '_').replace(/^\.+/, '') || 'server'
+  return `${safe}${role === 'control' ? '.control' : ''}.ndjson`
+}
+
+async function pause(ms: number, signal: AbortSignal): Promise<void> {
+  await wait(ms, undefined, { signal }).catch(() => {})
+}
