@@ -1,7 +1,7 @@
 /** Options with one dash, as Go's `flag` package has them: `-big=10000 -i 3 -bs=30`. */
 
 /** The short spellings of the pulse options. */
-export const SHORT: Record<string, string> = {
+const SHORT: Record<string, string> = {
   b: 'big',
   big: 'big',
   i: 'iterations',

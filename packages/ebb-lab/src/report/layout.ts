@@ -1,6 +1,6 @@
 /** Where the panels of a picture stand: one panel a server, in one or two columns. Lengths are pixels. */
 
-export interface Panel {
+interface Panel {
   left: number | string
   right: number | string
   titleTop: number
