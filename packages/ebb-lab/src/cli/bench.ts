@@ -11,8 +11,6 @@ import {
 } from '../experiment/experiment.js'
 import { total } from '../pulse/client.js'
 import { duration, megabytes } from '../report/format.js'
-import { table } from '../report/table.js'
-import { verdictToJson } from '../report/verdict.js'
 import { EXIT } from './failure.js'
 import { type LimitFlags, limitOptions, limitsOf } from './limit-options.js'
 import {
@@ -24,7 +22,8 @@ import {
   planOf,
   planOptions
 } from './plan-options.js'
-import { colours, columns, interruption, Terminal } from './terminal.js'
+import { printResult } from './result.js'
+import { interruption, Terminal } from './terminal.js'
 import { parsePid, parsePort, parseTarget, ValueError } from './values.js'
 
 interface Flags extends PlanFlags, ConnectFlags, LimitFlags {
@@ -34,6 +33,7 @@ interface Flags extends PlanFlags, ConnectFlags, LimitFlags {
   name?: string
   quick?: boolean
   json?: boolean
+  markdown?: boolean
   out?: string
   expvar?: string
 }
@@ -54,6 +54,7 @@ export function benchCommand(): Command {
     .option('--expvar <url>', "poll Go's expvar of the server: http://127.0.0.1:6060/debug/vars")
     .option('--out <dir>', 'write the recordings, report.html, memory.svg and runtime.svg there')
     .option('--json', 'print the verdicts as JSON')
+    .option('--markdown', 'print the table in Markdown')
     .addHelpText(
       'after',
       `
@@ -94,20 +95,8 @@ async function run(command: string[], flags: Flags): Promise<void> {
   } finally {
     terminal.end()
   }
-  const { verdicts, broken, failures, files, notes } = result
-  if (flags.json) {
-    process.stdout.write(
-      `${JSON.stringify({ verdicts: verdicts.map(verdictToJson), broken, files, notes }, null, 2)}\n`
-    )
-  } else {
-    const text = table(verdicts, { width: columns(process.stdout), colour: colours(process.stdout) })
-    process.stdout.write(`\n${text}\n`)
-    if (files.length > 0) process.stdout.write(`\nWritten: ${files.join(', ')}\n`)
-  }
-  for (const note of notes) terminal.line(`note: ${note}`)
-  for (const sentence of broken) terminal.line(`limit broken: ${sentence}`)
-  if (broken.length > 0) process.exitCode = EXIT.broken
-  else if (failures > 0) process.exitCode = EXIT.failures
+  printResult(result, flags, terminal)
+  if (result.broken.length === 0 && result.failures > 0) process.exitCode = EXIT.failures
 }
 
 function targetsOf(command: readonly string[], flags: Flags): Target[] {

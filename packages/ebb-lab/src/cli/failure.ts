@@ -1,4 +1,5 @@
 /** What a person is told when something goes wrong: one sentence on standard error, and an exit code. */
+
 /** Exit codes of every command. */
 export const EXIT = {
   /** Bad input, or something that the run needs is not there. */

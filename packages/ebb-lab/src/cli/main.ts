@@ -37,7 +37,7 @@ async function main(args: string[]): Promise<void> {
     .showSuggestionAfterError()
     .addHelpText(
       'after',
-      '\nebb COMMAND --help tells more. Exit codes: 1 bad input, 2 connections failed, 3 limit broken.'
+      '\nebb COMMAND --help tells more.\nExit codes: 1 bad input, 2 connections failed, 3 limit broken.'
     )
   if (chosen === undefined) {
     for (const [name, { summary }] of Object.entries(COMMANDS))
@@ -56,9 +56,14 @@ function version(): string {
   return (createRequire(import.meta.url)('ebb-lab/package.json') as { version: string }).version
 }
 
-// A pipe that is closed (`ebb report x | head -1`) is no failure of ours.
+let told = false
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code !== 'EPIPE') fail(error)
+  // A pipe that is closed (`ebb report x | head -1`) is no failure of ours; a full disk is told once.
+  if (error.code === 'EPIPE' || told) return
+  told = true
+  fail(new Error(`cannot write to standard output: ${error.message}`, { cause: error }))
 })
 
-main(process.argv.slice(2)).catch(fail)
+const args = process.argv.slice(2)
+const [help, about] = args
+main(help === 'help' && about !== undefined && about in COMMANDS ? [about, '--help'] : args).catch(fail)

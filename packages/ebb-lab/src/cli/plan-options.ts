@@ -2,7 +2,16 @@
 import { type Command, InvalidArgumentError } from 'commander'
 import type { Plan } from '../pulse/plan.js'
 import type { PulseOptions } from '../pulse/pulse.js'
-import { parseCount, parseNumber, parsePositive, parsePulses, parseShare, parseTime, ValueError } from './values.js'
+import {
+  parseCount,
+  parseNumber,
+  parsePositive,
+  parsePositiveTime,
+  parsePulses,
+  parseShare,
+  parseTime,
+  ValueError
+} from './values.js'
 
 /** A parser of {@link ValueError}s as commander wants it. */
 export function arg<T>(parse: (text: string) => T): (text: string) => T {
@@ -70,7 +79,7 @@ export function connectOptions(command: Command): Command {
       arg(parsePositive)
     )
     .option('--source <address...>', 'local addresses to connect from (default: by itself)')
-    .option('--timeout <time>', 'for a connect, or an awaited answer (default: 10 s)', arg(parseTime))
+    .option('--timeout <time>', 'for a connect, or an awaited answer (default: 10 s)', arg(parsePositiveTime))
     .option('--close <how>', 'fin or rst (default: fin)', arg(parseClose))
     .option('--payload <text>', 'what active connections send once')
     .option('--active <share>', 'the share of connections that send it (default: 100%)', arg(parseShare))

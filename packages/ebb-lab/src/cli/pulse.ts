@@ -97,6 +97,7 @@ export function resultTable(report: PulseReport): string {
     ['connect max', `${ms(latency.max)} ms`],
     ['connects/s', String(Math.round(report.connectsPerSecond))]
   )
+  if (report.abandoned > 0) rows.push(['abandoned', String(report.abandoned)])
   if (report.stopped === 'nobody answers') rows.push(['stopped', 'nobody answers'])
   return rows.map(([name, value]) => `${name.padEnd(17)}${value}`).join('\n')
 }

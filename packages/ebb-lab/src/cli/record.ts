@@ -4,10 +4,9 @@ import { record } from '../record/record.js'
 import type { Recorder } from '../record/recorder.js'
 import type { Line, Sample } from '../record/recording.js'
 import { duration, megabytes } from '../report/format.js'
-import { EXIT } from './failure.js'
 import { arg } from './plan-options.js'
 import { interruption, Terminal } from './terminal.js'
-import { parsePid, parsePort, parseTime, ValueError } from './values.js'
+import { parsePeriod, parsePid, parsePort, parsePositiveTime, ValueError } from './values.js'
 
 interface Flags {
   pid?: number
@@ -27,8 +26,8 @@ export function recordCommand(): Command {
     .option('--port <port>', 'the process that listens on this TCP port', arg(parsePort))
     .option('--out <file>', 'where to write (default: standard output)')
     .option('--name <name>', 'what the server is called in tables and pictures')
-    .option('--duration <time>', 'stop after this time', arg(parseTime))
-    .option('--every <time>', 'from one sample to the next (default: 100ms)', arg(parseTime))
+    .option('--duration <time>', 'stop after this time', arg(parsePositiveTime))
+    .option('--every <time>', 'from one sample to the next (default: 100ms)', arg(parsePeriod))
     .option('--expvar <url>', "poll Go's expvar: http://127.0.0.1:6060/debug/vars")
     .action(run)
 }
@@ -79,12 +78,9 @@ function print(recorder: Recorder): void {
   const write = (line: Line): void => {
     process.stdout.write(`${JSON.stringify(line)}\n`)
   }
-  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EPIPE') {
-      process.stderr.write(`ebb: cannot write the recording to standard output: ${error.message}\n`)
-      process.exitCode = EXIT.wrong
-    }
-    void recorder.stop()
+  // Why is told by `main.ts`, as for all that is printed.
+  process.stdout.on('error', () => {
+    void recorder.stop().catch(() => {})
   })
   write(recorder.recording.header)
   recorder.on('sample', write)

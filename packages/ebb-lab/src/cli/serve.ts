@@ -16,7 +16,7 @@ interface Flags {
 export function serveCommand(): Command {
   return new Command('serve')
     .description('a TCP server that accepts connections, reads and drops what they send, and tells what it holds')
-    .option('--host <host>', 'address to listen on; 0.0.0.0 and :: are every interface', '127.0.0.1')
+    .option('--host <host>', 'address to listen on; 0.0.0.0 and :: are every interface', arg(parseHost), '127.0.0.1')
     .option('--port <port>', 'port to listen on; 0 picks a free one and prints it', arg(parsePort), 3033)
     .option('--backlog <n>', 'connections that wait to be accepted, at most', arg(parsePositive), 4096)
     .option(
@@ -61,6 +61,11 @@ function explained(error: unknown, { host, port, mode }: Omit<Flags, 'log'>): un
   return text === undefined || (code === 'ERR_EBB_UNSUPPORTED' && mode === 'net')
     ? error
     : new Error(text, { cause: error })
+}
+
+function parseHost(text: string): string {
+  if (text.trim() === '') throw new ValueError('it is an address or a name: 127.0.0.1, ::1, localhost')
+  return text
 }
 
 function parseMode(text: string): 'park' | 'net' {

@@ -15,6 +15,20 @@ export function parseTime(text: string): number {
   return ms
 }
 
+/** As {@link parseTime}, and not 0. */
+export function parsePositiveTime(text: string): number {
+  const ms = parseTime(text)
+  if (ms === 0) throw new ValueError('it must be more than no time: 0.5, 250ms, 2m')
+  return ms
+}
+
+/** The time from one look to the next: from 1 ms to an hour. */
+export function parsePeriod(text: string): number {
+  const ms = parseTime(text)
+  if (ms < 1 || ms > 3_600_000) throw new ValueError('it must be from 1ms to 1h')
+  return ms
+}
+
 /** A whole number from 0 on; `10k` is 10,000. */
 export function parseCount(text: string): number {
   const match = /^(\d[\d_]*)(k)?$/.exec(text.trim())

@@ -5,9 +5,10 @@
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { total } from '../pulse/client.js'
-import type { Plan } from '../pulse/plan.js'
+import { type Plan, planSchema } from '../pulse/plan.js'
 import { type PulseEvent, type PulseOptions, type PulseReport, pulse } from '../pulse/pulse.js'
 import { describe } from '../record/describe.js'
+import { RecordError } from '../record/errors.js'
 import { Recorder } from '../record/recorder.js'
 import type { Recording, Sample } from '../record/recording.js'
 import { report } from '../report/report.js'
@@ -97,24 +98,33 @@ const TAIL = 1000
  * const { verdicts } = await experiment([{ name: 'mine', command: ['node', 'server.js', '{port}'] }])
  * ```
  *
- * @throws RecordError for a server that does not start or may not be recorded; ReportError for an `out` that cannot be written
+ * @throws ZodError for a plan that cannot be; RecordError for two servers of one name, a server that does not start or may not be recorded; ReportError for an `out` that cannot be written
  */
 export async function experiment(targets: readonly Target[], options: ExperimentOptions = {}): Promise<Experiment> {
-  const plan = { ...BENCH_PLAN, ...options.plan }
+  const plan = planSchema.parse({ ...BENCH_PLAN, ...options.plan })
+  checkNames(targets)
   if (options.out !== undefined) await makeDirectory(options.out)
   const recordings: Recording[] = []
   const verdicts: Verdict[] = []
   const exceeded: string[] = []
   const files: string[] = []
+  const taken = new Set<string>()
   let failures = 0
   for (const target of targets) {
-    const main = await run(target, 'main', plan, options)
+    const file = fileName(target.name, taken)
+    const main = await run(target, 'main', file, plan, options)
     files.push(...main.files)
     recordings.push(main.recording)
     failures += failuresOf(main.report)
     let control: Recording | undefined
     if (target.command !== undefined && plan.small > 0) {
-      const calm = await run(target, 'control', { ...plan, big: 0, pulses: options.controlPulses ?? 2 }, options)
+      const calm = await run(
+        target,
+        'control',
+        `${file}.control`,
+        { ...plan, big: 0, pulses: options.controlPulses ?? 2 },
+        options
+      )
       files.push(...calm.files)
       recordings.push(calm.recording)
       failures += failuresOf(calm.report)
@@ -122,7 +132,7 @@ export async function experiment(targets: readonly Target[], options: Experiment
     }
     const verdict = judge(main.recording, control)
     verdicts.push(verdict)
-    for (const sentence of broken(verdict, options.limits ?? {})) exceeded.push(`${target.name}: ${sentence}`)
+    exceeded.push(...broken(verdict, options.limits ?? {}))
   }
   const drawn = await report(recordings, options.out === undefined ? {} : { out: options.out })
   return { verdicts, broken: exceeded, failures, files: [...files, ...drawn.files], notes: drawn.notes }
@@ -134,13 +144,19 @@ interface Run {
   files: string[]
 }
 
-async function run(target: Target, role: 'main' | 'control', plan: Plan, options: ExperimentOptions): Promise<Run> {
+async function run(
+  target: Target,
+  role: 'main' | 'control',
+  file: string,
+  plan: Plan,
+  options: ExperimentOptions
+): Promise<Run> {
   const { signal } = options
   const { name } = target
   const tell = (event: DistributiveOmit<ExperimentEvent, 'name' | 'role'>): void =>
     options.onEvent?.({ name, role, ...event } as ExperimentEvent)
   const running = target.command === undefined ? find(target) : await start(target.command, signal)
-  const path = options.out === undefined ? undefined : join(options.out, fileName(name, role))
+  const path = options.out === undefined ? undefined : join(options.out, `${file}.ndjson`)
   let recorder: Recorder
   try {
     recorder = new Recorder(
@@ -213,10 +229,28 @@ function failuresOf(made: PulseReport): number {
   return total(made.failed) + total(made.lost) + total(made.unanswered)
 }
 
-/** A name as a person typed it, as a file name. */
-function fileName(name: string, role: 'main' | 'control'): string {
-  const safe = name.replace(/[^\w.-]+/g, '_').replace(/^\.+/, '') || 'server'
-  return `${safe}${role === 'control' ? '.control' : ''}.ndjson`
+/** A report finds the control of a server by its name. */
+function checkNames(targets: readonly Target[]): void {
+  const names = targets.map(({ name }) => name)
+  const twice = names.find((name, i) => names.indexOf(name) !== i)
+  if (twice === undefined) return
+  throw new RecordError(`two servers are called ${JSON.stringify(twice)}: give each a name of its own`, 'EEXIST')
+}
+
+/** File systems take 255 bytes; the rest is for `.control.ndjson` and a number. */
+const LONGEST_NAME = 200
+
+/** A name as a person typed it, as the name of a file, without its ending, that is none of `taken`. */
+function fileName(name: string, taken: Set<string>): string {
+  const safe =
+    name
+      .replace(/[^\w.-]+/g, '_')
+      .replace(/^\.+/, '')
+      .slice(0, LONGEST_NAME) || 'server'
+  let free = safe
+  for (let i = 2; taken.has(free) || taken.has(`${free}.control`); i++) free = `${safe}-${i}`
+  taken.add(free).add(`${free}.control`)
+  return free
 }
 
 async function pause(ms: number, signal: AbortSignal): Promise<void> {

@@ -33,10 +33,12 @@ export interface ClientOptions {
 /** Counts by cause: an errno's name, `FIN`, or `ETIMEDOUT` for our own time limit. */
 export type Causes = Record<string, number>
 
-/** What came of one `open()`. */
+/** What came of one `connect(n)`: `connected`, all of `failed` and `abandoned` together are `n`. */
 export interface Opened {
   connected: number
   failed: Causes
+  /** Connects that an abort left undone: begun and given up, or never begun. */
+  abandoned: number
   /** Active connections that got all they sent back; others are in `unanswered`. */
   echoed: number
   /** `TIMEOUT`: not all came in time. `MISMATCH`: other bytes came. `FIN`, `ECONNRESET`, ...: the server closed first. */
@@ -56,6 +58,10 @@ const LOOK = 100
 const MOST_SOURCES = 4095
 /** Read at once, of what the server sends and nobody needs. */
 const READ = 65_536
+/** Reads of one connection before others, timers and signals have their turn: a server may send for ever. */
+const READ_BURST = 16
+/** The longest wait for a connect that is due later, ms: a timer counts to 24 days, and a rate may be less than that. */
+const LONGEST_WAIT = 60_000
 
 // States, in the reactor's byte for each descriptor.
 const CONNECTING = 1
@@ -63,7 +69,7 @@ const OPEN = 2
 /** Open, and the answer is not complete. */
 const WAITING = 4
 
-const EVENTS = libc.EPOLLIN | libc.EPOLLOUT | libc.EPOLLRDHUP | (1 << 31) // EPOLLET
+const EVENTS = libc.EPOLLIN | libc.EPOLLOUT | libc.EPOLLRDHUP | libc.EPOLLET
 
 export class Client implements Watcher {
   /** Connect times: from the call to its completion. */
@@ -108,7 +114,7 @@ export class Client implements Watcher {
     return this.#open
   }
 
-  /** Connects of this `open()` that have failed so far. */
+  /** Connects of this `connect()` that have failed so far. */
   get failed(): number {
     return total(this.#opened.failed)
   }
@@ -137,11 +143,16 @@ export class Client implements Watcher {
         const begun = this.#beginSome(room)
         if (begun < room) await this.#progress(LOOK / 10, signal)
         else if (room === BURST) await turn()
-        else if (this.#started < n) await this.#progress(this.#connecting < WINDOW ? 1000 / rate : undefined, signal)
+        else if (this.#started < n)
+          await this.#progress(this.#connecting < WINDOW ? Math.min(1000 / rate, LONGEST_WAIT) : undefined, signal)
       }
       while (this.#connecting > 0 && signal?.aborted !== true) await this.#progress(undefined, signal)
       opened.ms = performance.now() - start
       while (this.#waiting > 0 && signal?.aborted !== true) await this.#progress(undefined, signal)
+      if (signal?.aborted) {
+        opened.abandoned = n - this.#started + this.#connecting
+        this.#abandon()
+      }
     } finally {
       clearInterval(timer)
       this.#reactor.unref()
@@ -308,9 +319,13 @@ export class Client implements Watcher {
     if (sent === payload.length && !this.#options.expectEcho) this.#answered(fd)
   }
 
-  /** Reads all that is there: edges are told once. */
+  /** Reads all that is there: edges are told once, unless they are asked for again. */
   #receive(fd: number): void {
-    for (;;) {
+    for (let reads = 0; ; reads++) {
+      if (reads === READ_BURST) {
+        this.#reactor.modify(fd, EVENTS)
+        return
+      }
       const received = libc.recv(fd, this.#bufferAt, READ, 0)
       if (received > 0) {
         if (this.#reactor.state[fd] === WAITING) this.#check(fd, received)
@@ -356,6 +371,14 @@ export class Client implements Watcher {
     this.#reactor.close(fd)
   }
 
+  /** Gives up what is still connecting, and waits for no answer any more: nothing comes to be after `connect()` has told. */
+  #abandon(): void {
+    for (let fd = this.#next(-1); fd !== -1; fd = this.#next(fd)) {
+      if (this.#reactor.state[fd] === CONNECTING) this.#discard(fd)
+      else if (this.#reactor.state[fd] === WAITING) this.#answered(fd)
+    }
+  }
+
   #discard(fd: number): void {
     const state = this.#reactor.state[fd]
     if (state === CONNECTING) this.#connecting--
@@ -390,12 +413,12 @@ export class Client implements Watcher {
 }
 
 function emptyOpened(): Opened {
-  return { connected: 0, failed: {}, echoed: 0, unanswered: {}, ms: 0 }
+  return { connected: 0, failed: {}, abandoned: 0, echoed: 0, unanswered: {}, ms: 0 }
 }
 
-/** Counts one more, or `by`, of a cause. */
+/** Counts one more, or `by`, of a cause. A cause of nothing is not counted. */
 export function count(causes: Causes, cause: string, by = 1): void {
-  causes[cause] = (causes[cause] ?? 0) + by
+  if (by > 0) causes[cause] = (causes[cause] ?? 0) + by
 }
 
 /** The sum over all causes. */

@@ -1,7 +1,7 @@
 /** A crowd of connections, held by this process or by several: what a pulse opens and closes. */
 import { type ChildProcess, fork } from 'node:child_process'
 import { descriptorLimit } from 'ebb/sys'
-import { addCauses, type Causes, Client, type ClientOptions, count, type Opened } from './client.js'
+import { addCauses, type Causes, Client, type ClientOptions, count, type Opened, total } from './client.js'
 import { LatencyHistogram } from './histogram.js'
 
 export interface Crowd {
@@ -146,7 +146,7 @@ class ForkedCrowd implements Crowd {
   readonly latency = new LatencyHistogram()
   readonly ready: Promise<void>
   readonly #workers: Worker[]
-  /** What each worker held when it last told. */
+  /** What each worker held when it last told: lost with it when it dies. */
   readonly #held: number[]
   #lost: Causes = {}
 
@@ -175,13 +175,13 @@ class ForkedCrowd implements Crowd {
   }
 
   async connect(n: number, signal?: AbortSignal): Promise<Opened> {
-    const sum: Opened = { connected: 0, failed: {}, echoed: 0, unanswered: {}, ms: 0 }
+    const sum: Opened = { connected: 0, failed: {}, abandoned: 0, echoed: 0, unanswered: {}, ms: 0 }
     const abort = (): void => {
       for (const worker of this.#workers) worker.tell({ order: 'abort' })
     }
     signal?.addEventListener('abort', abort)
     const shares = share(n, this.#workers.length)
-    await Promise.all(
+    const parts = Promise.all(
       this.#workers.map(async (worker, i) => {
         const part = shares[i] as number
         const reply = await worker.ask({ order: 'connect', n: part }, 'connected')
@@ -191,6 +191,7 @@ class ForkedCrowd implements Crowd {
         }
         this.#held[i] = (this.#held[i] as number) + reply.opened.connected
         sum.connected += reply.opened.connected
+        sum.abandoned += reply.opened.abandoned
         sum.echoed += reply.opened.echoed
         sum.ms = Math.max(sum.ms, reply.opened.ms)
         addCauses(sum.failed, reply.opened.failed)
@@ -198,6 +199,9 @@ class ForkedCrowd implements Crowd {
         this.latency.merge(reply.latency)
       })
     )
+    // Orders are done in their order: one that was given before the connects would be of no use.
+    if (signal?.aborted) abort()
+    await parts
     signal?.removeEventListener('abort', abort)
     return sum
   }
@@ -215,9 +219,14 @@ class ForkedCrowd implements Crowd {
   async takeLost(): Promise<Causes> {
     const lost = this.#lost
     this.#lost = {}
-    for (const reply of await Promise.all(this.#workers.map((worker) => worker.ask({ order: 'lost' }, 'lost')))) {
-      if (reply !== undefined) addCauses(lost, reply.lost)
-    }
+    await Promise.all(
+      this.#workers.map(async (worker, i) => {
+        const reply = await worker.ask({ order: 'lost' }, 'lost')
+        if (reply === undefined) return
+        addCauses(lost, reply.lost)
+        this.#held[i] = (this.#held[i] as number) - total(reply.lost)
+      })
+    )
     return lost
   }
 

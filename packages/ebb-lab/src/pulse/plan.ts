@@ -4,15 +4,15 @@ import { z } from 'zod'
 /** The longest time that a plan may name: a week. Beyond it a number is more likely a mistake in its unit. */
 const WEEK = 7 * 24 * 3_600_000
 
-const connections = z.number().int().nonnegative().max(10_000_000)
-const duration = z.number().nonnegative().max(WEEK)
+const connections = z.number().int().nonnegative().max(10_000_000, 'it must be 10,000,000 connections at most')
+const duration = z.number().nonnegative().max(WEEK, 'it must be a week at most')
 
 /** Times are milliseconds. */
 export const planSchema = z.object({
   /** Connections of a big pulse. 0: no big pulses. */
   big: connections.default(4000),
   /** How many big pulses. */
-  iterations: z.number().int().nonnegative().max(1_000_000).default(3),
+  iterations: z.number().int().nonnegative().max(1_000_000, 'it must be 1,000,000 at most').default(3),
   /** From the end of a big pulse (all closed) to the next pulse's start. */
   bigSeparation: duration.default(5000),
   /** Connections of a small pulse. 0: no small pulses. */

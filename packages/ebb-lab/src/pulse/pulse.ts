@@ -2,6 +2,7 @@
 import { lookup } from 'node:dns/promises'
 import { isIP } from 'node:net'
 import { setTimeout as wait } from 'node:timers/promises'
+import { SocketAddress } from 'ebb/sys'
 import { addCauses, type Causes, type Opened, total } from './client.js'
 import { type Crowd, crowdOf, processesFor } from './crowd.js'
 import type { Quantiles } from './histogram.js'
@@ -50,6 +51,8 @@ export interface PulseReport {
   failed: Causes
   /** Connections that the server closed first, by what was seen: `FIN`, `ECONNRESET`. */
   lost: Causes
+  /** Connects that `signal` left undone. */
+  abandoned: number
   echoed: number
   unanswered: Causes
   latency: Quantiles
@@ -60,6 +63,8 @@ export interface PulseReport {
 }
 
 const PROGRESS = 500
+/** Each is a Node process of some 40 MB. */
+const MOST_PROCESSES = 256
 
 /**
  * Makes the pulses of a plan.
@@ -75,12 +80,21 @@ export async function pulse(
   options: PulseOptions = {}
 ): Promise<PulseReport> {
   const whole = planSchema.parse(plan)
+  checkOptions(options)
   const { signal, onEvent = () => {} } = options
-  const processes = options.procs ?? processesFor(Math.max(whole.iterations > 0 ? whole.big : 0, whole.small))
+  const most = Math.max(whole.iterations > 0 ? whole.big : 0, whole.pulses > 0 ? whole.small : 0)
+  const processes = options.procs ?? processesFor(most)
+  if (processes > MOST_PROCESSES) {
+    throw invalid(
+      `${most} connections take ${processes} processes under the descriptor limit, ${MOST_PROCESSES} at most: raise it (ulimit -n)`
+    )
+  }
+  const address = await resolve(server)
+  checkAddresses(address, options.sources ?? [])
   const payload = typeof options.payload === 'string' ? Buffer.from(options.payload) : (options.payload ?? null)
   const crowd = await crowdOf(
     {
-      address: await resolve(server),
+      address,
       sources: options.sources ?? [],
       rate: options.rate ?? Number.POSITIVE_INFINITY,
       timeout: options.timeout ?? 10_000,
@@ -97,6 +111,7 @@ export async function pulse(
     connected: 0,
     failed: {},
     lost: {},
+    abandoned: 0,
     echoed: 0,
     unanswered: {},
     latency: { p50: 0, p90: 0, p99: 0, max: 0 },
@@ -145,6 +160,7 @@ async function once(
   }
   report.pulses++
   report.connected += opened.connected
+  report.abandoned += opened.abandoned
   report.echoed += opened.echoed
   addCauses(report.failed, opened.failed)
   addCauses(report.unanswered, opened.unanswered)
@@ -158,6 +174,33 @@ async function once(
   addCauses(report.lost, lost)
   onEvent({ event: 'closed', pulse, lost })
   return opened
+}
+
+/** @throws TypeError for what would never end, or means nothing */
+function checkOptions({ rate = 1, procs = 1, timeout = 1, active = 1 }: PulseOptions): void {
+  if (!(rate > 0)) throw invalid(`rate must be above 0 connects per second, not ${rate}`)
+  if (!(timeout > 0)) throw invalid(`timeout must be above 0 ms, not ${timeout}`)
+  if (!(active >= 0 && active <= 1)) throw invalid(`active must be a share from 0 to 1, not ${active}`)
+  if (!Number.isInteger(procs) || procs < 1 || procs > MOST_PROCESSES) {
+    throw invalid(`procs must be a whole number from 1 to ${MOST_PROCESSES}, not ${procs}`)
+  }
+}
+
+/** Here, and not in each process that connects. @throws TypeError */
+function checkAddresses(server: Server, sources: readonly string[]): void {
+  const target = new SocketAddress(server)
+  if ('path' in server && sources.length > 0) throw invalid('a Unix socket has no source addresses: leave sources out')
+  for (const host of sources) {
+    if (isIP(host) === 0) throw invalid(`a source must be an IPv4 or IPv6 address, not ${JSON.stringify(host)}`)
+    if (new SocketAddress({ host, port: 0 }).family !== target.family) {
+      const { host: to } = server as { host: string }
+      throw invalid(`the source ${host} cannot connect to ${to}: one is IPv4, the other IPv6`)
+    }
+  }
+}
+
+function invalid(message: string): TypeError {
+  return Object.assign(new TypeError(message), { code: 'ERR_INVALID_ARG_VALUE' })
 }
 
 /** Whether all went as planned: nothing failed, nothing was lost, every answer came. */
