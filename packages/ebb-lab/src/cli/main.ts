@@ -1,4 +1,3 @@
-#!/usr/bin/env node
 /** `ebb`: the laboratory on the command line. It parses and prints; what it does are functions of `ebb-lab`. */
 import { createRequire } from 'node:module'
 import { Command } from 'commander'
