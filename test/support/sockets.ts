@@ -55,21 +55,40 @@ export function readAll(socket: Socket): Promise<Buffer> {
   })
 }
 
-/** The next `length` bytes. */
+/** The next `length` bytes; what comes with them is left for the next call. */
 export async function readExactly(socket: Socket, length: number): Promise<Buffer> {
-  for (;;) {
-    const bytes = length === 0 ? Buffer.alloc(0) : (socket.read(length) as Buffer | null)
-    if (bytes !== null && bytes.length === length) return bytes
-    await new Promise<void>((resolve, reject) => {
-      const done = (error?: Error): void => {
-        socket.off('readable', done).off('end', ended).off('error', done)
-        if (error === undefined) resolve()
-        else reject(error)
-      }
-      const ended = (): void => done(new Error('ended too early'))
-      socket.on('readable', done).on('end', ended).on('error', done)
-    })
+  const chunks: Buffer[] = []
+  let missing = length
+  while (missing > 0) {
+    const chunk = socket.read() as Buffer | null
+    if (chunk === null) {
+      await readable(socket)
+      continue
+    }
+    chunks.push(chunk.subarray(0, missing))
+    if (chunk.length > missing) socket.unshift(chunk.subarray(missing))
+    missing -= Math.min(missing, chunk.length)
   }
+  return Buffer.concat(chunks)
+}
+
+/** Resolves when there is something to read; rejects when there will be nothing. */
+function readable(socket: Socket): Promise<void> {
+  if (socket.destroyed || socket.readableEnded) return Promise.reject(new Error('ended too early'))
+  return new Promise((resolve, reject) => {
+    const listeners = {
+      readable: (): void => settle(),
+      end: (): void => settle(new Error('ended too early')),
+      close: (): void => settle(new Error('ended too early')),
+      error: (error: Error): void => settle(error)
+    }
+    const settle = (error?: Error): void => {
+      for (const [event, listener] of Object.entries(listeners)) socket.off(event, listener)
+      if (error === undefined) resolve()
+      else reject(error)
+    }
+    for (const [event, listener] of Object.entries(listeners)) socket.on(event, listener)
+  })
 }
 
 /** Resolves when the client's connection is gone, however. */

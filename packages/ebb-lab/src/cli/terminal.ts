@@ -50,10 +50,10 @@ export function columns(stream: NodeJS.WriteStream): number {
   return stream.isTTY === true ? (stream.columns ?? 80) : 80
 }
 
-/** Ctrl-C and SIGTERM as an abort; a second one ends the process at once. */
+/** Ctrl-C, SIGTERM and the terminal's end as an abort: servers that were started go too. A second one ends the process at once. */
 export function interruption(): AbortController {
   const controller = new AbortController()
-  for (const name of ['SIGINT', 'SIGTERM'] as const) {
+  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     process.on(name, () => {
       if (controller.signal.aborted) process.exit(130)
       controller.abort(new Error('interrupted'))

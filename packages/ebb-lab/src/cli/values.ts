@@ -66,7 +66,7 @@ export function parseShare(text: string): number {
 /** A number above 0, with or without a fraction. */
 export function parseNumber(text: string): number {
   const number = /^(\d+(?:\.\d+)?|\.\d+)$/.test(text.trim()) ? Number(text) : Number.NaN
-  if (!(number > 0)) throw new ValueError('it must be a number above 0')
+  if (!(number > 0 && Number.isFinite(number))) throw new ValueError('it must be a number above 0')
   return number
 }
 
@@ -78,7 +78,7 @@ export function parsePid(text: string): number {
 
 /** `HOST:PORT`, `[::1]:PORT`, `:PORT`, `PORT`, `/path` or `unix:path`. Without a host: 127.0.0.1. */
 export function parseServer(text: string): Server {
-  if (text.startsWith('unix:')) return { path: text.slice(5) }
+  if (/^unix:./s.test(text)) return { path: text.slice(5) }
   if (text.startsWith('/')) return { path: text }
   const match = /^(?:(?:\[([^\]]+)\]|([^:[\]/]*)):)?(\d{1,5})$/.exec(text)
   const port = Number(match?.[3] ?? Number.NaN)

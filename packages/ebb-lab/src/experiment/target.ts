@@ -1,7 +1,7 @@
 /** A server under test: started by us and found by what it listens on, or already running. */
 import { createServer } from 'node:net'
 import { setTimeout as wait } from 'node:timers/promises'
-import { RecordError } from '../record/errors.js'
+import { codeOf, RecordError } from '../record/errors.js'
 import { type Launched, launch } from '../record/launch.js'
 import { findListener, type Listening, listeningIn, listeningOf } from '../record/listener.js'
 
@@ -66,7 +66,7 @@ export async function start(command: readonly string[], signal?: AbortSignal): P
 /** A server that runs already, by pid (which must listen on one port, or on `port`) or by port. */
 export function find(which: { pid?: number; port?: number }): Running {
   const pid = which.pid ?? findListener(which.port as number)
-  const found = listeningOf(pid).filter(({ port }) => which.port === undefined || port === which.port)
+  const found = listeningOfProcess(pid).filter(({ port }) => which.port === undefined || port === which.port)
   const [first] = found
   if (first === undefined) {
     const where = which.port === undefined ? 'any TCP port of this network namespace' : `port ${which.port}`
@@ -77,6 +77,17 @@ export function find(which: { pid?: number; port?: number }): Running {
     throw new RecordError(`process ${pid} listens on ports ${[...ports].join(', ')}: give one with --port`, 'EEXIST')
   }
   return { ...where(first), launched: null }
+}
+
+function listeningOfProcess(pid: number): Listening[] {
+  try {
+    return listeningOf(pid)
+  } catch (error) {
+    const code = codeOf(error)
+    if (code === 'ENOENT' || code === 'ESRCH') throw new RecordError(`there is no process ${pid}`, 'ESRCH')
+    if (code !== 'EACCES' && code !== 'EPERM') throw error
+    throw new RecordError(`process ${pid} is another user's: run as that user or as root`, 'EACCES')
+  }
 }
 
 /** Several processes behind one port are not one server's memory. */

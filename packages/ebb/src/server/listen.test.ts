@@ -16,9 +16,13 @@ import {
   until
 } from '../../../../test/support/sockets.js'
 import * as libc from '../sys/libc.js'
+import { reactor } from '../sys/reactor.js'
 import { type AddressInfo, SocketAddress } from '../sys/sockaddr.js'
 import type { Connection } from './connection.js'
 import { type Handlers, type Listener, type ListenOptions, listen } from './listener.js'
+
+// Made before descriptors are counted: it stays.
+reactor()
 
 const echo: Handlers = { data: (connection, bytes) => void connection.write(bytes) }
 const hasIPv6 = Object.values(networkInterfaces()).some((infos) => infos?.some(({ address }) => address === '::1'))

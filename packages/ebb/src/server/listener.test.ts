@@ -288,8 +288,7 @@ describe('a reader that is slow', () => {
     connection.close()
     expect(connection.queued).toBe(0)
     expect(record.log).toEqual(['open', 'close'])
-    socket.resume()
-    await gone(socket)
+    await readAll(socket)
   })
 })
 
@@ -354,7 +353,7 @@ describe('writing from within a handler', () => {
 
   test('closing in open and in drain', async () => {
     const opened = recorded({ open: (connection) => connection.close() })
-    await gone((await client(opened.listener.address)).resume())
+    await readAll(await client(opened.listener.address))
     expect(opened.log).toEqual(['open', 'close'])
 
     const log: string[] = []
@@ -491,7 +490,7 @@ describe('pause and resume', () => {
       options()
     )
     const socket = connect(target(record.listener.address))
-    socket.resume().end('a word before I go')
+    socket.resume().end('a word before I go', () => socket.destroy())
     await gone(socket)
     await until(() => record.connections.length > 0)
     const [connection] = record.connections as [Connection]

@@ -1,7 +1,7 @@
 import { closeSync, openSync } from 'node:fs'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { Child } from '../../../../test/support/child.js'
-import { descriptors, quiet, uncaught, until } from '../../../../test/support/sockets.js'
+import { client, descriptors, quiet, uncaught, until } from '../../../../test/support/sockets.js'
 import * as libc from './libc.js'
 import { Reactor, reactor, trimReactor, type Watcher } from './reactor.js'
 import { SocketAddress } from './sockaddr.js'
@@ -117,6 +117,22 @@ describe('events', () => {
     expect(order).toEqual(['event', 'tick', 'promise', 'immediate'])
     close(reactor, a)
     reactor.unregister(owner)
+  })
+
+  test('do so in a process where nothing else happens', async () => {
+    const child = new Child(`
+      import { listen } from 'ebb'
+      const { address } = listen({ port: 0 }, {
+        async open() {
+          await undefined
+          console.log('"promise"')
+          process.nextTick(() => console.log('"tick"'))
+        }
+      })
+      console.log(JSON.stringify(address))`)
+    await client(await child.next())
+    expect(await child.next()).toBe('promise')
+    expect(await child.next()).toBe('tick')
   })
 
   test('of a closed descriptor do not reach the one that has its number now', async () => {

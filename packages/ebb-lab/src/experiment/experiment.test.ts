@@ -1,0 +1,146 @@
+import { readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, expect, onTestFinished, test } from 'vitest'
+import { MAIN, server as serving } from '../../../../test/support/cli.js'
+import { descendants } from '../../../../test/support/processes.js'
+import { descriptors, directory } from '../../../../test/support/sockets.js'
+import { readRecording } from '../record/read.js'
+import { judge } from '../report/verdict.js'
+import { type ExperimentEvent, type ExperimentOptions, experiment, type Target } from './experiment.js'
+
+const SERVE = [process.execPath, MAIN, 'serve', '--port', '{port}']
+const SMALL: ExperimentOptions = {
+  plan: { big: 40, iterations: 1, bigSeparation: 100, small: 10, smallSeparation: 50, linger: 250, pulses: 1 },
+  controlPulses: 1,
+  rest: 200
+}
+
+const target = (name: string, command: readonly string[] = SERVE): Target => ({ name, command })
+
+/** A directory that outlives a test that fails only until the test is over. */
+function during(): { before: number[]; left: () => number[] } {
+  const before = descendants(process.pid)
+  return { before, left: () => descendants(process.pid).filter((pid) => !before.includes(pid)) }
+}
+
+test('a server and its control, one after the other; the verdict is that of the recordings', async () => {
+  const out = directory()
+  const processes = during()
+  const open = descriptors()
+  const events: ExperimentEvent[] = []
+  const result = await experiment([target('mine')], { ...SMALL, out, onEvent: (event) => events.push(event) })
+  expect(
+    events.filter(({ event }) => event === 'start' || event === 'end').map(({ role, event }) => [role, event])
+  ).toEqual([
+    ['main', 'start'],
+    ['main', 'end'],
+    ['control', 'start'],
+    ['control', 'end']
+  ])
+  expect(result).toMatchObject({ broken: [], failures: 0 })
+  const [verdict] = result.verdicts
+  expect(verdict).toMatchObject({ name: 'mine', big: 40, small: 10, connects: 50, failed: 0, lost: 0 })
+  expect(verdict?.need).not.toBeNull()
+  expect(readdirSync(out).sort()).toEqual([
+    'memory.svg',
+    'mine.control.ndjson',
+    'mine.ndjson',
+    'report.html',
+    'runtime.svg'
+  ])
+  const [main, control] = await Promise.all([
+    readRecording(join(out, 'mine.ndjson')),
+    readRecording(join(out, 'mine.control.ndjson'))
+  ])
+  expect(judge(main, control)).toEqual(verdict)
+  expect(processes.left()).toEqual([])
+  expect(descriptors()).toBe(open)
+})
+
+test('a server that runs already has no control, and what is missing for it is said', async () => {
+  const server = await serving()
+  const { verdicts } = await experiment([{ name: 'there', pid: server.pid }], SMALL)
+  expect(verdicts[0]).toMatchObject({ need: null, retention: null })
+  expect(verdicts[0]?.missing.length).toBeGreaterThan(0)
+  expect(server.process.exitCode).toBeNull()
+})
+
+test('limits', async () => {
+  const limits = { maxRetention: 0.001 }
+  const { broken } = await experiment([target('mine')], { ...SMALL, limits })
+  expect(broken).toHaveLength(1)
+  expect(broken[0]).toMatch(/^mine: retention is [\d.]+, the limit is 0\.00/)
+})
+
+test('two servers of one name are refused before anything starts', async () => {
+  const processes = during()
+  await expect(experiment([target('a'), target('b'), target('a')], SMALL)).rejects.toThrow('two servers are called "a"')
+  expect(processes.left()).toEqual([])
+})
+
+test('a plan that cannot be is refused before anything starts', async () => {
+  const started: unknown[] = []
+  const options = { plan: { big: -1 }, onEvent: (event: ExperimentEvent) => started.push(event) }
+  await expect(experiment([target('a')], options)).rejects.toThrow()
+  expect(started).toEqual([])
+})
+
+test('names that are one name for a file have files of their own', async () => {
+  const out = directory()
+  const server = await serving()
+  const { port } = server
+  const names = ['a/b', 'a b', '🦊', '🐻', '..', 'n'.repeat(300), `${'n'.repeat(299)}m`]
+  const targets = names.map((name) => ({ name, port }))
+  const { files } = await experiment(targets, { ...SMALL, plan: { ...SMALL.plan, big: 0, linger: 150 }, rest: 0, out })
+  const recordings = files.filter((file) => file.endsWith('.ndjson'))
+  expect(new Set(recordings).size).toBe(names.length)
+  expect(readdirSync(out).filter((file) => file.endsWith('.ndjson'))).toHaveLength(names.length)
+  const read = await Promise.all(recordings.map((file) => readRecording(file)))
+  expect(read.map(({ header }) => header.name)).toEqual(names)
+})
+
+const PHASES: [string, (event: ExperimentEvent) => boolean][] = [
+  ['at rest', ({ event }) => event === 'start'],
+  ['connecting', ({ event }) => event === 'pulse'],
+  ['holding', ({ event }) => event === 'connected'],
+  ['after a pulse', ({ event }) => event === 'closed'],
+  ['in the control', ({ event, role }) => role === 'control' && event === 'pulse']
+]
+
+describe('an abort', () => {
+  test.each(PHASES)('%s: rejects with its reason, and leaves nothing', async (_, when) => {
+    const processes = during()
+    const open = descriptors()
+    const abort = new AbortController()
+    onTestFinished(() => abort.abort())
+    const running = experiment([target('mine'), target('next')], {
+      ...SMALL,
+      signal: abort.signal,
+      onEvent: (event) => {
+        if (when(event)) abort.abort(new Error('enough'))
+      }
+    })
+    await expect(running).rejects.toThrow('enough')
+    expect(processes.left()).toEqual([])
+    expect(descriptors()).toBe(open)
+  })
+})
+
+test('a server that dies in the middle ends the run, and the verdict says so', async () => {
+  const processes = during()
+  let killed = false
+  const { verdicts, failures } = await experiment([target('mine')], {
+    ...SMALL,
+    plan: { ...SMALL.plan, linger: 60_000 },
+    onEvent: (event) => {
+      if (event.event === 'start' && event.role === 'control') throw new Error('the control is of no use')
+      if (event.event === 'connected' && !killed) {
+        killed = true
+        process.kill(descendants(process.pid).filter((pid) => !processes.before.includes(pid))[0] as number, 'SIGKILL')
+      }
+    }
+  }).catch((error: Error) => ({ verdicts: [], failures: error.message }))
+  expect(killed).toBe(true)
+  expect({ verdicts, failures }).toBeDefined()
+  expect(processes.left()).toEqual([])
+})

@@ -1,0 +1,112 @@
+import { setTimeout as wait } from 'node:timers/promises'
+import { expect, onTestFinished, test } from 'vitest'
+import { Cli, program } from '../../../../test/support/cli.js'
+import { alive, descendants } from '../../../../test/support/processes.js'
+import { descriptors } from '../../../../test/support/sockets.js'
+import { find, type Running, start } from './target.js'
+
+const node = process.execPath
+/** JavaScript that listens where `at` says. */
+const listens = (at: string): string => `require('node:net').createServer().listen(${at})`
+
+async function started(command: string[], signal?: AbortSignal): Promise<Running> {
+  const running = await start(command, signal)
+  onTestFinished(async () => {
+    await running.launched?.stop(0)
+  })
+  return running
+}
+
+test('{port} is a free port, and PORT the same', async () => {
+  const running = await started([node, '-e', listens('process.argv[1]'), '{port}'])
+  expect(running).toMatchObject({ host: '127.0.0.1', pid: running.launched?.pid })
+  const other = await started([node, '-e', listens('process.env.PORT')])
+  expect(other.port).not.toBe(running.port)
+})
+
+test('a server that chooses its own port is found', async () => {
+  const { host, port } = await started([node, '-e', listens("0, '127.0.0.1'")])
+  expect(host).toBe('127.0.0.1')
+  expect(port).toBeGreaterThan(0)
+})
+
+test('a server on ::1 is found there', async () => {
+  const { host } = await started([node, '-e', listens("0, '::1'")])
+  expect(host).toBe('::1')
+})
+
+test('behind a shell, the process that listens is the one', async () => {
+  const running = await started(['/bin/sh', '-c', `"${node}" -e "${listens('{port}')}" & wait`])
+  expect(running.pid).not.toBe(running.launched?.pid)
+  expect(descendants(running.launched?.pid as number)).toContain(running.pid)
+})
+
+test('what it said before it listened can be read afterwards', async () => {
+  const running = await started([node, '-e', `console.log('first'); ${listens('{port}')}`])
+  let text = ''
+  running.launched?.stdout.on('data', (chunk: Buffer) => {
+    text += chunk.toString()
+  })
+  running.launched?.stdout.resume()
+  await running.launched?.stop()
+  expect(text).toBe('first\n')
+})
+
+test('a server that ends before it listens: its words and its end', async () => {
+  const before = descriptors()
+  const command = ['/bin/sh', '-c', 'echo no database >&2; exit 7']
+  await expect(start(command)).rejects.toMatchObject({
+    name: 'RecordError',
+    message: expect.stringMatching(/ended before it listened \(exit code 7\); it said: no database$/)
+  })
+  await expect(start(['/bin/sh', '-c', 'kill -9 $$'])).rejects.toThrow('SIGKILL')
+  await expect(start(['/no/such/program'])).rejects.toThrow('no such program')
+  expect(descriptors()).toBe(before)
+})
+
+test('several processes behind one port are refused', async () => {
+  const source = `
+    const cluster = require('node:cluster')
+    cluster.schedulingPolicy = cluster.SCHED_NONE
+    if (cluster.isPrimary) { cluster.fork(); cluster.fork() }
+    else ${listens("process.env.PORT, '127.0.0.1'")}`
+  await expect(start([node, '-e', source])).rejects.toThrow(/processes listen on port \d+: .*one worker/)
+})
+
+test('an abort while it does not listen: rejects, and leaves no process', async () => {
+  const abort = new AbortController()
+  const before = descendants(process.pid)
+  const starting = start([node, '-e', 'setInterval(() => {}, 1000)'], abort.signal)
+  starting.catch(() => {})
+  await wait(200)
+  const [child] = descendants(process.pid).filter((pid) => !before.includes(pid))
+  abort.abort(new Error('enough'))
+  await expect(starting).rejects.toThrow()
+  expect(child).toBeGreaterThan(0)
+  expect(alive(child as number)).toBe(false)
+})
+
+test('a server that runs, by its port, its pid, and both', async () => {
+  const server = await program(`
+    const server = net.createServer().listen(0, '127.0.0.1', () => console.log(server.address().port))
+  `)
+  const running = { pid: server.pid, host: '127.0.0.1', port: server.port, launched: null }
+  expect(find({ port: server.port })).toEqual(running)
+  expect(find({ pid: server.pid })).toEqual(running)
+  expect(find({ pid: server.pid, port: server.port })).toEqual(running)
+  expect(() => find({ pid: server.pid, port: 1 })).toThrow(/does not listen on port 1/)
+})
+
+test('a pid that listens on two ports, on none, or is not there', async () => {
+  const two = await program(`
+    net.createServer().listen(0, '127.0.0.1', () => {
+      const server = net.createServer().listen(0, '127.0.0.1', () => console.log(server.address().port))
+    })
+  `)
+  expect(() => find({ pid: two.pid })).toThrow(/listens on ports \d+, \d+: give one with --port/)
+  const none = new Cli(['sleep', '60'])
+  expect(() => find({ pid: none.pid })).toThrow(/does not listen on any TCP port/)
+  const gone = new Cli(['true'])
+  await gone.ended
+  expect(() => find({ pid: gone.pid })).toThrow(`there is no process ${gone.pid}`)
+})

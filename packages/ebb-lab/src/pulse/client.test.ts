@@ -1,0 +1,377 @@
+import { createServer, type Server, type Socket } from 'node:net'
+import { join } from 'node:path'
+import { setImmediate as turn, setTimeout as wait } from 'node:timers/promises'
+import { decodeAddress, libc, SOCKADDR_SIZE, SocketAddress } from 'ebb/sys'
+import fc from 'fast-check'
+import { expect, onTestFinished, test } from 'vitest'
+import { program } from '../../../../test/support/cli.js'
+import { descriptors, directory, until } from '../../../../test/support/sockets.js'
+import { Client, type ClientOptions, type Opened, total } from './client.js'
+
+type Address = ClientOptions['address']
+
+/** A server whose sockets are `sockets` for as long as they are open; what goes wrong with them is counted by cause. */
+interface Peer {
+  address: Address
+  sockets: Set<Socket>
+  accepted: number
+  ended: number
+  resets: number
+}
+
+async function peer(onSocket: (socket: Socket, index: number) => void = () => {}, path?: string): Promise<Peer> {
+  const made: Peer = { address: { path: '' }, sockets: new Set(), accepted: 0, ended: 0, resets: 0 }
+  const server: Server = createServer((socket) => {
+    made.sockets.add(socket)
+    socket.on('close', () => made.sockets.delete(socket))
+    socket.on('end', () => made.ended++)
+    socket.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code === 'ECONNRESET') made.resets++
+    })
+    onSocket(socket, made.accepted++)
+  })
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject)
+    if (path === undefined) server.listen(0, '127.0.0.1', 4096, resolve)
+    else server.listen(path, resolve)
+  })
+  onTestFinished(() => {
+    for (const socket of made.sockets) socket.destroy()
+    server.close()
+  })
+  const address = server.address()
+  if (address === null) throw new Error('it listens')
+  made.address = typeof address === 'string' ? { path: address } : { host: '127.0.0.1', port: address.port }
+  return made
+}
+
+/** A socket that listens and that nobody accepts from: its queue has room for a connection or two. */
+function deaf(): Address {
+  const fd = libc.check(libc.socket(libc.AF_INET, libc.SOCK_STREAM | libc.SOCK_CLOEXEC, 0), 'socket')
+  onTestFinished(() => {
+    libc.close(fd)
+  })
+  const any = new SocketAddress({ host: '127.0.0.1', port: 0 })
+  libc.check(libc.bindAddress(fd, any.pointer, any.length), 'bind')
+  libc.check(libc.listenOn(fd, 0), 'listen')
+  const bytes = Buffer.alloc(SOCKADDR_SIZE)
+  const length = new Uint32Array([SOCKADDR_SIZE])
+  libc.check(libc.getsockname(fd, libc.addressOf(bytes), libc.addressOf(length)), 'getsockname')
+  const address = decodeAddress(bytes, length[0] as number)
+  if ('path' in address) throw new Error('it has a port')
+  return { host: address.address, port: address.port }
+}
+
+async function nobody(): Promise<Address> {
+  const server = createServer()
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as { port: number }
+  await new Promise((resolve) => server.close(resolve))
+  return { host: '127.0.0.1', port }
+}
+
+function client(address: Address, options: Partial<ClientOptions> = {}): Client {
+  const made = new Client({
+    address,
+    sources: [],
+    rate: Number.POSITIVE_INFINITY,
+    timeout: 30_000,
+    close: 'fin',
+    payload: null,
+    active: 1,
+    expectEcho: false,
+    part: { index: 0, of: 1 },
+    ...options
+  })
+  onTestFinished(async () => {
+    await made.close()
+    made.dispose()
+  })
+  return made
+}
+
+/** Whatever happened: every connect is accounted for, once. */
+function accountedFor(opened: Opened, n: number): void {
+  expect(opened.connected + total(opened.failed) + opened.abandoned).toBe(n)
+}
+
+test('connects, holds, closes; nothing is left', async () => {
+  const server = await peer()
+  const crowd = client(server.address)
+  const before = descriptors()
+  const opened = await crowd.connect(300)
+  expect(opened).toMatchObject({ connected: 300, failed: {}, abandoned: 0, echoed: 0, unanswered: {} })
+  expect(crowd.open).toBe(300)
+  expect(crowd.latency.count).toBe(300)
+  await until(() => server.sockets.size === 300)
+  await crowd.close()
+  expect(crowd.open).toBe(0)
+  await until(() => server.sockets.size === 0)
+  expect(server.ended).toBe(300)
+  expect(server.resets).toBe(0)
+  expect(crowd.takeLost()).toEqual({})
+  await until(() => descriptors() === before)
+})
+
+test('rst: closes with a reset', async () => {
+  const server = await peer()
+  const crowd = client(server.address, { close: 'rst' })
+  await crowd.connect(50)
+  await until(() => server.sockets.size === 50)
+  await crowd.close()
+  await until(() => server.sockets.size === 0)
+  expect(server.resets).toBe(50)
+})
+
+test('several times', async () => {
+  const server = await peer()
+  const crowd = client(server.address)
+  for (const n of [0, 1, 700, 3]) {
+    accountedFor(await crowd.connect(n), n)
+    expect(crowd.open).toBe(n)
+    await crowd.close()
+  }
+  expect(crowd.latency.count).toBe(704)
+})
+
+test('nobody listens: ECONNREFUSED, every one', async () => {
+  const crowd = client(await nobody())
+  const before = descriptors()
+  const opened = await crowd.connect(100)
+  expect(opened).toMatchObject({ connected: 0, failed: { ECONNREFUSED: 100 } })
+  expect(crowd.failed).toBe(100)
+  expect(crowd.latency.count).toBe(0)
+  expect(descriptors()).toBe(before)
+})
+
+test('a Unix socket that is not there: ENOENT', async () => {
+  const opened = await client({ path: join(directory(), 'none.sock') }).connect(10)
+  expect(opened).toMatchObject({ connected: 0, failed: { ENOENT: 10 } })
+})
+
+test('a Unix socket, more connects at once than its queue has room for', async () => {
+  const server = await peer(undefined, join(directory(), 'a.sock'))
+  const crowd = client(server.address)
+  expect((await crowd.connect(1500)).connected).toBe(1500)
+  await until(() => server.sockets.size === 1500)
+})
+
+test('IPv6', async () => {
+  const server = createServer()
+  await new Promise<void>((resolve) => server.listen(0, '::1', resolve))
+  onTestFinished(() => void server.close())
+  const { port } = server.address() as { port: number }
+  expect((await client({ host: '::1', port }).connect(20)).connected).toBe(20)
+})
+
+test('a server that resets at once: each fails, or is lost, and never both', async () => {
+  const server = await peer((socket) => socket.resetAndDestroy())
+  const crowd = client(server.address)
+  const opened = await crowd.connect(200)
+  accountedFor(opened, 200)
+  await until(() => crowd.open === 0)
+  expect(total(crowd.takeLost()) + total(opened.failed)).toBe(200)
+  expect(crowd.takeLost()).toEqual({})
+})
+
+test('a server that closes half: the half is lost, once, the other stays', async () => {
+  const server = await peer((socket, index) => {
+    if (index % 2 === 0) socket.end()
+  })
+  const crowd = client(server.address)
+  accountedFor(await crowd.connect(100), 100)
+  await until(() => crowd.open === 50)
+  expect(crowd.takeLost()).toEqual({ FIN: 50 })
+  await crowd.close()
+  expect(crowd.takeLost()).toEqual({})
+})
+
+test('a server that never accepts: the time limit ends what waits', async () => {
+  const crowd = client(deaf(), { timeout: 300 })
+  const opened = await crowd.connect(20)
+  accountedFor(opened, 20)
+  expect(Object.keys(opened.failed)).toEqual(['ETIMEDOUT'])
+  expect(total(opened.failed)).toBeGreaterThan(10)
+})
+
+test('an abort while connecting: ends, accounts for all, leaves nothing that connects', async () => {
+  const crowd = client(deaf())
+  const before = descriptors()
+  const abort = new AbortController()
+  const opening = crowd.connect(1000, abort.signal)
+  await wait(50)
+  abort.abort()
+  const opened = await opening
+  accountedFor(opened, 1000)
+  expect(opened.abandoned).toBeGreaterThan(900)
+  expect(crowd.open).toBe(opened.connected)
+  expect(descriptors()).toBe(before + opened.connected)
+  abort.abort()
+  await crowd.close()
+  expect(descriptors()).toBe(before)
+})
+
+test('an abort before: nothing is begun', async () => {
+  const server = await peer()
+  const opened = await client(server.address).connect(10, AbortSignal.abort())
+  expect(opened).toMatchObject({ connected: 0, failed: {}, abandoned: 10 })
+  expect(server.accepted).toBe(0)
+})
+
+test('an abort while answers are awaited', async () => {
+  const server = await peer()
+  const crowd = client(server.address, { payload: Buffer.from('hello'), expectEcho: true })
+  const abort = new AbortController()
+  const opening = crowd.connect(10, abort.signal)
+  await until(() => server.sockets.size === 10)
+  abort.abort()
+  const opened = await opening
+  accountedFor(opened, 10)
+  expect(opened.echoed).toBe(0)
+})
+
+test('aborts leave no listener on the signal', async () => {
+  const server = await peer()
+  const warnings: string[] = []
+  const warned = (warning: Error): unknown => warnings.push(warning.name)
+  process.on('warning', warned)
+  onTestFinished(() => void process.off('warning', warned))
+  const { signal } = new AbortController()
+  const crowd = client(server.address, { rate: 2000 })
+  for (let i = 0; i < 3; i++) {
+    await crowd.connect(30, signal)
+    await crowd.close()
+  }
+  expect(warnings).toEqual([])
+})
+
+test('--rate: no sooner than asked', async () => {
+  const server = await peer()
+  const rate = 400
+  const opened = await client(server.address, { rate }).connect(101)
+  // A hundred intervals. A timer may come a millisecond early.
+  expect(opened.ms).toBeGreaterThanOrEqual((100 / rate) * 1000 - 5)
+})
+
+test('a rate of next to nothing can be aborted, and does not overflow a timer', async () => {
+  const server = await peer()
+  const warnings: Error[] = []
+  const warned = (warning: Error): unknown => warnings.push(warning)
+  process.on('warning', warned)
+  onTestFinished(() => void process.off('warning', warned))
+  const abort = new AbortController()
+  const opening = client(server.address, { rate: 1e-12 }).connect(2, abort.signal)
+  await until(() => server.accepted === 1)
+  await wait(20)
+  abort.abort()
+  expect(await opening).toMatchObject({ connected: 1, abandoned: 1 })
+  expect(warnings).toEqual([])
+})
+
+test('sources are taken in turn', async () => {
+  const seen: Record<string, number> = {}
+  const server = await peer((socket) => {
+    const from = String(socket.remoteAddress)
+    seen[from] = (seen[from] ?? 0) + 1
+  })
+  await client(server.address, { sources: ['127.0.0.2', '127.0.0.3'] }).connect(40)
+  await until(() => server.accepted === 40)
+  expect(seen).toEqual({ '127.0.0.2': 20, '127.0.0.3': 20 })
+})
+
+test('a source that this machine does not have: counted', async () => {
+  const server = await peer()
+  const opened = await client(server.address, { sources: ['192.0.2.1'] }).connect(5)
+  expect(opened.failed).toEqual({ EADDRNOTAVAIL: 5 })
+})
+
+const echo = (socket: Socket): unknown => socket.pipe(socket)
+
+test('echo', async () => {
+  const server = await peer(echo)
+  const crowd = client(server.address, { payload: Buffer.from('hello'), expectEcho: true })
+  expect(await crowd.connect(100)).toMatchObject({ connected: 100, echoed: 100, unanswered: {} })
+  await crowd.close()
+  expect(await crowd.connect(5)).toMatchObject({ connected: 5, echoed: 5 })
+})
+
+test('echo of 1 MB, byte for byte', async () => {
+  const payload = Buffer.alloc(1_000_000)
+  for (let i = 0; i < payload.length; i++) payload[i] = (i * 31) >> 3
+  const server = await peer(echo)
+  const crowd = client(server.address, { payload, expectEcho: true })
+  expect(await crowd.connect(4)).toMatchObject({ connected: 4, echoed: 4, unanswered: {} })
+})
+
+test.each([
+  ['other bytes', (socket: Socket) => socket.on('data', () => socket.write('hellO')), 'MISMATCH'],
+  ['too many', (socket: Socket) => socket.on('data', () => socket.write('hello!')), 'MISMATCH'],
+  ['a greeting before the answer', (socket: Socket) => socket.write('220 welcome'), 'MISMATCH'],
+  ['half, then the end', (socket: Socket) => socket.on('data', () => socket.end('hel')), 'FIN'],
+  ['nothing', () => {}, 'TIMEOUT'],
+  ['half, then nothing', (socket: Socket) => socket.on('data', () => socket.write('hel')), 'TIMEOUT']
+])('an answer of %s', async (_, answer, cause) => {
+  const server = await peer(answer)
+  const crowd = client(server.address, { payload: Buffer.from('hello'), expectEcho: true, timeout: 300 })
+  const opened = await crowd.connect(10)
+  accountedFor(opened, 10)
+  expect(opened).toMatchObject({ connected: 10, echoed: 0, unanswered: { [cause]: 10 } })
+  expect(crowd.takeLost()).toEqual(cause === 'FIN' ? { FIN: 10 } : {})
+})
+
+test('a reset in place of an answer is unanswered, and lost', async () => {
+  const server = await peer((socket) => socket.once('data', () => socket.resetAndDestroy()))
+  const crowd = client(server.address, { payload: Buffer.from('hello'), expectEcho: true })
+  const opened = await crowd.connect(10)
+  expect(opened).toMatchObject({ connected: 10, unanswered: { ECONNRESET: 10 } })
+  expect(crowd.takeLost()).toEqual({ ECONNRESET: 10 })
+})
+
+test('the share that is active sends, the others do not', async () => {
+  let sent = 0
+  const server = await peer((socket) => socket.once('data', () => sent++))
+  await fc.assert(
+    fc.asyncProperty(fc.integer({ min: 0, max: 60 }), fc.integer({ min: 0, max: 100 }), async (n, percent) => {
+      sent = 0
+      const already = server.accepted
+      const crowd = client(server.address, { payload: Buffer.from('x'), active: percent / 100 })
+      await crowd.connect(n)
+      await crowd.close()
+      // Closed by our FIN: all that was sent has come.
+      await until(() => server.accepted === already + n && server.sockets.size === 0)
+      expect(Math.abs(sent - (n * percent) / 100)).toBeLessThan(1)
+    }),
+    {
+      numRuns: 15,
+      examples: [
+        [10, 50],
+        [1, 100],
+        [60, 0]
+      ]
+    }
+  )
+})
+
+test('more than is read in one turn is read to its end', async () => {
+  const server = await peer((socket) => socket.end(Buffer.alloc(20_000_000)))
+  const crowd = client(server.address)
+  await crowd.connect(4)
+  await until(() => crowd.open === 0)
+  expect(crowd.takeLost()).toEqual({ FIN: 4 })
+})
+
+test('a server that sends without end does not keep the loop to itself', async () => {
+  // In a process of its own, so that it can be as fast as it likes.
+  const server = await program(`
+    const chunk = Buffer.alloc(1 << 20)
+    const server = net.createServer((socket) => {
+      const more = () => { while (socket.write(chunk)); }
+      socket.on('drain', more).on('error', () => {})
+      more()
+    }).listen(0, '127.0.0.1', () => console.log(server.address().port))
+  `)
+  const crowd = client({ host: '127.0.0.1', port: server.port })
+  await crowd.connect(4)
+  for (let i = 0; i < 200; i++) await turn()
+  expect(crowd.open).toBe(4)
+})

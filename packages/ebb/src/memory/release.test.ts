@@ -1,0 +1,149 @@
+import { randomBytes } from 'node:crypto'
+import { Session } from 'node:inspector/promises'
+import { connect } from 'node:net'
+import { expect, test } from 'vitest'
+import { Child } from '../../../../test/support/child.js'
+import { descriptors } from '../../../../test/support/sockets.js'
+import { ownAnonymous } from './process.js'
+import { release } from './release.js'
+
+/** Much of V8's heap, and as much of malloc's in pieces, with small ones between that stay. */
+function spike(): unknown {
+  return Array.from({ length: 40 }, () => Array.from({ length: 10_000 }, (_, i) => ({ i, text: `${i}` })))
+}
+
+test('gives back what a spike took', async () => {
+  await release()
+  const rest = ownAnonymous()
+  let held: unknown = spike()
+  const high = ownAnonymous()
+  expect(held).toBeDefined()
+  held = undefined
+  const { before, afterCollect, afterTrim, ms, pauseMs } = await release()
+  expect(high).toBeGreaterThan(rest)
+  expect(before - afterTrim).toBeGreaterThan((high - rest) / 2)
+  expect(afterCollect).toBeLessThan(before)
+  expect(pauseMs).toBeGreaterThan(0)
+  expect(ms).toBeGreaterThanOrEqual(pauseMs)
+})
+
+test('calls during an act share it; the next has its own', async () => {
+  const [a, b] = [release(), release()]
+  expect(a).toBe(b)
+  await Promise.resolve()
+  expect(release()).toBe(a)
+  const first = await a
+  const c = release()
+  expect(c).not.toBe(a)
+  expect(await c).not.toBe(first)
+})
+
+test('leaves nothing behind', async () => {
+  await release()
+  const before = descriptors()
+  for (let i = 0; i < 5; i++) await release()
+  expect(descriptors()).toBe(before)
+})
+
+test('works beside a profiler of the program’s own, which goes on', async () => {
+  const session = new Session()
+  session.connect()
+  await session.post('Profiler.enable')
+  await session.post('HeapProfiler.enable')
+  await session.post('Profiler.start')
+  expect(await release()).toMatchObject({ afterTrim: expect.any(Number) })
+  const { profile } = await session.post('Profiler.stop')
+  expect(profile.nodes.length).toBeGreaterThan(0)
+  expect(await release()).toMatchObject({ afterTrim: expect.any(Number) })
+  session.disconnect()
+})
+
+test('works in a worker, and does not keep it alive', async () => {
+  const child = new Child(`
+    import { Worker } from 'node:worker_threads'
+    const source = "import('ebb').then(({ release }) => release()).then(({ ms }) => console.log(JSON.stringify(typeof ms)))"
+    new Worker(source, { eval: true }).on('exit', (code) => console.log(JSON.stringify(code)))`)
+  expect(await child.next()).toBe('number')
+  expect(await child.next()).toBe(0)
+  expect(await child.ended).toMatchObject({ code: 0, stderr: '' })
+})
+
+/** A client of Node's inspector: JSON in WebSocket frames. */
+async function inspect(
+  url: string
+): Promise<{ post(method: string): Promise<Record<string, unknown>>; close(): void }> {
+  const { hostname, port, pathname } = new URL(url)
+  const socket = connect(Number(port), hostname)
+  socket.write(
+    [
+      `GET ${pathname} HTTP/1.1`,
+      `Host: ${hostname}:${port}`,
+      'Connection: Upgrade',
+      'Upgrade: websocket',
+      'Sec-WebSocket-Version: 13',
+      `Sec-WebSocket-Key: ${randomBytes(16).toString('base64')}`,
+      '\r\n'
+    ].join('\r\n')
+  )
+  const waiting = new Map<number, (result: Record<string, unknown>) => void>()
+  let upgraded: (() => void) | undefined
+  const ready = new Promise<void>((resolve) => {
+    upgraded = resolve
+  })
+  let received = Buffer.alloc(0)
+  socket.on('data', (chunk) => {
+    received = Buffer.concat([received, chunk])
+    if (upgraded !== undefined) {
+      const end = received.indexOf('\r\n\r\n')
+      if (end === -1) return
+      received = received.subarray(end + 4)
+      upgraded()
+      upgraded = undefined
+    }
+    for (let text = frame(); text !== undefined; text = frame()) {
+      const { id, result } = JSON.parse(text) as { id?: number; result: Record<string, unknown> }
+      if (id !== undefined) waiting.get(id)?.(result)
+    }
+  })
+  /** The next whole frame's text. A server's frames are not masked; Node's are not fragmented. */
+  function frame(): string | undefined {
+    if (received.length < 2) return undefined
+    const short = (received[1] as number) & 127
+    const header = short === 127 ? 10 : short === 126 ? 4 : 2
+    if (received.length < header) return undefined
+    const length =
+      short === 127 ? Number(received.readBigUInt64BE(2)) : short === 126 ? received.readUInt16BE(2) : short
+    if (received.length < header + length) return undefined
+    const text = received.toString('utf8', header, header + length)
+    received = received.subarray(header + length)
+    return text
+  }
+  await ready
+  let lastId = 0
+  return {
+    post(method) {
+      const id = ++lastId
+      const text = Buffer.from(JSON.stringify({ id, method }))
+      // Masked with zeros: as it is.
+      socket.write(Buffer.concat([Buffer.from([0x81, 0x80 | text.length, 0, 0, 0, 0]), text]))
+      return new Promise((resolve) => waiting.set(id, resolve))
+    },
+    close: () => socket.destroy()
+  }
+}
+
+test('works under a debugger, whose profile goes on', async () => {
+  const child = new Child(
+    `
+    import { release } from 'ebb'
+    process.stdin.on('data', async () => console.log(JSON.stringify(await release())))`,
+    { args: ['--inspect=127.0.0.1:0'] }
+  )
+  await child.until(() => /ws:\S+/.test(child.stderr))
+  const debug = await inspect(/ws:\S+/.exec(child.stderr)?.[0] ?? '')
+  for (const method of ['Profiler.enable', 'HeapProfiler.enable', 'Debugger.enable', 'Profiler.start'])
+    await debug.post(method)
+  for (let i = 0; i < 2; i++) expect(await child.ask('release')).toMatchObject({ afterTrim: expect.any(Number) })
+  expect(await debug.post('Profiler.stop')).toMatchObject({ profile: { nodes: expect.any(Array) } })
+  debug.close()
+})

@@ -1,0 +1,60 @@
+/** Processes as `/proc` shows them: who is whose child, and who is left. */
+import { readdirSync, readFileSync } from 'node:fs'
+
+/** Whether a process is there; one that has ended and waits to be collected is not. */
+export function alive(pid: number): boolean {
+  return stat(pid) !== undefined
+}
+
+export function commandOf(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'latin1').replaceAll('\0', ' ').trim()
+  } catch {
+    return ''
+  }
+}
+
+/** The children of a process, theirs, and so on. */
+export function descendants(pid: number): number[] {
+  const childrenOf = new Map<number, number[]>()
+  for (const name of readdirSync('/proc')) {
+    const child = Number(name)
+    const parent = Number.isInteger(child) ? stat(child)?.parent : undefined
+    if (parent === undefined) continue
+    childrenOf.set(parent, [...(childrenOf.get(parent) ?? []), child])
+  }
+  const found: number[] = []
+  for (const from of [pid]) collect(from)
+  return found
+
+  function collect(from: number): void {
+    for (const child of childrenOf.get(from) ?? []) {
+      found.push(child)
+      collect(child)
+    }
+  }
+}
+
+/** A field of `/proc/PID/status`, bytes. */
+export function memoryOf(pid: number, field: 'VmRSS' | 'RssAnon'): number {
+  const text = readFileSync(`/proc/${pid}/status`, 'latin1')
+  return Number(new RegExp(`^${field}:\\s+(\\d+) kB`, 'm').exec(text)?.[1]) * 1024
+}
+
+/** CPU time, in the kernel's ticks. */
+export function ticksOf(pid: number): number {
+  const { user, system } = stat(pid) ?? { user: 0, system: 0 }
+  return user + system
+}
+
+function stat(pid: number): { parent: number; user: number; system: number } | undefined {
+  try {
+    const text = readFileSync(`/proc/${pid}/stat`, 'latin1')
+    // pid (comm) state ppid ...: comm may hold blanks and parentheses.
+    const fields = text.slice(text.lastIndexOf(')') + 2).split(' ')
+    if (fields[0] === 'Z' || fields[0] === 'X') return undefined
+    return { parent: Number(fields[1]), user: Number(fields[11]), system: Number(fields[12]) }
+  } catch {
+    return undefined
+  }
+}
