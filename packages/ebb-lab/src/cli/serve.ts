@@ -38,10 +38,15 @@ async function run(flags: Flags): Promise<void> {
     process.stdout.write(`${serveLine(event, log)}\n`)
   }
   try {
-    const served = await serve({ ...options, onEvent })
-    const stop = (): void => void served.close().then(() => process.exit(0))
+    const serving = serve({ ...options, onEvent })
+    // Before it has told that it listens: who waits for that line may stop it at once.
+    const stop = async (): Promise<void> => {
+      await (await serving).close()
+      process.exit(0)
+    }
     process.on('SIGINT', stop)
     process.on('SIGTERM', stop)
+    await serving
   } catch (error) {
     throw explained(error, options)
   }

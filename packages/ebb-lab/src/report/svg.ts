@@ -1,16 +1,17 @@
 /** A chart as an SVG file, drawn without a browser. */
 import type { Chart } from './charts.js'
 import { loadECharts } from './echarts.js'
+import { escapeHtml } from './escape.js'
 
 /** Wide enough for two panels, narrow enough that its text can be read in a README. */
 const WIDTH = 960
 
 /** The chart as a whole SVG document. `width` in pixels, default 960. */
-export function renderSvg({ option, height }: Chart, width = WIDTH): string {
+export function renderSvg({ title, option, height }: Chart, width = WIDTH): string {
   const chart = loadECharts().init(null, null, { renderer: 'svg', ssr: true, width, height })
   try {
     chart.setOption(option)
-    return still(chart.renderToSVGString())
+    return titled(still(chart.renderToSVGString()), title)
   } finally {
     chart.dispose()
   }
@@ -25,4 +26,9 @@ function still(svg: string): string {
     .replace(/<style >.*?<\/style>/s, '')
     .replace(/ class="zr\d+-cls-\d+"/g, '')
     .replace(/(id="|url\(#)zr\d+-/g, '$1zr-')
+}
+
+/** For those who hear a page, and where the mouse rests on the picture. */
+function titled(svg: string, title: string): string {
+  return svg.replace(/^(<svg\b[^>]*)>/, `$1 role="img"><title>${escapeHtml(title).replaceAll('$', '$$$$')}</title>`)
 }

@@ -199,8 +199,10 @@ export class Listener implements Watcher {
     return this.#closing
   }
 
-  /** Closes every connection now; what waits to be sent is lost. Calls `close` for each; throws what
-   * the first of them threw, after the last. */
+  /**
+   * Closes every connection now; what waits to be sent is lost. Calls `close` for each; throws what the first of them
+   * threw, after the last.
+   */
   closeConnections(): void {
     const errors: unknown[] = []
     const { reactor } = this
@@ -243,10 +245,17 @@ export class Listener implements Watcher {
   readonly #pollAccept = (): void => {
     if (!this.#accepting || this.#fd === -1) return
     const before = this.#accepted
-    this.#accept()
-    if (!this.#accepting || this.#fd === -1) return
-    if (this.#accepted - before >= STORM_LEAST) this.#poll?.refresh()
-    else this.reactor.modify(this.#fd, libc.EPOLLIN)
+    let storm = false
+    try {
+      this.#accept()
+      storm = this.#accepted - before >= STORM_LEAST
+    } finally {
+      // After a handler that threw, too: or nobody would ever be accepted again.
+      if (this.#accepting && this.#fd !== -1) {
+        if (storm) this.#poll?.refresh()
+        else this.reactor.modify(this.#fd, libc.EPOLLIN)
+      }
+    }
   }
 
   #accept(): void {

@@ -1,0 +1,119 @@
+import { readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import { ebb, MAIN, run, server } from './support/cli.js'
+import { alive, descendants } from './support/processes.js'
+import { directory } from './support/sockets.js'
+
+const SMALL = '-big=100 -small=20 -i 1 -l 300ms -bs=1.2 -ss 100ms --pulses 2'.split(' ')
+const SERVE = [process.execPath, MAIN, 'serve', '--port', '{port}']
+
+test('ebb serve beside node:net; ebb report prints the same again', async () => {
+  const out = directory()
+  const { code, stdout, stderr } = await run(['bench', ...SMALL, '--out', out])
+  expect(code).toBe(0)
+  expect(stderr).toContain('net  control')
+  expect(stdout).toMatch(/^ +ebb +net$/m)
+  const [table = ''] = stdout.split('\nWritten')
+  expect(table.split('\n').filter((line) => line.length > 80)).toEqual([])
+  const recordings = ['ebb.control.ndjson', 'ebb.ndjson', 'net.control.ndjson', 'net.ndjson']
+  expect(readdirSync(out).sort()).toEqual([...recordings, 'memory.svg', 'report.html', 'runtime.svg'].sort())
+  const again = await run([
+    'report',
+    ...recordings.map((name) => join(out, name)).reverse(),
+    '--out',
+    join(out, 'again'),
+    '--json'
+  ])
+  const first = await run(['report', ...recordings.map((name) => join(out, name)), '--out', join(out, 'again')])
+  const [told] = stdout.split('\n\nWritten')
+  expect(first.stdout.split('\n\nWritten')[0]).toBe(told)
+  expect(JSON.parse(again.stdout).verdicts).toHaveLength(2)
+})
+
+test('a command, as JSON and nothing else; a limit that it breaks', async () => {
+  const { code, stdout, stderr } = await run(['bench', ...SMALL, '--json', '--max-retention', '0.01', '--', ...SERVE])
+  expect(code).toBe(3)
+  const { verdicts, broken } = JSON.parse(stdout)
+  expect(verdicts).toMatchObject([{ name: 'main.js', big: 100, small: 20, connects: 140, failed: 0, lost: 0 }])
+  expect(broken).toHaveLength(1)
+  expect(stderr).toMatch(/^limit broken: main\.js: .*retention/m)
+})
+
+test('two targets, through the shell', async () => {
+  const target = (name: string): string[] => ['--target', `${name}="${process.execPath}" "${MAIN}" serve --port {port}`]
+  const { code, stdout } = await run(['bench', ...SMALL, ...target('one'), ...target('two')])
+  expect(code).toBe(0)
+  expect(stdout).toMatch(/^ +one +two$/m)
+})
+
+test('a server that runs already: what is missing is said', async () => {
+  const cli = await server()
+  const { code, stdout } = await run(['bench', ...SMALL, '--port', String(cli.port)])
+  expect(code).toBe(0)
+  expect(stdout).toMatch(/retention +-/)
+  expect(stdout).toMatch(/control/)
+  expect(alive(cli.pid)).toBe(true)
+})
+
+test('Ctrl-C leaves no process behind', async () => {
+  const bench = ebb(['bench', ...SMALL, '-l', '60', '--', ...SERVE])
+  await bench.said(/holding 100/)
+  const started = descendants(bench.pid)
+  expect(started.length).toBeGreaterThan(0)
+  expect(await bench.end('SIGINT')).toMatchObject({ code: 130, stdout: '' })
+  expect(started.filter(alive)).toEqual([])
+})
+
+test('the server dies in the middle: said, exit 2', async () => {
+  const mortal = `const s = require('node:net').createServer(() => setTimeout(() => process.exit(9), 200)).listen(+process.argv[1], '127.0.0.1')`
+  const { code, stdout } = await run([
+    'bench',
+    ...SMALL,
+    '--name',
+    'mortal',
+    '--',
+    process.execPath,
+    '-e',
+    mortal,
+    '{port}'
+  ])
+  expect(code).toBe(2)
+  expect(stdout).toMatch(/ended/)
+})
+
+test('bad input: one sentence each, exit 1', async () => {
+  const cases: [string[], RegExp][] = [
+    [['bench', '--pulses', 'forever'], /--pulses forever/],
+    [['bench', '--big', '-1'], /big/],
+    [['bench', '--linger', '-1'], /linger/],
+    [['bench', '--target', 'noequals'], /NAME=COMMAND/],
+    [['bench', '--target', 'a=true', '--target', 'a=true'], /\ba\b/],
+    [['bench', ...SMALL, '--', 'true'], /ended before it listened/],
+    [['bench', ...SMALL, '--', '/no/such/program'], /no such program/],
+    [['bench', ...SMALL, '--out', '/proc/nothere'], /\/proc/],
+    [['bench', '--port', '99999'], /port/],
+    [['pulse'], /server/],
+    [['pulse', '3033', '--active', '10%'], /--payload/],
+    [['pulse', '3033', '--procs', '0'], /1 or more/],
+    [['pulse', 'no.such.host.invalid:80', '--big', '1'], /no\.such\.host\.invalid/],
+    [['pulse', '3033', '--nosuch'], /unknown option/],
+    [['report'], /file/],
+    [['report', '/no/such.ndjson'], /no such/],
+    [['pulze'], /unknown command/]
+  ]
+  for (const [args, sentence] of cases) {
+    const { code, stderr, stdout } = await run(args)
+    expect({ args, code, stdout }).toEqual({ args, code: 1, stdout: '' })
+    expect(stderr).toMatch(sentence)
+    expect(stderr).not.toMatch(/^\s+at /m)
+  }
+})
+
+test('every help fits 80 columns', async () => {
+  for (const args of [[], ['serve'], ['pulse'], ['record'], ['bench'], ['report']]) {
+    const { code, stdout } = await run([...args, '--help'])
+    expect(code).toBe(0)
+    expect(stdout.split('\n').filter((line) => line.length > 80)).toEqual([])
+  }
+})

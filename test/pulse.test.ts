@@ -1,0 +1,103 @@
+import { expect, test } from 'vitest'
+import { ebb, program, run, server } from './support/cli.js'
+import { descendants } from './support/processes.js'
+
+const SHORT = ['--big', '40', '-i', '1', '--pulses', '0', '-l', '200ms']
+
+test('all spellings, with one dash and two, with = and a blank', async () => {
+  const cli = await server()
+  const args = '-big=100 -i 2 -bs=0.1 -small=10 -ss 100ms -l=100ms --pulses 2'.split(' ')
+  const { code, stdout, stderr } = await run(['pulse', `127.0.0.1:${cli.port}`, ...args])
+  expect(code).toBe(0)
+  expect(stdout).toMatch(/^connected +220$/m)
+  expect(stderr.match(/^Pulse \d \(big, 100\): 100 connected/gm)).toHaveLength(2)
+  expect(stderr.match(/^Pulse \d \(small, 10\): 10 connected/gm)).toHaveLength(2)
+  await cli.said(/Cycle #\s*4: 0 clients/)
+})
+
+test('nobody there: counted, said, exit 2', async () => {
+  const cli = await server()
+  await cli.end('SIGTERM')
+  const { code, stdout } = await run(['pulse', String(cli.port), '--big', '50'])
+  expect(code).toBe(2)
+  expect(stdout).toMatch(/^failed +50 \(ECONNREFUSED 50\)$/m)
+  expect(stdout).toMatch(/^stopped +nobody answers$/m)
+})
+
+test('the server is killed in the middle: lost, then nobody answers', async () => {
+  const cli = await server()
+  const pulse = ebb(['pulse', String(cli.port), '--big', '100', '-l', '1', '-bs', '0.1'])
+  await pulse.said(/100 connected/)
+  cli.kill('SIGKILL')
+  const { code, stdout } = await pulse.ended
+  expect(code).toBe(2)
+  expect(stdout).toMatch(/^lost while held +100 /m)
+  expect(stdout).toMatch(/nobody answers/)
+})
+
+test('a server that refuses half', async () => {
+  const refusing = await program(`let n = 0
+    net.createServer((s) => { s.on('error', () => {}); if (n++ % 2) s.resetAndDestroy() }).listen(0, '127.0.0.1',
+      function () { console.log(this.address().port) })`)
+  const { code, stdout } = await run(['pulse', String(refusing.port), ...SHORT, '--json'])
+  expect(code).toBe(2)
+  const { connected, failed, lost } = JSON.parse(stdout)
+  const sum = (causes: Record<string, number>): number => Object.values(causes).reduce((a, b) => a + b, 0)
+  expect(connected + sum(failed)).toBe(40)
+  expect(sum(failed) + sum(lost)).toBe(20)
+})
+
+test('a server that never accepts: its time limit ends it', async () => {
+  const deaf = await program(`net.createServer().listen({ port: 0, host: '127.0.0.1', backlog: 1 }, function () {
+    console.log(this.address().port); setTimeout(() => { for (;;); }, 50) })`)
+  const { code, stdout } = await run(['pulse', String(deaf.port), ...SHORT, '--timeout', '500ms'])
+  expect(code).toBe(2)
+  expect(stdout).toMatch(/ETIMEDOUT/)
+})
+
+test('echo, of a share, reset at the end', async () => {
+  const echo = await program(`net.createServer((s) => { s.on('error', () => {}); s.pipe(s) }).listen(0, '127.0.0.1',
+    function () { console.log(this.address().port) })`)
+  const args = ['--payload', 'hello', '--active', '25%', '--expect-echo', '--close', 'rst']
+  const { code, stdout } = await run(['pulse', String(echo.port), ...SHORT, ...args])
+  expect(code).toBe(0)
+  expect(stdout).toMatch(/^echoed +10$/m)
+})
+
+test.each(['connecting', 'holding'])('Ctrl-C while %s: the table, and no connection is left', async (phase) => {
+  const cli = await server()
+  const rate = phase === 'connecting' ? ['--rate', '50'] : []
+  const pulse = ebb(['pulse', String(cli.port), '--big', '200', '-l', '60', ...rate])
+  await cli.said(phase === 'connecting' ? /: 20 clients/ : /: 200 clients/)
+  const { code, stdout } = await pulse.end('SIGINT')
+  expect(code).toBe(0)
+  expect(stdout).toMatch(/^connected +\d+$/m)
+  await cli.said(/Cycle #\s*1: 0 clients/)
+})
+
+test('the client is killed in the middle: the server has no clients left', async () => {
+  const cli = await server()
+  const pulse = ebb(['pulse', String(cli.port), '--big', '200', '-l', '60'])
+  await cli.said(/: 200 clients/)
+  await pulse.end('SIGKILL')
+  await cli.said(/Cycle #\s*1: 0 clients/)
+})
+
+test('a crowd over the descriptor limit is held by several processes', async () => {
+  const cli = await server(['--every', '100'])
+  const pulse = ebb(['pulse', String(cli.port), '--big', '600', '-i', '1', '--pulses', '0', '-l', '60'], {
+    shell: 'ulimit -n 256'
+  })
+  await cli.said(/: 600 clients/)
+  const workers = descendants(pulse.pid)
+  expect(workers.length).toBeGreaterThan(1)
+  await pulse.end('SIGKILL')
+  // The workers notice that their parent is gone.
+  await cli.said(/Cycle #\s*1: 0 clients/)
+})
+
+test('--source', async () => {
+  const cli = await server()
+  const { code } = await run(['pulse', String(cli.port), ...SHORT, '--source', '127.0.0.2', '127.0.0.3'])
+  expect(code).toBe(0)
+})

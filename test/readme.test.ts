@@ -1,0 +1,129 @@
+/** The README and the documents are true: their commands run, their files are there, their code compiles. */
+
+import { spawnSync } from 'node:child_process'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { expect, onTestFinished, test } from 'vitest'
+import { Cli, MAIN, ROOT, server } from './support/cli.js'
+
+const PAGES = [
+  'README.md',
+  'CONTRIBUTING.md',
+  ...readdirSync(join(ROOT, 'docs'))
+    .filter((name) => name.endsWith('.md'))
+    .map((name) => join('docs', name)),
+  'packages/ebb/README.md',
+  'packages/ebb-lab/README.md'
+]
+const SCRIPTS = (JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { scripts: Record<string, string> })
+  .scripts
+
+function blocks(language: string): { page: string; text: string }[] {
+  return PAGES.flatMap((page) => {
+    const text = readFileSync(join(ROOT, page), 'utf8')
+    return [...text.matchAll(new RegExp(`^\`\`\`${language}\\n(.*?)^\`\`\``, 'gms'))].map((match) => ({
+      page,
+      text: match[1] ?? ''
+    }))
+  })
+}
+
+const commands = blocks('sh').flatMap(({ text }) =>
+  text
+    .split('\n')
+    .map((line) => line.replace(/\s+#.*$/, '').trim())
+    .filter((line) => line !== '')
+)
+
+test('npm commands are scripts of the project', () => {
+  for (const command of commands.filter((line) => line.startsWith('npm '))) {
+    const [, verb = '', script = ''] = command.split(' ')
+    if (verb === 'ci') expect(existsSync(join(ROOT, 'package-lock.json'))).toBe(true)
+    else expect(SCRIPTS).toHaveProperty(verb === 'run' ? script : verb)
+  }
+})
+
+/** Sizes that end soon; the last spelling of an option counts. */
+const SMALL = '--big 20 --small 10 -i 1 --linger 100ms -bs 100ms -ss 100ms --pulses 1'
+const SERVER =
+  "require('node:net').createServer((s) => s.on('error', () => {}).pipe(s)).listen(Number(process.argv.at(-1)) || 0, '127.0.0.1')"
+
+test.each([...new Set(commands.filter((line) => line.startsWith('npx ebb ')))])('%s', async (command) => {
+  const cli = await server()
+  const directory = mkdtempSync(join(tmpdir(), 'ebb-readme-'))
+  onTestFinished(() => rmSync(directory, { recursive: true }))
+  // Stand-ins for a stranger's own servers.
+  writeFileSync(join(directory, 'server.js'), SERVER)
+  writeFileSync(join(directory, 'server.ts'), SERVER.replace('Number(process.argv.at(-1))', 'Number(process.env.PORT)'))
+  const node = `"${process.execPath}"`
+  let line = command
+    .replace(/^npx ebb/, `${node} "${MAIN}"`)
+    .replace(/ 127\.0\.0\.1:3033\b/, ` 127.0.0.1:${cli.port}`)
+    .replace(/--port (3033|8080)/, /ebb serve/.test(command) ? '--port 0' : `--port ${cli.port}`)
+    .replace('./server -port {port}', `${node} server.js {port}`)
+    .replace('bun server.ts', `${node} server.ts`)
+    .replace('--duration 60', '--duration 300ms')
+  const name = command.split(' ')[2]
+  if (name === 'bench' || name === 'pulse')
+    line = line.includes(' -- ') ? line.replace(' -- ', ` ${SMALL} -- `) : `${line} ${SMALL}`
+  // No echo comes from a server that drops; no verdict of a gate is meant at this size.
+  line = line.replace(' --expect-echo', '').replace(/--max-\S+ \S+/g, '')
+  if (name === 'report') {
+    const made = new Cli(
+      ['sh', '-c', `${node} "${MAIN}" bench ${SMALL} --out results --name ebb -- ${node} server.js {port}`],
+      { cwd: directory }
+    )
+    expect((await made.ended).code).toBe(0)
+  }
+  const ran = new Cli(
+    ['sh', '-c', `exec ${line.includes('record') && line.includes('server.js') ? `timeout -s INT 1 ${line}` : line}`],
+    { cwd: directory }
+  )
+  if (name === 'serve') {
+    await ran.said(/(Listening on|"listening")/)
+    ran.kill('SIGTERM')
+  }
+  const { code, stderr } = await ran.ended
+  expect({ code: code === 124 ? 0 : code, stderr: code === 0 || code === 124 ? '' : stderr }).toEqual({
+    code: 0,
+    stderr: ''
+  })
+})
+
+test('links to files lead somewhere', () => {
+  for (const page of PAGES) {
+    const text = readFileSync(join(ROOT, page), 'utf8')
+    for (const [, link = ''] of text.matchAll(/\]\(((?!https?:)[^)#]+)\)/g)) {
+      expect(existsSync(join(ROOT, dirname(page), link)), `${page}: ${link}`).toBe(true)
+    }
+  }
+})
+
+test('the code compiles', () => {
+  const directory = mkdtempSync(join(ROOT, 'test', 'readme-'))
+  onTestFinished(() => rmSync(directory, { recursive: true }))
+  const all = [...blocks('ts')]
+  for (const [i, { text }] of all.entries()) {
+    const imports = text.includes("from 'ebb'") || text.includes("from 'ebb-lab'") || text.includes("from 'ebb/memory'")
+    writeFileSync(
+      join(directory, `block${i}.ts`),
+      `${imports ? '' : "import { listen } from 'ebb'\n"}${text}\nexport {}\n`
+    )
+  }
+  writeFileSync(
+    join(directory, 'tsconfig.json'),
+    JSON.stringify({
+      extends: '../../tsconfig.base.json',
+      compilerOptions: { noEmit: true, noUnusedLocals: false },
+      include: ['*.ts']
+    })
+  )
+  const { status, stdout } = spawnSync(
+    process.execPath,
+    [join(ROOT, 'node_modules/typescript/bin/tsc'), '-p', directory],
+    { encoding: 'utf8' }
+  )
+  expect({ status, stdout }).toEqual({ status: 0, stdout: '' })
+  expect(all.length).toBeGreaterThan(3)
+})

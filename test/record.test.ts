@@ -1,0 +1,91 @@
+import { spawnSync } from 'node:child_process'
+import { mkdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import { ebb, run, server } from './support/cli.js'
+import { memoryOf } from './support/processes.js'
+import { directory } from './support/sockets.js'
+
+interface Line {
+  type: string
+  event?: string
+  anonymous: number
+  resident: number
+  name?: string
+}
+
+const lines = (text: string): Line[] =>
+  text
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line))
+
+test('--pid: agrees with /proc/PID/status and with ps', async () => {
+  const cli = await server()
+  // Stopped, its memory stays as it is between the two looks.
+  cli.kill('SIGSTOP')
+  const { code, stdout } = await run(['record', '--pid', String(cli.pid), '--duration', '300ms'])
+  const resident = Number(spawnSync('ps', ['-o', 'rss=', '-p', String(cli.pid)], { encoding: 'utf8' }).stdout) * 1024
+  const samples = lines(stdout).filter(({ type }) => type === 'sample')
+  expect(code).toBe(0)
+  expect(samples.at(-1)).toMatchObject({
+    anonymous: memoryOf(cli.pid, 'RssAnon'),
+    resident: memoryOf(cli.pid, 'VmRSS')
+  })
+  expect(samples.at(-1)?.resident).toBe(resident)
+})
+
+test('--port to --out, until Ctrl-C; the recording is complete', async () => {
+  const cli = await server()
+  const out = join(directory(), 'server.ndjson')
+  const recording = ebb(['record', '--port', String(cli.port), '--out', out])
+  await recording.said(/Recording process/)
+  expect(await recording.end('SIGINT')).toMatchObject({ code: 0 })
+  const all = lines(readFileSync(out, 'utf8'))
+  expect(all[0]).toMatchObject({ type: 'header', role: 'main' })
+  expect(all.at(-1)).toMatchObject({ event: 'end', reason: 'stopped' })
+})
+
+test('-- COMMAND: its lines join, and it ends with the recording', async () => {
+  const out = join(directory(), 'server.ndjson')
+  const source =
+    "console.log('Cycle #  1: 7 clients | System: 3 Inuse: 2 Released: 1 Objects: -'); setTimeout(() => {}, 300)"
+  const { code } = await run(['record', '--out', out, '--', process.execPath, '-e', source])
+  expect(code).toBe(0)
+  const all = lines(readFileSync(out, 'utf8'))
+  expect(all.find(({ event }) => event === 'cycle')).toMatchObject({ cycle: 1, clients: 7, system: 3 })
+  expect(all.at(-1)).toMatchObject({ event: 'end', reason: 'exited', exitCode: 0 })
+})
+
+test('who reads standard output goes: the recording ends', async () => {
+  const cli = await server()
+  const recording = ebb(['record', '--pid', String(cli.pid)])
+  await recording.said(/"type":"sample"/)
+  recording.process.stdout?.destroy()
+  expect((await recording.ended).code).toBe(0)
+})
+
+test('bad input: one sentence each, exit 1', async () => {
+  const cli = await server()
+  const pid = String(cli.pid)
+  const folder = directory()
+  mkdirSync(join(folder, 'taken'))
+  const cases: [string[], RegExp][] = [
+    [[], /whom to record\?/],
+    [['--pid', pid, '--port', String(cli.port)], /whom to record\?/],
+    [['--pid', '4194304'], /4194304/],
+    [['--pid', 'x'], /process id/],
+    [['--port', '1'], /nobody listens on port 1/],
+    [['--pid', pid, '--out', join(folder, 'taken')], /directory/],
+    [['--pid', pid, '--out', join(folder, 'no', 'such')], /no such/],
+    [['--pid', pid, '--out', '/dev/full'], /no space left/],
+    [['--pid', pid, '--expvar', 'ftp://x/'], /http/],
+    [['--', '/no/such/program'], /no such program/]
+  ]
+  for (const [args, sentence] of cases) {
+    const { code, stderr, stdout } = await run(['record', ...args])
+    expect({ args, code, stdout }).toEqual({ args, code: 1, stdout: '' })
+    expect(stderr.trimEnd().split('\n').at(-1)).toMatch(sentence)
+    expect(stderr).not.toMatch(/^\s+at /m)
+  }
+})
