@@ -1,11 +1,10 @@
-import { mkdtempSync, rmSync, writeFileSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join, join } from 'node:path'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { expect, onTestFinished, test } from 'vitest'
 import { Cli, program } from '../../../../test/support/cli.js'
 import { alive, descendants } from '../../../../test/support/processes.js'
-import { descriptors, directory, until } from '../../../../test/support/sockets.js'
+import { descriptors, directory } from '../../../../test/support/sockets.js'
 import { find, type Running, start } from './target.js'
 
 const node = process.execPath
@@ -56,6 +55,7 @@ test('what it said before it listened can be read afterwards', async () => {
 })
 
 test('a server that ends before it listens: its words and its end', async () => {
+  const before = descriptors()
   const command = ['/bin/sh', '-c', 'echo no database >&2; exit 7']
   await expect(start(command)).rejects.toMatchObject({
     name: 'RecordError',
@@ -74,9 +74,7 @@ test('several processes behind one port are refused', async () => {
     if (cluster.isPrimary) { cluster.fork(); cluster.fork() }
     else ${listens("process.env.PORT, '127.0.0.1'")}`
   // A file: cluster starts its workers from one.
-  const directory = mkdtempSync(join(tmpdir(), 'ebb-target-'))
-  onTestFinished(() => rmSync(directory, { recursive: true }))
-  const script = join(directory, 'server.cjs')
+  const script = join(directory(), 'server.cjs')
   writeFileSync(script, source)
   await expect(start([node, script])).rejects.toThrow(/processes listen on port \d+: .*one worker/)
 })

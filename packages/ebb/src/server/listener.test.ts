@@ -212,7 +212,8 @@ describe('a reader that is slow', () => {
       written.push(Buffer.from('more'))
       expect(connection.queued).toBe(queued + 4)
       await quiet()
-      expect(record.log.filter((entry) => entry === 'drain')).toHaveLength(round - 1)
+      // Not before all of it is the kernel's.
+      expect(record.log.filter((entry) => entry === 'drain')).toHaveLength(connection.queued > 0 ? round - 1 : round)
       const expected = Buffer.concat(written.splice(0))
       expect((await readExactly(socket, expected.length)).equals(expected)).toBe(true)
       await until(() => record.log.filter((entry) => entry === 'drain').length === round)
