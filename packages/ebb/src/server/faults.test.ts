@@ -29,6 +29,8 @@ function block(connection: Connection): void {
   while (connection.write(MEGABYTE)) {
     // Until the kernel takes no more.
   }
+  // It may find room for a little more: for less than this.
+  connection.write(MEGABYTE)
 }
 
 describe('a RST in place of a FIN', () => {
@@ -328,4 +330,22 @@ describe('killed', () => {
     const listener = serve({}, 'port' in address ? { port: address.port } : { path: address.path })
     expect(listener.address).toEqual(address)
   })
+})
+
+test('a storm of connects, and a handler that throws in the middle of it: every one is accepted', async () => {
+  let opened = 0
+  const server = serve({
+    open() {
+      if (++opened % 50 === 0) throw new Error('open')
+    }
+  })
+  const errors = await uncaught(async () => {
+    for (let round = 1; round <= 4; round++) {
+      const sockets = await clients(server.address, 400)
+      await until(() => server.accepted === round * 400)
+      for (const socket of sockets) socket.destroy()
+      await until(() => server.clients === 0)
+    }
+  })
+  expect(errors).toHaveLength(32)
 })

@@ -3,6 +3,7 @@ import { existsSync, writeFileSync } from 'node:fs'
 import { connect, createServer, Socket } from 'node:net'
 import { networkInterfaces } from 'node:os'
 import { join } from 'node:path'
+import { Worker } from 'node:worker_threads'
 import { describe, expect, test } from 'vitest'
 import { Child } from '../../../../test/support/child.js'
 import {
@@ -350,4 +351,17 @@ describe('closing', () => {
     await Promise.all(sockets.map(gone))
     expect(descriptors()).toBe(before)
   })
+})
+
+test('in a worker thread: refused, and the process lives on', async () => {
+  const source = `import('ebb').then(({ listen }) => listen({ port: 0 })).catch((error) =>
+    require('node:worker_threads').parentPort.postMessage([error.code, error.message]))`
+  const worker = new Worker(source, { eval: true })
+  const [code, message] = await new Promise<string[]>((resolve, reject) => {
+    worker.once('message', resolve)
+    worker.once('error', reject)
+  })
+  await worker.terminate()
+  expect(code).toBe('ERR_EBB_UNSUPPORTED')
+  expect(message).toMatch(/worker thread/)
 })

@@ -29,6 +29,11 @@ function fill(connection: Connection): Buffer[] {
     written.push(MEGABYTE)
     taken = connection.write(MEGABYTE)
   }
+  // The kernel may find room for a little more: for less than this.
+  for (let i = 0; i < 2; i++) {
+    written.push(MEGABYTE)
+    connection.write(MEGABYTE)
+  }
   return written
 }
 
@@ -206,7 +211,7 @@ describe('a reader that is slow', () => {
     for (let round = 1; round <= 3; round++) {
       written.push(...fill(connection))
       expect(connection.queued).toBeGreaterThan(0)
-      expect(connection.queued).toBeLessThanOrEqual(MEGABYTE.length)
+      expect(connection.queued).toBeLessThanOrEqual(3 * MEGABYTE.length)
       const queued = connection.queued
       expect(connection.write('more')).toBe(false)
       written.push(Buffer.from('more'))

@@ -359,16 +359,14 @@ export class Listener implements Watcher {
 
   #serve(fd: number, events: number): void {
     const serial = this.reactor.serial[fd] as number
-    if ((events & libc.EPOLLOUT) !== 0) {
-      this.#flush(fd)
-      // `drain` may have closed it, and the number may be another connection's by now.
-      if (this.reactor.serial[fd] !== serial) return
-    }
-    const readable = libc.EPOLLIN | libc.EPOLLRDHUP
-    if ((events & readable) !== 0 && ((this.reactor.state[fd] as number) & NOT_READING) === 0) {
-      this.#receive(fd, serial, (events & libc.EPOLLRDHUP) !== 0)
-      return
-    }
+    // First, as libuv does: a write that finds the connection broken must not cost what the peer had sent before.
+    const readable = (events & (libc.EPOLLIN | libc.EPOLLRDHUP)) !== 0
+    const reads = readable && ((this.reactor.state[fd] as number) & NOT_READING) === 0
+    if (reads) this.#receive(fd, serial, (events & libc.EPOLLRDHUP) !== 0)
+    // A handler may have closed it, and the number may be another connection's by now.
+    if (this.reactor.serial[fd] !== serial) return
+    if ((events & libc.EPOLLOUT) !== 0) this.#flush(fd)
+    if (reads || this.reactor.serial[fd] !== serial) return
     if ((events & (libc.EPOLLERR | libc.EPOLLHUP)) !== 0) this.#broken(fd, events)
   }
 
@@ -676,6 +674,9 @@ export function listen(options: ListenOptions, handlers: Handlers = {}): Listene
 }
 
 function toAddress({ port, host = '127.0.0.1', path }: ListenOptions): Address {
+  if (path !== undefined && port !== undefined) {
+    throw Object.assign(new TypeError('listen() takes a port or a path, not both'), { code: 'ERR_INVALID_ARG_VALUE' })
+  }
   if (path !== undefined) return { path }
   if (port === undefined) {
     throw Object.assign(new TypeError('listen() needs a port or a path'), { code: 'ERR_MISSING_ARGS' })

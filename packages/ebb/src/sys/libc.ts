@@ -8,6 +8,7 @@
  */
 import { createRequire } from 'node:module'
 import { constants } from 'node:os'
+import { isMainThread } from 'node:worker_threads'
 import { systemError } from './errors.js'
 
 type Koffi = typeof import('koffi')
@@ -32,8 +33,8 @@ export const unsupported: string | undefined = reason
 // null: the process itself. glibc and musl have different names, and a preloaded allocator must win.
 const process_ = koffi?.load(null)
 
-function unsupportedError(): Error {
-  return Object.assign(new Error(`ebb cannot park connections here: ${reason}`), { code: 'ERR_EBB_UNSUPPORTED' })
+function unsupportedError(why = reason): Error {
+  return Object.assign(new Error(`ebb cannot park connections here: ${why}`), { code: 'ERR_EBB_UNSUPPORTED' })
 }
 
 function bind<A extends unknown[] = number[]>(definition: string): Call<A> {
@@ -99,16 +100,23 @@ export function check(result: number, syscall: string, what?: string): number {
   return result
 }
 
-/** libuv's poll handle, for one descriptor. Starts unref'd; stays alive only while something refers to it. */
+/** libuv's poll handle, for one descriptor. Unref'd; stays alive only while something refers to it. */
 export interface PollHandle {
   ref(): void
   unref(): void
   close(): void
 }
 
-/** Watches `fd` for readability. Node's own queues (ticks, promises) do not run after `ready`: it must only schedule. */
+/**
+ * Watches `fd` for readability. Node 26 runs no ticks and promises after `ready`: the caller sees to them.
+ *
+ * @throws `ERR_EBB_UNSUPPORTED` without koffi, and in a worker thread: koffi closes its handle after the worker's event
+ *   loop is gone, which ends the whole process (SIGSEGV, koffi 3.3.4)
+ */
 export function poll(fd: number, ready: () => void): PollHandle {
   if (koffi === undefined) throw unsupportedError()
+  if (!isMainThread)
+    throw unsupportedError('this is a worker thread; listen in the main thread, or in a process of its own')
   const handle = koffi.node.poll(fd, { readable: true }, ready)
   handle.unref()
   return handle
