@@ -106,6 +106,9 @@ export function judge(main: Recording, control?: Recording): Verdict {
   const small = medianOf(smalls.filter(wasOpen).map((pulse) => pulse.connected)) ?? 0
   if (kept !== null && control && need !== null) compareSmall(small, control, say)
   if (need === 0) say('Need is 0 bytes: there is no retention to speak of.')
+  if (hold !== null && rest !== null && hold < rest) {
+    say('The footprint is below zero: the server held more at rest, from its start, than under the crowd.')
+  }
   if (hold !== null && rest !== null && big === 0) say('No connection of a big pulse succeeded: there is no footprint.')
   const [giveBacks, longestPause] = toldGiveBacks(main, say)
 
