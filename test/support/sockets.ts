@@ -4,7 +4,8 @@ import { connect, type Socket, type SocketConnectOpts } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { onTestFinished } from 'vitest'
-import { type Handlers, type Listener, type ListenOptions, listen } from '../../packages/ebb/src/server/listener.js'
+import { type Handlers, type Listener, listen } from '../../packages/ebb/src/server/listener.js'
+import type { ListenOptions } from '../../packages/ebb/src/server/socket.js'
 import type { AddressInfo } from '../../packages/ebb/src/sys/sockaddr.js'
 
 /** Listens on a port of the kernel's choice, without give-backs, until the test is over. */

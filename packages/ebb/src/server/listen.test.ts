@@ -20,7 +20,8 @@ import * as libc from '../sys/libc.js'
 import { reactor } from '../sys/reactor.js'
 import { type AddressInfo, SocketAddress } from '../sys/sockaddr.js'
 import type { Connection } from './connection.js'
-import { type Handlers, type Listener, type ListenOptions, listen } from './listener.js'
+import { type Handlers, type Listener, listen } from './listener.js'
+import type { ListenOptions } from './socket.js'
 
 // Made before descriptors are counted: it stays.
 reactor()

@@ -17,7 +17,8 @@ import {
   until
 } from '../../../../test/support/sockets.js'
 import type { Connection } from './connection.js'
-import type { Listener, ListenOptions } from './listener.js'
+import type { Listener } from './listener.js'
+import type { ListenOptions } from './socket.js'
 
 const MEGABYTE = Buffer.alloc(1_000_000, randomBytes(10_007))
 

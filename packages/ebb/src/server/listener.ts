@@ -5,21 +5,15 @@
  * {@link Connection} is made when a handler is called, and is garbage afterwards unless the handler keeps it. Only a
  * connection whose peer reads too slowly has an object here: the bytes that wait for it.
  */
-import { readFileSync, unlinkSync } from 'node:fs'
-import { Governor, type GovernorOptions } from '../memory/governor.js'
+import { Governor } from '../memory/governor.js'
 import { type SystemError, systemError } from '../sys/errors.js'
 import * as libc from '../sys/libc.js'
-import { setOption, takeError } from '../sys/options.js'
+import { takeError } from '../sys/options.js'
 import { type Reactor, reactor, type Watcher } from '../sys/reactor.js'
-import {
-  type Address,
-  type AddressInfo,
-  decodeAddress,
-  formatAddress,
-  SOCKADDR_SIZE,
-  SocketAddress
-} from '../sys/sockaddr.js'
+import { type AddressInfo, formatAddress } from '../sys/sockaddr.js'
+import { Acceptor } from './acceptor.js'
 import { Connection } from './connection.js'
+import { closeSocket, type ListeningSocket, type ListenOptions, openSocket, peerAddress } from './socket.js'
 
 /** What happens to the connections of a listener. All are optional; `this` is not set. */
 export interface Handlers {
@@ -36,26 +30,6 @@ export interface Handlers {
    * for ever (anything else). Without this handler: a process warning.
    */
   error?(error: SystemError): void
-}
-
-/** Where and how to listen. One of `port` and `path`. */
-export interface ListenOptions {
-  /** 0: the kernel chooses; see {@link Listener.address}. */
-  port?: number
-  /** An IP address, or `localhost`. Default: `127.0.0.1`; `0.0.0.0` and `::` are every interface. */
-  host?: string
-  /** A Unix socket. One that begins with NUL is abstract. The file is removed on close. */
-  path?: string
-  /** Connections that wait to be accepted, at most; the kernel caps it at `net.core.somaxconn`. Default: 4096. */
-  backlog?: number
-  /** With `host: '::'`: refuse IPv4. Default: false. */
-  ipv6Only?: boolean
-  /** `TCP_NODELAY`: send at once. Default: true. */
-  noDelay?: boolean
-  /** `SO_KEEPALIVE`: the kernel notices dead peers, after its `tcp_keepalive_*` times. Default: false. */
-  keepAlive?: boolean
-  /** Give memory back when the crowd has gone. `false`: never. Default: true, with the defaults of {@link GovernorOptions}. */
-  giveBack?: boolean | GovernorOptions
 }
 
 /** The states of a connection: bits in the reactor's byte for its descriptor. */
@@ -76,22 +50,10 @@ const HUNG_UP = 64
 /** Where nothing is read. */
 const NOT_READING = PAUSED | HALF_CLOSED | FAILED
 
-/** Most connections accepted before others get their turn. */
-const ACCEPT_BURST = 256
-/** Two reports of connections to accept within this many ms: a storm. */
-const STORM_GAP = 0.25
-/** In a storm, accept this often (ms); fewer than this many at once end it. */
-const STORM_POLL = 1
-const STORM_LEAST = 4
-/** A queue for fewer connections than this would overflow meanwhile. */
-const STORM_QUEUE = 512
 /** Received bytes are slices of slabs of this size, so that a handler may keep what it got. */
 const SLAB = 65_536
 /** Less room than this at the end of a slab: a new one. */
 const SLAB_REST = 4096
-/** While paused without a descriptor of our own to wait for: try again after this many ms. */
-const RETRY = 100
-
 /** What the kernel did not take from `write()`, oldest first. */
 interface Backlog {
   chunks: Buffer[]
@@ -120,20 +82,13 @@ export class Listener implements Watcher {
 
   readonly #handlers: Handlers
   readonly #owner: number
+  readonly #acceptor: Acceptor
   readonly #governor: Governor | undefined
   readonly #backlogs = new Map<number, Backlog>()
   readonly #failures = new Map<number, SystemError>()
-  #fd: number
   #clients = 0
   #accepted = 0
   #referenced = true
-  #retry: NodeJS.Timeout | undefined
-  readonly #mayPoll: boolean
-  #poll: NodeJS.Timeout | undefined
-  #lastReady = 0
-  #accepting = true
-  /** The number of clients when a pause was reported; undefined: the next one is to be reported. */
-  #pausedAt: number | undefined
   #closed: (() => void) | undefined
   #closing: Promise<void> | undefined
 
@@ -141,20 +96,30 @@ export class Listener implements Watcher {
   #slabAt = 0
   #slabUsed = 0
 
-  /** @internal Use {@link listen}. */
-  constructor(fd: number, address: AddressInfo, queue: number, handlers: Handlers, governor: Governor | undefined) {
+  /** @internal Use {@link listen}. The socket is the listener's once this returns. */
+  constructor(socket: ListeningSocket, handlers: Handlers, governor: Governor | undefined) {
     this.reactor = reactor()
-    this.address = address
-    this.#fd = fd
-    this.#mayPoll = queue >= STORM_QUEUE
+    this.address = socket.address
     this.#handlers = handlers
     this.#governor = governor
     this.#owner = this.reactor.register(this)
-    const failed = this.reactor.add(fd, libc.EPOLLIN, this.#owner)
+    const failed = this.reactor.add(socket.fd, libc.EPOLLIN, this.#owner)
     if (failed !== 0) {
       this.reactor.unregister(this.#owner)
-      throw systemError('epoll_ctl', failed, formatAddress(address))
+      throw systemError('epoll_ctl', failed, formatAddress(socket.address))
     }
+    const listener = this
+    this.#acceptor = new Acceptor(this.reactor, socket, {
+      get clients() {
+        return listener.#clients
+      },
+      welcome: (fd) => this.#welcome(fd),
+      report: (error) => this.#report(error),
+      broken: (error) => {
+        void this.close()
+        this.#report(error)
+      }
+    })
     this.reactor.ref()
   }
 
@@ -170,7 +135,7 @@ export class Listener implements Watcher {
 
   /** False while accepting pauses for want of descriptors or memory, and after {@link close}. */
   get accepting(): boolean {
-    return this.#accepting
+    return this.#acceptor.accepting
   }
 
   /** Does not let this listener hold the process open. */
@@ -193,7 +158,7 @@ export class Listener implements Watcher {
   close(): Promise<void> {
     this.#closing ??= new Promise((resolve) => {
       this.#closed = resolve
-      this.#closeSocket()
+      this.#acceptor.close()
       this.#finishIfEmpty()
     })
     return this.#closing
@@ -209,7 +174,7 @@ export class Listener implements Watcher {
     // Once closed and empty, it is not this listener that the reactor knows by `#owner`.
     if (this.#clients === 0) return
     for (let fd = reactor.next(this.#owner, -1); fd !== -1; fd = reactor.next(this.#owner, fd)) {
-      if (fd === this.#fd) continue
+      if (fd === this.#acceptor.fd) continue
       try {
         this.#destroy(fd)
       } catch (error) {
@@ -221,135 +186,20 @@ export class Listener implements Watcher {
 
   /** @internal */
   ready(fd: number, events: number): void {
-    if (fd === this.#fd) this.#acceptReady()
+    if (fd === this.#acceptor.fd) this.#acceptor.ready()
     else this.#serve(fd, events)
   }
 
-  /**
-   * In a storm of connects the kernel would wake this thread for each: the listening socket is then polled once a
-   * millisecond in place of being watched, as network drivers do with their interrupts, until few come. Ten thousand
-   * connections cost a third less CPU and a tenth of the garbage that way, and wait a millisecond longer.
-   */
-  #acceptReady(): void {
-    const now = performance.now()
-    const storm = this.#mayPoll && now - this.#lastReady < STORM_GAP
-    this.#lastReady = now
-    this.#accept()
-    if (storm && this.#accepting && this.#fd !== -1) {
-      this.reactor.modify(this.#fd, 0)
-      if (this.#poll === undefined) this.#poll = setTimeout(this.#pollAccept, STORM_POLL)
-      else this.#poll.refresh()
-    }
-  }
-
-  readonly #pollAccept = (): void => {
-    if (!this.#accepting || this.#fd === -1) return
-    const before = this.#accepted
-    let storm = false
-    try {
-      this.#accept()
-      storm = this.#accepted - before >= STORM_LEAST
-    } finally {
-      // After a handler that threw, too: or nobody would ever be accepted again.
-      if (this.#accepting && this.#fd !== -1) {
-        if (storm) this.#poll?.refresh()
-        else this.reactor.modify(this.#fd, libc.EPOLLIN)
-      }
-    }
-  }
-
-  #accept(): void {
-    const { reactor } = this
-    const { open } = this.#handlers
-    for (let i = 0; i < ACCEPT_BURST && this.#fd !== -1; i++) {
-      const fd = libc.accept4(this.#fd, 0, 0, libc.SOCK_NONBLOCK | libc.SOCK_CLOEXEC)
-      if (fd === -1) {
-        if (this.#acceptFailed(libc.errno())) continue
-        return
-      }
-      const failed = reactor.add(fd, libc.EPOLLIN | libc.EPOLLRDHUP, this.#owner)
-      if (failed !== 0) {
-        libc.close(fd)
-        this.#pause(failed, 'epoll_ctl')
-        return
-      }
-      this.#clients++
-      this.#accepted++
-      this.#governor?.joined()
-      // One that throws finds its connection in place; the rest of the burst is reported again.
-      if (open !== undefined) open(new Connection(this, fd, reactor.serial[fd] as number))
-    }
-  }
-
-  /** True: try the next connection. */
-  #acceptFailed(errno: number): boolean {
-    switch (errno) {
-      case libc.E.EAGAIN:
-        this.#forgetPause()
-        return false
-      // The peer gave up while it waited, or a firewall forbade it: accept(2) passes on errors of the new socket, and
-      // asks to treat them like EAGAIN by retrying.
-      case libc.E.ECONNABORTED:
-      case libc.E.EINTR:
-      case libc.E.EPROTO:
-      case libc.E.EPERM:
-      case libc.E.ENETDOWN:
-      case libc.E.ENOPROTOOPT:
-      case libc.E.EHOSTUNREACH:
-      case libc.E.EOPNOTSUPP:
-      case libc.E.ENETUNREACH:
-      case libc.E.ETIMEDOUT:
-        return true
-      case libc.E.EMFILE:
-      case libc.E.ENFILE:
-      case libc.E.ENOBUFS:
-      case libc.E.ENOMEM:
-        this.#pause(errno, 'accept4')
-        return false
-      default: {
-        const error = systemError('accept4', errno, formatAddress(this.address))
-        void this.close()
-        this.#report(error)
-        return false
-      }
-    }
-  }
-
-  /**
-   * Level-triggered, a connection that cannot be accepted would be reported for ever: the listening socket is not watched
-   * until a descriptor may be free, here (a connection closes) or anywhere else (a retry ten times a second).
-   */
-  #pause(errno: number, syscall: string): void {
-    this.#accepting = false
-    this.reactor.modify(this.#fd, 0)
-    this.#retry = setTimeout(() => this.#resume(), RETRY)
-    this.#retry.unref()
-    if (this.#pausedAt !== undefined) return
-    this.#pausedAt = this.#clients
-    this.#report(
-      systemError(
-        syscall,
-        errno,
-        `with ${this.#clients} clients: accepting pauses at ${formatAddress(this.address)} and goes on when there is room`
-      )
-    )
-  }
-
-  /**
-   * All that waited are accepted. A crowd at the limit comes and goes by ones, and would be reported each time: a pause is
-   * news again when the crowd was clearly below, or above, the last one.
-   */
-  #forgetPause(): void {
-    if (this.#pausedAt === undefined) return
-    if (Math.abs(this.#clients - this.#pausedAt) > 0.1 * this.#pausedAt) this.#pausedAt = undefined
-  }
-
-  #resume(): void {
-    if (this.#accepting || this.#fd === -1) return
-    clearTimeout(this.#retry)
-    this.#retry = undefined
-    this.#accepting = true
-    this.reactor.modify(this.#fd, libc.EPOLLIN)
+  /** Takes a connection that was accepted: 0, or the errno when it cannot be watched. */
+  #welcome(fd: number): number {
+    const failed = this.reactor.add(fd, libc.EPOLLIN | libc.EPOLLRDHUP, this.#owner)
+    if (failed !== 0) return failed
+    this.#clients++
+    this.#accepted++
+    this.#governor?.joined()
+    // One that throws finds its connection in place.
+    this.#handlers.open?.(new Connection(this, fd, this.reactor.serial[fd] as number))
+    return 0
   }
 
   #report(error: SystemError): void {
@@ -519,23 +369,13 @@ export class Listener implements Watcher {
     this.reactor.close(fd)
     this.#clients--
     this.#governor?.left()
-    if (!this.#accepting) this.#resume()
+    if (!this.#acceptor.accepting) this.#acceptor.resume()
     const { close } = this.#handlers
     try {
       if (close !== undefined) close(new Connection(this, fd, serial), error)
     } finally {
       if (this.#clients === 0) this.#finishIfEmpty()
     }
-  }
-
-  #closeSocket(): void {
-    if (this.#fd === -1) return
-    clearTimeout(this.#retry)
-    clearTimeout(this.#poll)
-    this.reactor.close(this.#fd)
-    this.#fd = -1
-    this.#accepting = false
-    removePath(this.address)
   }
 
   #finishIfEmpty(): void {
@@ -598,27 +438,12 @@ export class Listener implements Watcher {
 
   /** @internal */
   peerAddress(fd: number): AddressInfo | undefined {
-    try {
-      return askAddress(libc.getpeername, 'getpeername', fd)
-    } catch {
-      // ENOTCONN: it has been reset, and the event that says so is on its way.
-      return undefined
-    }
+    return peerAddress(fd)
   }
 
   /** @internal */
   queued(fd: number): number {
     return this.#backlogs.get(fd)?.bytes ?? 0
-  }
-}
-
-/** Removes the file of a Unix socket. */
-function removePath(address: Address | AddressInfo): void {
-  if (!('path' in address) || address.path.startsWith('\0')) return
-  try {
-    unlinkSync(address.path)
-  } catch {
-    // Somebody else removed it, or made it theirs: not ours to say anything about.
   }
 }
 
@@ -639,73 +464,17 @@ function writeAfterEnd(): Error {
  * @throws `ERR_EBB_UNSUPPORTED` where there is no epoll or no koffi
  */
 export function listen(options: ListenOptions, handlers: Handlers = {}): Listener {
-  const address = toAddress(options)
-  const { backlog = 4096 } = options
-  if (!Number.isInteger(backlog) || backlog < 0) {
-    throw Object.assign(new TypeError(`backlog must be a whole number from 0 on, not ${backlog}`), {
-      code: 'ERR_INVALID_ARG_VALUE'
-    })
-  }
   const governor = toGovernor(options.giveBack)
-  const target = new SocketAddress(address)
-  const what = formatAddress(address)
-  const type = libc.SOCK_STREAM | libc.SOCK_NONBLOCK | libc.SOCK_CLOEXEC
-  const fd = libc.check(libc.socket(target.family, type, 0), 'socket', what)
-  let bound = false
+  const socket = openSocket(options)
   try {
-    if (target.family !== libc.AF_UNIX) {
-      setOption(fd, libc.SOL_SOCKET, libc.SO_REUSEADDR, 1)
-      // Accepted sockets inherit both from the listening one on Linux: no call for each.
-      if (options.noDelay ?? true) setOption(fd, libc.IPPROTO_TCP, libc.TCP_NODELAY, 1)
-      if (options.keepAlive ?? false) setOption(fd, libc.SOL_SOCKET, libc.SO_KEEPALIVE, 1)
-    }
-    if (target.family === libc.AF_INET6) {
-      setOption(fd, libc.IPPROTO_IPV6, libc.IPV6_V6ONLY, (options.ipv6Only ?? false) ? 1 : 0)
-    }
-    libc.check(libc.bindAddress(fd, target.pointer, target.length), 'bind', what)
-    bound = true
-    libc.check(libc.listenOn(fd, Math.min(backlog, 2 ** 31 - 1)), 'listen', what)
-    return new Listener(fd, localAddress(fd), Math.min(backlog, longestQueue()), handlers, governor)
+    return new Listener(socket, handlers, governor)
   } catch (error) {
-    libc.close(fd)
-    if (bound) removePath(address)
+    closeSocket(socket)
     throw error
   }
-}
-
-function toAddress({ port, host = '127.0.0.1', path }: ListenOptions): Address {
-  if (path !== undefined && port !== undefined) {
-    throw Object.assign(new TypeError('listen() takes a port or a path, not both'), { code: 'ERR_INVALID_ARG_VALUE' })
-  }
-  if (path !== undefined) return { path }
-  if (port === undefined) {
-    throw Object.assign(new TypeError('listen() needs a port or a path'), { code: 'ERR_MISSING_ARGS' })
-  }
-  return { host: host === 'localhost' ? '127.0.0.1' : host, port }
 }
 
 function toGovernor(giveBack: ListenOptions['giveBack'] = true): Governor | undefined {
   if (giveBack === false) return undefined
   return new Governor(giveBack === true ? {} : giveBack)
-}
-
-/** What the kernel makes of a longer backlog. */
-function longestQueue(): number {
-  try {
-    return Number(readFileSync('/proc/sys/net/core/somaxconn', 'latin1'))
-  } catch {
-    // Hidden in some containers: 128 was the default until Linux 5.4.
-    return 128
-  }
-}
-
-function localAddress(fd: number): AddressInfo {
-  return askAddress(libc.getsockname, 'getsockname', fd)
-}
-
-function askAddress(ask: typeof libc.getsockname, syscall: string, fd: number): AddressInfo {
-  const bytes = Buffer.alloc(SOCKADDR_SIZE)
-  const length = new Uint32Array([SOCKADDR_SIZE])
-  libc.check(ask(fd, libc.addressOf(bytes), libc.addressOf(length)), syscall)
-  return decodeAddress(bytes, length[0] as number)
 }

@@ -1,0 +1,134 @@
+/** The listening socket: from options to a descriptor that listens, and its end. */
+import { readFileSync, unlinkSync } from 'node:fs'
+import type { GovernorOptions } from '../memory/governor.js'
+import * as libc from '../sys/libc.js'
+import { setOption } from '../sys/options.js'
+import {
+  type Address,
+  type AddressInfo,
+  decodeAddress,
+  formatAddress,
+  SOCKADDR_SIZE,
+  SocketAddress
+} from '../sys/sockaddr.js'
+
+/** Where and how to listen. One of `port` and `path`. */
+export interface ListenOptions {
+  /** 0: the kernel chooses; see {@link Listener.address}. */
+  port?: number
+  /** An IP address, or `localhost`. Default: `127.0.0.1`; `0.0.0.0` and `::` are every interface. */
+  host?: string
+  /** A Unix socket. One that begins with NUL is abstract. The file is removed on close. */
+  path?: string
+  /** Connections that wait to be accepted, at most; the kernel caps it at `net.core.somaxconn`. Default: 4096. */
+  backlog?: number
+  /** With `host: '::'`: refuse IPv4. Default: false. */
+  ipv6Only?: boolean
+  /** `TCP_NODELAY`: send at once. Default: true. */
+  noDelay?: boolean
+  /** `SO_KEEPALIVE`: the kernel notices dead peers, after its `tcp_keepalive_*` times. Default: false. */
+  keepAlive?: boolean
+  /** Give memory back when the crowd has gone. `false`: never. Default: true, with the defaults of {@link GovernorOptions}. */
+  giveBack?: boolean | GovernorOptions
+}
+
+/** A socket that listens. */
+export interface ListeningSocket {
+  fd: number
+  /** With the port that the kernel chose, if it did. */
+  address: AddressInfo
+  /** Connections that may wait to be accepted. */
+  queue: number
+}
+
+/**
+ * @throws {SystemError} EADDRINUSE, EACCES, EADDRNOTAVAIL, EMFILE, ... of `socket`, `bind` or `listen`
+ * @throws TypeError for options that cannot be
+ */
+export function openSocket(options: ListenOptions): ListeningSocket {
+  const address = toAddress(options)
+  const { backlog = 4096 } = options
+  if (!Number.isInteger(backlog) || backlog < 0) {
+    throw Object.assign(new TypeError(`backlog must be a whole number from 0 on, not ${backlog}`), {
+      code: 'ERR_INVALID_ARG_VALUE'
+    })
+  }
+  const target = new SocketAddress(address)
+  const what = formatAddress(address)
+  const type = libc.SOCK_STREAM | libc.SOCK_NONBLOCK | libc.SOCK_CLOEXEC
+  const fd = libc.check(libc.socket(target.family, type, 0), 'socket', what)
+  let bound = false
+  try {
+    if (target.family !== libc.AF_UNIX) {
+      setOption(fd, libc.SOL_SOCKET, libc.SO_REUSEADDR, 1)
+      // Accepted sockets inherit both from the listening one on Linux: no call for each.
+      if (options.noDelay ?? true) setOption(fd, libc.IPPROTO_TCP, libc.TCP_NODELAY, 1)
+      if (options.keepAlive ?? false) setOption(fd, libc.SOL_SOCKET, libc.SO_KEEPALIVE, 1)
+    }
+    if (target.family === libc.AF_INET6) {
+      setOption(fd, libc.IPPROTO_IPV6, libc.IPV6_V6ONLY, (options.ipv6Only ?? false) ? 1 : 0)
+    }
+    libc.check(libc.bindAddress(fd, target.pointer, target.length), 'bind', what)
+    bound = true
+    libc.check(libc.listenOn(fd, Math.min(backlog, 2 ** 31 - 1)), 'listen', what)
+    return { fd, address: askAddress(libc.getsockname, 'getsockname', fd), queue: Math.min(backlog, longestQueue()) }
+  } catch (error) {
+    if (bound) removePath(address)
+    libc.close(fd)
+    throw error
+  }
+}
+
+/** Closes a socket that nobody watches, and removes its file. */
+export function closeSocket({ fd, address }: ListeningSocket): void {
+  removePath(address)
+  libc.close(fd)
+}
+
+/** The address of the other side; undefined when it has gone. */
+export function peerAddress(fd: number): AddressInfo | undefined {
+  try {
+    return askAddress(libc.getpeername, 'getpeername', fd)
+  } catch {
+    // ENOTCONN: it has been reset, and the event that says so is on its way.
+    return undefined
+  }
+}
+
+/** Removes the file of a Unix socket. */
+export function removePath(address: Address | AddressInfo): void {
+  if (!('path' in address) || address.path.startsWith('\0')) return
+  try {
+    unlinkSync(address.path)
+  } catch {
+    // Somebody else removed it, or made it theirs: not ours to say anything about.
+  }
+}
+
+function toAddress({ port, host = '127.0.0.1', path }: ListenOptions): Address {
+  if (path !== undefined && port !== undefined) {
+    throw Object.assign(new TypeError('listen() takes a port or a path, not both'), { code: 'ERR_INVALID_ARG_VALUE' })
+  }
+  if (path !== undefined) return { path }
+  if (port === undefined) {
+    throw Object.assign(new TypeError('listen() needs a port or a path'), { code: 'ERR_MISSING_ARGS' })
+  }
+  return { host: host === 'localhost' ? '127.0.0.1' : host, port }
+}
+
+/** What the kernel makes of a longer backlog. */
+function longestQueue(): number {
+  try {
+    return Number(readFileSync('/proc/sys/net/core/somaxconn', 'latin1'))
+  } catch {
+    // Hidden in some containers: 128 was the default until Linux 5.4.
+    return 128
+  }
+}
+
+function askAddress(ask: typeof libc.getsockname, syscall: string, fd: number): AddressInfo {
+  const bytes = Buffer.alloc(SOCKADDR_SIZE)
+  const length = new Uint32Array([SOCKADDR_SIZE])
+  libc.check(ask(fd, libc.addressOf(bytes), libc.addressOf(length)), syscall)
+  return decodeAddress(bytes, length[0] as number)
+}
