@@ -78,7 +78,7 @@ export function connectOptions(command: Command): Command {
       'processes that hold the connections (default: what the descriptor limit asks for)',
       arg(parsePositive)
     )
-    .option('--source <address...>', 'local addresses to connect from (default: by itself)')
+    .option('--source <address...>', 'local addresses to connect from; behind the server (default: by itself)')
     .option('--timeout <time>', 'for a connect, or an awaited answer (default: 10 s)', arg(parsePositiveTime))
     .option('--close <how>', 'fin or rst (default: fin)', arg(parseClose))
     .option('--payload <text>', 'what active connections send once')

@@ -37,6 +37,11 @@ test('a server on ::1 is found there', async () => {
   expect(host).toBe('::1')
 })
 
+test('a server on one address of loopback is found there', async () => {
+  const { host } = await started([node, '-e', listens("0, '127.0.0.2'")])
+  expect(host).toBe('127.0.0.2')
+})
+
 test('behind a shell, the process that listens is the one', async () => {
   const running = await started(['/bin/sh', '-c', `"${node}" -e "${listens('{port}')}" & wait`])
   expect(running.pid).not.toBe(running.launched?.pid)

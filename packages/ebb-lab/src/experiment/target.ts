@@ -102,9 +102,9 @@ function one(found: readonly Listening[], first: Listening): Listening {
   return first
 }
 
-function where({ pid, port, family, any }: Listening): Omit<Running, 'launched'> {
+function where({ pid, port, host }: Listening): Omit<Running, 'launched'> {
   // A socket on `::` takes IPv4 too, unless it was told not to, and 127.0.0.0/8 has more addresses to come from than ::1.
-  return { pid, port, host: family === 4 || any ? '127.0.0.1' : '::1' }
+  return { pid, port, host: host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host }
 }
 
 /** Keeps the first lines that the server prints until it listens, for the sentence when it does not; what is kept is put back. */

@@ -276,7 +276,7 @@ export class Client implements Watcher {
 
   #isActive(index: number): boolean {
     const { active, payload } = this.#options
-    return payload !== null && Math.floor((index + 1) * active) > Math.floor(index * active)
+    return payload !== null && due(index + 1, active) > due(index, active)
   }
 
   #connected(fd: number): void {
@@ -410,6 +410,11 @@ export class Client implements Watcher {
     this.#sent = grown(this.#sent, new Uint32Array(size))
     this.#received = grown(this.#received, new Uint32Array(size))
   }
+}
+
+/** How many of the first `n` are active. A share such as 0.58 is a little less in binary: 50 of them are 29 all the same. */
+function due(n: number, share: number): number {
+  return Math.floor(n * share + 1e-9 * n)
 }
 
 function emptyOpened(): Opened {

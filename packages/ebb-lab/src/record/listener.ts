@@ -1,4 +1,5 @@
 import fs from 'node:fs'
+import { endianness } from 'node:os'
 import { codeOf, RecordError, reasonOf } from './errors.js'
 
 /** `TCP_LISTEN` of the kernel's `include/net/tcp_states.h`, as `/proc/net/tcp` writes it. */
@@ -46,9 +47,8 @@ export function findListener(port: number): number {
 export interface Listening {
   pid: number
   port: number
-  family: 4 | 6
-  /** Bound to every address, and not to one. */
-  any: boolean
+  /** The address it is bound to: `0.0.0.0` and `::` are every one. */
+  host: string
 }
 
 /**
@@ -88,8 +88,7 @@ function groupOf(pid: number): number {
 
 interface TcpListener {
   port: number
-  family: 4 | 6
-  any: boolean
+  host: string
   inode: string
 }
 
@@ -110,10 +109,20 @@ function tcpListeners(): TcpListener[] {
       const [, local, , state, , , , , , inode] = line.trim().split(/\s+/)
       if (state !== LISTENING || local === undefined || inode === undefined) continue
       const [address = '', port = ''] = local.split(':')
-      listeners.push({ port: Number.parseInt(port, 16), family, any: /^0+$/.test(address), inode })
+      listeners.push({ port: Number.parseInt(port, 16), host: hostOf(address), inode })
     }
   }
   return listeners
+}
+
+/** An address as the table writes it: words of 32 bits in the machine's order, in hexadecimal. */
+function hostOf(hex: string): string {
+  const bytes = Buffer.from(hex, 'hex')
+  if (endianness() === 'LE') bytes.swap32()
+  if (bytes.length === 4) return bytes.join('.')
+  const groups = Array.from({ length: 8 }, (_, i) => bytes.readUInt16BE(2 * i).toString(16))
+  // A URL has the shortest form: [::1].
+  return new URL(`http://[${groups.join(':')}]`).hostname.slice(1, -1)
 }
 
 /** What `/proc/PID/fd/N` links to for each listening socket: `socket:[12345]`. */

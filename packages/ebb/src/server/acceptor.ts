@@ -79,7 +79,7 @@ export class Acceptor {
   /**
    * In a storm of connects the kernel would wake this thread for each: the listening socket is then polled once a
    * millisecond in place of being watched, as network drivers do with their interrupts, until few come. Ten thousand
-   * connections cost a third less CPU and a tenth of the garbage that way, and wait a millisecond longer.
+   * connections cost a fifth less CPU and a fifth of the garbage that way, and wait a millisecond longer.
    */
   ready(): void {
     const now = performance.now()

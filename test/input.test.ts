@@ -1,0 +1,89 @@
+/** What a person may type wrong: one sentence, exit 1, nothing started, and no stack unless it is asked for. */
+import { expect, test } from 'vitest'
+import { ebb, run, server } from './support/cli.js'
+
+const LONG = 'n'.repeat(300)
+
+const WRONG: [args: string[], says: RegExp][] = [
+  [['nope'], /unknown command 'nope'/],
+  [['serve', '--nope'], /unknown option '--nope'/],
+  [['serve', '--port'], /argument missing/],
+  [['serve', '--port', '99999'], /from 0 to 65535/],
+  [['serve', '--port', '-1'], /from 0 to 65535/],
+  [['serve', '--host', ''], /an address or a name/],
+  [['serve', '--host', 'a b', '--port', '0'], /no address is known for the host "a b"/],
+  [['serve', '--every', '0'], /1 or more/],
+  [['serve', '--mode', 'foo'], /park or net/],
+  [['serve', 'extra'], /too many arguments/],
+  [['pulse'], /missing required argument 'server'/],
+  [['pulse', 'localhost'], /HOST:PORT/],
+  [['pulse', '127.0.0.1:99999'], /HOST:PORT/],
+  [['pulse', 'unix:'], /HOST:PORT/],
+  [['pulse', `unix:${LONG}`], /107 bytes/],
+  [['pulse', '1', '--linger', '-1'], /a time is a number of seconds/],
+  [['pulse', '1', '--linger', '1e3'], /a time is a number of seconds/],
+  [['pulse', '1', '--linger', '9999h'], /linger: it must be a week at most/],
+  [['pulse', '1', '--big', '99999999999'], /big: it must be 10,000,000 connections at most/],
+  [['pulse', '1', '--big', '9'.repeat(400)], /a whole number/],
+  [['pulse', '1', '--big', '1.5'], /a whole number/],
+  [['pulse', '1', '--procs', '0'], /1 or more/],
+  [['pulse', '1', '--procs', '1000000'], /from 1 to 256/],
+  [['pulse', '1', '--rate', '0'], /above 0/],
+  [['pulse', '1', '--timeout', '0'], /more than no time/],
+  [['pulse', '1', '--close', 'slowly'], /fin or rst/],
+  [['pulse', '1', '--active', '10%'], /add --payload/],
+  [['pulse', '1', '--payload', 'x', '--active', '101%'], /a share is/],
+  [['pulse', '1', '--source', 'here'], /must be an IPv4 or IPv6 address, not "here"/],
+  [['pulse', '1', '--procs', '3', '--source', 'here'], /must be an IPv4 or IPv6 address, not "here"/],
+  [['pulse', '1', '--source', '::1'], /one is IPv4, the other IPv6/],
+  [['pulse', '/run/a', '--source', '127.0.0.1'], /no source addresses/],
+  [['record', '--pid', '1', '--every', '9999h'], /from 1ms to 1h/],
+  [['record', '--pid', '1', '--duration', '0'], /more than no time/],
+  [['bench', '--pulses', 'forever'], /has no end/],
+  [['bench', '--linger', '300h'], /linger: it must be a week at most/],
+  [['bench', '--pid', '4194305'], /there is no process 4194305/],
+  [['bench', '--target', 'x=true', '--target', 'x=true'], /two servers are called "x"/],
+  [['bench', '--target', `🦊/${LONG}=true`], /ended before it listened/]
+]
+
+test.concurrent.each(WRONG)('ebb %j', async (args, says) => {
+  const cleanUps: (() => Promise<void>)[] = []
+  try {
+    const { code, stdout, stderr } = await run(args, { onTestFinished: (cleanUp) => cleanUps.push(cleanUp) })
+    expect(stderr).toMatch(says)
+    expect(code).toBe(1)
+    expect(stdout).toBe('')
+    expect(stderr).not.toMatch(/^ {4}at /m)
+    // Commander may add which option was perhaps meant.
+    expect(
+      stderr
+        .trim()
+        .split('\n')
+        .filter((line) => !line.startsWith('(Did you mean'))
+    ).toHaveLength(1)
+  } finally {
+    for (const cleanUp of cleanUps) await cleanUp()
+  }
+})
+
+test('the stack, where DEBUG asks for it', async () => {
+  const { code, stderr } = await run(['pulse', '1', '--source', 'here'], { env: { DEBUG: '1' } })
+  expect(code).toBe(1)
+  expect(stderr).toMatch(/^ {4}at /m)
+})
+
+test('help of a command, asked for in either way, is the same', async () => {
+  const [one, other] = await Promise.all([run(['help', 'pulse']), run(['pulse', '--help'])])
+  expect(one.stdout).toContain('--big-separation')
+  expect(one).toEqual(other)
+})
+
+test('Ctrl-C between two pulses ends it, with its table', async () => {
+  const { port } = await server()
+  const pulsing = ebb(['pulse', `${port}`, '--big', '5', '--linger', '0', '--big-separation', '1h'])
+  await pulsing.said(/closed/)
+  pulsing.kill('SIGINT')
+  const { code, stdout } = await pulsing.ended
+  expect(code).toBe(0)
+  expect(stdout).toMatch(/^connected +5$/m)
+})
