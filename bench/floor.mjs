@@ -4,9 +4,10 @@
  *
  * Needs gcc for the C server, which is left out where there is none. `--quick`: a fifth of the size.
  */
-import { execFileSync, fork } from 'node:child_process'
+import { execFileSync, fork, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, mkdirSync, statSync } from 'node:fs'
+import { createServer } from 'node:net'
 import { fileURLToPath } from 'node:url'
 import { ownAnonymous } from 'ebb/memory'
 import { experiment, pulse, QUICK_PLAN, table } from 'ebb-lab'
@@ -65,13 +66,11 @@ function buildFloor() {
 
 /** 10,000 connections to the C server from a process of its own, which tells what it took. */
 async function measureClient(floor) {
-  const { createServer } = await import('node:net')
   const probe = createServer().listen(0, '127.0.0.1')
   await once(probe, 'listening')
   const { port } = probe.address()
   probe.close()
   await once(probe, 'close')
-  const { spawn } = await import('node:child_process')
   const server = spawn(floor, [String(port)], { stdio: 'inherit' })
   try {
     await new Promise((resolve) => setTimeout(resolve, 200))

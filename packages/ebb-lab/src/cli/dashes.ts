@@ -1,17 +1,13 @@
 /** Options with one dash, as Go's `flag` package has them: `-big=10000 -i 3 -bs=30`. */
 
-/** The short spellings of the pulse options. */
+/** The spellings of the pulse options that are shorter than their names. */
 const SHORT: Record<string, string> = {
   b: 'big',
-  big: 'big',
   i: 'iterations',
-  iterations: 'iterations',
   bs: 'big-separation',
-  small: 'small',
   s: 'small',
   ss: 'small-separation',
-  l: 'linger',
-  linger: 'linger'
+  l: 'linger'
 }
 
 /**

@@ -3,6 +3,7 @@ import { type Command, InvalidArgumentError } from 'commander'
 import type { Plan } from '../pulse/plan.js'
 import type { PulseOptions } from '../pulse/pulse.js'
 import {
+  either,
   parseCount,
   parseNumber,
   parsePositive,
@@ -80,15 +81,10 @@ export function connectOptions(command: Command): Command {
     )
     .option('--source <address...>', 'local addresses to connect from; behind the server (default: by itself)')
     .option('--timeout <time>', 'for a connect, or an awaited answer (default: 10 s)', arg(parsePositiveTime))
-    .option('--close <how>', 'fin or rst (default: fin)', arg(parseClose))
+    .option('--close <how>', 'fin or rst (default: fin)', arg(either('fin', 'rst')))
     .option('--payload <text>', 'what active connections send once')
     .option('--active <share>', 'the share of connections that send it (default: 100%)', arg(parseShare))
     .option('--expect-echo', 'wait until the same bytes have come back')
-}
-
-function parseClose(text: string): 'fin' | 'rst' {
-  if (text !== 'fin' && text !== 'rst') throw new ValueError('it is fin or rst')
-  return text
 }
 
 /** What was given of a plan. */

@@ -78,7 +78,7 @@ function counted(by: Causes): string {
 }
 
 /** The result for a person, in two columns. */
-export function resultTable(report: PulseReport): string {
+function resultTable(report: PulseReport): string {
   const { latency } = report
   const ms = (value: number): string => (value < 10 ? value.toFixed(2) : value.toFixed(0))
   const rows: [string, string][] = [

@@ -2,7 +2,7 @@
 import { Command } from 'commander'
 import { type ServeEvent, serve, serveLine } from '../experiment/serve.js'
 import { arg } from './plan-options.js'
-import { parsePort, parsePositive, ValueError } from './values.js'
+import { either, parsePort, parsePositive, ValueError } from './values.js'
 
 interface Flags {
   host: string
@@ -22,11 +22,11 @@ export function serveCommand(): Command {
     .option(
       '--mode <mode>',
       'park: bare descriptors in epoll; net: plain node:net, for comparison',
-      arg(parseMode),
+      arg(either('park', 'net')),
       'park'
     )
     .option('--every <n>', 'a line whenever the number of clients reaches a multiple of n', arg(parsePositive), 500)
-    .option('--log <form>', 'text or json', arg(parseLog), 'text')
+    .option('--log <form>', 'text or json', arg(either('text', 'json')), 'text')
     .action(run)
 }
 
@@ -70,15 +70,5 @@ function explained(error: unknown, { host, port, mode }: Omit<Flags, 'log'>): un
 
 function parseHost(text: string): string {
   if (text.trim() === '') throw new ValueError('it is an address or a name: 127.0.0.1, ::1, localhost')
-  return text
-}
-
-function parseMode(text: string): 'park' | 'net' {
-  if (text !== 'park' && text !== 'net') throw new ValueError('it is park or net')
-  return text
-}
-
-function parseLog(text: string): 'text' | 'json' {
-  if (text !== 'text' && text !== 'json') throw new ValueError('it is text or json')
   return text
 }

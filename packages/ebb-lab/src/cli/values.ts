@@ -88,6 +88,14 @@ export function parseServer(text: string): Server {
   return { host: match[1] || match[2] || '127.0.0.1', port }
 }
 
+/** A parser of one word out of two: `it is fin or rst`. */
+export function either<A extends string, B extends string>(one: A, other: B): (text: string) => A | B {
+  return (text) => {
+    if (text !== one && text !== other) throw new ValueError(`it is ${one} or ${other}`)
+    return text as A | B
+  }
+}
+
 /** `NAME=COMMAND`; the command is the shell's. */
 export function parseTarget(text: string): { name: string; command: string[] } {
   const at = text.indexOf('=')

@@ -3,16 +3,16 @@
  * at once: they would take the processor from each other.
  */
 import { join } from 'node:path'
-import { setTimeout as wait } from 'node:timers/promises'
 import { total } from '../pulse/client.js'
-import { type Plan, planSchema } from '../pulse/plan.js'
-import { type PulseEvent, type PulseOptions, type PulseReport, pulse } from '../pulse/pulse.js'
+import { pause } from '../pulse/pause.js'
+import { countsOf, type Plan, planSchema } from '../pulse/plan.js'
+import { failuresOf, type PulseEvent, type PulseOptions, type PulseReport, pulse } from '../pulse/pulse.js'
 import { describe } from '../record/describe.js'
 import { RecordError } from '../record/errors.js'
 import { Recorder } from '../record/recorder.js'
 import type { Recording, Sample } from '../record/recording.js'
 import { report } from '../report/report.js'
-import { broken, judge, type Limits, type Verdict } from '../report/verdict.js'
+import { broken, type Limits, type Verdict } from '../report/verdict.js'
 import { makeDirectory } from '../report/write-file.js'
 import { find, type Running, start } from './target.js'
 
@@ -105,8 +105,6 @@ export async function experiment(targets: readonly Target[], options: Experiment
   checkNames(targets)
   if (options.out !== undefined) await makeDirectory(options.out)
   const recordings: Recording[] = []
-  const verdicts: Verdict[] = []
-  const exceeded: string[] = []
   const files: string[] = []
   const taken = new Set<string>()
   let failures = 0
@@ -116,7 +114,6 @@ export async function experiment(targets: readonly Target[], options: Experiment
     files.push(...main.files)
     recordings.push(main.recording)
     failures += failuresOf(main.report)
-    let control: Recording | undefined
     if (target.command !== undefined && plan.small > 0) {
       const calm = await run(
         target,
@@ -128,13 +125,10 @@ export async function experiment(targets: readonly Target[], options: Experiment
       files.push(...calm.files)
       recordings.push(calm.recording)
       failures += failuresOf(calm.report)
-      control = calm.recording
     }
-    const verdict = judge(main.recording, control)
-    verdicts.push(verdict)
-    exceeded.push(...broken(verdict, options.limits ?? {}))
   }
-  const drawn = await report(recordings, options.out === undefined ? {} : { out: options.out })
+  const { verdicts, ...drawn } = await report(recordings, options.out === undefined ? {} : { out: options.out })
+  const exceeded = verdicts.flatMap((verdict) => broken(verdict, options.limits ?? {}))
   return { verdicts, broken: exceeded, failures, files: [...files, ...drawn.files], notes: drawn.notes }
 }
 
@@ -184,7 +178,8 @@ async function run(
     if (event.event === 'note') tell({ event: 'note', text: event.text })
   })
   try {
-    tell({ event: 'start', running, pulses: (plan.big > 0 ? plan.iterations : 0) + (plan.small > 0 ? plan.pulses : 0) })
+    const { big, small } = countsOf(plan)
+    tell({ event: 'start', running, pulses: big + small })
     const stop = signal === undefined ? over.signal : AbortSignal.any([signal, over.signal])
     await pause(options.rest ?? 1500, stop)
     const made = await pulse({ host: running.host, port: running.port }, plan, {
@@ -225,10 +220,6 @@ function mark(recorder: Recorder, event: PulseEvent): void {
   }
 }
 
-function failuresOf(made: PulseReport): number {
-  return total(made.failed) + total(made.lost) + total(made.unanswered)
-}
-
 /** A report finds the control of a server by its name. */
 function checkNames(targets: readonly Target[]): void {
   const names = targets.map(({ name }) => name)
@@ -251,8 +242,4 @@ function fileName(name: string, taken: Set<string>): string {
   for (let i = 2; taken.has(free) || taken.has(`${free}.control`); i++) free = `${safe}-${i}`
   taken.add(free).add(`${free}.control`)
   return free
-}
-
-async function pause(ms: number, signal: AbortSignal): Promise<void> {
-  await wait(ms, undefined, { signal }).catch(() => {})
 }

@@ -3,6 +3,7 @@ import { lookup } from 'node:dns/promises'
 import { createServer, isIP } from 'node:net'
 import { listen, type SystemError } from 'ebb'
 import { type RuntimeView, runtimeView } from 'ebb/memory'
+import { formatAddress } from 'ebb/sys'
 
 export interface ServeOptions {
   /** `park`: connections are bare descriptors in epoll. `net`: a plain `node:net` server, for comparison. Default: `park`. */
@@ -152,10 +153,8 @@ const net: Start = async (host, port, backlog, crowd, onEvent) => {
 export function serveLine(event: ServeEvent, form: 'text' | 'json'): string {
   if (form === 'json') return JSON.stringify(event)
   switch (event.event) {
-    case 'listening': {
-      const host = event.host.includes(':') ? `[${event.host}]` : event.host
-      return `Listening on ${host}:${event.port} (${event.mode}, pid ${event.pid})`
-    }
+    case 'listening':
+      return `Listening on ${formatAddress(event)} (${event.mode}, pid ${event.pid})`
     case 'cycle': {
       const { system, inuse, released, objects } = event
       const memory = `System: ${system} Inuse: ${inuse} Released: ${released} Objects: ${objects ?? '-'}`

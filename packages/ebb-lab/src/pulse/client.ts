@@ -417,7 +417,8 @@ function due(n: number, share: number): number {
   return Math.floor(n * share + 1e-9 * n)
 }
 
-function emptyOpened(): Opened {
+/** Nothing yet. */
+export function emptyOpened(): Opened {
   return { connected: 0, failed: {}, abandoned: 0, echoed: 0, unanswered: {}, ms: 0 }
 }
 

@@ -1,7 +1,7 @@
 /** A crowd of connections, held by this process or by several: what a pulse opens and closes. */
 import { type ChildProcess, fork } from 'node:child_process'
 import { descriptorLimit } from 'ebb/sys'
-import { addCauses, type Causes, Client, type ClientOptions, count, type Opened, total } from './client.js'
+import { addCauses, type Causes, Client, type ClientOptions, count, emptyOpened, type Opened, total } from './client.js'
 import { LatencyHistogram } from './histogram.js'
 
 export interface Crowd {
@@ -175,7 +175,7 @@ class ForkedCrowd implements Crowd {
   }
 
   async connect(n: number, signal?: AbortSignal): Promise<Opened> {
-    const sum: Opened = { connected: 0, failed: {}, abandoned: 0, echoed: 0, unanswered: {}, ms: 0 }
+    const sum = emptyOpened()
     const abort = (): void => {
       for (const worker of this.#workers) worker.tell({ order: 'abort' })
     }

@@ -42,10 +42,14 @@ export interface Pulse {
   after: number
 }
 
+/** How many big and how many small pulses a plan makes: a pulse of no connections is none. */
+export function countsOf(plan: Plan): { big: number; small: number } {
+  return { big: plan.big > 0 ? plan.iterations : 0, small: plan.small > 0 ? plan.pulses : 0 }
+}
+
 /** The pulses of a plan, in order; without end where `pulses` is `Infinity`. */
 export function* pulsesOf(plan: Plan): Generator<Pulse, void, void> {
-  const big = plan.big > 0 ? plan.iterations : 0
-  const small = plan.small > 0 ? plan.pulses : 0
+  const { big, small } = countsOf(plan)
   for (let index = 0; index < big + small; index++) {
     const isBig = index < big
     const last = index === big + small - 1

@@ -1,11 +1,11 @@
 /** `pulse()`: makes pulses at a server, and counts what came of them. */
 import { lookup } from 'node:dns/promises'
 import { isIP } from 'node:net'
-import { setTimeout as wait } from 'node:timers/promises'
-import { SocketAddress } from 'ebb/sys'
+import { invalidArgument, SocketAddress } from 'ebb/sys'
 import { addCauses, type Causes, type Opened, total } from './client.js'
 import { type Crowd, crowdOf, processesFor } from './crowd.js'
 import type { Quantiles } from './histogram.js'
+import { pause } from './pause.js'
 import { type Plan, type Pulse, planSchema, pulsesOf } from './plan.js'
 
 /** The server: a host (a name is looked up once) and port, or a Unix socket. */
@@ -85,7 +85,7 @@ export async function pulse(
   const most = Math.max(whole.iterations > 0 ? whole.big : 0, whole.pulses > 0 ? whole.small : 0)
   const processes = options.procs ?? processesFor(most)
   if (processes > MOST_PROCESSES) {
-    throw invalid(
+    throw invalidArgument(
       `${most} connections take ${processes} processes under the descriptor limit, ${MOST_PROCESSES} at most: raise it (ulimit -n)`
     )
   }
@@ -178,47 +178,40 @@ async function once(
 
 /** @throws TypeError for what would never end, or means nothing */
 function checkOptions({ rate = 1, procs = 1, timeout = 1, active = 1 }: PulseOptions): void {
-  if (!(rate > 0)) throw invalid(`rate must be above 0 connects per second, not ${rate}`)
-  if (!(timeout > 0)) throw invalid(`timeout must be above 0 ms, not ${timeout}`)
-  if (!(active >= 0 && active <= 1)) throw invalid(`active must be a share from 0 to 1, not ${active}`)
+  if (!(rate > 0)) throw invalidArgument(`rate must be above 0 connects per second, not ${rate}`)
+  if (!(timeout > 0)) throw invalidArgument(`timeout must be above 0 ms, not ${timeout}`)
+  if (!(active >= 0 && active <= 1)) throw invalidArgument(`active must be a share from 0 to 1, not ${active}`)
   if (!Number.isInteger(procs) || procs < 1 || procs > MOST_PROCESSES) {
-    throw invalid(`procs must be a whole number from 1 to ${MOST_PROCESSES}, not ${procs}`)
+    throw invalidArgument(`procs must be a whole number from 1 to ${MOST_PROCESSES}, not ${procs}`)
   }
 }
 
 /** Here, and not in each process that connects. @throws TypeError */
 function checkAddresses(server: Server, sources: readonly string[]): void {
   const target = new SocketAddress(server)
-  if ('path' in server && sources.length > 0) throw invalid('a Unix socket has no source addresses: leave sources out')
+  if ('path' in server && sources.length > 0)
+    throw invalidArgument('a Unix socket has no source addresses: leave sources out')
   for (const host of sources) {
-    if (isIP(host) === 0) throw invalid(`a source must be an IPv4 or IPv6 address, not ${JSON.stringify(host)}`)
+    if (isIP(host) === 0) throw invalidArgument(`a source must be an IPv4 or IPv6 address, not ${JSON.stringify(host)}`)
     if (new SocketAddress({ host, port: 0 }).family !== target.family) {
       const { host: to } = server as { host: string }
-      throw invalid(`the source ${host} cannot connect to ${to}: one is IPv4, the other IPv6`)
+      throw invalidArgument(`the source ${host} cannot connect to ${to}: one is IPv4, the other IPv6`)
     }
   }
 }
 
-function invalid(message: string): TypeError {
-  return Object.assign(new TypeError(message), { code: 'ERR_INVALID_ARG_VALUE' })
-}
-
 /** Whether all went as planned: nothing failed, nothing was lost, every answer came. */
 export function succeeded(report: PulseReport): boolean {
-  return (
-    total(report.failed) + total(report.lost) + total(report.unanswered) === 0 && report.stopped !== 'nobody answers'
-  )
+  return failuresOf(report) === 0 && report.stopped !== 'nobody answers'
+}
+
+/** Connects that failed, connections lost, and answers that did not come. */
+export function failuresOf(report: PulseReport): number {
+  return total(report.failed) + total(report.lost) + total(report.unanswered)
 }
 
 async function resolve(server: Server): Promise<Server> {
   if ('path' in server || isIP(server.host) !== 0) return server
   const { address } = await lookup(server.host, { verbatim: false })
   return { host: address, port: server.port }
-}
-
-/** Waits, or returns at once when the signal is given. */
-async function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
-  if (ms === 0 || signal?.aborted) return
-  // Up to 24.8 days; a plan's longest time is a week.
-  await wait(ms, undefined, signal === undefined ? {} : { signal }).catch(() => {})
 }

@@ -5,6 +5,7 @@
  * half of its highest, the governor waits until the fall is over (or 0.8 s at most), and gives back: within a second of
  * the fall, at most once a second, and no more often than keeps the pauses under a hundredth of the time.
  */
+import { invalidArgument } from '../sys/errors.js'
 import { ownAnonymous } from './process.js'
 import { type Release, release } from './release.js'
 
@@ -47,9 +48,7 @@ export class Governor {
   constructor(options: GovernorOptions = {}) {
     const { budget = 0.01, least = 100, onRelease } = options
     if (!(budget > 0 && budget <= 1)) {
-      throw Object.assign(new TypeError(`budget must be a share of time over 0 and up to 1, not ${budget}`), {
-        code: 'ERR_INVALID_ARG_VALUE'
-      })
+      throw invalidArgument(`budget must be a share of time over 0 and up to 1, not ${budget}`)
     }
     this.#budget = budget
     this.#least = least

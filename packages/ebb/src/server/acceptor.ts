@@ -11,6 +11,8 @@ import { type ListeningSocket, removePath } from './socket.js'
 export interface Host {
   /** Connections that are open. */
   readonly clients: number
+  /** Connections that it took since the start. */
+  readonly accepted: number
   /** Takes a connection: 0, or the errno when it cannot be watched; then it is closed. */
   welcome(fd: number): number
   /** Accepting pauses, and goes on by itself. */
@@ -34,21 +36,20 @@ const RETRY = 100
 /** Accepts connections from a listening socket, which it owns and which its host's watcher watches. */
 export class Acceptor {
   readonly #reactor: Reactor
-  readonly #owner: Host
+  readonly #host: Host
   readonly #address: AddressInfo
   readonly #mayPoll: boolean
   #fd: number
   #accepting = true
-  #accepted = 0
   #lastReady = 0
   #poll: NodeJS.Timeout | undefined
   #retry: NodeJS.Timeout | undefined
   /** The number of clients when a pause was reported; undefined: the next one is to be reported. */
   #pausedAt: number | undefined
 
-  constructor(reactor: Reactor, { fd, address, queue }: ListeningSocket, owner: Host) {
+  constructor(reactor: Reactor, { fd, address, queue }: ListeningSocket, host: Host) {
     this.#reactor = reactor
-    this.#owner = owner
+    this.#host = host
     this.#address = address
     this.#fd = fd
     this.#mayPoll = queue >= STORM_QUEUE
@@ -95,11 +96,11 @@ export class Acceptor {
 
   readonly #pollAccept = (): void => {
     if (!this.#accepting || this.#fd === -1) return
-    const before = this.#accepted
+    const before = this.#host.accepted
     let storm = false
     try {
       this.#accept()
-      storm = this.#accepted - before >= STORM_LEAST
+      storm = this.#host.accepted - before >= STORM_LEAST
     } finally {
       // After a handler that threw, too: or nobody would ever be accepted again.
       if (this.#accepting && this.#fd !== -1) {
@@ -116,9 +117,8 @@ export class Acceptor {
         if (this.#acceptFailed(libc.errno())) continue
         return
       }
-      this.#accepted++
       // One that throws: the rest of the burst is reported again.
-      const failed = this.#owner.welcome(fd)
+      const failed = this.#host.welcome(fd)
       if (failed !== 0) {
         libc.close(fd)
         this.#pause(failed, 'epoll_ctl')
@@ -152,10 +152,9 @@ export class Acceptor {
       case libc.E.ENOMEM:
         this.#pause(errno, 'accept4')
         return false
-      default: {
-        this.#owner.broken(systemError('accept4', errno, formatAddress(this.#address)))
+      default:
+        this.#host.broken(systemError('accept4', errno, formatAddress(this.#address)))
         return false
-      }
     }
   }
 
@@ -169,12 +168,12 @@ export class Acceptor {
     this.#retry = setTimeout(() => this.resume(), RETRY)
     this.#retry.unref()
     if (this.#pausedAt !== undefined) return
-    this.#pausedAt = this.#owner.clients
-    this.#owner.report(
+    this.#pausedAt = this.#host.clients
+    this.#host.report(
       systemError(
         syscall,
         errno,
-        `with ${this.#owner.clients} clients: accepting pauses at ${formatAddress(this.#address)} and goes on when there is room`
+        `with ${this.#host.clients} clients: accepting pauses at ${formatAddress(this.#address)} and goes on when there is room`
       )
     )
   }
@@ -185,7 +184,7 @@ export class Acceptor {
    */
   #forgetPause(): void {
     if (this.#pausedAt === undefined) return
-    if (Math.abs(this.#owner.clients - this.#pausedAt) > 0.1 * this.#pausedAt) this.#pausedAt = undefined
+    if (Math.abs(this.#host.clients - this.#pausedAt) > 0.1 * this.#pausedAt) this.#pausedAt = undefined
   }
 
   /** A descriptor, or memory, may be free again. */

@@ -1,6 +1,7 @@
 /** The handle that a handler gets. */
 import type { AddressInfo } from '../sys/sockaddr.js'
 import type { Listener } from './listener.js'
+import { peerAddress } from './socket.js'
 
 /**
  * A connection, as long as it lasts: three fields, and no state of its own. Two handles of one connection do the same, so it
@@ -34,7 +35,7 @@ export class Connection {
 
   /** The peer's address; undefined when it is gone. Asks the kernel: it is not kept. */
   get remoteAddress(): AddressInfo | undefined {
-    return this.closed ? undefined : this.#listener.peerAddress(this.#fd)
+    return this.closed ? undefined : peerAddress(this.#fd)
   }
 
   /**

@@ -11,9 +11,9 @@ import * as libc from '../sys/libc.js'
 import { takeError } from '../sys/options.js'
 import { type Reactor, reactor, type Watcher } from '../sys/reactor.js'
 import { type AddressInfo, formatAddress } from '../sys/sockaddr.js'
-import { Acceptor } from './acceptor.js'
+import { Acceptor, type Host } from './acceptor.js'
 import { Connection } from './connection.js'
-import { closeSocket, type ListeningSocket, type ListenOptions, openSocket, peerAddress } from './socket.js'
+import { closeSocket, type ListeningSocket, type ListenOptions, openSocket } from './socket.js'
 
 /** What happens to the connections of a listener. All are optional; `this` is not set. */
 export interface Handlers {
@@ -54,6 +54,7 @@ const NOT_READING = PAUSED | HALF_CLOSED | FAILED
 const SLAB = 65_536
 /** Less room than this at the end of a slab: a new one. */
 const SLAB_REST = 4096
+
 /** What the kernel did not take from `write()`, oldest first. */
 interface Backlog {
   chunks: Buffer[]
@@ -74,7 +75,7 @@ function scratch(): number {
 }
 
 /** A listening socket and its connections. Made by {@link listen}. */
-export class Listener implements Watcher {
+export class Listener implements Watcher, Host {
   /** Where it listens: the port that the kernel chose, if it did. */
   readonly address: AddressInfo
   /** @internal */
@@ -108,18 +109,7 @@ export class Listener implements Watcher {
       this.reactor.unregister(this.#owner)
       throw systemError('epoll_ctl', failed, formatAddress(socket.address))
     }
-    const listener = this
-    this.#acceptor = new Acceptor(this.reactor, socket, {
-      get clients() {
-        return listener.#clients
-      },
-      welcome: (fd) => this.#welcome(fd),
-      report: (error) => this.#report(error),
-      broken: (error) => {
-        void this.close()
-        this.#report(error)
-      }
-    })
+    this.#acceptor = new Acceptor(this.reactor, socket, this)
     this.reactor.ref()
   }
 
@@ -190,8 +180,8 @@ export class Listener implements Watcher {
     else this.#serve(fd, events)
   }
 
-  /** Takes a connection that was accepted: 0, or the errno when it cannot be watched. */
-  #welcome(fd: number): number {
+  /** @internal Takes a connection that was accepted: 0, or the errno when it cannot be watched. */
+  welcome(fd: number): number {
     const failed = this.reactor.add(fd, libc.EPOLLIN | libc.EPOLLRDHUP, this.#owner)
     if (failed !== 0) return failed
     this.#clients++
@@ -202,7 +192,14 @@ export class Listener implements Watcher {
     return 0
   }
 
-  #report(error: SystemError): void {
+  /** @internal */
+  broken(error: SystemError): void {
+    void this.close()
+    this.report(error)
+  }
+
+  /** @internal */
+  report(error: SystemError): void {
     if (this.#handlers.error !== undefined) this.#handlers.error(error)
     else process.emitWarning(error.message, { code: error.code })
   }
@@ -434,11 +431,6 @@ export class Listener implements Watcher {
   /** @internal */
   resume(fd: number): void {
     this.#setState(fd, (this.reactor.state[fd] as number) & ~(PAUSED | HUNG_UP))
-  }
-
-  /** @internal */
-  peerAddress(fd: number): AddressInfo | undefined {
-    return peerAddress(fd)
   }
 
   /** @internal */

@@ -1,6 +1,7 @@
 /** The listening socket: from options to a descriptor that listens, and its end. */
 import { readFileSync, unlinkSync } from 'node:fs'
 import type { GovernorOptions } from '../memory/governor.js'
+import { invalidArgument } from '../sys/errors.js'
 import * as libc from '../sys/libc.js'
 import { setOption } from '../sys/options.js'
 import {
@@ -49,9 +50,7 @@ export function openSocket(options: ListenOptions): ListeningSocket {
   const address = toAddress(options)
   const { backlog = 4096 } = options
   if (!Number.isInteger(backlog) || backlog < 0) {
-    throw Object.assign(new TypeError(`backlog must be a whole number from 0 on, not ${backlog}`), {
-      code: 'ERR_INVALID_ARG_VALUE'
-    })
+    throw invalidArgument(`backlog must be a whole number from 0 on, not ${backlog}`)
   }
   const target = new SocketAddress(address)
   const what = formatAddress(address)
@@ -107,7 +106,7 @@ export function removePath(address: Address | AddressInfo): void {
 
 function toAddress({ port, host = '127.0.0.1', path }: ListenOptions): Address {
   if (path !== undefined && port !== undefined) {
-    throw Object.assign(new TypeError('listen() takes a port or a path, not both'), { code: 'ERR_INVALID_ARG_VALUE' })
+    throw invalidArgument('listen() takes a port or a path, not both')
   }
   if (path !== undefined) return { path }
   if (port === undefined) {

@@ -26,6 +26,11 @@ export function systemError(syscall: string, number: number, what?: string): Sys
   return error
 }
 
+/** The error for an argument that cannot be, as Node's own APIs throw it. */
+export function invalidArgument(message: string): TypeError {
+  return Object.assign(new TypeError(message), { code: 'ERR_INVALID_ARG_VALUE' })
+}
+
 /** The name of an errno: `errorName(111)` is `ECONNREFUSED`. */
 export function errorName(number: number): string {
   return getSystemErrorMap().get(-number)?.[0] ?? `E${number}`

@@ -1,6 +1,6 @@
 /** `ebb/sys`: the kernel, for the laboratory and for those who build on it. Not covered by semantic versioning. */
 export { descriptorLimit } from './descriptors.js'
-export { errorName, type SystemError, systemError } from './errors.js'
+export { errorName, invalidArgument, type SystemError, systemError } from './errors.js'
 export * as libc from './libc.js'
 export { setOption, takeError } from './options.js'
 export { Reactor, reactor, type Watcher } from './reactor.js'

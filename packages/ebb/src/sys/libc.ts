@@ -70,7 +70,6 @@ export const setsockopt = bind<[number, number, number, Int32Array, number]>(
   'int setsockopt(int fd, int level, int name, const void *value, uint length)'
 )
 export const recv = bind('int recv(int fd, uintptr_t buffer, size_t length, int flags)')
-export const send = bind('int send(int fd, uintptr_t buffer, size_t length, int flags)')
 /** `send` from a buffer that koffi pins for the call; its first byte is the first byte sent. */
 export const sendBuffer = bind<[number, Uint8Array, number, number]>(
   'int send(int fd, void *buffer, size_t length, int flags)'
@@ -115,8 +114,9 @@ export interface PollHandle {
  */
 export function poll(fd: number, ready: () => void): PollHandle {
   if (koffi === undefined) throw unsupportedError()
-  if (!isMainThread)
+  if (!isMainThread) {
     throw unsupportedError('this is a worker thread; listen in the main thread, or in a process of its own')
+  }
   const handle = koffi.node.poll(fd, { readable: true }, ready)
   handle.unref()
   return handle

@@ -1,6 +1,7 @@
 /** Socket addresses to and from the bytes that the kernel takes (`man 7 ip`, `ipv6`, `unix`). */
 import { isIPv4, isIPv6 } from 'node:net'
 import { networkInterfaces } from 'node:os'
+import { invalidArgument } from './errors.js'
 import { AF_INET, AF_INET6, AF_UNIX, addressOf } from './libc.js'
 
 /** Where a socket is: an IP address (a literal, never a name) and port, or a path; a path that begins with NUL is abstract. */
@@ -81,7 +82,7 @@ function writeUInt32(bytes: Buffer, value: number, at: number): void {
 
 function encodeIp(host: string, port: number): Buffer {
   if (!Number.isInteger(port) || port < 0 || port > 65_535) {
-    throw invalid(`port must be a whole number from 0 to 65535, not ${port}`)
+    throw invalidArgument(`port must be a whole number from 0 to 65535, not ${port}`)
   }
   if (isIPv4(host)) {
     const bytes = Buffer.alloc(16)
@@ -99,7 +100,7 @@ function encodeIp(host: string, port: number): Buffer {
     if (zone !== undefined) writeUInt32(bytes, scopeNumber(zone), 24)
     return bytes
   }
-  throw invalid(`host must be an IPv4 or IPv6 address, not ${JSON.stringify(host)}`)
+  throw invalidArgument(`host must be an IPv4 or IPv6 address, not ${JSON.stringify(host)}`)
 }
 
 function encodePath(path: string): Buffer {
@@ -107,9 +108,9 @@ function encodePath(path: string): Buffer {
   const abstract = name[0] === 0
   const length = name.length + (abstract ? 0 : 1)
   if (name.length === 0 || length > PATH_SIZE) {
-    throw invalid(`path of a Unix socket must be 1 to ${PATH_SIZE - 1} bytes long, not ${name.length}`)
+    throw invalidArgument(`path of a Unix socket must be 1 to ${PATH_SIZE - 1} bytes long, not ${name.length}`)
   }
-  if (!abstract && name.includes(0)) throw invalid('path of a Unix socket must not contain NUL')
+  if (!abstract && name.includes(0)) throw invalidArgument('path of a Unix socket must not contain NUL')
   const bytes = Buffer.alloc(2 + length)
   writeFamily(bytes, AF_UNIX)
   name.copy(bytes, 2)
@@ -152,7 +153,7 @@ function scopeNumber(zone: string): number {
   if (/^\d+$/.test(zone) && Number(zone) < 2 ** 32) return Number(zone)
   const scopes = networkInterfaces()[zone]?.flatMap((info) => (info.family === 'IPv6' ? [info.scopeid] : []))
   if (scopes === undefined || scopes.length === 0)
-    throw invalid(`no network interface ${JSON.stringify(zone)} with IPv6`)
+    throw invalidArgument(`no network interface ${JSON.stringify(zone)} with IPv6`)
   // Only a link-local address has its interface's number; the others of the same interface have 0.
   return Math.max(...scopes)
 }
@@ -162,8 +163,4 @@ function scopeName(scope: number): string {
     if (infos?.some((info) => info.family === 'IPv6' && info.scopeid === scope)) return name
   }
   return String(scope)
-}
-
-function invalid(message: string): TypeError {
-  return Object.assign(new TypeError(message), { code: 'ERR_INVALID_ARG_VALUE' })
 }
