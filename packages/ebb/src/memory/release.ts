@@ -9,6 +9,7 @@
 import * as libc from '../sys/libc.js'
 import { trimReactor } from '../sys/reactor.js'
 import { ownAnonymous } from './process.js'
+import { trimAll } from './trim.js'
 
 /** What a give-back did. Anonymous memory in bytes, times in ms. */
 export interface Release {
@@ -39,6 +40,7 @@ async function act(): Promise<Release> {
   const start = performance.now()
   const before = ownAnonymous()
   trimReactor()
+  trimAll()
   const collectMs = await collect()
   const afterCollect = ownAnonymous()
   // A turn of the loop between the two, so that they are two pauses and not one.

@@ -4,8 +4,8 @@
 import { type SystemError, systemError } from '../sys/errors.js'
 import * as libc from '../sys/libc.js'
 import type { Reactor } from '../sys/reactor.js'
-import { type AddressInfo, formatAddress } from '../sys/sockaddr.js'
-import { type ListeningSocket, removePath } from './socket.js'
+import { formatAddress } from '../sys/sockaddr.js'
+import { closeSocket, type ListeningSocket } from './socket.js'
 
 /** Whom connections are accepted for. */
 export interface Host {
@@ -37,8 +37,8 @@ const RETRY = 100
 export class Acceptor {
   readonly #reactor: Reactor
   readonly #host: Host
-  readonly #address: AddressInfo
   readonly #mayPoll: boolean
+  readonly #socket: ListeningSocket
   #fd: number
   #accepting = true
   #lastReady = 0
@@ -47,12 +47,12 @@ export class Acceptor {
   /** The number of clients when a pause was reported; undefined: the next one is to be reported. */
   #pausedAt: number | undefined
 
-  constructor(reactor: Reactor, { fd, address, queue }: ListeningSocket, host: Host) {
+  constructor(reactor: Reactor, socket: ListeningSocket, host: Host) {
     this.#reactor = reactor
     this.#host = host
-    this.#address = address
-    this.#fd = fd
-    this.#mayPoll = queue >= STORM_QUEUE
+    this.#socket = socket
+    this.#fd = socket.fd
+    this.#mayPoll = socket.queue >= STORM_QUEUE
   }
 
   /** The listening socket; -1 once it is closed. */
@@ -70,9 +70,8 @@ export class Acceptor {
     if (this.#fd === -1) return
     clearTimeout(this.#retry)
     clearTimeout(this.#poll)
-    // Before it is closed: afterwards the path may be another server's.
-    removePath(this.#address)
-    this.#reactor.close(this.#fd)
+    this.#reactor.remove(this.#fd)
+    closeSocket(this.#socket)
     this.#fd = -1
     this.#accepting = false
   }
@@ -153,7 +152,7 @@ export class Acceptor {
         this.#pause(errno, 'accept4')
         return false
       default:
-        this.#host.broken(systemError('accept4', errno, formatAddress(this.#address)))
+        this.#host.broken(systemError('accept4', errno, formatAddress(this.#socket.address)))
         return false
     }
   }
@@ -173,7 +172,7 @@ export class Acceptor {
       systemError(
         syscall,
         errno,
-        `with ${this.#host.clients} clients: accepting pauses at ${formatAddress(this.#address)} and goes on when there is room`
+        `with ${this.#host.clients} clients: accepting pauses at ${formatAddress(this.#socket.address)} and goes on when there is room`
       )
     )
   }

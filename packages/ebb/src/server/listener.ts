@@ -13,6 +13,7 @@ import { type Reactor, reactor, type Watcher } from '../sys/reactor.js'
 import { type AddressInfo, formatAddress } from '../sys/sockaddr.js'
 import { Acceptor, type Host } from './acceptor.js'
 import { Connection } from './connection.js'
+import { SCRATCH, scratch } from './scratch.js'
 import { closeSocket, type ListeningSocket, type ListenOptions, openSocket } from './socket.js'
 
 /** What happens to the connections of a listener. All are optional; `this` is not set. */
@@ -59,19 +60,6 @@ const SLAB_REST = 4096
 interface Backlog {
   chunks: Buffer[]
   bytes: number
-}
-
-// What is received and dropped goes here. One for the thread: nothing is ever read from it.
-let dropped: Buffer | undefined
-let droppedAt = 0
-
-/** The address of {@link SLAB} bytes that nobody reads. */
-function scratch(): number {
-  if (dropped === undefined) {
-    dropped = Buffer.allocUnsafeSlow(SLAB)
-    droppedAt = libc.addressOf(dropped)
-  }
-  return droppedAt
 }
 
 /** A listening socket and its connections. Made by {@link listen}. */
@@ -242,7 +230,7 @@ export class Listener implements Watcher, Host {
   }
 
   #drop(fd: number): number {
-    return libc.recv(fd, scratch(), SLAB, 0)
+    return libc.recv(fd, scratch(), SCRATCH, 0)
   }
 
   #take(fd: number): number {

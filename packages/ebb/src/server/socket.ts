@@ -1,5 +1,7 @@
 /** The listening socket: from options to a descriptor that listens, and its end. */
 import { readFileSync, unlinkSync } from 'node:fs'
+import { Socket, type SocketConstructorOpts } from 'node:net'
+import { isMainThread } from 'node:worker_threads'
 import type { GovernorOptions } from '../memory/governor.js'
 import { invalidArgument } from '../sys/errors.js'
 import * as libc from '../sys/libc.js'
@@ -40,13 +42,17 @@ export interface ListeningSocket {
   address: AddressInfo
   /** Connections that may wait to be accepted. */
   queue: number
+  /** The file of a Unix socket that goes with it. */
+  path?: string | undefined
+  /** Closes it, where something else owns the descriptor. */
+  close?: (() => void) | undefined
 }
 
 /**
  * @throws {SystemError} EADDRINUSE, EACCES, EADDRNOTAVAIL, EMFILE, ... of `socket`, `bind` or `listen`
  * @throws TypeError for options that cannot be
  */
-export function openSocket(options: ListenOptions): ListeningSocket {
+export function openSocket(options: ListenOptions & { reusePort?: boolean }): ListeningSocket {
   const address = toAddress(options)
   const { backlog = 4096 } = options
   if (!Number.isInteger(backlog) || backlog < 0) {
@@ -60,6 +66,7 @@ export function openSocket(options: ListenOptions): ListeningSocket {
   try {
     if (target.family !== libc.AF_UNIX) {
       setOption(fd, libc.SOL_SOCKET, libc.SO_REUSEADDR, 1)
+      if (options.reusePort ?? false) setOption(fd, libc.SOL_SOCKET, libc.SO_REUSEPORT, 1)
       // Accepted sockets inherit both from the listening one on Linux: no call for each.
       if (options.noDelay ?? true) setOption(fd, libc.IPPROTO_TCP, libc.TCP_NODELAY, 1)
       if (options.keepAlive ?? false) setOption(fd, libc.SOL_SOCKET, libc.SO_KEEPALIVE, 1)
@@ -70,18 +77,44 @@ export function openSocket(options: ListenOptions): ListeningSocket {
     libc.check(libc.bindAddress(fd, target.pointer, target.length), 'bind', what)
     bound = true
     libc.check(libc.listenOn(fd, Math.min(backlog, 2 ** 31 - 1)), 'listen', what)
-    return { fd, address: askAddress(libc.getsockname, 'getsockname', fd), queue: Math.min(backlog, longestQueue()) }
+    return { fd, ...describe(fd, backlog), path: options.path, close: keeper(fd) }
   } catch (error) {
-    if (bound) removePath(address)
+    if (bound) removePath(options.path)
     libc.close(fd)
     throw error
   }
 }
 
+/** What is to be known of a socket that listens. */
+export function describe(fd: number, backlog: number): { address: AddressInfo; queue: number } {
+  return { address: localAddress(fd), queue: Math.min(backlog, longestQueue()) }
+}
+
 /** Closes a socket that nobody watches, and removes its file. */
-export function closeSocket({ fd, address }: ListeningSocket): void {
-  removePath(address)
-  libc.close(fd)
+export function closeSocket({ fd, path, close }: ListeningSocket): void {
+  // Before it is closed: afterwards the path may be another server's.
+  removePath(path)
+  if (close !== undefined) close()
+  else libc.close(fd)
+}
+
+/**
+ * In a worker thread, a handle of Node's that owns `fd`: nothing of ours runs when the thread is ended by `terminate()`, and a
+ * socket that went on listening would take connections that nobody serves.
+ *
+ * @returns how to close it; undefined where the descriptor is the caller's
+ */
+export function keeper(fd: number): (() => void) | undefined {
+  if (isMainThread) return undefined
+  // `manualStart`: it only holds it.
+  const socket = new Socket({ fd, manualStart: true } as SocketConstructorOpts)
+  socket.unref()
+  return () => socket.destroy()
+}
+
+/** @throws {SystemError} */
+export function localAddress(fd: number): AddressInfo {
+  return askAddress(libc.getsockname, 'getsockname', fd)
 }
 
 /** The address of the other side; undefined when it has gone. */
@@ -94,11 +127,11 @@ export function peerAddress(fd: number): AddressInfo | undefined {
   }
 }
 
-/** Removes the file of a Unix socket. */
-export function removePath(address: Address | AddressInfo): void {
-  if (!('path' in address) || address.path.startsWith('\0')) return
+/** Removes the file of a Unix socket, if it has one. */
+export function removePath(path: string | undefined): void {
+  if (path === undefined || path.startsWith('\0')) return
   try {
-    unlinkSync(address.path)
+    unlinkSync(path)
   } catch {
     // Somebody else removed it, or made it theirs: not ours to say anything about.
   }

@@ -8,7 +8,6 @@
  */
 import { createRequire } from 'node:module'
 import { constants } from 'node:os'
-import { isMainThread } from 'node:worker_threads'
 import { systemError } from './errors.js'
 
 type Koffi = typeof import('koffi')
@@ -33,7 +32,7 @@ export const unsupported: string | undefined = reason
 // null: the process itself. glibc and musl have different names, and a preloaded allocator must win.
 const process_ = koffi?.load(null)
 
-function unsupportedError(why = reason): Error {
+export function unsupportedError(why = reason): Error {
   return Object.assign(new Error(`ebb cannot park connections here: ${why}`), { code: 'ERR_EBB_UNSUPPORTED' })
 }
 
@@ -74,8 +73,13 @@ export const recv = bind('int recv(int fd, uintptr_t buffer, size_t length, int 
 export const sendBuffer = bind<[number, Uint8Array, number, number]>(
   'int send(int fd, void *buffer, size_t length, int flags)'
 )
+/** `send` from an address. */
+export const send = bind('int send(int fd, uintptr_t buffer, size_t length, int flags)')
 export const shutdown = bind('int shutdown(int fd, int how)')
 export const close = bind('int close(int fd)')
+/** Declared with three arguments: variadic in C, which passes an `int` in the same register on every Linux that Node runs on. */
+export const fcntl = bind('int fcntl(int fd, int command, int argument)')
+export const dup3 = bind('int dup3(int from, int to, int flags)')
 export const epollCreate = bind('int epoll_create1(int flags)')
 export const epollControl = bind('int epoll_ctl(int epoll, int operation, int fd, uintptr_t event)')
 export const epollWait = bind('int epoll_wait(int epoll, uintptr_t events, int most, int timeout)')
@@ -99,24 +103,22 @@ export function check(result: number, syscall: string, what?: string): number {
   return result
 }
 
-/** libuv's poll handle, for one descriptor. Unref'd; stays alive only while something refers to it. */
+/** libuv's watch over one descriptor. Unref'd; stays alive only while something refers to it. */
 export interface PollHandle {
   ref(): void
   unref(): void
-  close(): void
 }
 
 /**
  * Watches `fd` for readability. Node 26 runs no ticks and promises after `ready`: the caller sees to them.
  *
- * @throws `ERR_EBB_UNSUPPORTED` without koffi, and in a worker thread: koffi closes its handle after the worker's event
- *   loop is gone, which ends the whole process (SIGSEGV, koffi 3.3.4)
+ * Not in a worker thread: koffi closes its handle after the worker's event loop is gone, which ends the whole process (SIGSEGV,
+ * koffi 3.3.4). See `worker-poll.ts`.
+ *
+ * @throws `ERR_EBB_UNSUPPORTED` without koffi
  */
 export function poll(fd: number, ready: () => void): PollHandle {
   if (koffi === undefined) throw unsupportedError()
-  if (!isMainThread) {
-    throw unsupportedError('this is a worker thread; listen in the main thread, or in a process of its own')
-  }
   const handle = koffi.node.poll(fd, { readable: true }, ready)
   handle.unref()
   return handle
@@ -129,6 +131,7 @@ export const AF_UNIX = 1
 export const AF_INET = 2
 export const AF_INET6 = 10
 export const SOCK_STREAM = 1
+export const SOCK_DGRAM = 2
 export const SOCK_NONBLOCK = 0o4000
 export const SOCK_CLOEXEC = 0o2000000
 export const SOL_SOCKET = 1
@@ -136,16 +139,20 @@ export const SO_REUSEADDR = 2
 export const SO_ERROR = 4
 export const SO_KEEPALIVE = 9
 export const SO_LINGER = 13
+export const SO_REUSEPORT = 15
 export const IPPROTO_IP = 0
 export const IPPROTO_TCP = 6
 export const IPPROTO_IPV6 = 41
 export const TCP_NODELAY = 1
+export const TCP_KEEPIDLE = 4
 export const IPV6_V6ONLY = 26
 export const IP_BIND_ADDRESS_NO_PORT = 24
 export const MSG_PEEK = 0x2
 export const MSG_NOSIGNAL = 0x4000
 export const SHUT_WR = 1
 export const SHUT_RDWR = 2
+export const F_DUPFD_CLOEXEC = 1030
+export const O_CLOEXEC = 0o2000000
 export const EPOLL_CLOEXEC = 0o2000000
 export const EPOLL_ADD = 1
 export const EPOLL_DEL = 2

@@ -6,7 +6,10 @@
  * an earlier event of the same batch was handled. Each registration therefore has a serial number, which epoll carries with the
  * event; an event whose serial is not its descriptor's is stale and dropped.
  */
+import { isMainThread } from 'node:worker_threads'
+import { resized } from './arrays.js'
 import * as libc from './libc.js'
+import { workerPoll } from './worker-poll.js'
 
 /** Who is told about the events of the descriptors that it added. */
 export interface Watcher {
@@ -49,11 +52,20 @@ export class Reactor {
 
   /** @throws {SystemError} EMFILE, ENFILE, ENOMEM */
   constructor() {
-    this.#epoll = libc.check(libc.epollCreate(libc.EPOLL_CLOEXEC), 'epoll_create1')
+    const epoll = libc.check(libc.epollCreate(libc.EPOLL_CLOEXEC), 'epoll_create1')
     try {
-      this.#poll = libc.poll(this.#epoll, this.#ready)
+      if (isMainThread) {
+        this.#epoll = epoll
+        this.#poll = libc.poll(epoll, this.#ready)
+      } else {
+        const { fd, handle } = workerPoll(epoll, this.#ready)
+        this.#epoll = fd
+        this.#poll = handle
+        // Descriptors are the process's: they would stay open after their thread. `terminate()` runs no code at all.
+        process.once('exit', () => this.#closeAll())
+      }
     } catch (error) {
-      libc.close(this.#epoll)
+      libc.close(epoll)
       throw error
     }
   }
@@ -172,6 +184,10 @@ export class Reactor {
     }
   }
 
+  #closeAll(): void {
+    for (const [fd, serial] of this.serial.entries()) if (serial !== 0) libc.close(fd)
+  }
+
   #forget(fd: number): void {
     this.serial[fd] = 0
     this.#watched--
@@ -182,11 +198,6 @@ export class Reactor {
     this.state = resized(this.state, new Uint8Array(size))
     this.#owner = resized(this.#owner, new Uint32Array(size))
   }
-}
-
-function resized<T extends Float64Array | Uint8Array | Uint32Array>(from: T, to: T): T {
-  to.set(from.length > to.length ? from.subarray(0, to.length) : from)
-  return to
 }
 
 /**

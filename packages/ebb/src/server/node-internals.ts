@@ -1,0 +1,156 @@
+/**
+ * What is used of Node's inside, all of it here: properties without documents, which every Node from 20 to 26 has. Each use
+ * says what happens where one is missing.
+ */
+import { channel } from 'node:diagnostics_channel'
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { type Server, Socket, type SocketConstructorOpts } from 'node:net'
+
+/** The part of a `net.Server` that `net.js` keeps for itself. */
+export interface ServerInside extends Server {
+  _handle: ListeningHandle | null
+  /** How many connections are open: `getConnections()` tells it, `maxConnections` is measured against it. */
+  _connections: number
+  /** In place of an address, for a path. */
+  _pipeName?: string
+  _unref: boolean
+  /** Emits `close` when the server is closed and has no connections. */
+  _emitCloseIfDrained(): void
+  noDelay: boolean
+  keepAlive: boolean
+  /** Seconds. */
+  keepAliveInitialDelay: number
+  allowHalfOpen: boolean
+  pauseOnConnect: boolean
+  highWaterMark?: number
+  blockList?: { check(address: string, family: 'ipv4' | 'ipv6'): boolean }
+}
+
+/** What `net.Server` calls on the socket that it listens on. */
+export interface ListeningHandle {
+  readonly fd?: number
+  close(done?: () => void): void
+  ref(): void
+  unref(): void
+  getsockname?(out: object): number
+  onconnection?: ((error: number, client?: ClientHandle) => void) | undefined
+}
+
+/** An accepted connection, before it becomes a socket. */
+export interface ClientHandle {
+  readonly fd: number
+  close(): void
+}
+
+interface SocketInside extends Socket {
+  _handle: { readonly fd: number; readonly writeQueueSize?: number; readonly reading?: boolean } | null
+  server: Server | null
+  _server: Server | null
+  parser?: HttpParser | null
+  _httpMessage?: ServerResponse | null
+}
+
+interface HttpParser {
+  incoming: IncomingMessage | null
+  socket: Socket | null
+}
+
+const accepted = channel('net.server.socket')
+
+/** The socket that Node would have made for an accepted connection of `server`. Owns `fd` once this returns. */
+export function socketFor(server: ServerInside, fd: number): Socket {
+  const options: SocketConstructorOpts & Record<string, unknown> = {
+    fd,
+    readable: true,
+    writable: true,
+    allowHalfOpen: server.allowHalfOpen,
+    pauseOnCreate: server.pauseOnConnect
+  }
+  if (server.highWaterMark !== undefined) {
+    options.readableHighWaterMark = server.highWaterMark
+    options.writableHighWaterMark = server.highWaterMark
+  }
+  const socket = new Socket(options) as SocketInside
+  socket.server = server
+  socket._server = server
+  if (accepted.hasSubscribers) accepted.publish({ socket })
+  return socket
+}
+
+/** A handle of the kind that `listen()` takes, for a socket that is bound; owns `fd`. */
+export function handleFor(fd: number): ListeningHandle {
+  const socket = new Socket({ fd, manualStart: true } as SocketConstructorOpts) as unknown as {
+    _handle: ListeningHandle | null
+  }
+  const handle = socket._handle as ListeningHandle
+  socket._handle = null
+  return handle
+}
+
+/** The descriptor of a socket; -1 where it has none, or one that is not alone its own (TLS). */
+export function descriptorOf(socket: Socket): number {
+  return (socket as SocketInside)._handle?.fd ?? -1
+}
+
+/**
+ * Nothing is on its way in either direction, and both are open. A paused socket leaves bytes in the kernel that its reader does
+ * not want yet: not quiet.
+ */
+export function isQuiet(socket: Socket): boolean {
+  const handle = (socket as SocketInside)._handle
+  return (
+    handle !== null &&
+    !socket.destroyed &&
+    !socket.connecting &&
+    socket.readable &&
+    socket.writable &&
+    socket.readableLength === 0 &&
+    socket.writableLength === 0 &&
+    !socket.isPaused() &&
+    handle.reading !== false &&
+    (handle.writeQueueSize ?? 0) === 0
+  )
+}
+
+/** How an `http.Server` sees its connections. */
+export interface HttpConnections {
+  /** Parsers that are between two messages: not one byte of the next request has come. */
+  idle(): HttpParser[]
+}
+
+/** Undefined (then nothing is parked again) before the server listens, and where Node keeps it elsewhere. */
+export function httpConnections(server: Server): HttpConnections | undefined {
+  const symbol = Object.getOwnPropertySymbols(server).find(
+    ({ description }) => description === 'http.server.connections'
+  )
+  return symbol === undefined ? undefined : (server as unknown as Record<symbol, HttpConnections>)[symbol]
+}
+
+/** The parser of a socket that is HTTP's: none after an upgrade, and none that is in the middle of a message. */
+export function idleParser(socket: Socket): HttpParser | undefined {
+  const { parser, _httpMessage } = socket as SocketInside
+  return parser && !_httpMessage && parser.incoming === null ? parser : undefined
+}
+
+/** HTTP is spoken on this socket: not after an upgrade. */
+export function hasParser(socket: Socket): boolean {
+  return Boolean((socket as SocketInside).parser)
+}
+
+/** Closes the parsers that `http` keeps for later, a thousand at most, 3 KB each. Nothing where there is no such pool. */
+export function dropHttpParsers(): void {
+  const common = process.getBuiltinModule('_http_common' as 'node:http') as unknown as
+    | { parsers?: { list?: { close(): void }[] } }
+    | undefined
+  const list = common?.parsers?.list
+  for (const parser of list?.splice(0) ?? []) parser.close()
+}
+
+/** Until Node 21, `maxConnections` of 0 meant no limit. */
+const zeroIsALimit = Number(process.versions.node.split('.', 1)[0]) >= 21
+
+/** Whether one more connection is one too many. */
+export function isFull({ maxConnections, _connections }: ServerInside): boolean {
+  if (maxConnections == null || (maxConnections === 0 && !zeroIsALimit)) return false
+  return _connections >= maxConnections
+}

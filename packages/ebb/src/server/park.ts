@@ -1,0 +1,164 @@
+/** `park()`: any `net`, `http`, `https` or `tls` server, with its silent connections as bare descriptors in epoll. */
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Server, Socket } from 'node:net'
+import { Governor, type GovernorOptions } from '../memory/governor.js'
+import { invalidArgument } from '../sys/errors.js'
+import { reactor } from '../sys/reactor.js'
+import { milliseconds } from './duration.js'
+import { takeListening } from './listening.js'
+import type { ServerInside } from './node-internals.js'
+import type { Connection } from './parked-connection.js'
+import { connectionOf, Parking, type ParkStats } from './parking.js'
+import { isHttp } from './protocol.js'
+
+/** All optional. */
+export interface ParkOptions {
+  /**
+   * Time without a byte after which an awake connection is parked again: ms, or a text with a unit (`'250ms'`, `'5s'`, `'2m'`).
+   * `false`: never. Default: `'1s'` for HTTP between two requests; never for others, whose listener does not expect to be called again.
+   * Connections of TLS, HTTP/2, and those that were upgraded stay awake.
+   */
+  idle?: number | string | false
+  /** Who speaks first. `'server'` (SMTP, SSH): a connection is awake from the start. Default: `'client'`. */
+  first?: 'client' | 'server'
+  /** Bytes of an attachment, serialised, at most. Default: 16384. */
+  attachmentLimit?: number
+  /** Give memory back when many have gone to sleep, or away. `false`: never. Default: true, with the defaults of {@link GovernorOptions}. */
+  giveBack?: boolean | GovernorOptions
+}
+
+/** What a parked server has besides its own. */
+export interface Parked {
+  /** Connections are parked. False (not Linux, no koffi): the server runs as plain Node, and all of this works on awake connections. */
+  readonly supported: boolean
+  stats(): ParkStats
+  /** The connection behind a socket of this server. */
+  connection(socket: Socket): Connection | undefined
+  /**
+   * Sends bytes to a connection, asleep or awake. One that sleeps is not woken, unless the kernel does not take all at once: then
+   * its new socket sends the rest before anything else. As with `socket.write()`, `bytes` is not to be changed while it may be on its way
+   * to an awake connection.
+   *
+   * @returns false when the connection is gone, or broken
+   */
+  send(id: number, bytes: string | Uint8Array): boolean
+  /**
+   * Sends bytes to all connections, in slices between which the event loop goes on; of an HTTP server, to its streams. One broadcast
+   * begins when the one before is through. Those that connect meanwhile may get it or not; what is sent to one of them
+   * by {@link send} meanwhile may come first.
+   *
+   * @param filter asked for each, by id
+   * @returns to how many it was sent
+   */
+  broadcast(bytes: string | Uint8Array, filter?: (id: number) => boolean): Promise<number>
+  /**
+   * HTTP only: makes the connection of a response a stream of bytes without end (server-sent events), and parks it. Sends the
+   * headers, which are to be set with `setHeader()`; `response` is finished by this. What follows goes out by {@link send} and
+   * {@link broadcast}; what the client sends is dropped; the stream lasts until either side closes.
+   *
+   * @throws `ERR_HTTP_HEADERS_SENT`; TypeError for a response of another server, or one that is over
+   */
+  stream(response: ServerResponse): Connection
+}
+
+const HTTP_IDLE = 1000
+const ATTACHMENT_LIMIT = 16_384
+
+/**
+ * Parks the connections of `server`: a new one until its first byte; one of HTTP between two requests, too. To the application it
+ * is the server that it was.
+ *
+ * ```ts
+ * park(http.createServer(app), { idle: '5s' }).listen(8080)
+ * ```
+ *
+ * Listeners of `connection` get a second argument, the {@link Connection}. Emits `disconnect` (connection, cause) when one that was
+ * ever awake is gone, asleep or awake.
+ *
+ * Where connections cannot be parked, a process warning with code `EBB_UNSUPPORTED` says why, and `supported` is false.
+ *
+ * @returns `server`
+ * @throws TypeError for options that cannot be, and for a server that is parked already
+ */
+export function park<S extends Server>(server: S, options: ParkOptions = {}): S & Parked {
+  const { idle, first = 'client', attachmentLimit = ATTACHMENT_LIMIT, giveBack = true } = options
+  if ('supported' in server) throw invalidArgument('this server is parked already')
+  if (first !== 'client' && first !== 'server') {
+    throw invalidArgument(`first must be 'client' or 'server', not ${JSON.stringify(first)}`)
+  }
+  if (!Number.isInteger(attachmentLimit) || attachmentLimit < 0) {
+    throw invalidArgument(`attachmentLimit must be a whole number of bytes from 0 on, not ${attachmentLimit}`)
+  }
+  const http = isHttp(server)
+  const silence = idle ?? (http ? HTTP_IDLE : false)
+  const inside = server as unknown as ServerInside
+  const parking = new Parking(inside, {
+    idle: silence === false ? undefined : milliseconds(silence, 'idle'),
+    first,
+    attachmentLimit,
+    governor: giveBack === false ? undefined : new Governor(giveBack === true ? {} : giveBack)
+  })
+  const supported = isSupported()
+  if (supported) takeListening(inside, parking)
+  else server.prependListener('connection', (socket: Socket) => parking.adopt(socket))
+  if (http) {
+    countParked(server as unknown as HttpServer, parking)
+    server.on('listening', () => limitRequests(server as unknown as HttpServer))
+  }
+  return Object.assign(server, {
+    supported,
+    stats: () => parking.stats(),
+    connection: connectionOf,
+    send: (id: number, bytes: string | Uint8Array) => parking.send(id, bytes),
+    broadcast: (bytes: string | Uint8Array, filter?: (id: number) => boolean) => parking.broadcast(bytes, filter),
+    stream: (response: ServerResponse) => parking.stream(response)
+  })
+}
+
+let warned = false
+
+function isSupported(): boolean {
+  try {
+    reactor()
+    return true
+  } catch (error) {
+    if (!warned)
+      process.emitWarning(`${(error as Error).message}; the server runs as plain Node`, { code: 'EBB_UNSUPPORTED' })
+    warned = true
+    return false
+  }
+}
+
+interface HttpServer extends Server {
+  maxRequestsPerSocket: number | null
+  closeIdleConnections(): void
+  closeAllConnections(): void
+}
+
+/** Parked connections are connections: those between two requests are idle ones. */
+function countParked(server: HttpServer, parking: Parking): void {
+  const { closeIdleConnections, closeAllConnections } = server
+  server.closeIdleConnections = () => {
+    closeIdleConnections.call(server)
+    parking.closeParked(false)
+  }
+  server.closeAllConnections = () => {
+    closeAllConnections.call(server)
+    parking.closeParked(true)
+  }
+}
+
+/** `maxRequestsPerSocket`: Node counts from each wake on, and the limit is for the connection. */
+function limitRequests(server: HttpServer): void {
+  if (!server.maxRequestsPerSocket || server.listeners('request').includes(countRequest)) return
+  server.prependListener('request', countRequest)
+  // Added where the application listens for it alone: a listener changes what Node does.
+  if (server.listenerCount('checkContinue') > 0) server.prependListener('checkContinue', countRequest)
+}
+
+function countRequest(this: HttpServer, { socket }: IncomingMessage, response: ServerResponse): void {
+  const connection = connectionOf(socket)
+  if (connection === undefined || ++connection.requests < (this.maxRequestsPerSocket ?? 0))
+    return // Node's own word for it: the response says `Connection: close`.
+  ;(response as unknown as { maxRequestsOnConnectionReached: boolean }).maxRequestsOnConnectionReached = true
+}

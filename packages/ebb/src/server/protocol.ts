@@ -1,0 +1,197 @@
+/** What a parked connection waits for, and for how long: where servers of TCP, HTTP and TLS differ. */
+import type http from 'node:http'
+import type { Server, Socket } from 'node:net'
+import {
+  dropHttpParsers,
+  hasParser,
+  httpConnections,
+  idleParser,
+  isQuiet,
+  type ServerInside
+} from './node-internals.js'
+
+/** What happens to a parked connection that has reached its limit. Neither of the two: it is closed. */
+export interface Expiry {
+  /** Sent before it is closed. */
+  farewell?: Buffer
+  /** Its socket is made, and handed to the server first if `announced`; then this. */
+  wake?: { announced: boolean; timedOut(socket: Socket): void }
+}
+
+export interface Protocol {
+  /** An awake connection can be parked again. */
+  readonly parksAgain: boolean
+  /** A FIN without a byte before it is the application's to see. */
+  readonly seesEnd: boolean
+  /** How long (ms) a connection may stay silent while it is parked; 0: for ever. `fresh`: it has not sent a byte yet. */
+  limit(fresh: boolean): number
+  expire(fresh: boolean): Expiry
+  /** The connection of an awake socket may be parked now. */
+  mayPark(socket: Socket): boolean
+  /** The application has taken the connection over (an upgrade): it is never parked again. */
+  isTaken(socket: Socket): boolean
+  /** A row of questions to {@link mayPark} is over. */
+  asked(): void
+  /** Lets go of what is kept for later. */
+  trim(): void
+}
+
+/** An `http.Server`, TLS or not. */
+export function isHttp(server: Server): boolean {
+  return 'closeIdleConnections' in server
+}
+
+/** The protocol of a server, told by its methods: importing `http` and `tls` costs what a server without them need not pay. */
+export function protocolOf(server: Server, parksAgain: boolean): Protocol {
+  if ('setSecureContext' in server) return new Tls(server)
+  if (isHttp(server)) return new Http(server as http.Server, parksAgain)
+  // An HTTP/2 session has state on both sides for as long as its connection lasts.
+  return new Tcp(server, parksAgain && !('updateSettings' in server))
+}
+
+class Tcp implements Protocol {
+  readonly parksAgain: boolean
+  readonly #server: ServerInside
+
+  constructor(server: Server, parksAgain: boolean) {
+    this.#server = server as ServerInside
+    this.parksAgain = parksAgain
+  }
+
+  get seesEnd(): boolean {
+    return this.#server.allowHalfOpen
+  }
+
+  limit(): number {
+    return 0
+  }
+
+  expire(): Expiry {
+    return {}
+  }
+
+  mayPark(socket: Socket): boolean {
+    return isQuiet(socket)
+  }
+
+  isTaken(): boolean {
+    return false
+  }
+
+  asked(): void {}
+
+  trim(): void {}
+}
+
+const REQUEST_TIMEOUT = Buffer.from('HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n')
+
+class Http implements Protocol {
+  readonly parksAgain: boolean
+  readonly seesEnd = false
+  readonly #server: http.Server & { keepAliveTimeoutBuffer?: number }
+  /** Parsers between two messages; asked for once in a row of questions. */
+  #idle: Set<unknown> | undefined
+
+  constructor(server: http.Server, parksAgain: boolean) {
+    this.#server = server
+    this.parksAgain = parksAgain
+  }
+
+  limit(fresh: boolean): number {
+    const { headersTimeout, requestTimeout, keepAliveTimeout, keepAliveTimeoutBuffer = 0, timeout } = this.#server
+    if (fresh) return shortest(headersTimeout, requestTimeout, timeout)
+    return keepAliveTimeout > 0 ? keepAliveTimeout + keepAliveTimeoutBuffer : timeout
+  }
+
+  /**
+   * As `http` does: a connection that has sent nothing of a request in time is told so (408), unless the application answers for
+   * itself (`clientError`); one that is between requests, or past `server.timeout`, is the application's if it has a
+   * listener (`timeout`).
+   */
+  expire(fresh: boolean): Expiry {
+    const server = this.#server
+    const unanswered = fresh && this.limit(true) !== server.timeout
+    if (unanswered && server.listenerCount('clientError') === 0) return { farewell: REQUEST_TIMEOUT }
+    if (unanswered) return { wake: { announced: true, timedOut: (socket) => socket.emit('error', requestTimeout()) } }
+    if (server.listenerCount('timeout') === 0) return {}
+    return { wake: { announced: true, timedOut: (socket) => socket.emit('timeout') } }
+  }
+
+  mayPark(socket: Socket): boolean {
+    const parser = idleParser(socket)
+    if (parser === undefined || !isQuiet(socket)) return false
+    this.#idle ??= new Set(httpConnections(this.#server)?.idle())
+    return this.#idle.has(parser)
+  }
+
+  isTaken(socket: Socket): boolean {
+    return !hasParser(socket)
+  }
+
+  asked(): void {
+    this.#idle = undefined
+  }
+
+  trim(): void {
+    dropHttpParsers()
+  }
+}
+
+/** What `http` itself makes of it. */
+function requestTimeout(): Error {
+  return Object.assign(new Error('Request timeout'), { code: 'ERR_HTTP_REQUEST_TIMEOUT' })
+}
+
+const HANDSHAKE_TIMEOUT = 120_000
+
+class Tls implements Protocol {
+  // An established session lives in this process.
+  readonly parksAgain = false
+  readonly seesEnd = false
+  readonly #server: Server
+
+  constructor(server: Server) {
+    this.#server = server
+  }
+
+  limit(): number {
+    const symbol = Object.getOwnPropertySymbols(this.#server).find(
+      ({ description }) => description === 'handshake-timeout'
+    )
+    const timeout = symbol && (this.#server as unknown as Record<symbol, unknown>)[symbol]
+    return typeof timeout === 'number' ? timeout : HANDSHAKE_TIMEOUT
+  }
+
+  expire(): Expiry {
+    const server = this.#server
+    if (server.listenerCount('tlsClientError') === 0) return {}
+    return {
+      wake: {
+        announced: false,
+        timedOut(socket) {
+          const error = Object.assign(new Error('TLS handshake timeout'), { code: 'ERR_TLS_HANDSHAKE_TIMEOUT' })
+          server.emit('tlsClientError', error, socket)
+          socket.destroy()
+        }
+      }
+    }
+  }
+
+  mayPark(): boolean {
+    return false
+  }
+
+  isTaken(): boolean {
+    return false
+  }
+
+  asked(): void {}
+
+  trim(): void {}
+}
+
+/** Of those that are set. */
+function shortest(...limits: number[]): number {
+  const set = limits.filter((limit) => limit > 0)
+  return set.length === 0 ? 0 : Math.min(...set)
+}
