@@ -1,4 +1,5 @@
 /** Where a listener listens, and what it says when it cannot. */
+import { once } from 'node:events'
 import { existsSync, writeFileSync } from 'node:fs'
 import { connect, createServer, Socket } from 'node:net'
 import { networkInterfaces } from 'node:os'
@@ -354,15 +355,30 @@ describe('closing', () => {
   })
 })
 
-test('in a worker thread: refused, and the process lives on', async () => {
-  const source = `import('ebb').then(({ listen }) => listen({ port: 0 })).catch((error) =>
-    require('node:worker_threads').parentPort.postMessage([error.code, error.message]))`
-  const worker = new Worker(source, { eval: true })
-  const [code, message] = await new Promise<string[]>((resolve, reject) => {
-    worker.once('message', resolve)
-    worker.once('error', reject)
-  })
-  await worker.terminate()
-  expect(code).toBe('ERR_EBB_UNSUPPORTED')
-  expect(message).toMatch(/worker thread/)
+test('in a worker thread: serves, and ends with it, however it ends', async () => {
+  const source = `const { parentPort } = require('node:worker_threads')
+    import('ebb').then(({ listen }) => {
+      const server = listen({ port: 0 }, { data: (connection, bytes) => connection.write(bytes) })
+      parentPort.postMessage(server.address.port)
+      parentPort.on('message', () => process.exit())
+    })`
+  for (const end of ['terminate', 'exit']) {
+    const worker = new Worker(source, { eval: true })
+    const [port] = (await once(worker, 'message')) as [number]
+    const socket = connect(port, '127.0.0.1')
+    socket.write('one')
+    expect(String((await once(socket, 'data'))[0])).toBe('one')
+    socket.write('two')
+    expect(String((await once(socket, 'data'))[0])).toBe('two')
+    if (end === 'terminate') await worker.terminate()
+    else {
+      worker.postMessage('end')
+      await once(worker, 'exit')
+    }
+    // Nobody listens there any more.
+    const late = connect(port, '127.0.0.1')
+    const [error] = await once(late, 'error')
+    expect(error).toMatchObject({ code: 'ECONNREFUSED' })
+    socket.destroy()
+  }
 })
