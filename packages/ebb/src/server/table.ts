@@ -11,6 +11,8 @@ const STEP = 1024
 /** More rows than descriptors that a process can have on any machine; 2^53 / 2^22: a row can be taken two thousand million times. */
 const ROWS = 2 ** 22
 const MOST_USES = 2 ** 31 - 1
+/** In place of a descriptor: free, and no other free row before this one. */
+const FREE = -2
 
 /** Bits of {@link Table.flags}. */
 export const FRESH = 1
@@ -18,11 +20,9 @@ export const STREAM = 2
 export const ENDED = 4
 
 export class Table {
-  /** By row: the id of its connection; 0: free. */
-  #id = new Float64Array(0)
   /** By row: how often it was taken. */
   #uses = new Int32Array(0)
-  /** By row: the descriptor of a parked connection, -1: an awake one. Free rows: the next free one, or -1. */
+  /** By row: the descriptor of a parked connection; -1: an awake one; below: free, see {@link freeBefore}. */
   #fd = new Int32Array(0)
   /** By row: how often its connection was woken. */
   #wakes = new Uint32Array(0)
@@ -42,14 +42,12 @@ export class Table {
 
   /** Rows that there are: each is below this. */
   get end(): number {
-    return this.#id.length
+    return this.#fd.length
   }
 
   /** Memory of the arrays. */
   get bytes(): number {
-    const { byteLength } = this.#id
     return (
-      byteLength +
       this.#uses.byteLength +
       this.#fd.byteLength +
       this.#wakes.byteLength +
@@ -62,10 +60,8 @@ export class Table {
   take(): number {
     if (this.#free === -1) this.#grow()
     const row = this.#free
-    this.#free = this.#fd[row] as number
-    const uses = (this.#uses[row] as number) + 1
-    this.#uses[row] = uses
-    this.#id[row] = uses * ROWS + row
+    this.#free = freeBefore(this.#fd[row] as number)
+    this.#uses[row] = (this.#uses[row] as number) + 1
     this.#fd[row] = -1
     this.#wakes[row] = 0
     this.#flags[row] = FRESH
@@ -75,23 +71,19 @@ export class Table {
 
   /** Frees a row. */
   drop(row: number): void {
-    this.#id[row] = 0
     this.#size--
-    // A row whose ids are used up stays empty.
-    if ((this.#uses[row] as number) >= MOST_USES) return
-    this.#fd[row] = this.#free
-    this.#free = row
+    this.#release(row)
   }
 
   /** The row of a connection, or -1. */
   find(id: number): number {
     const row = id % ROWS
-    return id > 0 && this.#id[row] === id ? row : -1
+    return id > 0 && this.id(row) === id ? row : -1
   }
 
   /** 0: the row is free. */
   id(row: number): number {
-    return this.#id[row] as number
+    return (this.#fd[row] as number) >= -1 ? (this.#uses[row] as number) * ROWS + row : 0
   }
 
   /** -1: awake. */
@@ -132,18 +124,15 @@ export class Table {
   /** Gives back the rows above the highest that is taken; lower ones are taken first from then on. */
   trim(): void {
     let highest = this.end - 1
-    while (highest >= 0 && this.#id[highest] === 0) highest--
+    while (highest >= 0 && this.id(highest) === 0) highest--
     const size = Math.ceil((highest + 1) / STEP) * STEP
     for (let row = size; row < this.end; row++) this.#usesBefore = Math.max(this.#usesBefore, this.#uses[row] as number)
     if (size < this.end) this.#resize(size)
     this.#free = -1
     let fds = 0
     for (let row = size - 1; row >= 0; row--) {
-      if (this.#id[row] !== 0) fds = Math.max(fds, (this.#fd[row] as number) + 1)
-      else if ((this.#uses[row] as number) < MOST_USES) {
-        this.#fd[row] = this.#free
-        this.#free = row
-      }
+      if (this.id(row) === 0) this.#release(row)
+      else fds = Math.max(fds, (this.#fd[row] as number) + 1)
     }
     if (fds + STEP < this.#row.length) this.#row = resized(this.#row, new Int32Array(Math.ceil(fds / STEP) * STEP))
   }
@@ -154,16 +143,26 @@ export class Table {
     this.#resize(Math.ceil((from + Math.max(1, from / 4)) / STEP) * STEP)
     for (let row = this.end - 1; row >= from; row--) {
       this.#uses[row] = this.#usesBefore
-      this.#fd[row] = this.#free
-      this.#free = row
+      this.#release(row)
     }
   }
 
+  #release(row: number): void {
+    // A row whose ids are used up stays empty.
+    const usedUp = (this.#uses[row] as number) >= MOST_USES
+    this.#fd[row] = usedUp ? FREE : FREE - 1 - this.#free
+    if (!usedUp) this.#free = row
+  }
+
   #resize(size: number): void {
-    this.#id = resized(this.#id, new Float64Array(size))
     this.#uses = resized(this.#uses, new Int32Array(size))
     this.#fd = resized(this.#fd, new Int32Array(size))
     this.#wakes = resized(this.#wakes, new Uint32Array(size))
     this.#flags = resized(this.#flags, new Uint8Array(size))
   }
+}
+
+/** Free rows are a list: the one that was free before this one, or -1. */
+function freeBefore(mark: number): number {
+  return FREE - 1 - mark
 }
