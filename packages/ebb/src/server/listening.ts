@@ -101,7 +101,12 @@ function inheritOptions(server: ServerInside, fd: number): void {
   if (server.keepAlive) {
     setOption(fd, libc.SOL_SOCKET, libc.SO_KEEPALIVE, 1)
     const seconds = server.keepAliveInitialDelay
-    if (seconds > 0) setOption(fd, libc.IPPROTO_TCP, libc.TCP_KEEPIDLE, seconds)
+    if (seconds > 0) {
+      setOption(fd, libc.IPPROTO_TCP, libc.TCP_KEEPIDLE, seconds)
+      // libuv's: a dead peer is noticed ten seconds after the first probe.
+      setOption(fd, libc.IPPROTO_TCP, libc.TCP_KEEPINTVL, 1)
+      setOption(fd, libc.IPPROTO_TCP, libc.TCP_KEEPCNT, 10)
+    }
   }
 }
 

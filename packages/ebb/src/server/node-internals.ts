@@ -106,7 +106,8 @@ export function isQuiet(socket: Socket): boolean {
     socket.writable &&
     socket.readableLength === 0 &&
     socket.writableLength === 0 &&
-    !socket.isPaused() &&
+    // With a listener of `readable` a socket that reads is called paused, too.
+    (!socket.isPaused() || socket.listenerCount('readable') > 0) &&
     handle.reading !== false &&
     (handle.writeQueueSize ?? 0) === 0
   )
@@ -135,6 +136,52 @@ export function idleParser(socket: Socket): HttpParser | undefined {
 /** HTTP is spoken on this socket: not after an upgrade. */
 export function hasParser(socket: Socket): boolean {
   return Boolean((socket as SocketInside).parser)
+}
+
+interface ResponseInside {
+  /** The head, once it is made; `writeHead()` makes it and does not send it. */
+  _header: string | null
+  _headerSent: boolean
+  chunkedEncoding: boolean
+  shouldKeepAlive: boolean
+}
+
+/**
+ * Sends the head of a response whose body has neither a length nor chunks: it is all that comes until the connection closes.
+ *
+ * @returns false when a head has been sent already, or one with a length has been made
+ */
+export function sendEndlessHead(response: ServerResponse): boolean {
+  const inside = response as unknown as ResponseInside
+  if (inside._headerSent || (inside._header !== null && /\r\nContent-Length:/i.test(inside._header))) return false
+  if (inside._header === null) {
+    response.removeHeader('Content-Length')
+    response.removeHeader('Transfer-Encoding')
+  } else {
+    inside._header = inside._header
+      .replace(/\r\n(Transfer-Encoding|Keep-Alive):[^\r]*/gi, '')
+      .replace(/\r\nConnection:[^\r]*/i, '\r\nConnection: close')
+    inside.chunkedEncoding = false
+  }
+  inside.shouldKeepAlive = false
+  response.flushHeaders()
+  return true
+}
+
+/**
+ * Ends a response whose connection goes on: `then` is called in place of what `http` does after the last response of a
+ * connection, which is to close its socket. Requests that came behind it are not answered, as after any last response.
+ */
+export function endAsLast(response: ServerResponse, socket: Socket, then: () => void): void {
+  ;(response as unknown as { _last: boolean })._last = true
+  socket.destroySoon = () => {
+    // Put back: the method of the class.
+    delete (socket as Partial<Socket>).destroySoon
+    // What the client sends now has nobody to answer it.
+    ;(socket as SocketInside)._httpMessage = response
+    then()
+  }
+  response.end()
 }
 
 /** Closes the parsers that `http` keeps for later, a thousand at most, 3 KB each. Nothing where there is no such pool. */

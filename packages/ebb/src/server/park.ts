@@ -52,11 +52,19 @@ export interface Parked {
    */
   broadcast(bytes: string | Uint8Array, filter?: (id: number) => boolean): Promise<number>
   /**
+   * Closes all connections, asleep and awake; a server that was closed before ends by that. As `http.Server` has it, for every
+   * server.
+   */
+  closeAllConnections(): void
+  /** Bytes that wait for a peer that reads slowly; 0 for one that sleeps, or is gone. */
+  queued(id: number): number
+  /**
    * HTTP only: makes the connection of a response a stream of bytes without end (server-sent events), and parks it. Sends the
-   * headers, which are to be set with `setHeader()`; `response` is finished by this. What follows goes out by {@link send} and
+   * headers, and finishes `response`. A response to HEAD is ended, and its connection is no stream. What follows goes out by {@link send} and
    * {@link broadcast}; what the client sends is dropped; the stream lasts until either side closes.
    *
-   * @throws `ERR_HTTP_HEADERS_SENT`; TypeError for a response of another server, or one that is over
+   * @throws `ERR_HTTP_HEADERS_SENT` when the headers are sent, or have a length; TypeError for a response of another server, one that is
+   *   ended, and one that waits behind another (a pipelined request)
    */
   stream(response: ServerResponse): Connection
 }
@@ -101,18 +109,27 @@ export function park<S extends Server>(server: S, options: ParkOptions = {}): S 
   const supported = isSupported()
   if (supported) takeListening(inside, parking)
   else server.prependListener('connection', (socket: Socket) => parking.adopt(socket))
-  if (http) {
-    countParked(server as unknown as HttpServer, parking)
-    server.on('listening', () => limitRequests(server as unknown as HttpServer))
-  }
-  return Object.assign(server, {
+  const closeAwake = http ? (server as unknown as HttpServer).closeAllConnections : undefined
+  const parked: Parked = {
     supported,
     stats: () => parking.stats(),
-    connection: connectionOf,
+    connection: (socket: Socket) => parking.connection(socket),
+    queued: (id: number) => parking.queued(id),
     send: (id: number, bytes: string | Uint8Array) => parking.send(id, bytes),
     broadcast: (bytes: string | Uint8Array, filter?: (id: number) => boolean) => parking.broadcast(bytes, filter),
-    stream: (response: ServerResponse) => parking.stream(response)
-  })
+    stream: (response: ServerResponse) => parking.stream(response),
+    closeAllConnections() {
+      // Of `http`: those that were upgraded are not its own any more.
+      if (closeAwake === undefined) parking.closeAwake()
+      else closeAwake.call(server)
+      parking.closeParked(true)
+    }
+  }
+  if (http) {
+    countIdle(server as unknown as HttpServer, parking)
+    server.on('listening', () => limitRequests(server as unknown as HttpServer))
+  }
+  return Object.assign(server, parked)
 }
 
 let warned = false
@@ -135,16 +152,12 @@ interface HttpServer extends Server {
   closeAllConnections(): void
 }
 
-/** Parked connections are connections: those between two requests are idle ones. */
-function countParked(server: HttpServer, parking: Parking): void {
-  const { closeIdleConnections, closeAllConnections } = server
+/** Parked connections that are between two requests are idle ones. */
+function countIdle(server: HttpServer, parking: Parking): void {
+  const { closeIdleConnections } = server
   server.closeIdleConnections = () => {
     closeIdleConnections.call(server)
     parking.closeParked(false)
-  }
-  server.closeAllConnections = () => {
-    closeAllConnections.call(server)
-    parking.closeParked(true)
   }
 }
 

@@ -20,6 +20,8 @@ export class Connection {
   seen = -1
   /** @internal When that was; ms on the clock of `performance.now()`. */
   since = 0
+  /** @internal A stream that `http` is through with. */
+  ready = true
   /** @internal Requests so far, where the server limits them. */
   requests = 0
   /** @internal The attachment of a connection that is gone. */
@@ -58,6 +60,16 @@ export class Connection {
   /** It is gone. */
   get closed(): boolean {
     return !this.#parking.has(this.id)
+  }
+
+  /** Bytes that wait for a peer that reads slowly. */
+  get queued(): number {
+    return this.#parking.queued(this.id)
+  }
+
+  /** @internal */
+  isOf(parking: Parking): boolean {
+    return this.#parking === parking
   }
 
   /**

@@ -16,7 +16,15 @@ import * as libc from '../sys/libc.js'
 import { takeError } from '../sys/options.js'
 import { type Reactor, reactor, type Watcher } from '../sys/reactor.js'
 import { Acceptor, type Host } from './acceptor.js'
-import { descriptorOf, isFull, isQuiet, type ServerInside, socketFor } from './node-internals.js'
+import {
+  descriptorOf,
+  endAsLast,
+  isFull,
+  isQuiet,
+  type ServerInside,
+  sendEndlessHead,
+  socketFor
+} from './node-internals.js'
 import { Connection } from './parked-connection.js'
 import { isHttp, type Protocol, protocolOf } from './protocol.js'
 import { SCRATCH, scratch } from './scratch.js'
@@ -269,7 +277,7 @@ export class Parking implements Watcher, Host {
 
   /** Something has come for a parked connection. */
   #heard(row: number, fd: number, events: number): void {
-    if ((this.#table.flags(row) & STREAM) !== 0) {
+    if (this.#isStream(row)) {
       this.#drain(row, fd)
       return
     }
@@ -373,13 +381,17 @@ export class Parking implements Watcher, Host {
       connection.seen = bytes
       connection.since = now
     } else if (now - connection.since >= idle && this.#sleep(row, connection)) return
-    if (this.#open && !this.#protocol.isTaken(socket)) this.#lookIn(row, idle)
+    if (this.#open && (this.#isStream(row) || !this.#protocol.isTaken(socket))) this.#lookIn(row, idle)
   }
 
   #mayPark(row: number, connection: Connection): boolean {
     const socket = connection.socket as Socket
     if (connection.keepAwake || !this.#open) return false
-    return (this.#table.flags(row) & STREAM) !== 0 ? isQuiet(socket) : this.#protocol.mayPark(socket)
+    return this.#isStream(row) ? connection.ready && isQuiet(socket) : this.#protocol.mayPark(socket)
+  }
+
+  #isStream(row: number): boolean {
+    return (this.#table.flags(row) & STREAM) !== 0
   }
 
   #sleep(row: number, connection: Connection): boolean {
@@ -397,7 +409,7 @@ export class Parking implements Watcher, Host {
     socket.removeListener('close', this.#onClose)
     connection.socket = undefined
     this.#awake.delete(row)
-    const stream = (this.#table.flags(row) & STREAM) !== 0
+    const stream = this.#isStream(row)
     const limit = stream ? 0 : this.#protocol.limit(false)
     this.#parkIn(row, fd, limit === 0 ? 0 : Math.max(1, limit - silent))
     this.#parkedAgain++
@@ -484,6 +496,10 @@ export class Parking implements Watcher, Host {
     this.#gone(row, connection, 'socket')
   }
 
+  closeAwake(): void {
+    for (const { socket } of this.#awake.values()) socket?.destroy()
+  }
+
   /** Closes parked connections: all, or those that are between two requests. */
   closeParked(fresh: boolean): void {
     for (let row = 0; row < this.#table.end; row++) {
@@ -493,6 +509,11 @@ export class Parking implements Watcher, Host {
   }
 
   // What a Connection and the application ask.
+
+  connection(socket: Socket): Connection | undefined {
+    const connection = connectionOf(socket)
+    return connection?.isOf(this) ? connection : undefined
+  }
 
   has(id: number): boolean {
     return this.#table.find(id) !== -1
@@ -538,7 +559,7 @@ export class Parking implements Watcher, Host {
       this.#setAttachment(row, undefined)
       return
     }
-    const bytes = v8.serialize(value)
+    const bytes = serialize(value)
     const { attachmentLimit } = this.#options
     if (bytes.length > attachmentLimit) {
       throw Object.assign(
@@ -582,7 +603,7 @@ export class Parking implements Watcher, Host {
     if (sent === bytes.length) return true
     // Broken: epoll reports it, which closes it.
     if (sent === -1) return false
-    const announced = (this.#table.flags(row) & STREAM) === 0
+    const announced = !this.#isStream(row)
     const connection = this.#wake(row, false)
     const socket = connection?.socket
     if (connection === undefined || socket === undefined) return false
@@ -599,6 +620,11 @@ export class Parking implements Watcher, Host {
     socket.on('end', () => socket.destroy())
     socket.resume()
     this.#lookIn(row, this.#options.idle ?? STREAM_IDLE)
+  }
+
+  queued(id: number): number {
+    const row = this.#table.find(id)
+    return (row === -1 ? undefined : this.#awake.get(row)?.socket?.writableLength) ?? 0
   }
 
   broadcast(data: string | Uint8Array, filter?: (id: number) => boolean): Promise<number> {
@@ -662,34 +688,33 @@ export class Parking implements Watcher, Host {
 
   stream(response: ServerResponse): Connection {
     const { socket } = response
-    const connection = socket ? connectionOf(socket) : undefined
-    if (connection === undefined || !this.#isHttp) {
-      throw invalidArgument('stream() takes a response, not yet ended, of this HTTP server')
+    const connection = socket ? this.connection(socket) : undefined
+    const row = connection === undefined ? -1 : this.#table.find(connection.id)
+    if (!this.#isHttp || !socket || connection === undefined || row === -1 || response.writableEnded) {
+      throw invalidArgument('stream() takes a response of this HTTP server whose turn it is, and that is not ended')
     }
-    if (response.headersSent || response.writableEnded) {
-      throw Object.assign(
-        new Error('stream() sends the headers itself: set them with setHeader(), not writeHead(), before'),
-        { code: 'ERR_HTTP_HEADERS_SENT' }
-      )
+    if (!sendEndlessHead(response)) {
+      throw Object.assign(new Error('stream() sends the headers itself, without a Content-Length, and they are sent'), {
+        code: 'ERR_HTTP_HEADERS_SENT'
+      })
     }
-    // Without a length and without chunks: the body is all that comes until the connection closes.
-    response.removeHeader('Content-Length')
-    response.removeHeader('Transfer-Encoding')
-    response.shouldKeepAlive = false
-    response.flushHeaders()
-    // For `http` the exchange is over, and the connection a silent one that is kept alive.
-    ;(response as unknown as { _last: boolean })._last = false
-    response.once('finish', () => this.#becomeStream(connection))
-    response.end()
+    if (response.req.method === 'HEAD') {
+      response.end()
+      return connection
+    }
+    // A broadcast reaches it from now on; it is parked when `http` is through with it.
+    this.#table.setFlags(row, this.#table.flags(row) | STREAM)
+    connection.ready = false
+    endAsLast(response, socket, () => this.#becomeStream(connection))
     return connection
   }
 
   #becomeStream(connection: Connection): void {
     const row = this.#table.find(connection.id)
     if (row === -1 || connection.socket === undefined) return
-    // Node's keep-alive limit is not meant for it.
+    connection.ready = true
+    // Node's limits are for requests.
     connection.socket.setTimeout(0)
-    this.#table.setFlags(row, this.#table.flags(row) | STREAM)
     if (!this.#sleep(row, connection) && this.#open) this.#lookIn(row, this.#options.idle ?? STREAM_IDLE)
   }
 
@@ -714,6 +739,16 @@ function closeListener(parking: Parking): (this: Socket) => void {
   return function () {
     const connection = connectionOf(this)
     if (connection !== undefined) parking.socketClosed(connection)
+  }
+}
+
+/** @throws DataCloneError, which `v8` calls an Error */
+function serialize(value: unknown): Buffer {
+  try {
+    return v8.serialize(value)
+  } catch (error) {
+    if ((error as Error).name === 'Error') throw new DOMException((error as Error).message, 'DataCloneError')
+    throw error
   }
 }
 
