@@ -9,8 +9,7 @@
  * worker, or where this Node does not know `reusePort`, a socket with `SO_REUSEPORT`, so that the kernel shares out connections
  * among processes and none has to be passed on.
  */
-import cluster from 'node:cluster'
-import { lookup } from 'node:dns'
+import type { Cluster } from 'node:cluster'
 import { chmodSync } from 'node:fs'
 import { isIP, type ListenOptions as NodeListenOptions } from 'node:net'
 import { getSystemErrorMap } from 'node:util'
@@ -25,6 +24,12 @@ import { describe, keeper, openSocket } from './socket.js'
 
 /** Connections that wait to be accepted, where the caller does not say: a storm must not be refused. Node's own is 511. */
 const BACKLOG = 4096
+
+/** Not imported: a server in a process of its own does not pay for it. */
+const inCluster =
+  process.channel !== undefined &&
+  (process.getBuiltinModule('node:cluster') as unknown as Cluster).isWorker &&
+  isMainThread
 
 interface Request {
   options: NodeListenOptions & { reusePort?: boolean }
@@ -42,7 +47,7 @@ export function takeListening(server: ServerInside, parking: Parking): void {
     asked = { backlog: request?.options.backlog ?? BACKLOG, path: undefined }
     if (request === undefined || server._handle) return listen.apply(server, args as [handle: unknown])
     const { options, callback } = request
-    if (options.path && options.port === undefined && !cluster.isWorker) {
+    if (options.path && options.port === undefined && !inCluster) {
       asked.path = options.path
       listenOnPath(server, options, asked.backlog, (fd) => {
         listen.call(server, { fd, backlog: asked.backlog, signal: options.signal } as NodeListenOptions, callback)
@@ -204,7 +209,7 @@ function sharesPort({ port, path, reusePort, exclusive }: Request['options']): b
   if (path !== undefined || port === undefined || !(Number(port) >= 0)) return false
   if (reusePort === true) return true
   // Port 0 is the same for all workers: only the primary can see to that.
-  return cluster.isWorker && isMainThread && !exclusive && Number(port) > 0 && reusePort !== false
+  return inCluster && !exclusive && Number(port) > 0 && reusePort !== false
 }
 
 function listenOnPath(
@@ -254,7 +259,7 @@ function listenOnSharedPort(
   if (host === undefined || host === '') open('::', '0.0.0.0')
   else if (isIP(host) !== 0) open(host)
   else {
-    lookup(host, (error, address) => {
+    process.getBuiltinModule('node:dns').lookup(host, (error, address) => {
       if (error) server.emit('error', error)
       else open(address)
     })
@@ -290,7 +295,7 @@ function closeOnAbort(server: ServerInside, signal: AbortSignal): void {
 
 /** The primary emits `listening` for what its workers tell it in this form. */
 function tellPrimary(server: ServerInside, port: number): void {
-  if (!cluster.isWorker) return
+  if (!inCluster) return
   server.once('listening', () => {
     const address = server.address()
     if (address === null || typeof address === 'string') return

@@ -57,12 +57,16 @@ interface HttpParser {
 
 const accepted = channel('net.server.socket')
 
-/** The socket that Node would have made for an accepted connection of `server`. Owns `fd` once this returns. */
-export function socketFor(server: ServerInside, fd: number): Socket {
+/**
+ * The socket that Node would have made for an accepted connection of `server`. Owns `fd` once this returns.
+ *
+ * @param writable false: its FIN is sent
+ */
+export function socketFor(server: ServerInside, fd: number, writable: boolean): Socket {
   const options: SocketConstructorOpts & Record<string, unknown> = {
     fd,
     readable: true,
-    writable: true,
+    writable,
     allowHalfOpen: server.allowHalfOpen,
     pauseOnCreate: server.pauseOnConnect
   }

@@ -325,7 +325,7 @@ export class Parking implements Watcher, Host {
     this.#awake.set(row, connection)
     let socket: ConnectedSocket
     try {
-      socket = socketFor(this.#server, fd)
+      socket = socketFor(this.#server, fd, (this.#table.flags(row) & ENDED) === 0)
     } catch {
       // Node could not tell what the descriptor is: the connection is broken.
       libc.close(fd)
