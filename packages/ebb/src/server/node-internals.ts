@@ -161,6 +161,7 @@ export function sendEndlessHead(response: ServerResponse): boolean {
   if (inside._header === null) {
     response.removeHeader('Content-Length')
     response.removeHeader('Transfer-Encoding')
+    response.setHeader('Connection', 'close')
   } else {
     inside._header = inside._header
       .replace(/\r\n(Transfer-Encoding|Keep-Alive):[^\r]*/gi, '')

@@ -1,10 +1,10 @@
 /** `park()`: any `net`, `http`, `https` or `tls` server, with its silent connections as bare descriptors in epoll. */
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Server, Socket } from 'node:net'
+import { milliseconds } from '../memory/duration.js'
 import { Governor, type GovernorOptions } from '../memory/governor.js'
 import { invalidArgument } from '../sys/errors.js'
 import { reactor } from '../sys/reactor.js'
-import { milliseconds } from './duration.js'
 import { takeListening } from './listening.js'
 import type { ServerInside } from './node-internals.js'
 import type { Connection } from './parked-connection.js'
@@ -39,7 +39,7 @@ export interface Parked {
    * its new socket sends the rest before anything else. As with `socket.write()`, `bytes` is not to be changed while it may be on its way
    * to an awake connection.
    *
-   * @returns false when the connection is gone, or broken
+   * @returns false when the connection is gone, or broken; for a server of TLS, whose sockets alone can encrypt
    */
   send(id: number, bytes: string | Uint8Array): boolean
   /**
@@ -51,6 +51,8 @@ export interface Parked {
    * @returns to how many it was sent
    */
   broadcast(bytes: string | Uint8Array, filter?: (id: number) => boolean): Promise<number>
+  /** Closes one connection, asleep or awake; what is buffered for it is lost. False: it was gone. */
+  closeConnection(id: number): boolean
   /**
    * Closes all connections, asleep and awake; a server that was closed before ends by that. As `http.Server` has it, for every
    * server.
@@ -114,6 +116,7 @@ export function park<S extends Server>(server: S, options: ParkOptions = {}): S 
     supported,
     stats: () => parking.stats(),
     connection: (socket: Socket) => parking.connection(socket),
+    closeConnection: (id: number) => parking.close(id),
     queued: (id: number) => parking.queued(id),
     send: (id: number, bytes: string | Uint8Array) => parking.send(id, bytes),
     broadcast: (bytes: string | Uint8Array, filter?: (id: number) => boolean) => parking.broadcast(bytes, filter),

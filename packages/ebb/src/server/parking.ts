@@ -534,12 +534,13 @@ export class Parking implements Watcher, Host {
     return parked
   }
 
-  close(id: number): void {
+  close(id: number): boolean {
     const row = this.#table.find(id)
-    if (row === -1) return
+    if (row === -1) return false
     const awake = this.#awake.get(row)
     if (awake === undefined) this.#close(row, 'server')
     else awake.socket?.destroy()
+    return true
   }
 
   attachment({ id, last }: Connection): unknown {
@@ -582,7 +583,7 @@ export class Parking implements Watcher, Host {
 
   send(id: number, data: string | Uint8Array): boolean {
     const row = this.#table.find(id)
-    if (row === -1) return false
+    if (row === -1 || !this.#protocol.isPlain) return false
     const bytes = typeof data === 'string' ? Buffer.from(data) : data
     const fd = this.#table.fd(row)
     if (fd === -1) return this.#sendAwake(row, bytes)
@@ -639,6 +640,7 @@ export class Parking implements Watcher, Host {
   }
 
   async #sendAll(bytes: Buffer, filter: ((id: number) => boolean) | undefined): Promise<number> {
+    if (!this.#protocol.isPlain) return 0
     const only = this.#isHttp ? STREAM : 0
     const address = bytes.length === 0 ? 0 : libc.addressOf(bytes)
     let count = 0

@@ -21,6 +21,8 @@ export interface Expiry {
 export interface Protocol {
   /** An awake connection can be parked again. */
   readonly parksAgain: boolean
+  /** Bytes can be sent on a connection as they are. */
+  readonly isPlain: boolean
   /** A FIN without a byte before it is the application's to see. */
   readonly seesEnd: boolean
   /** How long (ms) a connection may stay silent while it is parked; 0: for ever. `fresh`: it has not sent a byte yet. */
@@ -50,6 +52,7 @@ export function protocolOf(server: Server, parksAgain: boolean): Protocol {
 }
 
 class Tcp implements Protocol {
+  readonly isPlain = true
   readonly parksAgain: boolean
   readonly #server: ServerInside
 
@@ -86,6 +89,7 @@ class Tcp implements Protocol {
 const REQUEST_TIMEOUT = Buffer.from('HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n')
 
 class Http implements Protocol {
+  readonly isPlain = true
   readonly parksAgain: boolean
   readonly seesEnd = false
   readonly #server: http.Server & { keepAliveTimeoutBuffer?: number }
@@ -147,6 +151,7 @@ const HANDSHAKE_TIMEOUT = 120_000
 class Tls implements Protocol {
   // An established session lives in this process.
   readonly parksAgain = false
+  readonly isPlain = false
   readonly seesEnd = false
   readonly #server: Server
 
