@@ -1,6 +1,7 @@
 /** Servers whose memory follows their load. */
+export { type Governing, type GovernOptions, type GovernStats, govern } from './memory/govern.js'
 export { Governor, type GovernorOptions } from './memory/governor.js'
-export { type Release, release } from './memory/release.js'
+export { type Release, type ReleaseOptions, release } from './memory/release.js'
 export type { Connection } from './server/connection.js'
 export { type Handlers, type Listener, listen } from './server/listener.js'
 export { type Parked, type ParkOptions, park } from './server/park.js'

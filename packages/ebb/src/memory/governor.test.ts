@@ -9,6 +9,7 @@ let create: (options?: GovernorOptions) => Governor
 
 beforeEach(async () => {
   vi.resetModules()
+  delete (globalThis as Record<symbol, unknown>)[Symbol.for('ebb.price.1')]
   const { Governor } = await import('./governor.js')
   create = (options) => new Governor(options)
 })
@@ -217,7 +218,10 @@ test.each([0, -1, 1.01, Number.NaN, Number.POSITIVE_INFINITY])('a budget of %d c
 })
 
 test('an act that fails is said, and does not end the process', async () => {
-  vi.doMock('./release.js', () => ({ release: () => Promise.reject(new Error('no inspector')) }))
+  vi.doMock('./release.js', () => ({
+    release: () => Promise.reject(new Error('no inspector')),
+    onCollected: () => {}
+  }))
   vi.resetModules()
   const { Governor } = await import('./governor.js')
   const governor = new Governor()

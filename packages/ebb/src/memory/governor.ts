@@ -6,8 +6,9 @@
  * the fall, at most once a second, and no more often than keeps the pauses under a hundredth of the time.
  */
 import { invalidArgument } from '../sys/errors.js'
+import { price } from './price.js'
 import { ownAnonymous } from './process.js'
-import { type Release, release } from './release.js'
+import type { Release } from './release.js'
 
 /** All optional. */
 export interface GovernorOptions {
@@ -23,16 +24,12 @@ export interface GovernorOptions {
 const LOOK = 100
 /** A fall that does not end: act after this many ms all the same. */
 const LONGEST_WAIT = 800
-/** No two acts within this many ms. */
-const APART = 1000
 /** Less than this over what the last act left (bytes): nothing to gain. It is what a verdict does not count either. */
 const WORTH = 500_000
 
 // Shared by all governors of the thread: they act on one process.
-let earliest = 0
 let clients = 0
-/** What the last act left, and the clients that were there: what they held may be garbage when they are gone. */
-let floor = 0
+/** The clients that were there at the last act: what they held may be garbage when they are gone. */
 let floorClients = 0
 
 export class Governor {
@@ -98,7 +95,7 @@ export class Governor {
     const falling = this.#crowd < this.#lastLook
     this.#lastLook = this.#crowd
     if (falling && now - this.#fallStart < LONGEST_WAIT) this.#lookAgain(LOOK)
-    else if (now < earliest) this.#lookAgain(Math.min(earliest - now, LONGEST_WAIT))
+    else if (now < price().earliest) this.#lookAgain(Math.min(price().earliest - now, LONGEST_WAIT))
     else if (!worthwhile()) this.#high = this.#crowd
     else void this.#act()
   }
@@ -106,25 +103,15 @@ export class Governor {
   async #act(): Promise<void> {
     this.#high = this.#crowd
     floorClients = clients
-    // Until the price is known nobody else starts another.
-    earliest = Number.POSITIVE_INFINITY
-    let done: Release
-    try {
-      done = await release()
-    } catch (error) {
-      earliest = performance.now() + 60_000
-      process.emitWarning(`giving memory back failed: ${(error as Error).message}`, { code: 'EBB_RELEASE_FAILED' })
-      return
-    }
-    floor = done.afterTrim
-    earliest = performance.now() + Math.max(APART, done.ms / this.#budget)
-    this.#onRelease?.(done)
+    const done = await price().act(clients, this.#budget, WORTH, false)
+    if (done !== undefined) this.#onRelease?.(done)
   }
 }
 
 /** Whether there can be something to give back: the process holds more than after the last act, or far fewer clients hold it. */
 function worthwhile(): boolean {
   const held = ownAnonymous()
+  const { floor } = price()
   // Not known, or so much less that the floor is of another time.
   if (held === 0 || held < floor - WORTH) return true
   return clients < floorClients / 2 || held - floor >= WORTH

@@ -1,4 +1,12 @@
 /** `ebb/memory`: what a process holds, by the kernel and by the runtime, and giving it back. */
+export {
+  type Governing,
+  type GovernOptions,
+  type GovernStats,
+  govern,
+  type Reason,
+  type ReleaseMessage
+} from './govern.js'
 export { Governor, type GovernorOptions } from './governor.js'
 export * from './kernel.js'
 export * from './process.js'

@@ -6,8 +6,9 @@
  * `malloc_trim` is called (10,000 closed sockets on Node 20: 87.1 MB before, 16.6 after the collection, 11.0 after the trim;
  * a trim alone gives back 5 MB).
  */
-import * as libc from '../sys/libc.js'
 import { trimReactor } from '../sys/reactor.js'
+import { type AllocatorName, allocator } from './allocator.js'
+import { collectAll, collectInWorkers } from './collect.js'
 import { ownAnonymous } from './process.js'
 import { trimAll } from './trim.js'
 
@@ -20,61 +21,68 @@ export interface Release {
   ms: number
   /** The longest time that it stopped the event loop at once. */
   pauseMs: number
+  /** Whose `malloc` this process has. musl's, and one that is not known, cannot be asked for its free pages. */
+  allocator: AllocatorName
+  /** Worker threads that collected, too. */
+  workers: number
 }
 
-let underWay: Promise<Release> | undefined
+/** All optional. */
+export interface ReleaseOptions {
+  /** Have each worker thread collect its own heap as well, before the trim. One that is busy for 2 s is left out. Default: false. */
+  workers?: boolean
+}
+
+const listeners = new Set<(done: Release) => void>()
+
+/** Has `listener` told of each act of this thread, whoever asked for it. Returns how to stop that. */
+export function onCollected(listener: (done: Release) => void): () => void {
+  listeners.add(listener)
+  return () => listeners.delete(listener)
+}
+
+let underWay: { done: Promise<Release>; workers: boolean } | undefined
 
 /**
- * Gives back what this process holds and does not need. Calls during an act share it.
+ * Gives back what this process holds and does not need. Calls during an act share it; one that asks for more than it (workers)
+ * waits for it, and has its own.
  *
- * Works wherever Node does; without glibc (or without koffi) the trim is left out.
+ * Works wherever Node does; without an allocator that can be asked (or without koffi) the trim is left out.
  */
-export function release(): Promise<Release> {
-  underWay ??= act().finally(() => {
-    underWay = undefined
+export function release({ workers = false }: ReleaseOptions = {}): Promise<Release> {
+  if (underWay !== undefined && (underWay.workers || !workers)) return underWay.done
+  const before = underWay?.done
+  const done = (before === undefined ? act(workers) : before.then(() => act(workers))).finally(() => {
+    if (underWay === mine) underWay = undefined
   })
-  return underWay
+  const mine = { done, workers }
+  underWay = mine
+  return done
 }
 
-async function act(): Promise<Release> {
+async function act(withWorkers: boolean): Promise<Release> {
   const start = performance.now()
   const before = ownAnonymous()
   trimReactor()
   trimAll()
-  const collectMs = await collect()
+  const workers = withWorkers ? await collectInWorkers() : 0
+  const collectMs = await collectAll()
   const afterCollect = ownAnonymous()
   // A turn of the loop between the two, so that they are two pauses and not one.
   await new Promise((resolve) => setImmediate(resolve))
+  const { name, purge } = allocator()
   const trimStart = performance.now()
-  libc.mallocTrim?.(0)
+  purge?.()
   const trimMs = performance.now() - trimStart
-  return {
+  const done = {
     before,
     afterCollect,
     afterTrim: ownAnonymous(),
     ms: performance.now() - start,
-    pauseMs: Math.max(collectMs, trimMs)
+    pauseMs: Math.max(collectMs, trimMs),
+    allocator: name,
+    workers
   }
-}
-
-/**
- * Collects all garbage and shrinks the heap, young generation included (`gc()` leaves that at its full size): V8's
- * `LowMemoryNotification`, which the inspector's `HeapProfiler.collectGarbage` calls.
- *
- * @returns ms; an upper bound of the pause, since newer versions of V8 run it as a task of its own
- */
-async function collect(): Promise<number> {
-  // Loaded when first needed: a program that never gives back does not pay for it.
-  const { Session } = await import('node:inspector')
-  const session = new Session()
-  session.connect()
-  const start = performance.now()
-  try {
-    await new Promise<void>((resolve, reject) => {
-      session.post('HeapProfiler.collectGarbage', (error) => (error ? reject(error) : resolve()))
-    })
-  } finally {
-    session.disconnect()
-  }
-  return performance.now() - start
+  for (const listener of listeners) listener(done)
+  return done
 }

@@ -10,11 +10,11 @@
  * among processes and none has to be passed on.
  */
 import type { Cluster } from 'node:cluster'
-import { chmodSync } from 'node:fs'
+import { chmodSync, statSync } from 'node:fs'
 import { isIP, type ListenOptions as NodeListenOptions } from 'node:net'
 import { getSystemErrorMap } from 'node:util'
 import { isMainThread } from 'node:worker_threads'
-import type { SystemError } from '../sys/errors.js'
+import { type SystemError, systemError } from '../sys/errors.js'
 import * as libc from '../sys/libc.js'
 import { setOption } from '../sys/options.js'
 import type { AddressInfo } from '../sys/sockaddr.js'
@@ -47,7 +47,7 @@ export function takeListening(server: ServerInside, parking: Parking): void {
     asked = { backlog: request?.options.backlog ?? BACKLOG, path: undefined }
     if (request === undefined || server._handle) return listen.apply(server, args as [handle: unknown])
     const { options, callback } = request
-    if (options.path && options.port === undefined && !inCluster) {
+    if (options.path && !options.path.startsWith('\0') && options.port === undefined && !inCluster) {
       asked.path = options.path
       listenOnPath(server, options, asked.backlog, (fd) => {
         listen.call(server, { fd, backlog: asked.backlog, signal: options.signal } as NodeListenOptions, callback)
@@ -222,11 +222,12 @@ function listenOnPath(
   try {
     fd = openSocket({ path, backlog }).fd
     if (readableAll || writableAll) {
-      // As libuv's uv_pipe_chmod: what is writable for all is at least connectable for all.
-      chmodSync(path, 0o600 | (readableAll ? 0o444 : 0) | (writableAll ? 0o222 : 0))
+      chmodSync(path, statSync(path).mode | (readableAll ? 0o444 : 0) | (writableAll ? 0o222 : 0))
     }
   } catch (error) {
-    fail(server, error, path, -1)
+    // libuv's word for a folder that is not there.
+    const noFolder = (error as SystemError).code === 'ENOENT'
+    fail(server, noFolder ? systemError('bind', libc.E.EACCES) : error, path, -1)
     return
   }
   ready(fd)

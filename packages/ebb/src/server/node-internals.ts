@@ -137,6 +137,11 @@ export function idleParser(socket: Socket): HttpParser | undefined {
   return parser && !_httpMessage && parser.incoming === null ? parser : undefined
 }
 
+/** No request has begun on this socket, as far as its head is whole: nothing is being received or answered, nor was. */
+export function isInHead(socket: Socket): boolean {
+  return idleParser(socket) !== undefined && socket.bytesWritten === 0
+}
+
 /** HTTP is spoken on this socket: not after an upgrade. */
 export function hasParser(socket: Socket): boolean {
   return Boolean((socket as SocketInside).parser)

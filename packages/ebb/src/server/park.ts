@@ -174,7 +174,9 @@ function limitRequests(server: HttpServer): void {
 
 function countRequest(this: HttpServer, { socket }: IncomingMessage, response: ServerResponse): void {
   const connection = connectionOf(socket)
-  if (connection === undefined || ++connection.requests < (this.maxRequestsPerSocket ?? 0))
+  if (connection === undefined || connection.counted === response) return
+  connection.counted = response
+  if (++connection.requests < (this.maxRequestsPerSocket ?? 0))
     return // Node's own word for it: the response says `Connection: close`.
   ;(response as unknown as { maxRequestsOnConnectionReached: boolean }).maxRequestsOnConnectionReached = true
 }

@@ -27,7 +27,7 @@ import {
 } from './node-internals.js'
 import { Connection } from './parked-connection.js'
 import { isHttp, type Protocol, protocolOf } from './protocol.js'
-import { SCRATCH, scratch } from './scratch.js'
+import { SCRATCH, scratch, scratchBuffer } from './scratch.js'
 import { type ListeningSocket, localAddress, peerAddress } from './socket.js'
 import { ENDED, FRESH, STREAM, Table } from './table.js'
 import { Wheel } from './wheel.js'
@@ -71,6 +71,8 @@ export interface ParkingOptions {
   governor: Governor | undefined
 }
 
+/** Bytes that are looked at before a connection is woken. */
+const PEEKED = 16
 /** What is watched of a parked connection: bytes, and the peer's FIN. */
 const WATCHED = libc.EPOLLIN | libc.EPOLLRDHUP
 /** Silence (ms) after which a stream whose reader was slow is parked again, where the server has no `idle` of its own. */
@@ -227,7 +229,7 @@ export class Parking implements Watcher, Host {
     this.#server._connections++
     this.#accepted++
     if (speaks) this.#makeSocket(row, fd, true)
-    else this.#parkIn(row, fd, this.#protocol.limit(true))
+    else this.#parkIn(row, fd, this.#protocol.freshLimit())
     return 0
   }
 
@@ -282,7 +284,7 @@ export class Parking implements Watcher, Host {
       return
     }
     if ((events & ~libc.EPOLLIN) === 0) {
-      this.#wake(row, true)
+      if (!this.#isNothing(row, fd)) this.#wake(row, true)
       return
     }
     // Over, or broken; what was sent before that comes first.
@@ -294,6 +296,15 @@ export class Parking implements Watcher, Host {
     else if ((events & (libc.EPOLLERR | libc.EPOLLHUP)) !== 0) {
       this.#close(row, takeError(fd) === 0 ? 'peer' : 'reset')
     }
+  }
+
+  /** Bytes that mean nothing do not wake: taken off, and the connection's time goes on. */
+  #isNothing(row: number, fd: number): boolean {
+    if (!this.#isHttp || (this.#table.flags(row) & FRESH) !== 0) return false
+    const length = receive(fd, PEEKED, libc.MSG_PEEK)
+    if (length <= 0 || !this.#protocol.isNothing(received(length))) return false
+    receive(fd, length, 0)
+    return true
   }
 
   #seesEnd(row: number): boolean {
@@ -381,6 +392,7 @@ export class Parking implements Watcher, Host {
       connection.seen = bytes
       connection.since = now
     } else if (now - connection.since >= idle && this.#sleep(row, connection)) return
+    else if (connection.wakes > 1 && this.#protocol.isLate(socket, now - connection.since)) socket.emit('timeout')
     if (this.#open && (this.#isStream(row) || !this.#protocol.isTaken(socket))) this.#lookIn(row, idle)
   }
 
@@ -394,8 +406,12 @@ export class Parking implements Watcher, Host {
     return (this.#table.flags(row) & STREAM) !== 0
   }
 
-  #sleep(row: number, connection: Connection): boolean {
-    if (!this.#mayPark(row, connection)) return false
+  /** @param untouched nothing has come since it was woken: whatever its protocol thinks, it is where it was */
+  #sleep(row: number, connection: Connection, untouched = false): boolean {
+    const may = untouched
+      ? this.#open && connection.socket !== undefined && isQuiet(connection.socket)
+      : this.#mayPark(row, connection)
+    if (!may) return false
     const socket = connection.socket as ConnectedSocket
     const fd = libc.fcntl(descriptorOf(socket), libc.F_DUPFD_CLOEXEC, 0)
     // EMFILE: it stays awake until there is room. EBADF: it has none of its own.
@@ -410,13 +426,13 @@ export class Parking implements Watcher, Host {
     connection.socket = undefined
     this.#awake.delete(row)
     const stream = this.#isStream(row)
-    const limit = stream ? 0 : this.#protocol.limit(false)
+    const limit = stream ? 0 : this.#protocol.limit(socket)
     this.#parkIn(row, fd, limit === 0 ? 0 : Math.max(1, limit - silent))
     this.#parkedAgain++
     // The socket takes itself off the server's count.
     this.#server._connections++
-    if (!this.#isHttp) forwardWrites(socket)
     socket.destroy()
+    forwardLate(socket, this.#isHttp)
     this.#options.governor?.left()
     return true
   }
@@ -443,8 +459,11 @@ export class Parking implements Watcher, Host {
   #expired(row: number): void {
     const { farewell, wake } = this.#protocol.expire((this.#table.flags(row) & FRESH) !== 0)
     if (wake !== undefined) {
-      const socket = this.#wake(row, wake.announced)?.socket
-      if (socket !== undefined) wake.timedOut(socket)
+      const connection = this.#wake(row, wake.announced)
+      if (connection?.socket === undefined) return
+      wake.timedOut(connection.socket)
+      // The application lets it be: for `http` it would be in the middle of a request from now on.
+      if (connection.socket?.bytesRead === 0) this.#sleep(row, connection, true)
       return
     }
     // As much as the kernel takes: a connection that is idle takes all of it.
@@ -754,6 +773,11 @@ function serialize(value: unknown): Buffer {
   }
 }
 
+/** The first bytes of {@link scratch}. */
+function received(length: number): Buffer {
+  return scratchBuffer().subarray(0, length)
+}
+
 /** Bytes received, 0 at the end, -1 with errno. */
 function receive(fd: number, length: number, flags: number): number {
   for (;;) {
@@ -779,11 +803,21 @@ function isShort(errno: number): boolean {
 
 /**
  * An answer that comes late, after its connection was parked, would be lost without a word: Node drops what is written to a
- * destroyed socket. It goes to the connection instead.
+ * destroyed socket. It goes to the connection instead. So does the end, of HTTP; elsewhere, a `pipeline()` destroys the socket that it
+ * has lost, which is not meant for the connection.
  */
-function forwardWrites(socket: Socket): void {
+function forwardLate(socket: Socket, ends: boolean): void {
   socket.write = lateWrite
   socket.end = lateEnd
+  if (!ends) return
+  socket.destroySoon = lateDestroy
+  socket.destroy = lateDestroy
+  socket.resetAndDestroy = lateDestroy
+}
+
+function lateDestroy(this: Socket): Socket {
+  connectionOf(this)?.close()
+  return this
 }
 
 type Done = (error?: Error | null) => void

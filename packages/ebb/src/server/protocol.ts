@@ -6,6 +6,7 @@ import {
   hasParser,
   httpConnections,
   idleParser,
+  isInHead,
   isQuiet,
   type ServerInside
 } from './node-internals.js'
@@ -25,8 +26,14 @@ export interface Protocol {
   readonly isPlain: boolean
   /** A FIN without a byte before it is the application's to see. */
   readonly seesEnd: boolean
-  /** How long (ms) a connection may stay silent while it is parked; 0: for ever. `fresh`: it has not sent a byte yet. */
-  limit(fresh: boolean): number
+  /** How long (ms) a connection that has not sent a byte may stay silent; 0: for ever. */
+  freshLimit(): number
+  /** How long one may, that has: `socket` is its own, until now. */
+  limit(socket: Socket): number
+  /** An awake connection has been silent for `silent` ms since it was woken, in the middle of something that is to be over by now. */
+  isLate(socket: Socket, silent: number): boolean
+  /** Bytes of a parked connection are nothing: they are taken off it, and it sleeps on. */
+  isNothing(bytes: Buffer): boolean
   expire(fresh: boolean): Expiry
   /** The connection of an awake socket may be parked now. */
   mayPark(socket: Socket): boolean
@@ -65,8 +72,20 @@ class Tcp implements Protocol {
     return this.#server.allowHalfOpen
   }
 
+  freshLimit(): number {
+    return 0
+  }
+
   limit(): number {
     return 0
+  }
+
+  isLate(): boolean {
+    return false
+  }
+
+  isNothing(): boolean {
+    return false
   }
 
   expire(): Expiry {
@@ -92,7 +111,8 @@ class Http implements Protocol {
   readonly isPlain = true
   readonly parksAgain: boolean
   readonly seesEnd = false
-  readonly #server: http.Server & { keepAliveTimeoutBuffer?: number }
+  readonly #server: http.Server
+  #longer = 0
   /** Parsers between two messages; asked for once in a row of questions. */
   #idle: Set<unknown> | undefined
 
@@ -101,10 +121,28 @@ class Http implements Protocol {
     this.parksAgain = parksAgain
   }
 
-  limit(fresh: boolean): number {
-    const { headersTimeout, requestTimeout, keepAliveTimeout, keepAliveTimeoutBuffer = 0, timeout } = this.#server
-    if (fresh) return shortest(headersTimeout, requestTimeout, timeout)
-    return keepAliveTimeout > 0 ? keepAliveTimeout + keepAliveTimeoutBuffer : timeout
+  freshLimit(): number {
+    const { headersTimeout, requestTimeout, timeout } = this.#server
+    return shortest(headersTimeout, requestTimeout, timeout)
+  }
+
+  /** What `http` has set after the response, or the application since. */
+  limit({ timeout = 0 }: Socket): number {
+    // Node waits a little longer than it says to the client, so that the two do not meet; by how much depends on the version.
+    const { keepAliveTimeout } = this.#server
+    if (keepAliveTimeout > 0 && timeout >= keepAliveTimeout) this.#longer = timeout - keepAliveTimeout
+    return timeout
+  }
+
+  /** Half of a head, after a sleep: the time that a connection is kept for the next request goes on until all of it is there. */
+  isLate(socket: Socket, silent: number): boolean {
+    const { keepAliveTimeout } = this.#server
+    return keepAliveTimeout > 0 && silent >= keepAliveTimeout + this.#longer && isInHead(socket)
+  }
+
+  /** Empty lines between two requests, which some clients send. */
+  isNothing(bytes: Buffer): boolean {
+    return bytes.every((byte) => byte === 0x0d || byte === 0x0a)
   }
 
   /**
@@ -114,7 +152,7 @@ class Http implements Protocol {
    */
   expire(fresh: boolean): Expiry {
     const server = this.#server
-    const unanswered = fresh && this.limit(true) !== server.timeout
+    const unanswered = fresh && this.freshLimit() !== server.timeout
     if (unanswered && server.listenerCount('clientError') === 0) return { farewell: REQUEST_TIMEOUT }
     if (unanswered) return { wake: { announced: true, timedOut: (socket) => socket.emit('error', requestTimeout()) } }
     if (server.listenerCount('timeout') === 0) return {}
@@ -159,12 +197,24 @@ class Tls implements Protocol {
     this.#server = server
   }
 
-  limit(): number {
+  freshLimit(): number {
     const symbol = Object.getOwnPropertySymbols(this.#server).find(
       ({ description }) => description === 'handshake-timeout'
     )
     const timeout = symbol && (this.#server as unknown as Record<symbol, unknown>)[symbol]
     return typeof timeout === 'number' ? timeout : HANDSHAKE_TIMEOUT
+  }
+
+  limit(): number {
+    return 0
+  }
+
+  isLate(): boolean {
+    return false
+  }
+
+  isNothing(): boolean {
+    return false
   }
 
   expire(): Expiry {

@@ -1,4 +1,4 @@
-/** Memory for what is received and dropped. One for the thread: nothing is ever read from it. */
+/** Memory for what is received and dropped. One for the thread: nothing in it lasts. */
 import * as libc from '../sys/libc.js'
 
 /** Bytes at {@link scratch}. */
@@ -7,7 +7,13 @@ export const SCRATCH = 65_536
 let memory: Buffer | undefined
 let address = 0
 
-/** The address of {@link SCRATCH} bytes that nobody reads. */
+/** What was received last, for who has just done it. */
+export function scratchBuffer(): Buffer {
+  scratch()
+  return memory as Buffer
+}
+
+/** The address of {@link SCRATCH} bytes. */
 export function scratch(): number {
   if (memory === undefined) {
     memory = Buffer.allocUnsafeSlow(SCRATCH)

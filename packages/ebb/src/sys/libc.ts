@@ -46,9 +46,9 @@ function bind<A extends unknown[] = number[]>(definition: string): Call<A> {
 }
 
 /** As {@link bind}, for what not every C library has: undefined where it is missing. */
-function bindOptional(definition: string): Call | undefined {
+function bindOptional<A extends unknown[] = number[]>(definition: string): Call<A> | undefined {
   try {
-    return process_?.func(definition) as unknown as Call | undefined
+    return process_?.func(definition) as unknown as Call<A> | undefined
   } catch {
     return undefined
   }
@@ -86,6 +86,20 @@ export const epollWait = bind('int epoll_wait(int epoll, uintptr_t events, int m
 export const getrlimit = bind('int getrlimit(int resource, uintptr_t limit)')
 /** glibc only. */
 export const mallocTrim = bindOptional('int malloc_trim(size_t pad)')
+/** jemalloc only. */
+export const mallctl = bindOptional<[string, number, number, number, number]>(
+  'int mallctl(const char *name, uintptr_t old, uintptr_t oldLength, uintptr_t new, size_t newLength)'
+)
+/** mimalloc only. */
+export const miCollect = bindOptional('void mi_collect(int force)')
+/** tcmalloc (gperftools) only. */
+export const tcmallocRelease = bindOptional<[]>('void MallocExtension_ReleaseFreeMemory()')
+/** Not in every musl. */
+export const statx = bindOptional<[number, string, number, number, number]>(
+  'int statx(int folder, const char *path, int flags, uint mask, uintptr_t buffer)'
+)
+const dlsym = bindOptional<[number, string]>('uintptr_t dlsym(uintptr_t handle, const char *name)')
+const dladdr = bindOptional<[number, BigUint64Array]>('int dladdr(uintptr_t address, _Out_ void *info)')
 
 /** errno of the last call on this thread. */
 export function errno(): number {
@@ -95,6 +109,14 @@ export function errno(): number {
 /** The address of a buffer's first byte. The caller keeps the buffer: see above. */
 export function addressOf(buffer: ArrayBufferView): number {
   return koffi === undefined ? 0 : Number(koffi.address(buffer))
+}
+
+/** Where the shared object (or program) begins that a symbol comes from, in the order in which the process looks; 0: there is none. */
+export function objectOf(symbol: string): number {
+  const address = Number(dlsym?.(0, symbol) ?? 0)
+  // Dl_info: file name, base, symbol's name, symbol's address.
+  const info = new BigUint64Array(4)
+  return address === 0 || !dladdr?.(address, info) ? 0 : Number(info[1])
 }
 
 /** A result that is not -1, or the error that the call left. */
@@ -160,6 +182,7 @@ export const EPOLL_ADD = 1
 export const EPOLL_DEL = 2
 export const EPOLL_MOD = 3
 export const EPOLLIN = 0x001
+export const EPOLLPRI = 0x002
 export const EPOLLOUT = 0x004
 export const EPOLLERR = 0x008
 export const EPOLLHUP = 0x010

@@ -1,0 +1,326 @@
+/**
+ * When any program gives back: after a spike of whatever it does, when the box asks, when a person asks; never at a bad price.
+ *
+ * Once a second it reads three figures: anonymous memory, open descriptors, time on a core. A spike is over when descriptors or
+ * the time on a core have fallen below half of their highest since the last act, and anonymous memory is well above the least that
+ * the program has lived on. Then it waits until the fall has ended, and acts, if {@link Price} agrees.
+ */
+import { channel } from 'node:diagnostics_channel'
+import { invalidArgument } from '../sys/errors.js'
+import { CgroupLimit } from './cgroup.js'
+import { Load } from './load.js'
+import { metrics } from './metrics.js'
+import { PressureWatch, pressureSource } from './pressure.js'
+import { type Price, price } from './price.js'
+import { onCollected, type Release } from './release.js'
+
+/** All optional; `ebb/auto` reads each from the environment: see the table in docs/governor.md. */
+export interface GovernOptions {
+  /** The share of its time that the program may spend in give-backs, over 0 and up to 1. Default: 0.01. */
+  budget?: number
+  /** No act that would stop the event loop for longer (ms), unless the box is short of memory. Default: 50. */
+  maxPause?: number
+  /** Less than this is not worth an act (bytes). Default: 1,000,000, and at least a tenth of what the program lives on. */
+  worth?: number
+  /** How often it looks (ms), from 100 on. Default: 1000. */
+  every?: number
+  /** Act when the kernel, or systemd, says that memory is short. Default: true. */
+  pressure?: boolean
+  /** Act earlier when the memory cgroup is filled to this share of its limit, from 0 to 1; 1: never. Default: 0.9. */
+  limit?: number
+  /** Act when this signal comes, whatever the price. Default: none. */
+  signal?: NodeJS.Signals
+  /** Have worker threads collect, too. Default: true. */
+  workers?: boolean
+  /** Say each act in one line on standard error. Default: false. */
+  log?: boolean
+}
+
+/** Why an act was done. */
+export type Reason = 'spike' | 'limit' | 'pressure' | 'signal' | 'asked'
+
+/** What `diagnostics_channel` carries on `ebb:release`. */
+export interface ReleaseMessage extends Release {
+  reason: Reason
+}
+
+/** Counts are from the start; bytes and ms. */
+export interface GovernStats {
+  /** Acts, by reason. `asked`: by `release()`, or another governor. */
+  acts: Record<Reason, number>
+  /** Given back in all. */
+  returned: number
+  /** Time of all acts, and the longest pause of one. */
+  ms: number
+  longestPause: number
+  /** Acts that were worth it and left undone: they would have stopped the program for longer than `maxPause`. */
+  tooLong: number
+  last: ReleaseMessage | undefined
+  anonymous: number
+  /** What the pause of an act would be now, as far as is known. */
+  expectedPause: number
+  /** What pressure is watched by; undefined: nothing. */
+  watching: string | undefined
+}
+
+export interface Governing {
+  stats(): GovernStats
+  /** {@link GovernStats} as OpenMetrics text without the closing `# EOF`, so that it can follow another's (`prom-client`'s). */
+  metrics(): string
+  /** Stops watching and acting. */
+  stop(): void
+}
+
+/** A fall that goes on is looked at again after this many ms, for this long at most. */
+const LOOK = 100
+const LONGEST_WAIT = 800
+/** A fall from fewer descriptors, or from less of a core, is none. */
+const LEAST_DESCRIPTORS = 50
+const LEAST_BUSY = 0.05
+/** Of what the program lives on, this share at least is to be gained. */
+const WORTH_SHARE = 0.1
+/** Under pressure, each governor of a box waits for a random part of this (ms): they do not all act at once. */
+const SPREAD = 1000
+
+const released = channel('ebb:release')
+
+// One for the thread, also with two copies of the library.
+const KEY = Symbol.for('ebb.governing.1')
+const shared = globalThis as { [KEY]?: Governing | undefined }
+
+/**
+ * Gives memory back by itself from now on. Does not hold the process open.
+ *
+ * ```ts
+ * const governing = govern({ maxPause: 20, signal: 'SIGUSR2' })
+ * ```
+ *
+ * A second call returns the first one's, whatever its options, until that is stopped.
+ *
+ * @throws TypeError for options that cannot be
+ */
+export function govern(options: GovernOptions = {}): Governing {
+  const checked = check(options)
+  shared[KEY] ??= new Government(checked, () => {
+    shared[KEY] = undefined
+  })
+  return shared[KEY]
+}
+
+type Checked = Required<Omit<GovernOptions, 'signal'>> & Pick<GovernOptions, 'signal'>
+
+function check(options: GovernOptions): Checked {
+  const checked = {
+    budget: 0.01,
+    maxPause: 50,
+    worth: 1_000_000,
+    every: 1000,
+    pressure: true,
+    limit: 0.9,
+    workers: true,
+    log: false,
+    ...options
+  }
+  const { budget, maxPause, worth, every, limit } = checked
+  if (!(budget > 0 && budget <= 1)) {
+    throw invalidArgument(`budget must be a share of time over 0 and up to 1, not ${budget}`)
+  }
+  if (!(maxPause > 0)) throw invalidArgument(`maxPause must be milliseconds over 0, not ${maxPause}`)
+  if (!(worth >= 0)) throw invalidArgument(`worth must be bytes from 0 on, not ${worth}`)
+  if (!(every >= 100 && every < 2 ** 31)) throw invalidArgument(`every must be milliseconds from 100 on, not ${every}`)
+  if (!(limit >= 0 && limit <= 1)) throw invalidArgument(`limit must be a share from 0 to 1, not ${limit}`)
+  return checked
+}
+
+class Government implements Governing {
+  readonly #options: Checked
+  readonly #load: Load
+  readonly #price: Price = price()
+  readonly #cgroup: CgroupLimit
+  readonly #pressure: PressureWatch | undefined
+  readonly #watching: string | undefined
+  readonly #timer: NodeJS.Timeout
+  readonly #stopListening: () => void
+  readonly #stopped: () => void
+  /** Looks again, sooner than the timer does. */
+  #soon: NodeJS.Timeout | undefined
+  #onSignal: (() => void) | undefined
+
+  // Since the last act.
+  #mostDescriptors = 0
+  #mostBusy = 0
+  /** The least that the program has lived on. */
+  #least: number
+  #busy = 0
+  #lastDescriptors = 0
+  #fallStart = 0
+
+  /** Why an act of our own is under way. */
+  #reason: Reason | undefined
+  readonly #acts: Record<Reason, number> = { spike: 0, limit: 0, pressure: 0, signal: 0, asked: 0 }
+  #returned = 0
+  #ms = 0
+  #longestPause = 0
+  #tooLong = 0
+  #last: ReleaseMessage | undefined
+
+  constructor(options: Checked, stopped: () => void) {
+    this.#options = options
+    this.#stopped = stopped
+    this.#load = new Load()
+    this.#least = this.#load.anonymous
+    this.#cgroup = new CgroupLimit()
+    const source = options.pressure ? pressureSource(process.env, this.#cgroup.pressure) : undefined
+    if (source !== undefined) {
+      try {
+        this.#pressure = new PressureWatch(source, () => this.#askedByBox())
+        this.#watching = source.path
+      } catch (error) {
+        process.emitWarning(`memory pressure is not watched (${source.from}): ${(error as Error).message}`, {
+          code: 'EBB_NO_PRESSURE'
+        })
+      }
+    }
+    if (options.signal !== undefined) {
+      this.#onSignal = () => void this.#act('signal')
+      process.on(options.signal, this.#onSignal)
+    }
+    this.#stopListening = onCollected((done) => this.#collected(done))
+    this.#timer = setInterval(this.#look, options.every)
+    this.#timer.unref()
+  }
+
+  readonly #look = (): void => {
+    const load = this.#load
+    load.read()
+    this.#price.notice(load.descriptors)
+    // Smoothed, since one second is not like the other.
+    this.#busy = 0.5 * this.#busy + 0.5 * load.busy
+    this.#mostBusy = Math.max(this.#mostBusy, this.#busy)
+    this.#mostDescriptors = Math.max(this.#mostDescriptors, load.descriptors)
+    this.#least = Math.min(this.#least, load.anonymous)
+    if (this.#reason !== undefined || this.#soon !== undefined) return
+    if (this.#options.limit < 1 && this.#cgroup.used() >= this.#options.limit) {
+      if (this.#isWorth()) this.#actIfPriced('limit')
+    } else if (this.#fallen() && this.#isWorth()) {
+      this.#fallStart = performance.now()
+      this.#lastDescriptors = load.descriptors
+      this.#lookSoon()
+    }
+  }
+
+  #lookSoon(): void {
+    this.#soon = setTimeout(this.#lookAgain, LOOK)
+    this.#soon.unref()
+  }
+
+  /** The fall is over, or it goes on. */
+  readonly #lookAgain = (): void => {
+    this.#soon = undefined
+    const load = this.#load
+    load.read()
+    const falling = load.descriptors < this.#lastDescriptors
+    this.#lastDescriptors = load.descriptors
+    if (!this.#fallen()) return
+    if (falling && performance.now() - this.#fallStart < LONGEST_WAIT) this.#lookSoon()
+    else this.#actIfPriced('spike')
+  }
+
+  #fallen(): boolean {
+    const { descriptors } = this.#load
+    return (
+      (this.#mostDescriptors >= LEAST_DESCRIPTORS && descriptors < this.#mostDescriptors / 2) ||
+      (this.#mostBusy >= LEAST_BUSY && this.#busy < this.#mostBusy / 2)
+    )
+  }
+
+  #isWorth(): boolean {
+    const over = this.#load.anonymous - this.#least
+    return over >= this.#options.worth && over >= WORTH_SHARE * this.#least
+  }
+
+  #actIfPriced(reason: Reason): void {
+    const now = performance.now()
+    if (now < this.#price.earliest || this.#price.isPatient(now, this.#load.anonymous)) return
+    if (this.#price.pause(this.#load.descriptors) > this.#options.maxPause) {
+      this.#tooLong++
+      this.#price.tooLong(now)
+      return
+    }
+    void this.#act(reason)
+  }
+
+  #askedByBox(): void {
+    if (this.#soon !== undefined || this.#reason !== undefined) return
+    this.#soon = setTimeout(() => {
+      this.#soon = undefined
+      this.#load.read()
+      // A pause that is too long is better than to be killed; but not again and again.
+      if (performance.now() >= this.#price.earliest) void this.#act('pressure')
+    }, Math.random() * SPREAD)
+    this.#soon.unref()
+  }
+
+  async #act(reason: Reason): Promise<void> {
+    if (this.#reason !== undefined) return
+    this.#reason = reason
+    const { budget, worth, workers } = this.#options
+    try {
+      await this.#price.act(this.#load.descriptors, budget, worth, workers)
+    } finally {
+      this.#reason = undefined
+    }
+  }
+
+  /** After an act, by whomever. */
+  #collected(done: Release): void {
+    const reason = this.#reason ?? 'asked'
+    this.#load.read()
+    this.#mostDescriptors = this.#load.descriptors
+    this.#mostBusy = this.#busy
+    this.#least = done.afterTrim || this.#load.anonymous
+    this.#acts[reason]++
+    this.#returned += Math.max(0, done.before - done.afterTrim)
+    this.#ms += done.ms
+    this.#longestPause = Math.max(this.#longestPause, done.pauseMs)
+    const message: ReleaseMessage = { ...done, reason }
+    this.#last = message
+    if (this.#options.log) process.stderr.write(`${describe(message)}\n`)
+    if (released.hasSubscribers) released.publish(message)
+  }
+
+  stats(): GovernStats {
+    this.#load.read()
+    return {
+      acts: { ...this.#acts },
+      returned: this.#returned,
+      ms: this.#ms,
+      longestPause: this.#longestPause,
+      tooLong: this.#tooLong,
+      last: this.#last,
+      anonymous: this.#load.anonymous,
+      expectedPause: this.#price.pause(this.#load.descriptors),
+      watching: this.#watching
+    }
+  }
+
+  metrics(): string {
+    return metrics(this.stats())
+  }
+
+  stop(): void {
+    clearInterval(this.#timer)
+    clearTimeout(this.#soon)
+    this.#stopListening()
+    this.#pressure?.close()
+    this.#cgroup.close()
+    this.#load.close()
+    if (this.#options.signal !== undefined && this.#onSignal) process.off(this.#options.signal, this.#onSignal)
+    this.#stopped()
+  }
+}
+
+function describe({ reason, before, afterTrim, pauseMs, ms }: ReleaseMessage): string {
+  const mb = (bytes: number) => (bytes / 1e6).toFixed(1)
+  return `ebb: gave back ${mb(before - afterTrim)} MB (${mb(before)} -> ${mb(afterTrim)}) in ${ms.toFixed(0)} ms, longest pause ${pauseMs.toFixed(0)} ms: ${reason}`
+}
