@@ -294,9 +294,15 @@ function closeOnAbort(server: ServerInside, signal: AbortSignal): void {
   }
 }
 
-/** The primary emits `listening` for what its workers tell it in this form. */
+/**
+ * What a worker's own listening is to the primary: it emits `listening` for what workers tell it in this form; and when it
+ * disconnects a worker (`cluster.disconnect()`), that closes its servers.
+ */
 function tellPrimary(server: ServerInside, port: number): void {
   if (!inCluster) return
+  const close = () => server.close()
+  process.once('disconnect', close)
+  server.once('close', () => process.off('disconnect', close))
   server.once('listening', () => {
     const address = server.address()
     if (address === null || typeof address === 'string') return
