@@ -51,6 +51,8 @@ interface SocketInside extends Socket {
 }
 
 interface HttpParser {
+  /** What `http` does with a request whose head is whole. */
+  onIncoming?: ((this: unknown, ...args: unknown[]) => unknown) | null
   incoming: IncomingMessage | null
   socket: Socket | null
 }
@@ -140,6 +142,21 @@ export function idleParser(socket: Socket): HttpParser | undefined {
 /** No request has begun on this socket, as far as its head is whole: nothing is being received or answered, nor was. */
 export function isInHead(socket: Socket): boolean {
   return idleParser(socket) !== undefined && socket.bytesWritten === 0
+}
+
+/** Has `around` called for each request on this socket, with what `http` would do with it. */
+export function wrapIncoming(socket: Socket, around: (incoming: () => unknown) => unknown): void {
+  const { parser } = socket as SocketInside
+  const incoming = parser?.onIncoming
+  if (!parser || !incoming) return
+  parser.onIncoming = function (...args) {
+    return around(() => incoming.apply(this, args))
+  }
+}
+
+/** What a response says of the requests that its connection may have. */
+export function setLimitOf(response: ServerResponse, limit: number): void {
+  ;(response as unknown as { _maxRequestsPerSocket: number })._maxRequestsPerSocket = limit
 }
 
 /** HTTP is spoken on this socket: not after an upgrade. */

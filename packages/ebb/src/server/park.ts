@@ -1,5 +1,5 @@
 /** `park()`: any `net`, `http`, `https` or `tls` server, with its silent connections as bare descriptors in epoll. */
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { ServerResponse } from 'node:http'
 import type { Server, Socket } from 'node:net'
 import { milliseconds } from '../memory/duration.js'
 import { Governor, type GovernorOptions } from '../memory/governor.js'
@@ -8,7 +8,7 @@ import { reactor } from '../sys/reactor.js'
 import { takeListening } from './listening.js'
 import type { ServerInside } from './node-internals.js'
 import type { Connection } from './parked-connection.js'
-import { connectionOf, Parking, type ParkStats } from './parking.js'
+import { Parking, type ParkStats } from './parking.js'
 import { isHttp } from './protocol.js'
 
 /** All optional. */
@@ -128,10 +128,7 @@ export function park<S extends Server>(server: S, options: ParkOptions = {}): S 
       parking.closeParked(true)
     }
   }
-  if (http) {
-    countIdle(server as unknown as HttpServer, parking)
-    server.on('listening', () => limitRequests(server as unknown as HttpServer))
-  }
+  if (http) countIdle(server as unknown as HttpServer, parking)
   return Object.assign(server, parked)
 }
 
@@ -150,7 +147,6 @@ function isSupported(): boolean {
 }
 
 interface HttpServer extends Server {
-  maxRequestsPerSocket: number | null
   closeIdleConnections(): void
   closeAllConnections(): void
 }
@@ -162,21 +158,4 @@ function countIdle(server: HttpServer, parking: Parking): void {
     closeIdleConnections.call(server)
     parking.closeParked(false)
   }
-}
-
-/** `maxRequestsPerSocket`: Node counts from each wake on, and the limit is for the connection. */
-function limitRequests(server: HttpServer): void {
-  if (!server.maxRequestsPerSocket || server.listeners('request').includes(countRequest)) return
-  server.prependListener('request', countRequest)
-  // Added where the application listens for it alone: a listener changes what Node does.
-  if (server.listenerCount('checkContinue') > 0) server.prependListener('checkContinue', countRequest)
-}
-
-function countRequest(this: HttpServer, { socket }: IncomingMessage, response: ServerResponse): void {
-  const connection = connectionOf(socket)
-  if (connection === undefined || connection.counted === response) return
-  connection.counted = response
-  if (++connection.requests < (this.maxRequestsPerSocket ?? 0))
-    return // Node's own word for it: the response says `Connection: close`.
-  ;(response as unknown as { maxRequestsOnConnectionReached: boolean }).maxRequestsOnConnectionReached = true
 }

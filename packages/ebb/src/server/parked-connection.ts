@@ -24,8 +24,6 @@ export class Connection {
   ready = true
   /** @internal Requests so far, where the server limits them. */
   requests = 0
-  /** @internal The response to the last of them: the same request can be told of by two events. */
-  counted: object | undefined
   /** @internal The attachment of a connection that is gone. */
   last: string | undefined
 

@@ -348,7 +348,10 @@ export class Parking implements Watcher, Host {
     this.#woken++
     this.#enter(row, connection, socket)
     this.#table.setFlags(row, this.#table.flags(row) & ~FRESH)
-    if (announced) this.#server.emit('connection', socket, connection)
+    if (announced) {
+      this.#server.emit('connection', socket, connection)
+      this.#protocol.announced(socket, connection)
+    }
     return connection
   }
 

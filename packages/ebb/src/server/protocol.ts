@@ -8,7 +8,9 @@ import {
   idleParser,
   isInHead,
   isQuiet,
-  type ServerInside
+  type ServerInside,
+  setLimitOf,
+  wrapIncoming
 } from './node-internals.js'
 
 /** What happens to a parked connection that has reached its limit. Neither of the two: it is closed. */
@@ -19,6 +21,13 @@ export interface Expiry {
   wake?: { announced: boolean; timedOut(socket: Socket): void }
 }
 
+/** What is asked of a connection that is awake. */
+interface Awake {
+  readonly wakes: number
+  /** Requests so far, where the server limits them. */
+  requests: number
+}
+
 export interface Protocol {
   /** An awake connection can be parked again. */
   readonly parksAgain: boolean
@@ -26,6 +35,8 @@ export interface Protocol {
   readonly isPlain: boolean
   /** A FIN without a byte before it is the application's to see. */
   readonly seesEnd: boolean
+  /** The server has its socket. */
+  announced(socket: Socket, connection: Awake): void
   /** How long (ms) a connection that has not sent a byte may stay silent; 0: for ever. */
   freshLimit(): number
   /** How long one may, that has: `socket` is its own, until now. */
@@ -71,6 +82,8 @@ class Tcp implements Protocol {
   get seesEnd(): boolean {
     return this.#server.allowHalfOpen
   }
+
+  announced(): void {}
 
   freshLimit(): number {
     return 0
@@ -119,6 +132,28 @@ class Http implements Protocol {
   constructor(server: http.Server, parksAgain: boolean) {
     this.#server = server
     this.parksAgain = parksAgain
+  }
+
+  /**
+   * The limits that `http` keeps for a socket are the connection's: requests are counted over its sleeps, and a head that comes in
+   * parts after one has the time that the connection was kept for it.
+   */
+  announced(socket: Socket, connection: Awake): void {
+    const server = this.#server
+    const { keepAliveTimeout, timeout } = server
+    let inHead = connection.wakes > 1 && timeout > 0 && keepAliveTimeout > 0
+    const limited = (server.maxRequestsPerSocket ?? 0) > 0
+    if (!inHead && !limited) return
+    if (inHead) socket.setTimeout(keepAliveTimeout + this.#longer)
+    const before = connection.requests
+    wrapIncoming(socket, (incoming) => {
+      if (inHead) socket.setTimeout(timeout)
+      inHead = false
+      connection.requests++
+      const limit = server.maxRequestsPerSocket ?? 0
+      if (limit <= 0 || before === 0) return incoming()
+      return withLimit(server, limit, Math.max(1, limit - before), incoming)
+    })
   }
 
   freshLimit(): number {
@@ -179,6 +214,26 @@ class Http implements Protocol {
   }
 }
 
+/**
+ * Has a request counted against `lower`, since Node counts from the wake on. The application, and the header `Keep-Alive`, have
+ * `limit`.
+ */
+function withLimit(server: http.Server, limit: number, lower: number, incoming: () => unknown): unknown {
+  const restore = (_: unknown, response?: http.ServerResponse): void => {
+    server.maxRequestsPerSocket = limit
+    if (response !== undefined) setLimitOf(response, limit)
+  }
+  const told = ['request', 'checkContinue', 'checkExpectation'].filter((event) => server.listenerCount(event) > 0)
+  for (const event of told) server.prependListener(event, restore)
+  server.maxRequestsPerSocket = lower
+  try {
+    return incoming()
+  } finally {
+    for (const event of told) server.removeListener(event, restore)
+    restore(undefined)
+  }
+}
+
 /** What `http` itself makes of it. */
 function requestTimeout(): Error {
   return Object.assign(new Error('Request timeout'), { code: 'ERR_HTTP_REQUEST_TIMEOUT' })
@@ -196,6 +251,8 @@ class Tls implements Protocol {
   constructor(server: Server) {
     this.#server = server
   }
+
+  announced(): void {}
 
   freshLimit(): number {
     const symbol = Object.getOwnPropertySymbols(this.#server).find(
