@@ -95,6 +95,11 @@ export class Connection {
     this.#parking.end(this.id)
   }
 
+  /** @internal Closes it with a RST, asleep. */
+  reset(): void {
+    this.#parking.close(this.id, true)
+  }
+
   /** Closes it, asleep or awake. What is buffered is lost. */
   close(): void {
     this.#parking.close(this.id)

@@ -13,7 +13,7 @@ import type { Governor } from '../memory/governor.js'
 import { onTrim } from '../memory/trim.js'
 import { invalidArgument, type SystemError, systemError } from '../sys/errors.js'
 import * as libc from '../sys/libc.js'
-import { takeError } from '../sys/options.js'
+import { setOption, takeError } from '../sys/options.js'
 import { type Reactor, reactor, type Watcher } from '../sys/reactor.js'
 import { Acceptor, type Host } from './acceptor.js'
 import {
@@ -556,12 +556,17 @@ export class Parking implements Watcher, Host {
     return parked
   }
 
-  close(id: number): boolean {
+  close(id: number, reset = false): boolean {
     const row = this.#table.find(id)
     if (row === -1) return false
-    const awake = this.#awake.get(row)
-    if (awake === undefined) this.#close(row, 'server')
-    else awake.socket?.destroy()
+    const fd = this.#table.fd(row)
+    if (fd === -1) {
+      this.#awake.get(row)?.socket?.destroy()
+      return true
+    }
+    // A linger of no time: a RST in place of a FIN.
+    if (reset) setOption(fd, libc.SOL_SOCKET, libc.SO_LINGER, 1, 0)
+    this.#close(row, 'server')
     return true
   }
 
@@ -815,11 +820,16 @@ function forwardLate(socket: Socket, ends: boolean): void {
   if (!ends) return
   socket.destroySoon = lateDestroy
   socket.destroy = lateDestroy
-  socket.resetAndDestroy = lateDestroy
+  socket.resetAndDestroy = lateReset
 }
 
 function lateDestroy(this: Socket): Socket {
   connectionOf(this)?.close()
+  return this
+}
+
+function lateReset(this: Socket): Socket {
+  connectionOf(this)?.reset()
   return this
 }
 
