@@ -7,6 +7,7 @@
  */
 import { channel } from 'node:diagnostics_channel'
 import { invalidArgument } from '../sys/errors.js'
+import { tuneAllocator } from './allocator.js'
 import { CgroupLimit } from './cgroup.js'
 import { Load } from './load.js'
 import { metrics } from './metrics.js'
@@ -168,6 +169,7 @@ class Government implements Governing {
     this.#options = options
     this.#stopped = stopped
     this.#load = new Load()
+    tuneAllocator()
     this.#least = this.#load.anonymous
     this.#cgroup = new CgroupLimit()
     const source = options.pressure ? pressureSource(process.env, this.#cgroup.pressure) : undefined

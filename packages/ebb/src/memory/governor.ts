@@ -16,6 +16,8 @@ export interface GovernorOptions {
   budget?: number
   /** A crowd that never was as large as this is not worth an act. Default: 100 clients. */
   least?: number
+  /** Less than this over what the last act left is not worth an act (bytes). Default: 500,000, which a verdict does not count either. */
+  worth?: number
   /** Told of each act. */
   onRelease?: (release: Release) => void
 }
@@ -24,8 +26,6 @@ export interface GovernorOptions {
 const LOOK = 100
 /** A fall that does not end: act after this many ms all the same. */
 const LONGEST_WAIT = 800
-/** Less than this over what the last act left (bytes): nothing to gain. It is what a verdict does not count either. */
-const WORTH = 500_000
 
 // Shared by all governors of the thread: they act on one process.
 let clients = 0
@@ -35,6 +35,7 @@ let floorClients = 0
 export class Governor {
   readonly #budget: number
   readonly #least: number
+  readonly #worth: number
   readonly #onRelease: ((release: Release) => void) | undefined
   #crowd = 0
   #high = 0
@@ -43,12 +44,13 @@ export class Governor {
   #lastLook = 0
 
   constructor(options: GovernorOptions = {}) {
-    const { budget = 0.01, least = 100, onRelease } = options
+    const { budget = 0.01, least = 100, worth = 500_000, onRelease } = options
     if (!(budget > 0 && budget <= 1)) {
       throw invalidArgument(`budget must be a share of time over 0 and up to 1, not ${budget}`)
     }
     this.#budget = budget
     this.#least = least
+    this.#worth = worth
     this.#onRelease = onRelease
   }
 
@@ -96,23 +98,23 @@ export class Governor {
     this.#lastLook = this.#crowd
     if (falling && now - this.#fallStart < LONGEST_WAIT) this.#lookAgain(LOOK)
     else if (now < price().earliest) this.#lookAgain(Math.min(price().earliest - now, LONGEST_WAIT))
-    else if (!worthwhile()) this.#high = this.#crowd
+    else if (!worthwhile(this.#worth)) this.#high = this.#crowd
     else void this.#act()
   }
 
   async #act(): Promise<void> {
     this.#high = this.#crowd
     floorClients = clients
-    const done = await price().act(clients, this.#budget, WORTH, false)
+    const done = await price().act(clients, this.#budget, this.#worth, false)
     if (done !== undefined) this.#onRelease?.(done)
   }
 }
 
 /** Whether there can be something to give back: the process holds more than after the last act, or far fewer clients hold it. */
-function worthwhile(): boolean {
+function worthwhile(worth: number): boolean {
   const held = ownAnonymous()
   const { floor } = price()
   // Not known, or so much less that the floor is of another time.
-  if (held === 0 || held < floor - WORTH) return true
-  return clients < floorClients / 2 || held - floor >= WORTH
+  if (held === 0 || held < floor - worth) return true
+  return clients < floorClients / 2 || held - floor >= worth
 }

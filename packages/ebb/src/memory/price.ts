@@ -3,7 +3,7 @@
  * little, and a guess of the pause. One for the thread, whoever decides, so that two who see the same spike act once.
  */
 import { getHeapStatistics } from 'node:v8'
-import { onCollected, type Release, release } from './release.js'
+import { onCollected, type Release, release, SETTLE } from './release.js'
 
 /** No two acts within this many ms. */
 const APART = 1000
@@ -106,7 +106,7 @@ export class Price {
     this.#doubted = 0
     this.#patience = done.before - done.afterTrim < worth ? Math.min(2 * this.#patience, LONGEST_PATIENCE) : APART
     this.#patientUntil = performance.now() + this.#patience
-    this.earliest = performance.now() + Math.max(done.ms / budget, APART)
+    this.earliest = performance.now() + Math.max((done.ms - SETTLE) / budget, APART)
     return done
   }
 

@@ -33,6 +33,9 @@ export interface ReleaseOptions {
   workers?: boolean
 }
 
+/** Between the collection and the trim (ms); the program goes on meanwhile. */
+export const SETTLE = 30
+
 const listeners = new Set<(done: Release) => void>()
 
 /** Has `listener` told of each act of this thread, whoever asked for it. Returns how to stop that. */
@@ -68,8 +71,8 @@ async function act(withWorkers: boolean): Promise<Release> {
   const workers = withWorkers ? await collectInWorkers() : 0
   const collectMs = await collectAll()
   const afterCollect = ownAnonymous()
-  // A turn of the loop between the two, so that they are two pauses and not one.
-  await new Promise((resolve) => setImmediate(resolve))
+  // Two pauses and not one; and V8's threads free what was found, buffers among it, for a while after the collection.
+  await new Promise((resolve) => setTimeout(resolve, SETTLE))
   const { name, purge } = allocator()
   const trimStart = performance.now()
   purge?.()

@@ -5,6 +5,7 @@
  * {@link Connection} is made when a handler is called, and is garbage afterwards unless the handler keeps it. Only a
  * connection whose peer reads too slowly has an object here: the bytes that wait for it.
  */
+import { tuneAllocator } from '../memory/allocator.js'
 import { Governor } from '../memory/governor.js'
 import { type SystemError, systemError } from '../sys/errors.js'
 import * as libc from '../sys/libc.js'
@@ -309,7 +310,11 @@ export class Listener implements Watcher, Host {
   /** How many bytes the kernel took: 0 to all; -1: the connection is broken, see errno. */
   #send(fd: number, bytes: Uint8Array): number {
     for (;;) {
-      const sent = libc.sendBuffer(fd, bytes, bytes.length, libc.MSG_NOSIGNAL)
+      const sent =
+        bytes.buffer === this.#slab?.buffer
+          ? // What was just received, by its address: a tenth of the price of an echo.
+            libc.send(fd, this.#slabAt + bytes.byteOffset, bytes.length, libc.MSG_NOSIGNAL)
+          : libc.sendBuffer(fd, bytes, bytes.length, libc.MSG_NOSIGNAL)
       if (sent !== -1) return sent
       const errno = libc.errno()
       // ENOBUFS, ENOMEM: the kernel is short of memory. No event says when it is not; epoll reports writable at once.
@@ -444,6 +449,7 @@ function writeAfterEnd(): Error {
  * @throws `ERR_EBB_UNSUPPORTED` where there is no epoll or no koffi
  */
 export function listen(options: ListenOptions, handlers: Handlers = {}): Listener {
+  tuneAllocator()
   const governor = toGovernor(options.giveBack)
   const socket = openSocket(options)
   try {

@@ -18,7 +18,13 @@ import { type SystemError, systemError } from '../sys/errors.js'
 import * as libc from '../sys/libc.js'
 import { setOption } from '../sys/options.js'
 import type { AddressInfo } from '../sys/sockaddr.js'
-import { type ClientHandle, handleFor, type ListeningHandle, type ServerInside } from './node-internals.js'
+import {
+  type ClientHandle,
+  handleClassOf,
+  handleFor,
+  type ListeningHandle,
+  type ServerInside
+} from './node-internals.js'
 import type { Parking } from './parking.js'
 import { describe, keeper, openSocket } from './socket.js'
 
@@ -88,7 +94,7 @@ function takeSocket(
     if (backlog === BACKLOG) libc.check(libc.listenOn(fd, backlog), 'listen')
     const socket = { fd, ...describe(fd, backlog), path, close }
     if (!('path' in socket.address)) inheritOptions(server, fd)
-    parking.listen(socket)
+    parking.listen(socket, handleClassOf(handle))
     server._handle = new OwnHandle(parking, fd, socket.address)
     if (server._unref) parking.hold(false)
     handle.close()
@@ -128,7 +134,7 @@ function takeClients(parking: Parking, handle: ListeningHandle): void {
       return
     }
     client?.close()
-    parking.take(fd)
+    parking.take(fd, handleClassOf(client as ClientHandle))
   }
   const close = handle.close
   handle.close = function (this: ListeningHandle, done?: () => void) {

@@ -5,6 +5,7 @@
 import { channel } from 'node:diagnostics_channel'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { type Server, Socket, type SocketConstructorOpts } from 'node:net'
+import { systemError } from '../sys/errors.js'
 
 /** The part of a `net.Server` that `net.js` keeps for itself. */
 export interface ServerInside extends Server {
@@ -36,11 +37,23 @@ export interface ListeningHandle {
   onconnection?: ((error: number, client?: ClientHandle) => void) | undefined
 }
 
-/** An accepted connection, before it becomes a socket. */
+/** A connection, below its socket. */
 export interface ClientHandle {
   readonly fd: number
+  /** @returns 0, or a negative errno */
+  open(fd: number): number
   close(): void
 }
+
+/** Node's class of handles for a kind of socket (TCP, Unix), told by one of them. */
+export type HandleClass = new (type: number) => ClientHandle
+
+export function handleClassOf(handle: ListeningHandle | ClientHandle): HandleClass {
+  return handle.constructor as HandleClass
+}
+
+/** `TCPConstants.SOCKET`, `PipeConstants.SOCKET`: neither a server, nor for passing descriptors. */
+const SOCKET = 0
 
 interface SocketInside extends Socket {
   _handle: { readonly fd: number; readonly writeQueueSize?: number; readonly reading?: boolean } | null
@@ -62,11 +75,19 @@ const accepted = channel('net.server.socket')
 /**
  * The socket that Node would have made for an accepted connection of `server`. Owns `fd` once this returns.
  *
+ * From a handle, as Node does it: to find out what a descriptor is takes four system calls.
+ *
  * @param writable false: its FIN is sent
  */
-export function socketFor(server: ServerInside, fd: number, writable: boolean): Socket {
+export function socketFor(server: ServerInside, Handle: HandleClass, fd: number, writable: boolean): Socket {
+  const handle = new Handle(SOCKET)
+  const failed = handle.open(fd)
+  if (failed !== 0) {
+    handle.close()
+    throw systemError('open', -failed)
+  }
   const options: SocketConstructorOpts & Record<string, unknown> = {
-    fd,
+    handle,
     readable: true,
     writable,
     allowHalfOpen: server.allowHalfOpen,
@@ -91,6 +112,12 @@ export function handleFor(fd: number): ListeningHandle {
   const handle = socket._handle as ListeningHandle
   socket._handle = null
   return handle
+}
+
+/** What a socket is made of, while it is open: kept, the hidden classes of these live on, and the code that is optimised for them. */
+export function partsOf(socket: Socket): unknown[] {
+  const { _handle, parser } = socket as SocketInside
+  return [socket, _handle, parser]
 }
 
 /** The descriptor of a socket; -1 where it has none, or one that is not alone its own (TLS). */
@@ -121,8 +148,8 @@ export function isQuiet(socket: Socket): boolean {
 
 /** How an `http.Server` sees its connections. */
 export interface HttpConnections {
-  /** Parsers that are between two messages: not one byte of the next request has come. */
-  idle(): HttpParser[]
+  /** Parsers that are in a message: of the others, not one byte of the next request has come. */
+  active(): HttpParser[]
 }
 
 /** Undefined (then nothing is parked again) before the server listens, and where Node keeps it elsewhere. */

@@ -1,6 +1,7 @@
 /** `park()`: any `net`, `http`, `https` or `tls` server, with its silent connections as bare descriptors in epoll. */
 import type { ServerResponse } from 'node:http'
 import type { Server, Socket } from 'node:net'
+import { tuneAllocator } from '../memory/allocator.js'
 import { milliseconds } from '../memory/duration.js'
 import { Governor, type GovernorOptions } from '../memory/governor.js'
 import { invalidArgument } from '../sys/errors.js'
@@ -23,7 +24,7 @@ export interface ParkOptions {
   first?: 'client' | 'server'
   /** Bytes of an attachment, serialised, at most. Default: 16384. */
   attachmentLimit?: number
-  /** Give memory back when many have gone to sleep, or away. `false`: never. Default: true, with the defaults of {@link GovernorOptions}. */
+  /** Give memory back when many have gone to sleep, or away. `false`: never. Default: true, from 500 sockets and 2 MB on. */
   giveBack?: boolean | GovernorOptions
 }
 
@@ -72,6 +73,8 @@ export interface Parked {
 }
 
 const HTTP_IDLE = 1000
+/** A give-back makes what comes next slower for a while: a hundred busy connections that end are no reason for it. */
+const GIVE_BACK: GovernorOptions = { least: 500, worth: 2_000_000 }
 const ATTACHMENT_LIMIT = 16_384
 
 /**
@@ -106,11 +109,13 @@ export function park<S extends Server>(server: S, options: ParkOptions = {}): S 
     idle: silence === false ? undefined : milliseconds(silence, 'idle'),
     first,
     attachmentLimit,
-    governor: giveBack === false ? undefined : new Governor(giveBack === true ? {} : giveBack)
+    governor: giveBack === false ? undefined : new Governor({ ...GIVE_BACK, ...(giveBack === true ? {} : giveBack) })
   })
   const supported = isSupported()
-  if (supported) takeListening(inside, parking)
-  else server.prependListener('connection', (socket: Socket) => parking.adopt(socket))
+  if (supported) {
+    tuneAllocator()
+    takeListening(inside, parking)
+  } else server.prependListener('connection', (socket: Socket) => parking.adopt(socket))
   const closeAwake = http ? (server as unknown as HttpServer).closeAllConnections : undefined
   const parked: Parked = {
     supported,

@@ -19,8 +19,10 @@ import { Acceptor, type Host } from './acceptor.js'
 import {
   descriptorOf,
   endAsLast,
+  type HandleClass,
   isFull,
   isQuiet,
+  partsOf,
   type ServerInside,
   sendEndlessHead,
   socketFor
@@ -140,8 +142,14 @@ export class Parking implements Watcher, Host {
 
   // Listening.
 
+  /** What Node makes sockets of on this kind of address. */
+  #handleClass: HandleClass | undefined
+  /** What the first socket that went to sleep was made of. */
+  #specimen: unknown
+
   /** Accepts from `socket`, which is its own from now on. @throws {SystemError} of `epoll_ctl`: then it is not */
-  listen(socket: ListeningSocket): void {
+  listen(socket: ListeningSocket, handleClass: HandleClass): void {
+    this.#handleClass = handleClass
     const reactor = this.#join()
     const failed = reactor.add(socket.fd, libc.EPOLLIN, this.#owner)
     if (failed !== 0) throw systemError('epoll_ctl', failed)
@@ -156,7 +164,8 @@ export class Parking implements Watcher, Host {
     this.#open = true
   }
 
-  take(fd: number): void {
+  take(fd: number, handleClass: HandleClass): void {
+    this.#handleClass = handleClass
     if (this.welcome(fd) !== 0) libc.close(fd)
   }
 
@@ -336,7 +345,7 @@ export class Parking implements Watcher, Host {
     this.#awake.set(row, connection)
     let socket: ConnectedSocket
     try {
-      socket = socketFor(this.#server, fd, (this.#table.flags(row) & ENDED) === 0)
+      socket = socketFor(this.#server, this.#handleClass as HandleClass, fd, (this.#table.flags(row) & ENDED) === 0)
     } catch {
       // Node could not tell what the descriptor is: the connection is broken.
       libc.close(fd)
@@ -425,6 +434,8 @@ export class Parking implements Watcher, Host {
     }
     if (connection.requests > 0) this.#requests.set(row, connection.requests)
     const silent = connection.seen === -1 ? 0 : performance.now() - connection.since
+    // Else a give-back while all sleep would have V8 forget, and learn again, all that it knows of sockets.
+    this.#specimen ??= partsOf(socket)
     socket.removeListener('close', this.#onClose)
     connection.socket = undefined
     this.#awake.delete(row)

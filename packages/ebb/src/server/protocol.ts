@@ -126,8 +126,8 @@ class Http implements Protocol {
   readonly seesEnd = false
   readonly #server: http.Server
   #longer = 0
-  /** Parsers between two messages; asked for once in a row of questions. */
-  #idle: Set<unknown> | undefined
+  /** Parsers in a message; asked for once in a row of questions. Undefined inside: Node keeps them elsewhere. */
+  #active: { parsers: Set<unknown> | undefined } | undefined
 
   constructor(server: http.Server, parksAgain: boolean) {
     this.#server = server
@@ -197,8 +197,9 @@ class Http implements Protocol {
   mayPark(socket: Socket): boolean {
     const parser = idleParser(socket)
     if (parser === undefined || !isQuiet(socket)) return false
-    this.#idle ??= new Set(httpConnections(this.#server)?.idle())
-    return this.#idle.has(parser)
+    const connections = this.#active === undefined ? httpConnections(this.#server) : undefined
+    this.#active ??= { parsers: connections && new Set(connections.active()) }
+    return this.#active.parsers?.has(parser) === false
   }
 
   isTaken(socket: Socket): boolean {
@@ -206,7 +207,7 @@ class Http implements Protocol {
   }
 
   asked(): void {
-    this.#idle = undefined
+    this.#active = undefined
   }
 
   trim(): void {

@@ -86,6 +86,8 @@ export const epollWait = bind('int epoll_wait(int epoll, uintptr_t events, int m
 export const getrlimit = bind('int getrlimit(int resource, uintptr_t limit)')
 /** glibc only. */
 export const mallocTrim = bindOptional('int malloc_trim(size_t pad)')
+/** glibc; musl has it, and it does nothing there. */
+export const mallopt = bindOptional('int mallopt(int parameter, int value)')
 /** jemalloc only. */
 export const mallctl = bindOptional<[string, number, number, number, number]>(
   'int mallctl(const char *name, uintptr_t old, uintptr_t oldLength, uintptr_t new, size_t newLength)'
@@ -147,6 +149,11 @@ export function poll(fd: number, ready: () => void): PollHandle {
 }
 
 export const E = constants.errno
+
+/** What {@link mallopt} sets: `malloc.h`. */
+export const M_TRIM_THRESHOLD = -1
+export const M_TOP_PAD = -2
+export const M_MMAP_THRESHOLD = -3
 
 // Constants of Linux's headers, the same on every architecture that Node runs on (not MIPS, not SPARC).
 export const AF_UNIX = 1
