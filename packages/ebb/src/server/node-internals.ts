@@ -114,6 +114,16 @@ export function handleFor(fd: number): ListeningHandle {
   return handle
 }
 
+/**
+ * Makes a socket that is about to be destroyed one that has come to its end, without an event: who waits for that (`for await`,
+ * `finished()`, `pipeline()`) is not told of a premature close.
+ */
+export function endQuietly(socket: Socket): void {
+  const { _readableState, _writableState } = socket as unknown as Record<string, { ended: boolean }>
+  if (_readableState !== undefined) _readableState.ended = true
+  if (_writableState !== undefined) _writableState.ended = true
+}
+
 /** What a socket is made of, while it is open: kept, the hidden classes of these live on, and the code that is optimised for them. */
 export function partsOf(socket: Socket): unknown[] {
   const { _handle, parser } = socket as SocketInside

@@ -19,6 +19,7 @@ import { Acceptor, type Host } from './acceptor.js'
 import {
   descriptorOf,
   endAsLast,
+  endQuietly,
   type HandleClass,
   isFull,
   isQuiet,
@@ -443,6 +444,7 @@ export class Parking implements Watcher, Host {
     const limit = stream ? 0 : this.#protocol.limit(socket)
     this.#parkIn(row, fd, limit === 0 ? 0 : Math.max(1, limit - silent))
     this.#parkedAgain++
+    endQuietly(socket)
     // The socket takes itself off the server's count.
     this.#server._connections++
     socket.destroy()
@@ -787,7 +789,8 @@ function serialize(value: unknown): Buffer {
   try {
     return v8.serialize(value)
   } catch (error) {
-    if ((error as Error).name === 'Error') throw new DOMException((error as Error).message, 'DataCloneError')
+    // Says the same with the right name; what a getter throws is its own.
+    structuredClone(value)
     throw error
   }
 }

@@ -282,6 +282,8 @@ class Tls implements Protocol {
       wake: {
         announced: false,
         timedOut(socket) {
+          // As the TLSSocket that it would have been: one that is destroyed with an error is nobody's crash.
+          socket.on('error', () => {})
           const error = Object.assign(new Error('TLS handshake timeout'), { code: 'ERR_TLS_HANDSHAKE_TIMEOUT' })
           server.emit('tlsClientError', error, socket)
           socket.destroy()
