@@ -1,0 +1,17 @@
+/** The client of the busy HTTP server: autocannon, in a process of its own. */
+import autocannon from 'autocannon'
+import { answer } from './answer.mjs'
+import { HOST } from './serve.mjs'
+
+answer({
+  /** Resolves with the number of answers, and answers a second. */
+  run: async (port, connections, seconds) => {
+    const { requests, duration, errors, non2xx } = await autocannon({
+      url: `http://${HOST}:${port}`,
+      connections,
+      duration: seconds
+    })
+    if (errors + non2xx > 0) throw new Error(`autocannon: ${errors} errors, ${non2xx} answers that are not 2xx`)
+    return { total: requests.total, perSecond: requests.total / duration }
+  }
+})
