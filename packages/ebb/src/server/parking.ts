@@ -436,7 +436,7 @@ export class Parking implements Watcher, Host {
     if (connection.requests > 0) this.#requests.set(row, connection.requests)
     const silent = connection.seen === -1 ? 0 : performance.now() - connection.since
     // Else a give-back while all sleep would have V8 forget, and learn again, all that it knows of sockets.
-    this.#specimen ??= partsOf(socket)
+    this.#specimen ??= specimenOf(socket)
     socket.removeListener('close', this.#onClose)
     connection.socket = undefined
     this.#awake.delete(row)
@@ -774,6 +774,13 @@ export class Parking implements Watcher, Host {
       bytesPerConnection: size === 0 ? 0 : kept / size
     }
   }
+}
+
+/** What a socket is made of, to be kept; not what the application has attached to it. */
+function specimenOf(socket: Socket): unknown[] {
+  const parts = partsOf(socket)
+  socket.once('close', () => setImmediate(() => socket.removeAllListeners()))
+  return parts
 }
 
 /** A listener that finds its connection in the socket: no function for each. */
