@@ -1,8 +1,7 @@
 /** `ebb/net`: `createServer()` as `node:net` has it, whose connections sleep when they are silent. */
 import { createServer as createNodeServer, type Server, type ServerOpts, type Socket } from 'node:net'
 import { type Parked, type ParkOptions, park } from './server/park.js'
-import type { Connection } from './server/parked-connection.js'
-import { connectionOf } from './server/parking.js'
+import { type Connection, connectionOf } from './server/parked-connection.js'
 
 export type { Parked, ParkOptions } from './server/park.js'
 export type { Connection } from './server/parked-connection.js'

@@ -7,9 +7,13 @@ import { ProcFile } from './proc-file.js'
 const UNLIMITED = 2 ** 60
 
 interface Place {
+  /** Where groups of this kind are. */
+  mount: string
   folder: string
   current: string
   limits: string[]
+  /** What `memory.stat` calls pages of files that were not used lately, of the group and those in it. */
+  idle: Buffer
   /** Pressure of this group alone; v2 only. */
   pressure?: string
 }
@@ -21,7 +25,8 @@ interface Place {
 export class CgroupLimit {
   /** `memory.pressure` of the group, for a trigger of the kernel's. */
   readonly pressure: string | undefined
-  readonly #groups: { current: ProcFile; limits: ProcFile[] }[] = []
+  readonly #groups: { current: ProcFile; limits: ProcFile[]; stat: ProcFile | undefined }[] = []
+  readonly #idle: Buffer = Buffer.alloc(0)
 
   /**
    * @param root where the cgroup file systems are
@@ -32,31 +37,42 @@ export class CgroupLimit {
     if (place === undefined) return
     const pressure = place.pressure && path.join(place.folder, place.pressure)
     if (pressure !== undefined && fs.existsSync(pressure)) this.pressure = pressure
-    const top = path.resolve(root)
-    for (let folder = place.folder; folder.startsWith(top); folder = path.dirname(folder)) {
+    this.#idle = place.idle
+    for (let folder = place.folder; folder.startsWith(place.mount); folder = path.dirname(folder)) {
       const current = open(path.join(folder, place.current))
       const limits = place.limits.flatMap((name) => open(path.join(folder, name)) ?? [])
-      if (current !== undefined && limits.length > 0) this.#groups.push({ current, limits })
-      else {
+      if (current !== undefined && limits.length > 0) {
+        this.#groups.push({ current, limits, stat: open(path.join(folder, 'memory.stat'), 4096) })
+      } else {
         for (const file of [current, ...limits]) file?.close()
       }
     }
   }
 
-  /** What is used of the tightest limit, from 0 to 1 and a little over; 0 where there is none. */
-  used(): number {
+  /**
+   * What is used of the tightest limit, from 0 to 1 and a little over; 0 where there is none. Idle pages of files are not counted: a
+   * group that reads files is always filled up with them, and the kernel takes them first.
+   *
+   * @param near below this share they are counted all the same, which is cheaper
+   */
+  used(near = 0): number {
     let used = 0
-    for (const { current, limits } of this.#groups) {
+    for (const { current, limits, stat } of this.#groups) {
       for (const file of limits) {
         const limit = figure(file)
-        if (limit > 0 && limit < UNLIMITED) used = Math.max(used, figure(current) / limit)
+        if (limit <= 0 || limit >= UNLIMITED) continue
+        let held = figure(current)
+        if (held / limit >= near && stat !== undefined) held -= Math.max(0, figure(stat, this.#idle))
+        used = Math.max(used, held / limit)
       }
     }
     return used
   }
 
   close(): void {
-    for (const { current, limits } of this.#groups.splice(0)) for (const file of [current, ...limits]) file.close()
+    for (const { current, limits, stat } of this.#groups.splice(0)) {
+      for (const file of [current, ...limits, stat]) file?.close()
+    }
   }
 }
 
@@ -71,22 +87,25 @@ function find(root: string, self: string): Place | undefined {
   for (const line of lines) {
     const [, controllers = '', group = ''] = /^\d+:([^:]*):(.*)$/.exec(line) ?? []
     // In a container the group can be named from outside of it: then its root is what is seen here.
-    const seen = (mount: string) => {
-      const folder = path.join(mount, group)
-      return fs.existsSync(folder) ? folder : mount
+    const seen = (folder: string) => {
+      const mount = path.resolve(folder)
+      const own = path.join(mount, group)
+      return { mount, folder: own.startsWith(mount) && fs.existsSync(own) ? own : mount }
     }
     if (controllers.split(',').includes('memory')) {
       return {
-        folder: seen(path.join(root, 'memory')),
+        ...seen(path.join(root, 'memory')),
         current: 'memory.usage_in_bytes',
-        limits: ['memory.limit_in_bytes']
+        limits: ['memory.limit_in_bytes'],
+        idle: Buffer.from('\ntotal_inactive_file ')
       }
     }
     if (controllers === '' && fs.existsSync(path.join(root, 'cgroup.controllers'))) {
       return {
-        folder: seen(root),
+        ...seen(root),
         current: 'memory.current',
         limits: ['memory.max', 'memory.high'],
+        idle: Buffer.from('\ninactive_file '),
         pressure: 'memory.pressure'
       }
     }
@@ -94,9 +113,9 @@ function find(root: string, self: string): Place | undefined {
   return undefined
 }
 
-function open(file: string): ProcFile | undefined {
+function open(file: string, size = 64): ProcFile | undefined {
   try {
-    return new ProcFile(file, 64)
+    return new ProcFile(file, size)
   } catch {
     // The root group has no limit, and no file for one.
     return undefined
@@ -104,10 +123,10 @@ function open(file: string): ProcFile | undefined {
 }
 
 /** -1: `max`, or the group has gone. */
-function figure(file: ProcFile): number {
+function figure(file: ProcFile, key?: Buffer): number {
   try {
     file.read()
-    return file.decimal(0)
+    return key === undefined ? file.decimal(0) : file.figure(key)
   } catch {
     return -1
   }

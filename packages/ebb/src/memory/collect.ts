@@ -1,6 +1,7 @@
 /** Collecting garbage: this thread's, and that of its worker threads. */
 import { executionAsyncResource } from 'node:async_hooks'
 import type { Session } from 'node:inspector'
+import { isMainThread } from 'node:worker_threads'
 
 /** A worker that does not answer for this long (ms) is busy: it is not waited for. */
 const WORKER_PATIENCE = 2000
@@ -43,11 +44,12 @@ export async function collectAll(): Promise<number> {
 
 /**
  * Has each worker thread of this one collect its own heap, all at the same time, through the inspector's `NodeWorker` domain: they need
- * know nothing of it.
+ * know nothing of it. The domain is the main thread's alone: a worker has none, and its own workers are left out.
  *
  * @returns how many did
  */
 export async function collectInWorkers(): Promise<number> {
+  if (!isMainThread) return 0
   const session = await connect()
   const asked = new Set<string>()
   let answered = 0

@@ -43,9 +43,15 @@ export function governFromEnvironment(environment: Record<string, string | undef
       process.emitWarning(`ebb/auto does nothing: ${(error as Error).message}`, { code: 'EBB_UNSUPPORTED' })
       return
     }
-    process.stderr.write(`ebb/auto: ${(error as Error).message}\n`)
+    // An error of `govern()` names its option.
+    const message = (error as Error).message.replace(/^\w+/, (word) => nameOf(word) ?? word)
+    process.stderr.write(`ebb/auto: ${message}\n`)
     process.exit(1)
   }
+}
+
+function nameOf(option: string): string | undefined {
+  return Object.hasOwn(VARIABLES, option) ? VARIABLES[option as keyof Variable].name : undefined
 }
 
 function fail(name: string, what: string, text: string): never {
@@ -56,7 +62,7 @@ function fail(name: string, what: string, text: string): never {
 
 function number(text: string, name: string): number {
   const value = Number(text)
-  return Number.isFinite(value) ? value : fail(name, 'a number', text)
+  return Number.isFinite(value) && text.trim() !== '' ? value : fail(name, 'a number', text)
 }
 
 function time(text: string, name: string): number {

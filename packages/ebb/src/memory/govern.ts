@@ -6,6 +6,7 @@
  * the program has lived on. Then it waits until the fall has ended, and acts, if {@link Price} agrees.
  */
 import { channel } from 'node:diagnostics_channel'
+import { constants } from 'node:os'
 import { invalidArgument } from '../sys/errors.js'
 import { tuneAllocator } from './allocator.js'
 import { CgroupLimit } from './cgroup.js'
@@ -102,27 +103,18 @@ const shared = globalThis as { [KEY]?: Governing | undefined }
  */
 export function govern(options: GovernOptions = {}): Governing {
   const checked = check(options)
-  shared[KEY] ??= new Government(checked, () => {
-    shared[KEY] = undefined
-  })
+  shared[KEY] ??= new Government(checked)
   return shared[KEY]
 }
 
-type Checked = Required<Omit<GovernOptions, 'signal'>> & Pick<GovernOptions, 'signal'>
+type Checked = Required<Omit<GovernOptions, 'signal'>> & { signal: NodeJS.Signals | undefined }
+
+/** No program is told of these. */
+const UNCAUGHT = new Set<string>(['SIGKILL', 'SIGSTOP'])
 
 function check(options: GovernOptions): Checked {
-  const checked = {
-    budget: 0.01,
-    maxPause: 50,
-    worth: 1_000_000,
-    every: 1000,
-    pressure: true,
-    limit: 0.9,
-    workers: true,
-    log: false,
-    ...options
-  }
-  const { budget, maxPause, worth, every, limit } = checked
+  const { budget = 0.01, maxPause = 50, worth = 1_000_000, every = 1000, limit = 0.9, signal } = options
+  const { pressure = true, workers = true, log = false } = options
   if (!(budget > 0 && budget <= 1)) {
     throw invalidArgument(`budget must be a share of time over 0 and up to 1, not ${budget}`)
   }
@@ -130,7 +122,10 @@ function check(options: GovernOptions): Checked {
   if (!(worth >= 0)) throw invalidArgument(`worth must be bytes from 0 on, not ${worth}`)
   if (!(every >= 100 && every < 2 ** 31)) throw invalidArgument(`every must be milliseconds from 100 on, not ${every}`)
   if (!(limit >= 0 && limit <= 1)) throw invalidArgument(`limit must be a share from 0 to 1, not ${limit}`)
-  return checked
+  if (signal !== undefined && !(signal in constants.signals && !UNCAUGHT.has(signal))) {
+    throw invalidArgument(`signal must be one that a program can catch, such as SIGUSR2, not ${String(signal)}`)
+  }
+  return { budget, maxPause, worth, every, limit, signal, pressure, workers, log }
 }
 
 class Government implements Governing {
@@ -142,9 +137,11 @@ class Government implements Governing {
   readonly #watching: string | undefined
   readonly #timer: NodeJS.Timeout
   readonly #stopListening: () => void
-  readonly #stopped: () => void
   /** Looks again, sooner than the timer does. */
   #soon: NodeJS.Timeout | undefined
+  /** Acts for the box. */
+  #call: NodeJS.Timeout | undefined
+  #stopped = false
   #onSignal: (() => void) | undefined
 
   // Since the last act.
@@ -165,14 +162,13 @@ class Government implements Governing {
   #tooLong = 0
   #last: ReleaseMessage | undefined
 
-  constructor(options: Checked, stopped: () => void) {
+  constructor(options: Checked) {
     this.#options = options
-    this.#stopped = stopped
+    this.#cgroup = new CgroupLimit()
+    const source = options.pressure ? pressureSource(process.env, this.#cgroup.pressure) : undefined
     this.#load = new Load()
     tuneAllocator()
     this.#least = this.#load.anonymous
-    this.#cgroup = new CgroupLimit()
-    const source = options.pressure ? pressureSource(process.env, this.#cgroup.pressure) : undefined
     if (source !== undefined) {
       try {
         this.#pressure = new PressureWatch(source, () => this.#askedByBox())
@@ -194,7 +190,9 @@ class Government implements Governing {
 
   readonly #look = (): void => {
     const load = this.#load
+    const before = load.descriptors
     load.read()
+    load.readBusy()
     this.#price.notice(load.descriptors)
     // Smoothed, since one second is not like the other.
     this.#busy = 0.5 * this.#busy + 0.5 * load.busy
@@ -202,9 +200,14 @@ class Government implements Governing {
     this.#mostDescriptors = Math.max(this.#mostDescriptors, load.descriptors)
     this.#least = Math.min(this.#least, load.anonymous)
     if (this.#reason !== undefined || this.#soon !== undefined) return
-    if (this.#options.limit < 1 && this.#cgroup.used() >= this.#options.limit) {
+    if (this.#options.limit < 1 && this.#cgroup.used(this.#options.limit) >= this.#options.limit) {
       if (this.#isWorth()) this.#actIfPriced('limit')
     } else if (this.#fallen() && this.#isWorth()) {
+      // One that ended before is not waited for again: what keeps an act away must not cost a second look each time.
+      if (load.descriptors >= before) {
+        this.#actIfPriced('spike')
+        return
+      }
       this.#fallStart = performance.now()
       this.#lastDescriptors = load.descriptors
       this.#lookSoon()
@@ -253,14 +256,14 @@ class Government implements Governing {
   }
 
   #askedByBox(): void {
-    if (this.#soon !== undefined || this.#reason !== undefined) return
-    this.#soon = setTimeout(() => {
-      this.#soon = undefined
+    if (this.#call !== undefined || this.#reason !== undefined) return
+    this.#call = setTimeout(() => {
+      this.#call = undefined
       this.#load.read()
       // A pause that is too long is better than to be killed; but not again and again.
       if (performance.now() >= this.#price.earliest) void this.#act('pressure')
     }, Math.random() * SPREAD)
-    this.#soon.unref()
+    this.#call.unref()
   }
 
   async #act(reason: Reason): Promise<void> {
@@ -278,6 +281,8 @@ class Government implements Governing {
   #collected(done: Release): void {
     const reason = this.#reason ?? 'asked'
     this.#load.read()
+    // The act's own time is no load.
+    this.#load.readBusy()
     this.#mostDescriptors = this.#load.descriptors
     this.#mostBusy = this.#busy
     this.#least = done.afterTrim || this.#load.anonymous
@@ -292,7 +297,7 @@ class Government implements Governing {
   }
 
   stats(): GovernStats {
-    this.#load.read()
+    if (!this.#stopped) this.#load.read()
     return {
       acts: { ...this.#acts },
       returned: this.#returned,
@@ -311,14 +316,17 @@ class Government implements Governing {
   }
 
   stop(): void {
+    if (this.#stopped) return
+    this.#stopped = true
     clearInterval(this.#timer)
     clearTimeout(this.#soon)
+    clearTimeout(this.#call)
     this.#stopListening()
     this.#pressure?.close()
     this.#cgroup.close()
     this.#load.close()
     if (this.#options.signal !== undefined && this.#onSignal) process.off(this.#options.signal, this.#onSignal)
-    this.#stopped()
+    shared[KEY] = undefined
   }
 }
 

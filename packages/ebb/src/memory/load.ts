@@ -15,7 +15,7 @@ export class Load {
   anonymous = 0
   /** Open descriptors; -1 where the kernel does not count them (before Linux 6.2). */
   descriptors = -1
-  /** The share of a core that the main thread took since the last reading. */
+  /** The share of a core that the main thread took between the last two calls of {@link readBusy}. */
   busy = 0
 
   // size, resident, shared, ...: in pages, for an eighth of the price of `status`.
@@ -31,6 +31,7 @@ export class Load {
   /** @throws what `open(2)` throws, where there is no `/proc` */
   constructor() {
     this.read()
+    this.readBusy()
   }
 
   read(): void {
@@ -39,6 +40,10 @@ export class Load {
     const shared = afterBlank(this.#statm, resident)
     this.anonymous = (this.#statm.decimal(resident) - this.#statm.decimal(shared)) * this.#page
     this.descriptors = this.#countDescriptors()
+  }
+
+  /** Of its own: what is looked at in between must not cut the time into pieces, of which one is all work. */
+  readBusy(): void {
     if (this.#schedstat === undefined) return
     this.#schedstat.read()
     const cpu = this.#schedstat.decimal(0) / 1e6

@@ -78,13 +78,16 @@ export class PressureWatch implements Watcher {
   }
 
   ready(fd: number, events: number): void {
-    if (this.#stream) this.#drop(fd)
+    if (this.#stream) {
+      if (this.#drop(fd)) this.#asked()
+      return
+    }
     // The cgroup is gone, or the monitor: it would be reported for ever.
-    else if ((events & (libc.EPOLLERR | libc.EPOLLHUP)) !== 0) {
+    if ((events & (libc.EPOLLERR | libc.EPOLLHUP)) !== 0) {
       this.close()
       return
     }
-    if ((events & (libc.EPOLLIN | libc.EPOLLPRI)) !== 0) this.#asked()
+    this.#asked()
   }
 
   close(): void {
@@ -94,13 +97,15 @@ export class PressureWatch implements Watcher {
     this.#fd = -1
   }
 
-  /** What comes through a FIFO or a socket has no meaning but that it came. */
-  #drop(fd: number): void {
+  /** What comes through a FIFO or a socket has no meaning but that it came. Whether anything did: its end is no call. */
+  #drop(fd: number): boolean {
     try {
-      if (fs.readSync(fd, Buffer.alloc(4096)) === 0) this.close()
+      if (fs.readSync(fd, Buffer.alloc(4096)) > 0) return true
+      this.close()
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') this.close()
     }
+    return false
   }
 }
 

@@ -36,15 +36,22 @@ export interface ReleaseOptions {
 /** Between the collection and the trim (ms); the program goes on meanwhile. */
 export const SETTLE = 30
 
-const listeners = new Set<(done: Release) => void>()
+interface Acts {
+  listeners: Set<(done: Release) => void>
+  underWay: { done: Promise<Release>; workers: boolean } | undefined
+}
+
+// Found by its symbol: a program may have two copies of this library, and each is told of the other's acts.
+const KEY = Symbol.for('ebb.acts.1')
+const shared = globalThis as { [KEY]?: Acts }
+shared[KEY] ??= { listeners: new Set(), underWay: undefined }
+const acts = shared[KEY]
 
 /** Has `listener` told of each act of this thread, whoever asked for it. Returns how to stop that. */
 export function onCollected(listener: (done: Release) => void): () => void {
-  listeners.add(listener)
-  return () => listeners.delete(listener)
+  acts.listeners.add(listener)
+  return () => acts.listeners.delete(listener)
 }
-
-let underWay: { done: Promise<Release>; workers: boolean } | undefined
 
 /**
  * Gives back what this process holds and does not need. Calls during an act share it; one that asks for more than it (workers)
@@ -53,13 +60,15 @@ let underWay: { done: Promise<Release>; workers: boolean } | undefined
  * Works wherever Node does; without an allocator that can be asked (or without koffi) the trim is left out.
  */
 export function release({ workers = false }: ReleaseOptions = {}): Promise<Release> {
+  const { underWay } = acts
   if (underWay !== undefined && (underWay.workers || !workers)) return underWay.done
-  const before = underWay?.done
-  const done = (before === undefined ? act(workers) : before.then(() => act(workers))).finally(() => {
-    if (underWay === mine) underWay = undefined
+  const next = () => act(workers)
+  // The one before says itself when it fails.
+  const done = (underWay === undefined ? next() : underWay.done.then(next, next)).finally(() => {
+    if (acts.underWay === mine) acts.underWay = undefined
   })
   const mine = { done, workers }
-  underWay = mine
+  acts.underWay = mine
   return done
 }
 
@@ -86,6 +95,6 @@ async function act(withWorkers: boolean): Promise<Release> {
     allocator: name,
     workers
   }
-  for (const listener of listeners) listener(done)
+  for (const listener of acts.listeners) listener(done)
   return done
 }

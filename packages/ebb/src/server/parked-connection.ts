@@ -105,3 +105,15 @@ export class Connection {
     this.#parking.close(this.id)
   }
 }
+
+const kConnection = Symbol('ebb.connection')
+type ConnectedSocket = Socket & { [kConnection]?: Connection }
+
+/** The connection behind a socket, of whichever server. */
+export function connectionOf(socket: Socket): Connection | undefined {
+  return (socket as ConnectedSocket)[kConnection]
+}
+
+export function setConnection(socket: Socket, connection: Connection): void {
+  ;(socket as ConnectedSocket)[kConnection] = connection
+}

@@ -8,7 +8,6 @@
  */
 import type { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
-import v8 from 'node:v8'
 import type { Governor } from '../memory/governor.js'
 import { onTrim } from '../memory/trim.js'
 import { invalidArgument, type SystemError, systemError } from '../sys/errors.js'
@@ -16,6 +15,8 @@ import * as libc from '../sys/libc.js'
 import { setOption, takeError } from '../sys/options.js'
 import { type Reactor, reactor, type Watcher } from '../sys/reactor.js'
 import { Acceptor, type Host } from './acceptor.js'
+import { Attachments, restored } from './attachments.js'
+import { forwardLate } from './late.js'
 import {
   descriptorOf,
   endAsLast,
@@ -28,11 +29,12 @@ import {
   sendEndlessHead,
   socketFor
 } from './node-internals.js'
-import { Connection } from './parked-connection.js'
+import { Connection, connectionOf, setConnection } from './parked-connection.js'
 import { isHttp, type Protocol, protocolOf } from './protocol.js'
-import { SCRATCH, scratch, scratchBuffer } from './scratch.js'
+import { SCRATCH } from './scratch.js'
 import { type ListeningSocket, localAddress, peerAddress } from './socket.js'
 import { ENDED, FRESH, STREAM, Table } from './table.js'
+import { receive, received, sendFrom, sendNow } from './transfer.js'
 import { Wheel } from './wheel.js'
 
 /** Why a connection is gone. */
@@ -87,14 +89,6 @@ const BETWEEN_LOOKS = 32
 /** What the reactor keeps for each descriptor (bytes). */
 const REACTOR_BYTES = 13
 
-/** On a socket: its connection. */
-const kConnection = Symbol('ebb.connection')
-type ConnectedSocket = Socket & { [kConnection]?: Connection }
-
-export function connectionOf(socket: Socket): Connection | undefined {
-  return (socket as ConnectedSocket)[kConnection]
-}
-
 export class Parking implements Watcher, Host {
   readonly #server: ServerInside
   readonly #protocol: Protocol
@@ -104,9 +98,7 @@ export class Parking implements Watcher, Host {
   /** By row: when an awake connection is looked at, and when a parked one has reached its limit. */
   readonly #wheel: Wheel
   readonly #awake = new Map<number, Connection>()
-  /** By row: serialised, a character for each byte, which costs less memory than a buffer. */
-  readonly #attachments = new Map<number, string>()
-  #attachedBytes = 0
+  readonly #attachments: Attachments
   /** By row: requests that were answered, where the server limits them (`maxRequestsPerSocket`). */
   readonly #requests = new Map<number, number>()
 
@@ -133,6 +125,7 @@ export class Parking implements Watcher, Host {
   constructor(server: ServerInside, options: ParkingOptions) {
     this.#server = server
     this.#options = options
+    this.#attachments = new Attachments(options.attachmentLimit)
     this.#protocol = protocolOf(server, options.idle !== undefined)
     this.#isHttp = isHttp(server)
     this.#wheel = new Wheel(
@@ -344,7 +337,7 @@ export class Parking implements Watcher, Host {
     const connection = new Connection(this, this.#table.id(row), wakes)
     connection.requests = this.#requests.get(row) ?? 0
     this.#awake.set(row, connection)
-    let socket: ConnectedSocket
+    let socket: Socket
     try {
       socket = socketFor(this.#server, this.#handleClass as HandleClass, fd, (this.#table.flags(row) & ENDED) === 0)
     } catch {
@@ -375,8 +368,8 @@ export class Parking implements Watcher, Host {
     this.#enter(row, connection, socket)
   }
 
-  #enter(row: number, connection: Connection, socket: ConnectedSocket): void {
-    socket[kConnection] = connection
+  #enter(row: number, connection: Connection, socket: Socket): void {
+    setConnection(socket, connection)
     connection.socket = socket
     socket.on('close', this.#onClose)
     this.#options.governor?.joined()
@@ -425,7 +418,7 @@ export class Parking implements Watcher, Host {
       ? this.#open && connection.socket !== undefined && isQuiet(connection.socket)
       : this.#mayPark(row, connection)
     if (!may) return false
-    const socket = connection.socket as ConnectedSocket
+    const socket = connection.socket as Socket
     const fd = libc.fcntl(descriptorOf(socket), libc.F_DUPFD_CLOEXEC, 0)
     // EMFILE: it stays awake until there is room. EBADF: it has none of its own.
     if (fd === -1) return false
@@ -511,7 +504,7 @@ export class Parking implements Watcher, Host {
   }
 
   #forget(row: number, cause: Cause): void {
-    this.#setAttachment(row, undefined)
+    this.#attachments.delete(row)
     this.#requests.delete(row)
     this.#awake.delete(row)
     this.#table.drop(row)
@@ -585,8 +578,7 @@ export class Parking implements Watcher, Host {
 
   attachment({ id, last }: Connection): unknown {
     const row = this.#table.find(id)
-    const kept = row === -1 ? last : this.#attachments.get(row)
-    return kept === undefined ? undefined : v8.deserialize(Buffer.from(kept, 'latin1'))
+    return restored(row === -1 ? last : this.#attachments.get(row))
   }
 
   attach({ id }: Connection, value: unknown): void {
@@ -596,29 +588,7 @@ export class Parking implements Watcher, Host {
         code: 'ERR_EBB_CONNECTION_CLOSED'
       })
     }
-    if (value === undefined) {
-      this.#setAttachment(row, undefined)
-      return
-    }
-    const bytes = serialize(value)
-    const { attachmentLimit } = this.#options
-    if (bytes.length > attachmentLimit) {
-      throw Object.assign(
-        new RangeError(
-          `the attachment is ${bytes.length} bytes long; attachmentLimit of this server is ${attachmentLimit}`
-        ),
-        { code: 'ERR_EBB_ATTACHMENT_TOO_LARGE' }
-      )
-    }
-    this.#setAttachment(row, bytes.toString('latin1'))
-  }
-
-  #setAttachment(row: number, value: string | undefined): void {
-    const before = this.#attachments.get(row)
-    if (before === undefined && value === undefined) return
-    this.#attachedBytes += (value?.length ?? 0) - (before?.length ?? 0)
-    if (value === undefined) this.#attachments.delete(row)
-    else this.#attachments.set(row, value)
+    this.#attachments.set(row, value)
   }
 
   send(id: number, data: string | Uint8Array): boolean {
@@ -628,8 +598,7 @@ export class Parking implements Watcher, Host {
     const fd = this.#table.fd(row)
     if (fd === -1) return this.#sendAwake(row, bytes)
     if (bytes.length === 0) return true
-    const sent = outcome(() => libc.sendBuffer(fd, bytes, bytes.length, libc.MSG_NOSIGNAL))
-    return this.#sent(row, bytes, sent)
+    return this.#sent(row, bytes, sendNow(fd, bytes))
   }
 
   #sendAwake(row: number, bytes: Uint8Array): boolean {
@@ -705,14 +674,7 @@ export class Parking implements Watcher, Host {
 
   #sendOne(row: number, bytes: Buffer, address: number): boolean {
     const fd = this.#table.fd(row)
-    if (fd === -1) return this.#sendAwake(row, bytes)
-    for (;;) {
-      const sent = libc.send(fd, address, bytes.length, libc.MSG_NOSIGNAL)
-      if (sent === bytes.length) return true
-      if (sent !== -1) return this.#sent(row, bytes, sent)
-      const errno = libc.errno()
-      if (errno !== libc.E.EINTR) return this.#sent(row, bytes, isShort(errno) ? 0 : -1)
-    }
+    return fd === -1 ? this.#sendAwake(row, bytes) : this.#sent(row, bytes, sendFrom(fd, address, bytes.length))
   }
 
   /** A FIN for a parked connection, from a socket that is no more its own. */
@@ -762,7 +724,7 @@ export class Parking implements Watcher, Host {
 
   stats(): ParkStats {
     const { size } = this.#table
-    const kept = this.#table.bytes + this.#wheel.bytes + this.#attachedBytes + REACTOR_BYTES * this.#parked
+    const kept = this.#table.bytes + this.#wheel.bytes + this.#attachments.bytes + REACTOR_BYTES * this.#parked
     return {
       parked: this.#parked,
       awake: this.#awake.size,
@@ -789,89 +751,4 @@ function closeListener(parking: Parking): (this: Socket) => void {
     const connection = connectionOf(this)
     if (connection !== undefined) parking.socketClosed(connection)
   }
-}
-
-/** @throws DataCloneError, which `v8` calls an Error */
-function serialize(value: unknown): Buffer {
-  try {
-    return v8.serialize(value)
-  } catch (error) {
-    // Says the same with the right name; what a getter throws is its own.
-    structuredClone(value)
-    throw error
-  }
-}
-
-/** The first bytes of {@link scratch}. */
-function received(length: number): Buffer {
-  return scratchBuffer().subarray(0, length)
-}
-
-/** Bytes received, 0 at the end, -1 with errno. */
-function receive(fd: number, length: number, flags: number): number {
-  for (;;) {
-    const received = libc.recv(fd, scratch(), length, flags)
-    if (received !== -1 || libc.errno() !== libc.E.EINTR) return received
-  }
-}
-
-/** How many bytes the kernel took: 0 to all; -1: the connection is broken. */
-function outcome(send: () => number): number {
-  for (;;) {
-    const sent = send()
-    if (sent !== -1) return sent
-    const errno = libc.errno()
-    if (errno !== libc.E.EINTR) return isShort(errno) ? 0 : -1
-  }
-}
-
-/** The kernel has no room, now. */
-function isShort(errno: number): boolean {
-  return errno === libc.E.EAGAIN || errno === libc.E.ENOBUFS || errno === libc.E.ENOMEM
-}
-
-/**
- * An answer that comes late, after its connection was parked, would be lost without a word: Node drops what is written to a
- * destroyed socket. It goes to the connection instead. So does the end, of HTTP; elsewhere, a `pipeline()` destroys the socket that it
- * has lost, which is not meant for the connection.
- */
-function forwardLate(socket: Socket, ends: boolean): void {
-  socket.write = lateWrite
-  socket.end = lateEnd
-  if (!ends) return
-  socket.destroySoon = lateDestroy
-  socket.destroy = lateDestroy
-  socket.resetAndDestroy = lateReset
-}
-
-function lateDestroy(this: Socket): Socket {
-  connectionOf(this)?.close()
-  return this
-}
-
-function lateReset(this: Socket): Socket {
-  connectionOf(this)?.reset()
-  return this
-}
-
-type Done = (error?: Error | null) => void
-
-function lateWrite(this: Socket, chunk: string | Uint8Array, encoding?: BufferEncoding | Done, done?: Done): boolean {
-  const bytes = typeof chunk === 'string' ? Buffer.from(chunk, typeof encoding === 'string' ? encoding : 'utf8') : chunk
-  const sent = connectionOf(this)?.send(bytes) ?? false
-  const callback = typeof encoding === 'function' ? encoding : done
-  if (callback !== undefined) {
-    const error = sent ? null : Object.assign(new Error('the connection is closed'), { code: 'ERR_STREAM_DESTROYED' })
-    process.nextTick(callback, error)
-  }
-  return true
-}
-
-function lateEnd(this: Socket, ...args: unknown[]): Socket {
-  const [chunk, encoding] = args
-  if (typeof chunk === 'string' || chunk instanceof Uint8Array) this.write(chunk, encoding as BufferEncoding)
-  const done = args.find((argument) => typeof argument === 'function') as Done | undefined
-  if (done !== undefined) process.nextTick(done)
-  connectionOf(this)?.end()
-  return this
 }

@@ -3,7 +3,7 @@
  *
  * As the kernel's since Linux 4.8 (`kernel/time/timer.c`, "non-cascading"): levels of 64 slots, each level eight times as coarse
  * as the one below, a deadline in the lowest level that reaches so far. Nothing moves between levels: what is added is touched once
- * more, when it is due. The price is precision: a deadline is never early, and late by at most an eighth of its time or one
+ * more, when it is due. The price is precision: a deadline is never early, and late by at most a seventh of its time or one
  * {@link TICK}, the larger. What waits has no object: three numbers in arrays indexed by it.
  */
 import { resized } from '../sys/arrays.js'

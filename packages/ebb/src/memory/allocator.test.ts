@@ -1,0 +1,78 @@
+import { readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import { Child } from '../../../../test/support/child.js'
+import { allocator } from './allocator.js'
+
+const FOLDERS = ['/usr/lib/x86_64-linux-gnu', '/usr/lib/aarch64-linux-gnu', '/usr/lib64', '/usr/lib', '/usr/local/lib']
+
+/** A library of this machine, to be preloaded. */
+function library(name: RegExp): string | undefined {
+  for (const folder of FOLDERS) {
+    try {
+      const file = readdirSync(folder).find((file) => name.test(file))
+      if (file !== undefined) return join(folder, file)
+    } catch {
+      // Not every system has each of them.
+    }
+  }
+  return undefined
+}
+
+/** Fills and frees memory of `malloc` in pieces, with what stays in between, and gives back. */
+const PROGRAM = `
+  import { release } from 'ebb'
+  // Buffers of their own: V8 frees them through malloc.
+  const pieces = Array.from({ length: 4000 }, () => Buffer.allocUnsafeSlow(16_000).fill(1))
+  await release()
+  for (let i = 0; i < pieces.length; i++) if (i % 100 !== 0) pieces[i] = undefined
+  const done = await release()
+  globalThis.pieces = pieces
+  console.log(JSON.stringify({ ...done, gone: done.before - done.afterTrim }))`
+
+const PRELOADED = [
+  ['jemalloc', library(/^libjemalloc\.so/)],
+  ['mimalloc', library(/^libmimalloc\.so/)],
+  ['tcmalloc', library(/^libtcmalloc_minimal\.so/)]
+] as const
+
+for (const [name, file] of PRELOADED) {
+  test.skipIf(file === undefined)(`preloaded: ${name}`, async () => {
+    const child = new Child(PROGRAM, { shell: `export LD_PRELOAD=${file}` })
+    const { allocator, gone } = await child.next<{ allocator: string; gone: number }>()
+    expect(allocator).toBe(name)
+    // Of the 64 MB that were freed: the most.
+    expect(gone).toBeGreaterThan(32e6)
+    expect(await child.ended).toMatchObject({ code: 0, stderr: '' })
+  })
+
+  test.skipIf(file === undefined)(`preloaded: ${name}, with a governor and worker threads`, async () => {
+    const child = new Child(
+      `
+      import { Worker } from 'node:worker_threads'
+      import { govern, release } from 'ebb'
+      govern()
+      const source = "import { parentPort } from 'node:worker_threads'; parentPort.postMessage(1); setInterval(() => {}, 1000)"
+      const worker = new Worker(source, { eval: true })
+      await new Promise((resolve) => worker.once('message', resolve))
+      const done = await release({ workers: true })
+      await worker.terminate()
+      console.log(JSON.stringify({ allocator: done.allocator, workers: done.workers }))`,
+      { shell: `export LD_PRELOAD=${file}` }
+    )
+    expect(await child.next()).toEqual({ allocator: name, workers: 1 })
+    expect(await child.ended).toMatchObject({ code: 0, stderr: '' })
+  })
+}
+
+const report = process.report.getReport() as unknown as { header: { glibcVersionRuntime?: string } }
+const glibc = report.header.glibcVersionRuntime !== undefined && process.env.LD_PRELOAD === undefined
+
+test.skipIf(!glibc)('glibc’s own', async () => {
+  expect(allocator()).toEqual({ name: 'glibc', purge: expect.any(Function) })
+  expect(allocator()).toBe(allocator())
+  const child = new Child(PROGRAM)
+  const { allocator: name, gone } = await child.next<{ allocator: string; gone: number }>()
+  expect(name).toBe('glibc')
+  expect(gone).toBeGreaterThan(32e6)
+})

@@ -1,0 +1,243 @@
+import { existsSync, mkdirSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { expect, onTestFinished, test } from 'vitest'
+import { descriptors, directory } from '../../../../test/support/sockets.js'
+import { CgroupLimit } from './cgroup.js'
+
+const UNLIMITED_V1 = '9223372036854771712\n'
+
+/** A tree of files: the root, `put()` to write one into it, and the limit as a process of the groups `self` would see it. */
+function tree(self: string): { root: string; put(files: Record<string, string>): void; limit(): CgroupLimit } {
+  const folder = directory()
+  const root = join(folder, 'cgroup')
+  mkdirSync(root)
+  writeFileSync(join(folder, 'self'), self)
+  return {
+    root,
+    put(files) {
+      for (const [name, text] of Object.entries(files)) {
+        mkdirSync(dirname(join(root, name)), { recursive: true })
+        writeFileSync(join(root, name), text)
+      }
+    },
+    limit() {
+      const limit = new CgroupLimit(root, join(folder, 'self'))
+      onTestFinished(() => limit.close())
+      return limit
+    }
+  }
+}
+
+/** `memory.stat`, of which one line counts. */
+function stat(line: string): string {
+  return `anon 5\nfile 900\n${line}\nactive_file 7\n`
+}
+
+test.each([
+  [
+    'v1',
+    '12:pids:/app\n4:memory:/app\n0::/\n',
+    { 'memory/app/memory.usage_in_bytes': '750\n', 'memory/app/memory.limit_in_bytes': '1000\n' }
+  ],
+  [
+    'v1, with another controller',
+    '4:hugetlb,memory:/app\n',
+    { 'memory/app/memory.usage_in_bytes': '750\n', 'memory/app/memory.limit_in_bytes': '1000\n' }
+  ],
+  [
+    'v1 beside v2',
+    '4:memory:/app\n0::/app\n',
+    {
+      'cgroup.controllers': '',
+      'app/memory.current': '1\n',
+      'app/memory.max': '1000\n',
+      'memory/app/memory.usage_in_bytes': '750\n',
+      'memory/app/memory.limit_in_bytes': '1000\n'
+    }
+  ],
+  [
+    'v2',
+    '0::/app\n',
+    {
+      'cgroup.controllers': 'memory',
+      'app/memory.current': '750\n',
+      'app/memory.max': '1000\n',
+      'app/memory.high': 'max\n'
+    }
+  ],
+  [
+    'v2, with a limit that slows down',
+    '0::/app\n',
+    {
+      'cgroup.controllers': 'memory',
+      'app/memory.current': '750\n',
+      'app/memory.max': 'max\n',
+      'app/memory.high': '1000\n'
+    }
+  ],
+  [
+    'v2, its own group as the root, as in a container',
+    '0::/\n',
+    {
+      'cgroup.controllers': 'memory',
+      'memory.current': '750\n',
+      'memory.max': '1000\n',
+      'memory.high': 'max\n'
+    }
+  ],
+  [
+    'v1, named from outside of the container',
+    '4:memory:/docker/0123\n',
+    { 'memory/memory.usage_in_bytes': '750\n', 'memory/memory.limit_in_bytes': '1000\n' }
+  ],
+  [
+    'v1, named from another namespace',
+    '4:memory:/../../docker\n',
+    { 'memory/memory.usage_in_bytes': '750\n', 'memory/memory.limit_in_bytes': '1000\n' }
+  ],
+  [
+    'v2, named from another namespace',
+    '0::/../app\n',
+    { 'cgroup.controllers': 'memory', 'memory.current': '750\n', 'memory.max': '1000\n' }
+  ],
+  [
+    'a name with a colon and a blank',
+    '0::/app:1 x\n',
+    { 'cgroup.controllers': 'memory', 'app:1 x/memory.current': '750\n', 'app:1 x/memory.max': '1000\n' }
+  ]
+])('%s', (_, self, files: Record<string, string>) => {
+  const { put, limit } = tree(self)
+  put(files)
+  expect(limit().used()).toBe(0.75)
+})
+
+test.each([
+  [
+    'v1',
+    '4:memory:/app\n',
+    { 'memory/app/memory.usage_in_bytes': '9\n', 'memory/app/memory.limit_in_bytes': UNLIMITED_V1 }
+  ],
+  ['v2', '0::/app\n', { 'cgroup.controllers': 'memory', 'app/memory.current': '9\n', 'app/memory.max': 'max\n' }],
+  ['v2 without the memory controller', '0::/app\n', { 'cgroup.controllers': 'cpu', 'app/cgroup.procs': '' }],
+  ['no cgroups', '', {}]
+])('no limit: %s', (_, self, files: Record<string, string>) => {
+  const { put, limit } = tree(self)
+  put(files)
+  expect(limit().used()).toBe(0)
+})
+
+test('the tightest of nested groups, as it is now', () => {
+  const { put, limit } = tree('0::/outer/inner\n')
+  put({
+    'cgroup.controllers': 'memory',
+    'outer/memory.current': '600\n',
+    'outer/memory.max': '1000\n',
+    'outer/inner/memory.current': '100\n',
+    'outer/inner/memory.max': '1000\n'
+  })
+  const nested = limit()
+  expect(nested.used()).toBe(0.6)
+  put({ 'outer/inner/memory.current': '900\n' })
+  expect(nested.used()).toBe(0.9)
+  put({ 'outer/memory.max': 'max\n', 'outer/inner/memory.max': '2000\n' })
+  expect(nested.used()).toBe(0.45)
+})
+
+test('in nested groups of v1, too', () => {
+  const { put, limit } = tree('4:memory:/outer/inner\n')
+  put({
+    'memory/memory.usage_in_bytes': '5\n',
+    'memory/memory.limit_in_bytes': UNLIMITED_V1,
+    'memory/outer/memory.usage_in_bytes': '600\n',
+    'memory/outer/memory.limit_in_bytes': '1000\n',
+    'memory/outer/inner/memory.usage_in_bytes': '100\n',
+    'memory/outer/inner/memory.limit_in_bytes': UNLIMITED_V1
+  })
+  expect(limit().used()).toBe(0.6)
+})
+
+test.each([
+  ['v2', '0::/\n', ['memory.current', 'memory.max', 'memory.stat'], 'inactive_file 400'],
+  [
+    'v1',
+    '4:memory:/\n',
+    ['memory/memory.usage_in_bytes', 'memory/memory.limit_in_bytes', 'memory/memory.stat'],
+    'inactive_file 1\ntotal_inactive_file 400'
+  ]
+])('files that are not used do not count, in %s', (_, self, [current = '', most = '', stats = ''], line) => {
+  const { put, limit } = tree(self)
+  put({ 'cgroup.controllers': 'memory', [current]: '950\n', [most]: '1000\n', [stats]: stat(line) })
+  const filled = limit()
+  expect(filled.used()).toBe(0.55)
+  expect(filled.used(0.9)).toBe(0.55)
+  // Far from the limit it is not looked at.
+  put({ [current]: '500\n' })
+  expect(filled.used(0.9)).toBe(0.5)
+})
+
+test('a limit of nothing, and a group that has gone', () => {
+  const { root, put, limit } = tree('0::/app\n')
+  put({ 'cgroup.controllers': 'memory', 'app/memory.current': '5\n', 'app/memory.max': '0\n' })
+  const gone = limit()
+  expect(gone.used()).toBe(0)
+  writeFileSync(join(root, 'app/memory.max'), '')
+  expect(gone.used()).toBe(0)
+  rmSync(join(root, 'app'), { recursive: true })
+  expect(gone.used()).toBe(0)
+})
+
+test('the pressure of the own group, in v2', () => {
+  const { root, put, limit } = tree('0::/app\n')
+  put({ 'cgroup.controllers': 'memory', 'app/memory.current': '5\n', 'app/memory.max': 'max\n' })
+  expect(limit().pressure).toBeUndefined()
+  put({ 'app/memory.pressure': 'some avg10=0.00 avg60=0.00 avg300=0.00 total=0\n' })
+  expect(limit().pressure).toBe(join(root, 'app/memory.pressure'))
+})
+
+test('reads without new descriptors, and leaves none', () => {
+  const { put, limit } = tree('0::/outer/inner\n')
+  put({
+    'cgroup.controllers': 'memory',
+    'outer/memory.current': '600\n',
+    'outer/memory.max': '1000\n',
+    'outer/memory.stat': stat('inactive_file 100'),
+    'outer/inner/memory.current': '100\n'
+  })
+  const before = descriptors()
+  const held = limit()
+  const open = descriptors()
+  expect(held.used()).toBe(0.5)
+  expect(descriptors()).toBe(open)
+  held.close()
+  expect(descriptors()).toBe(before)
+  held.close()
+  expect(held.used()).toBe(0)
+})
+
+test('a machine without /proc', () => {
+  const limit = new CgroupLimit('/nowhere', '/nowhere/self')
+  expect(limit.pressure).toBeUndefined()
+  expect(limit.used()).toBe(0)
+  limit.close()
+})
+
+const own = /^\d+:(?:.*,)?memory(?:,.*)?:(.*)$/m.exec(readFileSync('/proc/self/cgroup', 'utf8'))?.[1]
+const group = own === undefined ? '' : join('/sys/fs/cgroup/memory', own)
+const controllable = own !== undefined && existsSync(join(group, 'cgroup.procs')) && process.getuid?.() === 0
+
+test.skipIf(!controllable)('a real group of v1', () => {
+  const limited = join(group, `ebb-test-${process.pid}`)
+  mkdirSync(limited)
+  try {
+    writeFileSync(join(limited, 'memory.limit_in_bytes'), String(100 * 2 ** 20))
+    const self = join(directory(), 'self')
+    writeFileSync(self, `4:memory:${own}/ebb-test-${process.pid}\n`)
+    const limit = new CgroupLimit('/sys/fs/cgroup', self)
+    expect(limit.used()).toBeLessThan(0.5)
+    writeFileSync(join(limited, 'memory.limit_in_bytes'), String(2 ** 20))
+    expect(limit.used()).toBeLessThanOrEqual(1)
+    limit.close()
+  } finally {
+    rmdirSync(limited)
+  }
+})
