@@ -13,7 +13,7 @@ export interface Host {
   readonly clients: number
   /** Connections that it took since the start. */
   readonly accepted: number
-  /** Takes a connection: 0, or the errno when it cannot be watched; then it is closed. */
+  /** Takes a connection, which is its own from now on: 0, or the errno when it could not be watched, and was closed. */
   welcome(fd: number): number
   /** Accepting pauses, and goes on by itself. */
   report(error: SystemError): void
@@ -53,6 +53,7 @@ export class Acceptor {
     this.#socket = socket
     this.#fd = socket.fd
     this.#mayPoll = socket.queue >= STORM_QUEUE
+    if (socket.close !== undefined) reactor.lend(socket.fd)
   }
 
   /** The listening socket; -1 once it is closed. */
@@ -119,7 +120,6 @@ export class Acceptor {
       // One that throws: the rest of the burst is reported again.
       const failed = this.#host.welcome(fd)
       if (failed !== 0) {
-        libc.close(fd)
         this.#pause(failed, 'epoll_ctl')
         return
       }

@@ -375,10 +375,10 @@ test('in a worker thread: serves, and ends with it, however it ends', async () =
       worker.postMessage('end')
       await once(worker, 'exit')
     }
-    // Nobody listens there any more.
+    // Its descriptors have ended with it: the connection is over, and nobody listens there any more.
+    await once(socket, 'close')
     const late = connect(port, '127.0.0.1')
     const [error] = await once(late, 'error')
     expect(error).toMatchObject({ code: 'ECONNREFUSED' })
-    socket.destroy()
   }
 })

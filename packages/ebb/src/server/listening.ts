@@ -58,6 +58,8 @@ export function takeListening(server: ServerInside, parking: Parking): void {
       listenOnPath(server, options, asked.backlog, (fd) => {
         listen.call(server, { fd, backlog: asked.backlog, signal: options.signal } as NodeListenOptions, callback)
         server._pipeName = options.path as string
+        // At once: who closes it in this turn closes ours, which removes the file.
+        take()
       })
       return server
     }
@@ -256,7 +258,7 @@ function listenOnSharedPort(
         noDelay: false
       })
       ready(handleFor(fd))
-      tellPrimary(server, Number(port))
+      tellPrimary(server, host === undefined || host === '' ? null : address, Number(port))
     } catch (error) {
       // Every interface, on a machine without IPv6.
       if (fallback !== undefined && (error as SystemError).code !== 'EADDRINUSE') open(fallback)
@@ -304,22 +306,13 @@ function closeOnAbort(server: ServerInside, signal: AbortSignal): void {
  * What a worker's own listening is to the primary: it emits `listening` for what workers tell it in this form; and when it
  * disconnects a worker (`cluster.disconnect()`), that closes its servers.
  */
-function tellPrimary(server: ServerInside, port: number): void {
+function tellPrimary(server: ServerInside, address: string | null, port: number): void {
   if (!inCluster) return
   const close = () => server.close()
   process.once('disconnect', close)
   server.once('close', () => process.off('disconnect', close))
   server.once('listening', () => {
-    const address = server.address()
-    if (address === null || typeof address === 'string') return
-    const addressType = address.family === 'IPv6' ? 6 : 4
-    process.send?.({
-      cmd: 'NODE_CLUSTER',
-      act: 'listening',
-      address: address.address,
-      port,
-      addressType,
-      fd: undefined
-    })
+    const addressType = address !== null && isIP(address) === 6 ? 6 : 4
+    process.send?.({ cmd: 'NODE_CLUSTER', act: 'listening', address, port, addressType, fd: undefined })
   })
 }

@@ -160,7 +160,7 @@ export class Parking implements Watcher, Host {
 
   take(fd: number, handleClass: HandleClass): void {
     this.#handleClass = handleClass
-    if (this.welcome(fd) !== 0) libc.close(fd)
+    this.welcome(fd)
   }
 
   stopListening(): void {
@@ -212,7 +212,7 @@ export class Parking implements Watcher, Host {
     return this.#accepted
   }
 
-  /** Takes a connection that was accepted: 0, or the errno when it cannot be watched. */
+  /** Takes a connection that was accepted: 0, or the errno when it could not be watched, and was closed. */
   welcome(fd: number): number {
     if (isFull(this.#server)) {
       this.#drop(fd)
@@ -223,17 +223,20 @@ export class Parking implements Watcher, Host {
       libc.close(fd)
       return 0
     }
-    const speaks = this.#options.first === 'server'
-    if (!speaks) {
-      const failed = (this.#reactor as Reactor).add(fd, WATCHED, this.#owner)
-      if (failed !== 0) return failed
+    if (this.#options.first === 'server') {
+      this.#makeSocket(this.#enroll(), fd, true)
+      return 0
     }
-    const row = this.#table.take()
+    const own = (this.#reactor as Reactor).adopt(fd, WATCHED, this.#owner)
+    if (own < 0) return -own
+    this.#parkIn(this.#enroll(), own, this.#protocol.freshLimit())
+    return 0
+  }
+
+  #enroll(): number {
     this.#server._connections++
     this.#accepted++
-    if (speaks) this.#makeSocket(row, fd, true)
-    else this.#parkIn(row, fd, this.#protocol.freshLimit())
-    return 0
+    return this.#table.take()
   }
 
   /** One more than `maxConnections`: closed, and said, as Node does. */
@@ -326,10 +329,10 @@ export class Parking implements Watcher, Host {
   /** Makes the socket of a parked connection, and hands it to the server if `announced`. Undefined: the connection broke meanwhile. */
   #wake(row: number, announced: boolean): Connection | undefined {
     const fd = this.#table.fd(row)
-    ;(this.#reactor as Reactor).remove(fd)
+    const released = (this.#reactor as Reactor).release(fd)
     this.#wheel.remove(row)
     this.#counted(-1)
-    return this.#makeSocket(row, fd, announced)
+    return this.#makeSocket(row, released, announced)
   }
 
   #makeSocket(row: number, fd: number, announced: boolean): Connection | undefined {
@@ -419,14 +422,13 @@ export class Parking implements Watcher, Host {
       : this.#mayPark(row, connection)
     if (!may) return false
     const socket = connection.socket as Socket
-    const fd = libc.fcntl(descriptorOf(socket), libc.F_DUPFD_CLOEXEC, 0)
+    const current = descriptorOf(socket)
+    // Bytes, or the end, that its socket has not read yet: it is not silent.
+    if (receive(current, 1, libc.MSG_PEEK) !== -1) return false
+    const copy = libc.fcntl(current, libc.F_DUPFD_CLOEXEC, 0)
     // EMFILE: it stays awake until there is room. EBADF: it has none of its own.
-    if (fd === -1) return false
-    if ((this.#reactor as Reactor).add(fd, WATCHED, this.#owner) !== 0) {
-      libc.close(fd)
-      return false
-    }
-    if (connection.requests > 0) this.#requests.set(row, connection.requests)
+    const fd = copy === -1 ? -1 : (this.#reactor as Reactor).adopt(copy, WATCHED, this.#owner)
+    if (fd < 0) return false
     const silent = connection.seen === -1 ? 0 : performance.now() - connection.since
     // Else a give-back while all sleep would have V8 forget, and learn again, all that it knows of sockets.
     this.#specimen ??= specimenOf(socket)

@@ -6,6 +6,7 @@
  * an earlier event of the same batch was handled. Each registration therefore has a serial number, which epoll carries with the
  * event; an event whose serial is not its descriptor's is stale and dropped.
  */
+import fs from 'node:fs'
 import { isMainThread } from 'node:worker_threads'
 import { resized } from './arrays.js'
 import * as libc from './libc.js'
@@ -38,6 +39,10 @@ export class Reactor {
 
   #owner = new Uint32Array(STEP)
   #watchers: (Watcher | undefined)[] = []
+  /** Watched, and closed by others. */
+  readonly #lent = new Set<number>()
+  /** In a worker thread: closed by Node when it ends. */
+  readonly #guarded = new Set<number>()
   #lastSerial = 0
   #watched = 0
   #refs = 0
@@ -124,9 +129,70 @@ export class Reactor {
     this.#forget(fd)
   }
 
+  /** Somebody else owns `fd`, and closes it when this thread ends. */
+  lend(fd: number): void {
+    this.#lent.add(fd)
+  }
+
+  /**
+   * Makes `fd` one that ends with this thread, which has to be asked for in a worker thread: its descriptors are the process's, and
+   * `terminate()` runs none of our code. Node closes what it has opened itself: so a descriptor of its own is made to mean what `fd`
+   * does.
+   *
+   * @returns its number from now on; negative errno (EMFILE): `fd` is what it was
+   */
+  #guard(fd: number): number {
+    if (isMainThread) return fd
+    let own: number
+    try {
+      own = fs.openSync('/dev/null', 'r')
+    } catch (error) {
+      return (error as { errno: number }).errno
+    }
+    libc.check(libc.dup3(fd, own, libc.O_CLOEXEC), 'dup3')
+    libc.close(fd)
+    this.#guarded.add(own)
+    return own
+  }
+
+  /**
+   * Makes `fd` this thread's own, and watches it.
+   *
+   * @returns its number from now on; negative errno, and it is closed
+   */
+  adopt(fd: number, events: number, owner: number): number {
+    const own = this.#guard(fd)
+    if (own < 0) {
+      libc.close(fd)
+      return own
+    }
+    const failed = this.add(own, events, owner)
+    if (failed === 0) return own
+    if (this.#guarded.delete(own)) fs.closeSync(own)
+    else libc.close(own)
+    return -failed
+  }
+
+  /**
+   * Stops watching `fd`, for a new owner.
+   *
+   * @returns the number that is the owner's; -1 with errno, and the descriptor closed, when a worker thread has none left
+   */
+  release(fd: number): number {
+    this.remove(fd)
+    if (!this.#guarded.delete(fd)) return fd
+    const released = libc.fcntl(fd, libc.F_DUPFD_CLOEXEC, 0)
+    fs.closeSync(fd)
+    return released
+  }
+
   /** Closes `fd`, which also takes it out of epoll. */
   close(fd: number): void {
     this.#forget(fd)
+    if (this.#guarded.delete(fd)) {
+      fs.closeSync(fd)
+      return
+    }
     // EINTR included, the descriptor is gone when close returns on Linux (man 2 close): never a second try.
     libc.close(fd)
   }
@@ -185,10 +251,13 @@ export class Reactor {
   }
 
   #closeAll(): void {
-    for (const [fd, serial] of this.serial.entries()) if (serial !== 0) libc.close(fd)
+    for (const [fd, serial] of this.serial.entries()) {
+      if (serial !== 0 && !this.#lent.has(fd) && !this.#guarded.has(fd)) libc.close(fd)
+    }
   }
 
   #forget(fd: number): void {
+    if (this.#lent.size > 0) this.#lent.delete(fd)
     this.serial[fd] = 0
     this.#watched--
   }

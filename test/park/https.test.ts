@@ -1,0 +1,308 @@
+/** An `https.Server` behind `park()`: parked before its handshake, an ordinary server's connection after it. */
+import { execFileSync } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import type http from 'node:http'
+import https from 'node:https'
+import net from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import tls from 'node:tls'
+import { afterAll, describe, expect } from 'vitest'
+import { type Client, parity, pause, type Scenario, type See, type Stage, silence, turn } from '../support/parity.js'
+
+const GET = (path: string, headers = ''): string => `GET ${path} HTTP/1.1\r\nHost: x\r\n${headers}\r\n`
+
+const home = mkdtempSync(join(tmpdir(), 'ebb-'))
+afterAll(() => rmSync(home, { recursive: true, force: true }))
+const certificate = selfSigned()
+
+/** undefined where there is no `openssl`. */
+function selfSigned(): { key: Buffer; cert: Buffer } | undefined {
+  const [key, cert] = [join(home, 'key.pem'), join(home, 'cert.pem')]
+  const request = ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '2']
+  try {
+    execFileSync('openssl', [...request, '-subj', '/CN=localhost', '-keyout', key, '-out', cert], { stdio: 'ignore' })
+  } catch {
+    return undefined
+  }
+  return { key: readFileSync(key), cert: readFileSync(cert) }
+}
+
+function secure(options: https.ServerOptions = {}): Pick<Scenario, 'create' | 'connect'> {
+  return {
+    create: () => https.createServer({ ...certificate, ...options }),
+    connect: (port) => tls.connect({ port, host: '127.0.0.1', rejectUnauthorized: false, ALPNProtocols: ['http/1.1'] })
+  }
+}
+
+function echoPath(server: http.Server, see: See): void {
+  server.on('request', (request, response) => {
+    const socket = request.socket as tls.TLSSocket
+    expect(socket).toBeInstanceOf(tls.TLSSocket)
+    see(`${socket.encrypted} ${socket.alpnProtocol} ${socket.getProtocol()} ${socket.remoteAddress}`, socket)
+    if (request.url !== '/never') response.end(`[${request.url}]`)
+  })
+}
+
+function tellErrors(server: http.Server, see: See): void {
+  server.on('tlsClientError', (error: NodeJS.ErrnoException, socket: tls.TLSSocket) => {
+    // The text of OpenSSL's own errors has an address in it.
+    see(`tlsClientError ${error.code}, destroyed ${socket.destroyed}`)
+  })
+}
+
+/** Waits until so many connections are silent, before their handshake. */
+async function parked(stage: Stage, count: number): Promise<void> {
+  await stage.have(count)
+  await stage.stats((stats) => stats.parked === count && stats.awake === 0)
+}
+
+describe.skipIf(certificate === undefined)('https', () => {
+  parity('requests, with silences between', {
+    ...secure(),
+    serve: echoPath,
+    play: async (stage) => {
+      const client = await stage.open()
+      for (let i = 0; i < 4; i++) {
+        expect((await client.get(`/${i}`)).body).toBe(`[/${i}]`)
+        await silence()
+        // Once TLS is established it lives in this process: it is not parked again.
+        await stage.stats((stats) => stats.awake === 1 && stats.parkedAgain === 0 && stats.woken === 1)
+      }
+      client.send(GET('/a') + GET('/b'))
+      for (const path of ['/a', '/b']) expect((await client.response()).body).toBe(`[${path}]`)
+      client.fin()
+      await stage.have(0)
+    },
+    check: ({ connections: [log] }) => expect(log?.[1]).toMatch(/^true http\/1.1 TLSv1.3 127.0.0.1$/)
+  })
+
+  parity('a handshake after a long silence', {
+    ...secure(),
+    serve: echoPath,
+    play: async (stage) => {
+      const client = await stage.openTcp()
+      await parked(stage, 1)
+      await silence()
+      const inside = tls.connect({ socket: client.socket, rejectUnauthorized: false })
+      const received = new Promise<string>((resolve) => inside.once('data', (chunk: Buffer) => resolve(`${chunk}`)))
+      inside.write(GET('/late'))
+      expect(await received).toContain('[/late]')
+      // What the client of this scenario received is encrypted.
+      client.received = ''
+      inside.destroy()
+    }
+  })
+
+  parity('a handshake byte by byte', {
+    ...secure(),
+    serve: echoPath,
+    play: async (stage) => {
+      const relay = net.createServer((socket) => {
+        const through = net.connect(stage.port, '127.0.0.1').setNoDelay(true)
+        through.pipe(socket)
+        let sent = Promise.resolve()
+        const dribble = async (chunk: Buffer): Promise<void> => {
+          for (const byte of chunk) {
+            through.write(Buffer.of(byte))
+            await turn()
+          }
+        }
+        socket.on('data', (chunk: Buffer) => {
+          sent = sent.then(() => dribble(chunk))
+        })
+        socket.on('close', () => sent.then(() => through.destroy()))
+      })
+      await new Promise<void>((resolve) => relay.listen(0, '127.0.0.1', resolve))
+      const { port } = relay.address() as net.AddressInfo
+      const inside = tls.connect({ port, host: '127.0.0.1', rejectUnauthorized: false })
+      const received = new Promise<string>((resolve) => inside.once('data', (chunk: Buffer) => resolve(`${chunk}`)))
+      inside.write(GET('/slowly'))
+      expect(await received).toContain('[/slowly]')
+      inside.end()
+      await new Promise((resolve) => relay.close(resolve))
+    }
+  })
+
+  for (const [what, end] of [
+    ['ends', (client: Client) => client.fin()],
+    ['breaks', (client: Client) => client.rst()]
+  ] as const) {
+    parity(`a client that connects and ${what} without a byte`, {
+      ...secure(),
+      serve: (server, see) => {
+        echoPath(server, see)
+        tellErrors(server, see)
+      },
+      play: async (stage) => {
+        const client = await stage.openTcp()
+        await parked(stage, 1)
+        end(client)
+        await stage.have(0)
+        await stage.stats(({ woken, closed }) => woken === 0 && closed.peer + closed.reset === 1)
+      },
+      // Nobody is told of one that never said anything.
+      design: (seen) => ({ ...seen, server: seen.server.filter((event) => !event.startsWith('tlsClientError')) })
+    })
+
+    parity(`a client that ${what} in the middle of its handshake`, {
+      ...secure(),
+      serve: (server, see) => {
+        echoPath(server, see)
+        tellErrors(server, see)
+      },
+      play: async (stage) => {
+        const client = await stage.openTcp()
+        await parked(stage, 1)
+        client.send('\x16\x03\x01\x02\x00\x01')
+        await silence()
+        end(client)
+        await stage.have(0)
+      },
+      check: ({ server }) => expect(server[0]).toMatch(/^tlsClientError ECONNRESET/)
+    })
+  }
+
+  parity('a client that speaks HTTP', {
+    ...secure(),
+    serve: (server, see) => {
+      echoPath(server, see)
+      tellErrors(server, see)
+    },
+    play: async (stage) => {
+      const client = await stage.openTcp()
+      client.send(GET('/'))
+      await client.over()
+      await stage.have(0)
+      expect((await (await stage.open()).get('/')).body).toBe('[/]')
+    },
+    check: ({ server }) => expect(server[0]).toMatch(/^tlsClientError ERR_SSL/)
+  })
+
+  parity('handshakeTimeout', {
+    ...secure({ handshakeTimeout: 300 }),
+    serve: (server, see) => {
+      echoPath(server, see)
+      tellErrors(server, see)
+    },
+    lasts: 300,
+    play: async (stage) => {
+      const client = await stage.openTcp()
+      await stage.time(() => client.over())
+      await stage.have(0)
+    },
+    check: ({ server }) => expect(server[0]).toMatch(/^tlsClientError ERR_TLS_HANDSHAKE_TIMEOUT/)
+  })
+
+  parity('handshakeTimeout, without a listener', {
+    ...secure({ handshakeTimeout: 300 }),
+    serve: echoPath,
+    lasts: 300,
+    play: async (stage) => {
+      const client = await stage.openTcp()
+      await stage.time(() => client.over())
+    }
+  })
+
+  parity('handshakeTimeout: in the middle of it', {
+    ...secure({ handshakeTimeout: 300 }),
+    serve: (server, see) => {
+      echoPath(server, see)
+      tellErrors(server, see)
+    },
+    play: async (stage) => {
+      const client = await stage.openTcp()
+      client.send('\x16\x03\x01\x02\x00\x01')
+      await client.over()
+    },
+    check: ({ server }) => expect(server[0]).toMatch(/^tlsClientError ERR_TLS_HANDSHAKE_TIMEOUT/)
+  })
+
+  parity('headersTimeout after the handshake', {
+    ...secure({ headersTimeout: 200, requestTimeout: 0, connectionsCheckingInterval: 20 }),
+    serve: echoPath,
+    play: async (stage) => {
+      const client = await stage.open()
+      await client.over()
+      expect(client.received).toContain('408')
+    }
+  })
+
+  parity('keepAliveTimeout', {
+    ...secure({ keepAliveTimeout: 1 }),
+    serve: echoPath,
+    play: async (stage) => {
+      const client = await stage.open()
+      await client.get('/')
+      expect(await client.over()).toBe('FIN')
+    }
+  })
+
+  parity('upgrade', {
+    ...secure(),
+    serve: (server) => {
+      server.on('upgrade', (_, socket) => {
+        socket.write('HTTP/1.1 101 Go On\r\n\r\n')
+        socket.pipe(socket)
+      })
+    },
+    play: async (stage) => {
+      const client = await stage.open()
+      client.send(GET('/', 'Connection: Upgrade\r\nUpgrade: echo\r\n'))
+      await client.reads('\r\n\r\n')
+      for (const word of ['one', 'two']) {
+        await silence()
+        client.send(word)
+        await client.reads(word)
+      }
+    }
+  })
+
+  parity('getConnections(), closeIdleConnections(), closeAllConnections(), close()', {
+    ...secure(),
+    serve: (server) => {
+      server.on('request', (request, response) => {
+        if (request.url !== '/never') response.end(`[${request.url}]`)
+      })
+    },
+    play: async (stage) => {
+      const silent = await stage.openTcp()
+      const idle = await stage.open()
+      await idle.get('/1')
+      const waiting = await stage.open()
+      waiting.send(GET('/1') + GET('/never'))
+      await waiting.reads('[/1]')
+      expect(await stage.connections()).toBe(3)
+      stage.server.closeIdleConnections()
+      await idle.over()
+      await stage.have(2)
+      await silence()
+      expect([silent.ended, waiting.ended]).toEqual([undefined, undefined])
+      let called = false
+      stage.server.close(() => {
+        called = true
+      })
+      stage.server.closeAllConnections()
+      await waiting.over()
+      await pause(50)
+      // It has not got so far that HTTP knows it: it holds the server open until it goes.
+      expect(called).toBe(stage.parked)
+      if (!stage.parked) silent.fin()
+      await silent.over()
+      await stage.closed
+    }
+  })
+
+  parity('a hundred at once', {
+    ...secure(),
+    serve: (server) => {
+      server.on('request', (request, response) => response.end(`[${request.url}]`))
+    },
+    play: async (stage) => {
+      const clients = await Promise.all(Array.from({ length: 100 }, () => stage.open()))
+      const bodies = await Promise.all(clients.map(async (client, i) => (await client.get(`/${i}`)).body))
+      expect(bodies).toEqual(clients.map((_, i) => `[/${i}]`))
+    },
+    compared: (seen) => ({ ...seen, connections: [], clients: [] })
+  })
+})

@@ -1,0 +1,471 @@
+/** Connections that break at every stage, and listeners that throw: what plain Node makes of it, and nobody else is hurt. */
+import type { Socket } from 'node:net'
+import { type Connection, createServer } from 'ebb/net'
+import { describe, expect, test } from 'vitest'
+import { Child } from '../support/child.js'
+import {
+  addressOf,
+  client,
+  clients,
+  coded,
+  descriptorsReturn,
+  eventually,
+  expectSame,
+  expectSum,
+  listening,
+  ONCE,
+  outcome,
+  PLAIN,
+  stats
+} from '../support/net-parity.js'
+import { gone, quiet, readExactly, uncaught } from '../support/sockets.js'
+
+descriptorsReturn()
+
+const IDLE = 5
+
+/** Notes what happens to a server's socket. */
+function note(socket: Socket, events: string[]): void {
+  let bytes = ''
+  const tell = (event: string): void => {
+    if (bytes !== '') events.push(`data ${bytes.length > 100 ? bytes.length : bytes}`)
+    bytes = ''
+    events.push(event)
+  }
+  socket.on('data', (chunk) => {
+    bytes += chunk
+  })
+  socket.on('end', () => tell('end'))
+  socket.on('error', ({ code, syscall }: NodeJS.ErrnoException) => tell(`error ${code} ${syscall}`))
+  socket.on('close', (hadError) => tell(`close ${hadError}`))
+}
+
+describe('the end of a client, whose connection was never awake', () => {
+  test.each<[string, (peer: Socket) => void]>([
+    ['a byte and a FIN', (peer) => void peer.end('x')],
+    ['many bytes and a FIN', (peer) => void peer.end(Buffer.alloc(300_000, 'x'))]
+  ])('%s at once', async (_, end) => {
+    await expectSame(async (kind) => {
+      const events: string[] = []
+      const server = await listening(kind.create({}, (socket) => note(socket, events)))
+      const peer = await client(server)
+      end(peer)
+      const seen = await outcome(peer)
+      await eventually(() => expect(events.at(-1)).toMatch(/^close/))
+      return [seen, events]
+    }, ONCE)
+  })
+
+  test('a byte, and then a RST', async () => {
+    // Whether the byte can still be read is a matter of who is first; that there is one end, with or without its reason, is not.
+    for (const kind of [PLAIN, ...ONCE]) {
+      const events: string[] = []
+      const server = await listening(kind.create({}, (socket) => note(socket, events)))
+      const peers = await clients(server, 20)
+      for (const peer of peers) peer.write('x', () => peer.resetAndDestroy())
+      await Promise.all(peers.map(gone))
+      await quiet()
+      await eventually(async () => {
+        const count = await new Promise((resolve) => server.getConnections((_, count) => resolve(count)))
+        expect(count).toBe(0)
+      })
+      const closes = events.filter((event) => event.startsWith('close')).length
+      expect(closes).toBeLessThanOrEqual(20)
+      for (const event of events) expect(event).toMatch(/^(data x|end|close (true|false)|error ECONNRESET read)$/)
+    }
+  })
+
+  test('before it is accepted', async () => {
+    const woken: Connection[] = []
+    const server = await listening(
+      createServer({ idle: IDLE }, (socket, connection) => {
+        woken.push(connection)
+        socket.on('error', () => {})
+        socket.resume()
+      })
+    )
+    const child = new Child(`
+      import { connect } from 'node:net'
+      for (let i = 0; i < 200; i++) {
+        const socket = connect(${JSON.stringify(addressOf(server))}, () => {
+          if (i % 2) socket.end('x')
+          else socket.resetAndDestroy()
+        }).resume()
+        socket.on('error', () => {})
+      }`)
+    await child.ended
+    await eventually(() => expect(server.stats()).toMatchObject({ parked: 0, awake: 0 }))
+    expectSum(server)
+    // The server goes on.
+    const peer = await client(server)
+    await stats(server, { parked: 1 })
+    peer.destroy()
+  })
+})
+
+describe('a RST', () => {
+  /** What the server's sockets tell, and its statistics, after `reset` of 10 clients in the state that `prepare` makes. */
+  const stages: [string, { idle: number | false }, string, (peer: Socket, woken: number) => Promise<void> | void][] = [
+    ['awake', { idle: false }, 'socket', () => {}],
+    ['parked again', { idle: IDLE }, 'reset', () => {}]
+  ]
+  test.each(stages)('%s: one end for each, with its cause, and nothing thrown', async (_, { idle }, cause) => {
+    const events: string[] = []
+    const causes: string[] = []
+    const server = await listening(
+      createServer({ idle }, (socket) => {
+        socket.on('data', (bytes) => socket.write(bytes))
+        socket.on('error', ({ code }: NodeJS.ErrnoException) => events.push(`error ${code}`))
+        socket.on('close', (hadError) => events.push(`close ${hadError}`))
+      })
+    )
+    server.on('disconnect', (_: Connection, cause: string) => void causes.push(cause))
+    const peers = await clients(server, 10)
+    for (const peer of peers) peer.write('x')
+    await Promise.all(peers.map((peer) => readExactly(peer, 1)))
+    if (idle !== false) await stats(server, { parked: 10, awake: 0 })
+    const thrown = await uncaught(async () => {
+      for (const peer of peers) peer.resetAndDestroy()
+      await stats(server, { parked: 0, awake: 0, woken: 10 })
+      await quiet()
+    })
+    expect(thrown).toEqual([])
+    expect(causes).toEqual(Array(10).fill(cause))
+    if (idle === false) {
+      expect(events.sort()).toEqual([...Array(10).fill('close true'), ...Array(10).fill('error ECONNRESET')])
+    } else {
+      // They were closed when they fell asleep, and nothing is told of what comes after.
+      expect(events).toEqual(Array(10).fill('close false'))
+    }
+    expectSum(server)
+  })
+
+  test('awake, as plain Node tells it', async () => {
+    await expectSame(async (kind) => {
+      const events: string[] = []
+      const server = await listening(
+        kind.create({}, (socket) => {
+          note(socket, events)
+          socket.write('hello')
+        })
+      )
+      const peer = await client(server)
+      peer.write('x')
+      await readExactly(peer, 5)
+      peer.resetAndDestroy()
+      await eventually(() => expect(events.at(-1)).toMatch(/^close/))
+      return events
+    }, ONCE)
+  })
+
+  test('awake, with bytes that wait for the peer', async () => {
+    await expectSame(async (kind) => {
+      const events: string[] = []
+      const server = await listening(
+        kind.create({}, (socket) => {
+          socket.on('error', ({ code }: NodeJS.ErrnoException) => events.push(`error ${code}`))
+          socket.on('close', (hadError) => events.push(`close ${hadError}`))
+          socket.resume()
+          for (let i = 0; i < 30; i++) socket.write(Buffer.alloc(1e6))
+        })
+      )
+      const peer = await client(server)
+      peer.write('x')
+      await quiet()
+      peer.resetAndDestroy()
+      await eventually(() => expect(events.at(-1)).toMatch(/^close/))
+      return events
+    }, ONCE)
+  })
+
+  test('while bytes that send() could not pass on wait', async () => {
+    const woken: Connection[] = []
+    const causes: string[] = []
+    const server = await listening(
+      createServer({ idle: IDLE }, (socket, connection) => {
+        woken.push(connection)
+        socket.on('error', () => {})
+        socket.on('data', (bytes) => socket.write(bytes))
+      })
+    )
+    server.on('disconnect', (_: Connection, cause: string) => void causes.push(cause))
+    const peer = await client(server)
+    peer.write('x')
+    await readExactly(peer, 1)
+    await stats(server, { parked: 1 })
+    const { id } = woken[0] as Connection
+    for (let i = 0; i < 30; i++) server.send(id, Buffer.alloc(1e6))
+    await stats(server, { parked: 0, awake: 1 })
+    peer.resetAndDestroy()
+    await stats(server, { parked: 0, awake: 0 })
+    await eventually(() => expect(causes).toEqual(['socket']))
+    expect(server.send(id, 'x')).toBe(false)
+    expectSum(server)
+  })
+
+  test('in the very turn of the wake, of send() and of park()', async () => {
+    const causes: string[] = []
+    const open = new Set<number>()
+    const server = await listening(
+      createServer({ idle: IDLE }, (socket, connection) => {
+        open.add(connection.id)
+        socket.on('error', () => {})
+        socket.on('data', (bytes) => {
+          socket.write(bytes)
+          if (connection.id % 2 === 0) connection.park()
+        })
+      })
+    )
+    server.on('disconnect', ({ id }: Connection, cause: string) => {
+      expect(open.delete(id)).toBe(true)
+      causes.push(cause)
+    })
+    const peers = await clients(server, 200)
+    const thrown = await uncaught(async () => {
+      for (const [i, peer] of peers.entries()) {
+        peer.write('hello')
+        setTimeout(
+          () => {
+            peer.resetAndDestroy()
+            for (const id of open) server.send(id, 'x')
+          },
+          i % (3 * IDLE)
+        )
+      }
+      await stats(server, { parked: 0, awake: 0, accepted: 200 })
+      await quiet()
+    })
+    expect(thrown).toEqual([])
+    expect([...open]).toEqual([])
+    expect(causes.length).toBe(new Set([...open]).size + causes.length)
+    expectSum(server)
+  })
+
+  test('with data just before it, while parked: told once, whether it was woken or not', async () => {
+    const open = new Set<number>()
+    const gone_ = new Set<number>()
+    const server = await listening(
+      createServer({ idle: IDLE }, (socket, { id }) => {
+        open.add(id)
+        socket.on('error', () => {})
+        socket.on('data', (bytes) => socket.write(bytes))
+      })
+    )
+    server.on('disconnect', ({ id }: Connection) => {
+      expect(gone_.has(id)).toBe(false)
+      gone_.add(id)
+    })
+    const peers = await clients(server, 100)
+    for (const peer of peers) peer.write('x')
+    await Promise.all(peers.map((peer) => readExactly(peer, 1)))
+    await stats(server, { parked: 100 })
+    for (const peer of peers) {
+      peer.write('y')
+      peer.resetAndDestroy()
+    }
+    await stats(server, { parked: 0, awake: 0 })
+    await eventually(() => expect(gone_).toEqual(open))
+    expectSum(server)
+  })
+})
+
+describe('data with the FIN, while parked', () => {
+  test.each([1, 1000, 1_000_000])('%i bytes: they wake it, all are read, then the end', async (length) => {
+    const received: Buffer[] = []
+    const events: string[] = []
+    const causes: string[] = []
+    const server = await listening(
+      createServer({ idle: IDLE }, (socket, { wakes }) => {
+        if (wakes === 1) {
+          socket.on('data', (bytes) => socket.write(bytes))
+          return
+        }
+        socket.on('data', (bytes) => received.push(bytes))
+        socket.on('end', () => {
+          events.push('end')
+        })
+        socket.on('close', (hadError) => events.push(`close ${hadError}`))
+      })
+    )
+    server.on('disconnect', (_: Connection, cause: string) => void causes.push(cause))
+    const peer = await client(server)
+    peer.write('x')
+    await readExactly(peer, 1)
+    await stats(server, { parked: 1 })
+    peer.end(coded(0, length))
+    expect(await outcome(peer)).toEqual({ received: '', ended: true, reset: false })
+    await eventually(() => expect(events).toEqual(['end', 'close false']))
+    expect(Buffer.concat(received).equals(coded(0, length))).toBe(true)
+    await eventually(() => expect(causes).toEqual(['socket']))
+    expect(server.stats()).toMatchObject({ woken: 2, parked: 0, awake: 0 })
+  })
+
+  test('the reply to the last words arrives', async () => {
+    const server = await listening(
+      createServer({ idle: IDLE }, (socket) => {
+        socket.on('data', (bytes) => socket.write(`${bytes}`.toUpperCase()))
+      })
+    )
+    const peers = await clients(server, 50)
+    for (const peer of peers) peer.write('x')
+    await Promise.all(peers.map((peer) => readExactly(peer, 1)))
+    await stats(server, { parked: 50 })
+    const seen = await Promise.all(
+      peers.map((peer) => {
+        peer.end('last words')
+        return outcome(peer)
+      })
+    )
+    for (const one of seen) expect(one).toEqual({ received: 'LAST WORDS', ended: true, reset: false })
+  })
+})
+
+describe('the listener', () => {
+  test.each<[string, (socket: Socket) => void]>([
+    ['destroy()', (socket) => void socket.destroy()],
+    ['destroy() with an error', (socket) => void socket.on('error', () => {}).destroy(new Error('enough'))],
+    ['resetAndDestroy()', (socket) => void socket.resetAndDestroy()],
+    ['end()', (socket) => void socket.end()],
+    ['end() with bytes', (socket) => void socket.end('good bye')],
+    [
+      'destroySoon()',
+      (socket) => {
+        socket.write('good bye')
+        socket.destroySoon()
+      }
+    ]
+  ])('%s at once, and on data: the client sees what it sees of plain Node', async (name, act) => {
+    await expectSame(async (kind) => {
+      const seen: unknown[] = []
+      // With a RST at once a client of plain Node may be told that it could not connect.
+      for (const when of name.includes('reset') ? ['on data'] : ['at once', 'on data']) {
+        const server = await listening(
+          kind.create({}, (socket) => {
+            if (when === 'on data') socket.once('data', () => act(socket))
+            else {
+              act(socket)
+              // What has come is read, or the kernel would answer it with a RST, if it is in time.
+              socket.resume()
+            }
+          })
+        )
+        const peer = await client(server)
+        // At once: whether the byte was there before the end is chance, and with it what the kernel makes of it.
+        peer.write('x')
+        const { received, ended, reset } = await outcome(peer)
+        seen.push(when === 'on data' ? { received, ended, reset } : ended || reset)
+      }
+      return seen
+    })
+  })
+
+  test('ends connections while they wake, sleep and wake: every descriptor is closed once', async () => {
+    let calls = 0
+    const server = await listening(
+      createServer({ idle: IDLE }, (socket, connection) => {
+        calls++
+        socket.on('error', () => {})
+        socket.on('data', (bytes) => {
+          socket.write(bytes)
+          if (connection.wakes === 1) connection.park()
+          else if (connection.wakes === 2) setTimeout(() => socket.destroy(), IDLE)
+          else socket.destroy()
+        })
+      })
+    )
+    const peers = await clients(server, 100)
+    for (let round = 0; round < 4; round++) {
+      for (const peer of peers) peer.write('x')
+      await quiet()
+    }
+    await Promise.all(peers.map((peer) => gone(peer.resume())))
+    await stats(server, { parked: 0, awake: 0 })
+    expect(calls).toBeGreaterThanOrEqual(200)
+    expectSum(server)
+  })
+
+  test('emits an error that nobody listens to: uncaught, as in plain Node, and that connection is closed', async () => {
+    await expectSame(async (kind) => {
+      const server = await listening(
+        kind.create({}, (socket) => {
+          socket.on('data', () => socket.destroy(new Error('nobody listens')))
+        })
+      )
+      const peer = await client(server)
+      let seen: unknown
+      const thrown = await uncaught(async () => {
+        peer.write('x')
+        seen = await outcome(peer)
+        await quiet()
+      })
+      return [thrown.map(String), seen]
+    }, ONCE)
+  })
+
+  const throwing = (create: string): string => `
+    import net from 'node:net'
+    import { park } from 'ebb'
+    import { createServer } from 'ebb/net'
+    const caught = []
+    process.on('uncaughtException', (error) => caught.push(error.message))
+    const listener = (socket, connection) => {
+      socket.on('error', () => {})
+      if (connection?.wakes === 2) throw new Error('at the second wake')
+      socket.on('data', (bytes) => {
+        if (String(bytes) === 'throw') throw new Error('on data')
+        socket.write(bytes)
+      })
+      socket.once('data', (bytes) => {
+        if (String(bytes) === 'throw at first') throw new Error('first data')
+      })
+    }
+    const server = ${create}
+    let n = 0
+    server.on('connection', () => {
+      if (++n % 2 === 1) throw new Error('odd')
+    })
+    server.on('error', (error) => caught.push('error ' + error.message))
+    server.on('disconnect', () => { throw new Error('disconnect') })
+    server.listen(0, '127.0.0.1', () => console.log(JSON.stringify(server.address().port)))
+    process.stdin.on('data', () => console.log(JSON.stringify({ caught, stats: server.stats?.() })))`
+
+  test.each([
+    `createServer({ idle: ${IDLE} }, listener)`,
+    'createServer({ idle: false }, listener)',
+    `park(net.createServer(listener), { idle: ${IDLE} })`,
+    "createServer({ idle: false, first: 'server' }, listener)"
+  ])('throws: %s: uncaught, once for each, and other connections live on', async (create) => {
+    const child = new Child(throwing(create))
+    const port = await child.next<number>()
+    const { connect } = await import('node:net')
+    const open = async (): Promise<Socket> => {
+      const peer = connect({ port, host: '127.0.0.1', allowHalfOpen: true })
+      peer.on('error', () => {})
+      await new Promise((resolve) => peer.once('connect', resolve))
+      return peer
+    }
+    const peers = await Promise.all(Array.from({ length: 40 }, open))
+    // In one segment, in one turn: of a batch of wakes some throw.
+    for (const peer of peers) peer.write('hello')
+    for (const peer of peers) expect(`${await readExactly(peer, 5)}`).toBe('hello')
+    const [thrower, ...others] = peers as [Socket, ...Socket[]]
+    thrower.write('throw')
+    await eventually(async () => {
+      const { caught } = await child.ask<{ caught: string[] }>('?')
+      expect(caught.filter((message) => message === 'odd').length).toBeGreaterThan(0)
+      expect(caught.filter((message) => message === 'on data' || message === 'at the second wake')).toHaveLength(1)
+    })
+    const late = await open()
+    late.write('after all that')
+    expect(`${await readExactly(late, 14)}`).toBe('after all that')
+    // Nobody reads from the one whose listener threw: it would not see a FIN.
+    thrower.resetAndDestroy()
+    for (const peer of [...others, late]) peer.destroy()
+    await eventually(async () => {
+      const { stats, caught } = await child.ask<{ caught: string[]; stats: { parked: number; awake: number } }>('?')
+      expect(stats).toMatchObject({ parked: 0, awake: 0 })
+      expect(caught.filter((message) => message === 'disconnect')).toHaveLength(41)
+    })
+    child.process.kill()
+  })
+})

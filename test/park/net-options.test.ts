@@ -1,0 +1,381 @@
+/** The options of `net.createServer` and the properties of its sockets: what plain Node makes of them. */
+import type { ServerOpts, Socket } from 'node:net'
+import { createServer } from 'ebb/net'
+import { libc } from 'ebb/sys'
+import { describe, expect, test } from 'vitest'
+import {
+  client,
+  descriptorsReturn,
+  eventually,
+  expectSame,
+  type Kind,
+  listening,
+  ONCE,
+  outcome,
+  PARKED,
+  stats
+} from '../support/net-parity.js'
+import { quiet, readExactly } from '../support/sockets.js'
+
+descriptorsReturn()
+
+const TCP_KEEPIDLE = 4
+const TCP_KEEPINTVL = 5
+const TCP_KEEPCNT = 6
+
+/** What the kernel says of a server's socket. */
+function kernelOptions(socket: Socket): Record<string, number> {
+  const { fd } = (socket as unknown as { _handle: { fd: number } })._handle
+  const ask = (level: number, name: number): number => {
+    const value = new Int32Array(1)
+    libc.check(libc.getsockopt(fd, level, name, value, new Uint32Array([4])), 'getsockopt')
+    return value[0] as number
+  }
+  const keepAlive = ask(libc.SOL_SOCKET, libc.SO_KEEPALIVE)
+  return {
+    noDelay: ask(libc.IPPROTO_TCP, libc.TCP_NODELAY),
+    keepAlive,
+    // What they are when it is off is nobody's concern.
+    ...(keepAlive === 1 && {
+      idle: ask(libc.IPPROTO_TCP, TCP_KEEPIDLE),
+      interval: ask(libc.IPPROTO_TCP, TCP_KEEPINTVL),
+      count: ask(libc.IPPROTO_TCP, TCP_KEEPCNT)
+    })
+  }
+}
+
+async function expectEcho(peer: Socket): Promise<void> {
+  peer.write('hello')
+  expect(`${await readExactly(peer, 5)}`).toBe('hello')
+}
+
+describe('options of the kernel', () => {
+  const cases: [ServerOpts, object][] = [
+    [{}, { noDelay: 0, keepAlive: 0 }],
+    [{ noDelay: true }, { noDelay: 1, keepAlive: 0 }],
+    [{ noDelay: false }, { noDelay: 0, keepAlive: 0 }],
+    [{ keepAlive: true }, { keepAlive: 1 }],
+    [
+      { keepAlive: true, keepAliveInitialDelay: 12_345 },
+      { keepAlive: 1, idle: 12 }
+    ],
+    [{ keepAlive: true, keepAliveInitialDelay: 999 }, { keepAlive: 1 }],
+    [{ keepAlive: false, keepAliveInitialDelay: 12_345 }, { keepAlive: 0 }],
+    [
+      { noDelay: true, keepAlive: true, keepAliveInitialDelay: 60_000 },
+      { noDelay: 1, keepAlive: 1, idle: 60 }
+    ]
+  ]
+
+  test.each(cases)('%j', async (options, expected) => {
+    const seen = await expectSame(async (kind) => {
+      let options_: object | undefined
+      const server = await listening(
+        kind.create(options, (socket) => {
+          options_ ??= kernelOptions(socket)
+          socket.on('data', (bytes) => socket.write(bytes))
+        })
+      )
+      await expectEcho(await client(server))
+      return options_
+    })
+    expect(seen).toMatchObject(expected)
+  })
+
+  test.each(cases)('%j: after a sleep as before it', async (options) => {
+    const seen: object[] = []
+    const server = await listening(
+      createServer({ ...options, idle: 5 }, (socket) => {
+        seen.push(kernelOptions(socket))
+        socket.on('data', (bytes) => socket.write(bytes))
+      })
+    )
+    const peer = await client(server)
+    for (let wakes = 1; wakes <= 3; wakes++) {
+      await expectEcho(peer)
+      await stats(server, { parked: 1, parkedAgain: wakes })
+    }
+    expect(seen).toHaveLength(3)
+    expect(seen[1]).toEqual(seen[0])
+    expect(seen[2]).toEqual(seen[0])
+  })
+
+  test('what the application sets on a socket stays set', async () => {
+    const seen: object[] = []
+    const server = await listening(
+      createServer({ idle: 5 }, (socket, connection) => {
+        if (connection.wakes === 1) {
+          socket.setNoDelay(true)
+          socket.setKeepAlive(true, 30_000)
+        }
+        seen.push(kernelOptions(socket))
+        socket.on('data', (bytes) => socket.write(bytes))
+      })
+    )
+    const peer = await client(server)
+    await expectEcho(peer)
+    await stats(server, { parked: 1 })
+    await expectEcho(peer)
+    expect(seen).toEqual([expect.objectContaining({ noDelay: 1, keepAlive: 1, idle: 30 }), seen[0]])
+  })
+
+  test.each<ServerOpts>([
+    { keepAliveInitialDelay: 'soon' as unknown as number },
+    { highWaterMark: -1 },
+    { noDelay: 1 as unknown as boolean }
+  ])('%j: refused, or not, alike', async (options) => {
+    const attempt = async (kind: Kind): Promise<unknown> => {
+      try {
+        kind.create(options)
+        return 'taken'
+      } catch (error) {
+        const { name, code, message } = error as NodeJS.ErrnoException
+        return { name, code, message }
+      }
+    }
+    await expectSame(attempt)
+  })
+})
+
+describe('properties of a socket', () => {
+  test('are those of plain Node', async () => {
+    await expectSame(async (kind) => {
+      let seen: object | undefined
+      let addresses: unknown
+      const server = kind.create({}, (socket) => {
+        const own = socket as Socket & { server?: unknown; _server?: unknown }
+        addresses = [socket.remotePort, socket.localPort, socket.address()]
+        seen = {
+          remote: [socket.remoteAddress, socket.remoteFamily],
+          local: [socket.localAddress, (socket as { localFamily?: string }).localFamily],
+          server: own.server === server,
+          _server: own._server === server,
+          kind: socket.constructor.name,
+          handle: (own as unknown as { _handle: object })._handle.constructor.name,
+          states: [socket.connecting, socket.pending, socket.destroyed, socket.readyState, socket.closed],
+          sides: [socket.readable, socket.writable, socket.allowHalfOpen, socket.readableEnded, socket.writableEnded],
+          marks: [socket.readableHighWaterMark, socket.writableHighWaterMark, socket.writableNeedDrain],
+          flowing: [socket.readableFlowing, socket.isPaused()],
+          timeout: socket.timeout,
+          counts: [socket.bytesRead, socket.bytesWritten],
+          buffered: [socket.readableLength, socket.writableLength]
+        }
+        socket.on('data', (bytes) => socket.write(bytes))
+      })
+      await listening(server)
+      const peer = await client(server)
+      await expectEcho(peer)
+      const { port } = server.address() as { port: number }
+      expect(addresses).toEqual([peer.localPort, port, { address: '127.0.0.1', family: 'IPv4', port }])
+      return seen
+    })
+  })
+
+  test('what was read and written is counted', async () => {
+    await expectSame(async (kind) => {
+      let accepted: Socket | undefined
+      const server = await listening(
+        kind.create({}, (socket) => {
+          accepted = socket
+          socket.on('data', (bytes) => socket.write(Buffer.concat([bytes, bytes])))
+        })
+      )
+      const peer = await client(server)
+      peer.write('abc')
+      await readExactly(peer, 6)
+      peer.write('de')
+      await readExactly(peer, 4)
+      return [accepted?.bytesRead, accepted?.bytesWritten]
+    }, ONCE)
+  })
+
+  test.each([undefined, 1, 1000, 100_000])('highWaterMark: %j', async (highWaterMark) => {
+    const [readable, writable] = await expectSame(async (kind) => {
+      const seen: number[] = []
+      const server = await listening(
+        kind.create(highWaterMark === undefined ? {} : { highWaterMark }, (socket) => {
+          seen.splice(0, 2, socket.readableHighWaterMark, socket.writableHighWaterMark)
+          socket.on('data', (bytes) => socket.write(bytes))
+        })
+      )
+      await expectEcho(await client(server))
+      return seen
+    })
+    if (highWaterMark !== undefined) expect([readable, writable]).toEqual([highWaterMark, highWaterMark])
+  })
+
+  test('setTimeout() on a socket', async () => {
+    await expectSame(async (kind) => {
+      const events: string[] = []
+      const server = await listening(
+        kind.create({}, (socket) => {
+          socket.resume()
+          socket.setTimeout(20, () => {
+            events.push('timeout')
+            socket.end('too late')
+          })
+        })
+      )
+      const peer = await client(server)
+      peer.write('x')
+      return [await outcome(peer), events]
+    }, ONCE)
+  })
+})
+
+describe('allowHalfOpen', () => {
+  for (const allowHalfOpen of [true, false]) {
+    test(`${allowHalfOpen}: a byte, then a FIN`, async () => {
+      await expectSame(async (kind) => {
+        const events: string[] = []
+        const server = await listening(
+          kind.create({ allowHalfOpen }, (socket) => {
+            events.push(`connection ${socket.allowHalfOpen}`)
+            socket.on('data', (bytes) => events.push(`data ${bytes}`))
+            socket.on('end', () => {
+              events.push(`end ${socket.writable}`)
+              if (allowHalfOpen) setTimeout(() => socket.end('after the end'), 5)
+            })
+            socket.on('finish', () => events.push('finish'))
+            socket.on('close', (hadError) => events.push(`close ${hadError}`))
+          })
+        )
+        const peer = await client(server)
+        peer.write('x')
+        await eventually(() => expect(events).toContain('data x'))
+        peer.end()
+        const seen = await outcome(peer)
+        await eventually(() => expect(events.at(-1)).toBe('close false'))
+        return [seen, events]
+      }, ONCE)
+    })
+  }
+
+  test('a byte and the FIN at once: the whole of it is answered', async () => {
+    await expectSame(async (kind) => {
+      const server = await listening(
+        kind.create({ allowHalfOpen: true }, (socket) => {
+          const chunks: Buffer[] = []
+          socket.on('data', (bytes) => chunks.push(bytes))
+          socket.on('end', () => socket.end(`${Buffer.concat(chunks)}`.toUpperCase()))
+        })
+      )
+      const peer = await client(server)
+      peer.end('all of it')
+      return await outcome(peer)
+    })
+  })
+
+  /** A server whose connection sleeps after one message, and the events of its listener's sockets. */
+  async function asleep(options: ServerOpts): Promise<{ peer: Socket; events: string[]; stats: () => object }> {
+    const events: string[] = []
+    const server = await listening(
+      createServer({ ...options, idle: 5 }, (socket, { wakes }) => {
+        events.push(`wake ${wakes}`)
+        socket.on('data', (bytes) => socket.write(bytes))
+        socket.on('end', () => {
+          events.push('end')
+          if (options.allowHalfOpen === true) socket.end('good bye')
+        })
+      })
+    )
+    const peer = await client(server)
+    await expectEcho(peer)
+    await stats(server, { parked: 1, awake: 0 })
+    return { peer, events, stats: () => server.stats() }
+  }
+
+  test('true: a FIN while parked wakes, and the listener may still speak', async () => {
+    const { peer, events, stats } = await asleep({ allowHalfOpen: true })
+    peer.end()
+    expect(await outcome(peer)).toEqual({ received: 'good bye', ended: true, reset: false })
+    expect(events).toEqual(['wake 1', 'wake 2', 'end'])
+    await eventually(() =>
+      expect(stats()).toMatchObject({ parked: 0, awake: 0, woken: 2, closed: { peer: 0, reset: 0, socket: 1 } })
+    )
+  })
+
+  test('false: a FIN while parked closes, and the listener is not called', async () => {
+    const { peer, events, stats } = await asleep({})
+    peer.end()
+    expect(await outcome(peer)).toEqual({ received: '', ended: true, reset: false })
+    expect(events).toEqual(['wake 1'])
+    expect(stats()).toMatchObject({ parked: 0, awake: 0, woken: 1, closed: { peer: 1, reset: 0, socket: 0 } })
+  })
+
+  test('true: a FIN as the first thing that comes wakes too', async () => {
+    const seen = await expectSame(async (kind) => {
+      const server = await listening(
+        kind.create({ allowHalfOpen: true }, (socket) => socket.resume().on('end', () => socket.end('good bye')))
+      )
+      const peer = await client(server)
+      await quiet()
+      peer.end()
+      return await outcome(peer)
+    })
+    expect(seen.received).toBe('good bye')
+  })
+
+  test('true: after the FIN it may be written to as long as the listener likes, and is not parked in a loop', async () => {
+    let calls = 0
+    const server = await listening(
+      createServer({ allowHalfOpen: true, idle: 5 }, (socket) => {
+        calls++
+        let left = 20
+        socket.resume()
+        const timer = setInterval(() => {
+          if (socket.destroyed) {
+            clearInterval(timer)
+            return
+          }
+          socket.write('.')
+          if (--left > 0) return
+          clearInterval(timer)
+          socket.end()
+        }, 10)
+      })
+    )
+    const peer = await client(server)
+    peer.end('x')
+    const { received, ended } = await outcome(peer)
+    expect({ received, ended }).toEqual({ received: '.'.repeat(20), ended: true })
+    expect(calls).toBe(1)
+  })
+})
+
+describe('pauseOnConnect', () => {
+  test('nothing is read before resume(), and then all of it', async () => {
+    await expectSame(async (kind) => {
+      const accepted: Socket[] = []
+      const server = await listening(kind.create({ pauseOnConnect: true }, (socket) => void accepted.push(socket)))
+      const peer = await client(server)
+      peer.write('hello')
+      await eventually(() => expect(accepted).toHaveLength(1))
+      const socket = accepted[0] as Socket
+      const before = [socket.isPaused(), socket.readableFlowing, socket.bytesRead, socket.readableLength]
+      await quiet()
+      const after = [socket.isPaused(), socket.readableFlowing, socket.bytesRead, socket.readableLength]
+      socket.on('data', (bytes) => socket.write(bytes))
+      await quiet()
+      const unread = socket.bytesRead
+      socket.resume()
+      return [before, after, unread, `${await readExactly(peer, 5)}`]
+    }, ONCE)
+  })
+
+  test('parked again meanwhile or not: not a byte is lost', async () => {
+    for (const kind of PARKED) {
+      const server = await listening(
+        kind.create({ pauseOnConnect: true }, (socket) => {
+          socket.on('error', () => {})
+          setTimeout(() => {
+            socket.on('data', (bytes) => socket.write(bytes))
+            socket.resume()
+          }, 30)
+        })
+      )
+      const peer = await client(server)
+      for (let i = 0; i < 3; i++) await expectEcho(peer)
+    }
+  })
+})

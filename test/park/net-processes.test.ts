@@ -1,0 +1,444 @@
+/** Parked TCP servers in worker threads, in workers of a cluster, and where nothing can be parked. */
+import { connect, type Socket } from 'node:net'
+import { describe, expect, onTestFinished, test } from 'vitest'
+import { Child, type ChildOptions } from '../support/child.js'
+import { descriptorsReturn, eventually, outcome } from '../support/net-parity.js'
+import { gone, quiet, readExactly } from '../support/sockets.js'
+
+descriptorsReturn()
+
+const IDLE = 5
+
+async function dial(port: number): Promise<Socket> {
+  const peer = connect({ port, host: '127.0.0.1', allowHalfOpen: true })
+  onTestFinished(() => void peer.destroy())
+  await new Promise<void>((resolve, reject) => {
+    peer.once('connect', resolve)
+    peer.once('error', reject)
+  })
+  peer.removeAllListeners('error').on('error', () => {})
+  return peer
+}
+
+function dials(port: number, count: number): Promise<Socket[]> {
+  return Promise.all(Array.from({ length: count }, () => dial(port)))
+}
+
+async function expectEcho(peer: Socket, text = 'hello'): Promise<void> {
+  peer.write(text)
+  expect(`${await readExactly(peer, text.length)}`).toBe(text)
+}
+
+async function expectRefused(port: number): Promise<void> {
+  const said = await dial(port).then(
+    // Not one more that the server waits for.
+    (peer) => void peer.destroy(),
+    (error: NodeJS.ErrnoException) => error.code
+  )
+  expect(said).toBe('ECONNREFUSED')
+}
+
+/** For both: an echo that ends on `bye`. */
+const SERVER = `
+  const server = createServer({ idle: ${IDLE} }, (socket, connection) => {
+    socket.on('error', () => {})
+    socket.on('data', (bytes) => {
+      if (String(bytes) === 'throw') throw new Error('in a worker')
+      if (String(bytes) === 'exit') process.exit(3)
+      if (String(bytes) === 'wakes') socket.write(String(connection.wakes))
+      else socket.write(bytes)
+    })
+  })`
+
+describe('a worker thread', () => {
+  /** A process whose main thread has workers. Lines: `start`, `terminate`, `close`, `stats`, `alive`; answers in JSON. */
+  const withWorkers = (options?: ChildOptions): Child =>
+    new Child(
+      `
+    import { readdirSync } from 'node:fs'
+    import { createInterface } from 'node:readline'
+    import { Worker } from 'node:worker_threads'
+    const source = ${JSON.stringify(`
+      const { parentPort } = require('node:worker_threads')
+      import('ebb/net').then(({ createServer }) => {
+        ${SERVER}
+        server.listen(0, '127.0.0.1', () => parentPort.postMessage({ port: server.address().port, supported: server.supported }))
+        parentPort.on('message', (message) => {
+          if (message === 'close') {
+            parentPort.unref()
+            server.close()
+          }
+          if (message === 'stats') parentPort.postMessage(server.stats())
+          if (message === 'broadcast') server.broadcast('to all').then((count) => parentPort.postMessage(count))
+        })
+      })`)}
+    let worker
+    let error
+    const exited = []
+    const once = (event) => new Promise((resolve) => worker.once(event, resolve))
+    createInterface(process.stdin).on('line', async (line) => {
+      let said = null
+      if (line === 'start') {
+        worker = new Worker(source, { eval: true, execArgv: [] })
+        worker.on('error', ({ message }) => { error = message })
+        worker.on('exit', (code) => exited.push(code))
+        said = await once('message')
+      } else if (line === 'terminate') said = await worker.terminate()
+      else if (line === 'close') worker.postMessage('close')
+      else if (line === 'state') said = { exited, error, descriptors: readdirSync('/proc/self/fd').length }
+      else {
+        worker.postMessage(line)
+        said = await once('message')
+      }
+      console.log(JSON.stringify(said))
+    })`,
+      options
+    )
+
+  interface State {
+    exited: number[]
+    error?: string
+    descriptors: number
+  }
+
+  test('connections sleep, wake and are written to as in the main thread', async () => {
+    const child = withWorkers()
+    const { port, supported } = await child.ask<{ port: number; supported: boolean }>('start')
+    expect(supported).toBe(true)
+    const peers = await dials(port, 20)
+    for (let wakes = 1; wakes <= 3; wakes++) {
+      for (const peer of peers) await expectEcho(peer)
+      await eventually(async () =>
+        expect(await child.ask('stats')).toMatchObject({ parked: 20, awake: 0, woken: 20 * wakes })
+      )
+    }
+    expect(await child.ask('broadcast')).toBe(20)
+    for (const peer of peers) expect(`${await readExactly(peer, 6)}`).toBe('to all')
+    expect(await child.ask('stats')).toMatchObject({ parked: 20, awake: 0, woken: 60 })
+    for (const peer of peers) peer.destroy()
+    await eventually(async () => expect(await child.ask('stats')).toMatchObject({ parked: 0, awake: 0 }))
+    await child.ask('terminate')
+  })
+
+  test('close(), and the last connection gone: it ends by itself, and the process lives on', async () => {
+    const child = withWorkers()
+    const before = (await child.ask<State>('state')).descriptors
+    for (let round = 0; round < 3; round++) {
+      const { port } = await child.ask<{ port: number }>('start')
+      const peers = await dials(port, 20)
+      for (const peer of peers.slice(0, 10)) await expectEcho(peer)
+      await child.ask('close')
+      // Parked, it is still a connection: the worker waits for it.
+      for (let i = 0; i < 4; i++) await quiet()
+      expect((await child.ask<State>('state')).exited).toHaveLength(round)
+      await expectEcho(peers[15] as Socket)
+      for (const peer of peers) peer.end()
+      await Promise.all(peers.map((peer) => gone(peer.resume())))
+      await eventually(async () => expect((await child.ask<State>('state')).exited).toHaveLength(round + 1))
+      await expectRefused(port)
+    }
+    const { exited, error, descriptors } = await child.ask<State>('state')
+    expect({ exited, error }).toEqual({ exited: [0, 0, 0], error: undefined })
+    expect(descriptors).toBeLessThanOrEqual(before + 2)
+  })
+
+  test.each(['terminate()', 'process.exit()', 'an error that nobody catches'])(
+    '%s: the port is closed, those who are awake are told, and the process lives on',
+    async (how) => {
+      const child = withWorkers()
+      for (let round = 0; round < 5; round++) {
+        const { port } = await child.ask<{ port: number }>('start')
+        const peers = await dials(port, 20)
+        for (const peer of peers.slice(0, 10)) await expectEcho(peer)
+        // Some sleep, some wake at this very moment.
+        for (const peer of peers.slice(5, 15)) peer.write('x')
+        const [last] = peers as [Socket]
+        if (how === 'terminate()') await child.ask('terminate')
+        else last.write(how === 'process.exit()' ? 'exit' : 'throw')
+        await eventually(async () => expect((await child.ask<State>('state')).exited).toHaveLength(round + 1))
+        await expectRefused(port)
+        if (how !== 'terminate()') {
+          for (const peer of peers) {
+            const { ended, reset } = await outcome(peer)
+            expect(ended || reset).toBe(true)
+          }
+        }
+        for (const peer of peers) peer.destroy()
+      }
+      const { exited, error } = await child.ask<State>('state')
+      const code = how === 'process.exit()' ? 3 : 1
+      expect({ exited, error }).toEqual({
+        exited: Array(5).fill(code),
+        ...(how.startsWith('an') && { error: 'in a worker' })
+      })
+      // And another one serves.
+      const { port } = await child.ask<{ port: number }>('start')
+      await expectEcho(await dial(port))
+      await child.ask('terminate')
+    }
+  )
+
+  test('five at a time, beside a server in the main thread', async () => {
+    const child = new Child(`
+      import { Worker } from 'node:worker_threads'
+      import { createServer } from 'ebb/net'
+      ${SERVER}
+      server.listen(0, '127.0.0.1')
+      const source = ${JSON.stringify(`
+        import('ebb/net').then(({ createServer }) => {
+          ${SERVER}
+          server.listen(0, '127.0.0.1', () => require('node:worker_threads').parentPort.postMessage(server.address().port))
+        })`)}
+      const workers = Array.from({ length: 5 }, () => new Worker(source, { eval: true, execArgv: [] }))
+      const ports = await Promise.all(workers.map((worker) => new Promise((resolve) => worker.once('message', resolve))))
+      console.log(JSON.stringify([server.address().port, ...ports]))
+      process.stdin.once('data', async () => {
+        await Promise.all(workers.map((worker) => worker.terminate()))
+        console.log('"terminated"')
+      })`)
+    const ports = await child.next<number[]>()
+    const peers = (await Promise.all(ports.map((port) => dials(port, 10)))).flat()
+    for (let round = 0; round < 3; round++) {
+      for (const peer of peers) peer.write('hello')
+      for (const peer of peers) expect(`${await readExactly(peer, 5)}`).toBe('hello')
+      await quiet()
+    }
+    expect(await child.ask('terminate')).toBe('terminated')
+    const [main, ...others] = ports as [number, ...number[]]
+    for (const port of others) await expectRefused(port)
+    await expectEcho(peers[0] as Socket)
+    await expectEcho(await dial(main))
+  })
+})
+
+describe('a cluster of two', () => {
+  /** Prints the port that each worker listens on; lines: `stats`, `kill` (the first worker), `exit` (of workers). */
+  const cluster = (listen: string): Child =>
+    new Child(`
+      import cluster from 'node:cluster'
+      import { createInterface } from 'node:readline'
+      const told = []
+      let wake
+      cluster.on('message', (worker, message) => { told.push({ worker: worker.id, ...message }); wake?.() })
+      const listening = []
+      cluster.on('listening', (worker, address) => listening.push([worker.id, address]))
+      const exits = []
+      cluster.on('exit', (worker, code, signal) => exits.push([worker.id, code, signal]))
+      cluster.setupPrimary({ execArgv: [], exec: ${JSON.stringify(WORKER)}, args: [${JSON.stringify(listen)}] })
+      cluster.fork()
+      cluster.fork()
+      const take = async (count, kind) => {
+        for (;;) {
+          const found = told.filter((message) => kind in message)
+          if (found.length >= count) {
+            for (const message of found) told.splice(told.indexOf(message), 1)
+            return found
+          }
+          await new Promise((resolve) => { wake = resolve })
+        }
+      }
+      console.log(JSON.stringify((await take(2, 'port')).map(({ port }) => port)))
+      createInterface(process.stdin).on('line', async (line) => {
+        const workers = Object.values(cluster.workers)
+        if (line === 'stats') {
+          for (const worker of workers) worker.send('stats')
+          console.log(JSON.stringify((await take(workers.length, 'stats')).map(({ stats }) => stats)))
+        } else if (line === 'kill') {
+          workers[0].once('exit', () => console.log(JSON.stringify(workers.length - 1)))
+          workers[0].process.kill('SIGKILL')
+        } else if (line === 'disconnect') {
+          cluster.disconnect(async () => {
+            while (exits.length < 2) await new Promise((resolve) => cluster.once('exit', resolve))
+            console.log(JSON.stringify(exits))
+          })
+        }
+        else console.log(JSON.stringify(listening.length))
+      })`)
+
+  const WORKER = new URL('../support/cluster-worker.mjs', import.meta.url).pathname
+
+  interface Stats {
+    parked: number
+    awake: number
+    accepted: number
+    woken: number
+  }
+
+  test.each([
+    ['port 0', 'port: 0'],
+    ['one port', ''],
+    ['one port, exclusive of nobody', 'exclusive: false']
+  ])('%s: both listen on it, and share what comes', async (_, listen) => {
+    const free = await freePort()
+    const child = cluster(`{ host: '127.0.0.1', ${listen.includes('port') ? listen : `port: ${free}, ${listen}`} }`)
+    const [one, other] = await child.next<number[]>()
+    expect(other).toBe(one)
+    const port = one as number
+    const peers = await dials(port, 60)
+    for (let round = 1; round <= 3; round++) {
+      for (const peer of peers) peer.write('hello')
+      for (const peer of peers) expect(`${await readExactly(peer, 5)}`).toBe('hello')
+      await eventually(async () => {
+        const all = await child.ask<Stats[]>('stats')
+        expect(all.reduce((sum, { parked }) => sum + parked, 0)).toBe(60)
+        expect(all.reduce((sum, { woken }) => sum + woken, 0)).toBe(60 * round)
+        expect(all.every(({ accepted }) => accepted > 0)).toBe(true)
+      })
+    }
+    expect(await child.ask('listening')).toBe(2)
+    // One is killed: its connections break, the other serves on.
+    expect(await child.ask('kill')).toBe(1)
+    await eventually(() => {
+      for (const peer of peers) peer.read()
+      const broken = peers.filter((peer) => peer.destroyed || peer.readableEnded)
+      expect(broken.length).toBeGreaterThan(0)
+      expect(broken.length).toBeLessThan(60)
+    })
+    const more = await dials(port, 10)
+    for (const peer of more) await expectEcho(peer)
+    for (const peer of [...peers, ...more]) peer.destroy()
+    await child.ask('disconnect')
+    await expectRefused(port)
+  })
+
+  test('disconnect(): workers end when their connections have', async () => {
+    const child = cluster(`{ host: '127.0.0.1', port: ${await freePort()} }`)
+    const [port] = (await child.next<number[]>()) as [number]
+    const peers = await dials(port, 10)
+    for (const peer of peers) await expectEcho(peer)
+    child.tell('disconnect')
+    await eventually(async () => await expectRefused(port))
+    for (const peer of peers) await expectEcho(peer)
+    for (const peer of peers) peer.destroy()
+    const exits = await child.next<[number, number, string | null][]>()
+    expect(exits.map(([, code, signal]) => [code, signal])).toEqual([
+      [0, null],
+      [0, null]
+    ])
+  })
+
+  async function freePort(): Promise<number> {
+    const { createServer } = await import('node:net')
+    const server = createServer()
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    const { port } = server.address() as { port: number }
+    await new Promise((resolve) => server.close(resolve))
+    return port
+  }
+})
+
+describe('where nothing can be parked', () => {
+  const ways: [string, string][] = [
+    [
+      'no koffi',
+      `import Module from 'node:module'
+      const load = Module._load
+      Module._load = (name, ...rest) => {
+        if (name === 'koffi') throw new Error("Cannot find module 'koffi'")
+        return load(name, ...rest)
+      }`
+    ],
+    ['not Linux', "Object.defineProperty(process, 'platform', { value: 'darwin' })"]
+  ]
+
+  test.each(ways)('%s: one warning, and all of it works as plain Node', async (_, before) => {
+    const child = new Child(`
+      ${before}
+      const warnings = []
+      process.on('warning', ({ code, message }) => warnings.push([code, message]))
+      const net = await import('node:net')
+      const { park } = await import('ebb')
+      const { createServer } = await import('ebb/net')
+      const listener = (socket, connection) => {
+        socket.on('error', () => {})
+        connection.attachment = { wakes: connection.wakes }
+        connection.keepAwake = true
+        connection.keepAwake = false
+        socket.on('data', (bytes) => {
+          const known = server.connection(socket) === connection
+          if (String(bytes) === 'connection') connection.send(JSON.stringify({
+            known,
+            id: typeof connection.id,
+            wakes: connection.wakes,
+            attachment: connection.attachment,
+            states: [connection.parked, connection.closed],
+            park: connection.park(),
+            unknown: server.send(connection.id + 1000, 'x')
+          }))
+          else if (String(bytes) === 'send') server.send(connection.id, 'sent')
+          else if (String(bytes) === 'broadcast') server.broadcast('all', (id) => id !== connection.id).then((count) => socket.write(String(count)))
+          else if (String(bytes) === 'large') {
+            try { connection.attachment = 'x'.repeat(20_000) } catch (error) { socket.write(error.code) }
+          } else socket.write(bytes)
+        })
+      }
+      const causes = []
+      const server = createServer({ idle: ${IDLE} }, listener)
+      server.on('disconnect', (connection, cause) => causes.push([cause, connection.attachment, connection.closed]))
+      const other = park(net.createServer((socket) => socket.end('other')), { idle: ${IDLE} })
+      await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve))
+      await new Promise((resolve) => other.listen(0, '127.0.0.1', resolve))
+      const report = () => console.log(JSON.stringify({
+        port: server.address()?.port, other: other.address()?.port, supported: [server.supported, other.supported],
+        warnings, stats: server.stats(), causes
+      }))
+      setImmediate(report)
+      process.stdin.on('data', (line) => {
+        if (String(line) === 'close\\n') { process.stdin.destroy(); server.close(); other.close() }
+        else report()
+      })`)
+    interface Report {
+      port: number
+      other: number
+      supported: boolean[]
+      warnings: [string, string][]
+      stats: Record<string, unknown>
+      causes: unknown[]
+    }
+    const first = await child.next<Report>()
+    expect(first.supported).toEqual([false, false])
+    expect(first.warnings).toEqual([['EBB_UNSUPPORTED', expect.stringMatching(/plain Node/)]])
+    const { port } = first
+    const [peer, quiet_] = await dials(port, 2)
+    if (peer === undefined || quiet_ === undefined) throw new Error('unreachable')
+    // Accepted is awake, as in plain Node.
+    await eventually(async () =>
+      expect((await child.ask<Report>('?')).stats).toMatchObject({ accepted: 2, awake: 2, parked: 0 })
+    )
+    await expectEcho(peer)
+    // Idle passes, and nothing is parked.
+    await quiet()
+    await expectEcho(peer)
+    const ask = async (question: string, length: number): Promise<string> => {
+      peer.write(question)
+      return `${await readExactly(peer, length)}`
+    }
+    expect(await ask('send', 4)).toBe('sent')
+    expect(await ask('broadcast', 1)).toBe('1')
+    expect(`${await readExactly(quiet_, 3)}`).toBe('all')
+    expect(await ask('large', 28)).toBe('ERR_EBB_ATTACHMENT_TOO_LARGE')
+    const expected = JSON.stringify({
+      known: true,
+      id: 'number',
+      wakes: 1,
+      attachment: { wakes: 1 },
+      states: [false, false],
+      park: false,
+      unknown: false
+    })
+    expect(JSON.parse(await ask('connection', expected.length))).toEqual(JSON.parse(expected))
+    expect((await outcome(await dial(first.other))).received).toBe('other')
+    peer.end()
+    quiet_.resetAndDestroy()
+    await eventually(async () => {
+      const { stats, causes } = await child.ask<Report>('?')
+      expect(stats).toMatchObject({ parked: 0, awake: 0, accepted: 2, woken: 2, parkedAgain: 0 })
+      expect(stats.closed).toEqual({ peer: 0, reset: 0, timeout: 0, server: 0, socket: 2 })
+      expect(causes).toEqual(Array(2).fill(['socket', { wakes: 1 }, true]))
+    })
+    const last = await child.ask<Report>('?')
+    expect(last.warnings).toHaveLength(1)
+    child.tell('close')
+    expect(await child.ended).toMatchObject({ code: 0 })
+  })
+})

@@ -1,0 +1,477 @@
+/** The same scenario, played against plain Node and against `park()`, and what was seen compared. */
+import http from 'node:http'
+import net, { type AddressInfo, type Socket } from 'node:net'
+import { type Parked, type ParkOptions, type ParkStats, park, release } from 'ebb'
+import { expect, onTestFinished, test } from 'vitest'
+import { descriptors, quiet, until } from './sockets.js'
+
+/** Short, so that tests are; longer than what takes a few turns of the loop. */
+export const IDLE = 25
+
+/** Where a scenario starts: at the first byte of a connection, at the first after a sleep, or at one of a connection that is awake. */
+export type From = 'fresh' | 'slept' | 'awake'
+
+/** Notes an event of the server. With a socket it goes to the log of that connection: those of two have no order. */
+export type See = (event: string, socket?: Socket) => void
+
+export interface Scenario {
+  /** The server, as for `http.createServer`. */
+  options?: http.ServerOptions
+  create?: () => http.Server
+  /** How a client connects, where it is not plain TCP. */
+  connect?: (port: number) => Socket
+  park?: ParkOptions
+  /** What the application does: listeners, limits. Runs before `park()` gets the server, and before it listens. */
+  serve: (server: http.Server, see: See) => void
+  /** What the clients do. */
+  play: (stage: Stage) => Promise<void>
+  from?: From
+  /** What must have been seen in both, for a scenario that would also pass with nothing seen. */
+  check?: (seen: Seen) => void
+  /** ms: what `stage.time()` measures takes at least this, and about as long in both. */
+  lasts?: number
+  /** What of it is compared, where some is chance. */
+  compared?: (seen: Seen) => Seen
+  /** Where park differs by design: what was seen without it is turned into what must be seen with it. */
+  design?: (plain: Seen) => Seen
+}
+
+export interface Seen {
+  /** What each client received, and how that ended; in the order in which they connected. */
+  clients: { received: string; ended: 'FIN' | 'RST' | undefined }[]
+  /** Events of the server as a whole. */
+  server: string[]
+  /** Events of each connection, in the order of `clients`. */
+  connections: string[][]
+}
+
+/** A registered test: `scenario` against both. */
+export function parity(name: string, scenario: Scenario): void {
+  test(name, async () => {
+    const { check, compared = same, design = same } = scenario
+    const [plain, parked] = await both(scenario)
+    check?.(plain)
+    expect(compared(parked)).toEqual(design(compared(plain)))
+  })
+}
+
+function same(seen: Seen): Seen {
+  return seen
+}
+
+/** What was seen without park and with it. Beside each other: most of a scenario is waiting. */
+export async function both(scenario: Scenario): Promise<[plain: Seen, parked: Seen]> {
+  await warm()
+  const before = descriptors()
+  const took: [plain: number, parked: number] = [0, 0]
+  const seen = await Promise.all([perform(scenario, false, took), perform(scenario, true, took)])
+  // Nothing is left open, and nothing was closed that was somebody else's.
+  await until(() => descriptors() <= before)
+  expect(descriptors()).toBe(before)
+  if (scenario.lasts !== undefined) expectTimes(scenario.lasts, took)
+  return seen
+}
+
+function expectTimes(least: number, [plain, parked]: [plain: number, parked: number]): void {
+  // A timer may be early by a millisecond, and what is measured begins at the client.
+  expect(plain).toBeGreaterThan(least - 5)
+  expect(parked).toBeGreaterThan(least - 5)
+  // A client may trust in what plain Node adds to the time that it tells. And nothing lasts for ever, on a slow machine either.
+  expect(parked).toBeGreaterThan(0.8 * plain)
+  expect(parked).toBeLessThan(3 * plain)
+}
+
+let isWarm = false
+
+/** What the process opens once, for good: the epoll of all parked connections, and what a give-back needs. */
+async function warm(): Promise<void> {
+  if (isWarm) return
+  isWarm = true
+  await release()
+  const server = park(http.createServer())
+  await new Promise<void>((resolve) => server.listen(0, resolve))
+  await new Promise((resolve) => server.close(resolve))
+}
+
+/** Three tests, one for each state in which the connection may be. */
+export function parityFromEach(name: string, scenario: Scenario): void {
+  for (const from of ['fresh', 'slept', 'awake'] as const) parity(`${name} (${from})`, { ...scenario, from })
+}
+
+/** Plays it once. */
+async function perform(scenario: Scenario, parked: boolean, took: [number, number]): Promise<Seen> {
+  const stage = new Stage(scenario, parked)
+  onTestFinished(() => stage.abandon())
+  await stage.listen()
+  await scenario.play(stage)
+  took[parked ? 1 : 0] = stage.took
+  return await stage.close()
+}
+
+/** A server and its clients. */
+export class Stage {
+  readonly server: http.Server
+  readonly clients: Client[] = []
+  took = 0
+  readonly #scenario: Scenario
+  readonly #park: Parked | undefined
+  readonly #log: string[] = []
+  readonly #logs = new Map<number, string[]>()
+  readonly #ports = new WeakMap<Socket, number>()
+  readonly #sockets = new Set<Socket>()
+  #closed = Promise.resolve()
+  #port = 0
+
+  constructor(scenario: Scenario, parked: boolean) {
+    this.#scenario = scenario
+    const server = scenario.create?.() ?? http.createServer(scenario.options ?? {})
+    this.server = server
+    const see: See = (event, socket) => this.#see(event, socket)
+    server.on('connection', (socket: Socket) => {
+      this.#portOf(socket)
+      this.#sockets.add(socket)
+      socket.on('close', () => this.#sockets.delete(socket))
+    })
+    server.on('secureConnection', (socket: Socket) => this.#portOf(socket))
+    observe(server, see)
+    scenario.serve(server, see)
+    if (parked) {
+      this.#park = park(server, { idle: IDLE, ...scenario.park })
+      expect(this.#park).toBe(server)
+      expect(this.#park.supported).toBe(true)
+    }
+  }
+
+  /** Whether this is the performance with park. */
+  get parked(): boolean {
+    return this.#park !== undefined
+  }
+
+  /** Where it listens, or did last. */
+  get port(): number {
+    return this.#port
+  }
+
+  listen(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.server.once('error', reject)
+      this.server.listen(0, '127.0.0.1', () => {
+        this.server.off('error', reject)
+        this.#closed = new Promise((resolve) => this.server.once('close', resolve))
+        this.#port = (this.server.address() as AddressInfo).port
+        resolve()
+      })
+    })
+  }
+
+  /** A client in the state where the scenario starts. */
+  async connect(from: From = this.#scenario.from ?? 'fresh'): Promise<Client> {
+    const client = await this.open()
+    if (from === 'fresh') return client
+    client.send('GET /warm HTTP/1.1\r\nHost: x\r\n\r\n')
+    await client.response()
+    if (from === 'slept') await this.asleep(this.clients.length)
+    return client
+  }
+
+  /** A client that has sent nothing. Half-open: it ends when the scenario ends it. */
+  async open(): Promise<Client> {
+    const client = new Client(this.#scenario.connect?.(this.port) ?? tcp(this.port))
+    await client.connected
+    this.clients.push(client)
+    return client
+  }
+
+  /** A client that speaks nothing but TCP. */
+  async openTcp(): Promise<Client> {
+    const client = new Client(tcp(this.port))
+    await client.connected
+    this.clients.push(client)
+    return client
+  }
+
+  /** Waits until so many connections are parked and none is awake; without park for a while as long as that would take. */
+  async asleep(count = 1): Promise<void> {
+    const parked = this.#park
+    if (parked === undefined) {
+      await pause(2 * IDLE)
+      return
+    }
+    await until(() => parked.stats().parked === count && parked.stats().awake === 0)
+  }
+
+  /** Waits until `check` accepts the statistics; at once without park. */
+  async stats(check: (stats: ParkStats) => boolean): Promise<void> {
+    const parked = this.#park
+    if (parked !== undefined) await until(() => check(parked.stats()))
+  }
+
+  /** Waits until `check` accepts the events of the one connection. */
+  async until(check: (events: readonly string[]) => boolean): Promise<void> {
+    await until(() => check([...this.#logs.values()].flat()))
+  }
+
+  /** Measures how long something takes. */
+  async time(task: () => Promise<unknown>): Promise<void> {
+    const start = performance.now()
+    await task()
+    this.took = performance.now() - start
+  }
+
+  /** What `getConnections()` says. */
+  connections(): Promise<number> {
+    return new Promise((resolve, reject) => {
+      this.server.getConnections((error, count) => (error === null ? resolve(count) : reject(error)))
+    })
+  }
+
+  /** Waits until `getConnections()` says `count`. */
+  async have(count: number): Promise<void> {
+    while ((await this.connections()) !== count) await pause(2)
+  }
+
+  /** Resolves when the server has emitted 'close'. */
+  get closed(): Promise<void> {
+    return this.#closed
+  }
+
+  /** Lets arrive what is under way, ends all, and tells what was seen. */
+  async close(): Promise<Seen> {
+    await quiet()
+    const clients = this.clients.map(({ received, ended }) => ({ received: normal(received), ended }))
+    for (const { socket } of this.clients) socket.destroy()
+    if (this.server.listening) this.server.close()
+    await this.#closed
+    // The last socket's own 'close' comes after the server's, and those of its requests after that.
+    await until(() => this.#sockets.size === 0)
+    await turn()
+    if (this.#park !== undefined) {
+      const { parked, awake, accepted, dropped, closed } = this.#park.stats()
+      const gone = Object.values(closed).reduce((sum, count) => sum + count, 0)
+      expect({ parked, awake, gone: gone + dropped }).toEqual({ parked: 0, awake: 0, gone: accepted + dropped })
+    }
+    const ports = this.clients.map(({ port }) => port)
+    return { clients, server: this.#log, connections: ports.map((port) => this.#logs.get(port) ?? []) }
+  }
+
+  /** After a failure: nothing of it may disturb the next. */
+  abandon(): void {
+    for (const { socket } of this.clients) socket.destroy()
+    if (this.server.listening) this.server.close()
+    this.server.closeAllConnections()
+  }
+
+  #see(event: string, socket: Socket | undefined): void {
+    const port = socket === undefined ? undefined : this.#portOf(socket)
+    if (port === undefined) this.#log.push(event)
+    else this.#logs.set(port, [...(this.#logs.get(port) ?? []), event])
+  }
+
+  /** The port of a client. A socket that has been destroyed does not know it any more. */
+  #portOf(socket: Socket): number | undefined {
+    const port = this.#ports.get(socket) ?? socket.remotePort
+    if (port !== undefined) this.#ports.set(socket, port)
+    return port
+  }
+}
+
+/** Half-open: it ends when the scenario ends it. */
+function tcp(port: number): Socket {
+  return net.connect({ port, host: '127.0.0.1', allowHalfOpen: true })
+}
+
+/** Notes what every server tells. Listeners that change what the server does ('clientError', 'timeout', ...) are a scenario's own. */
+function observe(server: http.Server, see: See): void {
+  server.on('request', watch)
+  server.on('dropRequest', (request: http.IncomingMessage, socket: Socket) => see(`dropRequest ${request.url}`, socket))
+  server.on('close', () => see('close'))
+
+  function watch(request: http.IncomingMessage, response: http.ServerResponse): void {
+    const { socket, method, url, httpVersion, rawHeaders } = request
+    const say = (event: string): void => see(`${method} ${url}: ${event}`, socket)
+    say(`HTTP/${httpVersion} ${rawHeaders.join(',')}`)
+    // What happens to a body is told by whoever reads it.
+    request.on('aborted', () => say('aborted'))
+    request.on('error', (error: NodeJS.ErrnoException) => say(`request error ${error.code}`))
+    request.on('close', () => say(`request close, ${request.complete ? 'complete' : 'incomplete'}`))
+    response.on('error', (error: NodeJS.ErrnoException) => say(`response error ${error.code}`))
+    response.on('finish', () => say('finish'))
+    response.on('close', () => say(`response close, ${response.writableFinished ? 'finished' : 'unfinished'}`))
+  }
+}
+
+export interface Response {
+  status: number
+  /** The head as it came, without the empty line. */
+  head: string
+  body: string
+}
+
+/** A client that sees every byte. */
+export class Client {
+  readonly socket: Socket
+  readonly connected: Promise<void>
+  /** All that came, as latin1. */
+  received = ''
+  ended: 'FIN' | 'RST' | undefined
+  port = 0
+  #cursor = 0
+  #wake: (() => void) | undefined
+
+  constructor(socket: Socket) {
+    this.socket = socket
+    this.connected = new Promise((resolve, reject) => {
+      socket.once('error', reject)
+      socket.once('connect', () => {
+        socket.off('error', reject)
+        this.port = socket.localPort ?? 0
+        resolve()
+      })
+    })
+    socket.setNoDelay(true)
+    socket.on('data', (chunk: Buffer) => {
+      this.received += chunk.toString('latin1')
+      this.#wake?.()
+    })
+    socket.on('end', () => this.#over('FIN'))
+    // EPIPE: the reset was noticed by a write.
+    socket.on('error', () => this.#over('RST'))
+    socket.on('close', () => this.#wake?.())
+  }
+
+  /** Resolves when the kernel has it. What cannot be sent any more is not an error. */
+  send(bytes: string | Uint8Array): Promise<void> {
+    return new Promise((resolve) => {
+      this.socket.write(typeof bytes === 'string' ? Buffer.from(bytes, 'latin1') : bytes, () => resolve())
+    })
+  }
+
+  /** Sends every byte alone, each in a turn of the loop of its own. */
+  async dribble(bytes: string): Promise<void> {
+    for (const byte of bytes) {
+      await this.send(byte)
+      await turn()
+    }
+  }
+
+  /** FIN, after the last bytes. The other direction stays open. */
+  fin(bytes?: string): void {
+    if (bytes === undefined) this.socket.end()
+    else this.socket.end(bytes, 'latin1')
+  }
+
+  rst(): void {
+    this.socket.resetAndDestroy()
+  }
+
+  /** Waits until `text` has come, after all that was waited for before. Throws when the connection ends without. */
+  async reads(text: string): Promise<void> {
+    const at = await this.#find(() => {
+      const start = this.received.indexOf(text, this.#cursor)
+      return start === -1 ? undefined : start + text.length
+    }, text)
+    this.#cursor = at
+  }
+
+  /** Waits for a whole response. `bodiless`: it answers a HEAD. Interim responses (1xx) are responses. */
+  async response({ bodiless = false } = {}): Promise<Response> {
+    const from = this.#cursor
+    const headEnd = await this.#find(() => {
+      const end = this.received.indexOf('\r\n\r\n', from)
+      return end === -1 ? undefined : end
+    }, 'the end of a head')
+    const head = this.received.slice(from, headEnd)
+    const status = Number(/^HTTP\/1\.[01] (\d+)/.exec(head)?.[1])
+    const start = headEnd + 4
+    let at = start
+    const end = await this.#find(() => {
+      if (bodiless || status < 200 || status === 204 || status === 304) return start
+      const length = /^content-length: (\d+)$/im.exec(head)?.[1]
+      if (length !== undefined) {
+        return this.received.length >= start + Number(length) ? start + Number(length) : undefined
+      }
+      if (/^transfer-encoding: chunked$/im.test(head)) {
+        at = this.#lastChunk(at)
+        return this.received.startsWith('0\r\n', at) ? this.#trailersEnd(at + 3) : undefined
+      }
+      return this.ended === undefined ? undefined : this.received.length
+    }, 'the end of a body')
+    this.#cursor = end
+    return { status, head, body: this.received.slice(start, end) }
+  }
+
+  /** Sends a request and waits for its response. */
+  async get(path: string, headers = ''): Promise<Response> {
+    this.send(`GET ${path} HTTP/1.1\r\nHost: x\r\n${headers}\r\n`)
+    return await this.response()
+  }
+
+  /** Waits until the connection has ended, however. */
+  async over(): Promise<'FIN' | 'RST'> {
+    for (;;) {
+      if (this.ended !== undefined) return this.ended
+      if (this.socket.destroyed) throw new Error('the client was destroyed by its own side')
+      await this.#news()
+    }
+  }
+
+  /** Skips whole chunks, from one that begins at `at`: where the last of those that have begun to arrive begins. */
+  #lastChunk(at: number): number {
+    for (;;) {
+      // Cheap while a large chunk arrives.
+      if (at >= this.received.length) return at
+      const line = this.received.indexOf('\r\n', at)
+      const size = line === -1 ? 0 : Number.parseInt(this.received.slice(at, line), 16)
+      if (size === 0) return at
+      at = line + 2 + size + 2
+    }
+  }
+
+  /** Where the trailers end that begin at `at`. */
+  #trailersEnd(at: number): number | undefined {
+    if (this.received.startsWith('\r\n', at)) return at + 2
+    const end = this.received.indexOf('\r\n\r\n', at)
+    return end === -1 ? undefined : end + 4
+  }
+
+  async #find(look: () => number | undefined, what: string): Promise<number> {
+    for (;;) {
+      const found = look()
+      if (found !== undefined) return found
+      if (this.ended !== undefined || this.socket.destroyed) {
+        throw new Error(`ended (${this.ended}) without ${JSON.stringify(what)}:\n${this.received.slice(this.#cursor)}`)
+      }
+      await this.#news()
+    }
+  }
+
+  #news(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#wake = resolve
+    })
+  }
+
+  #over(how: 'FIN' | 'RST'): void {
+    this.ended ??= how
+    this.#wake?.()
+  }
+}
+
+/** What differs from one run to the next. */
+function normal(received: string): string {
+  return received.replace(/^Date: .*\r$/gm, 'Date: -\r')
+}
+
+/** Longer than what makes a connection idle. */
+export function silence(): Promise<void> {
+  return pause(4 * IDLE)
+}
+
+export function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms))
+}
+
+/** A turn of the event loop: what was written before it can be read after it. */
+export function turn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve))
+}
