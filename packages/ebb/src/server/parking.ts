@@ -242,25 +242,12 @@ export class Parking implements Watcher, Host {
   /** One more than `maxConnections`: closed, and said, as Node does. */
   #drop(fd: number): void {
     this.#dropped++
-    if (this.#server.listenerCount('drop') > 0) {
-      const local = localAddress(fd)
-      const remote = peerAddress(fd)
-      if ('path' in local) this.#server.emit('drop')
-      else {
-        this.#server.emit('drop', {
-          localAddress: local.address,
-          localPort: local.port,
-          localFamily: local.family,
-          ...(remote !== undefined &&
-            !('path' in remote) && {
-              remoteAddress: remote.address,
-              remotePort: remote.port,
-              remoteFamily: remote.family
-            })
-        })
-      }
+    try {
+      if (this.#server.listenerCount('drop') > 0) this.#server.emit('drop', ...endsOf(fd))
+    } finally {
+      // A listener that throws must not keep it.
+      libc.close(fd)
     }
-    libc.close(fd)
   }
 
   #isBlocked(fd: number): boolean {
@@ -668,7 +655,8 @@ export class Parking implements Watcher, Host {
           if (this.#table.id(row) !== id) continue
         }
       }
-      if (filter !== undefined && !filter(id)) continue
+      // A filter may close the very connection that it is asked about.
+      if (filter !== undefined && (!filter(id) || this.#table.id(row) !== id)) continue
       if (this.#sendOne(row, bytes, address)) count++
     }
     return count
@@ -753,4 +741,24 @@ function closeListener(parking: Parking): (this: Socket) => void {
     const connection = connectionOf(this)
     if (connection !== undefined) parking.socketClosed(connection)
   }
+}
+
+/** Both ends of a connection, as `net.Server` tells them; nothing for a Unix socket. */
+function endsOf(fd: number): object[] {
+  const local = localAddress(fd)
+  if ('path' in local) return []
+  const remote = peerAddress(fd)
+  return [
+    {
+      localAddress: local.address,
+      localPort: local.port,
+      localFamily: local.family,
+      ...(remote !== undefined &&
+        !('path' in remote) && {
+          remoteAddress: remote.address,
+          remotePort: remote.port,
+          remoteFamily: remote.family
+        })
+    }
+  ]
 }
