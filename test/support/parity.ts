@@ -60,7 +60,7 @@ function same(seen: Seen): Seen {
 }
 
 /** What was seen without park and with it. Beside each other: most of a scenario is waiting. */
-export async function both(scenario: Scenario): Promise<[plain: Seen, parked: Seen]> {
+async function both(scenario: Scenario): Promise<[plain: Seen, parked: Seen]> {
   await warm()
   const before = descriptors()
   const took: [plain: number, parked: number] = [0, 0]

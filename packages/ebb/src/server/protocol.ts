@@ -14,7 +14,7 @@ import {
 } from './node-internals.js'
 
 /** What happens to a parked connection that has reached its limit. Neither of the two: it is closed. */
-export interface Expiry {
+interface Expiry {
   /** Sent before it is closed. */
   farewell?: Buffer
   /** Its socket is made, and handed to the server first if `announced`; then this. */

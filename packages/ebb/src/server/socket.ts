@@ -128,7 +128,7 @@ export function peerAddress(fd: number): AddressInfo | undefined {
 }
 
 /** Removes the file of a Unix socket, if it has one. */
-export function removePath(path: string | undefined): void {
+function removePath(path: string | undefined): void {
   if (path === undefined || path.startsWith('\0')) return
   try {
     unlinkSync(path)
