@@ -370,13 +370,14 @@ test('in a worker thread: serves, and ends with it, however it ends', async () =
     expect(String((await once(socket, 'data'))[0])).toBe('one')
     socket.write('two')
     expect(String((await once(socket, 'data'))[0])).toBe('two')
+    const over = once(socket, 'close')
     if (end === 'terminate') await worker.terminate()
     else {
       worker.postMessage('end')
       await once(worker, 'exit')
     }
     // Its descriptors have ended with it: the connection is over, and nobody listens there any more.
-    await once(socket, 'close')
+    await over
     const late = connect(port, '127.0.0.1')
     const [error] = await once(late, 'error')
     expect(error).toMatchObject({ code: 'ECONNREFUSED' })

@@ -416,6 +416,7 @@ export class Parking implements Watcher, Host {
     // EMFILE: it stays awake until there is room. EBADF: it has none of its own.
     const fd = copy === -1 ? -1 : (this.#reactor as Reactor).adopt(copy, WATCHED, this.#owner)
     if (fd < 0) return false
+    if (connection.requests > 0) this.#requests.set(row, connection.requests)
     const silent = connection.seen === -1 ? 0 : performance.now() - connection.since
     // Else a give-back while all sleep would have V8 forget, and learn again, all that it knows of sockets.
     this.#specimen ??= specimenOf(socket)
