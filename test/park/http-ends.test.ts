@@ -698,12 +698,14 @@ async function serverIn(parked: boolean, app: string, idle = 25): ReturnType<typ
       console.log('closing')
       server.close(() => {
         server.getConnections((_, count) => {
-          // What closed it closes its socket in this turn.
-          setTimeout(() => {
+          // What closed it closes its socket after this.
+          const look = (again) => {
             const more = descriptors() - before
-            console.log('closed, ' + count + ' connections, ' + (more ? more + ' more' : 'as many') + ' descriptors')
-            server.listen(port, '127.0.0.1')
-          }, 100)
+            if (more !== 0 && again > 0) return setTimeout(look, 50, again - 1)
+            const said = 'closed, ' + count + ' connections, ' + (more ? more + ' more' : 'as many') + ' descriptors'
+            server.listen(port, '127.0.0.1', () => console.log(said))
+          }
+          look(100)
         })
       })
       if (request.url === '/closeAll') server.closeAllConnections()

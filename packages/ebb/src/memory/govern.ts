@@ -149,6 +149,10 @@ class Government implements Governing {
   #mostBusy = 0
   /** The least that the program has lived on. */
   #least: number
+  /** The descriptors that were open at the last act. */
+  #floorDescriptors = 0
+  /** The least anonymous memory ever. */
+  #lowest: number
   #busy = 0
   #lastDescriptors = 0
   #fallStart = 0
@@ -169,6 +173,7 @@ class Government implements Governing {
     this.#load = new Load()
     tuneAllocator()
     this.#least = this.#load.anonymous
+    this.#lowest = this.#least
     if (source !== undefined) {
       try {
         this.#pressure = new PressureWatch(source, () => this.#askedByBox())
@@ -199,6 +204,7 @@ class Government implements Governing {
     this.#mostBusy = Math.max(this.#mostBusy, this.#busy)
     this.#mostDescriptors = Math.max(this.#mostDescriptors, load.descriptors)
     this.#least = Math.min(this.#least, load.anonymous)
+    this.#lowest = Math.min(this.#lowest, load.anonymous)
     if (this.#reason !== undefined || this.#soon !== undefined) return
     if (this.#options.limit < 1 && this.#cgroup.used(this.#options.limit) >= this.#options.limit) {
       if (this.#isWorth()) this.#actIfPriced('limit')
@@ -240,7 +246,10 @@ class Government implements Governing {
   }
 
   #isWorth(): boolean {
-    const over = this.#load.anonymous - this.#least
+    const { anonymous, descriptors } = this.#load
+    // Those have gone who held what the last act left: it is garbage now, though no more is held than then.
+    const left = this.#floorDescriptors >= LEAST_DESCRIPTORS && descriptors < this.#floorDescriptors / 2
+    const over = anonymous - (left ? this.#lowest : this.#least)
     return over >= this.#options.worth && over >= WORTH_SHARE * this.#least
   }
 
@@ -284,6 +293,7 @@ class Government implements Governing {
     // The act's own time is no load.
     this.#load.readBusy()
     this.#mostDescriptors = this.#load.descriptors
+    this.#floorDescriptors = this.#load.descriptors
     this.#mostBusy = this.#busy
     this.#least = done.afterTrim || this.#load.anonymous
     this.#acts[reason]++

@@ -16,6 +16,12 @@ import { SocketAddress } from '../sys/sockaddr.js'
 /** A tenth of two seconds lost to waiting for memory: what systemd uses by default is 200 ms in 2 s. */
 const TRIGGER = 'some 200000 2000000\0'
 
+/**
+ * The kernel says `EPOLLPRI` to the first who asks, and that is libuv, which asks the reactor's epoll whether anything is ready: the
+ * reactor then finds nothing. But the file is always readable, too, so that an edge-triggered watch reports each time that it calls.
+ */
+const CALLED = libc.EPOLLIN | libc.EPOLLPRI | libc.EPOLLET
+
 /** Where pressure is watched: what `MEMORY_PRESSURE_WATCH` says, else the cgroup's file, else the machine's. */
 export interface PressureSource {
   path: string
@@ -55,7 +61,10 @@ export class PressureWatch implements Watcher {
   readonly #reactor: Reactor
   readonly #owner: number
   readonly #stream: boolean
+  /** Of a file that is always readable, the first report says only that. */
+  #first = true
   #fd: number
+  readonly #close = (): void => this.close()
 
   /** @throws {SystemError} when the file cannot be opened, written to or watched; `ERR_EBB_UNSUPPORTED` */
   constructor({ path, write }: PressureSource, asked: () => void) {
@@ -67,9 +76,11 @@ export class PressureWatch implements Watcher {
     this.#owner = this.#reactor.register(this)
     try {
       if (write !== undefined) fs.writeSync(this.#fd, write)
-      const failed = this.#reactor.add(this.#fd, this.#stream ? libc.EPOLLIN : libc.EPOLLPRI, this.#owner)
+      const failed = this.#reactor.add(this.#fd, this.#stream ? libc.EPOLLIN : CALLED, this.#owner)
       // EPERM: a file on a disk is always ready, and cannot be watched.
       if (failed !== 0) throw systemError('epoll_ctl', failed, path)
+      // A report that is ready when the process ends would call into what is being taken down, which aborts it.
+      process.once('exit', this.#close)
     } catch (error) {
       this.#reactor.unregister(this.#owner)
       libc.close(this.#fd)
@@ -87,13 +98,15 @@ export class PressureWatch implements Watcher {
       this.close()
       return
     }
-    this.#asked()
+    if (this.#first) this.#first = false
+    else this.#asked()
   }
 
   close(): void {
     if (this.#fd === -1) return
     this.#reactor.close(this.#fd)
     this.#reactor.unregister(this.#owner)
+    process.off('exit', this.#close)
     this.#fd = -1
   }
 

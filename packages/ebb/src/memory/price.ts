@@ -25,6 +25,8 @@ const MS_PER_MB = 3
 const SURVIVING = 0.25
 /** How fast a guess that kept an act away is doubted: by this factor a minute. */
 const DOUBT = 0.9
+/** However often it is doubted, a gigabyte that lives is never taken for little. */
+const LEAST_FACTOR = 0.5
 
 export class Price {
   /** On the clock of `performance.now()`: no act before. */
@@ -76,7 +78,7 @@ export class Price {
   /** An act that would take too long was left undone. */
   tooLong(now: number): void {
     if (this.#doubted === 0) this.#doubted = now
-    this.#factor *= DOUBT ** ((now - this.#doubted) / 60_000)
+    this.#factor = Math.max(LEAST_FACTOR, this.#factor * DOUBT ** ((now - this.#doubted) / 60_000))
     this.#doubted = now
   }
 

@@ -73,6 +73,16 @@ export function release({ workers = false }: ReleaseOptions = {}): Promise<Relea
 }
 
 async function act(withWorkers: boolean): Promise<Release> {
+  // Whoever waits for it is answered, also when nothing else is left to do: what the inspector does holds no process open.
+  const hold = setInterval(() => {}, 2 ** 30)
+  try {
+    return await collectAndTrim(withWorkers)
+  } finally {
+    clearInterval(hold)
+  }
+}
+
+async function collectAndTrim(withWorkers: boolean): Promise<Release> {
   const start = performance.now()
   const before = ownAnonymous()
   trimReactor()

@@ -131,6 +131,7 @@ export function check(result: number, syscall: string, what?: string): number {
 export interface PollHandle {
   ref(): void
   unref(): void
+  close(): void
 }
 
 /**

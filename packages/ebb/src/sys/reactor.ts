@@ -62,6 +62,8 @@ export class Reactor {
       if (isMainThread) {
         this.#epoll = epoll
         this.#poll = libc.poll(epoll, this.#ready)
+        // What is reported while Node takes itself apart has nobody to call: koffi would abort the process.
+        process.once('exit', () => this.#poll.close())
       } else {
         const { fd, handle } = workerPoll(epoll, this.#ready)
         this.#epoll = fd
