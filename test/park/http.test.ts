@@ -790,13 +790,16 @@ parity('a handler that keeps the socket of a request busy: it is not parked whil
       response.end(`[${request.url}]`)
       if (request.url !== '/1') return
       // Not HTTP, but the socket is the application's as well.
-      setTimeout(() => request.socket.write('more'), 5)
+      setTimeout(() => request.socket.write(Buffer.concat([pattern(20_000_000), Buffer.from('the end')])), 5)
     })
   },
   play: async (stage) => {
     const client = await stage.connect()
     await client.get('/1')
-    await client.reads('more')
+    client.socket.pause()
+    await silence()
+    client.socket.resume()
+    await client.reads('the end')
     await stage.asleep()
     expect((await client.get('/2')).body).toBe('[/2]')
   }

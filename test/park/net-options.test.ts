@@ -67,6 +67,23 @@ describe('options of the kernel', () => {
     ]
   ]
 
+  test('what the server has turned on, a socket can turn off', async () => {
+    const seen = await expectSame(async (kind) => {
+      let turned: object | undefined
+      const server = await listening(
+        kind.create({ noDelay: true, keepAlive: true }, (socket) => {
+          socket.setNoDelay(false).setKeepAlive(false)
+          turned ??= kernelOptions(socket)
+          socket.on('data', (bytes) => socket.write(bytes))
+        })
+      )
+      const peer = await client(server)
+      await expectEcho(peer)
+      return turned
+    })
+    expect(seen).toEqual({ noDelay: 0, keepAlive: 0 })
+  })
+
   test.each(cases)('%j', async (options, expected) => {
     const seen = await expectSame(async (kind) => {
       let options_: object | undefined

@@ -100,6 +100,7 @@ export function socketFor(server: ServerInside, Handle: HandleClass, fd: number,
   const socket = new Socket(options) as SocketInside
   socket.server = server
   socket._server = server
+  if (server.noDelay || server.keepAlive) tellOptions(socket, server)
   if (accepted.hasSubscribers) accepted.publish({ socket })
   return socket
 }
@@ -122,6 +123,22 @@ export function endQuietly(socket: Socket): void {
   const { _readableState, _writableState } = socket as unknown as Record<string, { ended: boolean }>
   if (_readableState !== undefined) _readableState.ended = true
   if (_writableState !== undefined) _writableState.ended = true
+}
+
+/** Where a socket remembers the options that it has, once found. */
+let remembered: Map<string, symbol> | undefined
+
+/** The options that the kernel gave the connection, from the socket that it came by: or `setNoDelay(false)` would find nothing to do. */
+function tellOptions(socket: Socket, server: ServerInside): void {
+  remembered ??= new Map(Object.getOwnPropertySymbols(socket).map((symbol) => [symbol.description ?? '', symbol]))
+  const set = (name: string, value: unknown): void => {
+    const symbol = remembered?.get(name)
+    if (symbol !== undefined) (socket as unknown as Record<symbol, unknown>)[symbol] = value
+  }
+  if (server.noDelay) set('kSetNoDelay', true)
+  if (!server.keepAlive) return
+  set('kSetKeepAlive', true)
+  set('kSetKeepAliveInitialDelay', server.keepAliveInitialDelay)
 }
 
 /** What a socket is made of, while it is open: kept, the hidden classes of these live on, and the code that is optimised for them. */
