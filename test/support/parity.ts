@@ -373,6 +373,14 @@ export class Client {
     this.#cursor = at
   }
 
+  /** Waits for the next `length` bytes. */
+  async take(length: number): Promise<string> {
+    const start = this.#cursor
+    const end = start + length
+    this.#cursor = await this.#find(() => (this.received.length >= end ? end : undefined), `${length} bytes`)
+    return this.received.slice(start, end)
+  }
+
   /** Waits for a whole response. `bodiless`: it answers a HEAD. Interim responses (1xx) are responses. */
   async response({ bodiless = false } = {}): Promise<Response> {
     const from = this.#cursor
