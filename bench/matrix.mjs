@@ -32,6 +32,9 @@ if (unknown.length > 0) {
   process.exit(2)
 }
 
+// What it started ends with it.
+for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(130))
+
 const rows = []
 for (const line of lines) {
   const node = install(line)
@@ -85,6 +88,8 @@ async function run(node, args) {
     env: { ...process.env, PATH: `${dirname(node)}${delimiter}${process.env.PATH}` },
     stdio: ['ignore', 'pipe', 'inherit']
   })
+  const end = () => child.kill()
+  process.once('exit', end)
   let output = ''
   child.stdout.setEncoding('utf8')
   child.stdout.on('data', (text) => {
@@ -92,5 +97,6 @@ async function run(node, args) {
     process.stdout.write(text)
   })
   const [code] = await once(child, 'close')
+  process.off('exit', end)
   return { code, output }
 }
