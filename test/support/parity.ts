@@ -73,9 +73,9 @@ async function both(scenario: Scenario): Promise<[plain: Seen, parked: Seen]> {
 }
 
 function expectTimes(least: number, [plain, parked]: [plain: number, parked: number]): void {
-  // A timer may be early by a millisecond, and what is measured begins at the client.
-  expect(plain).toBeGreaterThan(least - 5)
-  expect(parked).toBeGreaterThan(least - 5)
+  // What is measured begins at the client, which on a busy machine looks at the clock after the server did.
+  expect(plain).toBeGreaterThan(0.7 * least)
+  expect(parked).toBeGreaterThan(0.7 * least)
   // A client may trust in what plain Node adds to the time that it tells. And nothing lasts for ever, on a slow machine either.
   expect(parked).toBeGreaterThan(0.8 * plain)
   expect(parked).toBeLessThan(3 * plain)
@@ -96,6 +96,20 @@ async function warm(): Promise<void> {
 /** Three tests, one for each state in which the connection may be. */
 export function parityFromEach(name: string, scenario: Scenario): void {
   for (const from of ['fresh', 'slept', 'awake'] as const) parity(`${name} (${from})`, { ...scenario, from })
+}
+
+/** Whether plain Node closes connections that have not sent a byte with those that are idle; newer ones do. */
+export async function closesSilent(): Promise<boolean> {
+  const server = http.createServer()
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const connected = new Promise((resolve) => server.once('connection', resolve))
+  const socket = tcp((server.address() as AddressInfo).port).on('error', () => {})
+  await connected
+  const closed = new Promise<boolean>((resolve) => server.close(() => resolve(true)))
+  const silent = await Promise.race([closed, pause(100).then(() => false)])
+  socket.destroy()
+  await closed
+  return silent
 }
 
 /** Plays it once. */
@@ -482,4 +496,32 @@ export function pause(ms: number): Promise<void> {
 /** A turn of the event loop: what was written before it can be read after it. */
 export function turn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve))
+}
+
+/** A request without a body. `headers`: whole lines. */
+export function GET(path: string, headers = ''): string {
+  return `GET ${path} HTTP/1.1\r\nHost: x\r\n${headers}\r\n`
+}
+
+/** Answers with the path. */
+export function echoPath(server: http.Server): void {
+  server.on('request', (request, response) => response.end(`[${request.url}]`))
+}
+
+/** Answers with the body, and notes its trailers. */
+export function echoBody(server: http.Server, see: See): void {
+  server.on('request', async (request, response) => {
+    const chunks: Buffer[] = []
+    request.on('data', (chunk: Buffer) => chunks.push(chunk))
+    request.on('end', () => {
+      see(`end ${request.rawTrailers}`, request.socket)
+      response.end(`[${Buffer.concat(chunks)}]`)
+    })
+  })
+}
+
+/** Bytes that are not all alike. */
+export function pattern(length: number): Buffer {
+  const unit = Buffer.from(Array.from({ length: 9973 }, (_, i) => 33 + ((i * i) % 90)))
+  return Buffer.alloc(length, unit)
 }

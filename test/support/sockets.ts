@@ -1,6 +1,6 @@
 /** Clients and servers for tests. */
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
-import { connect, type Socket, type SocketConnectOpts } from 'node:net'
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { connect, createServer, type Socket, type SocketConnectOpts } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { onTestFinished } from 'vitest'
@@ -20,6 +20,21 @@ export function serve(handlers: Handlers = {}, options: ListenOptions = { port: 
     }
   })
   return listener
+}
+
+/** A port that nobody listens on; nor is it one that the kernel gives to a client, or to a listener of port 0, meanwhile. */
+export async function freePort(): Promise<number> {
+  const [first = 32_768] = readFileSync('/proc/sys/net/ipv4/ip_local_port_range', 'utf8').split('\t').map(Number)
+  const lowest = 10_000
+  for (;;) {
+    const port = lowest + Math.floor(Math.random() * (first - lowest))
+    const server = createServer()
+    const free = await new Promise<boolean>((resolve) => {
+      server.once('error', () => resolve(false))
+      server.listen(port, () => server.close(() => resolve(true)))
+    })
+    if (free) return port
+  }
 }
 
 /** How `node:net` says where a listener is. */

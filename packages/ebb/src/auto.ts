@@ -14,7 +14,7 @@
  * | `EBB_LOG` | `log`: 1 or 0 |
  */
 import { isMainThread } from 'node:worker_threads'
-import { governFromEnvironment } from './memory/environment.js'
 
-// `--import` comes to worker threads, too: the main thread's governor sees to them.
-if (isMainThread) governFromEnvironment(process.env)
+// `--import` comes to worker threads, too: the main thread's governor sees to them. Nor is it loaded there: a thread that is ended
+// while koffi is loading takes the process with it.
+if (isMainThread) (await import('./memory/environment.js')).governFromEnvironment(process.env)

@@ -1,9 +1,10 @@
 /**
  * When any program gives back: after a spike of whatever it does, when the box asks, when a person asks; never at a bad price.
  *
- * Once a second it reads three figures: anonymous memory, open descriptors, time on a core. A spike is over when descriptors or
- * the time on a core have fallen below half of their highest since the last act, and anonymous memory is well above the least that
- * the program has lived on. Then it waits until the fall has ended, and acts, if {@link Price} agrees.
+ * Once a second it reads three figures: anonymous memory, open descriptors, time on a core. A spike is over when descriptors have
+ * fallen below half of their highest since the last act, or when the time on a core has and stays there for a while (a program that
+ * waits for its clients has a lull now and then); and when anonymous memory is well above the least that the program has lived on.
+ * Then it waits until the fall has ended, and acts, if {@link Price} agrees.
  */
 import { channel } from 'node:diagnostics_channel'
 import { constants } from 'node:os'
@@ -22,7 +23,7 @@ export interface GovernOptions {
   budget?: number
   /** No act that would stop the event loop for longer (ms), unless the box is short of memory. Default: 50. */
   maxPause?: number
-  /** Less than this is not worth an act (bytes). Default: 1,000,000, and at least a tenth of what the program lives on. */
+  /** Less than this is not worth an act (bytes). Default: 1,000,000, and at least three tenths of what the program lives on. */
   worth?: number
   /** How often it looks (ms), from 100 on. Default: 1000. */
   every?: number
@@ -59,7 +60,7 @@ export interface GovernStats {
   tooLong: number
   last: ReleaseMessage | undefined
   anonymous: number
-  /** What the pause of an act would be now, as far as is known. */
+  /** The pause of an act now, if what lived when V8 last collected still does. */
   expectedPause: number
   /** What pressure is watched by; undefined: nothing. */
   watching: string | undefined
@@ -67,7 +68,7 @@ export interface GovernStats {
 
 export interface Governing {
   stats(): GovernStats
-  /** {@link GovernStats} as OpenMetrics text without the closing `# EOF`, so that it can follow another's (`prom-client`'s). */
+  /** {@link GovernStats} as OpenMetrics text without the closing `# EOF`, so that it can stand before another's (`prom-client`'s). */
   metrics(): string
   /** Stops watching and acting. */
   stop(): void
@@ -79,8 +80,10 @@ const LONGEST_WAIT = 800
 /** A fall from fewer descriptors, or from less of a core, is none. */
 const LEAST_DESCRIPTORS = 50
 const LEAST_BUSY = 0.05
+/** The time on a core has to stay low for so long (ms). */
+const LULL = 4000
 /** Of what the program lives on, this share at least is to be gained. */
-const WORTH_SHARE = 0.1
+const WORTH_SHARE = 0.3
 /** Under pressure, each governor of a box waits for a random part of this (ms): they do not all act at once. */
 const SPREAD = 1000
 
@@ -154,6 +157,8 @@ class Government implements Governing {
   /** The least anonymous memory ever. */
   #lowest: number
   #busy = 0
+  /** Since when the time on a core has been low; 0: it is not. */
+  #lullStart = 0
   #lastDescriptors = 0
   #fallStart = 0
 
@@ -198,10 +203,12 @@ class Government implements Governing {
     const before = load.descriptors
     load.read()
     load.readBusy()
-    this.#price.notice(load.descriptors)
     // Smoothed, since one second is not like the other.
     this.#busy = 0.5 * this.#busy + 0.5 * load.busy
     this.#mostBusy = Math.max(this.#mostBusy, this.#busy)
+    this.#watchLull()
+    this.#price.notice(load.descriptors, this.#busy)
+    this.#price.holds(load.anonymous)
     this.#mostDescriptors = Math.max(this.#mostDescriptors, load.descriptors)
     this.#least = Math.min(this.#least, load.anonymous)
     this.#lowest = Math.min(this.#lowest, load.anonymous)
@@ -237,11 +244,16 @@ class Government implements Governing {
     else this.#actIfPriced('spike')
   }
 
+  #watchLull(): void {
+    if (this.#mostBusy < LEAST_BUSY || this.#busy >= this.#mostBusy / 2) this.#lullStart = 0
+    else if (this.#lullStart === 0) this.#lullStart = performance.now()
+  }
+
   #fallen(): boolean {
     const { descriptors } = this.#load
     return (
       (this.#mostDescriptors >= LEAST_DESCRIPTORS && descriptors < this.#mostDescriptors / 2) ||
-      (this.#mostBusy >= LEAST_BUSY && this.#busy < this.#mostBusy / 2)
+      (this.#lullStart > 0 && performance.now() - this.#lullStart >= LULL)
     )
   }
 
@@ -249,19 +261,19 @@ class Government implements Governing {
     const { anonymous, descriptors } = this.#load
     // Those have gone who held what the last act left: it is garbage now, though no more is held than then.
     const left = this.#floorDescriptors >= LEAST_DESCRIPTORS && descriptors < this.#floorDescriptors / 2
-    const over = anonymous - (left ? this.#lowest : this.#least)
-    return over >= this.#options.worth && over >= WORTH_SHARE * this.#least
+    return anonymous - (left ? this.#lowest : this.#least) >= this.#worthOver(this.#least)
+  }
+
+  /** So much more than what the program lives on is worth an act (bytes). */
+  #worthOver(least: number): number {
+    return Math.max(this.#options.worth, WORTH_SHARE * least)
   }
 
   #actIfPriced(reason: Reason): void {
     const now = performance.now()
     if (now < this.#price.earliest || this.#price.isPatient(now, this.#load.anonymous)) return
-    if (this.#price.pause(this.#load.descriptors) > this.#options.maxPause) {
-      this.#tooLong++
-      this.#price.tooLong(now)
-      return
-    }
-    void this.#act(reason)
+    if (this.#price.isShort(now, this.#options.maxPause)) void this.#act(reason)
+    else this.#tooLong++
   }
 
   #askedByBox(): void {
@@ -280,7 +292,9 @@ class Government implements Governing {
     this.#reason = reason
     const { budget, worth, workers } = this.#options
     try {
-      await this.#price.act(this.#load.descriptors, budget, worth, workers)
+      // A person who asks is given all that there is.
+      const inSteps = reason !== 'signal'
+      await this.#price.act(budget, worth, { workers, inSteps, enough: this.#lowest + this.#worthOver(this.#lowest) })
     } finally {
       this.#reason = undefined
     }
@@ -295,6 +309,7 @@ class Government implements Governing {
     this.#mostDescriptors = this.#load.descriptors
     this.#floorDescriptors = this.#load.descriptors
     this.#mostBusy = this.#busy
+    this.#lullStart = 0
     this.#least = done.afterTrim || this.#load.anonymous
     this.#acts[reason]++
     this.#returned += Math.max(0, done.before - done.afterTrim)
@@ -316,7 +331,7 @@ class Government implements Governing {
       tooLong: this.#tooLong,
       last: this.#last,
       anonymous: this.#load.anonymous,
-      expectedPause: this.#price.pause(this.#load.descriptors),
+      expectedPause: this.#price.longestPause(),
       watching: this.#watching
     }
   }

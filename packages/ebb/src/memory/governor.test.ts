@@ -1,4 +1,4 @@
-import { beforeEach, describe, expect, test, vi } from 'vitest'
+import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest'
 import { Child } from '../../../../test/support/child.js'
 import { clients, until } from '../../../../test/support/sockets.js'
 import type { Governor, GovernorOptions } from './governor.js'
@@ -9,9 +9,17 @@ let create: (options?: GovernorOptions) => Governor
 
 beforeEach(async () => {
   vi.resetModules()
-  delete (globalThis as Record<symbol, unknown>)[Symbol.for('ebb.price.1')]
+  delete (globalThis as Record<symbol, unknown>)[Symbol.for('ebb.price.3')]
   const { Governor } = await import('./governor.js')
   create = (options) => new Governor(options)
+})
+
+// An act that goes on is told to the next test's governor as well.
+afterEach(async () => {
+  const { underWay } = (globalThis as unknown as Record<symbol, { underWay?: { done: Promise<unknown> } }>)[
+    Symbol.for('ebb.acts.2')
+  ] ?? { underWay: undefined }
+  await underWay?.done
 })
 
 /** A governor whose acts are kept, with the time of each. The whole of the time is its budget, unless it is told another. */
@@ -26,6 +34,7 @@ function observed(options: GovernorOptions = {}): {
     ...options,
     onRelease: (release) => acts.push({ at: performance.now(), release })
   })
+  onTestFinished(() => governor.stop())
   let size = 0
   return {
     governor,
@@ -219,7 +228,7 @@ test.each([0, -1, 1.01, Number.NaN, Number.POSITIVE_INFINITY])('a budget of %d c
 
 test('an act that fails is said, and does not end the process', async () => {
   vi.doMock('./release.js', () => ({
-    release: () => Promise.reject(new Error('no inspector')),
+    releaseUnheld: () => Promise.reject(new Error('no inspector')),
     onCollected: () => {}
   }))
   vi.resetModules()

@@ -1,7 +1,7 @@
 /** What a governor did, as OpenMetrics text. */
 import type { GovernStats } from './govern.js'
 
-/** Without the closing `# EOF`. Units are the format's: bytes and seconds. */
+/** Without the closing `# EOF`: another's text, which may have it, comes behind. Units are the format's: bytes and seconds. */
 export function metrics({ acts, returned, ms, longestPause, tooLong, anonymous, expectedPause }: GovernStats): string {
   const lines: string[] = []
   const family = (name: string, type: 'counter' | 'gauge', help: string, samples: [string, number][]) => {

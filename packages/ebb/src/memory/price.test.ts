@@ -1,4 +1,5 @@
-import { getHeapStatistics } from 'node:v8'
+import { getHeapStatistics, setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import type { Price } from './price.js'
 import type { Release } from './release.js'
@@ -6,13 +7,22 @@ import type { Release } from './release.js'
 const SETTLE = 30
 const MB = 1_000_000
 
+setFlagsFromString('--expose-gc')
+const gc = runInNewContext('gc') as () => void
+
+/** What was made a WeakRef of lives until its turn of the event loop is over. */
+async function collect(): Promise<void> {
+  await new Promise(setImmediate)
+  gc()
+}
+
 let price: Price
 /** What the next act will turn out to be. */
 let next: Release
 let tell: (done: Release) => void
 
-/** An act that took this long (ms), and gave back this much of 100 MB. */
-function outcome(pauseMs: number, returned: number): Release {
+/** An act that took this long (ms), all of it work, and gave back this much of 100 MB. */
+function outcome(pauseMs: number, returned: number, cpuMs = pauseMs): Release {
   const afterTrim = 100 * MB - returned
   return {
     before: 100 * MB,
@@ -20,6 +30,8 @@ function outcome(pauseMs: number, returned: number): Release {
     afterTrim,
     ms: pauseMs + SETTLE,
     pauseMs,
+    cpuMs,
+    inSteps: true,
     allocator: 'glibc',
     workers: 0
   }
@@ -29,13 +41,12 @@ beforeEach(async () => {
   vi.useFakeTimers({ toFake: ['performance'] })
   vi.advanceTimersByTime(1000)
   vi.resetModules()
-  delete (globalThis as Record<symbol, unknown>)[Symbol.for('ebb.price.1')]
+  delete (globalThis as Record<symbol, unknown>)[Symbol.for('ebb.price.3')]
   vi.doMock('./release.js', () => ({
-    SETTLE,
     onCollected: (listener: typeof tell) => {
       tell = listener
     },
-    release: async () => {
+    releaseUnheld: async () => {
       tell(next)
       return next
     }
@@ -48,9 +59,9 @@ afterEach(() => {
   vi.useRealTimers()
 })
 
-async function act(pauseMs: number, returned: number, budget = 0.01): Promise<void> {
-  next = outcome(pauseMs, returned)
-  await price.act(0, budget, MB, false)
+async function act(pauseMs: number, returned: number, budget = 0.01, cpuMs = pauseMs): Promise<void> {
+  next = outcome(pauseMs, returned, cpuMs)
+  await price.act(budget, MB)
 }
 
 describe('the budget', () => {
@@ -63,9 +74,37 @@ describe('the budget', () => {
     expect(price.earliest - start).toBeCloseTo(1000)
   })
 
+  test('what comes straight back has cost more', async () => {
+    await act(5, 20 * MB)
+    const acted = performance.now()
+    expect(price.earliest - acted).toBeCloseTo(1000)
+    vi.advanceTimersByTime(500)
+    // Less than half of it is no more than what a little traffic takes.
+    price.holds(89 * MB)
+    expect(price.earliest - acted).toBeCloseTo(1000)
+    price.holds(90 * MB)
+    // 5 ms, and 2.5 for each MB.
+    expect(price.earliest - acted).toBeCloseTo(5500)
+  })
+
+  test('but no more than eight seconds', async () => {
+    await act(5, 90 * MB)
+    const acted = performance.now()
+    price.holds(100 * MB)
+    expect(price.earliest - acted).toBeCloseTo(8000)
+  })
+
+  test('what comes back after a long time has not', async () => {
+    await act(20, 40 * MB)
+    const { earliest } = price
+    vi.advanceTimersByTime(30_000)
+    price.holds(100 * MB)
+    expect(price.earliest).toBe(earliest)
+  })
+
   test('nobody else acts meanwhile', () => {
     next = outcome(10, MB)
-    const acting = price.act(0, 0.01, MB, false)
+    const acting = price.act(0.01, MB)
     expect(price.earliest).toBe(Number.POSITIVE_INFINITY)
     return acting
   })
@@ -106,38 +145,78 @@ describe('patience', () => {
 })
 
 describe('the pause', () => {
-  test('an act that took longer than thought is believed at once, one that took less slowly', async () => {
-    const first = price.pause(0)
-    await act(10 * first, 0)
-    const dear = price.pause(0)
-    expect(dear).toBeGreaterThan(5 * first)
-    await act(first, 0)
-    const less = price.pause(0)
-    expect(less).toBeLessThan(dear)
-    expect(less).toBeGreaterThan(dear / 2)
-    for (let i = 0; i < 30; i++) await act(first, 0)
-    expect(price.pause(0)).toBeLessThan(2 * first)
+  const hold = (count: number) => Array.from({ length: count }, (_, i) => ({ i, text: `${i}` }))
+
+  test('one that took longer than thought is believed at once, one that took less slowly', async () => {
+    await act(10, 0)
+    const first = price.pause()
+    await act(30, 0)
+    const dear = price.pause()
+    expect(dear / first).toBeCloseTo(3, 0)
+    await act(10, 0)
+    expect(price.pause()).toBeLessThan(dear)
+    expect(price.pause()).toBeGreaterThan(dear / 2)
+    for (let i = 0; i < 30; i++) await act(10, 0)
+    expect(price.pause() / first).toBeCloseTo(1, 0)
+  })
+
+  test('a thread that had to wait for its core was not stopped by the act', async () => {
+    await act(20, 0)
+    const before = price.pause()
+    await act(300, 0, 0.01, 10)
+    expect(price.pause() / before).toBeCloseTo(1, 0)
   })
 
   test('grows with what lives', async () => {
     await act(10, 0)
-    const before = price.pause(0)
-    const held = Array.from({ length: 100 }, () => Array.from({ length: 10_000 }, (_, i) => ({ i, text: `${i}` })))
-    expect(price.pause(0)).toBeGreaterThan(1.5 * before)
-    expect(held).toHaveLength(100)
+    const before = price.pause()
+    const held = hold(1_000_000)
+    expect(price.pause()).toBeGreaterThan(1.3 * before)
+    expect(held).toHaveLength(1_000_000)
   })
 
-  test('a guess that keeps acts away is doubted while time goes by', async () => {
+  test('what lived with the crowd is taken to have gone with it, as far as that can be risked', async () => {
+    await collect()
+    await act(20, 0)
+    let held: object[] | undefined = hold(1_500_000)
+    price.notice(1000)
+    await collect()
+    price.notice(1000)
+    const crowded = price.pause()
+    price.notice(100)
+    const gone = price.pause()
+    expect(gone).toBeLessThan(crowded / 2)
+    const limit = 0.9 * crowded
+    expect(price.isShort(performance.now(), limit)).toBe(true)
+    // It would be too long if it had not gone.
+    expect(price.isShort(performance.now(), 0.7 * crowded)).toBe(false)
+    expect(held).toHaveLength(1_500_000)
+    held = undefined
+    // Now it is known.
+    await collect()
+    price.notice(100)
+    expect(price.isShort(performance.now(), limit)).toBe(true)
+    expect(price.pause()).toBeLessThan(crowded / 2)
+  })
+
+  test('a guess of which nothing was learned is doubted while it keeps acts away; what was learned is not', async () => {
+    const held = hold(1_000_000)
+    await collect()
+    price.notice(100)
+    const guessed = price.pause()
+    const minutesLater = (minutes: number) => {
+      expect(price.isShort(performance.now(), 1)).toBe(false)
+      vi.advanceTimersByTime(minutes * 60_000)
+      expect(price.isShort(performance.now(), 1)).toBe(false)
+      return price.pause()
+    }
+    expect(minutesLater(0.5) / guessed).toBeCloseTo(Math.SQRT1_2, 1)
+    // Not for ever.
+    expect(minutesLater(100) / guessed).toBeCloseTo(0.5, 1)
     await act(1000, 0)
-    const dear = price.pause(0)
-    price.tooLong(performance.now())
-    vi.advanceTimersByTime(60_000)
-    price.tooLong(performance.now())
-    expect(price.pause(0) / dear).toBeCloseTo(0.9, 1)
-    // No time, no doubt: however often it is asked.
-    const doubted = price.pause(0)
-    for (let i = 0; i < 100; i++) price.tooLong(performance.now())
-    expect(price.pause(0) / doubted).toBeCloseTo(1, 1)
+    const learned = price.pause()
+    expect(minutesLater(100) / learned).toBeCloseTo(1, 1)
+    expect(held).toHaveLength(1_000_000)
   })
 })
 

@@ -85,7 +85,7 @@ const TICK_MS = 10
 const KERNEL_THREAD = 0x00200000
 
 /** 1-based numbers of fields in `/proc/PID/stat`, as in proc(5). */
-const FIELD = { flags: 9, userTime: 14, systemTime: 15, startTime: 22 }
+const FIELD = { flags: 9, userTime: 14, systemTime: 15, endedUserTime: 16, endedSystemTime: 17, startTime: 22 }
 
 /**
  * A process, watched through descriptors that stay open: reading it again takes no new descriptor, so it works while
@@ -178,6 +178,12 @@ export class ProcessView {
   cpu(): number {
     this.#read(this.#stat)
     return (this.#field(FIELD.userTime) + this.#field(FIELD.systemTime)) * TICK_MS
+  }
+
+  /** The same of its children, and theirs, that have ended and were waited for. Throws {@link ProcessError}. */
+  cpuOfEnded(): number {
+    this.#read(this.#stat)
+    return (this.#field(FIELD.endedUserTime) + this.#field(FIELD.endedSystemTime)) * TICK_MS
   }
 
   /**

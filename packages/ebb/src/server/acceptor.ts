@@ -86,8 +86,10 @@ export class Acceptor {
     const now = performance.now()
     const storm = this.#mayPoll && now - this.#lastReady < STORM_GAP
     this.#lastReady = now
+    const before = this.#host.accepted
     this.#accept()
-    if (storm && this.#accepting && this.#fd !== -1) {
+    const full = this.#host.accepted - before === ACCEPT_BURST
+    if (storm && !full && this.#accepting && this.#fd !== -1) {
       this.#reactor.modify(this.#fd, 0)
       if (this.#poll === undefined) this.#poll = setTimeout(this.#pollAccept, STORM_POLL)
       else this.#poll.refresh()
@@ -100,7 +102,9 @@ export class Acceptor {
     let storm = false
     try {
       this.#accept()
-      storm = this.#host.accepted - before >= STORM_LEAST
+      const taken = this.#host.accepted - before
+      // More than a burst waits: watched again, the rest is reported in the next turn. A wait would let the queue overflow.
+      storm = taken >= STORM_LEAST && taken < ACCEPT_BURST
     } finally {
       // After a handler that threw, too: or nobody would ever be accepted again.
       if (this.#accepting && this.#fd !== -1) {
@@ -112,9 +116,9 @@ export class Acceptor {
 
   #accept(): void {
     for (let i = 0; i < ACCEPT_BURST && this.#fd !== -1; i++) {
-      const fd = libc.accept4(this.#fd, 0, 0, libc.SOCK_NONBLOCK | libc.SOCK_CLOEXEC)
-      if (fd === -1) {
-        if (this.#acceptFailed(libc.errno())) continue
+      const fd = this.#reactor.accept(this.#fd)
+      if (fd < 0) {
+        if (this.#acceptFailed(-fd)) continue
         return
       }
       // One that throws: the rest of the burst is reported again.

@@ -170,9 +170,12 @@ export class Listener implements Watcher, Host {
   }
 
   /** @internal Takes a connection that was accepted: 0, or the errno when it cannot be watched. */
-  welcome(accepted: number): number {
-    const fd = this.reactor.adopt(accepted, libc.EPOLLIN | libc.EPOLLRDHUP, this.#owner)
-    if (fd < 0) return -fd
+  welcome(fd: number): number {
+    const failed = this.reactor.add(fd, libc.EPOLLIN | libc.EPOLLRDHUP, this.#owner)
+    if (failed !== 0) {
+      this.reactor.discard(fd)
+      return failed
+    }
     this.#clients++
     this.#accepted++
     this.#governor?.joined()

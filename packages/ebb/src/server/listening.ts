@@ -10,7 +10,6 @@
  * among processes and none has to be passed on.
  */
 import type { Cluster } from 'node:cluster'
-import { chmodSync, statSync } from 'node:fs'
 import { isIP, type ListenOptions as NodeListenOptions } from 'node:net'
 import { getSystemErrorMap } from 'node:util'
 import { isMainThread } from 'node:worker_threads'
@@ -58,8 +57,14 @@ export function takeListening(server: ServerInside, parking: Parking): void {
       listenOnPath(server, options, asked.backlog, (fd) => {
         listen.call(server, { fd, backlog: asked.backlog, signal: options.signal } as NodeListenOptions, callback)
         server._pipeName = options.path as string
+        const failed = allow(server._handle, options)
         // At once: who closes it in this turn closes ours, which removes the file.
         take()
+        if (failed !== 0) {
+          server._handle?.close()
+          server._handle = null
+          throw systemError('uv_pipe_chmod', -failed)
+        }
       })
       return server
     }
@@ -81,6 +86,19 @@ export function takeListening(server: ServerInside, parking: Parking): void {
   }
   server.prependListener('listening', take)
   if (server.listening) take()
+}
+
+/** `UV_READABLE`, `UV_WRITABLE`. */
+const [READABLE, WRITABLE] = [1, 2]
+
+/**
+ * Lets others read and write the file of a Unix socket, by libuv: from 1.51 on they may do that alone, before, that too.
+ *
+ * @returns 0, or a negative errno
+ */
+function allow(handle: ListeningHandle | null, { readableAll, writableAll }: NodeListenOptions): number {
+  const mode = (readableAll === true ? READABLE : 0) | (writableAll === true ? WRITABLE : 0)
+  return mode === 0 ? 0 : (handle?.fchmod?.(mode) ?? 0)
 }
 
 /** The listening socket becomes ours. */
@@ -222,16 +240,13 @@ function sharesPort({ port, path, reusePort, exclusive }: Request['options']): b
 
 function listenOnPath(
   server: ServerInside,
-  { path = '', readableAll = false, writableAll = false }: NodeListenOptions,
+  { path = '' }: NodeListenOptions,
   backlog: number,
   ready: (fd: number) => void
 ): void {
   let fd: number
   try {
     fd = openSocket({ path, backlog }).fd
-    if (readableAll || writableAll) {
-      chmodSync(path, statSync(path).mode | (readableAll ? 0o444 : 0) | (writableAll ? 0o222 : 0))
-    }
   } catch (error) {
     // libuv's word for a folder that is not there.
     const noFolder = (error as SystemError).code === 'ENOENT'

@@ -6,6 +6,7 @@ import { channel } from 'node:diagnostics_channel'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { type Server, Socket, type SocketConstructorOpts } from 'node:net'
 import { systemError } from '../sys/errors.js'
+import type { Reactor } from '../sys/reactor.js'
 
 /** The part of a `net.Server` that `net.js` keeps for itself. */
 export interface ServerInside extends Server {
@@ -34,6 +35,8 @@ export interface ListeningHandle {
   ref(): void
   unref(): void
   getsockname?(out: object): number
+  /** Of a Unix socket. @returns 0, or a negative errno */
+  fchmod?(mode: number): number
   onconnection?: ((error: number, client?: ClientHandle) => void) | undefined
 }
 
@@ -73,19 +76,24 @@ interface HttpParser {
 const accepted = channel('net.server.socket')
 
 /**
- * The socket that Node would have made for an accepted connection of `server`. Owns `fd` once this returns.
+ * What Node would have accepted, which owns `fd`: to find out what a descriptor is takes four system calls.
  *
- * From a handle, as Node does it: to find out what a descriptor is takes four system calls.
+ * @throws {SystemError} and `fd` is closed
+ */
+export function handleFrom(reactor: Reactor, Handle: HandleClass, fd: number): ClientHandle {
+  const handle = new Handle(SOCKET)
+  const failed = reactor.handOver(fd, handle)
+  if (failed === 0) return handle
+  handle.close()
+  throw systemError('open', -failed)
+}
+
+/**
+ * The socket that Node would have made for an accepted connection of `server`.
  *
  * @param writable false: its FIN is sent
  */
-export function socketFor(server: ServerInside, Handle: HandleClass, fd: number, writable: boolean): Socket {
-  const handle = new Handle(SOCKET)
-  const failed = handle.open(fd)
-  if (failed !== 0) {
-    handle.close()
-    throw systemError('open', -failed)
-  }
+export function socketFor(server: ServerInside, handle: ClientHandle, writable: boolean): Socket {
   const options: SocketConstructorOpts & Record<string, unknown> = {
     handle,
     readable: true,
@@ -187,6 +195,38 @@ export function httpConnections(server: Server): HttpConnections | undefined {
   return symbol === undefined ? undefined : (server as unknown as Record<symbol, HttpConnections>)[symbol]
 }
 
+/** What {@link httpConnections} gives, as it is made; and a parser, as `http` makes it. */
+type ConnectionsClass = new () => HttpConnections & { idle(): unknown[] }
+interface ParserClass {
+  new (): {
+    initialize(type: number, resource: object, maxHeaderSize: number, flags: number, connections: object): void
+    remove(): void
+    close(): void
+  }
+  readonly REQUEST: number
+}
+
+let freshAreIdle: boolean | undefined
+
+/**
+ * Whether `closeIdleConnections()`, and with it `close()`, closes connections that have not sent a byte: since some Node 26, and in what
+ * that is brought to (https://github.com/nodejs/node/pull/63470). Found by trying, on a list with one parser. False before the server
+ * listens, and where Node keeps it elsewhere.
+ */
+export function countsFreshAsIdle(server: Server): boolean {
+  if (freshAreIdle !== undefined) return freshAreIdle
+  const connections = httpConnections(server)
+  const { HTTPParser } = httpCommon() ?? {}
+  if (connections === undefined || HTTPParser === undefined) return false
+  const list = new (connections.constructor as ConnectionsClass)()
+  const parser = new HTTPParser()
+  parser.initialize(HTTPParser.REQUEST, {}, 0, 0, list)
+  freshAreIdle = list.idle().length > 0
+  parser.remove()
+  parser.close()
+  return freshAreIdle
+}
+
 /** The parser of a socket that is HTTP's: none after an upgrade, and none that is in the middle of a message. */
 export function idleParser(socket: Socket): HttpParser | undefined {
   const { parser, _httpMessage } = socket as SocketInside
@@ -267,11 +307,16 @@ export function endAsLast(response: ServerResponse, socket: Socket, then: () => 
 
 /** Closes the parsers that `http` keeps for later, a thousand at most, 3 KB each. Nothing where there is no such pool. */
 export function dropHttpParsers(): void {
-  const common = process.getBuiltinModule('_http_common' as 'node:http') as unknown as
-    | { parsers?: { list?: { close(): void }[] } }
-    | undefined
-  const list = common?.parsers?.list
-  for (const parser of list?.splice(0) ?? []) parser.close()
+  for (const parser of httpCommon()?.parsers?.list?.splice(0) ?? []) parser.close()
+}
+
+interface HttpCommon {
+  parsers?: { list?: { close(): void }[] }
+  HTTPParser?: ParserClass
+}
+
+function httpCommon(): HttpCommon | undefined {
+  return process.getBuiltinModule('_http_common' as 'node:http') as unknown as HttpCommon | undefined
 }
 
 /** Until Node 21, `maxConnections` of 0 meant no limit. */

@@ -130,7 +130,7 @@ export function park<S extends Server>(server: S, options: ParkOptions = {}): S 
       // Of `http`: those that were upgraded are not its own any more.
       if (closeAwake === undefined) parking.closeAwake()
       else closeAwake.call(server)
-      parking.closeParked(true)
+      parking.closeParked()
     }
   }
   if (http) countIdle(server as unknown as HttpServer, parking)
@@ -156,11 +156,11 @@ interface HttpServer extends Server {
   closeAllConnections(): void
 }
 
-/** Parked connections that are between two requests are idle ones. */
+/** Parked connections are idle ones. */
 function countIdle(server: HttpServer, parking: Parking): void {
   const { closeIdleConnections } = server
   server.closeIdleConnections = () => {
     closeIdleConnections.call(server)
-    parking.closeParked(false)
+    parking.closeIdle()
   }
 }

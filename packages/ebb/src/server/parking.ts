@@ -22,6 +22,7 @@ import {
   endAsLast,
   endQuietly,
   type HandleClass,
+  handleFrom,
   isFull,
   isQuiet,
   partsOf,
@@ -220,17 +221,24 @@ export class Parking implements Watcher, Host {
     }
     if (this.#server.blockList !== undefined && this.#isBlocked(fd)) {
       this.#dropped++
-      libc.close(fd)
+      this.#reactor?.discard(fd)
       return 0
     }
     if (this.#options.first === 'server') {
       this.#makeSocket(this.#enroll(), fd, true)
       return 0
     }
-    const own = (this.#reactor as Reactor).adopt(fd, WATCHED, this.#owner)
-    if (own < 0) return -own
-    this.#parkIn(this.#enroll(), own, this.#protocol.freshLimit())
-    return 0
+    const failed = this.#watch(fd)
+    if (failed === 0) this.#parkIn(this.#enroll(), fd, this.#protocol.freshLimit())
+    return failed
+  }
+
+  /** 0, or the errno, and the descriptor is closed. */
+  #watch(fd: number): number {
+    const reactor = this.#reactor as Reactor
+    const failed = reactor.add(fd, WATCHED, this.#owner)
+    if (failed !== 0) reactor.discard(fd)
+    return failed
   }
 
   #enroll(): number {
@@ -246,7 +254,7 @@ export class Parking implements Watcher, Host {
       if (this.#server.listenerCount('drop') > 0) this.#server.emit('drop', ...endsOf(fd))
     } finally {
       // A listener that throws must not keep it.
-      libc.close(fd)
+      this.#reactor?.discard(fd)
     }
   }
 
@@ -316,10 +324,10 @@ export class Parking implements Watcher, Host {
   /** Makes the socket of a parked connection, and hands it to the server if `announced`. Undefined: the connection broke meanwhile. */
   #wake(row: number, announced: boolean): Connection | undefined {
     const fd = this.#table.fd(row)
-    const released = (this.#reactor as Reactor).release(fd)
+    this.#reactor?.remove(fd)
     this.#wheel.remove(row)
     this.#counted(-1)
-    return this.#makeSocket(row, released, announced)
+    return this.#makeSocket(row, fd, announced)
   }
 
   #makeSocket(row: number, fd: number, announced: boolean): Connection | undefined {
@@ -329,10 +337,10 @@ export class Parking implements Watcher, Host {
     this.#awake.set(row, connection)
     let socket: Socket
     try {
-      socket = socketFor(this.#server, this.#handleClass as HandleClass, fd, (this.#table.flags(row) & ENDED) === 0)
+      const handle = handleFrom(this.#reactor as Reactor, this.#handleClass as HandleClass, fd)
+      socket = socketFor(this.#server, handle, (this.#table.flags(row) & ENDED) === 0)
     } catch {
-      // Node could not tell what the descriptor is: the connection is broken.
-      libc.close(fd)
+      // Node could not tell what the descriptor is, or has none left: the connection is broken.
       this.#server._connections--
       this.#gone(row, connection, 'reset')
       this.#server._emitCloseIfDrained()
@@ -412,10 +420,9 @@ export class Parking implements Watcher, Host {
     const current = descriptorOf(socket)
     // Bytes, or the end, that its socket has not read yet: it is not silent.
     if (receive(current, 1, libc.MSG_PEEK) !== -1) return false
-    const copy = libc.fcntl(current, libc.F_DUPFD_CLOEXEC, 0)
+    const fd = (this.#reactor as Reactor).duplicate(current)
     // EMFILE: it stays awake until there is room. EBADF: it has none of its own.
-    const fd = copy === -1 ? -1 : (this.#reactor as Reactor).adopt(copy, WATCHED, this.#owner)
-    if (fd < 0) return false
+    if (fd < 0 || this.#watch(fd) !== 0) return false
     if (connection.requests > 0) this.#requests.set(row, connection.requests)
     const silent = connection.seen === -1 ? 0 : performance.now() - connection.since
     // Else a give-back while all sleep would have V8 forget, and learn again, all that it knows of sockets.
@@ -518,11 +525,20 @@ export class Parking implements Watcher, Host {
     for (const { socket } of this.#awake.values()) socket?.destroy()
   }
 
-  /** Closes parked connections: all, or those that are between two requests. */
-  closeParked(fresh: boolean): void {
+  closeParked(): void {
+    this.#closeWithout(0)
+  }
+
+  /** Closes parked connections that `http` calls idle. */
+  closeIdle(): void {
+    this.#closeWithout(this.#protocol.freshAreIdle() ? STREAM : STREAM | FRESH)
+  }
+
+  /** Closes parked connections that have none of these flags. */
+  #closeWithout(flags: number): void {
     for (let row = 0; row < this.#table.end; row++) {
       if (this.#table.id(row) === 0 || this.#table.fd(row) === -1) continue
-      if (fresh || (this.#table.flags(row) & (FRESH | STREAM)) === 0) this.#close(row, 'server')
+      if ((this.#table.flags(row) & flags) === 0) this.#close(row, 'server')
     }
   }
 

@@ -2,6 +2,7 @@
 import type http from 'node:http'
 import type { Server, Socket } from 'node:net'
 import {
+  countsFreshAsIdle,
   dropHttpParsers,
   hasParser,
   httpConnections,
@@ -39,6 +40,8 @@ export interface Protocol {
   announced(socket: Socket, connection: Awake): void
   /** How long (ms) a connection that has not sent a byte may stay silent; 0: for ever. */
   freshLimit(): number
+  /** One that has not sent a byte is closed with those that are between two requests. */
+  freshAreIdle(): boolean
   /** How long one may, that has: `socket` is its own, until now. */
   limit(socket: Socket): number
   /** An awake connection has been silent for `silent` ms since it was woken, in the middle of something that is to be over by now. */
@@ -87,6 +90,10 @@ class Tcp implements Protocol {
 
   freshLimit(): number {
     return 0
+  }
+
+  freshAreIdle(): boolean {
+    return false
   }
 
   limit(): number {
@@ -159,6 +166,10 @@ class Http implements Protocol {
   freshLimit(): number {
     const { headersTimeout, requestTimeout, timeout } = this.#server
     return shortest(headersTimeout, requestTimeout, timeout)
+  }
+
+  freshAreIdle(): boolean {
+    return countsFreshAsIdle(this.#server)
   }
 
   /** What `http` has set after the response, or the application since. */
@@ -261,6 +272,11 @@ class Tls implements Protocol {
     )
     const timeout = symbol && (this.#server as unknown as Record<symbol, unknown>)[symbol]
     return typeof timeout === 'number' ? timeout : HANDSHAKE_TIMEOUT
+  }
+
+  /** `http` knows nothing of them before the handshake is over. */
+  freshAreIdle(): boolean {
+    return false
   }
 
   limit(): number {

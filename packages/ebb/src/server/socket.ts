@@ -27,6 +27,8 @@ export interface ListenOptions {
   backlog?: number
   /** With `host: '::'`: refuse IPv4. Default: false. */
   ipv6Only?: boolean
+  /** `SO_REUSEPORT`: several processes of one user listen on the port, and the kernel shares out connections. Default: false. */
+  reusePort?: boolean
   /** `TCP_NODELAY`: send at once. Default: true. */
   noDelay?: boolean
   /** `SO_KEEPALIVE`: the kernel notices dead peers, after its `tcp_keepalive_*` times. Default: false. */
@@ -52,7 +54,7 @@ export interface ListeningSocket {
  * @throws {SystemError} EADDRINUSE, EACCES, EADDRNOTAVAIL, EMFILE, ... of `socket`, `bind` or `listen`
  * @throws TypeError for options that cannot be
  */
-export function openSocket(options: ListenOptions & { reusePort?: boolean }): ListeningSocket {
+export function openSocket(options: ListenOptions): ListeningSocket {
   const address = toAddress(options)
   const { backlog = 4096 } = options
   if (!Number.isInteger(backlog) || backlog < 0) {

@@ -4,10 +4,8 @@
  * A row stays the same while its connection lives, whatever its descriptor: that changes each time it is parked. An id is the
  * row's number and how often the row has been taken, so it finds its row without a search, and is never given again.
  */
-import { resized } from '../sys/arrays.js'
+import { grown, resized, shrunk } from '../sys/arrays.js'
 
-/** Rows by which the arrays grow. */
-const STEP = 1024
 /** More rows than descriptors that a process can have on any machine; 2^53 / 2^22: a row can be taken two thousand million times. */
 const ROWS = 2 ** 22
 const MOST_USES = 2 ** 31 - 1
@@ -97,7 +95,7 @@ export class Table {
   }
 
   park(row: number, fd: number): void {
-    if (fd >= this.#row.length) this.#row = resized(this.#row, new Int32Array(Math.ceil((fd + 1) / STEP) * STEP))
+    if (fd >= this.#row.length) this.#row = resized(this.#row, new Int32Array(grown(this.#row.length, fd + 1)))
     this.#fd[row] = fd
     this.#row[fd] = row
   }
@@ -125,7 +123,7 @@ export class Table {
   trim(): void {
     let highest = this.end - 1
     while (highest >= 0 && this.id(highest) === 0) highest--
-    const size = Math.ceil((highest + 1) / STEP) * STEP
+    const size = shrunk(highest + 1)
     for (let row = size; row < this.end; row++) this.#usesBefore = Math.max(this.#usesBefore, this.#uses[row] as number)
     if (size < this.end) this.#resize(size)
     this.#free = -1
@@ -134,13 +132,12 @@ export class Table {
       if (this.id(row) === 0) this.#release(row)
       else fds = Math.max(fds, (this.#fd[row] as number) + 1)
     }
-    if (fds + STEP < this.#row.length) this.#row = resized(this.#row, new Int32Array(Math.ceil(fds / STEP) * STEP))
+    if (shrunk(fds) < this.#row.length) this.#row = resized(this.#row, new Int32Array(shrunk(fds)))
   }
 
   #grow(): void {
     const from = this.end
-    // By a quarter at least: a million connections must not be copied a thousand times.
-    this.#resize(Math.ceil((from + Math.max(1, from / 4)) / STEP) * STEP)
+    this.#resize(grown(from, from + 1))
     for (let row = this.end - 1; row >= from; row--) {
       this.#uses[row] = this.#usesBefore
       this.#release(row)

@@ -6,14 +6,12 @@
  * more, when it is due. The price is precision: a deadline is never early, and late by at most a seventh of its time or one
  * {@link TICK}, the larger. What waits has no object: three numbers in arrays indexed by it.
  */
-import { resized } from '../sys/arrays.js'
+import { grown, resized, shrunk } from '../sys/arrays.js'
 
 /** Precision of the lowest level (ms). */
 const TICK = 16
 const LEVELS = 8
 const SLOTS = 64
-/** Entries by which the arrays grow. */
-const STEP = 1024
 /** What is due at once is handled for this long (ms) before others get their turn. */
 const TURN = 5
 /** The clock is read after this many. */
@@ -58,8 +56,7 @@ export class Wheel {
 
   /** `index` is due in `ms`; if it was in the wheel already, the earlier time is forgotten. */
   add(index: number, ms: number): void {
-    // By a quarter at least: a million entries must not be copied a thousand times.
-    if (index >= this.#slot.length) this.#resize(Math.ceil(((index + 1) * 1.25) / STEP) * STEP)
+    if (index >= this.#slot.length) this.#resize(grown(this.#slot.length, index + 1))
     if ((this.#slot[index] as number) !== 0) this.#unlink(index)
     else this.#size++
     const now = performance.now() / TICK
@@ -97,7 +94,7 @@ export class Wheel {
 
   /** Gives back what the arrays grew by, and no index from `end` on needs. */
   trim(end: number): void {
-    const size = this.#size === 0 ? 0 : Math.ceil(end / STEP) * STEP
+    const size = this.#size === 0 ? 0 : shrunk(end)
     if (size < this.#slot.length) this.#resize(size)
   }
 

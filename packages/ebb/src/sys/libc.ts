@@ -96,6 +96,7 @@ export const mallctl = bindOptional<[string, number, number, number, number]>(
 export const miCollect = bindOptional('void mi_collect(int force)')
 /** tcmalloc (gperftools) only. */
 export const tcmallocRelease = bindOptional<[]>('void MallocExtension_ReleaseFreeMemory()')
+export const clockGettime = bindOptional<[number, BigInt64Array]>('int clock_gettime(int clock, _Out_ void *time)')
 /** Not in every musl. */
 export const statx = bindOptional<[number, string, number, number, number]>(
   'int statx(int folder, const char *path, int flags, uint mask, uintptr_t buffer)'

@@ -8,7 +8,7 @@
  */
 import fs from 'node:fs'
 import { isMainThread } from 'node:worker_threads'
-import { resized } from './arrays.js'
+import { grown, resized, shrunk } from './arrays.js'
 import * as libc from './libc.js'
 import { workerPoll } from './worker-poll.js'
 
@@ -20,24 +20,24 @@ export interface Watcher {
 
 /** Most events taken from the kernel at once. */
 const BATCH = 512
-/** Entries by which the arrays grow: 1,024 descriptors are 13 KB. */
-const STEP = 1024
 
 // `struct epoll_event` is packed on x86-64: 12 bytes, elsewhere 16. Both are events, then 64 bits that are ours.
 const packed = process.arch === 'x64'
 const STRIDE = packed ? 3 : 4
 const DATA = packed ? 1 : 2
 
+const ACCEPTED = libc.SOCK_NONBLOCK | libc.SOCK_CLOEXEC
+
 export class Reactor {
   /**
    * By descriptor: the number of its registration, 0 where there is none. Counts from 1 and is never reused
    * (2^53 at a million a second: 285 years).
    */
-  serial = new Float64Array(STEP)
+  serial = new Float64Array(shrunk(1))
   /** By descriptor: a byte for its watcher's use; 0 at first. */
-  state = new Uint8Array(STEP)
+  state = new Uint8Array(shrunk(1))
 
-  #owner = new Uint32Array(STEP)
+  #owner = new Uint32Array(shrunk(1))
   #watchers: (Watcher | undefined)[] = []
   /** Watched, and closed by others. */
   readonly #lent = new Set<number>()
@@ -103,7 +103,7 @@ export class Reactor {
    * @returns 0, or the errno (ENOMEM, ENOSPC: `fs.epoll.max_user_watches`)
    */
   add(fd: number, events: number, owner: number): number {
-    if (fd >= this.serial.length) this.#resize(Math.ceil((fd + 1) / STEP) * STEP)
+    if (fd >= this.serial.length) this.#resize(grown(this.serial.length, fd + 1))
     const serial = this.#lastSerial + 1
     this.#event[0] = events
     this.#event[DATA] = fd
@@ -136,67 +136,79 @@ export class Reactor {
     this.#lent.add(fd)
   }
 
-  /**
-   * Makes `fd` one that ends with this thread, which has to be asked for in a worker thread: its descriptors are the process's, and
-   * `terminate()` runs none of our code. Node closes what it has opened itself: so a descriptor of its own is made to mean what `fd`
-   * does.
-   *
-   * @returns its number from now on; negative errno (EMFILE): `fd` is what it was
-   */
-  #guard(fd: number): number {
-    if (isMainThread) return fd
-    let own: number
-    try {
-      own = fs.openSync('/dev/null', 'r')
-    } catch (error) {
-      return (error as { errno: number }).errno
+  // In a worker thread, descriptors are the process's, and `terminate()` stops our code anywhere and runs none of it. So a connection
+  // is never in a descriptor that is nobody's: Node closes those that it has opened itself, and one of these is made to mean the
+  // connection (`dup3`) before the one that it came in is closed. Nothing is called in between: V8 ends a thread where a function begins.
+
+  /** Accepts a connection. @returns its descriptor; or a negative errno (`EAGAIN`: none waits) */
+  accept(listening: number): number {
+    if (isMainThread) {
+      const fd = libc.accept4(listening, 0, 0, ACCEPTED)
+      return fd === -1 ? -libc.errno() : fd
     }
-    libc.check(libc.dup3(fd, own, libc.O_CLOEXEC), 'dup3')
+    const own = openOwn()
+    if (own < 0) return own
+    const fd = libc.accept4(listening, 0, 0, ACCEPTED)
+    if (fd === -1) {
+      const errno = libc.errno()
+      fs.closeSync(own)
+      return -errno
+    }
+    const made = libc.dup3(fd, own, libc.O_CLOEXEC)
     libc.close(fd)
+    this.#guarded.add(libc.check(made, 'dup3'))
+    return own
+  }
+
+  /** A second descriptor of what `fd` is one of. @returns it; or a negative errno */
+  duplicate(fd: number): number {
+    if (isMainThread) {
+      const copy = libc.fcntl(fd, libc.F_DUPFD_CLOEXEC, 0)
+      return copy === -1 ? -libc.errno() : copy
+    }
+    const own = openOwn()
+    if (own < 0) return own
+    if (libc.dup3(fd, own, libc.O_CLOEXEC) === -1) {
+      const errno = libc.errno()
+      fs.closeSync(own)
+      return -errno
+    }
     this.#guarded.add(own)
     return own
   }
 
   /**
-   * Makes `fd` this thread's own, and watches it.
+   * Gives `fd`, which is not watched, to a handle of Node's.
    *
-   * @returns its number from now on; negative errno, and it is closed
+   * @returns 0; or a negative errno, and the descriptor is closed
    */
-  adopt(fd: number, events: number, owner: number): number {
-    const own = this.#guard(fd)
-    if (own < 0) {
-      libc.close(fd)
-      return own
+  handOver(fd: number, handle: { open(fd: number): number }): number {
+    if (!this.#guarded.has(fd)) {
+      const failed = handle.open(fd)
+      if (failed !== 0) libc.close(fd)
+      return failed
     }
-    const failed = this.add(own, events, owner)
-    if (failed === 0) return own
-    if (this.#guarded.delete(own)) fs.closeSync(own)
-    else libc.close(own)
-    return -failed
+    // One that means nothing yet: handles only look whether it can be read and written.
+    const other = libc.fcntl(this.#epoll, libc.F_DUPFD_CLOEXEC, 0)
+    let failed = other === -1 ? -libc.errno() : handle.open(other)
+    if (failed === 0) {
+      if (libc.dup3(fd, other, libc.O_CLOEXEC) === -1) failed = -libc.errno()
+    } else if (other !== -1) libc.close(other)
+    this.discard(fd)
+    return failed
   }
 
-  /**
-   * Stops watching `fd`, for a new owner.
-   *
-   * @returns the number that is the owner's; -1 with errno, and the descriptor closed, when a worker thread has none left
-   */
-  release(fd: number): number {
-    this.remove(fd)
-    if (!this.#guarded.delete(fd)) return fd
-    const released = libc.fcntl(fd, libc.F_DUPFD_CLOEXEC, 0)
-    fs.closeSync(fd)
-    return released
+  /** Closes `fd`, which is not watched. */
+  discard(fd: number): void {
+    // EINTR included, the descriptor is gone when close returns on Linux (man 2 close): never a second try.
+    if (this.#guarded.delete(fd)) fs.closeSync(fd)
+    else libc.close(fd)
   }
 
   /** Closes `fd`, which also takes it out of epoll. */
   close(fd: number): void {
     this.#forget(fd)
-    if (this.#guarded.delete(fd)) {
-      fs.closeSync(fd)
-      return
-    }
-    // EINTR included, the descriptor is gone when close returns on Linux (man 2 close): never a second try.
-    libc.close(fd)
+    this.discard(fd)
   }
 
   /**
@@ -224,7 +236,7 @@ export class Reactor {
   trim(): void {
     let highest = this.serial.length - 1
     while (highest >= 0 && this.serial[highest] === 0) highest--
-    const size = Math.max(1, Math.ceil((highest + 1) / STEP)) * STEP
+    const size = shrunk(Math.max(1, highest + 1))
     if (size < this.serial.length) this.#resize(size)
   }
 
@@ -282,10 +294,25 @@ const runTicks: () => void =
 
 let shared: Reactor | undefined
 
-/** The reactor of this thread, made at the first call. Stays for the life of the thread: two descriptors. */
+/**
+ * The reactor of this thread, made at the first call. Stays for the life of the thread: two descriptors.
+ *
+ * @throws `ERR_EBB_UNSUPPORTED`
+ */
 export function reactor(): Reactor {
+  // It would end the process: Bun has libuv's functions by name alone.
+  if ('Bun' in globalThis) throw libc.unsupportedError('Bun has no libuv to watch the epoll descriptor')
   shared ??= new Reactor()
   return shared
+}
+
+/** A descriptor that Node closes when this thread ends. @returns it; or a negative errno */
+function openOwn(): number {
+  try {
+    return fs.openSync('/dev/null', 'r')
+  } catch (error) {
+    return (error as { errno: number }).errno
+  }
 }
 
 /** {@link Reactor.trim} of this thread's reactor, if there is one. */
