@@ -1,4 +1,4 @@
-import { readdirSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { ebb, MAIN, run, server } from './support/cli.js'
@@ -38,6 +38,29 @@ test('a command, as JSON and nothing else; a limit that it breaks', async () => 
   expect(verdicts).toMatchObject([{ name: 'main.js', big: 100, small: 20, connects: 140, failed: 0, lost: 0 }])
   expect(broken).toHaveLength(1)
   expect(stderr).toMatch(/^limit broken: main\.js: .*retention/m)
+})
+
+test('--tree: four servers and their supervisor are one; without it they are too many', async () => {
+  const out = directory()
+  const several = [process.execPath, MAIN, 'serve', '--port', '{port}', '--procs', '4']
+  const whole = await run(['bench', ...SMALL, '--tree', '--name', 'four', '--out', out, '--json', '--', ...several])
+  expect(whole.code).toBe(0)
+  expect(JSON.parse(whole.stdout).verdicts).toMatchObject([{ name: 'four', connects: 140, failed: 0, lost: 0 }])
+  const [header, ...lines] = readFileSync(join(out, 'four.ndjson'), 'utf8')
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line))
+  expect(header).toMatchObject({ tree: true })
+  const during = lines.slice(lines.findIndex(({ event }) => event === 'pulse')).filter(({ type }) => type === 'sample')
+  expect(during.length).toBeGreaterThan(5)
+  // All of them, until they end.
+  expect(during.slice(0, -3).filter(({ processes }) => processes !== 5)).toEqual([])
+  const alone = await run(['bench', ...SMALL, '--', ...several])
+  // As many as listen when it looks: they begin one after the other.
+  expect(alone).toMatchObject({
+    code: 1,
+    stderr: expect.stringMatching(/^ebb: [2-4] processes listen on port .*--tree/m)
+  })
 })
 
 test('two targets, through the shell', async () => {
@@ -111,7 +134,7 @@ test('bad input: one sentence each, exit 1', async () => {
 })
 
 test('every help fits 80 columns', async () => {
-  for (const args of [[], ['serve'], ['pulse'], ['record'], ['bench'], ['report']]) {
+  for (const args of [[], ['serve'], ['agent'], ['pulse'], ['record'], ['bench'], ['box'], ['report']]) {
     const { code, stdout } = await run([...args, '--help'])
     expect(code).toBe(0)
     expect(stdout.split('\n').filter((line) => line.length > 80)).toEqual([])

@@ -3,7 +3,7 @@ import { mkdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { ebb, run, server } from './support/cli.js'
-import { memoryOf } from './support/processes.js'
+import { descendants, memoryOf } from './support/processes.js'
 import { directory } from './support/sockets.js'
 
 interface Line {
@@ -11,6 +11,7 @@ interface Line {
   event?: string
   anonymous: number
   resident: number
+  processes?: number
   name?: string
 }
 
@@ -55,6 +56,25 @@ test('-- COMMAND: its lines join, and it ends with the recording', async () => {
   const all = lines(readFileSync(out, 'utf8'))
   expect(all.find(({ event }) => event === 'cycle')).toMatchObject({ cycle: 1, clients: 7, system: 3 })
   expect(all.at(-1)).toMatchObject({ event: 'end', reason: 'exited', exitCode: 0 })
+})
+
+test('--tree: a process and all that it started, by port and by pid', async () => {
+  const cli = await server(['--procs', '3'])
+  const pids = [cli.pid, ...descendants(cli.pid)]
+  for (const whom of [
+    ['--port', String(cli.port)],
+    ['--pid', String(cli.pid)]
+  ]) {
+    const { code, stdout, stderr } = await run(['record', '--tree', ...whom, '--duration', '300ms'])
+    expect(code).toBe(0)
+    expect(stderr).toContain(`Recording process ${cli.pid} `)
+    const last = lines(stdout).findLast(({ type }) => type === 'sample')
+    expect(last).toMatchObject({ processes: 4 })
+    const sum = pids.reduce((bytes, pid) => bytes + memoryOf(pid, 'RssAnon'), 0)
+    expect(Math.abs((last?.anonymous ?? 0) - sum)).toBeLessThan(sum / 20)
+  }
+  const several = await run(['record', '--port', String(cli.port)])
+  expect(several).toMatchObject({ code: 1, stderr: expect.stringMatching(/^ebb: 3 processes listen on port .*--tree/) })
 })
 
 test('who reads standard output goes: the recording ends', async () => {

@@ -1,18 +1,13 @@
 /** `ebb bench` */
 import { fileURLToPath } from 'node:url'
 import { Command } from 'commander'
-import {
-  BENCH_PLAN,
-  type ExperimentEvent,
-  type ExperimentOptions,
-  experiment,
-  QUICK_PLAN,
-  type Target
-} from '../experiment/experiment.js'
+import { BENCH_PLAN, type ExperimentEvent, experiment, QUICK_PLAN, type Target } from '../experiment/experiment.js'
 import { total } from '../pulse/client.js'
+import type { Server } from '../pulse/pulse.js'
 import { duration, megabytes } from '../report/format.js'
 import { EXIT } from './failure.js'
 import { type LimitFlags, limitOptions, limitsOf } from './limit-options.js'
+import { NATS_ENVIRONMENT } from './nats-options.js'
 import {
   arg,
   type ConnectFlags,
@@ -23,14 +18,17 @@ import {
   planOptions
 } from './plan-options.js'
 import { printResult } from './result.js'
+import { type OpenSwarm, openSwarm, type SwarmFlags, swarmOptions } from './swarm-options.js'
 import { interruption, Terminal } from './terminal.js'
-import { parsePid, parsePort, parseTarget, ValueError } from './values.js'
+import { parsePid, parsePort, parseServer, parseTarget, ValueError } from './values.js'
 
-interface Flags extends PlanFlags, ConnectFlags, LimitFlags {
+interface Flags extends PlanFlags, ConnectFlags, LimitFlags, SwarmFlags {
   target?: { name: string; command: string[] }[]
   pid?: number
   port?: number
+  tree?: boolean
   name?: string
+  server?: Server
   quick?: boolean
   json?: boolean
   markdown?: boolean
@@ -45,10 +43,13 @@ export function benchCommand(): Command {
     .option('--target <name=command>', 'a server to judge; may be given several times', collect)
     .option('--pid <pid>', 'a server that runs already (there is no control then)', arg(parsePid))
     .option('--port <port>', 'the same, by its port', arg(parsePort))
-    .option('--name <name>', 'what a server given by command, --pid or --port is called')
+    .option('--server <host:port>', 'the same, elsewhere: an agent of --swarm records it there', arg(parseServer))
+    .option('--tree', 'record each with all that it started, as one: servers with workers')
+    .option('--name <name>', 'what a server given by command, --pid, --port or --server is called')
     .option('--quick', 'a fifth of the size in a third of the time')
   planOptions(command, BENCH_PLAN)
   connectOptions(command)
+  swarmOptions(command)
   limitOptions(command)
   return command
     .option('--expvar <url>', "poll Go's expvar of the server: http://127.0.0.1:6060/debug/vars")
@@ -63,44 +64,53 @@ Without a server: ebb serve, and node:net beside it. Examples:
   ebb bench -- node server.js {port}
   ebb bench --target "go=./server -port {port}" --target "bun=bun server.ts"
 
-Ends with 2 when connections failed or were lost, with 3 when a limit is broken.`
+By agents on several machines, one of them beside the server:
+  ebb bench --swarm lab --nats nats://10.0.0.1:4222 --server 10.0.0.5:3033
+${NATS_ENVIRONMENT}
+
+Ends with 2 when connections failed or were lost, with 3 when a limit is broken,
+with 4 when an agent was lost.`
     )
     .action(run)
 }
 
 async function run(command: string[], flags: Flags): Promise<void> {
-  const targets = targetsOf(command, flags)
+  const targets = targetsOf(command, flags).map((target) => ({ ...target, tree: flags.tree ?? false }))
   const terminal = new Terminal()
   const { signal } = interruption()
-  const options: ExperimentOptions = {
-    plan: { ...(flags.quick ? QUICK_PLAN : BENCH_PLAN), ...planOf(flags) },
-    pulse: connectOf(flags),
-    limits: limitsOf(flags),
-    signal,
-    onEvent: progress(terminal, targets),
-    ...(flags.out !== undefined && { out: flags.out }),
-    ...(flags.expvar !== undefined && { expvar: flags.expvar })
-  }
-  if (options.plan?.pulses === Number.POSITIVE_INFINITY) {
+  const plan = { ...(flags.quick ? QUICK_PLAN : BENCH_PLAN), ...planOf(flags) }
+  if (plan.pulses === Number.POSITIVE_INFINITY) {
     throw new ValueError('--pulses forever has no end, and so no verdict: give a number')
   }
+  const connect = connectOf(flags)
+  let swarm: OpenSwarm | null = null
   let result: Awaited<ReturnType<typeof experiment>>
   try {
-    result = await experiment(targets, options)
+    swarm = await openSwarm(flags, connect, terminal, signal)
+    result = await experiment(targets, {
+      plan,
+      pulse: swarm === null ? connect : { ...swarm.connect, swarm: swarm.coordinator },
+      limits: limitsOf(flags),
+      signal,
+      onEvent: progress(terminal, targets),
+      ...(flags.out !== undefined && { out: flags.out }),
+      ...(flags.expvar !== undefined && { expvar: flags.expvar })
+    })
   } catch (error) {
     if (!signal.aborted) throw error
     terminal.line('interrupted')
     process.exitCode = EXIT.interrupted
     return
   } finally {
+    await swarm?.close()
     terminal.end()
   }
   printResult(result, flags, terminal)
-  if (result.broken.length === 0 && result.failures > 0) process.exitCode = EXIT.failures
+  process.exitCode ??= result.failures > 0 ? EXIT.failures : 0
 }
 
 function targetsOf(command: readonly string[], flags: Flags): Target[] {
-  const { pid, port, name, target = [] } = flags
+  const { pid, port, server, name, target = [] } = flags
   const targets: Target[] = [...target]
   if (command.length > 0) targets.push({ name: name ?? shortName(command), command })
   if (pid !== undefined || port !== undefined) {
@@ -109,6 +119,12 @@ function targetsOf(command: readonly string[], flags: Flags): Target[] {
       ...(pid !== undefined && { pid }),
       ...(port !== undefined && { port })
     })
+  }
+  if (server !== undefined) {
+    if (flags.tree) throw new ValueError('--tree is for servers of this machine: leave one of --tree and --server out')
+    if ('path' in server) throw new ValueError('--server is HOST:PORT: a Unix socket is on one machine')
+    if (flags.swarm === undefined) throw new ValueError('--server is recorded by an agent of a swarm: add --swarm NAME')
+    targets.push({ name: name ?? `${server.host}:${server.port}`, server })
   }
   if (targets.length > 0) return targets
   const main = fileURLToPath(new URL('./main.js', import.meta.url))

@@ -8,6 +8,8 @@ export const EXIT = {
   failures: 2,
   /** A limit (`--max-...`) was broken. */
   broken: 3,
+  /** An agent of the swarm was lost: there were fewer connections than planned. */
+  degraded: 4,
   /** Ctrl-C before there was a result. */
   interrupted: 130
 } as const

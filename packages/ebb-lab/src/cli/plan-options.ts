@@ -1,5 +1,6 @@
 /** The options that say what the pulses are: the same in `ebb pulse` and `ebb bench`. */
 import { type Command, InvalidArgumentError } from 'commander'
+import { defined } from '../experiment/defined.js'
 import type { Plan } from '../pulse/plan.js'
 import type { PulseOptions } from '../pulse/pulse.js'
 import {
@@ -100,10 +101,4 @@ export function connectOf(flags: ConnectFlags): PulseOptions {
     throw new ValueError('--active and --expect-echo need something to send: add --payload TEXT')
   }
   return defined({ rate, procs, sources, timeout, close, payload, active, expectEcho })
-}
-
-type Defined<T> = { [K in keyof T]?: Exclude<T[K], undefined> }
-
-function defined<T extends object>(values: T): Defined<T> {
-  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as Defined<T>
 }

@@ -1,9 +1,12 @@
 /** `ebb pulse` */
 import { Command } from 'commander'
-import { type Causes, total } from '../pulse/client.js'
+import { total } from '../pulse/client.js'
 import { planSchema } from '../pulse/plan.js'
 import { type PulseEvent, type PulseReport, pulse, type Server, succeeded } from '../pulse/pulse.js'
+import { causes, counted } from './causes.js'
+import { columnsOf, swarmRows } from './columns.js'
 import { EXIT } from './failure.js'
+import { NATS_ENVIRONMENT } from './nats-options.js'
 import {
   arg,
   type ConnectFlags,
@@ -13,6 +16,7 @@ import {
   planOf,
   planOptions
 } from './plan-options.js'
+import { type OpenSwarm, openSwarm, type SwarmFlags, swarmOptions } from './swarm-options.js'
 import { interruption, Terminal } from './terminal.js'
 import { parseServer } from './values.js'
 
@@ -22,6 +26,7 @@ export function pulseCommand(): Command {
     .argument('<server>', 'HOST:PORT, [IPv6]:PORT, PORT on 127.0.0.1, or the path of a Unix socket', arg(parseServer))
   planOptions(command, planSchema.parse({}))
   connectOptions(command)
+  swarmOptions(command)
   return command
     .option('--json', 'print the result as JSON')
     .addHelpText(
@@ -30,19 +35,45 @@ export function pulseCommand(): Command {
 Times are seconds, or have a unit: 250ms, 4s, 2m. One dash and = work too:
   ebb pulse 127.0.0.1:3033 -big=10000 -i 3 -bs=30 -small=1000 -ss=20 -l 4
 
-Ends with 0 when every connection was made and held, with 2 when some were not.`
+By agents on several machines, who listen to the same NATS server:
+  ebb pulse 10.0.0.5:3033 --swarm lab --nats nats://10.0.0.1:4222 -big=100k
+${NATS_ENVIRONMENT}
+
+Ends with 0 when every connection was made and held, with 2 when some were not,
+with 4 when an agent was lost.`
     )
     .action(run)
 }
 
-async function run(server: Server, flags: PlanFlags & ConnectFlags & { json?: boolean }): Promise<void> {
+interface Flags extends PlanFlags, ConnectFlags, SwarmFlags {
+  json?: boolean
+}
+
+async function run(server: Server, flags: Flags): Promise<void> {
   const terminal = new Terminal()
   const { signal } = interruption()
-  const options = { ...connectOf(flags), signal, onEvent: (event: PulseEvent) => tell(terminal, event) }
-  const report = await pulse(server, planOf(flags), options)
-  terminal.end()
+  const connect = connectOf(flags)
+  let swarm: OpenSwarm | null = null
+  let report: PulseReport
+  try {
+    swarm = await openSwarm(flags, connect, terminal, signal)
+    report = await pulse(server, planOf(flags), {
+      ...(swarm === null ? connect : { ...swarm.connect, swarm: swarm.coordinator }),
+      signal,
+      onEvent: (event: PulseEvent) => tell(terminal, event)
+    })
+  } catch (error) {
+    if (!signal.aborted) throw error
+    terminal.line('interrupted')
+    process.exitCode = EXIT.interrupted
+    return
+  } finally {
+    await swarm?.close()
+    terminal.end()
+  }
   process.stdout.write(flags.json ? `${JSON.stringify(report)}\n` : `${resultTable(report)}\n`)
-  if (!succeeded(report)) process.exitCode = EXIT.failures
+  if (report.swarm?.degraded) process.exitCode = EXIT.degraded
+  else if (!succeeded(report)) process.exitCode = EXIT.failures
 }
 
 function tell(terminal: Terminal, event: PulseEvent): void {
@@ -68,15 +99,6 @@ function tell(terminal: Terminal, event: PulseEvent): void {
   }
 }
 
-function causes(by: Causes): string {
-  const entries = Object.entries(by).sort(([, a], [, b]) => b - a)
-  return entries.map(([cause, n]) => `${cause} ${n}`).join(', ')
-}
-
-function counted(by: Causes): string {
-  return total(by) === 0 ? '0' : `${total(by)} (${causes(by)})`
-}
-
 /** The result for a person, in two columns. */
 function resultTable(report: PulseReport): string {
   const { latency } = report
@@ -98,6 +120,7 @@ function resultTable(report: PulseReport): string {
     ['connects/s', String(Math.round(report.connectsPerSecond))]
   )
   if (report.abandoned > 0) rows.push(['abandoned', String(report.abandoned)])
-  if (report.stopped === 'nobody answers') rows.push(['stopped', 'nobody answers'])
-  return rows.map(([name, value]) => `${name.padEnd(17)}${value}`).join('\n')
+  if (report.stopped !== null && report.stopped !== 'signal') rows.push(['stopped', report.stopped])
+  if (report.swarm !== undefined) rows.push(...swarmRows(report.swarm))
+  return columnsOf(rows)
 }

@@ -11,6 +11,7 @@ import { parsePeriod, parsePid, parsePort, parsePositiveTime, ValueError } from 
 interface Flags {
   pid?: number
   port?: number
+  tree?: boolean
   out?: string
   name?: string
   duration?: number
@@ -24,6 +25,7 @@ export function recordCommand(): Command {
     .argument('[command...]', 'a server to start and record, behind --')
     .option('--pid <pid>', 'the process to record', arg(parsePid))
     .option('--port <port>', 'the process that listens on this TCP port', arg(parsePort))
+    .option('--tree', 'sum up the process and all that it started: a server with workers')
     .option('--out <file>', 'where to write (default: standard output)')
     .option('--name <name>', 'what the server is called in tables and pictures')
     .option('--duration <time>', 'stop after this time', arg(parsePositiveTime))
@@ -42,6 +44,7 @@ async function run(command: string[], flags: Flags): Promise<void> {
     ...(pid !== undefined && { pid }),
     ...(port !== undefined && { port }),
     ...(command.length > 0 && { command }),
+    ...(flags.tree && { tree: true }),
     ...(out !== undefined && { out }),
     ...(name !== undefined && { name }),
     ...(stopAfter !== undefined && { duration: stopAfter }),

@@ -5,6 +5,7 @@ import { describe, expect, onTestFinished, test } from 'vitest'
 import { MAIN, server as serving } from '../../../../test/support/cli.js'
 import { descendants } from '../../../../test/support/processes.js'
 import { descriptors, directory, until } from '../../../../test/support/sockets.js'
+import { keepFolder } from '../record/keeper.js'
 import { readRecording } from '../record/read.js'
 import { judge } from '../report/verdict.js'
 import { type ExperimentEvent, type ExperimentOptions, experiment, type Target } from './experiment.js'
@@ -18,8 +19,9 @@ const SMALL: ExperimentOptions = {
 
 const target = (name: string, command: readonly string[] = SERVE): Target => ({ name, command })
 
-/** The processes that an experiment leaves. */
+/** The processes that an experiment leaves. The keeper stays for the life of this one: started before the count. */
 function during(): { before: number[]; left: () => number[] } {
+  keepFolder(null)
   const before = descendants(process.pid)
   return { before, left: () => descendants(process.pid).filter((pid) => !before.includes(pid)) }
 }
@@ -55,6 +57,19 @@ test('a server and its control, one after the other; the verdict is that of the 
     readRecording(join(out, 'mine.control.ndjson'))
   ])
   expect(judge(main, control)).toEqual(verdict)
+  expect(processes.left()).toEqual([])
+})
+
+test('a second process that listens later: too many, as at once', async () => {
+  const processes = during()
+  // Whoever has a copy of the descriptor listens, too.
+  const late = `const server = require('node:net').createServer().listen(process.argv[1], () => setTimeout(() => {
+    require('node:child_process').spawn('sleep', ['60'], { stdio: ['ignore', 'ignore', 'ignore', server._handle.fd] })
+  }, 300))`
+  const command = [process.execPath, '-e', late, '{port}']
+  await expect(experiment([target('two', command)], { ...SMALL, rest: 1500 })).rejects.toThrow(
+    /^2 processes listen on port \d+: .*--tree/
+  )
   expect(processes.left()).toEqual([])
 })
 

@@ -7,6 +7,7 @@ import { total } from '../pulse/client.js'
 import { pause } from '../pulse/pause.js'
 import { countsOf, type Plan, planSchema } from '../pulse/plan.js'
 import { failuresOf, type PulseEvent, type PulseOptions, type PulseReport, pulse } from '../pulse/pulse.js'
+import type { SwarmReport } from '../pulse/swarm/coordinator.js'
 import { describe } from '../record/describe.js'
 import { RecordError } from '../record/errors.js'
 import { Recorder } from '../record/recorder.js'
@@ -14,9 +15,10 @@ import type { Recording, Sample } from '../record/recording.js'
 import { report } from '../report/report.js'
 import { broken, type Limits, type Verdict } from '../report/verdict.js'
 import { makeDirectory } from '../report/write-file.js'
-import { find, type Running, start } from './target.js'
+import { type RemoteOptions, RemoteRecorder } from './remote-recorder.js'
+import { checkAlone, find, type Running, start } from './target.js'
 
-/** A server to be judged. One of `command`, `pid` and `port` (or the last two together). */
+/** A server to be judged. One of `command`, `pid` and `port` (or the last two together), and `server`. */
 export interface Target {
   /** In tables, pictures and file names. */
   name: string
@@ -25,6 +27,10 @@ export interface Target {
   /** Already running: there is no control, hence no need, retention and release time. */
   pid?: number
   port?: number
+  /** Record it with all that it started, as one: a server with workers. Default: false. */
+  tree?: boolean
+  /** On another machine, where an agent of the swarm records that port. There is no control then, either. */
+  server?: { host: string; port: number }
 }
 
 export interface ExperimentOptions {
@@ -61,6 +67,8 @@ export interface Experiment {
   broken: string[]
   /** Connects that failed, connections lost, and answers that did not come, over all targets. */
   failures: number
+  /** What the agents did, where a swarm made the connections. */
+  swarm?: SwarmReport
   /** Paths written. */
   files: string[]
   notes: string[]
@@ -129,7 +137,15 @@ export async function experiment(targets: readonly Target[], options: Experiment
   }
   const { verdicts, ...drawn } = await report(recordings, options.out === undefined ? {} : { out: options.out })
   const exceeded = verdicts.flatMap((verdict) => broken(verdict, options.limits ?? {}))
-  return { verdicts, broken: exceeded, failures, files: [...files, ...drawn.files], notes: drawn.notes }
+  const swarm = options.pulse?.swarm?.report()
+  return {
+    verdicts,
+    broken: exceeded,
+    failures,
+    ...(swarm !== undefined && { swarm }),
+    files: [...files, ...drawn.files],
+    notes: drawn.notes
+  }
 }
 
 interface Run {
@@ -149,26 +165,11 @@ async function run(
   const { name } = target
   const tell = (event: DistributiveOmit<ExperimentEvent, 'name' | 'role'>): void =>
     options.onEvent?.({ name, role, ...event } as ExperimentEvent)
-  const running = target.command === undefined ? find(target) : await start(target.command, signal)
   const path = options.out === undefined ? undefined : join(options.out, `${file}.ndjson`)
-  let recorder: Recorder
-  try {
-    recorder = new Recorder(
-      running.pid,
-      await describe(running.pid),
-      {
-        name,
-        role,
-        keep: true,
-        ...(path !== undefined && { out: path }),
-        ...(options.expvar !== undefined && { expvar: options.expvar })
-      },
-      running.launched ?? undefined
-    )
-  } catch (error) {
-    await running.launched?.stop()
-    throw error
-  }
+  const { running, recorder } =
+    target.server === undefined
+      ? await recordHere(target, role, path, options)
+      : await recordThere(target.server, { name, role, ...(path !== undefined && { out: path }) }, options)
   // A server that ends, or a disk that is full, ends the pulses as well.
   const over = new AbortController()
   const ended = recorder.done.finally(() => over.abort())
@@ -182,6 +183,7 @@ async function run(
     tell({ event: 'start', running, pulses: big + small })
     const stop = signal === undefined ? over.signal : AbortSignal.any([signal, over.signal])
     await pause(options.rest ?? 1500, stop)
+    if (target.tree !== true) checkAlone(running)
     const made = await pulse({ host: running.host, port: running.port }, plan, {
       ...options.pulse,
       signal: stop,
@@ -199,9 +201,55 @@ async function run(
   }
 }
 
+interface Recorded {
+  running: Running
+  recorder: Recorder | RemoteRecorder
+}
+
+async function recordHere(
+  target: Target,
+  role: 'main' | 'control',
+  path: string | undefined,
+  { expvar, signal }: ExperimentOptions
+): Promise<Recorded> {
+  const { tree = false } = target
+  const running = target.command === undefined ? find(target) : await start(target.command, { signal, tree })
+  try {
+    const recorder = new Recorder(
+      running.pid,
+      await describe(running.pid),
+      {
+        name: target.name,
+        role,
+        tree,
+        keep: true,
+        ...(path !== undefined && { out: path }),
+        ...(expvar !== undefined && { expvar })
+      },
+      running.launched ?? undefined
+    )
+    return { running, recorder }
+  } catch (error) {
+    await running.launched?.stop()
+    throw error
+  }
+}
+
+async function recordThere(
+  server: { host: string; port: number },
+  options: Omit<RemoteOptions, 'port'>,
+  { pulse }: ExperimentOptions
+): Promise<Recorded> {
+  if (pulse?.swarm === undefined) {
+    throw new RecordError(`${server.host}:${server.port} is recorded by an agent beside it: give a swarm`, 'EINVAL')
+  }
+  const recorder = await RemoteRecorder.start(pulse.swarm, { port: server.port, ...options })
+  return { running: { pid: recorder.pid, ...server, launched: null }, recorder }
+}
+
 type DistributiveOmit<T, K extends PropertyKey> = T extends unknown ? Omit<T, K> : never
 
-function mark(recorder: Recorder, event: PulseEvent): void {
+function mark(recorder: Recorder | RemoteRecorder, event: PulseEvent): void {
   const { index, size, n } = event.pulse
   switch (event.event) {
     case 'pulse':

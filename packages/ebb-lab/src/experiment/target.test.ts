@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { expect, onTestFinished, test } from 'vitest'
@@ -12,7 +12,7 @@ const node = process.execPath
 const listens = (at: string): string => `require('node:net').createServer().listen(${at})`
 
 async function started(command: string[], signal?: AbortSignal): Promise<Running> {
-  const running = await start(command, signal)
+  const running = await start(command, { signal })
   onTestFinished(async () => {
     await running.launched?.stop(0)
   })
@@ -24,6 +24,14 @@ test('{port} is a free port, and PORT the same', async () => {
   expect(running).toMatchObject({ host: '127.0.0.1', pid: running.launched?.pid })
   const other = await started([node, '-e', listens('process.env.PORT')])
   expect(other.port).not.toBe(running.port)
+})
+
+test('{port} in the environment is meant as that in the command: another port is not the one', async () => {
+  const both = `require('node:net').createServer().listen(0); setTimeout(() => ${listens('process.env.AT')}, 400)`
+  const running = await start([node, '-e', both], { env: { AT: '{port}' } })
+  onTestFinished(async () => void (await running.launched?.stop(0)))
+  const environment = readFileSync(`/proc/${running.pid}/environ`, 'utf8')
+  expect(environment).toContain(`\0AT=${running.port}\0`)
 })
 
 test('a server that chooses its own port is found', async () => {
@@ -87,7 +95,7 @@ test('several processes behind one port are refused', async () => {
 test('an abort while it does not listen: rejects, and leaves no process', async () => {
   const abort = new AbortController()
   const before = descendants(process.pid)
-  const starting = start([node, '-e', 'setInterval(() => {}, 1000)'], abort.signal)
+  const starting = start([node, '-e', 'setInterval(() => {}, 1000)'], { signal: abort.signal })
   starting.catch(() => {})
   await wait(200)
   const [child] = descendants(process.pid).filter((pid) => !before.includes(pid))

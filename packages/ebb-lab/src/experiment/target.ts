@@ -1,13 +1,14 @@
 /** A server under test: started by us and found by what it listens on, or already running. */
-import { createServer } from 'node:net'
+import { type AddressInfo, createServer, type Server } from 'node:net'
 import { setTimeout as wait } from 'node:timers/promises'
 import { codeOf, RecordError } from '../record/errors.js'
+import { read } from '../record/follow.js'
 import { type Launched, launch } from '../record/launch.js'
-import { findListener, type Listening, listeningIn, listeningOf } from '../record/listener.js'
+import { findListener, findRoot, type Listening, listeningIn, listeningOf, listeningUnder } from '../record/listener.js'
 
 /** A server that is ready for pulses. */
 export interface Running {
-  /** The process that listens: the one to record. */
+  /** The process to record: the one that listens, or the root of its tree. */
   pid: number
   host: string
   port: number
@@ -15,35 +16,66 @@ export interface Running {
   launched: Launched | null
 }
 
-/** A server that does not listen after this many ms is given up. */
-const START_TIMEOUT = 30_000
+export interface StartOptions {
+  signal?: AbortSignal | undefined
+  /** The command and all that it starts are recorded as one, whoever of them listens. Default: false. */
+  tree?: boolean
+  /** Whoever asks could ask for `tree`: it is said so where several processes listen. Default: true. */
+  hasTree?: boolean
+  /** In place of a free port that is looked for. */
+  port?: number
+  /** It is to listen on `port` and on no other, also when its command does not have it. Default: false. */
+  fixed?: boolean
+  cwd?: string
+  /** Beside this process's own; `{port}` is replaced in it, too. */
+  env?: Readonly<Record<string, string>>
+  /** A server that does not listen after this many ms is given up. Default: 30,000. */
+  within?: number
+  /** From one look at what it listens on to the next, ms. Each looks at all processes of the machine. Default: 25. */
+  look?: number
+  /** The `cgroup.procs` of a cgroup to start it in. */
+  cgroup?: string
+}
+
+const START_WITHIN = 30_000
 const LOOK = 25
 
 /**
  * Starts a server and waits until it listens on TCP.
  *
- * `{port}` in the command is replaced by a free port, which is also its environment's `PORT`; a server that chooses its own is
- * found by the sockets of its process group. That process is recorded, whatever a shell or npm in front of it holds.
+ * `{port}` in the command and in `env` is replaced by a free port, which is also its environment's `PORT`; a server that chooses its
+ * own is found by the sockets of its process group. That process is recorded, whatever a shell or npm in front of it holds.
  *
- * @throws RecordError: it cannot be started, ended before it listened (with what it said), or did not listen in 30 s
+ * @throws RecordError: it cannot be started, ended before it listened (with what it said), or did not listen in time
  */
-export async function start(command: readonly string[], signal?: AbortSignal): Promise<Running> {
+export async function start(command: readonly string[], options: StartOptions = {}): Promise<Running> {
+  const { signal, tree = false, cwd, cgroup, within = START_WITHIN, look = LOOK } = options
   signal?.throwIfAborted()
-  const port = await freePort()
-  const asked = command.some((word) => word.includes('{port}'))
-  const words = command.map((word) => word.replaceAll('{port}', String(port)))
-  const launched = await launch(words, { env: { ...process.env, PORT: String(port) } })
+  const port = options.port ?? (await freePorts(1))[0]
+  const told = [...command, ...Object.values(options.env ?? {})]
+  const asked = options.fixed === true || told.some((word) => word.includes('{port}'))
+  const filled = (text: string): string => text.replaceAll('{port}', String(port))
+  const words = command.map(filled)
+  const env = Object.fromEntries(Object.entries(options.env ?? {}).map(([name, value]) => [name, filled(value)]))
+  const launched = await launch(words, {
+    env: { ...process.env, PORT: String(port), ...env },
+    ...(cwd !== undefined && { cwd }),
+    ...(cgroup !== undefined && { cgroup })
+  })
   const said = listenTo(launched)
   let ended = false
   void launched.exited.then(() => {
     ended = true
   })
-  const deadline = performance.now() + START_TIMEOUT
+  const deadline = performance.now() + within
   try {
     for (;;) {
       const found = listeningIn(launched.pid).filter((listening) => !asked || listening.port === port)
       const [first] = found
-      if (first !== undefined) return { ...where(one(found, first)), launched }
+      if (first !== undefined) {
+        const listening = tree ? { ...first, pid: launched.pid } : one(found, first, options.hasTree)
+        return { ...where(listening), launched }
+      }
       if (ended) {
         const { exitCode, signal: by } = await launched.exited
         const how = by ?? `exit code ${exitCode}`
@@ -51,9 +83,13 @@ export async function start(command: readonly string[], signal?: AbortSignal): P
       }
       if (performance.now() > deadline) {
         const which = asked ? `port ${port}` : 'a TCP port'
-        throw new RecordError(`${words.join(' ')} did not listen on ${which} within 30 s${said.quote()}`, 'ETIMEDOUT')
+        const time = `${within / 1000} s`
+        throw new RecordError(
+          `${words.join(' ')} did not listen on ${which} within ${time}${said.quote()}`,
+          'ETIMEDOUT'
+        )
       }
-      await wait(LOOK, undefined, signal === undefined ? {} : { signal })
+      await wait(look, undefined, signal === undefined ? {} : { signal })
     }
   } catch (error) {
     await launched.stop()
@@ -63,10 +99,14 @@ export async function start(command: readonly string[], signal?: AbortSignal): P
   }
 }
 
-/** A server that runs already, by pid (which must listen on one port, or on `port`) or by port. */
-export function find(which: { pid?: number; port?: number }): Running {
-  const pid = which.pid ?? findListener(which.port as number)
-  const found = listeningOfProcess(pid).filter(({ port }) => which.port === undefined || port === which.port)
+/**
+ * A server that runs already, by pid (which must listen on one port, or on `port`) or by port. With `tree`: the process and all that
+ * it started, of which any may listen.
+ */
+export function find(which: { pid?: number; port?: number; tree?: boolean }): Running {
+  const { tree = false } = which
+  const pid = which.pid ?? (tree ? findRoot : findListener)(which.port as number)
+  const found = listeningOfProcess(pid, tree).filter(({ port }) => which.port === undefined || port === which.port)
   const [first] = found
   if (first === undefined) {
     const where = which.port === undefined ? 'any TCP port of this network namespace' : `port ${which.port}`
@@ -76,12 +116,12 @@ export function find(which: { pid?: number; port?: number }): Running {
   if (ports.size > 1) {
     throw new RecordError(`process ${pid} listens on ports ${[...ports].join(', ')}: give one with --port`, 'EEXIST')
   }
-  return { ...where(first), launched: null }
+  return { ...where(first), pid, launched: null }
 }
 
-function listeningOfProcess(pid: number): Listening[] {
+function listeningOfProcess(pid: number, tree: boolean): Listening[] {
   try {
-    return listeningOf(pid)
+    return tree ? listeningUnder(pid) : listeningOf(pid)
   } catch (error) {
     const code = codeOf(error)
     if (code === 'ENOENT' || code === 'ESRCH') throw new RecordError(`there is no process ${pid}`, 'ESRCH')
@@ -90,12 +130,26 @@ function listeningOfProcess(pid: number): Listening[] {
   }
 }
 
+/**
+ * To be asked once a server that was started without `tree` has come to rest: workers begin to listen one after the other, and the first
+ * look may have found the first of them alone.
+ *
+ * @throws RecordError (`EEXIST`) when several processes listen on its port
+ */
+export function checkAlone({ port, launched }: Pick<Running, 'port' | 'launched'>, hasTree?: boolean): void {
+  if (launched === null) return
+  const found = listeningIn(launched.pid).filter((listening) => listening.port === port)
+  const [first] = found
+  // One that has ended meanwhile is noticed elsewhere.
+  if (first !== undefined) one(found, first, hasTree)
+}
+
 /** Several processes behind one port are not one server's memory. */
-function one(found: readonly Listening[], first: Listening): Listening {
+function one(found: readonly Listening[], first: Listening, hasTree = true): Listening {
   const pids = new Set(found.filter(({ port }) => port === first.port).map(({ pid }) => pid))
   if (pids.size > 1) {
     throw new RecordError(
-      `${pids.size} processes listen on port ${first.port}: ${[...pids].join(', ')}; start the server with one worker`,
+      `${pids.size} processes listen on port ${first.port}: ${[...pids].join(', ')}; start the server with one worker${hasTree ? ', or add --tree for their sum' : ''}`,
       'EEXIST'
     )
   }
@@ -109,15 +163,13 @@ function where({ pid, port, host }: Listening): Omit<Running, 'launched'> {
 
 /** Keeps the first lines that the server prints until it listens, for the sentence when it does not; what is kept is put back. */
 function listenTo(launched: Launched): { quote(): string; stop(): void } {
-  const kept: { stream: Launched['stdout']; chunks: Buffer[]; onData: (chunk: Buffer) => void }[] = []
-  for (const stream of [launched.stdout, launched.stderr]) {
+  const kept = [launched.stdout, launched.stderr].map((stream) => {
     const chunks: Buffer[] = []
-    const onData = (chunk: Buffer): void => {
+    const stop = read(stream, (chunk) => {
       if (chunks.length < 64) chunks.push(chunk)
-    }
-    stream.on('data', onData)
-    kept.push({ stream, chunks, onData })
-  }
+    })
+    return { stream, chunks, stop }
+  })
   return {
     quote() {
       const words = Buffer.concat(kept.flatMap(({ chunks }) => chunks))
@@ -126,23 +178,27 @@ function listenTo(launched: Launched): { quote(): string; stop(): void } {
       return words === '' ? '' : `; it said: ${words.slice(0, 1000)}`
     },
     stop() {
-      for (const { stream, chunks, onData } of kept) {
-        stream.pause()
-        stream.off('data', onData)
+      for (const { stream, chunks, stop } of kept) {
+        stop()
         if (!stream.readableEnded && chunks.length > 0) stream.unshift(Buffer.concat(chunks))
       }
     }
   }
 }
 
-async function freePort(): Promise<number> {
+/** As many ports that nobody has. */
+export async function freePorts(count: number): Promise<number[]> {
+  const servers = await Promise.all(Array.from({ length: count }, listenAnywhere))
+  const ports = servers.map((server) => (server.address() as AddressInfo).port)
+  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))))
+  return ports
+}
+
+async function listenAnywhere(): Promise<Server> {
   const server = createServer()
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject)
     server.listen({ port: 0, host: '127.0.0.1' }, resolve)
   })
-  const address = server.address()
-  await new Promise((resolve) => server.close(resolve))
-  if (address === null || typeof address === 'string') throw new Error('a TCP server has a port')
-  return address.port
+  return server
 }

@@ -4,8 +4,9 @@
  * A connection is its descriptor and no object. It is watched edge-triggered from its connect on, so that being connected, being
  * answered and being closed by the server are told without another call to the kernel.
  */
+import { readFileSync } from 'node:fs'
 import { setImmediate as turn } from 'node:timers/promises'
-import { errorName, libc, reactor, SocketAddress, setOption, takeError, type Watcher } from 'ebb/sys'
+import { errorName, grown, libc, reactor, resized, SocketAddress, setOption, takeError, type Watcher } from 'ebb/sys'
 import { LatencyHistogram } from './histogram.js'
 
 /** How to connect. Times are milliseconds. */
@@ -51,11 +52,20 @@ export interface Opened {
 const WINDOW = 512
 /** Connects begun, and connections closed, before the event loop has its turn. */
 const BURST = 64
+/** A burst that takes longer is broken off, ms. */
+const LONGEST_BURST = 20
 const CLOSE_BURST = 512
 /** Time limits are looked at this often, ms. */
 const LOOK = 100
 /** Automatic sources, at most: 127.0.0.1 to 127.0.16.0, with 28,000 ports each. */
-const MOST_SOURCES = 4095
+export const MOST_SOURCES = 4095
+/**
+ * Of a source's ports to one server, the share that is found at once. connect(2) tries every second port first, from where the last
+ * search ended on, a few left out each time (`__inet_hash_connect` of Linux's `net/ipv4/inet_hashtables.c`): the nearer those are to
+ * being used up, the more it tries for each connect, and then all of them in vain before the others (1,000 connects a second in
+ * place of 40,000).
+ */
+const FOUND_AT_ONCE = 0.25
 /** Read at once, of what the server sends and nobody needs. */
 const READ = 65_536
 /** Reads of one connection before others, timers and signals have their turn: a server may send for ever. */
@@ -84,6 +94,8 @@ export class Client implements Watcher {
   readonly #automatic: boolean
   #source: SocketAddress | undefined
   #sourceNumber = 0
+  /** Connects that may yet begin at this source before the next one is taken. */
+  #sourceRoom = Number.POSITIVE_INFINITY
   readonly #buffer = Buffer.allocUnsafeSlow(READ)
   readonly #bufferAt = libc.addressOf(this.#buffer)
 
@@ -160,10 +172,10 @@ export class Client implements Watcher {
     return opened
   }
 
-  /** Closes every connection, those that are connecting too. The event loop has its turns meanwhile. */
-  async close(): Promise<void> {
+  /** Closes every connection, those that are connecting too, or `most` of them. The event loop has its turns meanwhile. */
+  async close(most = Number.POSITIVE_INFINITY): Promise<void> {
     let closed = 0
-    for (let fd = this.#next(-1); fd !== -1; fd = this.#next(fd)) {
+    for (let fd = this.#next(-1); fd !== -1 && closed < most; fd = this.#next(fd)) {
       this.#discard(fd)
       if (++closed % CLOSE_BURST === 0) await turn()
     }
@@ -202,9 +214,14 @@ export class Client implements Watcher {
     })
   }
 
-  /** Begins up to `most` connects; fewer when the server's queue is full (a Unix socket says so at once, TCP never does). */
+  /**
+   * Begins up to `most` connects; fewer when the server's queue is full (a Unix socket says so at once, TCP never does), or when they
+   * take long: where most ports are used, the kernel searches for milliseconds, and others want to have their turn.
+   */
   #beginSome(most: number): number {
+    const start = performance.now()
     for (let i = 0; i < most; i++) {
+      if (i > 0 && performance.now() - start > LONGEST_BURST) return i
       const errno = this.#begin(this.#started)
       if (errno === libc.E.EAGAIN && !this.#stalledTooLong()) return i
       if (errno === libc.E.EADDRNOTAVAIL && this.#nextSource()) {
@@ -226,6 +243,7 @@ export class Client implements Watcher {
 
   /** Begins the connect number `index`. 0 or an errno; then nothing is left of it. */
   #begin(index: number): number {
+    if (this.#sourceRoom-- <= 0) this.#nextSource()
     const type = libc.SOCK_STREAM | libc.SOCK_NONBLOCK | libc.SOCK_CLOEXEC
     const fd = libc.socket(this.#target.family, type, 0)
     if (fd === -1) return libc.errno()
@@ -269,6 +287,7 @@ export class Client implements Watcher {
 
   #useSource(number: number): void {
     this.#sourceNumber = number
+    this.#sourceRoom = FOUND_AT_ONCE * localPorts()
     const host = `127.0.${(number + 1) >> 8}.${(number + 1) & 255}`
     // The first is the kernel's own choice, and costs no call.
     this.#source = number === 0 ? undefined : new SocketAddress({ host, port: 0 })
@@ -404,11 +423,24 @@ export class Client implements Watcher {
 
   #reserve(fd: number): void {
     if (fd < this.#since.length) return
-    const size = Math.ceil((fd + 1) / 1024) * 1024
-    this.#since = grown(this.#since, new Float64Array(size))
+    const size = grown(this.#since.length, fd + 1)
+    this.#since = resized(this.#since, new Float64Array(size))
     if (this.#options.payload === null) return
-    this.#sent = grown(this.#sent, new Uint32Array(size))
-    this.#received = grown(this.#received, new Uint32Array(size))
+    this.#sent = resized(this.#sent, new Uint32Array(size))
+    this.#received = resized(this.#received, new Uint32Array(size))
+  }
+}
+
+/** How many ports the kernel chooses from for an outgoing connection. */
+export function localPorts(): number {
+  try {
+    const [first = 0, last = 0] = readFileSync('/proc/sys/net/ipv4/ip_local_port_range', 'latin1')
+      .split('\t')
+      .map(Number)
+    return last - first + 1
+  } catch {
+    // Hidden in some containers: the kernel's default.
+    return 28_232
   }
 }
 
@@ -420,6 +452,16 @@ function due(n: number, share: number): number {
 /** Nothing yet. */
 export function emptyOpened(): Opened {
   return { connected: 0, failed: {}, abandoned: 0, echoed: 0, unanswered: {}, ms: 0 }
+}
+
+/** Adds what one part of a crowd did to what all did: parts connect at the same time. */
+export function addOpened(to: Opened, from: Opened): void {
+  to.connected += from.connected
+  to.abandoned += from.abandoned
+  to.echoed += from.echoed
+  to.ms = Math.max(to.ms, from.ms)
+  addCauses(to.failed, from.failed)
+  addCauses(to.unanswered, from.unanswered)
 }
 
 /** Counts one more, or `by`, of a cause. A cause of nothing is not counted. */
@@ -435,9 +477,4 @@ export function total(causes: Causes): number {
 /** Adds `from` to `to`. */
 export function addCauses(to: Causes, from: Causes): void {
   for (const [cause, n] of Object.entries(from)) count(to, cause, n)
-}
-
-function grown<T extends Float64Array | Uint32Array>(from: T, to: T): T {
-  to.set(from)
-  return to
 }

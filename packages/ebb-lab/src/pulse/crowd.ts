@@ -1,7 +1,17 @@
 /** A crowd of connections, held by this process or by several: what a pulse opens and closes. */
 import { type ChildProcess, fork } from 'node:child_process'
 import { descriptorLimit } from 'ebb/sys'
-import { addCauses, type Causes, Client, type ClientOptions, count, emptyOpened, type Opened, total } from './client.js'
+import {
+  addCauses,
+  addOpened,
+  type Causes,
+  Client,
+  type ClientOptions,
+  count,
+  emptyOpened,
+  type Opened,
+  total
+} from './client.js'
 import { LatencyHistogram } from './histogram.js'
 
 export interface Crowd {
@@ -9,6 +19,8 @@ export interface Crowd {
   /** Connections that are open now, and connects that have failed in this `connect()`; of other processes: as last told. */
   readonly open: number
   readonly failed: number
+  /** Given when nobody is left to hold it. */
+  readonly gone?: AbortSignal
   connect(n: number, signal?: AbortSignal): Promise<Opened>
   close(): Promise<void>
   /** Connections that the server closed first, by cause, since the last call. */
@@ -17,23 +29,39 @@ export interface Crowd {
   dispose(): Promise<void>
 }
 
+/** A crowd that this machine holds. */
+export interface OwnCrowd extends Crowd {
+  /** Closes `n` of its connections. */
+  shrink(n: number): Promise<void>
+  /** As `takeLost()`, which tells what a process held that has died only once all are closed; this at once. */
+  takeAllLost(): Promise<Causes>
+}
+
 /** Descriptors that a process needs for itself. */
 const RESERVED = 64
 
-/** How many processes it takes to hold `n` connections under the descriptor limit. */
-export function processesFor(n: number): number {
-  return Math.max(1, Math.ceil(n / Math.max(1, descriptorLimit() - RESERVED)))
+/** Each is a Node process of some 40 MB. */
+export const MOST_PROCESSES = 256
+
+/** How many connections so many processes can hold under the descriptor limit. */
+export function roomOf(processes: number): number {
+  return processes * Math.max(1, descriptorLimit() - RESERVED)
 }
 
-/** A crowd in `processes` processes: 1 is this one. */
-export async function crowdOf(options: ClientOptions, processes: number): Promise<Crowd> {
-  if (processes === 1) return new LocalCrowd(options)
+/** How many processes it takes to hold `n` connections under the descriptor limit. */
+export function processesFor(n: number): number {
+  return Math.max(1, Math.ceil(n / roomOf(1)))
+}
+
+/** A crowd in `processes` processes: 1 is this one, unless it is to be held `apart` from it. */
+export async function crowdOf(options: ClientOptions, processes: number, apart = false): Promise<OwnCrowd> {
+  if (processes === 1 && !apart) return new LocalCrowd(options)
   const crowd = new ForkedCrowd(options, processes)
   await crowd.ready
   return crowd
 }
 
-class LocalCrowd implements Crowd {
+class LocalCrowd implements OwnCrowd {
   readonly #client: Client
 
   constructor(options: ClientOptions) {
@@ -60,8 +88,16 @@ class LocalCrowd implements Crowd {
     return this.#client.close()
   }
 
+  shrink(n: number): Promise<void> {
+    return this.#client.close(n)
+  }
+
   async takeLost(): Promise<Causes> {
     return this.#client.takeLost()
+  }
+
+  takeAllLost(): Promise<Causes> {
+    return this.takeLost()
   }
 
   async dispose(): Promise<void> {
@@ -74,7 +110,7 @@ export type Order =
   | { order: 'start'; options: ClientOptions }
   | { order: 'connect'; n: number }
   | { order: 'abort' }
-  | { order: 'close' }
+  | { order: 'close'; most?: number }
   | { order: 'lost' }
 
 /** From a worker. `progress` comes by itself. */
@@ -142,7 +178,7 @@ class Worker {
 /** Cause of what a worker held, or was to connect, when it died. */
 const WORKER_LOST = 'EWORKERLOST'
 
-class ForkedCrowd implements Crowd {
+class ForkedCrowd implements OwnCrowd {
   readonly latency = new LatencyHistogram()
   readonly ready: Promise<void>
   readonly #workers: Worker[]
@@ -190,12 +226,7 @@ class ForkedCrowd implements Crowd {
           return
         }
         this.#held[i] = (this.#held[i] as number) + reply.opened.connected
-        sum.connected += reply.opened.connected
-        sum.abandoned += reply.opened.abandoned
-        sum.echoed += reply.opened.echoed
-        sum.ms = Math.max(sum.ms, reply.opened.ms)
-        addCauses(sum.failed, reply.opened.failed)
-        addCauses(sum.unanswered, reply.opened.unanswered)
+        addOpened(sum, reply.opened)
         this.latency.merge(reply.latency)
       })
     )
@@ -216,6 +247,21 @@ class ForkedCrowd implements Crowd {
     )
   }
 
+  async shrink(n: number): Promise<void> {
+    let left = n
+    await Promise.all(
+      this.#workers.map(async (worker, i) => {
+        const most = Math.min(left, this.#held[i] as number)
+        left -= most
+        if (most === 0) return
+        const closed = await worker.ask({ order: 'close', most }, 'closed')
+        const rest = (this.#held[i] as number) - most
+        if (closed === undefined) count(this.#lost, WORKER_LOST, rest)
+        this.#held[i] = closed === undefined ? 0 : rest
+      })
+    )
+  }
+
   async takeLost(): Promise<Causes> {
     const lost = this.#lost
     this.#lost = {}
@@ -228,6 +274,15 @@ class ForkedCrowd implements Crowd {
       })
     )
     return lost
+  }
+
+  takeAllLost(): Promise<Causes> {
+    for (const [i, worker] of this.#workers.entries()) {
+      if (worker.alive) continue
+      count(this.#lost, WORKER_LOST, this.#held[i])
+      this.#held[i] = 0
+    }
+    return this.takeLost()
   }
 
   async dispose(): Promise<void> {

@@ -1,3 +1,4 @@
+import { deflateSync, inflateSync } from 'node:zlib'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { LatencyHistogram } from './histogram.js'
@@ -56,4 +57,55 @@ test('reset forgets', () => {
   const histogram = of([1, 2, 3])
   histogram.reset()
   expect(histogram.count).toBe(0)
+})
+
+test('what is merged is the very histogram of all values', () => {
+  fc.assert(
+    fc.property(fc.array(latencies, { minLength: 1, maxLength: 5 }), (parts) => {
+      const merged = new LatencyHistogram()
+      for (const part of parts) merged.merge(of(part).encoded(), part.length)
+      expect(merged.encoded()).toBe(of(parts.flat()).encoded())
+    }),
+    { numRuns: 30 }
+  )
+})
+
+test('another number of values than was told: nothing is merged', () => {
+  const merged = new LatencyHistogram()
+  expect(() => merged.merge(of([1, 2]).encoded(), 3)).toThrow(/2 latencies in place of 3/)
+  expect(merged.count).toBe(0)
+})
+
+test('what somebody made up is not merged, and asks for no memory', () => {
+  const merged = new LatencyHistogram()
+  const fine = of([1, 2, 3]).encoded()
+  const deflated = (bytes: Buffer): string => {
+    const body = deflateSync(bytes)
+    const head = Buffer.alloc(8)
+    head.writeInt32BE(0x1c849314, 0)
+    head.writeInt32BE(body.length, 4)
+    return Buffer.concat([head, body]).toString('base64')
+  }
+  const header = inflateSync(Buffer.from(fine, 'base64').subarray(8))
+  const wide = Buffer.from(header)
+  wide.writeBigInt64BE(2n ** 52n, 24)
+  const fineDigits = Buffer.from(header)
+  fineDigits.writeInt32BE(5, 12)
+  // A few thousand bytes that inflate to a hundred million.
+  const bomb = deflated(Buffer.concat([header, Buffer.alloc(100_000_000)]))
+  expect(bomb.length).toBeLessThan(200_000)
+  for (const wrong of ['', 'x', fine.slice(0, -8), fine.slice(4), bomb, deflated(wide), deflated(fineDigits)]) {
+    expect(() => merged.merge(wrong)).toThrow()
+  }
+  expect(merged.count).toBe(0)
+  merged.merge(deflated(header))
+  expect(merged.count).toBe(3)
+})
+
+test('text that can be read in two ways: what was checked is what is merged', () => {
+  const encoded = of([1, 2, 3]).encoded()
+  const merged = new LatencyHistogram()
+  // Left out by Node's base64, and zeros to others.
+  merged.merge(`${encoded.slice(0, 16)}!!!!${encoded.slice(16)}`, 3)
+  expect(merged.encoded()).toBe(encoded)
 })

@@ -2,11 +2,13 @@
 import { lookup } from 'node:dns/promises'
 import { isIP } from 'node:net'
 import { invalidArgument, SocketAddress } from 'ebb/sys'
-import { addCauses, type Causes, type Opened, total } from './client.js'
-import { type Crowd, crowdOf, processesFor } from './crowd.js'
+import { addCauses, type Causes, type ClientOptions, type Opened, total } from './client.js'
+import { type Crowd, crowdOf, MOST_PROCESSES, processesFor } from './crowd.js'
 import type { Quantiles } from './histogram.js'
 import { pause } from './pause.js'
 import { type Plan, type Pulse, planSchema, pulsesOf } from './plan.js'
+import type { Coordinator, SwarmReport } from './swarm/coordinator.js'
+import { SwarmCrowd } from './swarm/swarm-crowd.js'
 
 /** The server: a host (a name is looked up once) and port, or a Unix socket. */
 export type Server = { host: string; port: number } | { path: string }
@@ -29,6 +31,8 @@ export interface PulseOptions {
   active?: number
   /** Active connections wait until as many bytes, the same, have come back. Default: false. */
   expectEcho?: boolean
+  /** Agents on several machines make the connections, from their own `sources` and in their own processes. */
+  swarm?: Coordinator
   /** Ends the run: all connections are closed, and the report covers what was. */
   signal?: AbortSignal
   /** Told of each step. */
@@ -56,15 +60,17 @@ export interface PulseReport {
   echoed: number
   unanswered: Causes
   latency: Quantiles
+  /** The same whole: an HdrHistogram of microseconds (V2, compressed, base64). */
+  histogram: string
   /** Over the time that was spent connecting; 0 when nothing was connected. */
   connectsPerSecond: number
-  /** Why it ended before its plan did. */
-  stopped: 'signal' | 'nobody answers' | null
+  /** Why it ended before its plan did. `agents lost`: one, with `strict`, or all. */
+  stopped: 'signal' | 'nobody answers' | 'agents lost' | null
+  /** With a swarm: what its agents did, over all runs that it has made. */
+  swarm?: SwarmReport
 }
 
 const PROGRESS = 500
-/** Each is a Node process of some 40 MB. */
-const MOST_PROCESSES = 256
 
 /**
  * Makes the pulses of a plan.
@@ -81,51 +87,20 @@ export async function pulse(
 ): Promise<PulseReport> {
   const whole = planSchema.parse(plan)
   checkOptions(options)
-  const { signal, onEvent = () => {} } = options
+  const { swarm, onEvent = () => {} } = options
+  const signal = either(options.signal, swarm?.stopped)
   const most = Math.max(whole.iterations > 0 ? whole.big : 0, whole.pulses > 0 ? whole.small : 0)
-  const processes = options.procs ?? processesFor(most)
-  if (processes > MOST_PROCESSES) {
-    throw invalidArgument(
-      `${most} connections take ${processes} processes under the descriptor limit, ${MOST_PROCESSES} at most: raise it (ulimit -n)`
-    )
-  }
-  const address = await resolve(server)
-  checkAddresses(address, options.sources ?? [])
-  const payload = typeof options.payload === 'string' ? Buffer.from(options.payload) : (options.payload ?? null)
-  const crowd = await crowdOf(
-    {
-      address,
-      sources: options.sources ?? [],
-      rate: options.rate ?? Number.POSITIVE_INFINITY,
-      timeout: options.timeout ?? 10_000,
-      close: options.close ?? 'fin',
-      payload: payload?.length === 0 ? null : payload,
-      active: options.active ?? 1,
-      expectEcho: options.expectEcho ?? false,
-      part: { index: 0, of: 1 }
-    },
-    processes
-  )
-  const report: PulseReport = {
-    pulses: 0,
-    connected: 0,
-    failed: {},
-    lost: {},
-    abandoned: 0,
-    echoed: 0,
-    unanswered: {},
-    latency: { p50: 0, p90: 0, p99: 0, max: 0 },
-    connectsPerSecond: 0,
-    stopped: null
-  }
+  const crowd =
+    swarm === undefined ? await crowdHere(server, most, options) : await crowdOfAgents(server, most, options, swarm)
+  const report = emptyReport()
   let connecting = 0
   try {
     for (const next of pulsesOf(whole)) {
       if (signal?.aborted) break
-      const opened = await once(crowd, next, report, signal, onEvent)
+      const opened = await pulseOnce(crowd, next, report, signal, onEvent)
       connecting += opened.ms
       if (opened.connected === 0 && next.n > 0 && !signal?.aborted) {
-        report.stopped = 'nobody answers'
+        report.stopped = swarm?.pulsing.length === 0 ? 'agents lost' : 'nobody answers'
         break
       }
       await pause(next.after, signal)
@@ -134,13 +109,74 @@ export async function pulse(
     await crowd.close()
     await crowd.dispose()
   }
-  if (signal?.aborted) report.stopped = 'signal'
+  if (signal?.aborted) report.stopped = options.signal?.aborted ? 'signal' : 'agents lost'
   report.latency = crowd.latency.quantiles()
+  report.histogram = crowd.latency.encoded()
   report.connectsPerSecond = connecting > 0 ? (report.connected / connecting) * 1000 : 0
+  if (swarm !== undefined) report.swarm = swarm.report()
   return report
 }
 
-async function once(
+/** Of a run in which nothing has been done yet. */
+export function emptyReport(): PulseReport {
+  return {
+    pulses: 0,
+    connected: 0,
+    failed: {},
+    lost: {},
+    abandoned: 0,
+    echoed: 0,
+    unanswered: {},
+    latency: { p50: 0, p90: 0, p99: 0, max: 0 },
+    histogram: '',
+    connectsPerSecond: 0,
+    stopped: null
+  }
+}
+
+/** Held by this process and its children. */
+async function crowdHere(server: Server, most: number, options: PulseOptions): Promise<Crowd> {
+  const { procs: processes = processesFor(most), sources = [] } = options
+  if (processes > MOST_PROCESSES) {
+    throw invalidArgument(
+      `${most} connections take ${processes} processes under the descriptor limit, ${MOST_PROCESSES} at most: raise it (ulimit -n)`
+    )
+  }
+  const address = await resolve(server)
+  checkAddresses(address, sources)
+  return await crowdOf({ address, sources, ...howOf(options), part: { index: 0, of: 1 } }, processes)
+}
+
+async function crowdOfAgents(server: Server, most: number, options: PulseOptions, swarm: Coordinator): Promise<Crowd> {
+  if ('path' in server) throw invalidArgument('a Unix socket is on one machine: give a swarm HOST:PORT')
+  for (const own of ['sources', 'procs'] as const) {
+    if (options[own] !== undefined) throw invalidArgument(`${own} are each agent's own: give them to ebb agent`)
+  }
+  const { rate, payload, ...how } = howOf(options)
+  const json = {
+    server,
+    ...how,
+    rate: rate === Number.POSITIVE_INFINITY ? null : rate,
+    payload: payload === null ? null : Buffer.from(payload).toString('base64')
+  }
+  return await SwarmCrowd.of(swarm, json, most)
+}
+
+/** How a client is to connect, with what was left out. */
+export function howOf(options: PulseOptions): Omit<ClientOptions, 'address' | 'sources' | 'part'> {
+  const payload = typeof options.payload === 'string' ? Buffer.from(options.payload) : (options.payload ?? null)
+  return {
+    rate: options.rate ?? Number.POSITIVE_INFINITY,
+    timeout: options.timeout ?? 10_000,
+    close: options.close ?? 'fin',
+    payload: payload?.length === 0 ? null : payload,
+    active: options.active ?? 1,
+    expectEcho: options.expectEcho ?? false
+  }
+}
+
+/** One pulse, from its first connect to its last close; what came of it is added to the report. */
+export async function pulseOnce(
   crowd: Crowd,
   pulse: Pulse,
   report: PulseReport,
@@ -165,7 +201,7 @@ async function once(
   addCauses(report.failed, opened.failed)
   addCauses(report.unanswered, opened.unanswered)
   onEvent({ event: 'connected', pulse, opened })
-  if (opened.connected > 0) await pause(pulse.linger, signal)
+  if (opened.connected > 0) await pause(pulse.linger, either(signal, crowd.gone))
   // Asked before closing: what the server closes after us is not lost.
   const lost = await crowd.takeLost()
   onEvent({ event: 'closing', pulse })
@@ -174,6 +210,10 @@ async function once(
   addCauses(report.lost, lost)
   onEvent({ event: 'closed', pulse, lost })
   return opened
+}
+
+function either(one: AbortSignal | undefined, other: AbortSignal | undefined): AbortSignal | undefined {
+  return one === undefined || other === undefined ? (one ?? other) : AbortSignal.any([one, other])
 }
 
 /** @throws TypeError for what would never end, or means nothing */

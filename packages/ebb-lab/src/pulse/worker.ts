@@ -29,7 +29,7 @@ process.on('message', (order: Order) => {
       abort.abort()
       break
     case 'close':
-      void client?.close().then(() => tell({ reply: 'closed' }))
+      void client?.close(order.most).then(() => tell({ reply: 'closed' }))
       break
     case 'lost':
       tell({ reply: 'lost', lost: client?.takeLost() ?? {} })

@@ -48,6 +48,37 @@ test('who does not heed SIGTERM is killed after the grace', async () => {
   expect(await launched.stop(100)).toEqual({ exitCode: null, signal: 'SIGKILL' })
 })
 
+test('what it started is ended too, when it does not heed SIGTERM and its parent has gone', async () => {
+  const launched = await start(
+    '/bin/sh',
+    '-c',
+    'sh -c \'trap "" TERM; echo $$; while :; do sleep 0.05; done\' & exec sleep 60'
+  )
+  const said = read(launched)
+  await vi.waitFor(() => expect(said.text).toMatch(/\d+\n/))
+  await launched.stop(200)
+  const status = `/proc/${Number(said.text)}/status`
+  if (fs.existsSync(status)) expect(fs.readFileSync(status, 'utf8')).toMatch(/^State:\s+Z/m)
+})
+
+test('so is what has gone into a session of its own, whether it heeds SIGTERM or not', async () => {
+  const deaf = 'trap "" TERM; echo $$; while :; do sleep 0.05; done'
+  const launched = await start('/bin/sh', '-c', `setsid sleep 60 & echo $!; setsid sh -c '${deaf}' & exec sleep 60`)
+  const said = read(launched)
+  await vi.waitFor(() => expect(said.text).toMatch(/\d+\n\d+\n/))
+  // Both have left the group.
+  const pids = said.text.trim().split('\n').map(Number)
+  await vi.waitFor(() => {
+    for (const pid of pids)
+      expect(fs.readFileSync(`/proc/${pid}/stat`, 'utf8')).not.toContain(` ${launched.pid} ${launched.pid} `)
+  })
+  await launched.stop(200)
+  for (const pid of pids) {
+    const status = `/proc/${pid}/status`
+    if (fs.existsSync(status)) expect(fs.readFileSync(status, 'utf8')).toMatch(/^State:\s+Z/m)
+  }
+})
+
 test('nothing is left on this process afterwards', async () => {
   const listeners = process.listenerCount('exit')
   const launched = await start('/bin/sleep', '60')

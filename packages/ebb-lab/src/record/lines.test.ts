@@ -83,7 +83,7 @@ describe('output', () => {
     const splitter = new LineSplitter(
       (mark) => marks.push(mark),
       (lines) => dropped.push(lines),
-      now
+      { now }
     )
     for (const chunk of chunks) splitter.push(chunk)
     splitter.end()

@@ -23,17 +23,21 @@ const RELEASE = new RegExp(
   String.raw`^${STAMP}Release #\s*\d+:\s*(\d+) -> (\d+) bytes in (\d+(?:\.\d+)?) ms(?: \(pause (\d+(?:\.\d+)?) ms\))?\s*$`
 )
 
+/** What `ebb/auto` says with `EBB_LOG=1`; MB with one digit. */
+const GAVE_BACK = /^ebb: gave back -?\d+\.\d MB \((\d+\.\d) -> (\d+\.\d)\) in (\d+) ms, longest pause (\d+) ms: \w+\s*$/
+
 /**
  * Understands one line, without its newline:
  * `Cycle #  1: 10000 clients | System: 5902336 Inuse: 5287312 Released: 0 Objects: -`,
  * `Release #  1: 9650176 -> 8511488 bytes in 12.3 ms (pause 8.1 ms)`, and the same as JSON:
  * `{"event":"cycle","cycle":1,"clients":10000,"system":...,"inuse":...,"released":...,"objects":null}`,
- * `{"event":"release","before":...,"after":...,"ms":...,"pauseMs":...}`. Anything else is an event `line`.
+ * `{"event":"release","before":...,"after":...,"ms":...,"pauseMs":...}`; and of `ebb/auto`:
+ * `ebb: gave back 2.4 MB (12.1 -> 9.7) in 22 ms, longest pause 18 ms: spike`. Anything else is an event `line`.
  */
 export function parseLine(text: string): LineMark {
   // Neither form is ever this long; a pattern need not look at what a careless server prints.
   if (text.length <= LONGEST_TEXT) {
-    const mark = text.startsWith('{') ? fromJson(text) : (cycle(text) ?? release(text))
+    const mark = text.startsWith('{') ? fromJson(text) : (cycle(text) ?? release(text) ?? gaveBack(text))
     if (mark) return mark
   }
   return { event: 'line', text: cut(text) }
@@ -41,8 +45,9 @@ export function parseLine(text: string): LineMark {
 
 /** True when a line that starts like this may be more than text. */
 export function mayTell(firstByte: number): boolean {
-  // C, R, { or the digit of a time stamp.
-  return firstByte === 0x43 || firstByte === 0x52 || firstByte === 0x7b || (firstByte >= 0x30 && firstByte <= 0x39)
+  // C, R, e, { or the digit of a time stamp.
+  const letter = firstByte === 0x43 || firstByte === 0x52 || firstByte === 0x65 || firstByte === 0x7b
+  return letter || (firstByte >= 0x30 && firstByte <= 0x39)
 }
 
 function cycle(text: string): LineMark | null {
@@ -69,6 +74,14 @@ function release(text: string): LineMark | null {
     ms: Number(ms),
     pauseMs: pause === undefined ? null : Number(pause)
   })
+}
+
+function gaveBack(text: string): LineMark | null {
+  const match = GAVE_BACK.exec(text)
+  if (!match) return null
+  const [, before, after, ms, pause] = match
+  const bytes = (mb: string | undefined): number => Math.round(Number(mb) * 1e6)
+  return checkedRelease({ before: bytes(before), after: bytes(after), ms: Number(ms), pauseMs: Number(pause) })
 }
 
 function fromJson(text: string): LineMark | null {

@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import net, { type AddressInfo } from 'node:net'
 import { afterEach, expect, test } from 'vitest'
-import { findListener } from './listener.js'
+import { findListener, findRoot, listeningOf } from './listener.js'
 
 const children: ChildProcess[] = []
 const servers: net.Server[] = []
@@ -26,6 +26,11 @@ const hasV6 = await listen('::1').then(
 test.each(['127.0.0.1', '0.0.0.0', ...(hasV6 ? ['::1', '::'] : [])])('who listens on %s is found', async (host) => {
   const port = await listen(host)
   expect(findListener(port)).toBe(process.pid)
+})
+
+test.runIf(hasV6)('IPv4 on a socket of IPv6 is IPv4', async () => {
+  const port = await listen('::ffff:127.0.0.1')
+  expect(listeningOf(process.pid)).toContainEqual({ pid: process.pid, port, host: '127.0.0.1' })
 })
 
 test('a connection is not a listener', async () => {
@@ -57,6 +62,8 @@ test('several processes are named', async () => {
   try {
     const pids = [child.pid, second].sort((a, b) => Number(a) - Number(b)).join(', ')
     expect(() => findListener(port as number)).toThrow(`2 processes listen on port ${port}: ${pids}`)
+    // The one that started the other.
+    expect(findRoot(port as number)).toBe(child.pid)
   } finally {
     process.kill(-(child.pid as number), 'SIGKILL')
   }

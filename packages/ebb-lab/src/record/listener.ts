@@ -1,6 +1,7 @@
 import fs from 'node:fs'
 import { endianness } from 'node:os'
 import { codeOf, RecordError, reasonOf } from './errors.js'
+import { statOf } from './stat.js'
 
 /** `TCP_LISTEN` of the kernel's `include/net/tcp_states.h`, as `/proc/net/tcp` writes it. */
 const LISTENING = '0A'
@@ -12,6 +13,50 @@ const LISTENING = '0A'
  * several processes do, which the sentence names.
  */
 export function findListener(port: number): number {
+  const [pid, ...others] = findListeners(port)
+  if (others.length > 0) throw several(port, [pid, ...others], 'give the pid of one of them, or --tree for their sum')
+  return pid
+}
+
+/**
+ * The root of the processes that listen on a TCP port: the one that does, or the nearest that started all of them. As {@link findListener};
+ * `EEXIST` when nobody did.
+ */
+export function findRoot(port: number): number {
+  const pids = findListeners(port)
+  const [first, ...others] = pids.map(ancestry) as [number[], ...number[][]]
+  const root = first.find((pid) => pid > 1 && others.every((line) => line.includes(pid)))
+  if (root === undefined) throw several(port, pids, 'nobody started all of them; give the pid of one')
+  return root
+}
+
+function several(port: number, pids: readonly number[], advice: string): RecordError {
+  return new RecordError(
+    `${pids.length} processes listen on port ${port}: ${pids.join(', ')}; ${advice}`,
+    'EEXIST',
+    'readlink'
+  )
+}
+
+/** A process, who started it, and so on, up to the first of all. */
+function ancestry(pid: number): number[] {
+  const line: number[] = []
+  for (let next = pid; next > 0; next = parentOf(next)) line.push(next)
+  return line
+}
+
+/** 0: nobody, or it has ended meanwhile. */
+function parentOf(pid: number): number {
+  try {
+    return statOf(pid).parent
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT' || codeOf(error) === 'ESRCH') return 0
+    throw error
+  }
+}
+
+/** Those who listen on a port: one at least. Throws as {@link findListener} but for `EEXIST`. */
+function findListeners(port: number): [number, ...number[]] {
   if (!Number.isSafeInteger(port) || port < 1 || port > 65535) {
     throw new RecordError(`${port} is not a port: give a whole number from 1 to 65535`, 'EINVAL', 'open')
   }
@@ -24,7 +69,7 @@ export function findListener(port: number): number {
     )
   }
   const { pids, denied } = holders(sockets)
-  const [pid] = pids
+  const [pid, ...others] = pids
   if (pid === undefined) {
     const who = denied ? 'a process of another user, or none in sight,' : 'no process in sight'
     throw new RecordError(
@@ -33,14 +78,7 @@ export function findListener(port: number): number {
       'readlink'
     )
   }
-  if (pids.length > 1) {
-    throw new RecordError(
-      `${pids.length} processes listen on port ${port}: ${pids.join(', ')}; give the pid of one of them`,
-      'EEXIST',
-      'readlink'
-    )
-  }
-  return pid
+  return [pid, ...others]
 }
 
 /** A TCP socket that a process listens on. */
@@ -56,6 +94,16 @@ export interface Listening {
  * then pid. Processes that may not be looked into are left out.
  */
 export function listeningIn(group: number): Listening[] {
+  return listeningOfAll((pid) => groupOf(pid) === group)
+}
+
+/** What a process and all that it started listen on; as {@link listeningIn}. Throws `ENOENT` when there is no such process. */
+export function listeningUnder(root: number): Listening[] {
+  statOf(root)
+  return listeningOfAll((pid) => ancestry(pid).includes(root))
+}
+
+function listeningOfAll(wanted: (pid: number) => boolean): Listening[] {
   const sockets = new Map<string, Omit<Listening, 'pid'>>()
   for (const { inode, ...socket } of tcpListeners()) sockets.set(`socket:[${inode}]`, socket)
   const found: Listening[] = []
@@ -63,7 +111,7 @@ export function listeningIn(group: number): Listening[] {
     const pid = Number(name)
     if (!Number.isSafeInteger(pid)) continue
     try {
-      if (groupOf(pid) !== group) continue
+      if (!wanted(pid)) continue
       for (const fd of fs.readdirSync(`/proc/${pid}/fd`)) {
         const socket = sockets.get(linkOf(`/proc/${pid}/fd/${fd}`))
         if (socket !== undefined) found.push({ pid, ...socket })
@@ -81,9 +129,7 @@ export function listeningOf(pid: number): Listening[] {
 }
 
 function groupOf(pid: number): number {
-  const stat = fs.readFileSync(`/proc/${pid}/stat`, 'latin1')
-  // pid (comm) state ppid pgrp: comm may hold blanks and parentheses.
-  return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[2])
+  return statOf(pid).group
 }
 
 interface TcpListener {
@@ -115,11 +161,16 @@ function tcpListeners(): TcpListener[] {
   return listeners
 }
 
+/** `::ffff:0:0/96` of RFC 4291. */
+const MAPPED = Buffer.from('00000000000000000000ffff', 'hex')
+
 /** An address as the table writes it: words of 32 bits in the machine's order, in hexadecimal. */
 function hostOf(hex: string): string {
   const bytes = Buffer.from(hex, 'hex')
   if (endianness() === 'LE') bytes.swap32()
   if (bytes.length === 4) return bytes.join('.')
+  // IPv4 on a socket of IPv6, as Java has it.
+  if (bytes.subarray(0, 12).equals(MAPPED)) return bytes.subarray(12).join('.')
   const groups = Array.from({ length: 8 }, (_, i) => bytes.readUInt16BE(2 * i).toString(16))
   // A URL has the shortest form: [::1].
   return new URL(`http://[${groups.join(':')}]`).hostname.slice(1, -1)

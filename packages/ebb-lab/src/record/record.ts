@@ -2,13 +2,13 @@ import { ProcessError } from 'ebb/memory'
 import { describe } from './describe.js'
 import { RecordError } from './errors.js'
 import { type Launched, launch } from './launch.js'
-import { findListener } from './listener.js'
+import { findListener, findRoot } from './listener.js'
 import { Recorder, type RecorderOptions } from './recorder.js'
 
 /** Whom to record: exactly one of `pid`, `port` and `command`. */
 export interface RecordOptions extends RecorderOptions {
   pid?: number
-  /** The process that listens on this TCP port. */
+  /** The process that listens on this TCP port; of several, with `tree`, the nearest that started all of them. */
   port?: number
   /** A program and its arguments, started without a shell and stopped with the recording. */
   command?: readonly string[]
@@ -37,7 +37,8 @@ export async function record(options: RecordOptions): Promise<Recorder> {
     throw new RecordError('whom to record? give one of pid, port and command', 'ERR_INVALID_ARG_VALUE')
   }
   if (command !== undefined) return recordCommand(command, options)
-  return recordPid(pid ?? findListener(port as number), options)
+  const find = options.tree ? findRoot : findListener
+  return recordPid(pid ?? find(port as number), options)
 }
 
 async function recordPid(pid: number, options: RecordOptions): Promise<Recorder> {

@@ -1,13 +1,15 @@
 import { EventEmitter } from 'node:events'
-import type { Readable } from 'node:stream'
-import { countsDescriptorsFast, KernelMemory, ProcessError, type ProcessShares, ProcessView } from 'ebb/memory'
+import { KernelMemory, ProcessError } from 'ebb/memory'
 import { type Description, nameOf } from './describe.js'
 import { messageOf, RecordError } from './errors.js'
+import { follow } from './follow.js'
 import type { Exit, Launched } from './launch.js'
 import { type Mark, parseLine } from './lines.js'
+import { Probe } from './probe.js'
 import { FORMAT, type Header, type Line, type Recording, type RecordingEvent, type Sample } from './recording.js'
 import { expvarUrl, type Scraper, scrape } from './scrape.js'
-import { LineSplitter } from './splitter.js'
+import type { LineSplitter } from './splitter.js'
+import { Ticker } from './ticker.js'
 import { MemorySink, RecordingWriter, type Sink } from './write.js'
 
 /** Times in milliseconds. */
@@ -20,6 +22,8 @@ export interface RecorderOptions {
   out?: string
   /** Keep samples and events in memory. Default: only without `out`, so that a file can grow for days and this process not. */
   keep?: boolean
+  /** Sum up the process and all that it started: a server with workers. Default: false. */
+  tree?: boolean
   /** From one sample to the next. Default: 100. */
   statusEvery?: number
   /** From one read of `smaps_rollup` to the next. Default: 1,000; more where reading it takes long. */
@@ -41,12 +45,6 @@ interface RecorderEvents {
   event: [RecordingEvent]
 }
 
-/** Periods that may be missed before a recording says that the recorder fell behind. */
-const TOLERATED = 3
-
-/** The share of time that reading `smaps_rollup` may take: above it, the reads become fewer. */
-const SMAPS_SHARE = 0.01
-
 /** For a process that is seen to have ended until whoever started it says how, ms. */
 const EXIT_TIMEOUT = 2000
 
@@ -66,7 +64,7 @@ export class Recorder extends EventEmitter<RecorderEvents> {
    */
   readonly done: Promise<Recording>
 
-  readonly #view: ProcessView
+  readonly #probe: Probe
   readonly #kernel: KernelMemory | null
   readonly #sinks: Sink[] = []
   readonly #options: RecorderOptions
@@ -74,18 +72,11 @@ export class Recorder extends EventEmitter<RecorderEvents> {
   readonly #exited: Promise<Exit | null> | undefined
   readonly #splitters: LineSplitter[] = []
   readonly #start = performance.now()
-  readonly #every: number
-  readonly #smapsEvery: number
   readonly #settle: { resolve: (recording: Recording) => void; reject: (error: unknown) => void }
   #scraper: Scraper | undefined
   #state: 'recording' | 'ending' | 'ended' = 'recording'
-  #timer: NodeJS.Timeout | undefined
+  readonly #ticker: Ticker
   #lastTime = 0
-  #nextSample = 0
-  #nextSmaps = 0
-  #descriptors: number | null = null
-  #saidLate = false
-  #saidSlow = false
 
   /** Throws `ProcessError` where the process cannot be read, `RecordError` where `out` cannot be written. */
   constructor(pid: number, description: Description, options: RecorderOptions = {}, launched?: Launched) {
@@ -95,8 +86,8 @@ export class Recorder extends EventEmitter<RecorderEvents> {
     this.#launched = launched
     // Whatever a caller's own promise does, how the process ended is then not known, and no more.
     this.#exited = (launched?.exited ?? options.exited)?.catch(() => null)
-    this.#every = period('statusEvery', options.statusEvery ?? 100)
-    this.#smapsEvery = period('smapsEvery', options.smapsEvery ?? 1000)
+    const every = period('statusEvery', options.statusEvery ?? 100)
+    const smapsEvery = period('smapsEvery', options.smapsEvery ?? 1000)
     if (options.duration !== undefined) period('duration', options.duration)
     if (options.expvar !== undefined) expvarUrl(options.expvar)
 
@@ -107,16 +98,22 @@ export class Recorder extends EventEmitter<RecorderEvents> {
       role: options.role ?? 'main',
       pid,
       ...description,
+      ...(options.tree && { tree: true }),
       startedAt: new Date().toISOString(),
-      every: { status: this.#every, smaps: this.#smapsEvery }
+      every: { status: every, smaps: smapsEvery }
     }
     const memory = new MemorySink(header)
     this.recording = memory.recording
     const opened: { close(): void }[] = []
     const notes: string[] = []
     try {
-      this.#view = new ProcessView(pid)
-      opened.push(this.#view)
+      this.#probe = new Probe(pid, {
+        tree: options.tree ?? false,
+        every,
+        smapsEvery,
+        onNote: (text) => this.mark({ event: 'note', text })
+      })
+      opened.push(this.#probe)
       this.#kernel = openKernel(pid, notes)
       if (this.#kernel) opened.push(this.#kernel)
       if (options.out !== undefined) {
@@ -141,13 +138,25 @@ export class Recorder extends EventEmitter<RecorderEvents> {
 
     for (const text of notes) this.mark({ event: 'note', text })
     if (launched) {
-      this.#follow(launched.stdout)
-      this.#follow(launched.stderr)
+      for (const output of [launched.stdout, launched.stderr]) {
+        this.#splitters.push(follow(output, (mark) => this.mark(mark)))
+      }
     }
+    const { duration = Number.POSITIVE_INFINITY } = options
+    this.#ticker = new Ticker({
+      every,
+      until: duration,
+      now: () => this.now(),
+      onTick: () => this.#tick(duration),
+      onLate: (missed) =>
+        this.mark({
+          event: 'note',
+          text: `the recorder fell behind: ${missed} samples are missing here, and perhaps others later`
+        })
+    })
     void this.#exited?.then(() => this.#finish('exited'))
     if (options.signal?.aborted) this.#onAbort()
     else options.signal?.addEventListener('abort', this.#onAbort, { once: true })
-    this.#timer = setTimeout(this.#tick, 0)
   }
 
   /** Milliseconds since the recording's `startedAt`, by a monotonic clock. Never falls. */
@@ -175,29 +184,11 @@ export class Recorder extends EventEmitter<RecorderEvents> {
 
   readonly #onAbort = (): void => void this.stop()
 
-  readonly #tick = (): void => {
-    if (!this.#sampled()) return
-    const { duration } = this.#options
-    if (duration !== undefined && this.now() >= duration) void this.#finish('duration')
-    else this.#schedule()
-  }
-
-  /** Against the clock and not from the last tick, so that it does not drift. */
-  #schedule(): void {
-    this.#nextSample += this.#every
-    const late = this.now() - this.#nextSample
-    if (late > 0) {
-      const missed = Math.ceil(late / this.#every)
-      this.#nextSample += missed * this.#every
-      if (missed > TOLERATED && !this.#saidLate) {
-        this.#saidLate = true
-        const text = `the recorder fell behind: ${missed} samples are missing here, and perhaps others later`
-        this.mark({ event: 'note', text })
-      }
-    }
-    const { duration = Number.POSITIVE_INFINITY } = this.#options
-    const wait = Math.ceil(Math.min(this.#nextSample, duration) - this.now())
-    if (this.#state === 'recording') this.#timer = setTimeout(this.#tick, Math.max(0, wait))
+  #tick(duration: number): boolean {
+    if (!this.#sampled()) return false
+    if (this.now() < duration) return true
+    void this.#finish('duration')
+    return false
   }
 
   /** One sample. False when there will be no more: the process has ended, or the recording failed. */
@@ -217,49 +208,7 @@ export class Recorder extends EventEmitter<RecorderEvents> {
   }
 
   #sample(): Sample {
-    const view = this.#view
-    const t = this.#time()
-    const { resident, anonymous, file, threads } = view.status()
-    const cpu = view.cpu()
-    let shares: ProcessShares | null = null
-    const slowly = t >= this.#nextSmaps
-    if (slowly) shares = this.#shares(t)
-    if (slowly || countsDescriptorsFast()) this.#descriptors = view.descriptors()
-    return {
-      type: 'sample',
-      t,
-      resident,
-      anonymous,
-      file,
-      private: shares?.private ?? null,
-      proportional: shares?.proportional ?? null,
-      threads,
-      descriptors: this.#descriptors,
-      cpu,
-      kernel: this.#kernel?.read().total ?? null
-    }
-  }
-
-  #shares(t: number): ProcessShares | null {
-    const first = this.#nextSmaps === 0
-    // CPU time and not the clock: on a busy machine a read may wait, which is no reason to read less.
-    const before = process.cpuUsage()
-    const shares = this.#view.smaps()
-    const { user, system } = process.cpuUsage(before)
-    const cost = (user + system) / 1000
-    const wait = Math.max(this.#smapsEvery, cost / SMAPS_SHARE)
-    if (wait > this.#smapsEvery && !this.#saidSlow) {
-      this.#saidSlow = true
-      const text = `reading smaps_rollup takes ${cost.toFixed(0)} ms: private and proportional are read less often`
-      this.mark({ event: 'note', text })
-    }
-    // Half a period early, so that it falls on a sample in any case.
-    this.#nextSmaps = t + wait - this.#every / 2
-    if (first && shares === null) {
-      const text = `private and proportional are missing: smaps_rollup of process ${this.pid} may not be read`
-      this.mark({ event: 'note', text })
-    }
-    return shares
+    return { ...this.#probe.sample(this.#time()), kernel: this.#kernel?.read().total ?? null }
   }
 
   #scrape(url: string | URL): Scraper {
@@ -267,20 +216,6 @@ export class Recorder extends EventEmitter<RecorderEvents> {
       onView: (view) => this.mark({ event: 'runtime', ...view }),
       onNote: (text) => this.mark({ event: 'note', text })
     })
-  }
-
-  #follow(output: Readable): void {
-    const splitter = new LineSplitter(
-      (mark) => this.mark(mark),
-      (lines) =>
-        this.mark({ event: 'note', text: `${lines} lines of the server left out: it prints too many a second` })
-    )
-    this.#splitters.push(splitter)
-    output.on('data', (chunk: Buffer) => splitter.push(chunk))
-    // Whoever waited for the server to listen has read what it said until then, put it back, and paused.
-    output.resume()
-    // Destroyed with the process; there is nothing to say about a pipe that `end` does not.
-    output.on('error', () => {})
   }
 
   /** The present, and never before a line that was written. */
@@ -332,7 +267,7 @@ export class Recorder extends EventEmitter<RecorderEvents> {
   }
 
   #quiet(): void {
-    clearTimeout(this.#timer)
+    this.#ticker.stop()
     this.#scraper?.stop()
     this.#options.signal?.removeEventListener('abort', this.#onAbort)
   }
@@ -340,7 +275,7 @@ export class Recorder extends EventEmitter<RecorderEvents> {
   /** Closes everything and stops the server; the last problem that came up is the answer. */
   async #close(): Promise<{ error: unknown } | undefined> {
     let problem: { error: unknown } | undefined
-    for (const one of [this.#view, this.#kernel, ...this.#sinks]) {
+    for (const one of [this.#probe, this.#kernel, ...this.#sinks]) {
       try {
         one?.close()
       } catch (error) {

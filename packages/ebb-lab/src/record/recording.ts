@@ -25,6 +25,8 @@ export const headerSchema = z.object({
   command: z.array(z.string()).nullable(),
   /** The runtime that executes the server, where it could be told: `{ name: 'node', version: '20.20.2' }`. */
   runtime: z.object({ name: z.string(), version: z.string().nullable() }).nullable(),
+  /** The figures are the sums of the process and all that it started. */
+  tree: z.literal(true).optional(),
   /** ISO 8601, the machine's clock. */
   startedAt: z.string(),
   machine: z.object({ cpus: count, memory: bytes, arch: z.string() }),
@@ -45,6 +47,8 @@ export const sampleSchema = z.object({
   /** USS and PSS from `smaps_rollup`; null on samples between two reads of it, or where it may not be read. */
   private: bytes.nullable(),
   proportional: bytes.nullable(),
+  /** How many are summed up, in a recording of a tree. */
+  processes: count.optional(),
   threads: count,
   /** Open descriptors; null where they may not be counted. */
   descriptors: count.nullable(),

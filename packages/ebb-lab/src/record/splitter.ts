@@ -3,6 +3,13 @@ import { type LineMark, LONGEST_TEXT, mayTell, parseLine } from './lines.js'
 /** Lines a second that are kept; as many again of those that tell of clients and memory. */
 export const MOST_LINES = 1000
 
+export interface SplitterOptions {
+  /** Lines a second that are kept. Default: {@link MOST_LINES}. */
+  most?: number
+  /** A monotonic clock, ms. */
+  now?: () => number
+}
+
 /** Bytes kept of a line: a character (UTF-16 unit) takes at most 3. One more tells that the line was longer. */
 const KEPT = LONGEST_TEXT * 3 + 1
 
@@ -11,12 +18,13 @@ const LF = 10
 
 /**
  * Cuts the output of a server into lines and understands them. It holds the start of one line and nothing else: the
- * rest of a long line is dropped, and so are lines above {@link MOST_LINES} a second, which are counted.
+ * rest of a long line is dropped, and so are lines above `most` a second, which are counted.
  */
 export class LineSplitter {
   readonly #onLine: (mark: LineMark) => void
   readonly #onDropped: (lines: number) => void
   readonly #now: () => number
+  readonly #most: number
   readonly #line = Buffer.alloc(KEPT)
   #length = 0
   /** Bytes have come since the last newline. */
@@ -26,15 +34,12 @@ export class LineSplitter {
   #tellings = 0
   #dropped = 0
 
-  /** `onDropped` gets the number of lines left out, once a second at most. `now`: a monotonic clock, ms. */
-  constructor(
-    onLine: (mark: LineMark) => void,
-    onDropped: (lines: number) => void,
-    now: () => number = () => performance.now()
-  ) {
+  /** `onDropped` gets the number of lines left out, once a second at most. */
+  constructor(onLine: (mark: LineMark) => void, onDropped: (lines: number) => void, options: SplitterOptions = {}) {
     this.#onLine = onLine
     this.#onDropped = onDropped
-    this.#now = now
+    this.#now = options.now ?? (() => performance.now())
+    this.#most = options.most ?? MOST_LINES
   }
 
   push(chunk: Uint8Array): void {
@@ -71,14 +76,14 @@ export class LineSplitter {
       this.#texts = 0
       this.#tellings = 0
     }
-    const full = this.#texts >= MOST_LINES
-    if (full && (this.#tellings >= MOST_LINES || length === 0 || !mayTell(this.#line[0] as number))) {
+    const full = this.#texts >= this.#most
+    if (full && (this.#tellings >= this.#most || length === 0 || !mayTell(this.#line[0] as number))) {
       this.#dropped++
       return
     }
     const mark = parseLine(this.#line.toString('utf8', 0, length))
     const isText = mark.event === 'line'
-    if (isText ? full : this.#tellings >= MOST_LINES) {
+    if (isText ? full : this.#tellings >= this.#most) {
       this.#dropped++
       return
     }

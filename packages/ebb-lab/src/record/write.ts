@@ -29,7 +29,7 @@ export class RecordingWriter implements Sink {
   }
 
   /** Throws {@link RecordError} when the line did not get into the file whole, and from then on. */
-  write(line: Line): void {
+  write(line: object): void {
     if (this.#fd === null) {
       throw new RecordError(`the recording ${this.path} is closed, nothing more can be written to it`, 'EBADF', 'write')
     }

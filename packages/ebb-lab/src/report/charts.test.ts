@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import { type Chart, memoryChart, relayout, runtimeChart } from './charts.js'
+import type { Chart } from './chart-parts.js'
+import { memoryChart, relayout, runtimeChart } from './charts.js'
 import type { Run } from './run.js'
 import { cutAfter, sideBySide, synthetic } from './testing/synthetic.js'
 import { judge } from './verdict.js'
@@ -121,6 +122,32 @@ describe('the memory chart', () => {
     expect(data.length).toBeGreaterThan(900)
     expect(data).toContainEqual([spike.t / 1000, 200])
   })
+})
+
+test('three columns of the memory chart lie beside each other, and leave out the runtime', () => {
+  const { grid, title } = drawn(memoryChart([...two, ...two], { columns: 3 })) as unknown as {
+    grid: { left: string; right: string; top: number }[]
+    title: { subtext?: string }[]
+  }
+  const percent = (text: string | undefined): number => Number(text?.replace('%', ''))
+  for (const next of [1, 2]) expect(percent(grid[next]?.left)).toBeGreaterThan(100 - percent(grid[next - 1]?.right))
+  expect(new Set(grid.map(({ left, right }) => percent(left) + percent(right))).size).toBe(1)
+  expect(grid[3]).toMatchObject({ left: grid[0]?.left })
+  expect(grid[3]?.top).toBeGreaterThan(grid[0]?.top ?? Infinity)
+  expect(title.at(-1)?.subtext).toMatch(/^retention/)
+})
+
+test('three columns are logarithmic: a server of less than a megabyte is seen beside one of a hundred', () => {
+  const tiny = runOf(
+    synthetic({ rest: 85_000, perConnection: 0, file: 1e6 }),
+    synthetic({ role: 'control', rest: 85_000, perConnection: 0, file: 1e6 })
+  )
+  const chart = memoryChart([...two, tiny], { columns: 3 })
+  const { yAxis } = drawn(chart) as unknown as { yAxis: { type: string; min: number; max: number }[] }
+  expect(yAxis[0]).toMatchObject({ type: 'log', max: 1000 })
+  for (const { name, data } of drawn(chart).series.filter(({ name }) => name !== 'need')) {
+    for (const [, size] of data) expect(size, name).toBeGreaterThanOrEqual(yAxis[0]?.min ?? Infinity)
+  }
 })
 
 describe('the runtime chart', () => {

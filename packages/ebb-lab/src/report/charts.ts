@@ -2,41 +2,50 @@
  * The two pictures as ECharts options: pure functions of the runs, in JSON (no functions inside), so that the same
  * options make the SVG files and the page. Curves are in MB and s: a person reads them.
  */
-import type { EChartsOption, GridComponentOption, SeriesOption, TitleComponentOption } from 'echarts'
+import type { EChartsOption, SeriesOption } from 'echarts'
 import type { Recording, Sample } from '../record/recording.js'
+import {
+  type Chart,
+  endOf,
+  FONT,
+  gridOf,
+  HEADROOM,
+  halo,
+  headingOf,
+  highest,
+  interaction,
+  type LegendItem,
+  legendOf,
+  MOST_POINTS,
+  mb,
+  panelTitle,
+  seconds,
+  timeAxis,
+  valueAxis
+} from './chart-parts.js'
 import { bytes, duration, integer, ratio, short } from './format.js'
-import { type Layout, layoutOf } from './layout.js'
+import { type Columns, type Layout, layoutOf } from './layout.js'
 import { LIGHT, type Palette } from './palette.js'
 import { pulsesOf } from './phases.js'
 import type { Run } from './run.js'
-import { type Scale, scaleTo } from './scale.js'
+import { decadesOf, type Scale, scaleTo } from './scale.js'
 import { clean, fit } from './text.js'
 import { thin } from './thin.js'
 import type { Verdict } from './verdict.js'
 
 export interface ChartOptions {
-  /** Panels side by side. Default 2. */
-  columns?: 1 | 2
+  /**
+   * Panels side by side. Default 2. Three are for many servers, and for memory alone: it is drawn on a logarithmic scale then, for
+   * servers of a megabyte beside servers of a hundred.
+   */
+  columns?: Columns
   /** With a zoom slider and tooltips, for the page. Default false. */
   interactive?: boolean
   palette?: Palette
 }
 
-export interface Chart {
-  /** Also drawn above the panels, except in an interactive chart: the page has headings of its own. */
-  title: string
-  option: EChartsOption
-  /** The height that the panels need, in pixels. The width is free. */
-  height: number
-}
-
-/** Points of a curve; more are thinned, lows and highs kept. */
-const MOST_POINTS = 2000
 const NAME_COLUMNS = 40
-const HEADROOM = 1.04
-
-/** No quotes: ECharts writes the name into an SVG attribute as it is. */
-const FONT = 'system-ui, -apple-system, Segoe UI, Roboto, Helvetica Neue, Arial, sans-serif'
+const NARROW_NAME_COLUMNS = 32
 
 /**
  * The runtime's view (system, in use, released) against the number of clients, over time; from the server's Cycle
@@ -143,20 +152,21 @@ export function runtimeChart(runs: readonly Run[], options: ChartOptions = {}): 
 export function memoryChart(runs: readonly Run[], options: ChartOptions = {}): Chart {
   const palette = options.palette ?? LIGHT
   const samples = runs.map((run) => thin(run.recording.samples, MOST_POINTS, SAMPLE_FIGURES))
-  const memory = memoryScale(
-    Math.max(
-      highest(samples.flat(), (sample) => Math.max(sample.resident, sample.anonymous)),
-      highest(runs, (run) => run.verdict.need ?? 0)
-    )
+  const most = Math.max(
+    highest(samples.flat(), (sample) => Math.max(sample.resident, sample.anonymous)),
+    highest(runs, (run) => run.verdict.need ?? 0)
   )
+  const narrow = options.columns === 3
+  const decades = narrow ? decadesOf(mb(lowestOf(samples.flat())), mb(most)) : null
+  const shown = (size: number): number => Math.max(mb(size), decades?.min ?? 0)
   const end = secondsOf(runs)
 
   const series = runs.flatMap((run, panel): SeriesOption[] => {
     const points = samples[panel] ?? []
     const data = (figure: (sample: Sample) => number): [number, number][] =>
-      points.map((sample) => [seconds(sample.t), mb(figure(sample))])
+      points.map((sample) => [seconds(sample.t), shown(figure(sample))])
     return [
-      shades(run, panel, palette),
+      shades(run, panel, palette, narrow),
       curve(
         panel,
         'resident',
@@ -173,14 +183,14 @@ export function memoryChart(runs: readonly Run[], options: ChartOptions = {}): C
         2,
         'solid'
       ),
-      needLine(run, panel, palette),
-      releaseMark(run, panel, palette)
+      needLine(run, panel, palette, narrow, shown),
+      releaseMark(run, panel, palette, end, shown)
     ]
   })
 
   return picture(runs, options, {
-    title: headline(runs),
-    subtitle: (run) => summary(run.verdict),
+    title: `${headline(runs)}${narrow ? ' (logarithmic)' : ''}`,
+    subtitle: (run) => summary(run.verdict, narrow),
     legend: [
       lineItem('anonymous'),
       lineItem('resident'),
@@ -190,7 +200,11 @@ export function memoryChart(runs: readonly Run[], options: ChartOptions = {}): C
     ],
     series,
     end,
-    axes: (panel) => [valueAxis(panel, 'MB', memory, palette, 'left')]
+    axes: (panel) => [
+      decades === null
+        ? valueAxis(panel, 'MB', memoryScale(most), palette, 'left')
+        : logarithmicAxis(panel, 'MB', decades, palette)
+    ]
   })
 }
 
@@ -204,12 +218,6 @@ export function relayout(count: number, columns: 1 | 2): Pick<Chart, 'option' | 
     },
     height: layout.height
   }
-}
-
-interface LegendItem {
-  name: string
-  icon?: string
-  itemStyle?: { opacity?: number; color?: string; borderColor?: string; borderWidth?: number }
 }
 
 /** The legend shows the line as it is drawn, without the dot that marks a value under the pointer. */
@@ -231,53 +239,19 @@ function picture(runs: readonly Run[], options: ChartOptions, parts: Parts): Cha
   const { columns = 2, interactive = false, palette = LIGHT } = options
   const layout: Layout = layoutOf(runs.length, columns, interactive)
   const perPanel = parts.axes(0).length
-  const heading: TitleComponentOption = {
-    text: parts.title,
-    left: 12,
-    top: 8,
-    padding: 0,
-    textStyle: { color: palette.text, fontSize: 16, lineHeight: 20, fontWeight: 600 }
-  }
-  const titles = runs.map(
-    (run, panel): TitleComponentOption => ({
-      text: fit(clean(run.verdict.name), NAME_COLUMNS),
-      subtext: parts.subtitle(run, panel),
-      left: layout.panels[panel]?.left ?? 0,
-      top: layout.panels[panel]?.titleTop ?? 0,
-      padding: 0,
-      itemGap: 2,
-      textStyle: { color: palette.text, fontSize: 14, lineHeight: 18, fontWeight: 600 },
-      subtextStyle: { color: palette.faint, fontSize: 12, lineHeight: 16 }
-    })
-  )
+  const titles = layout.panels.map((place, panel) => {
+    const run = runs[panel] as Run
+    const name = fit(clean(run.verdict.name), columns === 3 ? NARROW_NAME_COLUMNS : NAME_COLUMNS)
+    return panelTitle(place, name, parts.subtitle(run, panel), palette)
+  })
   const option = {
     animation: false,
     backgroundColor: palette.background,
     textStyle: { fontFamily: FONT, color: palette.text },
-    title: interactive ? titles : [heading, ...titles],
-    legend: {
-      data: parts.legend,
-      left: interactive ? 0 : 12,
-      top: interactive ? 4 : 36,
-      padding: 0,
-      itemWidth: 26,
-      itemHeight: 10,
-      itemGap: 18,
-      inactiveColor: palette.grid,
-      textStyle: { color: palette.text, fontSize: 12 }
-    },
+    title: interactive ? titles : [headingOf(parts.title, palette), ...titles],
+    legend: legendOf(parts.legend, interactive, palette),
     grid: layout.panels.map(gridOf),
-    xAxis: layout.panels.map((_, index) => ({
-      type: 'value' as const,
-      gridIndex: index,
-      min: 0,
-      max: parts.end.max,
-      splitNumber: Math.round(parts.end.max / parts.end.step),
-      axisLine: { show: true, onZero: false, lineStyle: { color: palette.faint } },
-      axisTick: { show: true, lineStyle: { color: palette.faint } },
-      axisLabel: { color: palette.faint, fontSize: 12, hideOverlap: true, formatter: '{value} s' },
-      splitLine: { show: false }
-    })),
+    xAxis: layout.panels.map((_, index) => timeAxis(index, parts.end, palette)),
     yAxis: runs.flatMap((_, panel) => parts.axes(panel)),
     series: parts.series.map((one) => ('yAxisIndex' in one ? one : { ...one, yAxisIndex: panelOf(one) * perPanel })),
     ...(interactive ? interaction(runs.length, palette) : {})
@@ -285,73 +259,13 @@ function picture(runs: readonly Run[], options: ChartOptions, parts: Parts): Cha
   return { title: parts.title, option, height: layout.height }
 }
 
-function interaction(count: number, palette: Palette): EChartsOption {
-  const xAxisIndex = Array.from({ length: count }, (_, index) => index)
-  return {
-    axisPointer: { link: [{ xAxisIndex: 'all' }] },
-    tooltip: {
-      trigger: 'axis',
-      confine: true,
-      // The page replaces this by a formatter that builds text nodes; without it, text is drawn, not parsed.
-      renderMode: 'richText',
-      backgroundColor: palette.background,
-      borderColor: palette.grid,
-      textStyle: { color: palette.text, fontSize: 12 },
-      axisPointer: { type: 'line', lineStyle: { color: palette.faint }, label: { show: false } }
-    },
-    dataZoom: [
-      { type: 'inside', xAxisIndex, filterMode: 'none', zoomOnMouseWheel: 'ctrl', moveOnMouseWheel: false },
-      {
-        type: 'slider',
-        xAxisIndex,
-        filterMode: 'none',
-        bottom: 10,
-        height: 22,
-        left: 46,
-        right: 60,
-        showDataShadow: false,
-        brushSelect: false,
-        borderColor: palette.grid,
-        fillerColor: palette.held,
-        handleStyle: { color: palette.background, borderColor: palette.faint },
-        moveHandleStyle: { color: palette.faint, opacity: 0.35 },
-        textStyle: { color: palette.faint, fontSize: 11 },
-        labelPrecision: 1
-      }
-    ]
-  }
-}
-
-function gridOf({ left, right, top, height }: Layout['panels'][number]): GridComponentOption {
-  // The box is the curve's alone, labels outside, so that all panels measure the same.
-  return { left, right, top, height, containLabel: false, outerBoundsMode: 'none' }
-}
-
-function valueAxis(
+function logarithmicAxis(
   panel: number,
   name: string,
-  { max, step }: Scale,
-  palette: Palette,
-  position: 'left' | 'right'
+  { min, max }: { min: number; max: number },
+  palette: Palette
 ): EChartsOption['yAxis'] {
-  return {
-    type: 'value',
-    gridIndex: panel,
-    position,
-    min: 0,
-    max,
-    interval: step,
-    name,
-    nameGap: 8,
-    nameTextStyle: {
-      color: palette.faint,
-      fontSize: 12,
-      align: position === 'left' ? 'right' : 'left',
-      padding: position === 'left' ? [0, 6, 0, 0] : [0, 0, 0, 6]
-    },
-    axisLabel: { color: palette.faint, fontSize: 12 },
-    splitLine: { show: position === 'left', lineStyle: { color: palette.grid } }
-  }
+  return { ...valueAxis(panel, name, { max, step: 1 }, palette, 'left'), type: 'log', min } as EChartsOption['yAxis']
 }
 
 type LineType = 'solid' | 'dashed' | 'dotted'
@@ -385,7 +299,8 @@ function panelOf(series: SeriesOption): number {
   return Number.parseInt(String(series.id), 10)
 }
 
-function shades(run: Run, panel: number, palette: Palette): SeriesOption {
+/** `narrow`: with the numbers of the big pulses alone. */
+function shades(run: Run, panel: number, palette: Palette, narrow: boolean): SeriesOption {
   const end = endOf(run.recording)
   const areas = pulsesOf(run.recording).flatMap((pulse) => {
     const area = (from: number, until: number, color: string, name: string) => [
@@ -398,11 +313,12 @@ function shades(run: Run, panel: number, palette: Palette): SeriesOption {
       { xAxis: seconds(until) }
     ]
     const connected = pulse.connectedAt ?? pulse.closingAt ?? pulse.closedAt ?? end
+    const number = short(pulse.connectedAt === null ? pulse.n : pulse.connected)
     const closing = Math.max(connected, Math.min(pulse.holdsUntil, end))
     const closed = Math.max(closing, pulse.closedAt ?? closing)
     return [
       area(pulse.startsAt, connected, palette.moving, ''),
-      area(connected, closing, palette.held, short(pulse.connectedAt === null ? pulse.n : pulse.connected)),
+      area(connected, closing, palette.held, narrow && pulse.size === 'small' ? '' : number),
       area(closing, closed, palette.moving, '')
     ]
   })
@@ -417,7 +333,14 @@ function shades(run: Run, panel: number, palette: Palette): SeriesOption {
   } as SeriesOption
 }
 
-function needLine({ verdict }: Run, panel: number, palette: Palette): SeriesOption {
+/** `narrow`: without its number, which would hide the curve. */
+function needLine(
+  { verdict }: Run,
+  panel: number,
+  palette: Palette,
+  narrow: boolean,
+  shown: (size: number) => number
+): SeriesOption {
   return {
     ...curve(panel, 'need', [], palette.need, 1.5, 'dashed'),
     markLine: {
@@ -426,16 +349,23 @@ function needLine({ verdict }: Run, panel: number, palette: Palette): SeriesOpti
       lineStyle: { color: palette.need, width: 1.5, type: 'dashed' },
       label: {
         ...halo(palette, palette.need),
+        show: !narrow,
         position: 'insideStartTop',
         formatter: `need ${verdict.need === null ? '' : mb(verdict.need).toFixed(1)}`
       },
-      data: verdict.need === null ? [] : [{ yAxis: mb(verdict.need) }]
+      data: verdict.need === null ? [] : [{ yAxis: shown(verdict.need) }]
     }
   } as SeriesOption
 }
 
 /** A diamond where memory is back for good, or, at the end of the curve, the word that it never was. */
-function releaseMark({ recording, verdict }: Run, panel: number, palette: Palette): SeriesOption {
+function releaseMark(
+  { recording, verdict }: Run,
+  panel: number,
+  palette: Palette,
+  end: Scale,
+  shown: (size: number) => number
+): SeriesOption {
   const closedAt = pulsesOf(recording).findLast((pulse) => pulse.size === 'big')?.closedAt ?? null
   const never = verdict.release === Infinity
   const point =
@@ -444,6 +374,8 @@ function releaseMark({ recording, verdict }: Run, panel: number, palette: Palett
       : never
         ? recording.samples.at(-1)
         : recording.samples.find((sample) => sample.t >= closedAt + (verdict.release ?? 0))
+  // Where there is no room on its right.
+  const left = point !== undefined && seconds(point.t) > end.max * 0.6
   return {
     type: 'scatter',
     id: `${panel}:back to need`,
@@ -458,13 +390,13 @@ function releaseMark({ recording, verdict }: Run, panel: number, palette: Palett
     tooltip: { show: false },
     silent: true,
     z: 6,
-    data: point ? [[seconds(point.t), mb(point.anonymous)]] : [],
+    data: point ? [[seconds(point.t), shown(point.anonymous)]] : [],
     label: {
       ...halo(palette, never ? palette.need : palette.released),
       show: true,
-      position: never ? 'left' : 'right',
+      position: left ? 'left' : 'right',
       distance: 6,
-      offset: [0, never ? -12 : -10],
+      offset: [0, left ? -15 : -10],
       formatter: never
         ? 'never back'
         : verdict.release === 0
@@ -472,10 +404,6 @@ function releaseMark({ recording, verdict }: Run, panel: number, palette: Palett
           : `back after ${duration(verdict.release)}`
     }
   } as SeriesOption
-}
-
-function halo(palette: Palette, color: string): object {
-  return { color, fontSize: 12, fontWeight: 600, textBorderColor: palette.background, textBorderWidth: 3 }
 }
 
 function headline(runs: readonly Run[]): string {
@@ -488,9 +416,9 @@ function headline(runs: readonly Run[]): string {
   return `Memory of the server${alike ? pulses + small : ''}`
 }
 
-function summary(verdict: Verdict): string {
+function summary(verdict: Verdict, narrow: boolean): string {
   const parts = [
-    verdict.runtime === null ? '' : fit(clean(verdict.runtime), 16),
+    narrow || verdict.runtime === null ? '' : fit(clean(verdict.runtime), 16),
     verdict.retention === null ? '' : `retention ${ratio(verdict.retention)}`,
     verdict.footprint === null ? '' : `${bytes(verdict.footprint)} per connection`
   ]
@@ -527,10 +455,6 @@ function held(points: [number, number][], until: number): [number, number][] {
   return last && last[0] < until ? [...points, [until, last[1]]] : points
 }
 
-function endOf({ samples, events }: Recording): number {
-  return Math.max(samples.at(-1)?.t ?? 0, events.at(-1)?.t ?? 0)
-}
-
 /** A little above the highest curve, where the pulses are labelled. */
 function memoryScale(size: number): Scale {
   return scaleTo(mb(size) * HEADROOM)
@@ -540,16 +464,9 @@ function secondsOf(runs: readonly Run[]): Scale {
   return scaleTo(seconds(highest(runs, (run) => endOf(run.recording))), 6)
 }
 
-function highest<T>(points: readonly T[], figure: (point: T) => number): number {
-  let most = 0
-  for (const point of points) most = Math.max(most, figure(point))
-  return most
-}
-
-function seconds(ms: number): number {
-  return Math.round(ms) / 1000
-}
-
-function mb(size: number): number {
-  return Math.round(size / 1e3) / 1e3
+/** Of those above nothing; 0 where there is none. */
+function lowestOf(samples: readonly Sample[]): number {
+  let least = Infinity
+  for (const { anonymous } of samples) if (anonymous > 0) least = Math.min(least, anonymous)
+  return least === Infinity ? 0 : least
 }

@@ -13,6 +13,11 @@ export function megabytes(bytes: number | null, digits = 1): string {
   return bytes === null ? '-' : `${(bytes / 1e6).toFixed(digits)} MB`
 }
 
+/** `600 MB` or `8 GB` from bytes that a person chose. */
+export function size(bytes: number): string {
+  return bytes < 1e9 ? `${Number((bytes / 1e6).toFixed(1))} MB` : `${Number((bytes / 1e9).toFixed(2))} GB`
+}
+
 /** `6,208 B` from bytes; a fraction is shown only below 10 bytes. */
 export function bytes(value: number | null): string {
   if (value === null) return '-'

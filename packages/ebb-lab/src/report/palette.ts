@@ -35,6 +35,21 @@ export const LIGHT: Palette = {
   clientsArea: 'rgba(230, 159, 0, 0.18)'
 }
 
+/**
+ * Of the servers of a box, in their order, and again from the first: light and dark. Each differs from all above, for the same reason as
+ * those differ from each other.
+ */
+export const SERVERS: readonly (readonly [light: string, dark: string])[] = [
+  ['#0072b3', '#4ea6e6'],
+  ['#e69f01', '#f0b429'],
+  ['#009e74', '#2fc79b'],
+  ['#cc79a7', '#e29ac2'],
+  ['#56b4e8', '#9bd3f5'],
+  ['#d55e01', '#ff8a3e'],
+  ['#8f7a00', '#c9b037'],
+  ['#6b5b95', '#a394d1']
+]
+
 /** Every colour differs from every other within a palette: the page swaps them one for one. */
 export const DARK: Palette = {
   background: '#15181c',

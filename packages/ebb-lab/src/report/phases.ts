@@ -18,7 +18,7 @@ export interface RecordedPulse {
 }
 
 /** The pulses in their order. An event of a pulse whose start was not recorded is passed over: its size is not known. */
-export function pulsesOf(recording: Recording): RecordedPulse[] {
+export function pulsesOf(recording: Pick<Recording, 'events'>): RecordedPulse[] {
   const pulses: RecordedPulse[] = []
   // A plan that runs twice in one recording counts from 0 again: an event belongs to the latest pulse of its index.
   const latest = new Map<number, RecordedPulse>()

@@ -154,10 +154,13 @@ function unlike(runs: readonly Run[]): string[] {
   return kinds.size > 1 ? ['The recordings come from different machines or kernels: compare them with care.'] : []
 }
 
+/** More servers than these stand three in a row, or their picture would be as long as a page. */
+const MANY = 8
+
 async function write(runs: readonly Run[], notes: readonly string[], out: string): Promise<string[]> {
   const contents: [name: string, text: string][] = [
     ['report.html', await renderHtml(runs, notes)],
-    ['memory.svg', renderSvg(memoryChart(runs))],
+    ['memory.svg', renderSvg(memoryChart(runs, { columns: runs.length > MANY ? 3 : 2 }))],
     ['runtime.svg', renderSvg(runtimeChart(runs))]
   ]
   await makeDirectory(out)

@@ -2,11 +2,11 @@
 import { bytes, duration, integer, megabytes, ratio } from './format.js'
 import type { Verdict } from './verdict.js'
 
-export interface Row {
+export interface Row<T = Verdict> {
   label: string
   /** What the figure means, in half a sentence. */
   meaning: string
-  cell: (verdict: Verdict) => string
+  cell: (item: T) => string
   /** The row that answers the question. */
   main?: true
 }
@@ -25,11 +25,17 @@ const ROWS: readonly Row[] = [
   { label: 'rest', meaning: 'anonymous memory before any pulse', cell: (v) => megabytes(v.rest) },
   { label: 'hold', meaning: 'while a big pulse is open', cell: (v) => megabytes(v.hold) },
   { label: 'peak', meaning: 'the highest seen', cell: (v) => megabytes(v.peak) },
+  { label: 'resident', meaning: 'RSS while a big pulse is open', cell: (v) => megabytes(v.resident) },
   { label: 'kept', meaning: 'holding a small pulse after the big ones', cell: (v) => megabytes(v.kept) },
   { label: 'need', meaning: 'holding a small pulse in a fresh process', cell: (v) => megabytes(v.need) },
   { label: 'give-backs', meaning: 'times that memory was returned', cell: (v) => count(v.giveBacks) },
   { label: 'longest pause', meaning: 'of a give-back', cell: (v) => pause(v.longestPause) },
   { label: 'CPU / 1,000', meaning: 'CPU time per 1,000 connects and closes', cell: (v) => cpu(v.cpuPerThousand) },
+  {
+    label: 'connects / s',
+    meaning: 'how fast big pulses were connected',
+    cell: (v) => (v.connectsPerSecond === null ? '-' : integer(v.connectsPerSecond))
+  },
   { label: 'connections', meaning: 'made over the whole run', cell: (v) => integer(v.connects) },
   { label: 'failed', meaning: 'connects that failed', cell: (v) => integer(v.failed) },
   { label: 'lost', meaning: 'closed by the server while held', cell: (v) => integer(v.lost) }
@@ -47,16 +53,22 @@ export function givesBack(verdict: Verdict): boolean | null {
   return verdict.retention === null ? null : verdict.retention <= GIVES_BACK
 }
 
+/** What can have sentences under a table. */
+export interface Noted {
+  name: string
+  missing: readonly string[]
+}
+
 /** A sentence under a table and the verdicts that it is about: the same sentence stands there once. */
-export interface Footnote {
+export interface Footnote<T extends Noted = Verdict> {
   /** Counts from 1. */
   number: number
   text: string
-  verdicts: Verdict[]
+  verdicts: T[]
 }
 
-export function footnotes(verdicts: readonly Verdict[]): Footnote[] {
-  const notes = new Map<string, Footnote>()
+export function footnotes<T extends Noted>(verdicts: readonly T[]): Footnote<T>[] {
+  const notes = new Map<string, Footnote<T>>()
   for (const verdict of verdicts) {
     for (const text of verdict.missing) {
       const note = notes.get(text) ?? { number: notes.size + 1, text, verdicts: [] }

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { scaleTo } from './scale.js'
+import { decadesOf, scaleTo } from './scale.js'
 
 test('ends on a round number', () => {
   expect(scaleTo(108.4)).toEqual({ max: 125, step: 25 })
@@ -22,4 +22,12 @@ test('reaches every value in a handful of steps', () => {
 
 test('there is a scale for nothing', () => {
   for (const nothing of [0, -1, Number.NaN, Infinity]) expect(scaleTo(nothing)).toEqual({ max: 1, step: 0.5 })
+})
+
+test('decades reach from the lowest value, or a little above it, to the highest', () => {
+  expect(decadesOf(3, 400)).toEqual({ min: 1, max: 1000 })
+  expect(decadesOf(0.09, 65)).toEqual({ min: 0.1, max: 100 })
+  expect(decadesOf(0.07, 65)).toEqual({ min: 0.01, max: 100 })
+  expect(decadesOf(5, 5)).toEqual({ min: 1, max: 10 })
+  expect(decadesOf(0, 0)).toEqual({ min: 0.1, max: 1 })
 })

@@ -16,3 +16,13 @@ export function scaleTo(highest: number, steps = 5): Scale {
     step: Number(step.toPrecision(12))
   }
 }
+
+/**
+ * Powers of ten around values above 0, for a logarithmic scale. A value a fifth below the least of them is taken to stand on it: a whole
+ * decade for that little would press the others together.
+ */
+export function decadesOf(lowest: number, highest: number): { min: number; max: number } {
+  const top = Math.ceil(Math.log10(highest > 0 ? highest : 1))
+  const bottom = Math.floor(Math.log10(lowest > 0 ? lowest * 1.25 : 0.1))
+  return { min: 10 ** Math.min(bottom, top - 1), max: 10 ** top }
+}

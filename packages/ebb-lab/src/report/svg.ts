@@ -1,5 +1,5 @@
 /** A chart as an SVG file, drawn without a browser. */
-import type { Chart } from './charts.js'
+import type { Chart } from './chart-parts.js'
 import { loadECharts } from './echarts.js'
 import { escapeHtml } from './escape.js'
 

@@ -1,6 +1,6 @@
 /** Verdicts as a table: for a terminal, and in Markdown. */
 import { bytes, duration, integer, megabytes, ratio } from './format.js'
-import { type Footnote, footnotes, givesBack, type Row, rowsFor } from './rows.js'
+import { type Footnote, footnotes, givesBack, type Noted, type Row, rowsFor } from './rows.js'
 import { clean, fit, textWidth, wrap } from './text.js'
 import type { Verdict } from './verdict.js'
 
@@ -25,17 +25,35 @@ const NAME_LINES = 3
  * second block below the first. A figure that is missing is `-`; the line `notes` refers to the reasons at the end.
  */
 export function table(verdicts: readonly Verdict[], options: TableOptions = {}): string {
+  return tableOf(
+    { items: verdicts, rows: rowsFor(verdicts), subtitle: (verdict) => verdict.runtime, isGood: givesBack },
+    options
+  )
+}
+
+/** What a table of columns is made of. */
+export interface Columns<T extends Noted> {
+  items: readonly T[]
+  rows: readonly Row<T>[]
+  /** Under a name. Null: nothing. */
+  subtitle: (item: T) => string | null
+  /** Colours the main row. Null: not known. */
+  isGood: (item: T) => boolean | null
+}
+
+/** As {@link table}, of anything that has a name and reasons for what is missing. */
+export function tableOf<T extends Noted>(columns: Columns<T>, options: TableOptions = {}): string {
+  const { items, rows } = columns
   const width = Math.max(NARROWEST, Math.floor(options.width ?? 80))
   const paint = options.colour ? ansi : plain
-  const notes = footnotes(verdicts)
-  const rows = rowsFor(verdicts)
+  const notes = footnotes(items)
   const label = Math.max(...rows.map((row) => textWidth(row.label)))
-  const cell = cellWidth(verdicts, width - label)
+  const cell = cellWidth(columns, width - label)
   const perBlock = Math.max(1, Math.floor((width - label) / (GAP + cell)))
 
   const blocks: string[] = []
-  for (let start = 0; start < verdicts.length; start += perBlock) {
-    blocks.push(block(verdicts.slice(start, start + perBlock), rows, notes, label, cell, paint))
+  for (let start = 0; start < items.length; start += perBlock) {
+    blocks.push(block({ ...columns, items: items.slice(start, start + perBlock) }, notes, label, cell, paint))
   }
   if (notes.length > 0) blocks.push(notes.map((note) => footnoteLines(note, width)).join('\n'))
   return blocks.join('\n\n')
@@ -65,13 +83,11 @@ export function markdownTable(verdicts: readonly Verdict[]): string {
   return [...lines, ...(notes.length > 0 ? ['', ...notes] : [])].join('\n')
 }
 
-function cellWidth(verdicts: readonly Verdict[], room: number): number {
-  const names = verdicts
-    .flatMap((verdict) => [verdict.name, verdict.runtime ?? ''])
-    .map((text) => textWidth(clean(text)))
+function cellWidth<T extends Noted>({ items, subtitle }: Columns<T>, room: number): number {
+  const names = items.flatMap((item) => [item.name, subtitle(item) ?? '']).map((text) => textWidth(clean(text)))
   const wanted = Math.min(WIDEST_CELL, Math.max(CELL, ...names))
   // As wide as names want it, but never wider than lets all columns that could stand side by side do so.
-  const even = Math.floor(room / Math.max(1, verdicts.length)) - GAP
+  const even = Math.floor(room / Math.max(1, items.length)) - GAP
   return Math.min(room - GAP, Math.max(CELL, Math.min(wanted, even)))
 }
 
@@ -82,10 +98,9 @@ const plain: Paint = (text) => text
 const CODES: Record<Style, string> = { bold: '1', dim: '2', good: '1;32', bad: '1;31' }
 const ansi: Paint = (text, style) => `\x1b[${CODES[style]}m${text}\x1b[0m`
 
-function block(
-  verdicts: readonly Verdict[],
-  rows: readonly Row[],
-  notes: readonly Footnote[],
+function block<T extends Noted>(
+  { items, rows, subtitle, isGood }: Columns<T>,
+  notes: readonly Footnote<T>[],
   label: number,
   cell: number,
   paint: Paint
@@ -100,22 +115,22 @@ function block(
   }
 
   const lines: string[] = []
-  const names = verdicts.map((verdict) => nameLines(clean(verdict.name), cell))
+  const names = items.map((item) => nameLines(clean(item.name), cell))
   const tallest = Math.max(...names.map((name) => name.length))
   for (let index = 0; index < tallest; index++) {
     // Names of fewer lines stand at the bottom, next to their figures.
     const cells = names.map((name) => name[index - (tallest - name.length)] ?? '')
     lines.push(line('', cells, () => 'bold'))
   }
-  if (verdicts.some((verdict) => verdict.runtime !== null)) {
-    const cells = verdicts.map((verdict) => fit(clean(verdict.runtime ?? ''), cell))
+  if (items.some((item) => subtitle(item) !== null)) {
+    const cells = items.map((item) => fit(clean(subtitle(item) ?? ''), cell))
     lines.push(line('', cells, () => 'dim'))
   }
   for (const row of rows) {
-    const cells = verdicts.map((verdict) => fit(row.cell(verdict), cell))
-    lines.push(line(row.label, cells, (index) => (row.main ? retentionStyle(verdicts[index]) : null)))
+    const cells = items.map((item) => fit(row.cell(item), cell))
+    lines.push(line(row.label, cells, (index) => (row.main ? goodStyle(isGood(items[index] as T)) : null)))
   }
-  const marks = verdicts.map((verdict) => wrap(marksOf(verdict, notes), cell))
+  const marks = items.map((item) => wrap(marksOf(item, notes), cell))
   for (let index = 0; index < Math.max(...marks.map((mark) => mark.length)); index++) {
     const cells = marks.map((mark) => mark[index] ?? '')
     if (cells.some((text) => text !== '')) lines.push(line(index === 0 ? 'notes' : '', cells, () => 'dim'))
@@ -129,19 +144,18 @@ function nameLines(name: string, columns: number): string[] {
   return [...lines.slice(0, NAME_LINES - 1), fit(lines.slice(NAME_LINES - 1).join(' '), columns)]
 }
 
-function retentionStyle(verdict: Verdict | undefined): Style | null {
-  const good = verdict ? givesBack(verdict) : null
+function goodStyle(good: boolean | null): Style | null {
   return good === null ? null : good ? 'good' : 'bad'
 }
 
-function marksOf(verdict: Verdict, notes: readonly Footnote[]): string {
+function marksOf<T extends Noted>(item: T, notes: readonly Footnote<T>[]): string {
   return notes
-    .filter((note) => note.verdicts.includes(verdict))
+    .filter((note) => note.verdicts.includes(item))
     .map((note) => `[${note.number}]`)
     .join(' ')
 }
 
-function footnoteLines({ number, text }: Footnote, width: number): string {
+export function footnoteLines({ number, text }: { number: number; text: string }, width: number): string {
   const mark = `[${number}] `
   return wrap(clean(text), width - mark.length)
     .map((line, index) => (index === 0 ? mark : ' '.repeat(mark.length)) + line)
@@ -153,7 +167,7 @@ function counts(verdicts: readonly Verdict[], size: 'big' | 'small'): string {
   return [...new Set(verdicts.map((verdict) => integer(verdict[size])))].join(' / ')
 }
 
-function escapeMarkdown(text: string): string {
+export function escapeMarkdown(text: string): string {
   return clean(text)
     .replace(/[\\`*_[\]|~]/g, '\\$&')
     .replaceAll('&', '&amp;')

@@ -109,6 +109,27 @@ describe('judge', () => {
     expect(verdict.footprint).toBe(5000)
   })
 
+  test('resident while the big pulses were open', () => {
+    const rss = MAIN.samples.map((sample) => ({
+      ...sample,
+      resident: sample.anonymous + (sample.t < 1500 ? 5 : 7) * MB
+    }))
+    expect(judge({ ...MAIN, samples: rss }).resident).toBe(67 * MB)
+  })
+
+  test('connects per second: the median over the big pulses, of those that were made', () => {
+    const times = [
+      [1000, 1400],
+      [4000, 5000],
+      [7000, 9000]
+    ] as const
+    const bigs = times.flatMap(([from, to], i) => pulse(i, 'big', 10_000, [from, to, to + 500, to + 600], 2000))
+    const smalls = pulse(3, 'small', 1000, [12_000, 12_001, 13_000, 13_100])
+    expect(judge(recordingOf(every100(15_000, sizeOf), [...bigs, ...smalls])).connectsPerSecond).toBe(8000)
+    expect(judge(MAIN).connectsPerSecond).toBe(25_000)
+    expect(judge(CONTROL).connectsPerSecond).toBeNull()
+  })
+
   test('the peak before the first pulse does not count', () => {
     expect(Math.max(...MAIN.samples.map((sample) => sample.anonymous))).toBe(99 * MB)
     expect(verdict.peak).toBe(75 * MB)
@@ -268,6 +289,21 @@ describe('release', () => {
   test('the first sample after the close is never alone', () => {
     expect(releaseOf((t) => (t === 3000 ? 60 : 20))).toBe(100)
   })
+  test('what the control does in the same phase is near, too', () => {
+    // Its memory: 20 MB while it holds, 24 while it opens and closes, 18 in between.
+    const restless = recordingOf(
+      every100(8000, (t) => (t < 1000 ? 10 : t < 1200 ? 24 : t < 3800 ? 20 : t < 4200 ? 24 : 18)),
+      pulse(0, 'small', 1000, [1000, 1200, 3800, 4000])
+    )
+    const judged = (size: (t: number) => number): number | null =>
+      judge(recordingOf(every100(9000, size), EVENTS), restless).release
+    // The small pulse is held from 5.2 to 6.8 s, and the first fifth of that is busy.
+    const isHeld = (t: number): boolean => t >= 5600 && t < 6800
+    expect(judged((t) => (t < 3500 ? 60 : isHeld(t) ? 21 : 24))).toBe(500)
+    // A hold is no time to be as high as between two holds, and between them no more than the control is.
+    expect(judged((t) => (t < 3500 ? 60 : isHeld(t) ? 21.1 : 24))).toBeGreaterThan(500)
+    expect(judged((t) => (t < 3500 ? 60 : isHeld(t) ? 21 : 24.1))).toBe(Infinity)
+  })
   test('is not known from a recording that ends at once', () => {
     const short = judge(
       recordingOf(
@@ -371,7 +407,9 @@ describe('a recording that was cut anywhere', () => {
     'release',
     'giveBacks',
     'longestPause',
-    'cpuPerThousand'
+    'cpuPerThousand',
+    'connectsPerSecond',
+    'resident'
   ] as const
 
   test('is judged without a throw; what is not known is null and explained', () => {

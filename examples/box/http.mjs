@@ -1,0 +1,10 @@
+/**
+ * A server of examples/box.yaml: plain Node.
+ *
+ *     node examples/box/http.mjs 8080
+ */
+import http from 'node:http'
+
+const server = http.createServer((_request, response) => response.end('hello\n'))
+
+server.listen({ host: '127.0.0.1', port: Number(process.argv[2]), backlog: 4096 })

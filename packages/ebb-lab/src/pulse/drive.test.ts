@@ -1,0 +1,135 @@
+/** Processes are forked from the built files: these tests run them, and not the sources. */
+import { expect, test } from 'vitest'
+import { program, type Server, server } from '../../../../test/support/cli.js'
+import { commandOf, descendants } from '../../../../test/support/processes.js'
+import { until } from '../../../../test/support/sockets.js'
+import { crowdOf, type OwnCrowd } from '../../dist/pulse/crowd.js'
+import { type DriveEvent, drive } from '../../dist/pulse/drive.js'
+import { planSchema } from '../../dist/pulse/plan.js'
+import { howOf } from '../../dist/pulse/pulse.js'
+import type { Shape } from '../../dist/pulse/shapes.js'
+
+const timing = { offset: 0, jitter: 0, seed: 1 }
+
+function crowd(port: number, processes = 1): Promise<OwnCrowd> {
+  const address = { host: '127.0.0.1', port }
+  return crowdOf({ address, sources: [], ...howOf({}), part: { index: 0, of: 1 } }, processes, true)
+}
+
+async function run(port: number, shape: Shape, length = 60_000, processes = 1) {
+  const events: DriveEvent[] = []
+  const driven = await crowd(port, processes)
+  // Its processes are there: what takes long on a busy machine is not of the run.
+  const options = { start: performance.now(), until: length, onEvent: (event: DriveEvent) => void events.push(event) }
+  const report = await drive(driven, shape, options)
+  return { report, levels: events.filter((event) => event.event === 'level'), events }
+}
+
+test.each([1, 2])('levels up and down, in %i processes of their own', async (processes) => {
+  const held: Server = await server()
+  const before = descendants(process.pid).length
+  const counts = [30, 10, 25, 25, 0, 7]
+  const levels = counts.map((connections, i) => ({ at: i === 0 ? 0 : 1500 + i * 250, connections }))
+  const driven = run(held.port, { ...timing, shape: 'trace', file: '', levels }, 3500, processes)
+  await until(() => held.clients() === 30)
+  expect(descendants(process.pid).length).toBe(before + processes)
+  const { report, levels: steps } = await driven
+  // A step that came late may have been passed over; the last ones are there.
+  expect(steps.every(({ connections, open }) => connections === open)).toBe(true)
+  expect(steps.map(({ connections }) => connections).slice(-1)).toEqual([0])
+  expect(report).toMatchObject({ failed: {}, lost: {}, abandoned: 0, stopped: null })
+  expect(report.connected).toBeGreaterThanOrEqual(30)
+  await until(() => held.clients() === 0)
+  expect(descendants(process.pid).length).toBe(before)
+})
+
+test('pulses at their times, in order', async () => {
+  const held = await server()
+  const plan = planSchema.parse({
+    big: 40,
+    iterations: 1,
+    bigSeparation: 100,
+    small: 5,
+    smallSeparation: 0,
+    linger: 200,
+    pulses: 2
+  })
+  const start = performance.now()
+  const { report, events } = await run(held.port, { ...plan, ...timing, shape: 'pulse', offset: 400 })
+  expect(performance.now() - start).toBeGreaterThan(400 + 3 * 200)
+  expect(events.filter(({ event }) => event !== 'progress').map(({ event }) => event)).toEqual(
+    Array.from({ length: 3 }, () => ['pulse', 'connected', 'closing', 'closed']).flat()
+  )
+  expect(report).toMatchObject({ pulses: 3, connected: 50, failed: {}, lost: {} })
+})
+
+test('what the server closes is lost, and made again with the next level', async () => {
+  const closing = await program(`
+    let n = 0
+    const server = net.createServer((socket) => { if (n++ < 10) socket.end(); socket.on('error', () => {}).resume() })
+    server.listen(0, '127.0.0.1', () => console.log(server.address().port))`)
+  const levels = [20, 20, 0].map((connections, i) => ({ at: i * 500, connections }))
+  const { report, levels: steps } = await run(closing.port, { ...timing, shape: 'trace', file: '', levels }, 1500)
+  expect(report.connected).toBe(30)
+  expect(report.lost).toEqual({ FIN: 10 })
+  expect(steps.slice(0, 3).map(({ open }) => open)).toEqual([20, 20, 0])
+})
+
+test('what the server closes while a level lasts is told before it changes, and made again', async () => {
+  const closing = await program(`
+    let n = 0
+    const server = net.createServer((socket) => { if (n++ < 10) socket.end(); socket.on('error', () => {}).resume() })
+    server.listen(0, '127.0.0.1', () => console.log(server.address().port))`)
+  const shape: Shape = { ...timing, shape: 'steady', connections: 20, duration: 4000 }
+  const { report, levels: steps } = await run(closing.port, shape)
+  expect(report).toMatchObject({ connected: 30, lost: { FIN: 10 }, stopped: null })
+  expect(steps.map(({ connections, open, lost }) => [connections, open, lost.FIN ?? 0])).toEqual([
+    [20, 20, 0],
+    [20, 20, 10],
+    [0, 0, 0]
+  ])
+})
+
+test.each<Shape>([
+  { ...timing, shape: 'steady', connections: 50, duration: 3000 },
+  { ...timing, shape: 'sawtooth', low: 20, high: 50, period: 3000, duration: 3000 }
+])('a process of the crowd killed while it holds: what it held is lost ($shape)', async (shape) => {
+  const held = await server()
+  const driven = run(held.port, shape)
+  await until(() => held.clients() >= 20)
+  const [worker] = descendants(process.pid).filter((pid) => commandOf(pid).includes('pulse/worker.js'))
+  process.kill(worker as number, 'SIGKILL')
+  const { report, levels: steps } = await driven
+  expect(report.lost.EWORKERLOST).toBe(report.connected)
+  expect(steps.every(({ open }) => open >= 0)).toBe(true)
+  expect(steps.at(-1)?.open).toBe(0)
+})
+
+test('nobody answers: it ends', async () => {
+  const gone = await server()
+  await gone.end('SIGKILL')
+  const { report } = await run(gone.port, {
+    ...timing,
+    shape: 'sawtooth',
+    low: 5,
+    high: 9,
+    period: 1000,
+    duration: 60_000
+  })
+  expect(report).toMatchObject({ connected: 0, failed: { ECONNREFUSED: 5 }, stopped: 'nobody answers' })
+})
+
+test('a signal ends it, and closes all', async () => {
+  const held = await server()
+  const controller = new AbortController()
+  const options = { start: performance.now(), until: 60_000, signal: controller.signal }
+  const driven = drive(
+    await crowd(held.port),
+    { ...timing, shape: 'steady', connections: 50, duration: 60_000 },
+    options
+  )
+  await until(() => held.clients() === 50)
+  controller.abort()
+  expect(await driven).toMatchObject({ connected: 50, stopped: 'signal' })
+  await until(() => held.clients() === 0)
+})

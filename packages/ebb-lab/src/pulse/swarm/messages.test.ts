@@ -1,0 +1,129 @@
+import fc from 'fast-check'
+import { expect, test } from 'vitest'
+import {
+  beatSchema,
+  decode,
+  encode,
+  LARGEST,
+  MessageError,
+  offerSchema,
+  orderSchema,
+  PROTOCOL,
+  tellSchema
+} from './messages.js'
+
+const ID = 'a1'.repeat(16)
+const HEAD = { v: PROTOCOL, from: ID, lease: ID, seq: 1 }
+const CONNECT = { ...HEAD, order: 'connect', pulse: 0, n: 10, of: 40, at: 1234.5 }
+const BEGIN = {
+  ...HEAD,
+  order: 'begin',
+  n: 10,
+  how: {
+    server: { host: '10.0.0.1', port: 80 },
+    rate: null,
+    timeout: 1,
+    close: 'fin',
+    payload: null,
+    active: 1,
+    expectEcho: false
+  }
+}
+const ANSWER = {
+  v: PROTOCOL,
+  agent: ID,
+  lease: ID,
+  tell: 'answer',
+  seq: 1,
+  answer: 'connected',
+  opened: { connected: 10, failed: { ECONNREFUSED: 1 }, abandoned: 0, echoed: 0, unanswered: {}, ms: 1.5 },
+  latency: 'abc',
+  began: 5
+}
+const SCHEMAS = [orderSchema, tellSchema, beatSchema]
+
+test('what is sent arrives as it was', () => {
+  for (const message of [CONNECT, BEGIN, { ...HEAD, order: 'abort' }])
+    expect(decode(orderSchema, encode(message))).toEqual(message)
+  expect(decode(tellSchema, encode(ANSWER))).toEqual(ANSWER)
+})
+
+/** Each is one change that must not pass. */
+const WRONG: [what: string, message: unknown, says: RegExp][] = [
+  ['an older version', { ...CONNECT, v: 0 }, /version 0 .* version 1/],
+  ['a newer version', { ...CONNECT, v: 2 }, /version 2/],
+  ['no version', { ...CONNECT, v: undefined }, /./],
+  ['an unknown order', { ...CONNECT, order: 'format' }, /order/],
+  ['too many', { ...CONNECT, n: 10_000_001 }, /n:/],
+  ['less than none', { ...CONNECT, n: -1 }, /n:/],
+  ['half a connection', { ...CONNECT, n: 0.5 }, /n:/],
+  ['no number', { ...CONNECT, at: null }, /at:/],
+  ['an id that is a subject', { ...CONNECT, from: 'a.b.>'.repeat(5) }, /from:/],
+  ['a short secret', { ...CONNECT, lease: 'x' }, /lease:/],
+  ['port 0', { ...BEGIN, how: { ...BEGIN.how, server: { host: 'a', port: 0 } } }, /how\.server\.port:/],
+  ['a path', { ...BEGIN, how: { ...BEGIN.how, server: { path: '/run/docker.sock' } } }, /how\.server/],
+  ['a negative rate', { ...BEGIN, how: { ...BEGIN.how, rate: -1 } }, /how\.rate:/],
+  ['a name that moves the cursor', { ...HEAD, order: 'lease', who: '\u001b[2J' }, /who:/],
+  ['a name that turns the writing', { ...HEAD, order: 'lease', who: 'a\u202eb' }, /who:/],
+  ['nothing', null, /./],
+  ['a list', [], /./],
+  ['a number', 7, /./]
+]
+
+test.each(WRONG)('%s is not read', (_, message, says) => {
+  expect(() => decode(orderSchema, Buffer.from(JSON.stringify(message)))).toThrow(says)
+})
+
+test.each([
+  ['causes that are a prototype', { ...ANSWER, opened: { ...ANSWER.opened, failed: JSON.parse('{"__proto__ x":1}') } }],
+  ['causes that objects have already', { ...ANSWER, opened: { ...ANSWER.opened, failed: { toString: 1 } } }],
+  [
+    'ten thousand causes',
+    {
+      ...ANSWER,
+      opened: { ...ANSWER.opened, failed: Object.fromEntries(Array.from({ length: 101 }, (_, i) => [`E${i}`, 1])) }
+    }
+  ],
+  ['negative counts', { ...ANSWER, opened: { ...ANSWER.opened, connected: -1 } }],
+  ['an unknown answer', { ...ANSWER, answer: 'owned' }]
+])('%s are not read', (_, message) => {
+  expect(() => decode(tellSchema, Buffer.from(JSON.stringify(message)))).toThrow(MessageError)
+})
+
+test('the size is looked at before anything else', () => {
+  expect(() => decode(orderSchema, Buffer.alloc(LARGEST + 1, 0x5b))).toThrow(/bytes are more than/)
+  expect(() => encode({ ...CONNECT, filler: 'x'.repeat(LARGEST) })).toThrow(/is larger than/)
+})
+
+test('garbage is told from messages, and nothing else is thrown', () => {
+  const bytes = fc.oneof(
+    fc.uint8Array({ maxLength: 200 }),
+    fc.json().map((text) => Buffer.from(text)),
+    // One byte of a message changed.
+    fc.tuple(fc.nat(), fc.nat(255)).map(([at, to]) => {
+      const message = Buffer.from(encode(CONNECT))
+      message[at % message.length] = to
+      return message
+    })
+  )
+  fc.assert(
+    fc.property(bytes, (message) => {
+      for (const schema of SCHEMAS) {
+        try {
+          decode<unknown>(schema, message)
+        } catch (error) {
+          expect(error).toBeInstanceOf(MessageError)
+        }
+      }
+    }),
+    { numRuns: 2000 }
+  )
+})
+
+test('offers', () => {
+  const offer = { id: ID, protocol: '1', name: 'alpha' }
+  expect(offerSchema.parse({ ...offer, more: 'x' })).toEqual({ id: ID, protocol: 1, name: 'alpha' })
+  for (const wrong of [{ id: 'a.b' }, { protocol: 'one' }, { name: '' }, { name: 'a\nb' }, { name: undefined }]) {
+    expect(offerSchema.safeParse({ ...offer, ...wrong }).success).toBe(false)
+  }
+})

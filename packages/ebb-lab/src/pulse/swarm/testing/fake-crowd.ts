@@ -1,0 +1,34 @@
+/** A crowd without sockets: every connect succeeds after `ms`. */
+import { type Causes, emptyOpened, type Opened } from '../../client.js'
+import type { Crowd } from '../../crowd.js'
+import { LatencyHistogram } from '../../histogram.js'
+import { pause } from '../../pause.js'
+
+export class FakeCrowd implements Crowd {
+  readonly latency = new LatencyHistogram()
+  open = 0
+  readonly failed = 0
+  readonly #ms: number
+
+  constructor(ms = 0) {
+    this.#ms = ms
+  }
+
+  async connect(n: number, signal?: AbortSignal): Promise<Opened> {
+    await pause(this.#ms, signal)
+    if (signal?.aborted) return { ...emptyOpened(), abandoned: n }
+    this.open += n
+    for (let i = 0; i < n; i++) this.latency.record(1 + i / 1000)
+    return { ...emptyOpened(), connected: n, ms: this.#ms }
+  }
+
+  async close(): Promise<void> {
+    this.open = 0
+  }
+
+  async takeLost(): Promise<Causes> {
+    return {}
+  }
+
+  async dispose(): Promise<void> {}
+}

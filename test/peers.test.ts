@@ -1,0 +1,138 @@
+/** The peers of `npm run bench` do what they are measured for, and the program writes down what was measured. */
+import { readdirSync, readFileSync } from 'node:fs'
+import { mkdir, writeFile } from 'node:fs/promises'
+import { connect, type Socket } from 'node:net'
+import { join } from 'node:path'
+import { describe, expect, onTestFinished, test } from 'vitest'
+import { start } from '../packages/ebb-lab/src/experiment/target.js'
+import type { Recording } from '../packages/ebb-lab/src/record/recording.js'
+import { synthetic } from '../packages/ebb-lab/src/report/testing/synthetic.js'
+import { Cli, ROOT } from './support/cli.js'
+import { directory, gone, until } from './support/sockets.js'
+
+interface Peer {
+  id: string
+  name: string
+  command: string[]
+}
+
+const { PEERS, missing } = (await import(join(ROOT, 'bench/peers/list.mjs'))) as {
+  PEERS: Peer[]
+  missing(peer: Peer): string | undefined
+}
+
+describe.each(PEERS.map((peer) => ({ ...peer, absent: missing(peer) })))('$name', ({ command, absent }) => {
+  test.skipIf(absent !== undefined)(`accepts, reads and drops, closes${absent ? `: ${absent}` : ''}`, async () => {
+    const { pid, host, port, launched } = await start(command)
+    onTestFinished(async () => void (await launched?.stop()))
+    const descriptors = (): number => readdirSync(`/proc/${pid}/fd`).length
+    const open = async (): Promise<Socket> => {
+      const socket = connect({ host, port, allowHalfOpen: true })
+      onTestFinished(() => void socket.destroy())
+      await new Promise((resolve, reject) => socket.once('connect', resolve).once('error', reject))
+      return socket
+    }
+
+    // Before any connection: a busy server may close the talker's after its end has been seen here.
+    const before = descriptors()
+    const talker = await open()
+    let answer = 0
+    talker.on('data', (bytes) => {
+      answer += bytes.length
+    })
+    // More than the kernel takes for a server that does not read.
+    await new Promise((resolve, reject) => talker.once('error', reject).write(Buffer.alloc(32 << 20), resolve))
+    talker.end()
+    await gone(talker)
+    expect(answer).toBe(0)
+
+    const crowd = await Promise.all(Array.from({ length: 200 }, open))
+    await until(() => descriptors() >= before + 200)
+    for (const socket of crowd) socket.resume().end()
+    await Promise.all(crowd.map(gone))
+    await until(() => descriptors() < before + 100)
+  })
+})
+
+const bench = (...args: string[]): Cli => new Cli([process.execPath, join(ROOT, 'bench/peers.mjs'), ...args])
+
+/** As the recorder writes it. */
+function lines({ header, samples, events }: Recording): string {
+  const rest = [...samples, ...events].sort((a, b) => a.t - b.t)
+  return [header, ...rest].map((line) => `${JSON.stringify(line)}\n`).join('')
+}
+
+test('the medians of what was measured before, as a table, a page and a picture', async () => {
+  const out = directory()
+  const plan = JSON.parse(
+    (
+      await new Cli([
+        process.execPath,
+        '-p',
+        "import('ebb-lab').then((lab) => console.log(JSON.stringify(lab.QUICK_PLAN))), ''"
+      ]).ended
+    ).stdout
+  )
+  for (const [round, rest] of [3, 90, 5].entries()) {
+    for (const [id, name, keeps] of [
+      ['c', 'C, epoll', 0],
+      ['go', 'Go net', 1]
+    ] as const) {
+      const folder = join(out, `round-${round + 1}`, id)
+      const server = { name, rest: rest * 1e6, perConnection: 4000, keeps, runtime: null }
+      await mkdir(folder, { recursive: true })
+      await writeFile(join(folder, 'main.ndjson'), lines(synthetic(server)))
+      await writeFile(join(folder, 'control.ndjson'), lines(synthetic({ ...server, role: 'control' })))
+      await writeFile(join(folder, 'box.json'), JSON.stringify({ plan, proportional: rest * 2e6 }))
+    }
+  }
+  const { code, stdout } = await bench('--quick', '--resume', '--only', 'c,go', '--out', out).ended
+  expect(code).toBe(0)
+  const rows = stdout.trimEnd().split('\n')
+  expect(rows.filter((row) => row.length > 120)).toEqual([])
+  // At rest, footprint, ..., and the proportional share: the median of the rounds.
+  expect(rows[2]).toMatch(/^C, epoll +5\.\d .* 10\.0$/)
+  expect(rows[3]).toMatch(/^Go net +5\.\d .* never .* 10\.0$/)
+  const page = readFileSync(join(out, 'RESULTS.md'), 'utf8')
+  expect(page).toContain('3 rounds')
+  expect(page).toMatch(/^\| Go net \| 5\.\d \|/m)
+  expect(readFileSync(join(out, 'memory.svg'), 'utf8')).toContain('Go net')
+})
+
+test('a table for a narrow terminal goes on below, and loses nothing', async () => {
+  const { textTable } = (await import(join(ROOT, 'bench/beside/figures.mjs'))) as {
+    textTable(rows: string[][], width: number): string
+  }
+  const cells = Array.from({ length: 11 }, (_, i) => `${i}00.0`)
+  const wide = textTable([['one', ...cells]], 200).split('\n')
+  expect(wide).toHaveLength(3)
+  const narrow = textTable([['one', ...cells]], 60).split('\n')
+  expect(Math.max(...narrow.map((line) => line.length))).toBeLessThanOrEqual(60)
+  const found = narrow.filter((line) => line.startsWith('one')).flatMap((line) => line.split(/ +/).slice(1))
+  expect(found).toEqual(cells)
+})
+
+test.each([
+  ['a server that there is not', ['--only', 'c,nosuch'], /no such server: nosuch; there are c, /],
+  ['no rounds', ['--rounds', '0'], /--rounds/],
+  ['an option that there is not', ['--nosuch'], /--nosuch/]
+])('%s: one sentence, exit 1', async (_, args, sentence) => {
+  const { code, stdout, stderr } = await bench(...args).ended
+  expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
+  expect(stderr).toMatch(sentence)
+  expect(stderr).not.toMatch(/^\s+at /m)
+})
+
+test('bench/install of a peer that there is not: one sentence, exit 1', async () => {
+  const { code, stderr } = await new Cli([join(ROOT, 'bench/install'), 'nosuch']).ended
+  expect(code).toBe(1)
+  expect(stderr).toMatch(/^bench\/install: no such peer: nosuch; there are c .*\n$/)
+})
+
+test('the README shows the table of RESULTS.md', () => {
+  const [readme, results] = ['README.md', 'bench/RESULTS.md'].map(
+    (page) => /^<!-- bench: .*?-->\n(.*?)\n<!-- \/bench -->$/ms.exec(readFileSync(join(ROOT, page), 'utf8'))?.[1]
+  )
+  expect(results).toContain('| ebb, Node 20 |')
+  expect(readme).toBe(results)
+})

@@ -1,0 +1,226 @@
+/** `ebb serve --procs`: several servers on one port. */
+import { connect, type Socket } from 'node:net'
+import { setTimeout as wait } from 'node:timers/promises'
+import { expect, onTestFinished, test } from 'vitest'
+import { ebb, run, type Server, server } from './support/cli.js'
+import { alive, descendants } from './support/processes.js'
+import { until } from './support/sockets.js'
+
+/** Connections to a server, which the test closes; `lost`: closed by the server. */
+async function crowd(port: number, n: number): Promise<{ sockets: Socket[]; lost: () => number }> {
+  let lost = 0
+  const one = (): Promise<Socket> =>
+    new Promise((resolve, reject) => {
+      const socket = connect(port, '127.0.0.1', () => resolve(socket))
+      socket.resume().once('error', reject)
+      socket.once('close', () => lost++)
+    })
+  const sockets = await Promise.all(Array.from({ length: n }, one))
+  for (const socket of sockets) socket.removeAllListeners('error').on('error', () => {})
+  onTestFinished(() => {
+    for (const socket of sockets) socket.destroy()
+  })
+  return { sockets, lost: () => lost }
+}
+
+const servers = (cli: Server): number[] => descendants(cli.pid)
+
+/** Resolves when its last line tells of `n` clients. */
+const holds = (cli: Server, n: number): Promise<void> => until(() => cli.clients() === n)
+
+/** Waits until something is so that changes with nobody telling. */
+async function settled(ready: () => boolean): Promise<void> {
+  while (!ready()) await wait(20)
+}
+
+test.each(['park', 'net'])('%s: one port, all listen, and one line for all', async (mode) => {
+  const cli = await server(['--procs', '3', '--mode', mode])
+  expect(cli.stdout).toMatch(
+    new RegExp(`^Listening on 127\\.0\\.0\\.1:\\d+ \\(${mode}, pid ${cli.pid}, 3 servers\\)$`, 'm')
+  )
+  expect(servers(cli)).toHaveLength(3)
+  const { sockets, lost } = await crowd(cli.port, 90)
+  await holds(cli, 90)
+  for (const socket of sockets.splice(0, 40)) socket.destroy()
+  await holds(cli, 50)
+  expect(lost()).toBe(40)
+  for (const socket of sockets) socket.destroy()
+  await cli.said(/^Cycle #\s*1: 0 clients/m)
+  const { code, stdout } = await cli.end('SIGTERM')
+  expect(code).toBe(0)
+  // As of one server: what reads those lines reads these.
+  for (const line of stdout.trim().split('\n').slice(1)) {
+    expect(line).toMatch(
+      /^(Cycle #\s*\d+: \d+ clients \| System: \d+ Inuse: \d+ Released: \d+ Objects: -|Release #.*)$/
+    )
+  }
+})
+
+test('--log json: the same, with the number of servers', async () => {
+  const cli = ebb(['serve', '--port', '0', '--procs', '2', '--log', 'json'])
+  await cli.said(/"event":"cycle"/)
+  const { stdout } = await cli.end('SIGINT')
+  const [listening, cycle] = stdout
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line))
+  expect(listening).toMatchObject({ event: 'listening', mode: 'park', procs: 2, pid: cli.pid })
+  expect(cycle).toMatchObject({ event: 'cycle', cycle: 0, clients: 0, objects: null })
+})
+
+test('kill -9 of servers, one after the other: theirs fall, the others stay, and each is back', async () => {
+  const cli = await server(['--procs', '4'])
+  const { sockets, lost } = await crowd(cli.port, 200)
+  await holds(cli, 200)
+  for (let round = 0; round < 3; round++) {
+    const before = servers(cli)
+    const victim = before[Math.floor(Math.random() * before.length)] as number
+    const fallen = lost()
+    await wait(Math.random() * 150)
+    process.kill(victim, 'SIGKILL')
+    const [, clients] = await cli.said(new RegExp(`^Server ${victim} ended \\(SIGKILL\\) with (\\d+) clients`, 'm'))
+    await settled(() => lost() === fallen + Number(clients))
+    await settled(() => {
+      const now = servers(cli)
+      return (
+        now.length === 4 && now.some((pid) => !before.includes(pid) && cli.stdout.includes(`Server ${pid} listens`))
+      )
+    })
+    await holds(cli, 200 - lost())
+    // Those who are there are served, and new ones are shared out among all.
+    const more = await crowd(cli.port, 20)
+    await holds(cli, 220 - lost())
+    for (const socket of more.sockets) socket.destroy()
+    await holds(cli, 200 - lost())
+  }
+  expect(sockets.filter((socket) => !socket.destroyed)).toHaveLength(200 - lost())
+  expect(await cli.end('SIGTERM')).toMatchObject({ code: 0 })
+})
+
+test('a server that dies again and again is waited for longer each time', async () => {
+  const cli = await server(['--procs', '2'])
+  const kept = servers(cli)[0] as number
+  for (const seconds of ['0.1', '0.2', '0.4']) {
+    const pid = servers(cli).find((pid) => pid !== kept) as number
+    process.kill(pid, 'SIGKILL')
+    await cli.said(
+      new RegExp(`^Server ${pid} ended \\(SIGKILL\\) with 0 clients; another starts in ${seconds} s$`, 'm')
+    )
+    await settled(() => servers(cli).some((now) => now !== kept && cli.stdout.includes(`Server ${now} listens`)))
+  }
+})
+
+test('all killed at once, with the crowd at the door: the port is kept, all come back', async () => {
+  const cli = await server(['--procs', '3'])
+  await crowd(cli.port, 60)
+  await holds(cli, 60)
+  for (const pid of servers(cli)) process.kill(pid, 'SIGKILL')
+  // Nobody else gets the port meanwhile, and no other server may share it.
+  const other = await run(['serve', '--port', String(cli.port), '--mode', 'net'])
+  expect(other.stderr).toMatch(/^ebb: port \d+ on 127\.0\.0\.1 is taken/)
+  await settled(() => (cli.stdout.match(/listens in its place/g) ?? []).length === 3)
+  await crowd(cli.port, 30)
+  await holds(cli, 30)
+})
+
+test.each(['SIGTERM', 'SIGINT'] as const)(
+  '%s with a crowd: every client is closed, all end, exit 0',
+  async (signal) => {
+    const cli = await server(['--procs', '3'])
+    const pids = servers(cli)
+    const { lost } = await crowd(cli.port, 150)
+    await holds(cli, 150)
+    expect(await cli.end(signal)).toMatchObject({ code: 0, signal: null, stderr: '' })
+    expect(pids.filter(alive)).toEqual([])
+    await settled(() => lost() === 150)
+  }
+)
+
+test('SIGTERM while it starts: nothing stays', async () => {
+  for (const ms of [60, 150, 250]) {
+    const cli = ebb(['serve', '--port', '0', '--procs', '6'])
+    await wait(ms)
+    const pids = descendants(cli.pid)
+    const { code, signal } = await cli.end('SIGTERM')
+    // Before it has loaded, a program has no answer to a signal.
+    expect([0, null]).toContain(code)
+    expect([null, 'SIGTERM']).toContain(signal)
+    await settled(() => !pids.some(alive))
+  }
+})
+
+test('SIGHUP is passed on; the servers end of it as one would, and so does their supervisor', async () => {
+  const cli = await server(['--procs', '2'])
+  const pids = servers(cli)
+  expect(await cli.end('SIGHUP')).toMatchObject({ code: null, signal: 'SIGHUP' })
+  expect(pids.filter(alive)).toEqual([])
+})
+
+test('SIGUSR2 is passed on to servers that answer it', async () => {
+  const cli = await server(['--procs', '2'], {
+    env: { NODE_OPTIONS: '--import ebb/auto', EBB_SIGNAL: 'SIGUSR2', EBB_LOG: '1' }
+  })
+  cli.kill('SIGUSR2')
+  await until(() => (cli.stderr.match(/signal/g) ?? []).length >= 2)
+  expect(servers(cli)).toHaveLength(2)
+  expect(await cli.end('SIGTERM')).toMatchObject({ code: 0 })
+})
+
+test('a server that does not end is killed at the second signal', async () => {
+  const cli = await server(['--procs', '2'])
+  const [stuck] = servers(cli) as [number]
+  process.kill(stuck, 'SIGSTOP')
+  cli.kill('SIGTERM')
+  await settled(() => servers(cli).length === 1)
+  expect(await cli.end('SIGTERM')).toMatchObject({ code: 0 })
+  expect(alive(stuck)).toBe(false)
+})
+
+test('kill -9 of the supervisor, at any moment: its servers end, too, and the port is free', async () => {
+  for (const ms of [0, 80, 200]) {
+    const cli = ebb(['serve', '--port', '0', '--procs', '3'])
+    if (ms > 0) await wait(ms)
+    else await cli.said(/Listening on/)
+    const pids = descendants(cli.pid)
+    await cli.end('SIGKILL')
+    await settled(() => !pids.some(alive))
+  }
+  const cli = await server(['--procs', '2'])
+  const pids = servers(cli)
+  const { lost } = await crowd(cli.port, 40)
+  await holds(cli, 40)
+  await cli.end('SIGKILL')
+  await settled(() => !pids.some(alive) && lost() === 40)
+  const next = await server(['--port', String(cli.port)])
+  expect(next.port).toBe(cli.port)
+})
+
+test('a port that is taken, whoever has it: one sentence, no server stays', async () => {
+  const one = await server()
+  const several = await server(['--procs', '2'])
+  for (const { port } of [one, several]) {
+    for (const mode of ['park', 'net']) {
+      const { code, stdout, stderr } = await run(['serve', '--procs', '3', '--mode', mode, '--port', String(port)])
+      expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
+      expect(stderr).toBe(
+        `ebb: port ${port} on 127.0.0.1 is taken: choose another with --port, or 0 for any that is free\n`
+      )
+    }
+  }
+  const elsewhere = await run(['serve', '--procs', '2', '--port', '0', '--host', '192.0.2.1'])
+  expect(elsewhere).toMatchObject({
+    code: 1,
+    stderr: expect.stringMatching(/^ebb: this machine has no address 192\.0\.2\.1/)
+  })
+})
+
+test('what cannot be, and processes that cannot be had: one sentence', async () => {
+  for (const procs of ['0', '-1', 'x', '1025']) {
+    const { code, stderr } = await run(['serve', '--procs', procs])
+    expect(code).toBe(1)
+    expect(stderr).toMatch(/--procs/)
+  }
+  const { code, stderr, stdout } = await run(['serve', '--port', '0', '--procs', '40'], { shell: 'ulimit -n 48' })
+  expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
+  expect(stderr).toMatch(/^ebb: a server process cannot be started: .*EMFILE.*\n$/)
+})

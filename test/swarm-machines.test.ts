@@ -1,0 +1,65 @@
+/** Agents on machines of their own, as far as network namespaces can be machines: as `npm run bench:swarm` has them. */
+import { join } from 'node:path'
+import { describe, expect, onTestFinished, test } from 'vitest'
+import type { PulseReport } from '../packages/ebb-lab/src/pulse/pulse.js'
+import { ROOT } from './support/cli.js'
+import { noNats } from './support/nats.js'
+import { until } from './support/sockets.js'
+
+interface Machines {
+  start(processes: number): Promise<void>
+  connect(machine: number, connected: boolean): void
+  readonly established: number
+  pulse(
+    n: number,
+    options?: { linger?: string; expected?: number[] }
+  ): Promise<{ report: PulseReport; samples: number; spread: number; sameHistogram: boolean }>
+  dispose(): Promise<void>
+}
+
+const { SwarmOfMachines } = (await import(join(ROOT, 'bench/swarm/crowd.mjs'))) as {
+  SwarmOfMachines: new () => Machines
+}
+const { missing } = (await import(join(ROOT, 'bench/swarm/namespaces.mjs'))) as { missing(): string | undefined }
+
+const absent = noNats ?? missing()
+if (absent !== undefined) console.warn(`skipped, because ${absent}: agents in network namespaces`)
+
+async function machines(processes: number): Promise<Machines> {
+  const swarm = new SwarmOfMachines()
+  onTestFinished(() => swarm.dispose())
+  await swarm.start(processes)
+  return swarm
+}
+
+describe.skipIf(absent !== undefined)('four machines and a server on a fifth', () => {
+  test('40,000 connections in a pulse: all told, exactly, and nothing is left', async () => {
+    const swarm = await machines(3)
+    for (let run = 0; run < 2; run++) {
+      const { report, samples, sameHistogram } = await swarm.pulse(40_000)
+      expect(report).toMatchObject({ connected: 40_000, failed: {}, lost: {}, stopped: null })
+      expect(report.swarm).toMatchObject({ degraded: false })
+      expect(report.swarm?.agents.map(({ connected }) => connected)).toEqual([10_000, 10_000, 10_000, 10_000])
+      expect(samples).toBe(40_000)
+      expect(sameHistogram).toBe(true)
+    }
+  })
+
+  test('a cable is pulled out: that machine is lost, closes all by itself, and is there again', async () => {
+    const swarm = await machines(1)
+    const pulsing = swarm.pulse(400, { linger: '6s', expected: [4] })
+    await until(() => swarm.established === 800)
+    swarm.connect(1, false)
+    const timer = setTimeout(() => swarm.connect(1, true), 7000)
+    const { report } = await pulsing
+    clearTimeout(timer)
+    swarm.connect(1, true)
+    expect(report).toMatchObject({ connected: 400, lost: { EAGENTLOST: 100 } })
+    expect(report.swarm?.agents.filter(({ gone }) => gone !== null)).toMatchObject([
+      { name: 'machine 1', lost: { EAGENTLOST: 100 }, gone: expect.stringContaining('nothing was heard of it') }
+    ])
+    const again = await swarm.pulse(400)
+    expect(again.report).toMatchObject({ connected: 400, failed: {} })
+    expect(again.report.swarm?.agents).toHaveLength(4)
+  })
+})
