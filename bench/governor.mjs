@@ -2,10 +2,8 @@
  * `npm run bench:governor`: programs with and without `--import ebb/auto`, in turn, in one run: what they keep after a spike, how fast
  * they are in it, and for how long they are stopped.
  *
- * Each program and each crowd of clients is a process of its own: see `governor/`. Takes two cores that have nothing else to do, half
- * an hour, and 10,000 descriptors a process. `--quick`: one round, and smaller, with the aims of the whole. `--only NAME[,NAME]`: some of
- * the parts. `--rounds N`. `--node PATH`: the programs run with that Node. What is set of `EBB_*` comes to the programs: `EBB_LOG=1`
- * shows each give-back.
+ * Each program and each crowd of clients is a process of its own: see `governor/`. Takes two cores that have nothing else to do, three
+ * quarters of an hour, and 10,000 descriptors a process.
  */
 import { execFileSync } from 'node:child_process'
 import { parseArgs } from 'node:util'
@@ -17,18 +15,34 @@ import { pulsed } from './governor/pulsed.mjs'
 import { table } from './governor/table.mjs'
 import { endChildren } from './server/child.mjs'
 
+const HELP = `Usage: npm run bench:governor -- [options]
+
+Programs with and without ebb/auto, in turn: what they keep, how fast they are, how long they are stopped.
+
+  --quick            one round, and smaller, with the aims of the whole
+  --only NAME[,...]  some of the parts: net, express, ws, aedes, fastify, live-heap, leak
+  --rounds N         default: 3
+  --node PATH        the Node that the programs run with
+
+What is set of EBB_* comes to the programs: EBB_LOG=1 shows each give-back.`
+
 const { values } = parseArgs({
   options: {
+    help: { type: 'boolean', short: 'h', default: false },
     quick: { type: 'boolean', default: false },
     only: { type: 'string' },
     rounds: { type: 'string' },
     node: { type: 'string', default: process.execPath }
   }
 })
+if (values.help) {
+  console.log(HELP)
+  process.exit()
+}
 const { quick, node } = values
 const rounds = Number(values.rounds ?? (quick ? 1 : 3))
 const setting = { node, quick, rounds }
-const spiky = { ...setting, spikes: quick ? 3 : 6, seconds: quick ? 2 : 3 }
+const spiky = { ...setting, spikes: quick ? 3 : 4, seconds: quick ? 4 : 8 }
 
 /** Each resolves with its rows of the table. The aims are those of the issue. */
 const PARTS = {

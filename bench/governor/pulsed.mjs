@@ -15,8 +15,11 @@ const AFTER_SPIKE = 1500
 const BETWEEN = 500
 /** A small pulse counts from then on, ms. */
 const SETTLED = 500
-/** A governor has so many small pulses to do its work in; the next ones are the figure. */
-const EARLY = 5
+/**
+ * A governor has so many small pulses to do its work in, half a minute: after spikes that followed each other at once, memory is kept for
+ * the next one for a while. The pulses after them are the figure.
+ */
+const EARLY = 20
 const COUNTED = 5
 
 const AIM_KEPT = 1.15
