@@ -96,6 +96,31 @@ describe('after a spike', () => {
     await child.until(() => acts(child).includes('spike'))
   })
 
+  test('a crowd that comes while there is little to do keeps what it brought', async () => {
+    const child = auto(
+      `${TOOLS}
+      const end = performance.now() + 2000
+      while (performance.now() < end) {
+        weight(2)
+        await pause(1)
+      }
+      print('quiet')
+      // A lull lasts 4 s; the crowd comes in its middle, and brings as much as is worth an act.
+      await pause(2500)
+      const held = [crowd(300), weight(30)]
+      print('there')
+      await pause(3000)
+      print(held.length)
+      process.stdin.resume()`,
+      { EBB_LOG: '1', EBB_EVERY: '100', EBB_MAX_PAUSE: '10s', EBB_BUDGET: '1' }
+    )
+    expect(await child.next()).toBe('quiet')
+    expect(await child.next()).toBe('there')
+    const before = acts(child).length
+    expect(await child.next()).toBe(2)
+    expect(acts(child)).toHaveLength(before)
+  })
+
   test('not while the program lives on what it has', async () => {
     const child = auto(
       `${TOOLS}

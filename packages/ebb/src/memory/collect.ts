@@ -1,27 +1,9 @@
 /** Collecting garbage: this thread's, and that of its worker threads. */
-import { executionAsyncResource } from 'node:async_hooks'
 import type { Session } from 'node:inspector'
 import { isMainThread } from 'node:worker_threads'
 
 /** A worker that does not answer for this long (ms) is busy: it is not waited for. */
 const WORKER_PATIENCE = 2000
-
-let specimen: object | undefined
-
-/**
- * Keeps one of the objects that `process.nextTick()` makes, for good. When none is alive, this kind of collection forgets their hidden
- * class; V8 then takes the place that makes them for one that makes many kinds, and each tick costs several times as much from
- * then on (plain `http` on Node 20: 28,000 requests a second in place of 45,000).
- */
-function keepSpecimen(): Promise<void> | undefined {
-  if (specimen !== undefined) return undefined
-  return new Promise((resolve) => {
-    process.nextTick(() => {
-      specimen = executionAsyncResource()
-      resolve()
-    })
-  })
-}
 
 /**
  * Collects all garbage and shrinks the heap, young generation included (`gc()` leaves that at its full size): V8's
@@ -31,7 +13,6 @@ function keepSpecimen(): Promise<void> | undefined {
  * @returns ms; an upper bound of the pause, since newer versions of V8 run it as a task of its own
  */
 export async function collectAll(): Promise<number> {
-  await keepSpecimen()
   const session = await connect()
   const start = performance.now()
   try {

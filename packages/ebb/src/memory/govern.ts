@@ -11,11 +11,13 @@ import { constants } from 'node:os'
 import { invalidArgument } from '../sys/errors.js'
 import { tuneAllocator } from './allocator.js'
 import { CgroupLimit } from './cgroup.js'
+import { prepareSteps } from './collect-in-steps.js'
 import { Load } from './load.js'
 import { metrics } from './metrics.js'
 import { PressureWatch, pressureSource } from './pressure.js'
 import { type Price, price } from './price.js'
 import { onCollected, type Release } from './release.js'
+import { Specimens } from './specimens.js'
 
 /** All optional; `ebb/auto` reads each from the environment: see the table in docs/governor.md. */
 export interface GovernOptions {
@@ -134,6 +136,7 @@ function check(options: GovernOptions): Checked {
 class Government implements Governing {
   readonly #options: Checked
   readonly #load: Load
+  readonly #specimens = new Specimens()
   readonly #price: Price = price()
   readonly #cgroup: CgroupLimit
   readonly #pressure: PressureWatch | undefined
@@ -159,6 +162,8 @@ class Government implements Governing {
   #busy = 0
   /** Since when the time on a core has been low; 0: it is not. */
   #lullStart = 0
+  /** The descriptors that were open then. */
+  #lullDescriptors = 0
   #lastDescriptors = 0
   #fallStart = 0
 
@@ -177,6 +182,7 @@ class Government implements Governing {
     const source = options.pressure ? pressureSource(process.env, this.#cgroup.pressure) : undefined
     this.#load = new Load()
     tuneAllocator()
+    prepareSteps()
     this.#least = this.#load.anonymous
     this.#lowest = this.#least
     if (source !== undefined) {
@@ -207,6 +213,8 @@ class Government implements Governing {
     this.#busy = 0.5 * this.#busy + 0.5 * load.busy
     this.#mostBusy = Math.max(this.#mostBusy, this.#busy)
     this.#watchLull()
+    if (load.descriptors >= LEAST_DESCRIPTORS) this.#specimens.look(load.descriptors)
+    else this.#specimens.rest()
     this.#price.notice(load.descriptors, this.#busy)
     this.#price.holds(load.anonymous)
     this.#mostDescriptors = Math.max(this.#mostDescriptors, load.descriptors)
@@ -245,8 +253,14 @@ class Government implements Governing {
   }
 
   #watchLull(): void {
-    if (this.#mostBusy < LEAST_BUSY || this.#busy >= this.#mostBusy / 2) this.#lullStart = 0
-    else if (this.#lullStart === 0) this.#lullStart = performance.now()
+    const { descriptors } = this.#load
+    if (this.#mostBusy < LEAST_BUSY || this.#busy >= this.#mostBusy / 2) {
+      this.#lullStart = 0
+    } else if (this.#lullStart === 0 || descriptors > 2 * this.#lullDescriptors + LEAST_DESCRIPTORS) {
+      // A crowd that has just come keeps what it brought, however little there is to do with it.
+      this.#lullStart = performance.now()
+      this.#lullDescriptors = descriptors
+    }
   }
 
   #fallen(): boolean {
@@ -303,6 +317,7 @@ class Government implements Governing {
   /** After an act, by whomever. */
   #collected(done: Release): void {
     const reason = this.#reason ?? 'asked'
+    this.#specimens.drop()
     this.#load.read()
     // The act's own time is no load.
     this.#load.readBusy()
@@ -343,6 +358,7 @@ class Government implements Governing {
   stop(): void {
     if (this.#stopped) return
     this.#stopped = true
+    this.#specimens.drop()
     clearInterval(this.#timer)
     clearTimeout(this.#soon)
     clearTimeout(this.#call)

@@ -11,6 +11,7 @@ import { type AllocatorName, allocator } from './allocator.js'
 import { collectAll, collectInWorkers } from './collect.js'
 import { collectInSteps, type Steps } from './collect-in-steps.js'
 import { ownAnonymous } from './process.js'
+import { keepTick } from './specimens.js'
 import { threadTime, threadTimeSince } from './thread-time.js'
 import { trimAll } from './trim.js'
 
@@ -121,6 +122,7 @@ function start({ workers = false, inSteps = false, enough = Number.POSITIVE_INFI
 async function collectAndTrim(withWorkers: boolean, inSteps: boolean, enough: number): Promise<Release> {
   const start = performance.now()
   const before = ownAnonymous()
+  await keepTick()
   trimReactor()
   trimAll()
   const workers = withWorkers ? await collectInWorkers() : 0
