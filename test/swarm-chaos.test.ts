@@ -86,7 +86,7 @@ class Lane {
   }
 }
 
-test.skipIf(noNats !== undefined)(`kill -9 at random moments, ${ROUNDS} rounds`, { timeout: 300_000 }, async () => {
+test.skipIf(noNats !== undefined)(`kill -9 at random moments, ${ROUNDS} rounds`, { timeout: 900_000 }, async () => {
   const killed: Record<Victim, number> = { agent: 0, 'co-ordinator': 0, NATS: 0 }
   await Promise.all(
     Array.from({ length: LANES }, async (_, index) => {

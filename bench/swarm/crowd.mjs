@@ -74,12 +74,14 @@ export class SwarmOfMachines {
   }
 
   /** One pulse of `n` connections. Throws where anything is left of it, or it ends with another code than is expected. */
-  async pulse(n, { linger = '1s', expected = [0, 2] } = {}) {
+  async pulse(n, { linger = '1s', expected = [0, 2], onConnected = () => {} } = {}) {
     for (const file of readdirSync(this.#folder)) rmSync(join(this.#folder, file))
     const before = this.#namespaces.pids().sort().join()
     const plan = ['--big', n, '-i', 1, '--pulses', 0, '--linger', linger, '--json', '--agents', AGENTS]
     const args = ['pulse', `${this.#server}:${PORT}`, '--swarm', 'machines', '--nats', this.#nats, ...plan]
-    const { code, stdout, stderr } = await ran([process.execPath, MAIN, ...args.map(String)])
+    const { code, stdout, stderr } = await ran([process.execPath, MAIN, ...args.map(String)], (said) => {
+      if (/: \d+ connected in /.test(said)) onConnected()
+    })
     if (!expected.includes(code)) throw new Error(`ebb pulse ended with ${code}: ${stderr}`)
     const report = JSON.parse(stdout)
     const raw = readdirSync(this.#folder).map((file) => JSON.parse(readFileSync(join(this.#folder, file), 'latin1')))
@@ -123,10 +125,12 @@ export class SwarmOfMachines {
   }
 }
 
-async function ran([program, ...args]) {
+/** @param onError told of all that was said on standard error, whenever there is more */
+async function ran([program, ...args], onError) {
   const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'] })
   const said = { stdout: '', stderr: '' }
   for (const name of ['stdout', 'stderr']) child[name].setEncoding('utf8').on('data', (text) => (said[name] += text))
+  child.stderr.on('data', () => onError(said.stderr))
   const [code] = await once(child, 'close')
   return { code, ...said }
 }

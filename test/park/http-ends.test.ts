@@ -681,6 +681,8 @@ function describeThrowing(): void {
       await child.said(/(uncaught|unhandled) .*\n/)
       await pause(200)
       client.send(GET('/after'))
+      // Answered, ended or neither: as plain Node has it.
+      await Promise.race([client.reads('[/after]').catch(() => {}), pause(2000)])
       await pause(200)
       seen.push([from, client.received.replace(/^Date: .*$/gm, ''), client.ended, child.stdout])
       child.stdout = ''

@@ -1,6 +1,7 @@
 /** A real `nats-server`, as a process of its own. */
 import { spawnSync } from 'node:child_process'
 import { Cli, type CliOptions } from './cli.js'
+import { freePort } from './sockets.js'
 
 /** Debian has it outside a user's path. */
 const PROGRAM = ['nats-server', '/usr/sbin/nats-server'].find(
@@ -24,9 +25,9 @@ export class Nats {
     this.#cli = cli
   }
 
-  /** Once it listens, on a port of its own choice. */
+  /** Once it listens, on a port that nobody else is given while it is killed and started again. */
   static async start(args: readonly string[] = [], options?: CliOptions): Promise<Nats> {
-    const cli = new Cli([PROGRAM as string, '-a', '127.0.0.1', '-p', '-1', ...args], options)
+    const cli = new Cli([PROGRAM as string, '-a', '127.0.0.1', '-p', `${await freePort()}`, ...args], options)
     const [, port] = await cli.said(/Listening for client connections on \S+:(\d+)/)
     return new Nats(Number(port), args, options, cli)
   }

@@ -62,14 +62,21 @@ function same(seen: Seen): Seen {
 /** What was seen without park and with it. Beside each other: most of a scenario is waiting. */
 async function both(scenario: Scenario): Promise<[plain: Seen, parked: Seen]> {
   await warm()
-  const before = descriptors()
-  const took: [plain: number, parked: number] = [0, 0]
-  const seen = await Promise.all([perform(scenario, false, took), perform(scenario, true, took)])
-  // Nothing is left open, and nothing was closed that was somebody else's.
-  await until(() => descriptors() <= before)
-  expect(descriptors()).toBe(before)
-  if (scenario.lasts !== undefined) expectTimes(scenario.lasts, took)
-  return seen
+  for (let tries = 3; ; tries--) {
+    const before = descriptors()
+    const took: [plain: number, parked: number] = [0, 0]
+    const seen = await Promise.all([perform(scenario, false, took), perform(scenario, true, took)])
+    // Nothing is left open, and nothing was closed that was somebody else's.
+    await until(() => descriptors() <= before)
+    expect(descriptors()).toBe(before)
+    try {
+      if (scenario.lasts !== undefined) expectTimes(scenario.lasts, took)
+      return seen
+    } catch (error) {
+      // The machine may have stood still between the end of one and that of the other; not three times.
+      if (tries === 1) throw error
+    }
+  }
 }
 
 function expectTimes(least: number, [plain, parked]: [plain: number, parked: number]): void {

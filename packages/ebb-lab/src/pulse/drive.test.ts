@@ -16,8 +16,7 @@ function crowd(port: number, processes = 1): Promise<OwnCrowd> {
   return crowdOf({ address, sources: [], ...howOf({}), part: { index: 0, of: 1 } }, processes, true)
 }
 
-async function run(port: number, shape: Shape, length = 60_000, processes = 1) {
-  const events: DriveEvent[] = []
+async function run(port: number, shape: Shape, length = 60_000, processes = 1, events: DriveEvent[] = []) {
   const driven = await crowd(port, processes)
   // Its processes are there: what takes long on a busy machine is not of the run.
   const options = { start: performance.now(), until: length, onEvent: (event: DriveEvent) => void events.push(event) }
@@ -95,8 +94,10 @@ test.each<Shape>([
   { ...timing, shape: 'sawtooth', low: 20, high: 50, period: 3000, duration: 3000 }
 ])('a process of the crowd killed while it holds: what it held is lost ($shape)', async (shape) => {
   const held = await server()
-  const driven = run(held.port, shape)
-  await until(() => held.clients() >= 20)
+  const told: DriveEvent[] = []
+  const driven = run(held.port, shape, 60_000, 1, told)
+  // And the crowd has told of them: what it has not told of yet would have failed, and not be lost.
+  await until(() => told.some(({ event }) => event === 'level') && held.clients() >= 20)
   const [worker] = descendants(process.pid).filter((pid) => commandOf(pid).includes('pulse/worker.js'))
   process.kill(worker as number, 'SIGKILL')
   const { report, levels: steps } = await driven

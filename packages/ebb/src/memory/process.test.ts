@@ -193,10 +193,12 @@ describe('a process that cannot be read', () => {
 
   test('is a zombie', async () => {
     // The shell that started it becomes a program that does not collect it.
-    const { child } = await start('/bin/sh', ['-c', 'sleep 0.2 & echo $!; exec sleep 60'])
+    const { child, pid: shell } = await start('/bin/sh', ['-c', 'sleep 60 & echo $!; exec sleep 60'])
     const pid = Number(await firstLine(child))
     const watched = view(pid)
-    await vi.waitFor(() => expect(fs.readFileSync(`/proc/${pid}/status`, 'utf8')).toMatch(/^State:\s+Z/m))
+    await vi.waitFor(() => expect(fs.readFileSync(`/proc/${shell}/comm`, 'utf8')).toBe('sleep\n'), 20_000)
+    process.kill(pid, 'SIGKILL')
+    await vi.waitFor(() => expect(fs.readFileSync(`/proc/${pid}/status`, 'utf8')).toMatch(/^State:\s+Z/m), 20_000)
     for (const read of [() => new ProcessView(pid), () => watched.status()]) {
       const error = failure(read)
       expect(error).toMatchObject({ fault: 'zombie', code: 'ESRCH', gone: true })
