@@ -5,7 +5,7 @@ import { BENCH_PLAN, type ExperimentEvent, experiment, QUICK_PLAN, type Target }
 import { total } from '../pulse/client.js'
 import type { Server } from '../pulse/pulse.js'
 import { duration, megabytes } from '../report/format.js'
-import { EXIT } from './failure.js'
+import { EXIT, tellInterrupted } from './failure.js'
 import { type LimitFlags, limitOptions, limitsOf } from './limit-options.js'
 import { NATS_ENVIRONMENT } from './nats-options.js'
 import {
@@ -97,9 +97,7 @@ async function run(command: string[], flags: Flags): Promise<void> {
       ...(flags.expvar !== undefined && { expvar: flags.expvar })
     })
   } catch (error) {
-    if (!signal.aborted) throw error
-    terminal.line('interrupted')
-    process.exitCode = EXIT.interrupted
+    tellInterrupted(error, signal, terminal)
     return
   } finally {
     await swarm?.close()

@@ -6,7 +6,7 @@ import { total } from '../pulse/client.js'
 import { mostOf } from '../pulse/shapes.js'
 import { duration, integer, megabytes, size } from '../report/format.js'
 import { printBoxes } from './box-result.js'
-import { EXIT } from './failure.js'
+import { EXIT, tellInterrupted } from './failure.js'
 import { type LimitFlags, limitOptions, limitsOf } from './limit-options.js'
 import { arg } from './plan-options.js'
 import { interruption, Terminal } from './terminal.js'
@@ -80,9 +80,7 @@ async function run(file: string, flags: Flags): Promise<void> {
       onEvent: progress(terminal)
     })
   } catch (error) {
-    if (!signal.aborted) throw error
-    terminal.line('interrupted')
-    process.exitCode = EXIT.interrupted
+    tellInterrupted(error, signal, terminal)
     return
   } finally {
     terminal.end()

@@ -1,4 +1,5 @@
 /** What a person is told when something goes wrong: one sentence on standard error, and an exit code. */
+import type { Terminal } from './terminal.js'
 
 /** Exit codes of every command. */
 export const EXIT = {
@@ -20,6 +21,13 @@ export function fail(error: unknown): void {
   const detail = DEBUG !== undefined && DEBUG !== '' && error instanceof Error ? `\n${error.stack}` : ''
   process.stderr.write(`ebb: ${sentence(error)}${detail}\n`)
   process.exitCode = EXIT.wrong
+}
+
+/** Tells of a run that `signal` has ended before there was a result, and sets the exit code. Throws what ended it where it was something else. */
+export function tellInterrupted(error: unknown, signal: AbortSignal, terminal: Terminal): void {
+  if (!signal.aborted) throw error
+  terminal.line('interrupted')
+  process.exitCode = EXIT.interrupted
 }
 
 interface Reported extends NodeJS.ErrnoException {

@@ -5,7 +5,7 @@ import { planSchema } from '../pulse/plan.js'
 import { type PulseEvent, type PulseReport, pulse, type Server, succeeded } from '../pulse/pulse.js'
 import { causes, counted } from './causes.js'
 import { columnsOf, swarmRows } from './columns.js'
-import { EXIT } from './failure.js'
+import { EXIT, tellInterrupted } from './failure.js'
 import { NATS_ENVIRONMENT } from './nats-options.js'
 import {
   arg,
@@ -63,9 +63,7 @@ async function run(server: Server, flags: Flags): Promise<void> {
       onEvent: (event: PulseEvent) => tell(terminal, event)
     })
   } catch (error) {
-    if (!signal.aborted) throw error
-    terminal.line('interrupted')
-    process.exitCode = EXIT.interrupted
+    tellInterrupted(error, signal, terminal)
     return
   } finally {
     await swarm?.close()
