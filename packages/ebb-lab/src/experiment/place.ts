@@ -106,7 +106,8 @@ export class Place {
 
   /** Sends a signal. Where the last server ended of the same, or `forGood`, no other is started. */
   pass(signal: NodeJS.Signals, forGood: boolean): void {
-    this.#child?.kill(signal)
+    // Until its error is told, a process that could not be started has the number 0: `kill()` would end all of this process's own group.
+    if (this.pid !== 0) this.#child?.kill(signal)
     if (this.#timer === undefined || !(forGood || this.#endedBy === signal)) return
     clearTimeout(this.#timer)
     this.#timer = undefined

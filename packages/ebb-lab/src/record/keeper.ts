@@ -60,9 +60,11 @@ function order(line: string): void {
 function begin(): typeof keeper {
   // A session of its own: neither Ctrl-C nor a signal to the group of this process is for it.
   const child = spawn('/bin/sh', ['-c', SCRIPT], { stdio: ['pipe', 'ignore', 'ignore'], detached: true, cwd: '/' })
-  const { stdin } = child
   // Without a shell, or when it was killed, servers can outlive a SIGKILL of this process: nothing else depends on it.
   child.on('error', () => {})
+  // Not started (`EMFILE`, `EAGAIN`): it has no input, either, and `kill()` on it would end all of this process's own group.
+  if (child.pid === undefined) return undefined
+  const { stdin } = child
   stdin.on('error', () => {})
   child.unref()
   ;(stdin as Writable & { unref(): void }).unref()
