@@ -17,6 +17,7 @@ import { metrics } from './metrics.js'
 import { PressureWatch, pressureSource } from './pressure.js'
 import { type Price, price } from './price.js'
 import { onCollected, type Release } from './release.js'
+import { prepareSocketOptions } from './socket-options.js'
 import { Specimens } from './specimens.js'
 
 /** All optional; `ebb/auto` reads each from the environment: see the table in docs/governor.md. */
@@ -183,6 +184,7 @@ class Government implements Governing {
     this.#load = new Load()
     tuneAllocator()
     prepareSteps()
+    prepareSocketOptions()
     this.#least = this.#load.anonymous
     this.#lowest = this.#least
     if (source !== undefined) {

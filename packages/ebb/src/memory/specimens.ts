@@ -7,6 +7,7 @@
  * 20, all threads, by `perf`: 1,065 ms without give-backs, 1,540 with them, 1,330 with specimens; optimising takes 122, 302 and 164 ms of those.)
  */
 import { executionAsyncResource } from 'node:async_hooks'
+import { socketOptions } from './socket-options.js'
 
 /** A crowd that is larger by this factor may be another one. */
 const GROWN = 1.5
@@ -29,12 +30,18 @@ interface Handle {
   _httpMessage?: unknown
 }
 
+interface Specimen {
+  handle: Handle
+  /** What it was made with, which nothing else keeps. */
+  options: object | undefined
+}
+
 /** Node's own, without a document, and in all its versions; no other runtime has it. An array of all handles: 2 ms for 14,000. */
 const handlesOf = (process as { _getActiveHandles?: () => (Handle | null)[] })._getActiveHandles?.bind(process)
 
 /** A few of the handles of a crowd, held from its time until the give-back after it. */
 export class Specimens {
-  #held: Handle[] = []
+  #held: Specimen[] = []
   #crowd = 0
   #lookedAt = Number.NEGATIVE_INFINITY
   #tookMs = 0
@@ -65,12 +72,12 @@ export class Specimens {
   #isOld(crowd: number, now: number): boolean {
     if (now - this.#lookedAt < SHARE * this.#tookMs) return false
     if (crowd >= GROWN * this.#crowd) return true
-    return now - this.#lookedAt >= AGAIN && this.#held.every(({ destroyed }) => destroyed)
+    return now - this.#lookedAt >= AGAIN && this.#held.every(({ handle }) => handle.destroyed)
   }
 }
 
 /** One of each kind, the youngest: of each class, and of each server. Such as hold no data that is on its way. */
-function pick(handles: (Handle | null)[]): Handle[] {
+function pick(handles: (Handle | null)[]): Specimen[] {
   const kinds = new Map<unknown, Handle>()
   for (const handle of handles.slice(-LOOKED_AT).reverse()) {
     if (handle === null || (handle.writableLength ?? 0) > 0 || handle._httpMessage) continue
@@ -79,7 +86,7 @@ function pick(handles: (Handle | null)[]): Handle[] {
     kinds.set(kind, handle)
     if (kinds.size === MOST) break
   }
-  return [...kinds.values()]
+  return [...kinds.values()].map((handle) => ({ handle, options: handle.server ? socketOptions(handle) : undefined }))
 }
 
 let tick: object | undefined

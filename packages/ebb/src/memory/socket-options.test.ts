@@ -1,0 +1,65 @@
+import { connect } from 'node:net'
+import { expect, test } from 'vitest'
+import { Child } from '../../../../test/support/child.js'
+
+const PROGRAM = `
+  import { EventEmitter } from 'node:events'
+  import net from 'node:net'
+  import tls from 'node:tls'
+  import { prepareSocketOptions, socketOptions } from './packages/ebb/dist/memory/socket-options.js'
+  const print = (value) => console.log(JSON.stringify(value))
+`
+
+// V8 of Node 20 gives each of them a class of its own, after the first few: then there is none to keep.
+test('has the class of those that a server’s sockets are made with', async () => {
+  const child = new Child(
+    `${PROGRAM}
+    prepareSocketOptions()
+    const made = []
+    const { init } = EventEmitter
+    EventEmitter.init = function (options) {
+      if (options?.handle) made.push(options)
+      return init.call(this, options)
+    }
+    const server = net.createServer((socket) => {
+      socket.resume()
+      if (made.length < 50) return
+      EventEmitter.init = init
+      server.close()
+      const options = socketOptions(socket)
+      print([%HaveSameMap(made.at(-2), made.at(-1)), %HaveSameMap(options, made.at(-1)), Object.keys(options).join() === Object.keys(made.at(-1)).join()])
+    })
+    server.listen(0, '127.0.0.1', () => print(server.address().port))`,
+    { args: ['--allow-natives-syntax'] }
+  )
+  const port = await child.next<number>()
+  for (let i = 0; i < 50; i++) {
+    await new Promise((resolve) => connect(port, '127.0.0.1').on('close', resolve).resume().end())
+  }
+  const haveOne = !process.version.startsWith('v20.')
+  expect(await child.next()).toEqual([haveOne, haveOne, true])
+  expect(await child.ended).toMatchObject({ code: 0, stderr: '' })
+})
+
+test('leaves nothing behind: no change of Node’s own, no handle, no asynchronous resource', async () => {
+  const child = new Child(
+    `${PROGRAM}
+    import { createHook } from 'node:async_hooks'
+    const { init } = EventEmitter
+    const resources = []
+    prepareSocketOptions()
+    const socket = new net.Socket()
+    const hook = createHook({ init: (_, type) => resources.push(type) }).enable()
+    const before = process._getActiveHandles().length
+    const options = socketOptions(socket)
+    const after = process._getActiveHandles().length
+    hook.disable()
+    print([EventEmitter.init === init, after - before, resources, Object.keys(options).includes('handle')])
+    // A TLS socket's options, and those of a class of the program's own, are others.
+    class Own extends net.Socket {}
+    print([socketOptions(new Own()), socketOptions(new tls.TLSSocket(new net.Socket())), socketOptions({})].map((of) => of ?? null))`
+  )
+  expect(await child.next()).toEqual([true, 0, [], true])
+  expect(await child.next()).toEqual([null, null, null])
+  expect(await child.ended).toMatchObject({ code: 0, stderr: '' })
+})
