@@ -51,20 +51,3 @@ function detect(): Allocator {
   const musl = process.platform === 'linux' && libc.unsupported === undefined && libc.mallocTrim === undefined
   return { name: musl ? 'musl' : 'unknown', purge: undefined }
 }
-
-let tuned = false
-
-/**
- * Has glibc return the free end of each of its heaps when it is larger than 128 KB. By default it lets that threshold grow, up to
- * 64 MB, with the blocks that are freed; `malloc_trim` takes the free end off the main heap alone, and V8's threads have heaps of
- * their own (10,000 sockets that came and went: 0.9 MB less). Fixed by the same call, blocks of up to 4 MB still come from the heap: a
- * server of buffers does not pay with page faults for each.
- */
-export function tuneAllocator(): void {
-  if (tuned) return
-  tuned = true
-  if (allocator().name !== 'glibc') return
-  libc.mallopt?.(libc.M_TRIM_THRESHOLD, 128 * 1024)
-  libc.mallopt?.(libc.M_TOP_PAD, 64 * 1024)
-  libc.mallopt?.(libc.M_MMAP_THRESHOLD, 4 * 1024 * 1024)
-}

@@ -9,7 +9,6 @@
 import { channel } from 'node:diagnostics_channel'
 import { constants } from 'node:os'
 import { invalidArgument } from '../sys/errors.js'
-import { tuneAllocator } from './allocator.js'
 import { CgroupLimit } from './cgroup.js'
 import { prepareSteps } from './collect-in-steps.js'
 import { Load } from './load.js'
@@ -19,6 +18,7 @@ import { type Price, price } from './price.js'
 import { onCollected, type Release } from './release.js'
 import { prepareSocketOptions } from './socket-options.js'
 import { Specimens } from './specimens.js'
+import { tuneAllocator, watchFaults } from './thresholds.js'
 
 /** All optional; `ebb/auto` reads each from the environment: see the table in docs/governor.md. */
 export interface GovernOptions {
@@ -182,7 +182,7 @@ class Government implements Governing {
     this.#cgroup = new CgroupLimit()
     const source = options.pressure ? pressureSource(process.env, this.#cgroup.pressure) : undefined
     this.#load = new Load()
-    tuneAllocator()
+    tuneAllocator({ timer: false })
     prepareSteps()
     prepareSocketOptions()
     this.#least = this.#load.anonymous
@@ -215,6 +215,7 @@ class Government implements Governing {
     this.#busy = 0.5 * this.#busy + 0.5 * load.busy
     this.#mostBusy = Math.max(this.#mostBusy, this.#busy)
     this.#watchLull()
+    watchFaults()
     if (load.descriptors >= LEAST_DESCRIPTORS) this.#specimens.look(load.descriptors)
     else this.#specimens.rest()
     this.#price.notice(load.descriptors, this.#busy)

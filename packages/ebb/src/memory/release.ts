@@ -13,6 +13,7 @@ import { collectInSteps, type Steps } from './collect-in-steps.js'
 import { ownAnonymous } from './process.js'
 import { keepTick } from './specimens.js'
 import { threadTime, threadTimeSince } from './thread-time.js'
+import { returnAtOnce } from './thresholds.js'
 import { trimAll } from './trim.js'
 
 /** What a give-back did. Anonymous memory in bytes, times in ms. */
@@ -123,6 +124,7 @@ async function collectAndTrim(withWorkers: boolean, inSteps: boolean, enough: nu
   const start = performance.now()
   const before = ownAnonymous()
   await keepTick()
+  returnAtOnce()
   trimReactor()
   trimAll()
   const workers = withWorkers ? await collectInWorkers() : 0

@@ -5,8 +5,8 @@
  * {@link Connection} is made when a handler is called, and is garbage afterwards unless the handler keeps it. Only a
  * connection whose peer reads too slowly has an object here: the bytes that wait for it.
  */
-import { tuneAllocator } from '../memory/allocator.js'
 import { Governor } from '../memory/governor.js'
+import { tuneAllocator } from '../memory/thresholds.js'
 import { type SystemError, systemError } from '../sys/errors.js'
 import * as libc from '../sys/libc.js'
 import { takeError } from '../sys/options.js'
@@ -452,7 +452,7 @@ function writeAfterEnd(): Error {
  * @throws `ERR_EBB_UNSUPPORTED` where there is no epoll or no koffi
  */
 export function listen(options: ListenOptions, handlers: Handlers = {}): Listener {
-  tuneAllocator()
+  tuneAllocator({ timer: true })
   const governor = toGovernor(options.giveBack)
   const socket = openSocket(options)
   try {

@@ -1,9 +1,9 @@
 /** `park()`: any `net`, `http`, `https` or `tls` server, with its silent connections as bare descriptors in epoll. */
 import type { ServerResponse } from 'node:http'
 import type { Server, Socket } from 'node:net'
-import { tuneAllocator } from '../memory/allocator.js'
 import { milliseconds } from '../memory/duration.js'
 import { Governor, type GovernorOptions } from '../memory/governor.js'
+import { tuneAllocator } from '../memory/thresholds.js'
 import { invalidArgument } from '../sys/errors.js'
 import { reactor } from '../sys/reactor.js'
 import { takeListening } from './listening.js'
@@ -113,7 +113,7 @@ export function park<S extends Server>(server: S, options: ParkOptions = {}): S 
   })
   const supported = isSupported()
   if (supported) {
-    tuneAllocator()
+    tuneAllocator({ timer: true })
     takeListening(inside, parking)
   } else server.prependListener('connection', (socket: Socket) => parking.adopt(socket))
   const closeAwake = http ? (server as unknown as HttpServer).closeAllConnections : undefined

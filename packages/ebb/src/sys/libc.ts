@@ -88,6 +88,7 @@ export const getrlimit = bind('int getrlimit(int resource, uintptr_t limit)')
 export const mallocTrim = bindOptional('int malloc_trim(size_t pad)')
 /** glibc; musl has it, and it does nothing there. */
 export const mallopt = bindOptional('int mallopt(int parameter, int value)')
+export const getrusage = bindOptional('int getrusage(int who, uintptr_t usage)')
 /** jemalloc only. */
 export const mallctl = bindOptional<[string, number, number, number, number]>(
   'int mallctl(const char *name, uintptr_t old, uintptr_t oldLength, uintptr_t new, size_t newLength)'
@@ -154,7 +155,6 @@ export const E = constants.errno
 
 /** What {@link mallopt} sets: `malloc.h`. */
 export const M_TRIM_THRESHOLD = -1
-export const M_TOP_PAD = -2
 export const M_MMAP_THRESHOLD = -3
 
 // Constants of Linux's headers, the same on every architecture that Node runs on (not MIPS, not SPARC).

@@ -1,0 +1,92 @@
+import { expect, test } from 'vitest'
+import { Child } from '../../../../test/support/child.js'
+
+/** Counts the page faults of a hundred buffers of 5 MB, each filled and freed before the next. */
+const PROGRAM = `
+  import { MessageChannel } from 'node:worker_threads'
+  import { release } from 'ebb'
+  import { tuneAllocator, watchFaults } from './packages/ebb/dist/memory/thresholds.js'
+  const print = (value) => console.log(JSON.stringify(value))
+  const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms))
+  const { port1 } = new MessageChannel()
+  port1.close()
+  const buffers = () => {
+    const before = process.resourceUsage().minorPageFault
+    for (let i = 0; i < 100; i++) {
+      const buffer = new ArrayBuffer(5_000_000)
+      new Uint8Array(buffer).fill(1)
+      // What is sent to nobody is gone.
+      port1.postMessage(undefined, [buffer])
+    }
+    return process.resourceUsage().minorPageFault - before
+  }
+  buffers()
+`
+
+const report = process.report.getReport() as unknown as { header: { glibcVersionRuntime?: string } }
+const glibc = report.header.glibcVersionRuntime !== undefined && process.env.LD_PRELOAD === undefined
+
+test.skipIf(!glibc)('large buffers are kept at hand while faults are many, until the next give-back', async () => {
+  const child = new Child(`${PROGRAM}
+    tuneAllocator({ timer: false })
+    const low = buffers()
+    // A busy second: too many.
+    for (let i = 0; i < 3; i++) {
+      await pause(110)
+      buffers()
+      watchFaults()
+    }
+    const high = buffers()
+    await release()
+    const again = buffers()
+    print([low > 10 * high, again > 10 * high])`)
+  expect(await child.next()).toEqual([true, true])
+  expect(await child.ended).toMatchObject({ code: 0, stderr: '' })
+})
+
+test.skipIf(!glibc)('with a timer of its own, which holds no process open', async () => {
+  const child = new Child(`${PROGRAM}
+    tuneAllocator({ timer: true })
+    const low = buffers()
+    let high = low
+    for (let i = 0; i < 100 && high > low / 10; i++) {
+      await pause(50)
+      high = buffers()
+    }
+    print(low > 10 * high)`)
+  expect(await child.next()).toBe(true)
+  expect(await child.ended).toMatchObject({ code: 0, stderr: '' })
+})
+
+test.skipIf(!glibc)('a few faults change nothing', async () => {
+  const child = new Child(`${PROGRAM}
+    await pause(110)
+    tuneAllocator({ timer: false })
+    for (let i = 0; i < 3; i++) {
+      await pause(110)
+      watchFaults()
+    }
+    const low = buffers()
+    watchFaults()
+    print(low > 10 * buffers())`)
+  expect(await child.next()).toBe(true)
+})
+
+test.skipIf(!glibc).each(['MALLOC_MMAP_THRESHOLD_=131072', 'GLIBC_TUNABLES=glibc.malloc.mmap_threshold=131072'])(
+  'thresholds of the program’s own stay as they are: %s',
+  async (variable) => {
+    const child = new Child(
+      `${PROGRAM}
+    tuneAllocator({ timer: false })
+    const low = buffers()
+    for (let i = 0; i < 3; i++) {
+      await pause(110)
+      buffers()
+      watchFaults()
+    }
+    print(2 * buffers() > low)`,
+      { shell: `export ${variable}` }
+    )
+    expect(await child.next()).toBe(true)
+  }
+)
