@@ -69,6 +69,11 @@ export class Listener implements Watcher, Host {
   readonly address: AddressInfo
   /** @internal */
   readonly reactor: Reactor
+  /**
+   * @internal A handle that is always there: a give-back while nobody is connected would forget the class of handles, and V8 throw away what it has
+   * optimised for it.
+   */
+  readonly nobody = new Connection(this, -1, -1)
 
   readonly #handlers: Handlers
   readonly #owner: number
