@@ -9,9 +9,9 @@
 import * as libc from '../sys/libc.js'
 import { allocator } from './allocator.js'
 
-/** Bytes. `fromHeap`: larger blocks are mappings of their own. The second are the highest to which glibc itself lets them grow. */
-const LOW = { trim: 128 * 1024, fromHeap: 4 * 1024 * 1024 }
-const HIGH = { trim: 64 * 1024 * 1024, fromHeap: 32 * 1024 * 1024 }
+/** Bytes. `fromHeap`: larger blocks are mappings of their own; `pad`: by so much more than is asked for a heap grows. The second are the highest to which glibc itself lets them grow. */
+const LOW = { trim: 128 * 1024, pad: 64 * 1024, fromHeap: 4 * 1024 * 1024 }
+const HIGH = { trim: 64 * 1024 * 1024, pad: 128 * 1024, fromHeap: 32 * 1024 * 1024 }
 /** So many page faults in a second are too many: about two hundredths of a core. (`net` with 10,000 connections: 6,000.) */
 const MANY_FAULTS = 20_000
 /** Faults are counted over so many ms, at least. */
@@ -64,6 +64,7 @@ function countFaults(): void {
 function set(to: typeof LOW): void {
   thresholds = to
   libc.mallopt?.(libc.M_TRIM_THRESHOLD, to.trim)
+  libc.mallopt?.(libc.M_TOP_PAD, to.pad)
   libc.mallopt?.(libc.M_MMAP_THRESHOLD, to.fromHeap)
   count(performance.now())
 }

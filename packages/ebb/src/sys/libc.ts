@@ -155,6 +155,7 @@ export const E = constants.errno
 
 /** What {@link mallopt} sets: `malloc.h`. */
 export const M_TRIM_THRESHOLD = -1
+export const M_TOP_PAD = -2
 export const M_MMAP_THRESHOLD = -3
 
 // Constants of Linux's headers, the same on every architecture that Node runs on (not MIPS, not SPARC).
