@@ -229,5 +229,5 @@ test.each([41, 44, 46, 48, 50, 51, 53, 56, 58])('%d descriptors for 40 servers: 
   const cli = new Cli(['setsid', ...command], { shell: `ulimit -n ${descriptors}` })
   const { code, signal, stdout, stderr } = await cli.ended
   expect({ code, signal, stdout }).toEqual({ code: 1, signal: null, stdout: '' })
-  expect(stderr).toMatch(/^ebb: .*EMFILE.*\n$/)
+  expect(stderr).toMatch(/^ebb: a server process cannot be started: .*EMFILE.*\n$/)
 })

@@ -20,6 +20,14 @@ const PROGRAM = `
     }
     return process.resourceUsage().minorPageFault - before
   }
+  // Too many faults, at three looks.
+  const busy = async () => {
+    for (let i = 0; i < 3; i++) {
+      await pause(110)
+      buffers()
+      watchFaults()
+    }
+  }
   buffers()
 `
 
@@ -30,12 +38,7 @@ test.skipIf(!glibc)('large buffers are kept at hand while faults are many, until
   const child = new Child(`${PROGRAM}
     tuneAllocator({ timer: false })
     const low = buffers()
-    // A busy second: too many.
-    for (let i = 0; i < 3; i++) {
-      await pause(110)
-      buffers()
-      watchFaults()
-    }
+    await busy()
     const high = buffers()
     await release()
     const again = buffers()
@@ -79,11 +82,7 @@ test.skipIf(!glibc).each(['MALLOC_MMAP_THRESHOLD_=131072', 'GLIBC_TUNABLES=glibc
       `${PROGRAM}
     tuneAllocator({ timer: false })
     const low = buffers()
-    for (let i = 0; i < 3; i++) {
-      await pause(110)
-      buffers()
-      watchFaults()
-    }
+    await busy()
     print(2 * buffers() > low)`,
       { shell: `export ${variable}` }
     )
