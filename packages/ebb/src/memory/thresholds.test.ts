@@ -71,7 +71,7 @@ test.skipIf(!glibc)('a few faults change nothing', async () => {
       watchFaults()
     }
     const low = buffers()
-    watchFaults()
+    await busy()
     print(low > 10 * buffers())`)
   expect(await child.next()).toBe(true)
 })
