@@ -28,7 +28,6 @@ const PROGRAM = `
       watchFaults()
     }
   }
-  buffers()
 `
 
 const report = process.report.getReport() as unknown as { header: { glibcVersionRuntime?: string } }
