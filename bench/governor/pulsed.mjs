@@ -17,10 +17,10 @@ const BETWEEN = 500
 const SETTLED = 500
 /**
  * A governor has so many small pulses to do its work in, half a minute: after spikes that followed each other at once, memory is kept for
- * the next one for a while. The pulses after them are the figure.
+ * the next one for a while. The pulses after them are the figure: as many as the heap of a small load takes to grow and be given back once.
  */
 const EARLY = 20
-const COUNTED = 5
+const COUNTED = 15
 
 const AIM_KEPT = 1.15
 const AIM_SPEED = 0.97

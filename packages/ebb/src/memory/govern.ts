@@ -26,7 +26,7 @@ export interface GovernOptions {
   budget?: number
   /** No act that would stop the event loop for longer (ms), unless the box is short of memory. Default: 50. */
   maxPause?: number
-  /** Less than this is not worth an act (bytes). Default: 1,000,000, and at least three tenths of what the program lives on. */
+  /** Less than this is not worth an act (bytes). Default: 1,000,000, and at least a fifth of what the program lives on. */
   worth?: number
   /** How often it looks (ms), from 100 on. Default: 1000. */
   every?: number
@@ -86,7 +86,7 @@ const LEAST_BUSY = 0.05
 /** The time on a core has to stay low for so long (ms). */
 const LULL = 4000
 /** Of what the program lives on, this share at least is to be gained. */
-const WORTH_SHARE = 0.3
+const WORTH_SHARE = 0.2
 /** Under pressure, each governor of a box waits for a random part of this (ms): they do not all act at once. */
 const SPREAD = 1000
 
@@ -288,7 +288,8 @@ class Government implements Governing {
 
   #actIfPriced(reason: Reason): void {
     const now = performance.now()
-    if (now < this.#price.earliest || this.#price.isPatient(now, this.#load.anonymous)) return
+    const earliest = reason === 'spike' ? this.#price.earliestAfterSpike : this.#price.earliest
+    if (now < earliest || this.#price.isPatient(now, this.#load.anonymous)) return
     if (this.#price.isShort(now, this.#options.maxPause)) void this.#act(reason)
     else this.#tooLong++
   }

@@ -9,7 +9,7 @@ let create: (options?: GovernorOptions) => Governor
 
 beforeEach(async () => {
   vi.resetModules()
-  delete (globalThis as Record<symbol, unknown>)[Symbol.for('ebb.price.3')]
+  delete (globalThis as Record<symbol, unknown>)[Symbol.for('ebb.price.4')]
   const { Governor } = await import('./governor.js')
   create = (options) => new Governor(options)
 })

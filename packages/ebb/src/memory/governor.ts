@@ -103,7 +103,7 @@ export class Governor {
     const falling = this.#crowd < this.#lastLook
     this.#lastLook = this.#crowd
     if (falling && now - this.#fallStart < LONGEST_WAIT) this.#lookAgain(LOOK)
-    else if (now < price().earliest) this.#lookAgain(Math.min(price().earliest - now, LONGEST_WAIT))
+    else if (now < price().earliestAfterSpike) this.#lookAgain(Math.min(price().earliestAfterSpike - now, LONGEST_WAIT))
     else if (!worthwhile(this.#worth)) this.#high = this.#crowd
     else void this.#act()
   }

@@ -1,4 +1,4 @@
-import { getHeapStatistics, setFlagsFromString } from 'node:v8'
+import { getHeapSpaceStatistics, getHeapStatistics, setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import type { Price } from './price.js'
@@ -16,6 +16,8 @@ async function collect(): Promise<void> {
   gc()
 }
 
+/** What V8 has compiled for this program, bytes: before the next act, and after it. */
+let code = { before: 0, after: 0 }
 let price: Price
 /** What the next act will turn out to be. */
 let next: Release
@@ -41,13 +43,25 @@ beforeEach(async () => {
   vi.useFakeTimers({ toFake: ['performance'] })
   vi.advanceTimersByTime(1000)
   vi.resetModules()
-  delete (globalThis as Record<symbol, unknown>)[Symbol.for('ebb.price.3')]
+  delete (globalThis as Record<symbol, unknown>)[Symbol.for('ebb.price.4')]
+  code = { before: 0, after: 0 }
+  let codeNow = () => code.before
+  vi.doMock('node:v8', async (original) => ({
+    ...(await original<object>()),
+    getHeapSpaceStatistics: () => [
+      { space_name: 'old_space', space_used_size: 5 * MB },
+      { space_name: 'code_space', space_used_size: codeNow() },
+      { space_name: 'code_large_object_space', space_used_size: MB }
+    ]
+  }))
   vi.doMock('./release.js', () => ({
     onCollected: (listener: typeof tell) => {
       tell = listener
     },
     releaseUnheld: async () => {
+      codeNow = () => code.after
       tell(next)
+      codeNow = () => code.before
       return next
     }
   }))
@@ -56,6 +70,7 @@ beforeEach(async () => {
 
 afterEach(() => {
   vi.doUnmock('./release.js')
+  vi.doUnmock('node:v8')
   vi.useRealTimers()
 })
 
@@ -75,31 +90,65 @@ describe('the budget', () => {
   })
 
   test('what comes straight back has cost more', async () => {
-    await act(5, 20 * MB)
+    await act(5, 40 * MB)
     const acted = performance.now()
-    expect(price.earliest - acted).toBeCloseTo(1000)
+    expect(price.earliestAfterSpike - acted).toBeCloseTo(1000)
     vi.advanceTimersByTime(500)
     // Less than half of it is no more than what a little traffic takes.
-    price.holds(89 * MB)
+    price.holds(79 * MB)
+    expect(price.earliestAfterSpike - acted).toBeCloseTo(1000)
+    price.holds(80 * MB)
+    // 5 ms, and 0.8 for each MB.
+    expect(price.earliestAfterSpike - acted).toBeCloseTo(3700)
+    // Where memory is short it is no reason.
     expect(price.earliest - acted).toBeCloseTo(1000)
-    price.holds(90 * MB)
-    // 5 ms, and 2.5 for each MB.
-    expect(price.earliest - acted).toBeCloseTo(5500)
   })
 
-  test('but no more than eight seconds', async () => {
+  test('and more when optimised code was thrown away, which is compiled anew', async () => {
+    code = { before: MB + 256 * 1024 + 100_000, after: MB }
+    await act(5, 40 * MB)
+    const acted = performance.now()
+    expect(price.earliestAfterSpike - acted).toBeCloseTo(1000)
+    price.holds(80 * MB)
+    // 0.75 ms for each KB, but for a page of which nobody can tell.
+    expect(price.earliestAfterSpike - acted).toBeCloseTo(3700 + 7500)
+    code = { before: MB, after: MB - 256 * 1024 }
+    await act(5, 40 * MB)
+    const again = performance.now()
+    price.holds(80 * MB)
+    expect(price.earliestAfterSpike - again).toBeCloseTo(3700)
+  })
+
+  test('but no more than half a minute', async () => {
+    code = { before: 2 * MB, after: MB }
     await act(5, 90 * MB)
     const acted = performance.now()
     price.holds(100 * MB)
-    expect(price.earliest - acted).toBeCloseTo(8000)
+    expect(price.earliestAfterSpike - acted).toBeCloseTo(30_000)
+  })
+
+  test('what somebody else collected is not taken for it', async () => {
+    code = { before: 3 * MB, after: 3 * MB }
+    await act(5, 40 * MB)
+    code = { before: MB, after: MB }
+    tell(outcome(5, 40 * MB))
+    const acted = performance.now()
+    price.holds(80 * MB)
+    expect(price.earliestAfterSpike - acted).toBeCloseTo(3700)
+  })
+
+  test('V8 counts the code of this program by that name', () => {
+    const spaces = getHeapSpaceStatistics().filter(({ space_name }) => space_name === 'code_space')
+    expect(spaces).toHaveLength(1)
+    expect(spaces[0]?.space_used_size).toBeGreaterThan(0)
   })
 
   test('what comes back after a long time has not', async () => {
     await act(20, 40 * MB)
-    const { earliest } = price
+    const { earliestAfterSpike } = price
     vi.advanceTimersByTime(30_000)
     price.holds(100 * MB)
-    expect(price.earliest).toBe(earliest)
+    expect(price.earliestAfterSpike).toBe(earliestAfterSpike)
   })
 
   test('nobody else acts meanwhile', () => {

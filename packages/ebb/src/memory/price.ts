@@ -3,21 +3,29 @@
  * little, and a guess of the pause. One for the thread, whoever decides, so that two who see the same spike
  * act once.
  */
-import { getHeapStatistics } from 'node:v8'
+import { getHeapSpaceStatistics, getHeapStatistics } from 'node:v8'
 import { onCollected, type Release, type ReleaseOptions, releaseUnheld } from './release.js'
 
 /** No two acts within this many ms. */
 const APART = 1000
 /** Patience (ms) does not grow beyond this. */
 const LONGEST_PATIENCE = 600_000
-/**
- * What is needed again within so many ms has cost more than the act: its pages are faulted in, and the young generation has to grow once
- * more. For a byte, ms. (`net` with 10,000 connections: 100 ms for 45 MB; Express: 260 ms for 100 MB, on Node 20.)
- */
+/** What is needed again within so many ms has cost more than the act. */
 const STRAIGHT_BACK = 30_000
-const BACK_MS = 2.5e-6
+/**
+ * Its pages are faulted in, and the young generation has to grow once more. For a byte, ms. (`net` with 10,000 connections on Node 20 and 26: 17 to 38 ms for
+ * 30 to 48 MB.)
+ */
+const BACK_MS = 0.8e-6
+/**
+ * And what V8 had optimised for classes of which no object was left is compiled anew. For a byte of machine code, ms. (Express on Node 26: 470 KB
+ * less in the code space after an act, and 350 ms of TurboFan in the next spike; on Node 20 80 KB, on 22 none.)
+ */
+const CODE_MS = 0.75e-3
+/** That space is counted by pages in part: so much less (bytes) means nothing. */
+const CODE_PAGE = 256 * 1024
 /** That keeps the next act away for no longer (ms): a spike that is rarer is given back each time. */
-const LONGEST_FOR_BACK = 8000
+const LONGEST_FOR_BACK = 30_000
 /** Memory has grown again: by this factor. */
 const GROWN = 1.5
 /** After an act that failed (ms). */
@@ -45,8 +53,10 @@ const LEAST_DOUBTED = 0.5
 const RISK = 1.25
 
 export class Price {
-  /** On the clock of `performance.now()`: no act before. */
+  /** On the clock of `performance.now()`: no act before, though memory be short. */
   earliest = 0
+  /** After a spike none before this: the last one has come too dear. At or after {@link earliest}. */
+  earliestAfterSpike = 0
   /** Anonymous memory after the last act; 0: none yet. */
   floor = 0
   /** How long an act that brought little keeps the next away (ms), for those who ask {@link isPatient}. */
@@ -56,7 +66,10 @@ export class Price {
   #actedAt = 0
   #cpuMs = 0
   #returned = 0
+  #codeLost = 0
   #cameBack = false
+  /** Of machine code, before the act that is under way; undefined: it is somebody else's. */
+  #codeBefore: number | undefined
   #budget = 1
   /** Acts collect in steps; not where V8 cannot be brought to it. */
   #inSteps = true
@@ -99,8 +112,8 @@ export class Price {
     if (this.#cameBack || this.#returned === 0 || held < this.floor + this.#returned / 2) return
     this.#cameBack = true
     if (performance.now() - this.#actedAt >= STRAIGHT_BACK) return
-    const cost = this.#cpuMs + BACK_MS * this.#returned
-    this.earliest = Math.max(this.earliest, this.#actedAt + Math.min(cost / this.#budget, LONGEST_FOR_BACK))
+    const cost = this.#cpuMs + BACK_MS * this.#returned + CODE_MS * this.#codeLost
+    this.earliestAfterSpike = Math.max(this.earliest, this.#actedAt + Math.min(cost / this.#budget, LONGEST_FOR_BACK))
   }
 
   /** The pause (ms) that an act would probably cause now, with the load of the last {@link notice}. */
@@ -147,21 +160,29 @@ export class Price {
    */
   async act(budget: number, worth: number, how: ReleaseOptions = {}): Promise<Release | undefined> {
     // Until the price is known nobody else starts another.
-    this.earliest = Number.POSITIVE_INFINITY
+    this.#notBefore(Number.POSITIVE_INFINITY)
+    this.#codeBefore = codeInUse()
     let done: Release
     try {
       done = await releaseUnheld({ inSteps: true, ...how })
     } catch (error) {
-      this.earliest = performance.now() + FAILED
+      this.#notBefore(performance.now() + FAILED)
       process.emitWarning(`giving memory back failed: ${(error as Error).message}`, { code: 'EBB_RELEASE_FAILED' })
       return undefined
+    } finally {
+      this.#codeBefore = undefined
     }
     if (how.inSteps ?? true) this.#inSteps = done.inSteps
     this.#budget = budget
     this.#patience = this.#returned < worth ? Math.min(2 * this.#patience, LONGEST_PATIENCE) : APART
     this.#patientUntil = this.#actedAt + this.#patience
-    this.earliest = this.#actedAt + Math.max(done.cpuMs / budget, APART)
+    this.#notBefore(this.#actedAt + Math.max(done.cpuMs / budget, APART))
     return done
+  }
+
+  #notBefore(time: number): void {
+    this.earliest = time
+    this.earliestAfterSpike = time
   }
 
   /** After every act, whoever asked for it. */
@@ -169,6 +190,7 @@ export class Price {
     this.floor = done.afterTrim
     this.#actedAt = performance.now()
     this.#returned = Math.max(0, done.before - done.afterTrim)
+    this.#codeLost = this.#codeBefore === undefined ? 0 : Math.max(0, this.#codeBefore - codeInUse() - CODE_PAGE)
     this.#cameBack = false
     this.#cpuMs = done.cpuMs
     this.#floorHeap = getHeapStatistics().used_heap_size
@@ -195,12 +217,18 @@ function guess(live: number, inSteps: boolean): number {
   return empty + (perMb * live) / 1e6
 }
 
+/** Machine code that V8 made for this program, bytes. */
+function codeInUse(): number {
+  const spaces = getHeapSpaceStatistics().filter(({ space_name }) => space_name.startsWith('code_'))
+  return spaces.reduce((sum, { space_used_size }) => sum + space_used_size, 0)
+}
+
 function shareOf(now: number, then: number): number {
   return now < then ? now / then : 1
 }
 
 // Found by its symbol: a program may have two copies of this library, and has one heap.
-const KEY = Symbol.for('ebb.price.3')
+const KEY = Symbol.for('ebb.price.4')
 const shared = globalThis as { [KEY]?: Price }
 
 export function price(): Price {
