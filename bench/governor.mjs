@@ -6,6 +6,7 @@
  * quarters of an hour, and 10,000 descriptors a process.
  */
 import { execFileSync } from 'node:child_process'
+import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { netExperiment } from './governor/experiment.mjs'
 import { leak } from './governor/leak.mjs'
@@ -22,7 +23,7 @@ Programs with and without ebb/auto, in turn: what they keep, how fast they are, 
   --quick            one round, and smaller, with the aims of the whole
   --only NAME[,...]  some of the parts: net, express, ws, aedes, fastify, live-heap, leak
   --rounds N         default: 3
-  --node PATH        the Node that the programs run with
+  --node PATH        the Node that the programs run with; a name without / is looked for in PATH
 
 What is set of EBB_* comes to the programs: EBB_LOG=1 shows each give-back.`
 
@@ -39,7 +40,10 @@ if (values.help) {
   console.log(HELP)
   process.exit()
 }
-const { quick, node } = values
+const { quick } = values
+// The programs have a working directory of their own.
+const node = values.node.includes('/') ? resolve(values.node) : values.node
+const version = versionOf(node)
 const rounds = Number(values.rounds ?? (quick ? 1 : 3))
 const setting = { node, quick, rounds }
 const spiky = { ...setting, spikes: quick ? 3 : 4, seconds: quick ? 4 : 8 }
@@ -103,7 +107,7 @@ if (unknown.length > 0 || !(rounds >= 1)) {
       ? `no such part: ${unknown.join(', ')}; there are ${Object.keys(PARTS).join(', ')}`
       : 'give --rounds from 1 on'
   console.error(reason)
-  process.exit(2)
+  process.exit(1)
 }
 
 const rows = []
@@ -125,5 +129,14 @@ for (const name of names) {
     await endChildren()
   }
 }
-console.log(`Node ${execFileSync(node, ['-p', 'process.versions.node'], { encoding: 'utf8' }).trim()}`)
+console.log(`Node ${version}`)
 console.log(table(rows))
+
+function versionOf(node) {
+  try {
+    return execFileSync(node, ['-p', 'process.versions.node'], { encoding: 'utf8' }).trim()
+  } catch (error) {
+    console.error(`--node ${values.node}: no Node that runs (${error.code ?? error.message}); give the path of one`)
+    process.exit(1)
+  }
+}

@@ -36,7 +36,7 @@ const names = values.only?.split(',') ?? Object.keys(PARTS)
 const unknown = names.filter((name) => !(name in PARTS))
 if (unknown.length > 0) {
   console.error(`no such part: ${unknown.join(', ')}; there are ${Object.keys(PARTS).join(', ')}`)
-  process.exit(2)
+  process.exit(1)
 }
 
 const rows = []
