@@ -68,8 +68,6 @@ export class Price {
   #returned = 0
   #codeLost = 0
   #cameBack = false
-  /** Of machine code, before the act that is under way; undefined: it is somebody else's. */
-  #codeBefore: number | undefined
   #budget = 1
   /** Acts collect in steps; not where V8 cannot be brought to it. */
   #inSteps = true
@@ -161,7 +159,7 @@ export class Price {
   async act(budget: number, worth: number, how: ReleaseOptions = {}): Promise<Release | undefined> {
     // Until the price is known nobody else starts another.
     this.#notBefore(Number.POSITIVE_INFINITY)
-    this.#codeBefore = codeInUse()
+    const codeBefore = codeInUse()
     let done: Release
     try {
       done = await releaseUnheld({ inSteps: true, ...how })
@@ -169,9 +167,8 @@ export class Price {
       this.#notBefore(performance.now() + FAILED)
       process.emitWarning(`giving memory back failed: ${(error as Error).message}`, { code: 'EBB_RELEASE_FAILED' })
       return undefined
-    } finally {
-      this.#codeBefore = undefined
     }
+    this.#codeLost = Math.max(0, codeBefore - codeInUse() - CODE_PAGE)
     if (how.inSteps ?? true) this.#inSteps = done.inSteps
     this.#budget = budget
     this.#patience = this.#returned < worth ? Math.min(2 * this.#patience, LONGEST_PATIENCE) : APART
@@ -190,7 +187,8 @@ export class Price {
     this.floor = done.afterTrim
     this.#actedAt = performance.now()
     this.#returned = Math.max(0, done.before - done.afterTrim)
-    this.#codeLost = this.#codeBefore === undefined ? 0 : Math.max(0, this.#codeBefore - codeInUse() - CODE_PAGE)
+    // Nobody knows what there was before; act() does.
+    this.#codeLost = 0
     this.#cameBack = false
     this.#cpuMs = done.cpuMs
     this.#floorHeap = getHeapStatistics().used_heap_size
