@@ -8,7 +8,7 @@ import { createInterface } from 'node:readline'
 import { parseArgs } from 'node:util'
 import { pulse } from '../packages/ebb-lab/dist/pulse/pulse.js'
 import { Coordinator } from '../packages/ebb-lab/dist/pulse/swarm/coordinator.js'
-import { NatsBus } from '../packages/ebb-lab/dist/pulse/swarm/nats-bus.js'
+import { NatsBus } from '../packages/ebb-lab/dist/pulse/swarm/nats/bus.js'
 import { SwarmOfMachines } from './swarm/crowd.mjs'
 import { missing } from './swarm/namespaces.mjs'
 

@@ -2,7 +2,7 @@
 import { emptyOpened } from '../../packages/ebb-lab/dist/pulse/client.js'
 import { LatencyHistogram } from '../../packages/ebb-lab/dist/pulse/histogram.js'
 import { Agent } from '../../packages/ebb-lab/dist/pulse/swarm/agent.js'
-import { NatsBus } from '../../packages/ebb-lab/dist/pulse/swarm/nats-bus.js'
+import { NatsBus } from '../../packages/ebb-lab/dist/pulse/swarm/nats/bus.js'
 
 const [url, n] = process.argv.slice(2)
 

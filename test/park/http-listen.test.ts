@@ -6,7 +6,7 @@ import net, { type AddressInfo, type ListenOptions, type Server, type Socket } f
 import { basename, join } from 'node:path'
 import { park } from 'ebb'
 import { expect, onTestFinished, test } from 'vitest'
-import { openSocket } from '../../packages/ebb/src/server/socket.js'
+import { openSocket } from '../../packages/ebb/src/socket/listening-socket.js'
 import { program, ROOT } from '../support/cli.js'
 import { Client, IDLE, pause, silence } from '../support/parity.js'
 import { alive } from '../support/processes.js'

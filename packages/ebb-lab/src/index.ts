@@ -1,6 +1,6 @@
 /** The laboratory, for a test suite of one's own. */
-export { type BoxOptions, type BoxProgress, type BoxResult, box } from './experiment/box.js'
-export { BoxFileError, type BoxPlan, readBoxFile, type ServerPlan, type Variant } from './experiment/box-file.js'
+export { type BoxOptions, type BoxProgress, type BoxResult, box } from './experiment/box/box.js'
+export { BoxFileError, type BoxPlan, readBoxFile, type ServerPlan, type Variant } from './experiment/box/file.js'
 export {
   BENCH_PLAN,
   type Experiment,
@@ -10,11 +10,7 @@ export {
   QUICK_PLAN,
   type Target
 } from './experiment/experiment.js'
-export { serve } from './experiment/serve.js'
-export { type ServeEvent, serveLine } from './experiment/serve-log.js'
-export type { Served, ServeOptions } from './experiment/serve-options.js'
-export { type SuperviseOptions, Supervisor } from './experiment/supervisor.js'
-export { type Running, start } from './experiment/target.js'
+export { type Running, start } from './process/target.js'
 export type { Causes, Opened } from './pulse/client.js'
 export type { Quantiles } from './pulse/histogram.js'
 export type { Plan, Pulse } from './pulse/plan.js'
@@ -38,18 +34,22 @@ export {
   type SwarmReport
 } from './pulse/swarm/coordinator.js'
 export { LocalBus } from './pulse/swarm/local-bus.js'
-export { natsBus } from './pulse/swarm/nats.js'
-export { NatsError, type NatsOptions } from './pulse/swarm/nats-options.js'
-export { parseBox, readBox } from './record/box-read.js'
-export type { BoxRecording } from './record/box-recording.js'
-export { RecordError } from './record/errors.js'
+export { natsBus } from './pulse/swarm/nats/nats.js'
+export { NatsError, type NatsOptions } from './pulse/swarm/nats/options.js'
+export { parseBox, readBox } from './record/box/read.js'
+export type { BoxRecording } from './record/box/recording.js'
 export { parseRecording, readRecording } from './record/read.js'
 export { type RecordOptions, record } from './record/record.js'
 export { Recorder, type RecorderOptions } from './record/recorder.js'
 export type { Header, Line, Recording, RecordingEvent, Sample } from './record/recording.js'
-export { type BoxReport, type BoxReportOptions, reportBoxes } from './report/box-report.js'
-export { type BoxLimits, type BoxVerdict, brokenBoxes, judgeBox, type ServerVerdict } from './report/box-verdict.js'
-export { ReportError } from './report/error.js'
+export { type BoxReport, type BoxReportOptions, reportBoxes } from './report/box/report.js'
+export { type BoxLimits, type BoxVerdict, brokenBoxes, judgeBox, type ServerVerdict } from './report/box/verdict.js'
 export { type Report, type ReportOptions, report } from './report/report.js'
 export { markdownTable, table } from './report/table.js'
 export { broken, judge, type Limits, type Verdict, type VerdictJson, verdictToJson } from './report/verdict.js'
+export { type ServeEvent, serveLine } from './serve/log.js'
+export type { Served, ServeOptions } from './serve/options.js'
+export { serve } from './serve/serve.js'
+export { type SuperviseOptions, Supervisor } from './serve/supervisor.js'
+export { RecordError } from './units/errors.js'
+export { ReportError } from './units/report-error.js'

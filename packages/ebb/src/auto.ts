@@ -17,4 +17,4 @@ import { isMainThread } from 'node:worker_threads'
 
 // `--import` comes to worker threads, too: the main thread's governor sees to them. Nor is it loaded there: a thread that is ended
 // while koffi is loading takes the process with it.
-if (isMainThread) (await import('./memory/environment.js')).governFromEnvironment(process.env)
+if (isMainThread) (await import('./govern/environment.js')).governFromEnvironment(process.env)

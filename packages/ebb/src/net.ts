@@ -1,11 +1,11 @@
 /** `ebb/net`: `createServer()` as `node:net` has it, whose connections sleep when they are silent. */
 import { createServer as createNodeServer, type Server, type ServerOpts, type Socket } from 'node:net'
-import { type Parked, type ParkOptions, park } from './server/park.js'
-import { type Connection, connectionOf } from './server/parked-connection.js'
+import { type Connection, connectionOf } from './park/connection.js'
+import { type Parked, type ParkOptions, park } from './park/park.js'
 
-export type { Parked, ParkOptions } from './server/park.js'
-export type { Connection } from './server/parked-connection.js'
-export type { Cause, ParkStats } from './server/parking.js'
+export type { Connection } from './park/connection.js'
+export type { Parked, ParkOptions } from './park/park.js'
+export type { Cause, ParkStats } from './park/parking.js'
 
 /** A `net.Server` whose connections are parked. */
 export type ParkServer = Server & Parked

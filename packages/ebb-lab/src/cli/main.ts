@@ -1,6 +1,7 @@
 /** `ebb`: the laboratory on the command line. It parses and prints; what it does are functions of `ebb-lab`. */
-import { fail } from './failure.js'
-import { readServeFlags } from './serve-flags.js'
+
+import { readServeFlags } from './options/serve-flags.js'
+import { fail } from './output/failure.js'
 
 let told = false
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
@@ -14,7 +15,7 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 async function main(args: string[]): Promise<void> {
   const flags = args[0] === 'serve' ? readServeFlags(args.slice(1)) : undefined
   if (flags === undefined) await (await import('./program.js')).run(args)
-  else await (await import('./serve.js')).runServe(flags)
+  else await (await import('./commands/serve.js')).runServe(flags)
 }
 
 main(process.argv.slice(2)).catch(fail)

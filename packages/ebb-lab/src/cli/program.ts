@@ -1,37 +1,37 @@
 /** The commands, as commander knows them. */
 import { createRequire } from 'node:module'
 import { Command } from 'commander'
-import { twoDashes } from './dashes.js'
+import { twoDashes } from './options/dashes.js'
 
 /** Each is loaded when asked for. */
 const COMMANDS: Record<string, { summary: string; load: () => Promise<Command> }> = {
   serve: {
     summary: 'a TCP server that holds connections and tells what they cost',
-    load: async () => (await import('./serve-command.js')).serveCommand()
+    load: async () => (await import('./commands/serve-command.js')).serveCommand()
   },
   pulse: {
     summary: 'connect a crowd, hold it, close it, again and again',
-    load: async () => (await import('./pulse.js')).pulseCommand()
+    load: async () => (await import('./commands/pulse.js')).pulseCommand()
   },
   agent: {
     summary: 'offer this machine to a swarm',
-    load: async () => (await import('./agent.js')).agentCommand()
+    load: async () => (await import('./commands/agent.js')).agentCommand()
   },
   record: {
     summary: 'sample the memory of any server',
-    load: async () => (await import('./record.js')).recordCommand()
+    load: async () => (await import('./commands/record.js')).recordCommand()
   },
   bench: {
     summary: 'the whole experiment, with a verdict',
-    load: async () => (await import('./bench.js')).benchCommand()
+    load: async () => (await import('./commands/bench.js')).benchCommand()
   },
   box: {
     summary: 'several servers on one machine, with spikes at different times',
-    load: async () => (await import('./box.js')).boxCommand()
+    load: async () => (await import('./commands/box.js')).boxCommand()
   },
   report: {
     summary: 'verdicts and pictures from recordings',
-    load: async () => (await import('./report.js')).reportCommand()
+    load: async () => (await import('./commands/report.js')).reportCommand()
   }
 }
 

@@ -3,20 +3,20 @@
  * at once: they would take the processor from each other.
  */
 import { join } from 'node:path'
+import { describe } from '../process/describe.js'
+import { checkAlone, find, type Running, start } from '../process/target.js'
 import { total } from '../pulse/client.js'
 import { pause } from '../pulse/pause.js'
 import { countsOf, type Plan, planSchema } from '../pulse/plan.js'
 import { failuresOf, type PulseEvent, type PulseOptions, type PulseReport, pulse } from '../pulse/pulse.js'
 import type { SwarmReport } from '../pulse/swarm/coordinator.js'
-import { describe } from '../record/describe.js'
-import { RecordError } from '../record/errors.js'
 import { Recorder } from '../record/recorder.js'
 import type { Recording, Sample } from '../record/recording.js'
 import { report } from '../report/report.js'
 import { broken, type Limits, type Verdict } from '../report/verdict.js'
 import { makeDirectory } from '../report/write-file.js'
+import { RecordError } from '../units/errors.js'
 import { type RemoteOptions, RemoteRecorder } from './remote-recorder.js'
-import { checkAlone, find, type Running, start } from './target.js'
 
 /** A server to be judged. One of `command`, `pid` and `port` (or the last two together), and `server`. */
 export interface Target {

@@ -2,7 +2,6 @@
 import { EventEmitter } from 'node:events'
 import type { Coordinator } from '../pulse/swarm/coordinator.js'
 import type { Member } from '../pulse/swarm/member.js'
-import { RecordError } from '../record/errors.js'
 import type { Mark } from '../record/lines.js'
 import {
   eventSchema,
@@ -15,6 +14,7 @@ import {
   sampleSchema
 } from '../record/recording.js'
 import { MemorySink, RecordingWriter, type Sink } from '../record/write.js'
+import { RecordError } from '../units/errors.js'
 
 export interface RemoteOptions {
   /** The port of the server: the agent beside it was started with `--record-port`. */

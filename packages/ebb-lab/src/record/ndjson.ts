@@ -1,5 +1,5 @@
 import type { z } from 'zod'
-import { RecordError } from './errors.js'
+import { RecordError } from '../units/errors.js'
 
 /** No line of a recording comes near this many bytes: what is longer is another kind of file. */
 const LONGEST_LINE = 1_048_576

@@ -1,5 +1,5 @@
 import { createReadStream } from 'node:fs'
-import { codeOf, RecordError, reasonOf } from './errors.js'
+import { codeOf, RecordError, reasonOf } from '../units/errors.js'
 import { NdjsonReader } from './ndjson.js'
 import {
   eventSchema,

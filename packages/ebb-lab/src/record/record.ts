@@ -1,8 +1,8 @@
 import { ProcessError } from 'ebb/memory'
-import { describe } from './describe.js'
-import { RecordError } from './errors.js'
-import { type Launched, launch } from './launch.js'
-import { findListener, findRoot } from './listener.js'
+import { describe } from '../process/describe.js'
+import { type Launched, launch } from '../process/launch.js'
+import { findListener, findRoot } from '../process/listener.js'
+import { RecordError } from '../units/errors.js'
 import { Recorder, type RecorderOptions } from './recorder.js'
 
 /** Whom to record: exactly one of `pid`, `port` and `command`. */

@@ -2,7 +2,7 @@
 import http from 'node:http'
 import https from 'node:https'
 import type { RuntimeView } from 'ebb/memory'
-import { codeOf, messageOf, RecordError } from './errors.js'
+import { codeOf, messageOf, RecordError } from '../units/errors.js'
 
 /** Go's answer is about 10 KB; a program may publish variables of its own beside it. */
 const LARGEST_ANSWER = 4 * 1024 * 1024

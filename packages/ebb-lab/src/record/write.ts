@@ -1,5 +1,5 @@
 import fs from 'node:fs'
-import { codeOf, RecordError, reasonOf } from './errors.js'
+import { codeOf, RecordError, reasonOf } from '../units/errors.js'
 import type { Header, Line, Recording } from './recording.js'
 
 /** Where the lines of a recording go. The first line written is the header. */

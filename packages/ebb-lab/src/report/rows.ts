@@ -1,5 +1,5 @@
 /** The figures of a verdict in the order and the words in which people read them: one row a figure. */
-import { bytes, duration, integer, megabytes, ratio } from './format.js'
+import { bytes, duration, integer, megabytes, ratio } from '../units/format.js'
 import type { Verdict } from './verdict.js'
 
 export interface Row<T = Verdict> {

@@ -1,9 +1,9 @@
 import { stripVTControlCharacters } from 'node:util'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { textWidth } from '../units/text.js'
 import { markdownTable, table } from './table.js'
 import { sideBySide, synthetic } from './testing/synthetic.js'
-import { textWidth } from './text.js'
 import { judge, type Verdict } from './verdict.js'
 
 const [ebb, ebbControl, net, netControl] = sideBySide() as [never, never, never, never]

@@ -1,7 +1,7 @@
 /** Verdicts as a table: for a terminal, and in Markdown. */
-import { bytes, duration, integer, megabytes, ratio } from './format.js'
+import { bytes, duration, integer, megabytes, ratio } from '../units/format.js'
+import { clean, fit, textWidth, wrap } from '../units/text.js'
 import { type Footnote, footnotes, givesBack, type Noted, type Row, rowsFor } from './rows.js'
-import { clean, fit, textWidth, wrap } from './text.js'
 import type { Verdict } from './verdict.js'
 
 export interface TableOptions {

@@ -1,6 +1,6 @@
 /** The verdict: a pure function of a recording and its control. Sizes in bytes, times in milliseconds. */
 import type { Recording, Sample } from '../record/recording.js'
-import { integer } from './format.js'
+import { integer } from '../units/format.js'
 import { firstAt, holdOf, pulsesOf, type RecordedPulse, samplesBetween } from './phases.js'
 
 /** A figure that could not be had is null, and `missing` says why in one sentence. */

@@ -13,7 +13,7 @@
 import { constants, type PerformanceEntry, PerformanceObserver } from 'node:perf_hooks'
 import { setFlagsFromString } from 'node:v8'
 import { MessageChannel } from 'node:worker_threads'
-import { threadTime, threadTimeSince } from './thread-time.js'
+import { threadTime, threadTimeSince } from '../sys/thread-time.js'
 
 /** More than V8's limit of 64 MiB (bytes). */
 const BUFFER = 80_000_000

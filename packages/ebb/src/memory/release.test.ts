@@ -4,7 +4,7 @@ import { connect } from 'node:net'
 import { expect, test } from 'vitest'
 import { Child } from '../../../../test/support/child.js'
 import { descriptors } from '../../../../test/support/sockets.js'
-import { ownAnonymous } from './process.js'
+import { ownAnonymous } from '../proc/process.js'
 import { release } from './release.js'
 
 /** Much of V8's heap, and as much of malloc's in pieces, with small ones between that stay. */

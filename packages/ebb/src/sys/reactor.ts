@@ -10,7 +10,7 @@ import fs from 'node:fs'
 import { isMainThread } from 'node:worker_threads'
 import { grown, resized, shrunk } from './arrays.js'
 import * as libc from './libc.js'
-import { workerPoll } from './worker-poll.js'
+import { workerPoll } from './node/worker-poll.js'
 
 /** Who is told about the events of the descriptors that it added. */
 export interface Watcher {

@@ -10,7 +10,7 @@ import { pause } from '../pause.js'
 import { AllowList } from './allow.js'
 import type { Bus, Offering } from './bus.js'
 import { capacityHere, capacityTo } from './capacity.js'
-import { Drops } from './drops.js'
+import { Drops } from './drop-log.js'
 import { LEASE, Lease } from './lease.js'
 import {
   type Answer,

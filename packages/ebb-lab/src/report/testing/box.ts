@@ -1,5 +1,5 @@
 /** Recordings of boxes that look like real ones, without a server: for tests only. */
-import { BoxBuilder, type BoxHeader, type BoxLine, type BoxRecording } from '../../record/box-recording.js'
+import { BoxBuilder, type BoxHeader, type BoxLine, type BoxRecording } from '../../record/box/recording.js'
 
 export const BOX_HEADER: BoxHeader = {
   type: 'box',

@@ -1,0 +1,129 @@
+/** `ebb agent` */
+import { hostname } from 'node:os'
+import { Command } from 'commander'
+import { sideRecorder } from '../../experiment/side-recorder.js'
+import { total } from '../../pulse/client.js'
+import { Agent, type AgentEvent, checkAgent } from '../../pulse/swarm/agent.js'
+import { AllowList } from '../../pulse/swarm/allow.js'
+import type { Bus } from '../../pulse/swarm/bus.js'
+import { describeCapacity } from '../../pulse/swarm/capacity.js'
+import type { Capacity } from '../../pulse/swarm/messages.js'
+import { natsBus } from '../../pulse/swarm/nats/nats.js'
+import { duration } from '../../units/format.js'
+import { clean } from '../../units/text.js'
+import { NATS_ENVIRONMENT, type NatsFlags, natsOf, natsOptions } from '../options/nats.js'
+import { arg } from '../options/plan.js'
+import { parsePort, parsePositive, ValueError } from '../options/values.js'
+import { causes } from '../output/causes.js'
+import { interruption, Terminal } from '../output/terminal.js'
+
+interface Flags extends NatsFlags {
+  swarm: string
+  name: string
+  allow?: string[]
+  source?: string[]
+  procs?: number
+  most?: number
+  recordPort?: number
+}
+
+export function agentCommand(): Command {
+  const command = new Command('agent')
+    .description('offer this machine to a swarm: ebb pulse --swarm and ebb bench --swarm connect from here')
+    .requiredOption('--swarm <name>', 'which swarm: letters, digits, - and _')
+  natsOptions(command)
+  return command
+    .option('--name <name>', 'what it is called in tables', hostname())
+    .option(
+      '--allow <target...>',
+      'where it may connect to: HOST:PORT, or a network such as 10.0.0.0/8 (default: loopback alone)'
+    )
+    .option('--source <address...>', 'local addresses to connect from')
+    .option('--procs <n>', 'processes that hold connections, at most (default: one for each CPU)', arg(parsePositive))
+    .option('--most <n>', 'connections, at most (default: what descriptors and ports allow)', arg(parsePositive))
+    .option('--record-port <port>', 'make no connections, but record the server that listens here', arg(parsePort))
+    .addHelpText(
+      'after',
+      `
+${NATS_ENVIRONMENT}
+
+Examples:
+  ebb agent --nats nats://10.0.0.1:4222 --swarm lab --allow 10.0.0.5:3033
+  ebb agent --nats nats://10.0.0.1:4222 --swarm lab --record-port 3033
+
+Closes all that it holds 3 s after it has heard nothing of who gave its orders,
+and offers itself again. SIGTERM: it closes all, and leaves.`
+    )
+    .action(run)
+}
+
+async function run(flags: Flags): Promise<void> {
+  const { swarm, name, allow = [], source, procs, most, recordPort } = flags
+  const nats = natsOf(flags)
+  if (nats === null) throw new ValueError('where is NATS? give --nats nats://HOST:PORT, or NATS_URL in the environment')
+  const allowed = new AllowList(allow)
+  checkAgent({ swarm, name, ...(source !== undefined && { sources: source }) })
+  const terminal = new Terminal()
+  const { signal } = interruption()
+  const bus = await natsBus(nats)
+  const does = (capacity: Capacity): string =>
+    recordPort === undefined
+      ? `${describeCapacity(capacity)}; connects to ${allowed}`
+      : `records the server on port ${recordPort}, makes no connections`
+  try {
+    const agent = await Agent.start({
+      bus,
+      swarm,
+      name,
+      allow: allowed,
+      onEvent: (event) => terminal.line(line(event, { name, swarm, bus, does })),
+      ...(source !== undefined && { sources: source }),
+      ...(procs !== undefined && { procs }),
+      ...(most !== undefined && { most }),
+      ...(recordPort !== undefined && { recorder: sideRecorder(recordPort) })
+    })
+    const leave = (): void => void agent.leave()
+    if (signal.aborted) leave()
+    else signal.addEventListener('abort', leave)
+    const error = await agent.ended
+    if (error !== undefined) throw error
+  } finally {
+    await bus.close()
+  }
+  terminal.line('Left')
+}
+
+interface About {
+  name: string
+  swarm: string
+  bus: Bus
+  does: (capacity: Capacity) => string
+}
+
+function line(event: AgentEvent, { name, swarm, bus, does }: About): string {
+  switch (event.event) {
+    case 'offering':
+      return `Agent ${name} of swarm ${swarm} (${bus.name}): ${does(event.capacity)}`
+    case 'leased':
+      return `Taken by ${clean(event.who)}`
+    case 'recording':
+      return `Recording the server on port ${event.port}`
+    case 'pulse': {
+      const { index, target, n, of, opened, lost, heldMs } = event.pulse
+      const parts = [`${opened.connected} connected in ${duration(opened.ms)}, held ${duration(heldMs)}`]
+      if (total(opened.failed) > 0) parts.push(`${total(opened.failed)} failed: ${causes(opened.failed)}`)
+      if (total(lost) > 0) parts.push(`${total(lost)} lost: ${causes(lost)}`)
+      return `Pulse ${index + 1}, ${n} of ${of} to ${clean(target)}: ${parts.join('; ')}`
+    }
+    case 'freed':
+      return `Free: ${clean(event.why)}${event.closed > 0 ? `; closed ${event.closed}` : ''}`
+    case 'refused':
+      return `Refused: ${clean(event.reason)}`
+    case 'dropped':
+      return `Dropped ${clean(event.reason)}`
+    case 'away':
+      return `${bus.name} is away`
+    case 'back':
+      return `${bus.name} is back`
+  }
+}

@@ -1,0 +1,124 @@
+/** `ebb pulse` */
+import { Command } from 'commander'
+import { total } from '../../pulse/client.js'
+import { planSchema } from '../../pulse/plan.js'
+import { type PulseEvent, type PulseReport, pulse, type Server, succeeded } from '../../pulse/pulse.js'
+import { NATS_ENVIRONMENT } from '../options/nats.js'
+import {
+  arg,
+  type ConnectFlags,
+  connectOf,
+  connectOptions,
+  type PlanFlags,
+  planOf,
+  planOptions
+} from '../options/plan.js'
+import { type OpenSwarm, openSwarm, type SwarmFlags, swarmOptions } from '../options/swarm.js'
+import { parseServer } from '../options/values.js'
+import { causes, counted } from '../output/causes.js'
+import { columnsOf, swarmRows } from '../output/columns.js'
+import { EXIT, tellInterrupted } from '../output/failure.js'
+import { interruption, Terminal } from '../output/terminal.js'
+
+export function pulseCommand(): Command {
+  const command = new Command('pulse')
+    .description('connect a crowd, hold it, close it; big pulses first, then small ones')
+    .argument('<server>', 'HOST:PORT, [IPv6]:PORT, PORT on 127.0.0.1, or the path of a Unix socket', arg(parseServer))
+  planOptions(command, planSchema.parse({}))
+  connectOptions(command)
+  swarmOptions(command)
+  return command
+    .option('--json', 'print the result as JSON')
+    .addHelpText(
+      'after',
+      `
+Times are seconds, or have a unit: 250ms, 4s, 2m. One dash and = work too:
+  ebb pulse 127.0.0.1:3033 -big=10000 -i 3 -bs=30 -small=1000 -ss=20 -l 4
+
+By agents on several machines, who listen to the same NATS server:
+  ebb pulse 10.0.0.5:3033 --swarm lab --nats nats://10.0.0.1:4222 -big=100k
+${NATS_ENVIRONMENT}
+
+Ends with 0 when every connection was made and held, with 2 when some were not,
+with 4 when an agent was lost.`
+    )
+    .action(run)
+}
+
+interface Flags extends PlanFlags, ConnectFlags, SwarmFlags {
+  json?: boolean
+}
+
+async function run(server: Server, flags: Flags): Promise<void> {
+  const terminal = new Terminal()
+  const { signal } = interruption()
+  const connect = connectOf(flags)
+  let swarm: OpenSwarm | null = null
+  let report: PulseReport
+  try {
+    swarm = await openSwarm(flags, connect, terminal, signal)
+    report = await pulse(server, planOf(flags), {
+      ...(swarm === null ? connect : { ...swarm.connect, swarm: swarm.coordinator }),
+      signal,
+      onEvent: (event: PulseEvent) => tell(terminal, event)
+    })
+  } catch (error) {
+    tellInterrupted(error, signal, terminal)
+    return
+  } finally {
+    await swarm?.close()
+    terminal.end()
+  }
+  process.stdout.write(flags.json ? `${JSON.stringify(report)}\n` : `${resultTable(report)}\n`)
+  if (report.swarm?.degraded) process.exitCode = EXIT.degraded
+  else if (!succeeded(report)) process.exitCode = EXIT.failures
+}
+
+function tell(terminal: Terminal, event: PulseEvent): void {
+  const { index, size, n } = event.pulse
+  const name = `Pulse ${index + 1} (${size}, ${n})`
+  switch (event.event) {
+    case 'progress':
+      terminal.status(`${name}: ${event.open} open${event.failed > 0 ? `, ${event.failed} failed` : ''}`)
+      break
+    case 'connected': {
+      const { connected, failed, unanswered, ms } = event.opened
+      const rate = ms > 0 ? ` (${Math.round((connected / ms) * 1000)}/s)` : ''
+      const parts = [`${connected} connected in ${(ms / 1000).toFixed(2)} s${rate}`]
+      if (total(failed) > 0) parts.push(`${total(failed)} failed: ${causes(failed)}`)
+      if (total(unanswered) > 0) parts.push(`${total(unanswered)} not answered: ${causes(unanswered)}`)
+      terminal.line(`${name}: ${parts.join(', ')}`)
+      break
+    }
+    case 'closed':
+      terminal.line(
+        `${name}: closed${total(event.lost) > 0 ? `, ${total(event.lost)} lost: ${causes(event.lost)}` : ''}`
+      )
+  }
+}
+
+/** The result for a person, in two columns. */
+function resultTable(report: PulseReport): string {
+  const { latency } = report
+  const ms = (value: number): string => (value < 10 ? value.toFixed(2) : value.toFixed(0))
+  const rows: [string, string][] = [
+    ['pulses', String(report.pulses)],
+    ['connected', String(report.connected)],
+    ['failed', counted(report.failed)],
+    ['lost while held', counted(report.lost)]
+  ]
+  if (report.echoed > 0 || total(report.unanswered) > 0) {
+    rows.push(['echoed', String(report.echoed)], ['not answered', counted(report.unanswered)])
+  }
+  rows.push(
+    ['connect p50', `${ms(latency.p50)} ms`],
+    ['connect p90', `${ms(latency.p90)} ms`],
+    ['connect p99', `${ms(latency.p99)} ms`],
+    ['connect max', `${ms(latency.max)} ms`],
+    ['connects/s', String(Math.round(report.connectsPerSecond))]
+  )
+  if (report.abandoned > 0) rows.push(['abandoned', String(report.abandoned)])
+  if (report.stopped !== null && report.stopped !== 'signal') rows.push(['stopped', report.stopped])
+  if (report.swarm !== undefined) rows.push(...swarmRows(report.swarm))
+  return columnsOf(rows)
+}

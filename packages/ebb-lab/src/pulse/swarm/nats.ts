@@ -1,9 +1,0 @@
-/** `natsBus()`: the bus over NATS, whose client is loaded when somebody asks for it. */
-import type { Bus } from './bus.js'
-import type { NatsOptions } from './nats-options.js'
-
-/** @throws {NatsError} a sentence on what is wrong */
-export async function natsBus(options: NatsOptions): Promise<Bus> {
-  const { NatsBus } = await import('./nats-bus.js')
-  return await NatsBus.connect(options)
-}

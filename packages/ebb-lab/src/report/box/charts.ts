@@ -1,0 +1,343 @@
+/** The picture of boxes as an ECharts option, as in `charts.ts`: memory stacked by server, and under it the load of each. */
+import type { EChartsOption, SeriesOption } from 'echarts'
+import type { BoxRun, BoxServer } from '../../record/box/recording.js'
+import { megabytes, ratio, short, size } from '../../units/format.js'
+import { clean, fit } from '../../units/text.js'
+import { type Columns, type Layout, layoutOf } from '../charts/layout.js'
+import { LIGHT, type Palette, SERVERS } from '../charts/palette.js'
+import {
+  type Chart,
+  endOf,
+  FONT,
+  gridOf,
+  HEADROOM,
+  halo,
+  headingOf,
+  highest,
+  interaction,
+  legendOf,
+  mb,
+  panelTitle,
+  seconds,
+  timeAxis,
+  valueAxis
+} from '../charts/parts.js'
+import { scaleTo } from '../charts/scale.js'
+import { thin } from '../charts/thin.js'
+import { pulsesOf } from '../phases.js'
+import { goneAt, type Moment, stackOf } from './stack.js'
+import type { BoxVerdict } from './verdict.js'
+
+/** A run of a box, and what was found. */
+export interface JudgedBox {
+  run: BoxRun
+  verdict: BoxVerdict
+}
+
+export interface BoxChartOptions {
+  columns?: Columns
+  /** With a zoom slider and tooltips, for the page. Default false. */
+  interactive?: boolean
+}
+
+/** Points of a curve: there is one for each server in each panel. */
+const MOST_POINTS = 500
+const NAME_COLUMNS = 40
+const NARROW_NAME_COLUMNS = 30
+/** The height of a server's lane, and of the gap above the first, pixels; of all lanes at most. */
+const LANE = 17
+const LANES_GAP = 10
+const MOST_LANES = 260
+/** Of its height that a lane's highest load takes. */
+const FULL = 0.82
+/** Servers that a legend of one line has room for, and those that any has; pixels of one more line. */
+const LEGEND_LINE = 8
+const LEGEND_MOST = 24
+const LEGEND_MORE = 22
+
+/**
+ * Memory over time, stacked by server in the order of the file, from the bottom up; under it a lane for each server with its connections,
+ * to a scale of its own.
+ * Lines: the most of all together, and the sum of what each held at most.
+ */
+export function boxChart(boxes: readonly JudgedBox[], options: BoxChartOptions = {}): Chart {
+  const { interactive = false } = options
+  const palette = LIGHT
+  const columns = options.columns ?? (boxes.length >= 3 ? 3 : 2)
+  const layout = layoutFor(boxes, columns, interactive)
+  const stacks = boxes.map(({ run }) => stackOf(run))
+  const memory = scaleTo(
+    mb(
+      Math.max(
+        highest(boxes, ({ verdict }) => verdict.sumOfPeaks ?? 0),
+        highest(boxes, ({ verdict }) => verdict.peakOfSums ?? 0)
+      )
+    ) * HEADROOM
+  )
+  const end = scaleTo(seconds(highest(boxes, ({ run }) => lengthOf(run))), 6)
+  const titles = boxes.map(({ verdict }, panel) => {
+    const place = layout.panels[panel] as Layout['panels'][number]
+    const name = fit(clean(verdict.name), columns === 3 ? NARROW_NAME_COLUMNS : NAME_COLUMNS)
+    return panelTitle(place, name, summary(verdict, columns === 3), palette)
+  })
+  const title = 'Memory of the box, stacked by server'
+  const option = {
+    animation: false,
+    backgroundColor: palette.background,
+    textStyle: { fontFamily: FONT, color: palette.text },
+    title: interactive ? titles : [headingOf(title, palette), ...titles],
+    legend: legendOf(
+      namesOf(boxes).map((name) => ({ name, icon: 'rect' })),
+      interactive,
+      palette
+    ),
+    grid: gridsOf(boxes, layout),
+    // Two of each for a panel: of the memory, and of the lanes, which has the labels.
+    xAxis: boxes.flatMap((_, panel) => [
+      { ...timeAxis(2 * panel, end, palette), axisLabel: { show: false }, axisTick: { show: false } },
+      timeAxis(2 * panel + 1, end, palette)
+    ]),
+    yAxis: boxes.flatMap(({ run }, panel) => [
+      valueAxis(2 * panel, 'MB', memory, palette, 'left'),
+      lanesAxis(2 * panel + 1, run.servers.length)
+    ]),
+    series: boxes.flatMap((box, panel) => [
+      ...areas(box.run, stacks[panel] ?? [], panel),
+      lines(box.verdict, panel, palette, columns === 3),
+      ends(box, stacks[panel] ?? [], panel, palette),
+      ...lanes(box.run, panel, palette)
+    ]),
+    ...(interactive ? interaction(2 * boxes.length, palette) : {})
+  } as EChartsOption
+  return { title, option, height: layout.height }
+}
+
+/** The change to an interactive chart's option that puts its panels in so many columns, and the height it then needs. */
+export function relayoutBoxes(boxes: readonly JudgedBox[], columns: 1 | 2): Pick<Chart, 'option' | 'height'> {
+  const layout = layoutFor(boxes, columns, true)
+  return {
+    option: {
+      grid: gridsOf(boxes, layout),
+      title: layout.panels.map(({ left, titleTop }) => ({ left, top: titleTop }))
+    },
+    height: layout.height
+  }
+}
+
+function layoutFor(boxes: readonly JudgedBox[], columns: Columns, interactive: boolean): Layout {
+  const names = namesOf(boxes).length
+  const lanes = highest(boxes, ({ run }) => lanesHeight(run))
+  return layoutOf(boxes.length, columns, interactive, {
+    below: lanes + LANES_GAP,
+    head: names === 0 ? 0 : (Math.ceil(names / LEGEND_LINE) - 1) * LEGEND_MORE
+  })
+}
+
+/** For the legend; of too many servers there is none. */
+function namesOf(boxes: readonly JudgedBox[]): string[] {
+  const names = [...new Set(boxes.flatMap(({ run }) => run.servers.map(labelOf)))]
+  return names.length > LEGEND_MOST ? [] : names
+}
+
+function labelOf({ name }: BoxServer): string {
+  return fit(clean(name), 18)
+}
+
+function lanesHeight({ servers }: BoxRun): number {
+  return Math.min(MOST_LANES, servers.length * LANE)
+}
+
+function gridsOf(boxes: readonly JudgedBox[], layout: Layout) {
+  return layout.panels.flatMap((place, panel) => {
+    const height = lanesHeight(boxes[panel]?.run as BoxRun)
+    return [gridOf(place), gridOf({ ...place, top: place.top + place.height + LANES_GAP, height })]
+  })
+}
+
+function lanesAxis(gridIndex: number, servers: number): EChartsOption['yAxis'] {
+  return {
+    type: 'value',
+    gridIndex,
+    min: 0,
+    max: servers,
+    interval: 1,
+    axisLabel: { show: false },
+    axisTick: { show: false },
+    axisLine: { show: false },
+    splitLine: { show: false }
+  }
+}
+
+function colourOf(server: number): string {
+  return SERVERS[server % SERVERS.length]?.[0] ?? ''
+}
+
+function areas(run: BoxRun, stack: readonly Moment[], panel: number): SeriesOption[] {
+  const figures = [
+    (moment: Moment) => moment.sum,
+    ...run.servers.slice(0, 8).map((_, i) => (moment: Moment) => moment.parts[i] ?? 0)
+  ]
+  const points = thin(stack, MOST_POINTS, figures)
+  return run.servers.map((server, i) => ({
+    type: 'line',
+    id: `${panel}:memory ${i}`,
+    name: labelOf(server),
+    stack: `box ${panel}`,
+    data: points.map(({ t, parts }) => [seconds(t), mb(parts[i] ?? 0)]),
+    xAxisIndex: 2 * panel,
+    yAxisIndex: 2 * panel,
+    showSymbol: false,
+    symbol: 'circle',
+    symbolSize: 4,
+    color: colourOf(i),
+    lineStyle: { width: 0 },
+    areaStyle: { color: colourOf(i), opacity: 0.85 },
+    emphasis: { disabled: true },
+    z: 2
+  }))
+}
+
+/** Peak of sums and sum of peaks, and the limit of the box's cgroup. */
+function lines(
+  { peakOfSums, sumOfPeaks, limit }: BoxVerdict,
+  panel: number,
+  palette: Palette,
+  narrow: boolean
+): SeriesOption {
+  const line = (bytes: number, name: string, color: string, type: string, position: string) => ({
+    yAxis: mb(bytes),
+    lineStyle: { color, width: 1.5, type },
+    label: {
+      ...halo(palette, color),
+      position,
+      formatter: narrow ? `${name} ${mb(bytes).toFixed(0)}` : `${name} ${megabytes(bytes)}`
+    }
+  })
+  // One that lies on the other is written on its other side.
+  const near = peakOfSums !== null && sumOfPeaks !== null && peakOfSums > sumOfPeaks * 0.9
+  const data = [
+    ...(sumOfPeaks === null ? [] : [line(sumOfPeaks, 'sum of peaks', palette.faint, 'dashed', 'insideStartTop')]),
+    ...(peakOfSums === null
+      ? []
+      : [line(peakOfSums, 'peak of sums', palette.text, 'solid', near ? 'insideStartBottom' : 'insideStartTop')]),
+    ...(limit === null ? [] : [line(limit, 'limit', palette.need, 'dotted', 'insideEndTop')])
+  ]
+  return {
+    type: 'line',
+    id: `${panel}:lines`,
+    data: [],
+    xAxisIndex: 2 * panel,
+    yAxisIndex: 2 * panel,
+    z: 4,
+    markLine: { silent: true, symbol: 'none', data }
+  } as SeriesOption
+}
+
+/** A cross where a server ended. */
+function ends({ run, verdict }: JudgedBox, stack: readonly Moment[], panel: number, palette: Palette): SeriesOption {
+  const data = run.servers.flatMap((server, i) => {
+    const { name } = server
+    const state = verdict.servers[i]?.state
+    const gone = goneAt(server, run)
+    if (gone === null || (state !== 'killed' && state !== 'ended')) return []
+    const before = stack.findLast(({ t }) => t < gone)
+    const height = before?.parts.slice(0, i + 1).reduce((sum, part) => sum + part, 0) ?? 0
+    const left = gone > lengthOf(run) * 0.6
+    return {
+      value: [seconds(gone), mb(height)],
+      label: {
+        ...halo(palette, palette.need),
+        show: true,
+        position: left ? 'left' : 'right',
+        formatter: `${fit(clean(name), 18)} ${state}`.replace(/[{}]/g, ' ')
+      }
+    }
+  })
+  return {
+    type: 'scatter',
+    id: `${panel}:ends`,
+    data,
+    xAxisIndex: 2 * panel,
+    yAxisIndex: 2 * panel,
+    symbol: 'path://M0,1L1,0L5,4L9,0L10,1L6,5L10,9L9,10L5,6L1,10L0,9L4,5Z',
+    symbolSize: 10,
+    itemStyle: { color: palette.need, opacity: 1 },
+    tooltip: { show: false },
+    silent: true,
+    z: 6
+  } as SeriesOption
+}
+
+/** The first server's lane is the lowest, as its area is. */
+function lanes({ servers }: BoxRun, panel: number, palette: Palette): SeriesOption[] {
+  return servers.map((server, i) => {
+    const points = loadOf(server)
+    const most = highest(points, ({ connections }) => connections)
+    const at = (connections: number): number => i + (most === 0 ? 0 : (FULL * connections) / most)
+    const data = thin(points, MOST_POINTS, [(point) => point.connections])
+    // A mark where a big pulse begins, in numbers: the lane shows how high, not how many.
+    const marks = pulsesOf({ events: server.recording?.events ?? [] }).filter(({ size }) => size === 'big')
+    return {
+      type: 'line',
+      id: `${panel}:lane ${i}`,
+      name: labelOf(server),
+      data: data.map(({ t, connections }) => [seconds(t), at(connections)]),
+      xAxisIndex: 2 * panel + 1,
+      yAxisIndex: 2 * panel + 1,
+      step: 'end',
+      showSymbol: false,
+      color: colourOf(i),
+      lineStyle: { width: 0.5 },
+      areaStyle: { color: colourOf(i), opacity: 0.85, origin: i },
+      emphasis: { disabled: true },
+      tooltip: { show: false },
+      silent: true,
+      z: 2,
+      markPoint: {
+        silent: true,
+        symbolSize: 0.01,
+        data: marks.map(({ startsAt, n, connectedAt, connected }) => ({
+          coord: [seconds(startsAt), i],
+          label: {
+            show: true,
+            position: 'insideBottomRight',
+            formatter: short(connectedAt === null ? n : connected),
+            color: palette.faint,
+            fontSize: 10
+          }
+        }))
+      }
+    } as SeriesOption
+  })
+}
+
+/** The connections that a server has, over time; they are made and closed in a moment here. */
+function loadOf({ recording, levels }: BoxServer): { t: number; connections: number }[] {
+  const pulses = pulsesOf({ events: recording?.events ?? [] }).flatMap((pulse) => {
+    const closed = pulse.closedAt ?? pulse.closingAt
+    return [
+      { t: pulse.startsAt, connections: 0 },
+      ...(pulse.connectedAt === null ? [] : [{ t: pulse.connectedAt, connections: pulse.connected }]),
+      ...(closed === null ? [] : [{ t: closed, connections: 0 }])
+    ]
+  })
+  return [...pulses, ...levels.map(({ t, open }) => ({ t, connections: open }))]
+}
+
+function lengthOf({ servers, machine }: BoxRun): number {
+  return Math.max(
+    machine.at(-1)?.t ?? 0,
+    highest(servers, ({ recording }) => (recording === null ? 0 : endOf(recording)))
+  )
+}
+
+function summary({ gain, peakOfSums, limit, servers }: BoxVerdict, narrow: boolean): string {
+  const lost = servers.filter(({ state }) => state !== 'ran').length
+  const parts = [
+    narrow || peakOfSums === null ? '' : `peak of sums ${megabytes(peakOfSums)}`,
+    gain === null ? '' : `multiplexing gain ${ratio(gain)}`,
+    narrow || limit === null ? '' : `limit ${size(limit)}`,
+    lost === 0 ? '' : `${lost} of ${servers.length} did not live`
+  ]
+  return parts.filter((part) => part !== '').join(' · ')
+}

@@ -1,0 +1,115 @@
+/** The report on boxes as one HTML page. */
+import type { BoxHeader, BoxServer } from '../../record/box/recording.js'
+import { linesLeftOut } from '../../record/follow.js'
+import type { Recording } from '../../record/recording.js'
+import { integer } from '../../units/format.js'
+import { escapeHtml } from '../page/escape.js'
+import { chartBox, day, machine, noteList, quoted, renderPage, told, ZOOM } from '../page/page.js'
+import { type Footnote, footnotes } from '../rows.js'
+import { boxChart, type JudgedBox, relayoutBoxes } from './charts.js'
+import { boxRows, SERVER_COLUMNS, type ServerRow, serverRows, stateOf } from './rows.js'
+
+/** The page, whole; see `renderPage()`. `header`: of the first recording. */
+export async function renderBoxHtml(
+  boxes: readonly JudgedBox[],
+  header: BoxHeader,
+  notes: readonly string[] = []
+): Promise<string> {
+  const verdicts = boxes.map(({ verdict }) => verdict)
+  const servers = serverRows(verdicts)
+  const marks = footnotes(servers.flat())
+  const said = verdicts.flatMap(({ name, missing }) => missing.map((text) => `${name}: ${text}`))
+  const chart = {
+    ...boxChart(boxes, { interactive: true, columns: 2 }),
+    id: 'box',
+    caption:
+      'Each server: its anonymous memory, and its part of the pages of files that servers of the box share. Under it the ' +
+      'connections of each, to a scale of its own. Peak of sums: the most that all held at one moment. Sum of peaks: the most that ' +
+      'each ever held, added up, which the box must have for servers that give nothing back.'
+  }
+  return await renderPage({
+    names: verdicts.map(({ name }) => name),
+    heading: `The box: ${header.name}`,
+    lead: lead(boxes, header),
+    body: `<section>
+<h2>Verdict</h2>
+<div class="scroll" tabindex="0" role="region" aria-label="Verdict">${boxesTable(verdicts)}</div>
+</section>
+${chartBox(chart)}
+<p class="caption">${ZOOM}</p>
+<noscript><p>The chart needs JavaScript; box.svg beside this page shows the same.</p></noscript>
+<section>
+<h2>Servers</h2>
+${verdicts.map(({ name }, i) => serversTable(name, servers[i] ?? [], marks)).join('')}
+</section>
+${noteList(marks, [...said, ...notes])}
+<section>
+<h2>Recordings</h2>
+<div class="runs">${boxes.flatMap(({ run, verdict }) => run.servers.map((server) => facts(verdict.name, server))).join('')}</div>
+</section>`,
+    layouts: [relayoutBoxes(boxes, 1), relayoutBoxes(boxes, 2)],
+    charts: [chart]
+  })
+}
+
+function lead(boxes: readonly JudgedBox[], header: BoxHeader): string {
+  const servers = boxes[0]?.run.servers.length ?? 0
+  const times = boxes.length > 1 ? `, ${boxes.length} times` : ''
+  return `${integer(servers)} server${servers === 1 ? '' : 's'}${times}, recorded ${day(header.startedAt)}. ${header.kernel}, ${machine(header.machine)}.`
+}
+
+function boxesTable(verdicts: readonly JudgedBox['verdict'][]): string {
+  const heads = verdicts.map(({ name }) => `<th scope="col">${escapeHtml(name)}</th>`)
+  const rows = boxRows(verdicts).map((row) => {
+    const cells = verdicts.map((verdict) => `<td>${escapeHtml(row.cell(verdict))}</td>`)
+    return `<tr${row.main ? ' class="main"' : ''}><th scope="row"><span>${escapeHtml(row.label.trim())}</span> <small>${escapeHtml(row.meaning)}</small></th>${cells.join('')}</tr>`
+  })
+  return `<table><thead><tr><th></th>${heads.join('')}</tr></thead><tbody>${rows.join('')}</tbody></table>`
+}
+
+function serversTable(name: string, rows: readonly ServerRow[], marks: readonly Footnote<ServerRow>[]): string {
+  const heads = SERVER_COLUMNS.map(
+    ({ title, meaning }) => `<th scope="col">${title}<small>${escapeHtml(meaning)}</small></th>`
+  )
+  const lines = rows.map((row) => {
+    const references = marks
+      .filter(({ verdicts }) => verdicts.includes(row))
+      .map(({ number }) => `<a href="#note-${number}">${number}</a>`)
+    const sup = references.length > 0 ? `<sup>${references.join(' ')}</sup>` : ''
+    const state = stateOf(row.server)
+    const mark = state === '' ? '' : `<span class="mark bad">${escapeHtml(state)}</span>`
+    const cells = SERVER_COLUMNS.map(({ cell }) => `<td>${escapeHtml(cell(row.server))}</td>`)
+    return `<tr><th scope="row">${escapeHtml(row.name)}${sup}</th>${cells.join('')}<td>${mark}</td></tr>`
+  })
+  return `<h3>${escapeHtml(name)}</h3><div class="scroll" tabindex="0" role="region" aria-label="${escapeHtml(name)}"><table><thead><tr><th></th>${heads.join('')}<th></th></tr></thead><tbody>${lines.join('')}</tbody></table></div>`
+}
+
+/** Lines that were left out second by second are told of once. */
+function notesOf({ events }: Recording): string[] {
+  const texts = events.flatMap((event) => (event.event === 'note' ? [event.text] : []))
+  const lines = texts.reduce((sum, text) => sum + linesLeftOut(text), 0)
+  const others = texts.filter((text) => linesLeftOut(text) === 0)
+  return lines === 0 ? others : [...others, `${integer(lines)} lines of what it printed are left out`]
+}
+
+function facts(variant: string, { name, recording, load, governed, failure }: BoxServer): string {
+  const rows: [string, string][] = [
+    ['variant', escapeHtml(variant)],
+    ['load', escapeHtml(load)],
+    ['governed', governed ? 'with ebb/auto' : 'no']
+  ]
+  if (recording === null) rows.push(['never listened', escapeHtml(failure ?? '-')])
+  else {
+    const { command, runtime, pid } = recording.header
+    const version = runtime === null ? '-' : `${runtime.name} ${runtime.version ?? ''}`
+    rows.push(
+      ['command', command === null ? '-' : `<code>${escapeHtml(command.map(quoted).join(' '))}</code>`],
+      ['runtime', escapeHtml(version.trim())],
+      ['process', escapeHtml(String(pid))],
+      ['samples', escapeHtml(integer(recording.samples.length))],
+      ...told(notesOf(recording), [], 'note')
+    )
+  }
+  const list = rows.map(([term, value]) => `<dt>${term}</dt><dd>${value}</dd>`).join('')
+  return `<article class="run"><h3>${escapeHtml(name)}</h3><dl>${list}</dl></article>`
+}

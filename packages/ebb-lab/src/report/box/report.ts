@@ -1,0 +1,79 @@
+/** From recordings of boxes to verdicts and a picture. */
+import { basename, dirname, join, resolve } from 'node:path'
+import { readBox } from '../../record/box/read.js'
+import type { BoxRecording } from '../../record/box/recording.js'
+import { ReportError } from '../../units/report-error.js'
+import { renderSvg } from '../charts/svg.js'
+import { makeDirectory, writeWhole } from '../write-file.js'
+import { boxChart, type JudgedBox } from './charts.js'
+import { renderBoxHtml } from './html.js'
+import { type BoxVerdict, judgeBox } from './verdict.js'
+
+export interface BoxReportOptions {
+  /** The directory for `report.html` and `box.svg`; made if it is not there. Without it nothing is written. */
+  out?: string
+  /** How many such servers fit into so much, bytes? Default: what each recording asks. */
+  memory?: number
+}
+
+export interface BoxReport {
+  /** One for each variant, in the order of the recordings. */
+  boxes: BoxVerdict[]
+  /** The paths written. */
+  files: string[]
+  notes: string[]
+}
+
+/**
+ * Judges recordings of boxes (paths, or in memory) and draws them, side by side.
+ *
+ * Rejects with a {@link ReportError} (`ERR_REPORT_EMPTY`: nothing to judge; the system's code where `out` cannot be written) or with the
+ * reader's error.
+ */
+export async function reportBoxes(
+  recordings: readonly (string | BoxRecording)[],
+  options: BoxReportOptions = {}
+): Promise<BoxReport> {
+  const notes: string[] = []
+  const judged: JudgedBox[] = []
+  const read = await Promise.all(recordings.map((given) => (typeof given === 'string' ? readBox(given) : given)))
+  const names = read.flatMap(({ runs }) => runs.filter(({ role }) => role === 'main').map(({ variant }) => variant))
+  for (const [i, box] of read.entries()) {
+    const given = recordings[i]
+    const runs = box.runs.filter(({ role }) => role === 'main')
+    for (const [j, verdict] of judgeBox(box, options.memory ?? box.header.memory).entries()) {
+      // Variants of two files may be called the same.
+      if (typeof given === 'string' && names.filter((name) => name === verdict.name).length > 1) {
+        verdict.name = `${verdict.name} (${basename(dirname(resolve(given)))}/${basename(given)})`
+      }
+      judged.push({ run: runs[j] as JudgedBox['run'], verdict })
+    }
+    notes.push(...box.notes.map((note) => `${box.header.name}: ${note}`))
+  }
+  const [first] = read
+  if (first === undefined || judged.length === 0) {
+    throw new ReportError('there is nothing to report on: no run of a box is recorded here', 'ERR_REPORT_EMPTY')
+  }
+  const files = options.out === undefined ? [] : await write(judged, first, notes, options.out)
+  return { boxes: judged.map(({ verdict }) => verdict), files, notes }
+}
+
+async function write(
+  judged: readonly JudgedBox[],
+  { header }: BoxRecording,
+  notes: readonly string[],
+  out: string
+): Promise<string[]> {
+  const contents: [name: string, text: string][] = [
+    ['report.html', await renderBoxHtml(judged, header, notes)],
+    ['box.svg', renderSvg(boxChart(judged))]
+  ]
+  await makeDirectory(out)
+  const files: string[] = []
+  for (const [name, text] of contents) {
+    const path = join(out, name)
+    await writeWhole(path, text)
+    files.push(path)
+  }
+  return files
+}

@@ -1,0 +1,124 @@
+/** The figures of boxes and of their servers in the words in which people read them. */
+
+import { duration, integer, megabytes, ratio, size } from '../../units/format.js'
+import type { Noted, Row } from '../rows.js'
+import type { BoxVerdict, ServerVerdict } from './verdict.js'
+
+/** The rows worth showing: of limits, fits and comparisons only where there are any. */
+export function boxRows(boxes: readonly BoxVerdict[]): Row<BoxVerdict>[] {
+  const [first] = boxes
+  const compared = first !== undefined && boxes.length > 1 && first.peakOfSums !== null
+  const rows: (Row<BoxVerdict> | false)[] = [
+    {
+      label: 'peak of sums',
+      meaning: 'the most that all held at one moment',
+      cell: (b) => megabytes(b.peakOfSums),
+      main: true
+    },
+    compared && {
+      label: 'beside the first',
+      meaning: `peak of sums / that of ${first.name}`,
+      cell: (b) => ratio(b.peakOfSums === null ? null : b.peakOfSums / (first.peakOfSums as number))
+    },
+    { label: 'sum of peaks', meaning: 'the most that each ever held, added up', cell: (b) => megabytes(b.sumOfPeaks) },
+    { label: 'multiplexing gain', meaning: 'sum of peaks / peak of sums', cell: (b) => ratio(b.gain) },
+    { label: 'at rest', meaning: 'all, before the first connection', cell: (b) => megabytes(b.rest) },
+    ...fitRows(boxes),
+    boxes.some(({ limit }) => limit !== null) && {
+      label: 'limit',
+      meaning: 'of the memory cgroup that all are in',
+      cell: (b) => (b.limit === null ? '-' : size(b.limit))
+    },
+    boxes.some(({ charged }) => charged !== null) && {
+      label: 'charged to it',
+      meaning: "at most; with the sockets' memory in the kernel, and pages of files",
+      cell: (b) => megabytes(b.charged)
+    },
+    boxes.some(({ servers }) => servers.some(({ state }) => state === 'killed')) && {
+      label: 'killed for memory',
+      meaning: 'servers that the kernel killed',
+      cell: (b) => String(b.servers.filter(({ state }) => state === 'killed').length)
+    },
+    boxes.some(({ servers }) => servers.some(({ state }) => state === 'ended' || state === 'failed')) && {
+      label: 'ended or never began',
+      meaning: 'servers that did not run to the end otherwise',
+      cell: (b) => String(b.servers.filter(({ state }) => state === 'ended' || state === 'failed').length)
+    }
+  ]
+  return rows.filter((row) => row !== false)
+}
+
+function fitRows(boxes: readonly BoxVerdict[]): Row<BoxVerdict>[] {
+  const memory = boxes.find(({ fit }) => fit !== null)?.fit?.memory
+  if (memory === undefined) return []
+  return [
+    {
+      label: `${size(memory)} would hold`,
+      meaning: 'such servers, with peaks spread as these were',
+      cell: (b) => (b.fit === null ? '-' : integer(b.fit.servers))
+    },
+    { label: '  more than these', meaning: 'servers', cell: (b) => (b.fit === null ? '-' : integer(b.fit.more)) },
+    {
+      label: '  if all peaked at once',
+      meaning: 'or gave nothing back',
+      cell: (b) => (b.fit === null ? '-' : integer(b.fit.unspread))
+    }
+  ]
+}
+
+/** A server with all that has to be said of it. */
+export interface ServerRow extends Noted {
+  server: ServerVerdict
+}
+
+export function serverRows(boxes: readonly BoxVerdict[]): ServerRow[][] {
+  return boxes.map(({ servers }) =>
+    servers.map((server) => {
+      const missing = [...(server.fate === null ? [] : [server.fate]), ...(server.verdict?.missing ?? [])]
+      return { name: server.name, server, missing }
+    })
+  )
+}
+
+export interface ServerColumn {
+  title: string
+  meaning: string
+  cell: (server: ServerVerdict) => string
+}
+
+export const SERVER_COLUMNS: readonly ServerColumn[] = [
+  { title: 'peak', meaning: 'the most that it held, with its part of what all share', cell: (s) => megabytes(s.peak) },
+  {
+    title: 'hold',
+    meaning: 'anonymous memory while a big pulse is open',
+    cell: (s) => megabytes(s.verdict?.hold ?? null)
+  },
+  {
+    title: 'kept',
+    meaning: 'holding a small pulse after the big ones',
+    cell: (s) => megabytes(s.verdict?.kept ?? null)
+  },
+  {
+    title: 'need',
+    meaning: 'holding a small pulse in a fresh process',
+    cell: (s) => megabytes(s.verdict?.need ?? null)
+  },
+  { title: 'retention', meaning: 'kept / need; 1.00 is perfect', cell: (s) => ratio(s.verdict?.retention ?? null) },
+  {
+    title: 'release',
+    meaning: 'from the last big close until memory is back',
+    cell: (s) => duration(s.verdict?.release ?? null)
+  }
+]
+
+const STATES: Record<ServerVerdict['state'], string> = {
+  ran: '',
+  killed: 'killed',
+  ended: 'ended',
+  failed: 'not up'
+}
+
+/** What became of it in a word or two; nothing where it lived to the end. */
+export function stateOf({ state }: ServerVerdict): string {
+  return STATES[state]
+}

@@ -1,0 +1,174 @@
+/** What every picture is made of, as ECharts options. */
+import type { EChartsOption, GridComponentOption, LegendComponentOption, TitleComponentOption } from 'echarts'
+import type { Recording } from '../../record/recording.js'
+import type { Layout } from './layout.js'
+import type { Palette } from './palette.js'
+import type { Scale } from './scale.js'
+
+export interface Chart {
+  /** Also drawn above the panels, except in an interactive chart: the page has headings of its own. */
+  title: string
+  option: EChartsOption
+  /** The height that the panels need, in pixels. The width is free. */
+  height: number
+}
+
+/** Points of a curve; more are thinned, lows and highs kept. */
+export const MOST_POINTS = 2000
+export const HEADROOM = 1.04
+/** No quotes: ECharts writes the name into an SVG attribute as it is. */
+export const FONT = 'system-ui, -apple-system, Segoe UI, Roboto, Helvetica Neue, Arial, sans-serif'
+
+/** Of a picture that stands alone: a page has headings of its own. */
+export function headingOf(text: string, palette: Palette): TitleComponentOption {
+  return {
+    text,
+    left: 12,
+    top: 8,
+    padding: 0,
+    textStyle: { color: palette.text, fontSize: 16, lineHeight: 20, fontWeight: 600 }
+  }
+}
+
+export function panelTitle(
+  { left, titleTop }: Layout['panels'][number],
+  text: string,
+  subtext: string,
+  palette: Palette
+): TitleComponentOption {
+  return {
+    text,
+    subtext,
+    left,
+    top: titleTop,
+    padding: 0,
+    itemGap: 2,
+    textStyle: { color: palette.text, fontSize: 14, lineHeight: 18, fontWeight: 600 },
+    subtextStyle: { color: palette.faint, fontSize: 12, lineHeight: 16 }
+  }
+}
+
+export interface LegendItem {
+  name: string
+  icon?: string
+  itemStyle?: { opacity?: number; color?: string; borderColor?: string; borderWidth?: number }
+}
+
+export function legendOf(data: LegendItem[], interactive: boolean, palette: Palette): LegendComponentOption {
+  return {
+    data,
+    left: interactive ? 0 : 12,
+    top: interactive ? 4 : 36,
+    padding: 0,
+    itemWidth: 26,
+    itemHeight: 10,
+    itemGap: 18,
+    inactiveColor: palette.grid,
+    textStyle: { color: palette.text, fontSize: 12 }
+  }
+}
+
+export function timeAxis(gridIndex: number, { max, step }: Scale, palette: Palette) {
+  return {
+    type: 'value' as const,
+    gridIndex,
+    min: 0,
+    max,
+    splitNumber: Math.round(max / step),
+    axisLine: { show: true, onZero: false, lineStyle: { color: palette.faint } },
+    axisTick: { show: true, lineStyle: { color: palette.faint } },
+    axisLabel: { color: palette.faint, fontSize: 12, hideOverlap: true, formatter: '{value} s' },
+    splitLine: { show: false }
+  }
+}
+
+export function valueAxis(
+  panel: number,
+  name: string,
+  { max, step }: Scale,
+  palette: Palette,
+  position: 'left' | 'right'
+): EChartsOption['yAxis'] {
+  return {
+    type: 'value',
+    gridIndex: panel,
+    position,
+    min: 0,
+    max,
+    interval: step,
+    name,
+    nameGap: 8,
+    nameTextStyle: {
+      color: palette.faint,
+      fontSize: 12,
+      align: position === 'left' ? 'right' : 'left',
+      padding: position === 'left' ? [0, 6, 0, 0] : [0, 0, 0, 6]
+    },
+    axisLabel: { color: palette.faint, fontSize: 12 },
+    splitLine: { show: position === 'left', lineStyle: { color: palette.grid } }
+  }
+}
+
+export function gridOf({ left, right, top, height }: Layout['panels'][number]): GridComponentOption {
+  // The box is the curve's alone, labels outside, so that all panels measure the same.
+  return { left, right, top, height, containLabel: false, outerBoundsMode: 'none' }
+}
+
+export function interaction(count: number, palette: Palette): EChartsOption {
+  const xAxisIndex = Array.from({ length: count }, (_, index) => index)
+  return {
+    axisPointer: { link: [{ xAxisIndex: 'all' }] },
+    tooltip: {
+      trigger: 'axis',
+      confine: true,
+      // The page replaces this by a formatter that builds text nodes; without it, text is drawn, not parsed.
+      renderMode: 'richText',
+      backgroundColor: palette.background,
+      borderColor: palette.grid,
+      textStyle: { color: palette.text, fontSize: 12 },
+      axisPointer: { type: 'line', lineStyle: { color: palette.faint }, label: { show: false } }
+    },
+    dataZoom: [
+      { type: 'inside', xAxisIndex, filterMode: 'none', zoomOnMouseWheel: 'ctrl', moveOnMouseWheel: false },
+      {
+        type: 'slider',
+        xAxisIndex,
+        filterMode: 'none',
+        bottom: 10,
+        height: 22,
+        left: 46,
+        right: 60,
+        showDataShadow: false,
+        brushSelect: false,
+        borderColor: palette.grid,
+        fillerColor: palette.held,
+        handleStyle: { color: palette.background, borderColor: palette.faint },
+        moveHandleStyle: { color: palette.faint, opacity: 0.35 },
+        textStyle: { color: palette.faint, fontSize: 11 },
+        labelPrecision: 1
+      }
+    ]
+  }
+}
+
+export function halo(palette: Palette, color: string): object {
+  return { color, fontSize: 12, fontWeight: 600, textBorderColor: palette.background, textBorderWidth: 3 }
+}
+
+export function endOf({ samples, events }: Recording): number {
+  return Math.max(samples.at(-1)?.t ?? 0, events.at(-1)?.t ?? 0)
+}
+
+export function highest<T>(points: readonly T[], figure: (point: T) => number): number {
+  let most = 0
+  for (const point of points) most = Math.max(most, figure(point))
+  return most
+}
+
+export function seconds(ms: number): number {
+  return Math.round(ms) / 1000
+}
+
+export function mb(size: number): number {
+  return Math.round(size / 1e3) / 1e3
+}

@@ -1,0 +1,72 @@
+import type { Browser } from 'playwright-core'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { hasChromium, launchChromium } from '../testing/chromium.js'
+import { HOSTILE } from '../testing/hostile.js'
+import { sideBySide, synthetic } from '../testing/synthetic.js'
+import { judge } from '../verdict.js'
+import { memoryChart, runtimeChart } from './charts.js'
+import { renderSvg } from './svg.js'
+
+const honest = sideBySide().map((recording) => ({ recording, control: null, verdict: judge(recording) }))
+const hostile = HOSTILE.map((name) => {
+  const recording = synthetic({ name, runtime: { name, version: name } })
+  return { recording, control: null, verdict: judge(recording) }
+})
+
+test('draws the curves and the words', () => {
+  const svg = renderSvg(memoryChart(honest))
+  expect(svg).toMatch(/^<svg [^>]*width="960"/)
+  for (const word of ['ebb serve', 'node:net', 'anonymous', '10k', 'MB']) expect(svg).toContain(word)
+})
+
+test('is the same every time', () => {
+  expect(renderSvg(runtimeChart(honest))).toBe(renderSvg(runtimeChart(honest)))
+})
+
+test('a name is text in it and nothing else', () => {
+  for (const svg of [renderSvg(memoryChart(hostile)), renderSvg(runtimeChart(hostile))]) {
+    expect(svg).not.toMatch(/<(script|img|a)\b/i)
+    expect(svg).toContain('&lt;img src=x onerror=alert(1)&gt;')
+  }
+})
+
+describe.skipIf(!hasChromium)('in Chromium', { timeout: 60_000 }, () => {
+  let browser: Browser
+  beforeAll(async () => {
+    browser = await launchChromium()
+  }, 60_000)
+  afterAll(async () => await browser?.close())
+
+  test.each([
+    ['memory', memoryChart],
+    ['runtime', runtimeChart]
+  ])('the %s picture is well-formed XML without scripts', async (_, chart) => {
+    const page = await browser.newPage()
+    for (const runs of [honest, hostile, []]) {
+      const found = await page.evaluate(
+        (svg) => {
+          const { DOMParser } = globalThis as unknown as {
+            DOMParser: new () => { parseFromString(text: string, type: string): XmlNode }
+          }
+          const xml = new DOMParser().parseFromString(svg, 'image/svg+xml')
+          const all = [...xml.querySelectorAll('*')]
+          return {
+            root: xml.documentElement.localName,
+            broken: xml.querySelectorAll('parsererror').length,
+            scripts: xml.querySelectorAll('script, foreignObject, a, image').length,
+            handlers: all.flatMap((node) => node.getAttributeNames()).filter((name) => name.startsWith('on')).length
+          }
+        },
+        renderSvg(chart(runs))
+      )
+      expect(found).toEqual({ root: 'svg', broken: 0, scripts: 0, handlers: 0 })
+    }
+    await page.close()
+  })
+})
+
+/** As much of a browser's XML node as is needed here. */
+interface XmlNode {
+  documentElement: { localName: string }
+  querySelectorAll(selector: string): Iterable<{ getAttributeNames(): string[] }> & { length: number }
+}

@@ -1,0 +1,109 @@
+/** The report on servers as one HTML page. */
+
+import { integer } from '../../units/format.js'
+import { memoryChart, relayout, runtimeChart } from '../charts/charts.js'
+import { type Footnote, footnotes, givesBack, rowsFor } from '../rows.js'
+import type { Run } from '../run.js'
+import type { Verdict } from '../verdict.js'
+import { escapeHtml } from './escape.js'
+import { chartBox, day, machine, noteList, type Picture, quoted, renderPage, told, ZOOM } from './page.js'
+
+/**
+ * The page, whole. `notes`: what has to be said of the report itself, one sentence each. Loads ECharts' source from
+ * the installed package; rejects with the system's error where it cannot be read.
+ */
+export async function renderHtml(runs: readonly Run[], notes: readonly string[] = []): Promise<string> {
+  const charts = pictures(runs)
+  const verdicts = runs.map((run) => run.verdict)
+  const marks = footnotes(verdicts)
+  const names = verdicts.map((verdict) => verdict.name)
+  return await renderPage({
+    names,
+    heading: 'What the spikes left behind',
+    lead: lead(runs),
+    body: `<section>
+<h2>Verdict</h2>
+<div class="scroll" tabindex="0" role="region" aria-label="Verdict">${verdictTable(verdicts, marks)}</div>
+</section>
+${charts.map(chartBox).join('')}
+<p class="caption">${ZOOM}</p>
+<noscript><p>The charts need JavaScript; memory.svg and runtime.svg beside this page show the same.</p></noscript>
+${noteList(marks, notes)}
+<section>
+<h2>Recordings</h2>
+<div class="runs">${runs.map(facts).join('')}</div>
+</section>`,
+    layouts: [relayout(runs.length, 1), relayout(runs.length, 2)],
+    charts
+  })
+}
+
+function pictures(runs: readonly Run[]): Picture[] {
+  return [
+    {
+      ...memoryChart(runs, { interactive: true }),
+      id: 'memory',
+      caption:
+        'Shaded: connections held, and lighter while they are made and closed. Anonymous memory is what a spike really ' +
+        'costs; the rest of resident memory has a file behind it. Need is what a fresh process holds under a small pulse.'
+    },
+    {
+      ...runtimeChart(runs, { interactive: true }),
+      id: 'runtime',
+      caption:
+        'System: what the runtime has from the operating system. In use: what its objects take. Released: what it has ' +
+        "given back. Between the server's lines a value is drawn as it was last told."
+    }
+  ]
+}
+
+function lead(runs: readonly Run[]): string {
+  const header = runs[0]?.recording.header
+  if (!header) return ''
+  const servers = runs.length === 1 ? 'One server' : `${runs.length} servers`
+  return `${servers}, recorded ${day(header.startedAt)}. ${header.kernel}, ${machine(header.machine)}.`
+}
+
+function verdictTable(verdicts: readonly Verdict[], marks: readonly Footnote[]): string {
+  const heads = verdicts.map((verdict) => {
+    const references = marks
+      .filter((mark) => mark.verdicts.includes(verdict))
+      .map((mark) => `<a href="#note-${mark.number}">${mark.number}</a>`)
+    const sup = references.length > 0 ? `<sup>${references.join(' ')}</sup>` : ''
+    const runtime = verdict.runtime === null ? '' : `<small>${escapeHtml(verdict.runtime)}</small>`
+    return `<th scope="col">${escapeHtml(verdict.name)}${sup}${runtime}</th>`
+  })
+  const rows = rowsFor(verdicts).map((row) => {
+    const cells = verdicts.map((verdict) => {
+      const text = escapeHtml(row.cell(verdict))
+      return `<td>${row.main ? `<span class="mark ${retentionClass(verdict)}">${text}</span>` : text}</td>`
+    })
+    return `<tr${row.main ? ' class="main"' : ''}><th scope="row"><span>${escapeHtml(row.label)}</span> <small>${escapeHtml(row.meaning)}</small></th>${cells.join('')}</tr>`
+  })
+  return `<table><thead><tr><th></th>${heads.join('')}</tr></thead><tbody>${rows.join('')}</tbody></table>`
+}
+
+function retentionClass(verdict: Verdict): string {
+  const good = givesBack(verdict)
+  return good === null ? '' : good ? 'good' : 'bad'
+}
+
+function facts(run: Run): string {
+  const { recording, control, verdict } = run
+  const { header } = recording
+  const every = `status every ${header.every.status} ms, smaps_rollup every ${header.every.smaps} ms`
+  const rows: [string, string][] = [
+    ['command', header.command === null ? '-' : `<code>${escapeHtml(header.command.map(quoted).join(' '))}</code>`],
+    ['runtime', escapeHtml(verdict.runtime ?? '-')],
+    ['process', escapeHtml(String(header.pid))],
+    ['started', escapeHtml(day(header.startedAt))],
+    ['kernel', escapeHtml(header.kernel)],
+    ['machine', escapeHtml(machine(header.machine))],
+    ['samples', escapeHtml(`${integer(recording.samples.length)}; ${every}`)],
+    ['control', escapeHtml(control ? `process ${control.header.pid}, ${day(control.header.startedAt)}` : 'none')],
+    ...told(recording.notes, recording.events, 'note'),
+    ...told(control?.notes ?? [], control?.events ?? [], 'note (control)')
+  ]
+  const list = rows.map(([term, value]) => `<dt>${term}</dt><dd>${value}</dd>`).join('')
+  return `<article class="run"><h3>${escapeHtml(verdict.name)}</h3><dl>${list}</dl></article>`
+}

@@ -1,0 +1,129 @@
+/** An HTML page that works offline: nothing is fetched, and nothing from a recording can run. */
+import { createHash } from 'node:crypto'
+import type { Header, RecordingEvent } from '../../record/recording.js'
+import { integer } from '../../units/format.js'
+import { clean, fit } from '../../units/text.js'
+import { echartsSource } from '../charts/echarts.js'
+import { DARK, LIGHT, SERVERS } from '../charts/palette.js'
+import type { Chart } from '../charts/parts.js'
+import { escapeHtml, scriptJson } from './escape.js'
+import { PAGE_SCRIPT } from './script.js'
+import { PAGE_STYLE } from './style.js'
+
+/** What a page is made of. */
+export interface Page {
+  /** Of the panels of its charts; together its title. */
+  names: readonly string[]
+  heading: string
+  lead: string
+  /** HTML, escaped. */
+  body: string
+  /** How its charts stand in one column, and in two. */
+  layouts: Pick<Chart, 'option' | 'height'>[]
+  charts: readonly Picture[]
+}
+
+export interface Picture extends Chart {
+  id: string
+  caption: string
+}
+
+export const ZOOM =
+  'Drag the slider, or turn the wheel with Ctrl held, to zoom; click a name above a picture to hide its curve.'
+
+/** The page, whole. Loads ECharts' source from the installed package; rejects with the system's error where it cannot be read. */
+export async function renderPage({ names, heading, lead, body, layouts, charts }: Page): Promise<string> {
+  // "</script" in a string of the bundle would end the element; in a string, the backslash changes nothing.
+  const library = (await echartsSource()).replace(/<\/(script)/gi, '<\\/$1')
+  return `<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="${policy([library, PAGE_SCRIPT], PAGE_STYLE)}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="referrer" content="no-referrer">
+<title>${escapeHtml(fit(clean(names.join(' and ')), 80))} - ebb report</title>
+<style>${PAGE_STYLE}</style>
+</head>
+<body>
+<main>
+<header>
+<h1>${escapeHtml(heading)}</h1>
+<p class="lead">${escapeHtml(lead)}</p>
+</header>
+${body}
+</main>
+<script type="application/json" id="data">${scriptJson({
+    names: names.map((name) => fit(clean(name), 60)),
+    dark: darkFor(),
+    layouts,
+    charts: charts.map(({ id, option }) => ({ id, option }))
+  })}</script>
+<script>${library}</script>
+<script>${PAGE_SCRIPT}</script>
+</body>
+</html>
+`
+}
+
+/** Only the page's own scripts and style sheet, known by their hashes; no address at all may be fetched. */
+function policy(scripts: string[], style: string): string {
+  const hash = (text: string): string => `'sha256-${createHash('sha256').update(text).digest('base64')}'`
+  return [
+    "default-src 'none'",
+    `script-src ${scripts.map(hash).join(' ')}`,
+    `style-src ${hash(style)}`,
+    "base-uri 'none'",
+    "form-action 'none'"
+  ].join('; ')
+}
+
+/** Every light colour and the dark one in its place. */
+function darkFor(): Record<string, string> {
+  const keys = Object.keys(LIGHT) as (keyof typeof LIGHT)[]
+  return Object.fromEntries([...keys.map((key) => [LIGHT[key], DARK[key]] as const), ...SERVERS])
+}
+
+export function chartBox({ id, title, caption }: Picture): string {
+  const heading = escapeHtml(title)
+  return `<section><h2>${heading}</h2><div class="chart" id="${id}" role="img" aria-label="${heading}"></div><p class="caption">${escapeHtml(caption)}</p></section>`
+}
+
+/** Numbered notes, as the marks of a table have them, and others. */
+export function noteList(
+  marks: readonly { number: number; text: string; verdicts: readonly { name: string }[] }[],
+  notes: readonly string[]
+): string {
+  if (marks.length + notes.length === 0) return ''
+  const numbered = marks.map((mark) => {
+    const names = mark.verdicts.map((verdict) => escapeHtml(verdict.name)).join(', ')
+    return `<li id="note-${mark.number}"><strong>${names}:</strong> ${escapeHtml(mark.text)}</li>`
+  })
+  const list = numbered.length > 0 ? `<ol>${numbered.join('')}</ol>` : ''
+  const plain = notes.length > 0 ? `<ul>${notes.map((note) => `<li>${escapeHtml(note)}</li>`).join('')}</ul>` : ''
+  return `<section><h2>Notes</h2>${list}${plain}</section>`
+}
+
+export function day(startedAt: string): string {
+  const time = new Date(startedAt)
+  return Number.isNaN(time.getTime()) ? startedAt : `${time.toISOString().slice(0, 16).replace('T', ' ')} UTC`
+}
+
+export function machine({ cpus, memory, arch }: Header['machine']): string {
+  return `${cpus} CPU${cpus === 1 ? '' : 's'} (${arch}), ${(memory / 1e9).toFixed(1)} GB`
+}
+
+/** More notes than this of one recording are counted, not shown. */
+const MOST_NOTES = 12
+
+export function told(notes: readonly string[], events: readonly RecordingEvent[], term: string): [string, string][] {
+  const texts = [...notes, ...events.flatMap((event) => (event.event === 'note' ? [event.text] : []))]
+  const shown = texts.slice(0, MOST_NOTES).map((text): [string, string] => [term, escapeHtml(text)])
+  const more = texts.length - shown.length
+  return more > 0 ? [...shown, [term, `${integer(more)} more in the recording`]] : shown
+}
+
+/** As one would type it in a shell. */
+export function quoted(argument: string): string {
+  return /^[\w@%+=:,./-]+$/.test(argument) ? argument : `'${argument.replaceAll("'", "'\\''")}'`
+}

@@ -1,0 +1,9 @@
+/** `ebb/memory`: what a process holds, by the kernel and by the runtime, and giving it back. */
+
+export { Governor, type GovernorOptions } from './govern/connection-governor.js'
+export type { Governing, GovernOptions, GovernStats, Reason, ReleaseMessage } from './govern/process-governor.js'
+export { type Release, release } from './memory/release.js'
+export { type RuntimeView, runtimeView } from './memory/runtime.js'
+export * from './proc/process.js'
+export { ProcessTree } from './proc/process-tree.js'
+export * from './proc/sockstat.js'

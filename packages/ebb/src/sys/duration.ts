@@ -1,0 +1,20 @@
+/** Times as an option gives them. */
+import { invalidArgument } from './errors.js'
+
+const UNITS: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 }
+
+/**
+ * Milliseconds: a number is, a text has a unit (`250ms`, `5s`, `1.5m`, `1h`).
+ *
+ * @param what the option, for the error
+ * @throws TypeError
+ */
+export function milliseconds(value: number | string, what: string): number {
+  if (typeof value === 'number' && value > 0) return value
+  const match = typeof value === 'string' ? /^(\d+(?:\.\d+)?)(ms|s|m|h)$/.exec(value.trim()) : null
+  const ms = match === null ? 0 : Number(match[1]) * (UNITS[match[2] as string] as number)
+  if (ms > 0) return ms
+  throw invalidArgument(
+    `${what} must be milliseconds, or a time with a unit such as '250ms', '5s' or '2m', not ${JSON.stringify(value)}`
+  )
+}
