@@ -7,7 +7,6 @@
  * calls {@link addressOf} keeps the buffer in a field that is read as long as the address is used.
  */
 import { createRequire } from 'node:module'
-import { constants } from 'node:os'
 import { systemError } from './errors.js'
 
 type Koffi = typeof import('koffi')
@@ -151,52 +150,4 @@ export function poll(fd: number, ready: () => void): PollHandle {
   return handle
 }
 
-export const E = constants.errno
-
-/** What {@link mallopt} sets: `malloc.h`. */
-export const M_TRIM_THRESHOLD = -1
-export const M_TOP_PAD = -2
-export const M_MMAP_THRESHOLD = -3
-
-// Constants of Linux's headers, the same on every architecture that Node runs on (not MIPS, not SPARC).
-export const AF_UNIX = 1
-export const AF_INET = 2
-export const AF_INET6 = 10
-export const SOCK_STREAM = 1
-export const SOCK_DGRAM = 2
-export const SOCK_NONBLOCK = 0o4000
-export const SOCK_CLOEXEC = 0o2000000
-export const SOL_SOCKET = 1
-export const SO_REUSEADDR = 2
-export const SO_ERROR = 4
-export const SO_KEEPALIVE = 9
-export const SO_LINGER = 13
-export const SO_REUSEPORT = 15
-export const IPPROTO_IP = 0
-export const IPPROTO_TCP = 6
-export const IPPROTO_IPV6 = 41
-export const TCP_NODELAY = 1
-export const TCP_KEEPIDLE = 4
-export const TCP_KEEPINTVL = 5
-export const TCP_KEEPCNT = 6
-export const IPV6_V6ONLY = 26
-export const IP_BIND_ADDRESS_NO_PORT = 24
-export const MSG_PEEK = 0x2
-export const MSG_NOSIGNAL = 0x4000
-export const SHUT_WR = 1
-export const SHUT_RDWR = 2
-export const F_DUPFD_CLOEXEC = 1030
-export const O_CLOEXEC = 0o2000000
-export const EPOLL_CLOEXEC = 0o2000000
-export const EPOLL_ADD = 1
-export const EPOLL_DEL = 2
-export const EPOLL_MOD = 3
-export const EPOLLIN = 0x001
-export const EPOLLPRI = 0x002
-export const EPOLLOUT = 0x004
-export const EPOLLERR = 0x008
-export const EPOLLHUP = 0x010
-export const EPOLLRDHUP = 0x2000
-/** Edge-triggered. Negative: epoll's events are a 32-bit number here. */
-export const EPOLLET = 1 << 31
-export const RLIMIT_NOFILE = 7
+export * from './constants.js'
