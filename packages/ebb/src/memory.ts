@@ -4,6 +4,15 @@ export { Governor, type GovernorOptions } from './govern/connection-governor.js'
 export type { Governing, GovernOptions, GovernStats, Reason, ReleaseMessage } from './govern/process-governor.js'
 export { type Release, release } from './memory/release.js'
 export { type RuntimeView, runtimeView } from './memory/runtime.js'
+export {
+  findMemoryCgroup,
+  foldersUpwards,
+  type MemoryCgroup,
+  type MemoryCgroupFiles,
+  type MemoryCgroupOptions
+} from './proc/cgroup.js'
 export * from './proc/process.js'
 export { ProcessTree } from './proc/process-tree.js'
+export { type ListedProcess, listProcesses, processIds } from './proc/processes.js'
 export * from './proc/sockstat.js'
+export { isRunning, type ProcessStat, readStat } from './proc/stat.js'

@@ -1,116 +1,186 @@
-/** How near this process's memory cgroup is to its limit, in cgroup v1 and v2. */
+/** The memory cgroup of a process, in cgroup v1 and v2, and how full it is. */
 import fs from 'node:fs'
 import path from 'node:path'
 import { ProcFile } from './proc-file.js'
 
-/** v1 says "no limit" with a number like this, the largest multiple of a page. */
-const UNLIMITED = 2 ** 60
+/** Names of a memory cgroup's files, which differ between v1 and v2. Undefined: this version has no such file. */
+export interface MemoryCgroupFiles {
+  /** Bytes charged to the group. */
+  usage: string
+  /** Hard limit, bytes: beyond it the kernel kills a process of the group. */
+  limit: string
+  /** Soft limit, bytes: beyond it the kernel slows the group down and reclaims its memory. v2 only. */
+  softLimit: string | undefined
+  /** Limit of swap, bytes. v2 counts swap alone; v1 counts memory and swap together. */
+  swapLimit: string
+  /** Counters by line, `inactive_file` among them. */
+  stat: string
+  /** Counters by line: `oom_kill` is the number of processes that the kernel killed for memory. */
+  events: string
+  /** Pressure stall information of the group, see PSI. v2 only. */
+  pressure: string | undefined
+}
 
-interface Place {
-  /** Where groups of this kind are. */
+/** Where the memory cgroup of a process is. */
+export interface MemoryCgroup {
+  /** Which version of cgroups has the memory controller on this machine. */
+  version: 1 | 2
+  /** Folder of the root group, an absolute path. */
   mount: string
+  /** Folder of the process's own group, an absolute path at or below `mount`. */
   folder: string
-  current: string
-  limits: string[]
-  /** What `memory.stat` calls pages of files that were not used lately, of the group and those in it. */
-  idle: Buffer
-  /** Pressure of this group alone; v2 only. */
-  pressure?: string
+  /** Names of the files in each group's folder. */
+  files: MemoryCgroupFiles
+}
+
+/** Where {@link findMemoryCgroup} looks. */
+export interface MemoryCgroupOptions {
+  /** Folder in which the cgroup file systems are mounted. Default: `/sys/fs/cgroup`. */
+  root?: string
+  /** The file that names the groups of the process, `/proc/PID/cgroup`. Default: that of this process. */
+  self?: string
+}
+
+const V1: MemoryCgroupFiles = {
+  usage: 'memory.usage_in_bytes',
+  limit: 'memory.limit_in_bytes',
+  softLimit: undefined,
+  swapLimit: 'memory.memsw.limit_in_bytes',
+  stat: 'memory.stat',
+  events: 'memory.oom_control',
+  pressure: undefined
+}
+
+const V2: MemoryCgroupFiles = {
+  usage: 'memory.current',
+  limit: 'memory.max',
+  softLimit: 'memory.high',
+  swapLimit: 'memory.swap.max',
+  stat: 'memory.stat',
+  events: 'memory.events',
+  pressure: 'memory.pressure'
 }
 
 /**
- * The nearest limit above this process: of its own group, or of one that its group is in. Looked up once; read without a new
- * descriptor.
+ * Finds the memory cgroup of this process, or of the process whose `/proc/PID/cgroup` is given.
+ *
+ * Returns undefined if none of its groups has a memory controller. Throws the errors of `open(2)` and `read(2)` if the
+ * list of groups cannot be read: there is no `/proc`, or the process has ended.
+ */
+export function findMemoryCgroup(options: MemoryCgroupOptions = {}): MemoryCgroup | undefined {
+  const { root = '/sys/fs/cgroup', self = '/proc/self/cgroup' } = options
+  for (const line of fs.readFileSync(self, 'utf8').split('\n')) {
+    const [, controllers = '', group = ''] = /^\d+:([^:]*):(.*)$/.exec(line) ?? []
+    if (controllers.split(',').includes('memory')) {
+      return { version: 1, ...visible(path.join(root, 'memory'), group), files: V1 }
+    }
+    // v2 is mounted at the root. Where it is mounted beside v1, v1 has the memory controller.
+    if (controllers === '' && fs.existsSync(path.join(root, 'cgroup.controllers'))) {
+      return { version: 2, ...visible(root, group), files: V2 }
+    }
+  }
+  return undefined
+}
+
+/** Returns the folder of a group and of each group above it, the root group last. */
+export function foldersUpwards({ mount, folder }: Pick<MemoryCgroup, 'mount' | 'folder'>): string[] {
+  const folders = [folder]
+  for (let at = folder; at !== mount && at.startsWith(mount); ) {
+    at = path.dirname(at)
+    folders.push(at)
+  }
+  return folders
+}
+
+/** In a container, `/proc/self/cgroup` may name a path outside of it. Then the mounted root is the group. */
+function visible(root: string, group: string): { mount: string; folder: string } {
+  const mount = path.resolve(root)
+  const own = path.join(mount, group)
+  // The root group is named `/`; joined, it ends with a slash.
+  const folder = own.startsWith(mount) && fs.existsSync(own) ? path.resolve(own) : mount
+  return { mount, folder }
+}
+
+/** In v1 a group without a limit has the largest multiple of a page below 2^63 as its limit, bytes. */
+const UNLIMITED = 2 ** 60
+
+/** Files of one group, held open. */
+interface OpenGroup {
+  usage: ProcFile
+  limits: ProcFile[]
+  stat: ProcFile | undefined
+}
+
+/**
+ * How full the memory cgroup of this process is. Looks at its own group and at every group above it, since each may have
+ * a limit. Finds the groups once and keeps their files open, so that reading needs no new descriptor.
  */
 export class CgroupLimit {
-  /** `memory.pressure` of the group, for a trigger of the kernel's. */
+  /** Path of `memory.pressure` of the own group, for a PSI trigger; undefined if it has none. */
   readonly pressure: string | undefined
-  readonly #groups: { current: ProcFile; limits: ProcFile[]; stat: ProcFile | undefined }[] = []
-  readonly #idle: Buffer = Buffer.alloc(0)
+  readonly #groups: OpenGroup[] = []
+  /** Key in `memory.stat` of file pages that were not used lately, in this group and those below it. */
+  readonly #inactiveFileKey: Buffer = Buffer.alloc(0)
 
   /**
-   * @param root where the cgroup file systems are
-   * @param self says which groups this process is in
+   * @param root folder in which the cgroup file systems are mounted
+   * @param self the file that names the groups of this process
    */
-  constructor(root = '/sys/fs/cgroup', self = '/proc/self/cgroup') {
-    const place = find(root, self)
-    if (place === undefined) return
-    const pressure = place.pressure && path.join(place.folder, place.pressure)
+  constructor(root?: string, self?: string) {
+    const cgroup = find(root, self)
+    if (cgroup === undefined) return
+    const { version, folder: own, files } = cgroup
+    this.#inactiveFileKey = Buffer.from(version === 1 ? '\ntotal_inactive_file ' : '\ninactive_file ')
+    const pressure = files.pressure && path.join(own, files.pressure)
     if (pressure !== undefined && fs.existsSync(pressure)) this.pressure = pressure
-    this.#idle = place.idle
-    for (let folder = place.folder; folder.startsWith(place.mount); folder = path.dirname(folder)) {
-      const current = open(path.join(folder, place.current))
-      const limits = place.limits.flatMap((name) => open(path.join(folder, name)) ?? [])
-      if (current !== undefined && limits.length > 0) {
-        this.#groups.push({ current, limits, stat: open(path.join(folder, 'memory.stat'), 4096) })
+    const limitNames = files.softLimit === undefined ? [files.limit] : [files.limit, files.softLimit]
+    for (const folder of foldersUpwards(cgroup)) {
+      const usage = open(path.join(folder, files.usage))
+      const limits = limitNames.flatMap((name) => open(path.join(folder, name)) ?? [])
+      if (usage !== undefined && limits.length > 0) {
+        this.#groups.push({ usage, limits, stat: open(path.join(folder, files.stat), 4096) })
       } else {
-        for (const file of [current, ...limits]) file?.close()
+        for (const file of [usage, ...limits]) file?.close()
       }
     }
   }
 
   /**
-   * What is used of the tightest limit, from 0 to 1 and a little over; 0 where there is none. Idle pages of files are not counted: a
-   * group that reads files is always filled up with them, and the kernel takes them first.
+   * Returns the used share of the tightest limit: 0 to 1, or slightly more; 0 without a limit. Does not count inactive
+   * file pages, because a group that reads files fills up with them and the kernel reclaims them first.
    *
-   * @param near below this share they are counted all the same, which is cheaper
+   * @param near a group whose usage is below this share of its limit is counted with its inactive file pages, which
+   *   saves reading `memory.stat`
    */
   used(near = 0): number {
     let used = 0
-    for (const { current, limits, stat } of this.#groups) {
+    for (const { usage, limits, stat } of this.#groups) {
       for (const file of limits) {
         const limit = figure(file)
         if (limit <= 0 || limit >= UNLIMITED) continue
-        let held = figure(current)
-        if (held / limit >= near && stat !== undefined) held -= Math.max(0, figure(stat, this.#idle))
+        let held = figure(usage)
+        if (held / limit >= near && stat !== undefined) held -= Math.max(0, figure(stat, this.#inactiveFileKey))
         used = Math.max(used, held / limit)
       }
     }
     return used
   }
 
+  /** Closes the files. Closing twice is allowed. */
   close(): void {
-    for (const { current, limits, stat } of this.#groups.splice(0)) {
-      for (const file of [current, ...limits, stat]) file?.close()
+    for (const { usage, limits, stat } of this.#groups.splice(0)) {
+      for (const file of [usage, ...limits, stat]) file?.close()
     }
   }
 }
 
-function find(root: string, self: string): Place | undefined {
-  let lines: string[]
+function find(root?: string, self?: string): MemoryCgroup | undefined {
   try {
-    lines = fs.readFileSync(self, 'utf8').split('\n')
+    return findMemoryCgroup({ ...(root !== undefined && { root }), ...(self !== undefined && { self }) })
   } catch {
     // Not Linux, or /proc is hidden.
     return undefined
   }
-  for (const line of lines) {
-    const [, controllers = '', group = ''] = /^\d+:([^:]*):(.*)$/.exec(line) ?? []
-    // In a container the group can be named from outside of it: then its root is what is seen here.
-    const seen = (folder: string) => {
-      const mount = path.resolve(folder)
-      const own = path.join(mount, group)
-      return { mount, folder: own.startsWith(mount) && fs.existsSync(own) ? own : mount }
-    }
-    if (controllers.split(',').includes('memory')) {
-      return {
-        ...seen(path.join(root, 'memory')),
-        current: 'memory.usage_in_bytes',
-        limits: ['memory.limit_in_bytes'],
-        idle: Buffer.from('\ntotal_inactive_file ')
-      }
-    }
-    if (controllers === '' && fs.existsSync(path.join(root, 'cgroup.controllers'))) {
-      return {
-        ...seen(root),
-        current: 'memory.current',
-        limits: ['memory.max', 'memory.high'],
-        idle: Buffer.from('\ninactive_file '),
-        pressure: 'memory.pressure'
-      }
-    }
-  }
-  return undefined
 }
 
 function open(file: string, size = 64): ProcFile | undefined {
@@ -122,7 +192,7 @@ function open(file: string, size = 64): ProcFile | undefined {
   }
 }
 
-/** -1: `max`, or the group has gone. */
+/** Returns the first number of a file, or the number after `key`; -1 for `max` and if the group is gone. */
 function figure(file: ProcFile, key?: Buffer): number {
   try {
     file.read()

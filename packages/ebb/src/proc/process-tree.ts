@@ -1,6 +1,6 @@
 /** A process and all that it started, as one: servers with workers. */
-import fs from 'node:fs'
 import { ProcessError, type ProcessShares, type ProcessStatus, ProcessView } from './process.js'
+import { listProcesses } from './processes.js'
 
 /** Who belongs to it is looked up this often, ms: every process of the machine is asked for its parent. */
 const LOOK = 500
@@ -113,11 +113,11 @@ export class ProcessTree {
     const now = performance.now()
     if (now - this.#looked < LOOK) return
     this.#looked = now
-    const childrenOf = children()
+    const children = childrenByParent()
     const members = [this.pid, ...this.#others.keys()]
     // It grows while it is walked through.
     for (const parent of members) {
-      for (const pid of childrenOf.get(parent) ?? []) {
+      for (const pid of children.get(parent) ?? []) {
         if (this.#others.has(pid) || pid === this.pid) continue
         const view = open(pid)
         if (view === undefined) continue
@@ -128,29 +128,15 @@ export class ProcessTree {
   }
 }
 
-/** By process: those that it started, as far as they can be seen. */
-function children(): Map<number, number[]> {
-  const childrenOf = new Map<number, number[]>()
-  for (const name of fs.readdirSync('/proc')) {
-    const pid = Number(name)
-    if (!Number.isSafeInteger(pid)) continue
-    const parent = parentOf(pid)
-    const siblings = childrenOf.get(parent)
-    if (siblings === undefined) childrenOf.set(parent, [pid])
+/** Returns the ids of the children of each process, by the id of their parent. */
+function childrenByParent(): Map<number, number[]> {
+  const children = new Map<number, number[]>()
+  for (const { pid, parent } of listProcesses()) {
+    const siblings = children.get(parent)
+    if (siblings === undefined) children.set(parent, [pid])
     else siblings.push(pid)
   }
-  return childrenOf
-}
-
-/** -1: it has ended since it was listed, or is hidden. */
-function parentOf(pid: number): number {
-  try {
-    const stat = fs.readFileSync(`/proc/${pid}/stat`, 'latin1')
-    // pid (comm) state ppid: comm may hold blanks and parentheses.
-    return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ', 2)[1])
-  } catch {
-    return -1
-  }
+  return children
 }
 
 /** Undefined: it has ended since it was listed. */

@@ -6,6 +6,7 @@
  */
 import fs from 'node:fs'
 import { ProcFile } from './proc-file.js'
+import { StatFile } from './stat.js'
 
 /** From `/proc/PID/status`. Bytes. */
 export interface ProcessStatus {
@@ -76,18 +77,6 @@ const KEY = {
 }
 
 /**
- * A tick of the times in `/proc/PID/stat`. They are in `USER_HZ`, which is 100 on every architecture that Node runs on
- * (only alpha and ia64 ever had 1024), whatever the kernel's own `HZ` is. See `sysconf(_SC_CLK_TCK)` in proc(5).
- */
-const TICK_MS = 10
-
-/** `PF_KTHREAD` of the kernel's `include/linux/sched.h`, in the field `flags` of `/proc/PID/stat`. */
-const KERNEL_THREAD = 0x00200000
-
-/** 1-based numbers of fields in `/proc/PID/stat`, as in proc(5). */
-const FIELD = { flags: 9, userTime: 14, systemTime: 15, endedUserTime: 16, endedSystemTime: 17, startTime: 22 }
-
-/**
  * A process, watched through descriptors that stay open: reading it again takes no new descriptor, so it works while
  * this process has none left, and no figure can come from another process that got the same pid later.
  *
@@ -100,7 +89,7 @@ export class ProcessView {
   readonly pid: number
   /** When the process started, in ticks since boot: with the pid, its identity for as long as the machine is up. */
   readonly startTime: number
-  readonly #stat: ProcFile
+  readonly #stat: StatFile
   readonly #status: ProcFile
   #smaps: ProcFile | null
   readonly #descriptors: string
@@ -120,7 +109,7 @@ export class ProcessView {
     this.#descriptors = `/proc/${pid}/fd`
     const open: ProcFile[] = []
     try {
-      this.#stat = new ProcFile(`/proc/${pid}/stat`, 1024)
+      this.#stat = new StatFile(pid)
       open.push(this.#stat)
       this.#status = new ProcFile(`/proc/${pid}/status`)
       open.push(this.#status)
@@ -128,7 +117,7 @@ export class ProcessView {
       if (this.#smaps) open.push(this.#smaps)
       // Last: while the process that `stat` belongs to lives, nobody else can have had its number in between.
       this.#stat.read()
-      this.startTime = this.#field(FIELD.startTime)
+      this.startTime = this.#stat.startTime
       this.status()
     } catch (error) {
       for (const file of open) file.close()
@@ -177,13 +166,13 @@ export class ProcessView {
   /** User and system time used since the start by all its threads, ms, in steps of 10. Throws {@link ProcessError}. */
   cpu(): number {
     this.#read(this.#stat)
-    return (this.#field(FIELD.userTime) + this.#field(FIELD.systemTime)) * TICK_MS
+    return this.#stat.cpu
   }
 
   /** The same of its children, and theirs, that have ended and were waited for. Throws {@link ProcessError}. */
   cpuOfEnded(): number {
     this.#read(this.#stat)
-    return (this.#field(FIELD.endedUserTime) + this.#field(FIELD.endedSystemTime)) * TICK_MS
+    return this.#stat.cpuOfChildren
   }
 
   /**
@@ -218,14 +207,6 @@ export class ProcessView {
     this.#read(this.#stat)
   }
 
-  /** Counted from the last `)`: the second field, the name, may itself hold blanks and brackets. */
-  #field(number: number): number {
-    const { buffer, length } = this.#stat
-    let at = buffer.lastIndexOf(0x29, length - 1)
-    for (let field = 2; field < number && at !== -1; field++) at = buffer.indexOf(0x20, at + 1)
-    return at === -1 || at >= length ? 0 : Math.max(0, this.#stat.decimal(at))
-  }
-
   #withoutMemory(): ProcessError {
     const { pid } = this
     if (this.#status.find(KEY.zombie) !== -1) {
@@ -233,7 +214,7 @@ export class ProcessView {
       return new ProcessError(pid, 'zombie', 'ESRCH', 'read', text)
     }
     this.#read(this.#stat)
-    if (this.#field(FIELD.flags) & KERNEL_THREAD) {
+    if (this.#stat.isKernelThread) {
       const text = `${pid} is a kernel thread, which has no memory of its own: give the pid of a process`
       return new ProcessError(pid, 'kernel', 'EINVAL', 'read', text)
     }
