@@ -10,7 +10,7 @@ function load(): Load {
   return load
 }
 
-test('anonymous memory, as the kernel has it', () => {
+test('reads anonymous memory as /proc/self/status has it', () => {
   const own = load()
   const held = Buffer.alloc(50_000_000, 1)
   own.read()
@@ -19,7 +19,7 @@ test('anonymous memory, as the kernel has it', () => {
   expect(own.anonymous).toBeGreaterThan(held.length)
 })
 
-test.skipIf(!countsDescriptorsFast())('descriptors', () => {
+test.skipIf(!countsDescriptorsFast())('counts descriptors', () => {
   const own = load()
   own.read()
   const before = own.descriptors
@@ -39,7 +39,7 @@ const counted = (() => {
   }
 })()
 
-test.skipIf(!counted)('time on a core: by its own reading alone', async () => {
+test.skipIf(!counted)('only readBusy() starts a new interval of CPU time', async () => {
   const own = load()
   own.readBusy()
   const end = performance.now() + 200
@@ -47,13 +47,12 @@ test.skipIf(!counted)('time on a core: by its own reading alone', async () => {
   own.readBusy()
   const working = own.busy
   await new Promise((resolve) => setTimeout(resolve, 300))
-  // What is looked at in between does not cut the time into pieces.
   for (let i = 0; i < 100; i++) own.read()
   own.readBusy()
   expect(own.busy).toBeLessThan(working / 2)
 })
 
-test('reads without new descriptors, and leaves none', () => {
+test('reads without new descriptors, and leaves none after close()', () => {
   const before = descriptors()
   const own = new Load()
   const open = descriptors()

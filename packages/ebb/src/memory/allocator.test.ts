@@ -6,7 +6,7 @@ import { allocator } from './allocator.js'
 
 const FOLDERS = ['/usr/lib/x86_64-linux-gnu', '/usr/lib/aarch64-linux-gnu', '/usr/lib64', '/usr/lib', '/usr/local/lib']
 
-/** A library of this machine, to be preloaded. */
+/** Finds a shared library of this machine to preload. */
 function library(name: RegExp): string | undefined {
   for (const folder of FOLDERS) {
     try {
@@ -19,14 +19,14 @@ function library(name: RegExp): string | undefined {
   return undefined
 }
 
-/** Fills and frees memory of `malloc` in pieces, with what stays in between, and gives back. */
+/** Allocates 64 MB with `malloc`, frees all but a few pieces between, and releases memory. */
 const PROGRAM = `
   import { release } from 'ebb'
-  // Buffers of their own: V8 frees them through malloc.
+  // Each buffer has memory of its own, which V8 frees with free().
   const pieces = Array.from({ length: 4000 }, () => Buffer.allocUnsafeSlow(16_000).fill(1))
   const { afterTrim: full } = await release()
   for (let i = 0; i < pieces.length; i++) if (i % 1000 !== 0) pieces[i] = undefined
-  // V8 frees them on a thread of its own, which may not have come to it by the time of the first trim.
+  // V8 frees them on another thread, which may not have finished at the first trim.
   let done
   for (let i = 0; i < 5; i++) {
     done = await release()
@@ -46,7 +46,7 @@ for (const [name, file] of PRELOADED) {
     const child = new Child(PROGRAM, { shell: `export LD_PRELOAD=${file}` })
     const { allocator, gone } = await child.next<{ allocator: string; gone: number }>()
     expect(allocator).toBe(name)
-    // Of the 64 MB that were freed. mimalloc keeps the most of what another thread has freed, and V8's threads free.
+    // Of 64 MB. mimalloc keeps most memory that another thread than its own has freed, and V8 frees on other threads.
     expect(gone).toBeGreaterThan(name === 'mimalloc' ? 0 : 16e6)
     expect(await child.ended).toMatchObject({ code: 0, stderr: '' })
   })
@@ -73,7 +73,7 @@ for (const [name, file] of PRELOADED) {
 const report = process.report.getReport() as unknown as { header: { glibcVersionRuntime?: string } }
 const glibc = report.header.glibcVersionRuntime !== undefined && process.env.LD_PRELOAD === undefined
 
-test.skipIf(!glibc)('glibc’s own', async () => {
+test.skipIf(!glibc)('glibc', async () => {
   expect(allocator()).toEqual({ name: 'glibc', purge: expect.any(Function) })
   expect(allocator()).toBe(allocator())
   const child = new Child(PROGRAM)

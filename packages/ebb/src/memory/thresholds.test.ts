@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { Child } from '../../../../test/support/child.js'
 
-/** Counts the page faults of a hundred buffers of 5 MB, each filled and freed before the next. */
+/** Counts the page faults of 100 buffers of 5 MB, each filled and freed before the next. */
 const PROGRAM = `
   import { MessageChannel } from 'node:worker_threads'
   import { release } from 'ebb'
@@ -15,12 +15,12 @@ const PROGRAM = `
     for (let i = 0; i < 100; i++) {
       const buffer = new ArrayBuffer(size)
       new Uint8Array(buffer).fill(1)
-      // What is sent to nobody is gone.
+      // A message to a closed port frees the buffer.
       port1.postMessage(undefined, [buffer])
     }
     return process.resourceUsage().minorPageFault - before
   }
-  // Too many faults, at three looks.
+  // Too many page faults in three intervals.
   const busy = async () => {
     for (let i = 0; i < 3; i++) {
       await pause(110)
@@ -33,21 +33,24 @@ const PROGRAM = `
 const report = process.report.getReport() as unknown as { header: { glibcVersionRuntime?: string } }
 const glibc = report.header.glibcVersionRuntime !== undefined && process.env.LD_PRELOAD === undefined
 
-test.skipIf(!glibc)('large buffers are kept at hand while faults are many, until the next give-back', async () => {
-  const child = new Child(`${PROGRAM}
+test.skipIf(!glibc)(
+  'keeps freed memory of large buffers while there are many page faults, until the next release',
+  async () => {
+    const child = new Child(`${PROGRAM}
     tuneAllocator({ timer: false })
     const low = buffers()
     await busy()
     const high = buffers()
     await release()
-    // Larger ones: of the others one may have been left in the middle of the heap, and is used again.
+    // Larger buffers: a buffer of 5 MB may find free memory in the middle of the heap.
     const pages = (100 * 20_000_000) / 4096
     print([low > 10 * high, buffers(20_000_000) > pages / 2])`)
-  expect(await child.next()).toEqual([true, true])
-  expect(await child.ended).toMatchObject({ code: 0, stderr: '' })
-})
+    expect(await child.next()).toEqual([true, true])
+    expect(await child.ended).toMatchObject({ code: 0, stderr: '' })
+  }
+)
 
-test.skipIf(!glibc)('with a timer of its own, which holds no process open', async () => {
+test.skipIf(!glibc)('counts page faults with a timer, which does not hold the process open', async () => {
   const child = new Child(`${PROGRAM}
     tuneAllocator({ timer: true })
     const low = buffers()
@@ -61,7 +64,7 @@ test.skipIf(!glibc)('with a timer of its own, which holds no process open', asyn
   expect(await child.ended).toMatchObject({ code: 0, stderr: '' })
 })
 
-test.skipIf(!glibc)('a few faults change nothing', async () => {
+test.skipIf(!glibc)('a few page faults change nothing', async () => {
   const child = new Child(`${PROGRAM}
     await pause(110)
     tuneAllocator({ timer: false })
@@ -76,7 +79,7 @@ test.skipIf(!glibc)('a few faults change nothing', async () => {
 })
 
 test.skipIf(!glibc).each(['MALLOC_MMAP_THRESHOLD_=131072', 'GLIBC_TUNABLES=glibc.malloc.mmap_threshold=131072'])(
-  'thresholds of the program’s own stay as they are: %s',
+  'does not change thresholds that the environment sets: %s',
   async (variable) => {
     const child = new Child(
       `${PROGRAM}

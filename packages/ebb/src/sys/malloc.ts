@@ -1,0 +1,69 @@
+/** The C allocator of this process: who serves `malloc`, and the calls that make it return free pages to the system. */
+import { M_MMAP_THRESHOLD, M_TOP_PAD, M_TRIM_THRESHOLD } from './constants.js'
+import * as libc from './libc.js'
+
+/** A function that every allocator defines. `malloc` itself will not do: its address can be a stub in Node's executable. */
+const ALLOCATOR_FUNCTION = 'malloc_usable_size'
+
+/**
+ * Whether `symbol` comes from the shared object (or program) that serves this process's `malloc`. A preloaded allocator
+ * stands in front of the C library, whose own functions can still be found but no longer allocate.
+ */
+export function servesMalloc(symbol: string): boolean {
+  const serving = libc.objectOf(ALLOCATOR_FUNCTION)
+  return serving !== 0 && libc.objectOf(symbol) === serving
+}
+
+/** Whether this is a Linux C library without `malloc_trim`, that is musl. False where the C library cannot be called. */
+export function isMusl(): boolean {
+  return process.platform === 'linux' && libc.unsupported === undefined && libc.mallocTrim === undefined
+}
+
+/** glibc: returns free pages of all arenas to the system. */
+export function trimGlibc(): void {
+  libc.mallocTrim?.(0)
+}
+
+/** jemalloc: returns unused pages of all arenas (`MALLCTL_ARENAS_ALL`, 4096) and this thread's cache to the system. */
+export function purgeJemalloc(): void {
+  libc.mallctl?.('thread.tcache.flush', 0, 0, 0, 0)
+  libc.mallctl?.('arena.4096.purge', 0, 0, 0, 0)
+}
+
+/** mimalloc: returns this thread's free pages to the system. */
+export function collectMimalloc(): void {
+  libc.miCollect?.(1)
+}
+
+/** tcmalloc (gperftools): returns free pages to the system. */
+export function releaseTcmalloc(): void {
+  libc.tcmallocRelease?.()
+}
+
+/** Thresholds of glibc's `mallopt(3)`, bytes. */
+export interface MallocThresholds {
+  /** `M_TRIM_THRESHOLD`: free memory at the end of a heap beyond this is returned to the system at once. */
+  trim: number
+  /** `M_TOP_PAD`: a heap grows by this much more than was asked for. */
+  topPad: number
+  /** `M_MMAP_THRESHOLD`: a block larger than this is a mapping of its own, which `free` returns to the system. */
+  mmap: number
+}
+
+/** Sets glibc's thresholds for the whole process. Has no effect with musl. */
+export function setMallocThresholds({ trim, topPad, mmap }: MallocThresholds): void {
+  libc.mallopt?.(M_TRIM_THRESHOLD, trim)
+  libc.mallopt?.(M_TOP_PAD, topPad)
+  libc.mallopt?.(M_MMAP_THRESHOLD, mmap)
+}
+
+const RUSAGE_SELF = 0
+/** `struct rusage` has 144 bytes; `ru_minflt` is at offset 64. */
+const usage = Buffer.alloc(144)
+const usageAddress = libc.addressOf(usage)
+const MINOR_FAULTS_AT = 64
+
+/** Minor page faults of this process since its start; undefined where the C library cannot be asked. Makes no object. */
+export function minorPageFaults(): number | undefined {
+  return libc.getrusage?.(RUSAGE_SELF, usageAddress) === 0 ? usage.readUIntLE(MINOR_FAULTS_AT, 6) : undefined
+}
