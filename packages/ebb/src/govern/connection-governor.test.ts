@@ -231,9 +231,9 @@ test.each([0, -1, 1.01, Number.NaN, Number.POSITIVE_INFINITY])('a budget of %d c
 })
 
 test('an act that fails is said, and does not end the process', async () => {
-  vi.doMock('./release.js', () => ({
+  vi.doMock('../memory/release.js', () => ({
     releaseUnheld: () => Promise.reject(new Error('no inspector')),
-    onCollected: () => {}
+    onReleased: () => {}
   }))
   vi.resetModules()
   const { Governor } = await import('./connection-governor.js')
@@ -244,7 +244,7 @@ test('an act that fails is said, and does not end the process', async () => {
   await until(() => warning.mock.calls.length > 0)
   expect(warning.mock.calls).toEqual([['giving memory back failed: no inspector', { code: 'EBB_RELEASE_FAILED' }]])
   warning.mockRestore()
-  vi.doUnmock('./release.js')
+  vi.doUnmock('../memory/release.js')
 })
 
 test('never holds the process open', async () => {

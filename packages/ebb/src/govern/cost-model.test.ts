@@ -54,8 +54,8 @@ beforeEach(async () => {
       { space_name: 'code_large_object_space', space_used_size: MB }
     ]
   }))
-  vi.doMock('./release.js', () => ({
-    onCollected: (listener: typeof tell) => {
+  vi.doMock('../memory/release.js', () => ({
+    onReleased: (listener: typeof tell) => {
       tell = listener
     },
     releaseUnheld: async () => {
@@ -68,7 +68,7 @@ beforeEach(async () => {
 })
 
 afterEach(() => {
-  vi.doUnmock('./release.js')
+  vi.doUnmock('../memory/release.js')
   vi.doUnmock('node:v8')
   vi.useRealTimers()
 })

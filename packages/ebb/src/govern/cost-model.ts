@@ -4,7 +4,7 @@
  * act once.
  */
 import { getHeapSpaceStatistics, getHeapStatistics } from 'node:v8'
-import { onCollected, type Release, type ReleaseOptions, releaseUnheld } from '../memory/release.js'
+import { onReleased, type Release, type ReleaseOptions, releaseUnheld } from '../memory/release.js'
 
 /** No two acts within this many ms. */
 const APART = 1000
@@ -233,7 +233,7 @@ export function price(): Price {
   if (shared[KEY] === undefined) {
     const made = new Price()
     shared[KEY] = made
-    onCollected((done) => made.collected(done))
+    onReleased((done) => made.collected(done))
   }
   return shared[KEY]
 }

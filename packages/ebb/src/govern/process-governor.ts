@@ -8,10 +8,8 @@
  */
 import { channel } from 'node:diagnostics_channel'
 import { constants } from 'node:os'
-import { prepareSteps } from '../memory/collect-in-steps.js'
-import { Specimens } from '../memory/hidden-classes.js'
-import { onCollected, type Release } from '../memory/release.js'
-import { prepareSocketOptions } from '../memory/socket-options.js'
+import { prepareHiddenClasses, RetainedHandles } from '../memory/hidden-classes.js'
+import { onReleased, type Release } from '../memory/release.js'
 import { tuneAllocator, watchFaults } from '../memory/thresholds.js'
 import { CgroupLimit } from '../proc/cgroup.js'
 import { invalidArgument } from '../sys/errors.js'
@@ -137,7 +135,7 @@ function check(options: GovernOptions): Checked {
 class Government implements Governing {
   readonly #options: Checked
   readonly #load: Load
-  readonly #specimens = new Specimens()
+  readonly #handles = new RetainedHandles()
   readonly #price: Price = price()
   readonly #cgroup: CgroupLimit
   readonly #pressure: PressureWatch | undefined
@@ -183,8 +181,7 @@ class Government implements Governing {
     const source = options.pressure ? pressureSource(process.env, this.#cgroup.pressure) : undefined
     this.#load = new Load()
     tuneAllocator({ timer: false })
-    prepareSteps()
-    prepareSocketOptions()
+    prepareHiddenClasses()
     this.#least = this.#load.anonymous
     this.#lowest = this.#least
     if (source !== undefined) {
@@ -201,7 +198,7 @@ class Government implements Governing {
       this.#onSignal = () => void this.#act('signal')
       process.on(options.signal, this.#onSignal)
     }
-    this.#stopListening = onCollected((done) => this.#collected(done))
+    this.#stopListening = onReleased((done) => this.#collected(done))
     this.#timer = setInterval(this.#look, options.every)
     this.#timer.unref()
   }
@@ -216,8 +213,8 @@ class Government implements Governing {
     this.#mostBusy = Math.max(this.#mostBusy, this.#busy)
     this.#watchLull()
     watchFaults()
-    if (load.descriptors >= LEAST_DESCRIPTORS) this.#specimens.look(load.descriptors)
-    else this.#specimens.rest()
+    if (load.descriptors >= LEAST_DESCRIPTORS) this.#handles.onCrowd(load.descriptors)
+    else this.#handles.onNoCrowd()
     this.#price.notice(load.descriptors, this.#busy)
     this.#price.holds(load.anonymous)
     this.#mostDescriptors = Math.max(this.#mostDescriptors, load.descriptors)
@@ -321,7 +318,7 @@ class Government implements Governing {
   /** After an act, by whomever. */
   #collected(done: Release): void {
     const reason = this.#reason ?? 'asked'
-    this.#specimens.drop()
+    this.#handles.drop()
     this.#load.read()
     // The act's own time is no load.
     this.#load.readBusy()
@@ -362,7 +359,7 @@ class Government implements Governing {
   stop(): void {
     if (this.#stopped) return
     this.#stopped = true
-    this.#specimens.drop()
+    this.#handles.drop()
     clearInterval(this.#timer)
     clearTimeout(this.#soon)
     clearTimeout(this.#call)

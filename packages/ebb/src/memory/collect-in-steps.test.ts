@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { Child } from '../../../../test/support/child.js'
 
-/** A program with garbage of a spike, a part of which has grown old. */
+/** A program that makes the garbage of a spike, part of it old. */
 const PROGRAM = `
   import { release } from 'ebb'
   import { getHeapStatistics } from 'node:v8'
@@ -9,7 +9,7 @@ const PROGRAM = `
   const spike = () => Array.from({ length: 40 }, () => Array.from({ length: 10_000 }, (_, i) => ({ i, text: String(i) })))
 `
 
-test('gives back what a spike took, nearly as much as all at once', async () => {
+test('returns what a spike took, nearly as much as a collection at once', async () => {
   const child = new Child(`${PROGRAM}
     await release()
     let held = spike()
@@ -18,12 +18,12 @@ test('gives back what a spike took, nearly as much as all at once', async () => 
     held = spike()
     held = undefined
     print([inSteps, await release()])
-    // What began it is gone.
+    // The buffer that began the collection is gone.
     print(getHeapStatistics().external_memory)`)
   const [inSteps, atOnce] = await child.next<Record<string, number>[]>()
   expect(inSteps).toMatchObject({ inSteps: true, workers: 0 })
   expect(atOnce).toMatchObject({ inSteps: false })
-  for (const act of [inSteps, atOnce]) expect(act?.afterTrim).toBeLessThan((act?.before as number) / 2)
+  for (const done of [inSteps, atOnce]) expect(done?.afterTrim).toBeLessThan((done?.before as number) / 2)
   expect(inSteps?.afterTrim).toBeLessThan(1.5 * (atOnce?.afterTrim as number))
   expect(inSteps?.pauseMs).toBeGreaterThan(0)
   expect(inSteps?.ms).toBeGreaterThan(inSteps?.pauseMs as number)
@@ -31,7 +31,7 @@ test('gives back what a spike took, nearly as much as all at once', async () => 
   expect(await child.ended).toMatchObject({ code: 0, stderr: '' })
 })
 
-test('once more, where what is left is not little enough', async () => {
+test('collects once more if more than `enough` remains', async () => {
   const child = new Child(`${PROGRAM}
     import { PerformanceObserver } from 'node:perf_hooks'
     let ends = 0
@@ -48,7 +48,7 @@ test('once more, where what is left is not little enough', async () => {
   expect([await child.next(), await child.next(), await child.next()]).toEqual([1, 1, 2])
 })
 
-test('the program goes on meanwhile', async () => {
+test('the program runs meanwhile', async () => {
   const child = new Child(`${PROGRAM}
     const live = Array.from({ length: 8 }, spike)
     let turns = 0
@@ -68,7 +68,7 @@ test('the program goes on meanwhile', async () => {
   expect(await child.ended).toMatchObject({ code: 0, stderr: '' })
 })
 
-test('a governor’s does not hold the process open; one that is asked for does', async () => {
+test('the release of a governor does not hold the process open; release() does', async () => {
   const unheld = new Child(`
     import { releaseUnheld } from './packages/ebb/dist/memory/release.js'
     const print = (value) => console.log(JSON.stringify(value))
@@ -86,7 +86,7 @@ test('a governor’s does not hold the process open; one that is asked for does'
   expect(await held.ended).toMatchObject({ code: 0, stderr: '' })
 })
 
-test('one at once waits for one in steps, and one in steps shares one at once', async () => {
+test('a release at once waits for one in steps; a release in steps shares one at once', async () => {
   const child = new Child(`${PROGRAM}
     const steps = release({ inSteps: true })
     const once = release()
@@ -97,7 +97,7 @@ test('one at once waits for one in steps, and one in steps shares one at once', 
   expect(await child.ended).toMatchObject({ code: 0, stderr: '' })
 })
 
-test('without room for the buffer: all at once', async () => {
+test('collects at once if there is no room for the buffer', async () => {
   const child = new Child(`${PROGRAM}
     const { ArrayBuffer } = globalThis
     globalThis.ArrayBuffer = class {
@@ -112,8 +112,8 @@ test('without room for the buffer: all at once', async () => {
   expect(await child.next()).toEqual([false, true, true])
 })
 
-test('whoever has V8 small for good keeps that, and V8’s flags are as they were', async () => {
-  // The hash of its flags is a part of what V8 caches of a script: it takes no cache of other flags.
+test('leaves the flags of V8 as they were, also if Node was started with them', async () => {
+  // V8 rejects the cached data of a script if its flags are not those with which the data was made.
   const source = `${PROGRAM}
     import { Script } from 'node:vm'
     const before = new Script('1 + 1').createCachedData()
@@ -124,7 +124,7 @@ test('whoever has V8 small for good keeps that, and V8’s flags are as they wer
     const child = new Child(source, { args })
     expect(await child.next()).toBe(false)
     expect(await child.next()).toBe(true)
-    // Some versions of V8 say what the last of these turns off.
+    // Some versions of V8 print what --lite-mode turns off.
     expect(await child.ended).toMatchObject({
       code: 0,
       stderr: expect.stringMatching(/^(Warning: disabling flag .*\n)*$/)
@@ -132,7 +132,7 @@ test('whoever has V8 small for good keeps that, and V8’s flags are as they wer
   }
 })
 
-test('in a worker, which is ended in the middle', async () => {
+test('works in a worker thread that is terminated meanwhile', async () => {
   const child = new Child(`
     import { once } from 'node:events'
     import { Worker } from 'node:worker_threads'
@@ -153,7 +153,7 @@ test('in a worker, which is ended in the middle', async () => {
   expect(await child.ended).toMatchObject({ code: 0, stderr: '' })
 })
 
-test('process.exit in the middle', async () => {
+test('works if process.exit() is called meanwhile', async () => {
   for (const ms of [0, 3, 10, 35]) {
     const child = new Child(`${PROGRAM}
       const live = spike()

@@ -1,127 +1,115 @@
 /**
- * Collecting garbage in steps: V8 marks what lives while the program goes on, mostly on other threads, and stops it for the end alone.
+ * Collects garbage in steps: V8 marks live objects while the program runs, mostly on other threads, and pauses the program
+ * only at the end.
  *
- * There is no call for that. V8 begins such a collection by itself when the memory outside its heap, that of buffers, has grown by
- * 64 MiB since the last one (`kExternalAllocationSoftLimit`, `Heap::HandleExternalMemoryInterrupt`); so a buffer of that size is made, which
- * takes no memory as long as nobody writes to it, and let go of as soon as marking has begun. Whether the young generation shrinks with it,
- * and free pages are returned and not kept at hand, V8 decides at that moment, too: it does when it is to be small rather than fast
- * (`--optimize-for-size`, `Heap::ShouldOptimizeForMemoryUsage`), which it is told for that moment alone.
+ * V8 has no call for that. It begins such a collection by itself when memory outside its heap (buffers) has grown by
+ * 64 MiB since the last one: `kExternalAllocationSoftLimit`, `Heap::HandleExternalMemoryInterrupt`. So this file makes a
+ * larger buffer, which takes no memory because nobody writes to it, and frees it as soon as marking has begun.
  *
- * 10,000 closed `net` sockets on Node 20 and 26: one collection in place of two, a third of the pause or less, a little less of the processor (43 ms of all
- * threads in place of 47), and 1 MB more that stays.
+ * At that moment V8 also decides whether to shrink the young generation and return free pages. It does so if it is told
+ * to prefer size over speed (`--optimize-for-size`, `Heap::ShouldOptimizeForMemoryUsage`), so that flag is set for that
+ * moment only. Figures: docs/performance.md.
  */
 import { constants, type PerformanceEntry, PerformanceObserver } from 'node:perf_hooks'
 import { setFlagsFromString } from 'node:v8'
-import { MessageChannel } from 'node:worker_threads'
 import { threadTime, threadTimeSince } from '../sys/thread-time.js'
+import { detachBuffer } from './detach-buffer.js'
 
-/** More than V8's limit of 64 MiB (bytes). */
-const BUFFER = 80_000_000
-/** Marking that goes on for longer (ms) is not waited for. */
-const LONGEST = 10_000
+/** Bytes of the buffer: more than V8's limit of 64 MiB. */
+const BUFFER_SIZE = 80_000_000
+/** Marking that takes longer than this many ms is not waited for. */
+const LONGEST_MARKING = 10_000
 
 const SMALL = 'optimize-for-size'
-/** Whoever starts Node with that flag, or with one that brings it, has it on, or off, for good. */
-const isSet = process.execArgv.some((flag) => /optimize[-_]for[-_]size|lite[-_]mode/.test(flag))
+/** Whether Node was started with that flag, or with a flag that implies it. Then it is left as it is. */
+const isSetByUser = process.execArgv.some((flag) => /optimize[-_]for[-_]size|lite[-_]mode/.test(flag))
 
-/** A collection in steps; ms. */
-export interface Steps {
-  /** The longest time that it stopped the program: its beginning, or its end. */
+/** The cost of a collection, ms. */
+export interface CollectionCost {
+  /** The longest time that it paused the event loop: when it began, or when it ended. */
   pauseMs: number
   /**
-   * What this thread worked for both of them: no more than they took, nor than it worked in all meanwhile. What was marked in between, in steps
-   * of a millisecond or less, is not told apart from the program.
+   * CPU time of this thread for both pauses. Marking in between takes steps of 1 ms or less, which cannot be told from the
+   * program's own work.
    */
   workMs: number
 }
 
 /**
- * Resolves when V8 has collected. Does not hold the process open.
+ * Collects in steps and resolves when V8 has finished. Does not hold the process open.
  *
- * @returns undefined where V8 cannot be brought to it: no room for the buffer (`ulimit -v`), or another runtime
+ * @returns undefined if V8 cannot be made to: there is no room for the buffer (`ulimit -v`), or it is another runtime
  */
-export async function collectInSteps(): Promise<Steps | undefined> {
-  const collected = watch()
+export async function collectInSteps(): Promise<CollectionCost | undefined> {
+  const collection = observeCollection()
   const start = performance.now()
-  const working = threadTime()
-  if (!begin()) {
-    collected.stop()
+  const cpuStart = threadTime()
+  if (!beginMarking()) {
+    collection.stop()
     return undefined
   }
   const beginMs = performance.now() - start
-  const endMs = await collected.after(start)
+  const endMs = await collection.end(start)
   if (endMs === undefined) return undefined
-  const mostMs = threadTimeSince(working) ?? Number.POSITIVE_INFINITY
+  // The pauses are wall-clock time. This thread cannot have worked for longer than its CPU time.
+  const mostMs = threadTimeSince(cpuStart) ?? Number.POSITIVE_INFINITY
   return { pauseMs: Math.max(beginMs, endMs), workMs: Math.min(beginMs + endMs, mostMs) }
 }
 
-/**
- * To be called before the program's own code is optimised. When the first buffer of a process is let go of ({@link letGo}), V8 throws away all optimised code
- * that reads typed arrays, which took it for granted that their buffers stay; Node's ticks and asynchronous contexts are such code. So the first one goes
- * when there is none yet. (`net` on Node 26: 19 functions are not optimised twice.)
- */
-export function prepareSteps(): void {
-  letGo(new ArrayBuffer(8))
-}
-
-/** Has V8 begin to mark. False where there is no room for it. */
-function begin(): boolean {
+/** Makes V8 begin to mark. Returns false if there is no room for the buffer. */
+function beginMarking(): boolean {
   let buffer: ArrayBuffer
   try {
-    if (!isSet) setFlagsFromString(`--${SMALL}`)
+    if (!isSetByUser) setFlagsFromString(`--${SMALL}`)
   } catch {
     return false
   }
   try {
-    buffer = new ArrayBuffer(BUFFER)
-    // V8 sees to what has come up meanwhile where a function begins.
-    entered()
+    buffer = new ArrayBuffer(BUFFER_SIZE)
+    // V8 handles pending interrupts at the start of a function.
+    emptyFunction()
   } catch {
     return false
   } finally {
-    if (!isSet) setFlagsFromString(`--no-${SMALL}`)
+    if (!isSetByUser) setFlagsFromString(`--no-${SMALL}`)
   }
-  letGo(buffer)
+  // Now, not when it is collected: V8 would take the rest of the marking for urgent.
+  detachBuffer(buffer)
   return true
 }
 
-function entered(): void {}
+function emptyFunction(): void {}
 
-/** Frees its memory now, and not when it is collected: V8 would take the rest of the marking for urgent. */
-function letGo(buffer: ArrayBuffer & { transfer?(length: number): ArrayBuffer }): void {
-  if (buffer.transfer !== undefined) {
-    buffer.transfer(0)
-    return
-  }
-  // Node 20: what is sent to nobody is gone.
-  const { port1 } = new MessageChannel()
-  port1.close()
-  port1.postMessage(undefined, [buffer])
+/** A collection of the whole heap that is about to begin. */
+interface Collection {
+  /**
+   * Resolves with the ms of the final pause. Resolves with 0 if marking takes longer than 10 s, and with undefined if no
+   * collection has begun by then.
+   */
+  end(start: number): Promise<number | undefined>
+  /** Stops observing. */
+  stop(): void
 }
 
-/**
- * Looks for the end of a collection of the whole heap, and for how long it stopped the program (ms). To be called before it begins. 0 for one
- * that goes on for longer than anybody waits; undefined for one that never began.
- */
-function watch(): { after(start: number): Promise<number | undefined>; stop(): void } {
-  let ended = (_ms: number | undefined): void => {}
+function observeCollection(): Collection {
+  let onEnd = (_ms: number | undefined): void => {}
   let from = Number.POSITIVE_INFINITY
-  let begun = false
+  let hasBegun = false
   const observer = new PerformanceObserver((list) => {
     for (const entry of list.getEntries()) {
       const { startTime, duration, detail } = entry as PerformanceEntry & { detail: { kind: number } }
-      if (detail.kind === constants.NODE_PERFORMANCE_GC_INCREMENTAL) begun = true
-      if (detail.kind === constants.NODE_PERFORMANCE_GC_MAJOR && startTime + duration >= from) ended(duration)
+      if (detail.kind === constants.NODE_PERFORMANCE_GC_INCREMENTAL) hasBegun = true
+      if (detail.kind === constants.NODE_PERFORMANCE_GC_MAJOR && startTime + duration >= from) onEnd(duration)
     }
   })
   observer.observe({ entryTypes: ['gc'] })
   return {
-    after(start) {
+    end(start) {
       from = start
       return new Promise<number | undefined>((resolve) => {
-        const timer = setTimeout(() => ended(begun ? 0 : undefined), LONGEST)
+        const timer = setTimeout(() => onEnd(hasBegun ? 0 : undefined), LONGEST_MARKING)
         timer.unref()
-        ended = (ms) => {
+        onEnd = (ms) => {
           clearTimeout(timer)
           observer.disconnect()
           resolve(ms)

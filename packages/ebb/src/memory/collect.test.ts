@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { Child } from '../../../../test/support/child.js'
 
-/** Workers that fill their heaps with garbage of 30 MB, say how much is used when asked, and busy ones that never answer. */
+/** Starts workers with 30 MB of garbage. A worker reports its heap size when asked, or becomes busy and never answers. */
 const PROGRAM = `
   import { once } from 'node:events'
   import { Worker } from 'node:worker_threads'
@@ -32,7 +32,7 @@ const PROGRAM = `
   const print = (value) => console.log(JSON.stringify(value))
 `
 
-test('each worker’s heap shrinks, and the workers go on', async () => {
+test('the heap of each worker shrinks, and the workers go on', async () => {
   const child = new Child(`${PROGRAM}
     const workers = await start(3)
     const before = await Promise.all(workers.map((worker) => ask(worker, 'drop')))
@@ -57,7 +57,7 @@ test('each worker’s heap shrinks, and the workers go on', async () => {
   expect(await child.ended).toMatchObject({ code: 0, stderr: '' })
 })
 
-test('without being asked for, workers are left alone', async () => {
+test('without the option, workers do not collect', async () => {
   const child = new Child(`${PROGRAM}
     const [worker] = await start(1)
     const before = await ask(worker, 'drop')
@@ -69,7 +69,7 @@ test('without being asked for, workers are left alone', async () => {
   expect(after).toBeGreaterThan(before / 2)
 })
 
-test('a busy worker is left out, and the others are not', async () => {
+test('a busy worker is skipped, and the others collect', async () => {
   const child = new Child(`${PROGRAM}
     const workers = await start(3)
     await Promise.all(workers.map((worker) => ask(worker, 'drop')))
@@ -85,7 +85,7 @@ test('a busy worker is left out, and the others are not', async () => {
   expect(await child.ended).toMatchObject({ code: 0, stderr: '' })
 })
 
-test('a worker that ends meanwhile is not waited for', async () => {
+test('does not wait for a worker that ends meanwhile', async () => {
   const child = new Child(`${PROGRAM}
     const workers = await start(2)
     await ask(workers[1], 'busy')
@@ -98,7 +98,7 @@ test('a worker that ends meanwhile is not waited for', async () => {
   expect(await child.ended).toMatchObject({ code: 0, stderr: '' })
 })
 
-test('calls share what is enough for them: one with workers waits for one without', async () => {
+test('a call with workers waits for a release without them; other calls share it', async () => {
   const child = new Child(`${PROGRAM}
     const [worker] = await start(1)
     const without = release()
@@ -116,7 +116,7 @@ test('calls share what is enough for them: one with workers waits for one withou
   expect(await child.ended).toMatchObject({ code: 0, stderr: '' })
 })
 
-test('a worker’s own: it has no way to its workers, and says so with 0', async () => {
+test('in a worker thread: its own workers cannot be reached, so their number is 0', async () => {
   const child = new Child(`
     import { Worker } from 'node:worker_threads'
     const source = \`import('ebb').then(async ({ govern, release }) => {

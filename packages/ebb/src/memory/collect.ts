@@ -1,16 +1,16 @@
-/** Collecting garbage: this thread's, and that of its worker threads. */
+/** Collects all garbage at once: of this thread, and of its worker threads. */
 import type { Session } from 'node:inspector'
 import { isMainThread } from 'node:worker_threads'
 
-/** A worker that does not answer for this long (ms) is busy: it is not waited for. */
-const WORKER_PATIENCE = 2000
+/** A worker thread that does not answer within this many ms is busy and is not waited for. */
+const WORKER_TIMEOUT = 2000
 
 /**
- * Collects all garbage and shrinks the heap, young generation included (`gc()` leaves that at its full size): V8's
- * `LowMemoryNotification`, which the inspector's `HeapProfiler.collectGarbage` calls. The session is connected for this alone; others
- * (a debugger, a profiler) have sessions of their own.
+ * Collects all garbage of this thread and shrinks its heap. Uses `HeapProfiler.collectGarbage` of the inspector, which
+ * calls V8's `LowMemoryNotification`; `gc()` would leave the young generation at its full size. Connects an inspector
+ * session of its own, so a debugger or profiler is not disturbed.
  *
- * @returns ms; an upper bound of the pause, since newer versions of V8 run it as a task of its own
+ * @returns an upper bound of the pause in ms, because newer versions of V8 run the collection as a separate task
  */
 export async function collectAll(): Promise<number> {
   const session = await connect()
@@ -24,48 +24,48 @@ export async function collectAll(): Promise<number> {
 }
 
 /**
- * Has each worker thread of this one collect its own heap, all at the same time, through the inspector's `NodeWorker` domain: they need
- * know nothing of it. The domain is the main thread's alone: a worker has none, and its own workers are left out.
+ * Makes each worker thread of the main thread collect its own heap, all at the same time, through the inspector's
+ * `NodeWorker` domain. The workers need no code for it. Returns 0 in a worker thread, which cannot reach its own workers.
  *
- * @returns how many did
+ * @returns number of worker threads that collected within 2 s
  */
 export async function collectInWorkers(): Promise<number> {
   if (!isMainThread) return 0
   const session = await connect()
-  const asked = new Set<string>()
-  let answered = 0
+  const pending = new Set<string>()
+  let collected = 0
   let finish = () => {}
   const done = new Promise<void>((resolve) => {
     finish = resolve
   })
-  const timer = setTimeout(finish, WORKER_PATIENCE)
+  const timer = setTimeout(finish, WORKER_TIMEOUT)
   session.on('NodeWorker.attachedToWorker', ({ params: { sessionId } }) => {
-    asked.add(sessionId)
+    pending.add(sessionId)
     const message = JSON.stringify({ id: 1, method: 'HeapProfiler.collectGarbage' })
     session.post('NodeWorker.sendMessageToWorker', { sessionId, message })
   })
-  const left = (sessionId: string) => {
-    asked.delete(sessionId)
-    if (asked.size === 0) finish()
+  const settle = (sessionId: string) => {
+    pending.delete(sessionId)
+    if (pending.size === 0) finish()
   }
   session.on('NodeWorker.receivedMessageFromWorker', ({ params: { sessionId } }) => {
-    answered++
-    left(sessionId)
+    collected++
+    settle(sessionId)
   })
-  session.on('NodeWorker.detachedFromWorker', ({ params: { sessionId } }) => left(sessionId))
+  session.on('NodeWorker.detachedFromWorker', ({ params: { sessionId } }) => settle(sessionId))
   try {
     await post(session, 'NodeWorker.enable', { waitForDebuggerOnStart: false })
-    if (asked.size > 0) await done
+    if (pending.size > 0) await done
     await post(session, 'NodeWorker.disable')
   } finally {
     clearTimeout(timer)
     session.disconnect()
   }
-  return answered
+  return collected
 }
 
 async function connect(): Promise<Session> {
-  // Loaded when first needed: a program that never gives back does not pay for it.
+  // Loaded when first needed, so that a program which never releases memory does not pay for it.
   const { Session } = await import('node:inspector')
   const session = new Session()
   session.connect()

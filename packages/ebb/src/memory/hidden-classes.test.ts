@@ -1,10 +1,15 @@
 import { expect, test } from 'vitest'
 import { Child } from '../../../../test/support/child.js'
 
-/** A server with a crowd, of whose sockets it is known which are still there. */
+/** A server with a crowd. `left()` counts the sockets that are still in memory. */
 const PROGRAM = `
   import net from 'node:net'
-  import { Specimens } from './packages/ebb/dist/memory/specimens.js'
+  import {
+    prepareHiddenClasses,
+    RetainedHandles,
+    retain,
+    retainSocket
+  } from './packages/ebb/dist/memory/hidden-classes.js'
   const print = (value) => console.log(JSON.stringify(value))
   const turn = () => new Promise((resolve) => setTimeout(resolve, 20))
   const refs = []
@@ -33,16 +38,16 @@ const PROGRAM = `
   }
 `
 
-test('one socket of a crowd outlives it, until it is let go of', async () => {
+test('retains one socket of a crowd until drop()', async () => {
   const child = new Child(
     `${PROGRAM}
-    const specimens = new Specimens()
+    const handles = new RetainedHandles()
     const crowd = await connect(60)
-    specimens.look(60)
+    handles.onCrowd(60)
     await leave(crowd)
-    specimens.rest()
+    handles.onNoCrowd()
     print(await left())
-    specimens.drop()
+    handles.drop()
     print(await left())
     process.exit()`,
     { args: ['--expose-gc'] }
@@ -52,29 +57,28 @@ test('one socket of a crowd outlives it, until it is let go of', async () => {
   expect(await child.ended).toMatchObject({ code: 0, stderr: '' })
 })
 
-test('holds what it took while that is open; looks again when a crowd has grown', async () => {
+test('keeps the sockets it has picked while they are open; picks again when a crowd has grown', async () => {
   const child = new Child(
     `${PROGRAM}
     let looks = 0
-    const handles = process._getActiveHandles
+    const { _getActiveHandles } = process
     process._getActiveHandles = function () {
       looks++
-      return handles.call(this)
+      return _getActiveHandles.call(this)
     }
-    const { Specimens: Counted } = await import('./packages/ebb/dist/memory/hidden-classes.js?counted')
-    const specimens = new Counted()
+    const handles = new RetainedHandles()
     const crowd = await connect(60)
-    for (let i = 0; i < 5; i++) specimens.look(60)
+    for (let i = 0; i < 5; i++) handles.onCrowd(60)
     print(looks)
     crowd.push(...(await connect(60)))
-    // A look is dear: the next is not before a thousand times what it took.
+    // Picking takes long: the next is not before 1000 times the time that it took.
     while (looks === 1) {
       await turn()
-      specimens.look(120)
+      handles.onCrowd(120)
     }
-    for (let i = 0; i < 5; i++) specimens.look(120)
+    for (let i = 0; i < 5; i++) handles.onCrowd(120)
     print(looks)
-    specimens.drop()
+    handles.drop()
     process.exit()`
   )
   expect(await child.next()).toBe(1)
@@ -82,7 +86,7 @@ test('holds what it took while that is open; looks again when a crowd has grown'
   expect(await child.ended).toMatchObject({ code: 0, stderr: '' })
 })
 
-test('takes none that has an answer, or bytes, on their way', async () => {
+test('picks no socket with a response or bytes under way', async () => {
   const child = new Child(
     `${PROGRAM}
     import http from 'node:http'
@@ -95,8 +99,8 @@ test('takes none that has an answer, or bytes, on their way', async () => {
       return socket
     })
     while (waiting.length < 30) await turn()
-    const specimens = new Specimens()
-    specimens.look(60)
+    const handles = new RetainedHandles()
+    handles.onCrowd(60)
     for (const socket of requests.splice(0)) socket.destroy()
     slow.closeAllConnections()
     await turn()
@@ -107,7 +111,7 @@ test('takes none that has an answer, or bytes, on their way', async () => {
   expect(await child.next()).toBe(0)
 })
 
-test('a governor holds one until it has given back, and not after', async () => {
+test('a governor retains a socket until it has released memory, and not after', async () => {
   const child = new Child(
     `${PROGRAM}
     import { govern } from 'ebb'
@@ -127,15 +131,14 @@ test('a governor holds one until it has given back, and not after', async () => 
   expect(await child.next()).toBe(0)
 })
 
-test('code that is optimised for sockets, ticks and buffers stays so through a give-back while nobody is connected', async () => {
+test('code that is optimised for sockets, ticks and buffers stays so through a release while nobody is connected', async () => {
   const child = new Child(
     `${PROGRAM}
     import { release } from 'ebb'
     import { executionAsyncResource } from 'node:async_hooks'
-    import { prepareSteps } from './packages/ebb/dist/memory/collect-in-steps.js'
-    prepareSteps()
-    const specimens = new Specimens()
-    // Standard output is a socket as well, but not one of the crowd.
+    prepareHiddenClasses()
+    const handles = new RetainedHandles()
+    // Standard output is a socket, too, but not of the crowd.
     server.on('connection', (socket) => {
       socket.user = { name: 'one of the crowd' }
     })
@@ -145,14 +148,14 @@ test('code that is optimised for sockets, ticks and buffers stays so through a g
     const first = () => field[0]
     const crowd = await connect(100)
     const optimise = (work, of) => {
-      // Without semicolons it would be a remainder.
+      // Without semicolons % would be the remainder operator.
       %PrepareFunctionForOptimization(work);
       work(of);
       work(of);
       %OptimizeFunctionOnNextCall(work);
       work(of);
     }
-    // In a function of its own, which leaves nothing behind that holds the socket.
+    // A function, so that no variable holds the socket afterwards.
     const one = async () => {
       server.once('connection', (socket) => optimise(isSocket, socket))
       crowd.push(...(await connect(1)))
@@ -165,19 +168,19 @@ test('code that is optimised for sockets, ticks and buffers stays so through a g
       })
     )
     optimise(first)
-    // One that nothing can happen to: the bits are not the same in each version of V8.
+    // A function that stays optimised in any case: the bits of the status differ between versions of V8.
     const reference = (number) => number + 1
     const plain = %GetOptimizationStatus(reference)
     optimise(reference, 1)
     const optimised = %GetOptimizationStatus(reference)
     const status = () => [isSocket, isTick, first].map((work) => %GetOptimizationStatus(work) === optimised)
     print([optimised !== plain, ...status()])
-    specimens.look(100)
+    handles.onCrowd(100)
     await leave(crowd)
     await release({ inSteps: true })
     print(status())
-    // Without them it would not.
-    specimens.drop()
+    // Without the retained socket it would not.
+    handles.drop()
     await release({ inSteps: true })
     print(status())
     process.exit()`,
@@ -186,4 +189,43 @@ test('code that is optimised for sockets, ticks and buffers stays so through a g
   expect(await child.next()).toEqual([true, true, true, true])
   expect(await child.next()).toEqual([true, true, true])
   expect(await child.next()).toEqual([false, true, true])
+})
+
+test('retainSocket() retains a socket, but not what listens to it', async () => {
+  const child = new Child(
+    `${PROGRAM}
+    const listeners = []
+    let retained
+    server.once('connection', (socket) => {
+      const listener = () => {}
+      socket.on('data', listener)
+      listeners.push(new WeakRef(listener))
+      retained = retainSocket(socket)
+      print(retained.retained.length)
+    })
+    await leave(await connect(1))
+    print([await left(), await left(listeners)])
+    retained = undefined
+    print(await left())
+    process.exit()`,
+    { args: ['--expose-gc'] }
+  )
+  expect(await child.next()).toBe(3)
+  expect(await child.next()).toEqual([1, 0])
+  expect(await child.next()).toBe(0)
+})
+
+test('retain() keeps objects as long as its result', async () => {
+  const child = new Child(
+    `${PROGRAM}
+    let retained = retain({ name: 'first' }, { name: 'second' })
+    const objects = retained.retained.map((object) => new WeakRef(object))
+    print(await left(objects))
+    retained = undefined
+    print(await left(objects))
+    process.exit()`,
+    { args: ['--expose-gc'] }
+  )
+  expect(await child.next()).toBe(2)
+  expect(await child.next()).toBe(0)
 })

@@ -1,102 +1,81 @@
 /**
- * What keeps a program as fast after a give-back as before it.
+ * Retained hidden classes: what keeps a program as fast after a release as before it.
  *
- * When no object of a hidden class is alive, a collection that is to shrink the heap forgets that class, and throws away all code that was
- * optimised for it ("weak objects" in `node --trace-deopt`): a server whose crowd has gone compiles what it knows of sockets anew with the
- * next one, on all threads. A class lives as long as one object of it. (`net` with 10,000 connections twice and 1,000 four times on Node
- * 20, all threads, by `perf`: 1,065 ms without give-backs, 1,540 with them, 1,330 with specimens; optimising takes 122, 302 and 164 ms of those.)
+ * V8 gives objects with the same properties in the same order a common hidden class, and optimises code for the hidden
+ * classes that it meets. A hidden class lives as long as one object of it lives. A collection that shrinks the heap drops
+ * the hidden classes without objects, and with them all code that was optimised for them (`node --trace-deopt`: "weak
+ * objects"). A server whose connections are all gone at that moment compiles its socket code again at the next spike.
+ *
+ * The cure is to retain one object of each hidden class that matters across the collection. This file has all of it:
+ *
+ * | what | retained by | for how long |
+ * |---|---|---|
+ * | sockets and handles of a crowd that Node holds | {@link RetainedHandles}, in a process governor | until the next release |
+ * | the options that Node made such a socket with | {@link socketOptions}, in {@link RetainedHandles} | until the next release |
+ * | the parts of a socket that was parked | {@link retainSocket}, in a parked server | as long as the server |
+ * | a connection of `listen()` | {@link retain}, in a listener | as long as the listener |
+ * | the object of a `process.nextTick()` | {@link retainTick}, at the first release | for good |
+ *
+ * A related loss happens without a collection: the first time that a program does something rare (writes to
+ * `EventEmitter.init`, detaches a buffer), V8 throws away all code that relied on it not being done.
+ * {@link prepareHiddenClasses} does both before there is such code.
  */
 import { executionAsyncResource } from 'node:async_hooks'
-import { socketOptions } from './socket-options.js'
+import type { Socket } from 'node:net'
+import {
+  type ActiveHandle,
+  activeHandles,
+  captureEmitterOptions,
+  socketOptions,
+  socketParts
+} from '../sys/node/handles.js'
+import { detachBuffer } from './detach-buffer.js'
 
-/** A crowd that is larger by this factor may be another one. */
-const GROWN = 1.5
-/** One whose specimens have all gone is looked at again after this many ms, and as many times longer than a look took. */
-const AGAIN = 10_000
-const SHARE = 1000
-/** For so long (ms) they are held when the crowd has gone and no give-back comes. */
-const LONGEST_HELD = 30_000
-/** Of the handles, the youngest are looked at, for so many of different kinds. */
-const LOOKED_AT = 64
-const MOST = 4
-
-/** What a program waits for, as far as it is looked at here: most are `net.Socket`s. */
-interface Handle {
-  destroyed?: boolean
-  /** Which one accepted it. */
-  server?: object | null
-  writableLength?: number
-  /** The answer of an HTTP server that is on its way. */
-  _httpMessage?: unknown
+/** Objects that are retained for their hidden classes. Their hidden classes live as long as you keep this. */
+export interface Retained {
+  readonly retained: readonly unknown[]
 }
 
-interface Specimen {
-  handle: Handle
-  /** What it was made with, which nothing else keeps. */
-  options: object | undefined
+/** Retains objects for their hidden classes: keep the result in a field for as long as the classes should live. */
+export function retain(...objects: unknown[]): Retained {
+  return { retained: objects }
 }
 
-/** Node's own, without a document, and in all its versions; no other runtime has it. An array of all handles: 2 ms for 14,000. */
-const handlesOf = (process as { _getActiveHandles?: () => (Handle | null)[] })._getActiveHandles?.bind(process)
-
-/** A few of the handles of a crowd, held from its time until the give-back after it. */
-export class Specimens {
-  #held: Specimen[] = []
-  #crowd = 0
-  #lookedAt = Number.NEGATIVE_INFINITY
-  #tookMs = 0
-  #lastCrowd = 0
-
-  /** To be called now and then while there is a crowd of that many. In a steady one it makes no object. */
-  look(crowd: number): void {
-    const now = performance.now()
-    this.#lastCrowd = now
-    if (handlesOf === undefined || !this.#isOld(crowd, now)) return
-    this.#held = pick(handlesOf())
-    this.#crowd = crowd
-    this.#tookMs = performance.now() - now
-    this.#lookedAt = now
-  }
-
-  /** To be called now and then while there is none. */
-  rest(): void {
-    if (this.#held.length > 0 && performance.now() - this.#lastCrowd >= LONGEST_HELD) this.drop()
-  }
-
-  /** Nothing of the program's is held any longer. */
-  drop(): void {
-    this.#held = []
-    this.#crowd = 0
-  }
-
-  #isOld(crowd: number, now: number): boolean {
-    if (now - this.#lookedAt < SHARE * this.#tookMs) return false
-    if (crowd >= GROWN * this.#crowd) return true
-    return now - this.#lookedAt >= AGAIN && this.#held.every(({ handle }) => handle.destroyed)
-  }
+/**
+ * Retains what an open socket is made of, that is the socket, its libuv handle and its HTTP parser. Removes the listeners
+ * of the socket after it has closed, so that nothing of the application is retained with it.
+ */
+export function retainSocket(socket: Socket): Retained {
+  const retained = retain(...socketParts(socket))
+  socket.once('close', () => setImmediate(() => socket.removeAllListeners()))
+  return retained
 }
 
-/** One of each kind, the youngest: of each class, and of each server. Such as hold no data that is on its way. */
-function pick(handles: (Handle | null)[]): Specimen[] {
-  const kinds = new Map<unknown, Handle>()
-  for (const handle of handles.slice(-LOOKED_AT).reverse()) {
-    if (handle === null || (handle.writableLength ?? 0) > 0 || handle._httpMessage) continue
-    const kind = handle.server ?? handle.constructor
-    if (kinds.has(kind)) continue
-    kinds.set(kind, handle)
-    if (kinds.size === MOST) break
-  }
-  return [...kinds.values()].map((handle) => ({ handle, options: handle.server ? socketOptions(handle) : undefined }))
+let prepared = false
+
+/**
+ * Does once, early, what would otherwise throw away optimised code later. Call it before the application's code is
+ * optimised. Calling it again does nothing.
+ *
+ * - Detaching the first `ArrayBuffer` of a process throws away all optimised code that reads typed arrays, Node's ticks
+ *   and asynchronous contexts among it. A collection in steps detaches one.
+ * - Writing to a property that was never written to throws away all optimised code that took it for a constant.
+ *   {@link socketOptions} writes to `EventEmitter.init`.
+ */
+export function prepareHiddenClasses(): void {
+  if (prepared) return
+  prepared = true
+  detachBuffer(new ArrayBuffer(8))
+  captureEmitterOptions(() => {})
 }
 
 let tick: object | undefined
 
 /**
- * Keeps one of the objects that `process.nextTick()` makes, for good. When their hidden class is forgotten, V8 takes the place that makes
- * them for one that makes many kinds, and each tick costs several times as much from then on (plain `http` on Node 20: 28,000 requests a
- * second in place of 45,000).
+ * Retains one of the objects that `process.nextTick()` makes, for good. Without it, V8 would treat the place that makes
+ * them as one that makes objects of many classes, and every later tick would cost several times as much.
  */
-export function keepTick(): Promise<void> | undefined {
+export function retainTick(): Promise<void> | undefined {
   if (tick !== undefined) return undefined
   return new Promise((resolve) => {
     process.nextTick(() => {
@@ -104,4 +83,74 @@ export function keepTick(): Promise<void> | undefined {
       resolve()
     })
   })
+}
+
+/** A crowd that has grown by this factor may be a new one, so its handles are picked again. */
+const GROWTH = 1.5
+/** If all picked handles are destroyed, others are picked after this many ms. */
+const PICK_AGAIN = 10_000
+/** Picking takes at most 1/1000 of the time. */
+const PICK_SHARE = 1000
+/** Milliseconds that handles stay retained after the crowd has gone if no release comes. */
+const LONGEST_RETAINED = 30_000
+/** Only this many of the youngest handles are examined. */
+const EXAMINED = 64
+/** At most this many handles are retained, each of another kind. */
+const MOST_KINDS = 4
+
+interface RetainedHandle {
+  handle: ActiveHandle
+  options: object | undefined
+}
+
+/** Retains a few handles of a crowd, from the time of the crowd until the release that follows. */
+export class RetainedHandles {
+  #handles: RetainedHandle[] = []
+  #crowd = 0
+  #pickedAt = Number.NEGATIVE_INFINITY
+  #pickMs = 0
+  #lastCrowdAt = 0
+
+  /** Call this now and then while there is a crowd of `crowd` handles. Makes no object while the crowd is steady. */
+  onCrowd(crowd: number): void {
+    const now = performance.now()
+    this.#lastCrowdAt = now
+    if (!this.#isDue(crowd, now)) return
+    const handles = activeHandles()
+    if (handles === undefined) return
+    this.#handles = pick(handles)
+    this.#crowd = crowd
+    this.#pickMs = performance.now() - now
+    this.#pickedAt = now
+  }
+
+  /** Call this now and then while there is no crowd. Drops the handles 30 s after the crowd has gone. */
+  onNoCrowd(): void {
+    if (this.#handles.length > 0 && performance.now() - this.#lastCrowdAt >= LONGEST_RETAINED) this.drop()
+  }
+
+  /** Retains nothing any more. */
+  drop(): void {
+    this.#handles = []
+    this.#crowd = 0
+  }
+
+  #isDue(crowd: number, now: number): boolean {
+    if (now - this.#pickedAt < PICK_SHARE * this.#pickMs) return false
+    if (crowd >= GROWTH * this.#crowd) return true
+    return now - this.#pickedAt >= PICK_AGAIN && this.#handles.every(({ handle }) => handle.destroyed)
+  }
+}
+
+/** Picks the youngest handle of each kind: of each server, and of each class. Skips handles with data under way. */
+function pick(handles: (ActiveHandle | null)[]): RetainedHandle[] {
+  const kinds = new Map<unknown, ActiveHandle>()
+  for (const handle of handles.slice(-EXAMINED).reverse()) {
+    if (handle === null || (handle.writableLength ?? 0) > 0 || handle._httpMessage) continue
+    const kind = handle.server ?? handle.constructor
+    if (kinds.has(kind)) continue
+    kinds.set(kind, handle)
+    if (kinds.size === MOST_KINDS) break
+  }
+  return [...kinds.values()].map((handle) => ({ handle, options: handle.server ? socketOptions(handle) : undefined }))
 }

@@ -7,12 +7,12 @@ import { descriptors } from '../../../../test/support/sockets.js'
 import { ownAnonymous } from '../proc/process.js'
 import { release } from './release.js'
 
-/** Much of V8's heap, and as much of malloc's in pieces, with small ones between that stay. */
+/** Returns about 40 MB of small objects on V8's heap. */
 function spike(): unknown {
   return Array.from({ length: 40 }, () => Array.from({ length: 10_000 }, (_, i) => ({ i, text: `${i}` })))
 }
 
-test('gives back what a spike took', async () => {
+test('returns what a spike took', async () => {
   await release()
   const rest = ownAnonymous()
   let held: unknown = spike()
@@ -27,7 +27,7 @@ test('gives back what a spike took', async () => {
   expect(ms).toBeGreaterThanOrEqual(pauseMs)
 })
 
-test('calls during an act share it; the next has its own', async () => {
+test('calls during a release share it; a later call starts its own', async () => {
   const [a, b] = [release(), release()]
   expect(a).toBe(b)
   await Promise.resolve()
@@ -38,14 +38,14 @@ test('calls during an act share it; the next has its own', async () => {
   expect(await c).not.toBe(first)
 })
 
-test('leaves nothing behind', async () => {
+test('leaves no descriptor', async () => {
   await release()
   const before = descriptors()
   for (let i = 0; i < 5; i++) await release()
   expect(descriptors()).toBe(before)
 })
 
-test('works beside a profiler of the program’s own, which goes on', async () => {
+test('works beside a profiler of the program, which goes on', async () => {
   const session = new Session()
   session.connect()
   await session.post('Profiler.enable')
@@ -58,7 +58,7 @@ test('works beside a profiler of the program’s own, which goes on', async () =
   session.disconnect()
 })
 
-test('works in a worker, and does not keep it alive', async () => {
+test('works in a worker thread, and does not keep it alive', async () => {
   const child = new Child(`
     import { Worker } from 'node:worker_threads'
     const source = "import('ebb').then(({ release }) => release()).then(({ ms }) => console.log(JSON.stringify(typeof ms)))"

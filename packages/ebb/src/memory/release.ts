@@ -1,114 +1,124 @@
 /**
- * One give-back: collect what the runtime holds and does not use, then have the allocator return its free pages.
+ * One release: collects garbage, then makes the allocator return its free pages to the system.
  *
- * Both are needed. V8 returns its pages to the system when it collects, but leaves a spike's garbage for later while the
- * program is quiet, or while small pulses go on; glibc keeps freed chunks that lie below one that is in use until
- * `malloc_trim` is called (10,000 closed sockets on Node 20: 87.1 MB before, 16.6 after the collection, 11.0 after the trim;
- * a trim alone gives back 5 MB).
+ * Both are needed. V8 returns pages when it collects, but leaves the garbage of a spike for later while the program is
+ * quiet or busy with small pulses. glibc keeps freed blocks that lie below a block in use until `malloc_trim` is called.
+ * Figures: docs/performance.md.
  */
-
 import { ownAnonymous } from '../proc/process.js'
 import { trimReactor } from '../sys/reactor.js'
 import { threadTime, threadTimeSince } from '../sys/thread-time.js'
 import { type AllocatorName, allocator } from './allocator.js'
 import { collectAll, collectInWorkers } from './collect.js'
-import { collectInSteps, type Steps } from './collect-in-steps.js'
-import { keepTick } from './hidden-classes.js'
+import { type CollectionCost, collectInSteps } from './collect-in-steps.js'
+import { retainTick } from './hidden-classes.js'
 import { returnAtOnce } from './thresholds.js'
 import { trimAll } from './trim.js'
 
-/** What a give-back did. Anonymous memory in bytes, times in ms. */
+/** What a release did. */
 export interface Release {
+  /** Anonymous memory before the release, bytes. 0 where it cannot be read. */
   before: number
+  /** Anonymous memory after the collection, bytes. */
   afterCollect: number
+  /** Anonymous memory after the trim, bytes: `before - afterTrim` went back to the system. */
   afterTrim: number
-  /** From the start to the end of the act. */
+  /** Milliseconds from the start to the end of the release. The program ran for most of them. */
   ms: number
-  /** The longest time that it stopped the event loop at once. */
+  /** The longest pause of the event loop, ms. */
   pauseMs: number
-  /** What this thread worked for it; where the kernel does not tell, the time that it stopped the event loop. */
+  /** CPU time of this thread for the release, ms. Where the kernel does not tell, the sum of the pauses. */
   cpuMs: number
-  /** It was collected in steps. */
+  /** Whether the garbage was collected in steps. */
   inSteps: boolean
-  /** Whose `malloc` this process has. musl's, and one that is not known, cannot be asked for its free pages. */
+  /** The allocator that serves `malloc`. With `musl` and `unknown` there is no trim. */
   allocator: AllocatorName
-  /** Worker threads that collected, too. */
+  /** Number of worker threads that collected, too. */
   workers: number
 }
 
-/** All optional. */
+/** Options of {@link release}, all optional. */
 export interface ReleaseOptions {
-  /** Have each worker thread collect its own heap as well, before the trim. One that is busy for 2 s is left out. Default: false. */
+  /** Makes each worker thread collect its own heap, too. Skips a worker that is busy for 2 s. Default: false. */
   workers?: boolean
   /**
-   * Collect this thread's heap in steps, while the program goes on: it is stopped for a fraction of the time, and a MB or two more stays. Where
-   * V8 cannot be brought to it, all at once. Default: false.
+   * Collects this thread's heap in steps while the program runs. Pauses are a fraction as long, and 1 or 2 MB more remain.
+   * Collects at once where V8 cannot be made to work in steps. Default: false.
    */
   inSteps?: boolean
   /**
-   * In steps: collect once more when more than this is left (bytes). What native objects held (sockets, parsers) is garbage only when those
-   * have gone; all at once, V8 sees to that itself. Default: once is enough.
+   * With `inSteps`: collects once more if more anonymous memory than this remains (bytes). The first collection finds what
+   * native objects such as sockets and parsers held only after these objects are gone; a collection at once repeats itself.
+   * Default: no second collection.
    */
   enough?: number
 }
 
-/** Between the collection and the trim (ms); the program goes on meanwhile. */
+/** Milliseconds between the collection and the trim. The program runs meanwhile. */
 const SETTLE = 30
 
-interface Act {
+/** A release that is under way or waits for the one before it. Part of the state that copies of this library share. */
+interface PendingRelease {
   done: Promise<Release>
   workers: boolean
   inSteps: boolean
-  /** Has the process stay until it is done. */
+  /** Holds the process open until the release is done. */
   hold(): void
 }
 
-interface Acts {
+interface SharedState {
   listeners: Set<(done: Release) => void>
-  underWay: Act | undefined
+  underWay: PendingRelease | undefined
 }
 
-// Found by its symbol: a program may have two copies of this library, and each is told of the other's acts.
+// A program may load two copies of this library. They find the same state by its symbol, share releases, and hear of each
+// other's. Its shape and name are fixed: change the number when you change the shape.
 const KEY = Symbol.for('ebb.acts.2')
-const shared = globalThis as { [KEY]?: Acts }
-shared[KEY] ??= { listeners: new Set(), underWay: undefined }
-const acts = shared[KEY]
+const scope = globalThis as { [KEY]?: SharedState }
+scope[KEY] ??= { listeners: new Set(), underWay: undefined }
+const shared = scope[KEY]
 
-/** Has `listener` told of each act of this thread, whoever asked for it. Returns how to stop that. */
-export function onCollected(listener: (done: Release) => void): () => void {
-  acts.listeners.add(listener)
-  return () => acts.listeners.delete(listener)
+/** Calls `listener` after each release of this thread, whoever asked for it. Returns a function that unregisters it. */
+export function onReleased(listener: (done: Release) => void): () => void {
+  shared.listeners.add(listener)
+  return () => shared.listeners.delete(listener)
 }
 
 /**
- * Gives back what this process holds and does not need. Calls during an act share it; one that asks for more than it (workers, or all at
- * once) waits for it, and has its own.
+ * Returns memory that this process holds but does not need to the operating system.
  *
- * Works wherever Node does; without an allocator that can be asked (or without koffi) the trim is left out.
+ * Calls during a release share it. A call that asks for more (workers, or a collection at once) waits for the release
+ * under way and then starts its own. Works on every system that Node runs on; the trim is skipped where the allocator has no call
+ * for it or koffi cannot be loaded. Holds the process open until it is done.
+ *
+ * @returns a promise, rejected if the inspector cannot be used
  */
 export function release(options: ReleaseOptions = {}): Promise<Release> {
-  const act = start(options)
-  // Whoever waits for it is answered, also when nothing else is left to do: what collects holds no process open.
-  act.hold()
-  return act.done
+  const pending = start(options)
+  pending.hold()
+  return pending.done
 }
 
-/** As {@link release}, for those who give back by themselves: they do not hold the process open. */
+/** Does the same as {@link release} without holding the process open: for governors. */
 export function releaseUnheld(options: ReleaseOptions): Promise<Release> {
   return start(options).done
 }
 
-function start({ workers = false, inSteps = false, enough = Number.POSITIVE_INFINITY }: ReleaseOptions): Act {
-  const { underWay } = acts
+function start({
+  workers = false,
+  inSteps = false,
+  enough = Number.POSITIVE_INFINITY
+}: ReleaseOptions): PendingRelease {
+  const { underWay } = shared
   if (underWay !== undefined && (underWay.workers || !workers) && (!underWay.inSteps || inSteps)) return underWay
   const next = () => collectAndTrim(workers, inSteps, enough)
   let holding: NodeJS.Timeout | undefined
-  // The one before says itself when it fails.
+  // If the release under way fails, its own caller hears of it. The next one starts all the same.
   const done = (underWay === undefined ? next() : underWay.done.then(next, next)).finally(() => {
     clearInterval(holding)
-    if (acts.underWay === act) acts.underWay = undefined
+    if (shared.underWay === pending) shared.underWay = undefined
   })
-  const act: Act = {
+  const pending: PendingRelease = {
     done,
     workers,
     inSteps,
@@ -117,59 +127,59 @@ function start({ workers = false, inSteps = false, enough = Number.POSITIVE_INFI
       holding ??= setInterval(() => {}, 2 ** 30)
     }
   }
-  acts.underWay = act
-  return act
+  shared.underWay = pending
+  return pending
 }
 
 async function collectAndTrim(withWorkers: boolean, inSteps: boolean, enough: number): Promise<Release> {
   const start = performance.now()
   const before = ownAnonymous()
-  await keepTick()
+  await retainTick()
   returnAtOnce()
   trimReactor()
   trimAll()
   const workers = withWorkers ? await collectInWorkers() : 0
   const steps = inSteps ? await collectInSteps() : undefined
-  let { pauseMs, workMs } = steps ?? (await collectAtOnce())
+  const costs = [steps ?? (await collectAtOnce())]
   let afterCollect = ownAnonymous()
-  await trim()
+  costs.push(await trim())
   if (steps !== undefined && ownAnonymous() > enough) {
-    const again = await collectInSteps()
-    pauseMs = Math.max(pauseMs, again?.pauseMs ?? 0)
-    workMs += again?.workMs ?? 0
+    costs.push((await collectInSteps()) ?? { pauseMs: 0, workMs: 0 })
     afterCollect = ownAnonymous()
-    await trim()
+    costs.push(await trim())
   }
-  const done = {
+  const done: Release = {
     before,
     afterCollect,
     afterTrim: ownAnonymous(),
     ms: performance.now() - start,
-    pauseMs,
-    cpuMs: workMs,
+    pauseMs: Math.max(...costs.map(({ pauseMs }) => pauseMs)),
+    cpuMs: costs.reduce((sum, { workMs }) => sum + workMs, 0),
     inSteps: steps !== undefined,
     allocator: allocator().name,
     workers
   }
-  for (const listener of acts.listeners) listener(done)
+  for (const listener of shared.listeners) listener(done)
   return done
-
-  /** Two pauses and not one; and V8's threads free what was found, buffers among it, for a while after the collection. */
-  async function trim(): Promise<void> {
-    await new Promise((resolve) => {
-      setTimeout(resolve, SETTLE).unref()
-    })
-    const trimStart = performance.now()
-    const working = threadTime()
-    allocator().purge?.()
-    const trimMs = performance.now() - trimStart
-    pauseMs = Math.max(pauseMs, trimMs)
-    workMs += threadTimeSince(working) ?? trimMs
-  }
 }
 
-async function collectAtOnce(): Promise<Steps> {
+async function collectAtOnce(): Promise<CollectionCost> {
   const start = threadTime()
   const pauseMs = await collectAll()
   return { pauseMs, workMs: threadTimeSince(start) ?? pauseMs }
+}
+
+/**
+ * Makes the allocator return its free pages, after a while: so there are two short pauses instead of a long one, and V8's
+ * threads have time to free what the collection found.
+ */
+async function trim(): Promise<CollectionCost> {
+  await new Promise((resolve) => {
+    setTimeout(resolve, SETTLE).unref()
+  })
+  const start = performance.now()
+  const cpuStart = threadTime()
+  allocator().purge?.()
+  const pauseMs = performance.now() - start
+  return { pauseMs, workMs: threadTimeSince(cpuStart) ?? pauseMs }
 }

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest'
 import { release } from './release.js'
 import { runtimeView } from './runtime.js'
 
-test('system never falls, and what is no longer held of it is released', async () => {
+test('system never falls; released is the part that the heap no longer holds', async () => {
   const rest = runtimeView()
   let kept: string[][] | undefined = Array.from({ length: 200 }, () =>
     Array.from({ length: 5000 }, () => `${Math.random()}`)

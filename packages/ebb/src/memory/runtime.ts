@@ -1,20 +1,21 @@
-/** V8's view of this process, in Go's terms, so that servers in both can be drawn in one picture. */
+/** V8's view of this process, in the terms of Go's `runtime.MemStats`, so that one chart can show servers in both. */
 import { getHeapStatistics } from 'node:v8'
 
-/** Bytes; `objects` is null: V8 does not count them. */
+/** Bytes, except for `objects`. */
 export interface RuntimeView {
-  /** The most that the heap has physically held (as Go's `HeapSys`, which never falls). */
+  /** The most that the heap has ever physically held, like Go's `HeapSys`. Never falls. */
   system: number
-  /** What is used of it, garbage included until it is collected. */
+  /** Bytes of the heap in use, including garbage that is not collected yet. */
   inuse: number
-  /** What of `system` the heap no longer holds. */
+  /** Bytes of `system` that the heap no longer holds. */
   released: number
+  /** Number of objects; null, because V8 does not count them. */
   objects: number | null
 }
 
 let highest = 0
 
-/** V8's heap now. `system` is the highest `total_physical_size` that any call has seen. */
+/** Returns V8's heap as it is now. `system` is the highest `total_physical_size` that any call of this function has seen. */
 export function runtimeView(): RuntimeView {
   const { total_physical_size: physical, used_heap_size: inuse } = getHeapStatistics()
   highest = Math.max(highest, physical)

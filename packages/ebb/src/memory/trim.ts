@@ -1,13 +1,17 @@
-/** What else can be let go of in a give-back: those who keep memory at hand say how. */
+/** Caches of this library that a release empties. */
 
 const trims = new Set<() => void>()
 
-/** Has `trim` called at each give-back of this thread, before the collection. Returns how to stop that. */
+/**
+ * Registers a function that frees memory which is kept only to be reused. Each release of this thread calls it before the
+ * collection. Returns a function that unregisters it.
+ */
 export function onTrim(trim: () => void): () => void {
   trims.add(trim)
   return () => trims.delete(trim)
 }
 
+/** Calls all registered functions. */
 export function trimAll(): void {
   for (const trim of trims) trim()
 }

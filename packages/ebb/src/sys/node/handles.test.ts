@@ -1,20 +1,21 @@
 import { connect } from 'node:net'
 import { expect, test } from 'vitest'
-import { Child } from '../../../../test/support/child.js'
+import { Child } from '../../../../../test/support/child.js'
 
 const PROGRAM = `
   import { EventEmitter } from 'node:events'
   import net from 'node:net'
   import tls from 'node:tls'
-  import { prepareSocketOptions, socketOptions } from './packages/ebb/dist/memory/socket-options.js'
+  import { prepareHiddenClasses } from './packages/ebb/dist/memory/hidden-classes.js'
+  import { socketOptions } from './packages/ebb/dist/sys/node/handles.js'
   const print = (value) => console.log(JSON.stringify(value))
 `
 
-// V8 of Node 20 gives each of them a class of its own, after the first few: then there is none to keep.
-test('has the class of those that a server’s sockets are made with', async () => {
+// V8 of Node 20 gives each options object a hidden class of its own after the first few, so there is none to retain.
+test('socketOptions() has the hidden class of the options that Node makes for the sockets of a server', async () => {
   const child = new Child(
     `${PROGRAM}
-    prepareSocketOptions()
+    prepareHiddenClasses()
     const made = []
     const { init } = EventEmitter
     EventEmitter.init = function (options) {
@@ -41,13 +42,13 @@ test('has the class of those that a server’s sockets are made with', async () 
   expect(await child.ended).toMatchObject({ code: 0, stderr: '' })
 })
 
-test('leaves nothing behind: no change of Node’s own, no handle, no asynchronous resource', async () => {
+test('socketOptions() leaves Node as it was: no handle, no asynchronous resource', async () => {
   const child = new Child(
     `${PROGRAM}
     import { createHook } from 'node:async_hooks'
     const { init } = EventEmitter
     const resources = []
-    prepareSocketOptions()
+    prepareHiddenClasses()
     const socket = new net.Socket()
     const hook = createHook({ init: (_, type) => resources.push(type) }).enable()
     const before = process._getActiveHandles().length
@@ -55,7 +56,7 @@ test('leaves nothing behind: no change of Node’s own, no handle, no asynchrono
     const after = process._getActiveHandles().length
     hook.disable()
     print([EventEmitter.init === init, after - before, resources, Object.keys(options).includes('handle')])
-    // A TLS socket's options, and those of a class of the program's own, are others.
+    // TLS sockets and classes of the program have other options.
     class Own extends net.Socket {}
     print([socketOptions(new Own()), socketOptions(new tls.TLSSocket(new net.Socket())), socketOptions({})].map((of) => of ?? null))`
   )
