@@ -461,6 +461,47 @@ describe('the environment', () => {
   })
 })
 
+describe.each([
+  ['--import', { args: ['--import', 'ebb/auto'] }],
+  ['-r', { args: ['-r', 'ebb/auto'] }],
+  ["NODE_OPTIONS='--import'", { shell: "export NODE_OPTIONS='--import ebb/auto'" }],
+  ["NODE_OPTIONS='-r'", { shell: "export NODE_OPTIONS='-r ebb/auto'" }]
+])('ebb/auto by %s', (_, options) => {
+  const ebbSymbols =
+    "Object.getOwnPropertySymbols(globalThis).filter(({ description }) => description.startsWith('ebb.')).length"
+
+  test('starts the governor before the program, and warns of nothing', async () => {
+    const child = new Child(`console.log(${ebbSymbols} > 0)`, options)
+    expect(await child.next()).toBe(true)
+    expect(await child.ended).toEqual({ code: 0, signal: null, stderr: '' })
+  })
+
+  test('loads nothing in a worker thread', async () => {
+    const child = new Child(
+      `
+      import { Worker } from 'node:worker_threads'
+      for (let i = 0; i < 5; i++) {
+        const worker = new Worker("import { parentPort } from 'node:worker_threads'; parentPort.postMessage(${ebbSymbols})", { eval: true })
+        console.log(await new Promise((resolve) => worker.once('message', resolve)))
+        await worker.terminate()
+      }`,
+      options
+    )
+    for (let i = 0; i < 5; i++) expect(await child.next()).toBe(0)
+    expect(await child.ended).toEqual({ code: 0, signal: null, stderr: '' })
+  })
+
+  test('ends the process with exit code 1 for an invalid variable', async () => {
+    const { shell = ':', ...rest } = options as { shell?: string; args?: string[] }
+    const child = new Child('console.log(1)', { ...rest, shell: `${shell}; export EBB_BUDGET=2` })
+    expect(await child.ended).toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(/^ebb\/auto: EBB_BUDGET must be /)
+    })
+    await expect(child.next()).rejects.toThrow('ended')
+  })
+})
+
 describe('in any program', () => {
   test('an idle one wakes once a second at most, also with a spike behind it that is too dear', async () => {
     const idle = auto(`${TOOLS} print('there'); setInterval(() => {}, 2 ** 30)`)

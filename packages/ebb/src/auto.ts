@@ -1,20 +1,34 @@
 /**
- * `node --import ebb/auto app.js`: a governor with its options from the environment.
+ * `ebb/auto`: starts a process governor with options from the environment, in a program that need not know of it.
  *
- * | variable | option of `govern()` |
- * |---|---|
- * | `EBB_BUDGET` | `budget` |
- * | `EBB_MAX_PAUSE` | `maxPause`: ms, or a time with a unit |
- * | `EBB_WORTH` | `worth`: bytes |
- * | `EBB_EVERY` | `every`: ms, or a time with a unit |
- * | `EBB_PRESSURE` | `pressure`: 1 or 0 |
- * | `EBB_LIMIT` | `limit` |
- * | `EBB_SIGNAL` | `signal` |
- * | `EBB_WORKERS` | `workers`: 1 or 0 |
- * | `EBB_LOG` | `log`: 1 or 0 |
+ * ```sh
+ * node --import ebb/auto app.js
+ * node -r ebb/auto app.js
+ * NODE_OPTIONS='--import ebb/auto' npm start
+ * ```
+ *
+ * | variable | option of `govern()` | value | default |
+ * |---|---|---|---|
+ * | `EBB_BUDGET` | `budget` | share of CPU time, above 0 and at most 1 | 0.01 |
+ * | `EBB_MAX_PAUSE` | `maxPause` | ms, or a time with a unit such as `20ms` | 50 |
+ * | `EBB_WORTH` | `worth` | bytes | 1000000 |
+ * | `EBB_EVERY` | `every` | ms, or a time with a unit such as `2s` | 1000 |
+ * | `EBB_PRESSURE` | `pressure` | 1 or 0 | 1 |
+ * | `EBB_LIMIT` | `limit` | share of the cgroup's limit, 0 to 1 | 0.9 |
+ * | `EBB_SIGNAL` | `signal` | name of a signal such as `SIGUSR2` | none |
+ * | `EBB_WORKERS` | `workers` | 1 or 0 | 1 |
+ * | `EBB_LOG` | `log` | 1 or 0 | 0 |
+ *
+ * An invalid value ends the process with exit code 1.
  */
+import { createRequire } from 'node:module'
 import { isMainThread } from 'node:worker_threads'
+import type * as Environment from './govern/environment.js'
 
-// `--import` comes to worker threads, too: the main thread's governor sees to them. Nor is it loaded there: a thread that is ended
-// while koffi is loading takes the process with it.
-if (isMainThread) (await import('./govern/environment.js')).governFromEnvironment(process.env)
+// Worker threads load this file, too, but the main thread's governor takes care of them. They must not load the governor:
+// a worker thread that ends while koffi is being loaded takes the whole process with it. `require` and not `await import`,
+// because a module with a top-level await cannot be loaded by `node -r`.
+if (isMainThread) {
+  const { governFromEnvironment } = createRequire(import.meta.url)('./govern/environment.js') as typeof Environment
+  governFromEnvironment(process.env)
+}
