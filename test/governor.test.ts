@@ -1,4 +1,4 @@
-/** `ebb/auto` and `govern()` in programs of their own, each with a real cause. */
+/** `ebb/auto` and `govern()` in child processes, each with a real cause for a release. */
 import { execFileSync, spawnSync } from 'node:child_process'
 import { cpSync, mkdirSync, readFileSync, rmdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createServer, type Socket } from 'node:net'
@@ -10,14 +10,14 @@ import { clients, directory, until } from './support/sockets.js'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
 
-/** A program under `--import ebb/auto`. What else runs on this machine is no reason for acts, unless a test says so. */
+/** Starts a program with `--import ebb/auto`. Does not watch memory pressure of this machine unless `environment` says so. */
 function auto(source: string, environment: Record<string, string> = {}, before = ':'): Child {
   const quiet = { MEMORY_PRESSURE_WATCH: '/dev/null', ...environment }
   const exports = Object.entries(quiet).map(([name, value]) => `export ${name}='${value}'`)
   return new Child(source, { args: ['--import', 'ebb/auto'], shell: [...exports, before].join('; ') })
 }
 
-/** For programs: lines of JSON, memory that a collection finds, a crowd of descriptors. */
+/** Functions for programs: print JSON, make garbage, open and close descriptors, wait. */
 const TOOLS = `
   import fs from 'node:fs'
   const print = (value) => console.log(JSON.stringify(value))
@@ -31,8 +31,8 @@ const TOOLS = `
 const LINE =
   /^ebb: gave back -?\d+\.\d MB \(\d+\.\d -> \d+\.\d\) in \d+ ms, longest pause \d+ ms: (spike|limit|pressure|signal|asked)$/gm
 
-/** The reasons of the acts that a child has logged. */
-function acts(child: Child): string[] {
+/** The reasons of the releases that a child has logged. */
+function reasons(child: Child): string[] {
   return [...child.stderr.matchAll(LINE)].map(([, reason = '']) => reason)
 }
 
@@ -41,11 +41,11 @@ async function pause(ms: number): Promise<void> {
 }
 
 describe('after a spike', () => {
-  test('a plain server’s crowd goes while small pulses go on', async () => {
+  test('the crowd of a plain server leaves while small pulses go on', async () => {
     const child = auto(
       `${TOOLS}
       import net from 'node:net'
-      // What a connection has: its socket, and some of the program's own.
+      // A connection has a socket and some state of the program.
       const server = net.createServer((socket) => {
         socket.on('error', () => {})
         socket.state = Array.from({ length: 100 }, (_, i) => ({ i, text: String(i) }))
@@ -68,19 +68,19 @@ describe('after a spike', () => {
     }
     const big = await clients(address, 1500)
     await pause(1500)
-    expect(acts(child)).toEqual([])
+    expect(reasons(child)).toEqual([])
     destroy(big)
     const going = pulse()
     try {
-      await child.until(() => acts(child).length > 0)
+      await child.until(() => reasons(child).length > 0)
     } finally {
       pulses = false
       await going
     }
-    expect(acts(child)).toEqual(['spike'])
+    expect(reasons(child)).toEqual(['spike'])
   })
 
-  test('a burst of work, without a crowd', async () => {
+  test('a burst of work ends, without a crowd', async () => {
     const child = auto(
       `${TOOLS}
       let held = weight(30)
@@ -93,10 +93,10 @@ describe('after a spike', () => {
       setInterval(() => {}, 1000)`,
       { EBB_LOG: '1', EBB_MAX_PAUSE: '10s', EBB_BUDGET: '1' }
     )
-    await child.until(() => acts(child).includes('spike'))
+    await child.until(() => reasons(child).includes('spike'))
   })
 
-  test('a crowd that comes while there is little to do keeps what it brought', async () => {
+  test('a crowd that comes during a lull keeps its memory', async () => {
     const child = auto(
       `${TOOLS}
       const end = performance.now() + 2000
@@ -105,7 +105,7 @@ describe('after a spike', () => {
         await pause(1)
       }
       print('quiet')
-      // A lull lasts 4 s; the crowd comes in its middle, and brings as much as is worth an act.
+      // A lull must last 4 s. The crowd comes in the middle of it, with enough memory for a release.
       await pause(2500)
       const held = [crowd(300), weight(30)]
       print('there')
@@ -116,12 +116,12 @@ describe('after a spike', () => {
     )
     expect(await child.next()).toBe('quiet')
     expect(await child.next()).toBe('there')
-    const before = acts(child).length
+    const before = reasons(child).length
     expect(await child.next()).toBe(2)
-    expect(acts(child)).toHaveLength(before)
+    expect(reasons(child)).toHaveLength(before)
   })
 
-  test('not while the program lives on what it has', async () => {
+  test('no release while the program uses its memory', async () => {
     const child = auto(
       `${TOOLS}
       let held = weight(40)
@@ -135,27 +135,27 @@ describe('after a spike', () => {
       { EBB_LOG: '1', EBB_EVERY: '100', EBB_MAX_PAUSE: '10s', EBB_BUDGET: '1' }
     )
     await child.next()
-    // What it did to start may be a spike. From 4 s of little to do on, what it holds may be one.
+    // Its start may count as a spike. After 4 s with little work, its memory may, too.
     await pause(1500)
-    const before = acts(child).length
+    const before = reasons(child).length
     expect(before).toBeLessThanOrEqual(1)
     await pause(1500)
-    expect(acts(child)).toHaveLength(before)
+    expect(reasons(child)).toHaveLength(before)
     child.tell('go')
-    await child.until(() => acts(child).length > before)
-    expect(acts(child).at(-1)).toBe('spike')
+    await child.until(() => reasons(child).length > before)
+    expect(reasons(child).at(-1)).toBe('spike')
   })
 })
 
-describe('not at a bad price', () => {
-  test('a minute of steady load: at most one act', { timeout: 120_000 }, async () => {
+describe('at an acceptable cost', () => {
+  test('at most one release in a minute of steady load', { timeout: 120_000 }, async () => {
     const child = auto(
       `${TOOLS}
       import http from 'node:http'
       const server = http.createServer((request, response) => {
         response.end(JSON.stringify(Array.from({ length: 200 }, (_, i) => ({ i, text: String(i) }))))
       })
-      // A connection that is closed for having been idle may be asked at that moment.
+      // Never: a request could arrive just when the server closes an idle connection.
       server.keepAliveTimeout = 0
       await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve))
       const agent = new http.Agent({ keepAlive: true, maxSockets: 30 })
@@ -169,10 +169,10 @@ describe('not at a bad price', () => {
       { EBB_LOG: '1' }
     )
     expect(await child.next()).toBe('done')
-    expect(acts(child).length).toBeLessThanOrEqual(1)
+    expect(reasons(child).length).toBeLessThanOrEqual(1)
   })
 
-  test('a large live heap: not after a fall, but when the box asks', async () => {
+  test('a large live heap: no release after a fall, but under memory pressure', async () => {
     const path = fifo()
     const child = auto(
       `${TOOLS}
@@ -194,11 +194,11 @@ describe('not at a bad price', () => {
     expect(stats.tooLong).toBeGreaterThan(0)
     expect(stats.expectedPause).toBeGreaterThan(50)
     writeFileSync(path, 'x')
-    await child.until(() => acts(child).length > 0)
-    expect(acts(child)).toEqual(['pressure'])
+    await child.until(() => reasons(child).length > 0)
+    expect(reasons(child)).toEqual(['pressure'])
   })
 
-  test('a program that leaks: the budget holds', async () => {
+  test('a program that leaks: releases stay within the budget', async () => {
     const child = auto(
       `${TOOLS}
       import { subscribe } from 'node:diagnostics_channel'
@@ -219,17 +219,17 @@ describe('not at a bad price', () => {
     )
     const { done, elapsed } = await child.next<{ done: number[]; elapsed: number }>()
     expect(done.length).toBeGreaterThan(0)
-    // Each waits for the time that those before have cost.
+    // Each release waits until the cost of those before is within the budget.
     const paid = done.slice(0, -1).reduce((sum, ms) => sum + ms, 0)
     expect(paid / 0.01).toBeLessThan(elapsed)
   })
 })
 
-describe('when the box is short', () => {
+describe('when memory is short', () => {
   test.each([
     ['a FIFO', fifo],
     ['a socket', socket]
-  ])('systemd says so through %s', async (_, make) => {
+  ])('systemd reports it through %s', async (_, make) => {
     const watched = make()
     const path = typeof watched === 'string' ? watched : (await watched).path
     const child = auto(`${TOOLS} process.stdin.resume(); print('there')`, {
@@ -239,8 +239,8 @@ describe('when the box is short', () => {
     await child.next()
     if (typeof watched === 'string') writeFileSync(path, 'x')
     else (await watched).say()
-    await child.until(() => acts(child).length > 0)
-    expect(acts(child)).toEqual(['pressure'])
+    await child.until(() => reasons(child).length > 0)
+    expect(reasons(child)).toEqual(['pressure'])
     child.process.stdin.end()
     expect(await child.ended).toMatchObject({ code: 0 })
   })
@@ -255,7 +255,7 @@ describe('when the box is short', () => {
     }
   })()
 
-  test.skipIf(!hasPsi)('systemd names the kernel’s file, and what to write to it', async () => {
+  test.skipIf(!hasPsi)('systemd names the file of the kernel, and what to write to it', async () => {
     const child = auto(watching, {
       MEMORY_PRESSURE_WATCH: '/proc/pressure/memory',
       MEMORY_PRESSURE_WRITE: Buffer.from('some 150000 2000000\0').toString('base64')
@@ -264,22 +264,22 @@ describe('when the box is short', () => {
     expect(await child.ended).toMatchObject({ code: 0, stderr: '' })
   })
 
-  test('systemd says that it is not to watch', async () => {
+  test('systemd says not to watch', async () => {
     const child = auto(watching, { MEMORY_PRESSURE_WATCH: '/dev/null' })
     expect(await child.next()).toBe(null)
     expect(await child.ended).toMatchObject({ code: 0, stderr: '' })
   })
 
-  test('so does EBB_PRESSURE=0', async () => {
+  test('EBB_PRESSURE=0 says not to watch', async () => {
     const child = auto(watching, { EBB_PRESSURE: '0', MEMORY_PRESSURE_WATCH: '/nowhere' })
     expect(await child.next()).toBe(null)
     expect(await child.ended).toMatchObject({ code: 0, stderr: '' })
   })
 
   test.each([
-    ['a file on a disk', () => fileOnDisk()],
-    ['nothing', () => '/nowhere/pressure']
-  ])('what cannot be watched is said once, and the program lives: %s', async (_, path) => {
+    ['a regular file', () => fileOnDisk()],
+    ['a missing file', () => '/nowhere/pressure']
+  ])('a source that cannot be watched is one warning, and the program runs: %s', async (_, path) => {
     const child = auto(`${watching}; process.stdin.resume()`, {
       EBB_SIGNAL: 'SIGUSR2',
       EBB_LOG: '1',
@@ -287,16 +287,16 @@ describe('when the box is short', () => {
     })
     expect(await child.next()).toBe(null)
     child.process.kill('SIGUSR2')
-    await child.until(() => acts(child).length > 0)
+    await child.until(() => reasons(child).length > 0)
     child.process.stdin.end()
     const { code, stderr } = await child.ended
     expect(code).toBe(0)
     expect(
-      stderr.match(/\[EBB_NO_PRESSURE\] Warning: memory pressure is not watched \(MEMORY_PRESSURE_WATCH\): /g)
+      stderr.match(/\[EBB_NO_PRESSURE\] Warning: ebb cannot watch memory pressure \(MEMORY_PRESSURE_WATCH\): /g)
     ).toHaveLength(1)
   })
 
-  test('a file that it may not watch as systemd would have it ends it: a sentence, and 1', async () => {
+  test('an invalid MEMORY_PRESSURE_WATCH is one line, and exit code 1', async () => {
     const child = auto(watching, { MEMORY_PRESSURE_WATCH: 'relative' })
     expect(await child.ended).toEqual({
       code: 1,
@@ -305,18 +305,18 @@ describe('when the box is short', () => {
     })
   })
 
-  /** Grows again and again, without a fall: a steady crowd of descriptors, and of work. Of what it makes V8 may have collected some. */
+  /** A program whose memory grows again and again without a fall of descriptors or of work. */
   const GROWS = `${TOOLS}
     process.stdin.resume()
     print('there')
     await pause(1000)
     setInterval(() => weight(40), 500)`
 
-  test('near its limit it acts without a fall', async () => {
+  test('near the limit it releases memory without a fall', async () => {
     const environment = { EBB_LOG: '1', EBB_EVERY: '100', EBB_MAX_PAUSE: '10s' }
     const near = auto(GROWS, { ...environment, EBB_LIMIT: '0' })
-    await near.until(() => acts(near).length > 0)
-    expect(acts(near)[0]).toBe('limit')
+    await near.until(() => reasons(near).length > 0)
+    expect(reasons(near)[0]).toBe('limit')
   })
 
   const own = /^\d+:(?:.*,)?memory(?:,.*)?:(.*)$/m.exec(readFileSync('/proc/self/cgroup', 'utf8'))?.[1] ?? ''
@@ -331,7 +331,7 @@ describe('when the box is short', () => {
     }
   })()
 
-  test.skipIf(!grouped)('near the limit of a group of v1', async () => {
+  test.skipIf(!grouped)('near the limit of a cgroup of v1', async () => {
     mkdirSync(group)
     onTestFinished(async () => {
       await until(() => readFileSync(join(group, 'cgroup.procs'), 'utf8') === '')
@@ -340,15 +340,15 @@ describe('when the box is short', () => {
     writeFileSync(join(group, 'memory.limit_in_bytes'), String(400e6))
     const environment = { EBB_LOG: '1', EBB_EVERY: '100', EBB_MAX_PAUSE: '10s', EBB_LIMIT: '0.1' }
     const child = auto(GROWS, environment, `echo $$ > '${group}/cgroup.procs'`)
-    await child.until(() => acts(child).length > 0)
-    expect(acts(child)[0]).toBe('limit')
+    await child.until(() => reasons(child).length > 0)
+    expect(reasons(child)[0]).toBe('limit')
     child.process.kill('SIGKILL')
     await child.ended
   })
 })
 
-describe('when a person asks', () => {
-  test('a signal, again and again, and whatever the price', async () => {
+describe('on request', () => {
+  test('each signal causes a release, whatever it costs', async () => {
     const child = auto(`${TOOLS} process.stdin.resume(); print('there')`, {
       EBB_SIGNAL: 'SIGUSR2',
       EBB_LOG: '1',
@@ -358,14 +358,14 @@ describe('when a person asks', () => {
     await child.next()
     for (let i = 1; i <= 3; i++) {
       child.process.kill('SIGUSR2')
-      await child.until(() => acts(child).length === i)
+      await child.until(() => reasons(child).length === i)
     }
-    expect(acts(child)).toEqual(['signal', 'signal', 'signal'])
+    expect(reasons(child)).toEqual(['signal', 'signal', 'signal'])
     child.process.stdin.end()
     expect(await child.ended).toMatchObject({ code: 0, signal: null })
   })
 
-  test('release(), and what is said of it: a message, stats, metrics, a line', async () => {
+  test('release() appears in a message, stats, metrics, and the log', async () => {
     const child = auto(
       `${TOOLS}
       import { subscribe } from 'node:diagnostics_channel'
@@ -374,8 +374,8 @@ describe('when a person asks', () => {
       subscribe('ebb:release', (message, name) => messages.push({ message, name }))
       const governing = govern({ log: false })
       const done = await release()
-      const { acts, returned, ms, longestPause, last } = governing.stats()
-      print({ done, messages, acts, returned, ms, longestPause, last })
+      const { acts, releases, returned, ms, longestPause, last } = governing.stats()
+      print({ done, messages, acts, releases, returned, ms, longestPause, last })
       print(governing.metrics())
       governing.stop()
       governing.stop()
@@ -383,18 +383,11 @@ describe('when a person asks', () => {
       print([messages.length, governing.stats().acts.asked, govern() !== governing])`,
       { EBB_LOG: '1' }
     )
-    const {
-      done,
-      messages,
-      acts: counts,
-      returned,
-      ms,
-      longestPause,
-      last
-    } = await child.next<{
+    const { done, messages, acts, releases, returned, ms, longestPause, last } = await child.next<{
       done: { before: number; afterTrim: number; ms: number; pauseMs: number }
       messages: unknown[]
       acts: object
+      releases: object
       returned: number
       ms: number
       longestPause: number
@@ -403,7 +396,8 @@ describe('when a person asks', () => {
     const message = { ...done, reason: 'asked' }
     expect(messages).toEqual([{ message, name: 'ebb:release' }])
     expect(last).toEqual(message)
-    expect(counts).toEqual({ spike: 0, limit: 0, pressure: 0, signal: 0, asked: 1 })
+    expect(acts).toEqual({ spike: 0, limit: 0, pressure: 0, signal: 0, asked: 1 })
+    expect(releases).toEqual(acts)
     expect(returned).toBe(Math.max(0, done.before - done.afterTrim))
     expect([ms, longestPause]).toEqual([done.ms, done.pauseMs])
     expect(await child.next()).toContain('\nebb_releases_total{reason="asked"} 1\n')
@@ -416,19 +410,19 @@ describe('when a person asks', () => {
 
 describe('the environment', () => {
   test.each([
-    ['EBB_BUDGET', '2', 'EBB_BUDGET must be a share of time over 0 and up to 1, not 2'],
+    ['EBB_BUDGET', '2', 'EBB_BUDGET must be a share of CPU time above 0 and at most 1, not 2'],
     ['EBB_BUDGET', 'x', 'EBB_BUDGET must be a number, not "x"'],
-    ['EBB_MAX_PAUSE', '0', 'EBB_MAX_PAUSE must be milliseconds over 0, not 0'],
+    ['EBB_MAX_PAUSE', '0', 'EBB_MAX_PAUSE must be milliseconds above 0, not 0'],
     ['EBB_MAX_PAUSE', 'soon', /^EBB_MAX_PAUSE must be milliseconds, or a time with a unit .*, not "soon"$/],
-    ['EBB_WORTH', '-1', 'EBB_WORTH must be bytes from 0 on, not -1'],
-    ['EBB_EVERY', '99', 'EBB_EVERY must be milliseconds from 100 on, not 99'],
+    ['EBB_WORTH', '-1', 'EBB_WORTH must be a number of bytes from 0 on, not -1'],
+    ['EBB_EVERY', '99', 'EBB_EVERY must be at least 100 milliseconds, not 99'],
     ['EBB_PRESSURE', 'maybe', 'EBB_PRESSURE must be 1 or 0, not "maybe"'],
     ['EBB_LIMIT', '1.5', 'EBB_LIMIT must be a share from 0 to 1, not 1.5'],
     ['EBB_SIGNAL', 'USR2', 'EBB_SIGNAL must be a signal such as SIGUSR2, not "USR2"'],
-    ['EBB_SIGNAL', 'SIGKILL', /^EBB_SIGNAL must be one that a program can catch, such as SIGUSR2, not SIGKILL$/],
+    ['EBB_SIGNAL', 'SIGKILL', /^EBB_SIGNAL must be a signal that a program can catch, such as SIGUSR2, not SIGKILL$/],
     ['EBB_WORKERS', '2', 'EBB_WORKERS must be 1 or 0, not "2"'],
     ['EBB_LOG', 'yes', 'EBB_LOG must be 1 or 0, not "yes"']
-  ])('%s=%s is one sentence, and 1', (name, value, sentence) => {
+  ])('%s=%s is one line, and exit code 1', (name, value, sentence) => {
     const { status, stderr, stdout } = spawnSync(
       process.execPath,
       ['--import', 'ebb/auto', '--eval', 'console.log(1)'],
@@ -444,7 +438,7 @@ describe('the environment', () => {
     expect([status, stdout]).toEqual([1, ''])
   })
 
-  test('all of it', async () => {
+  test('all variables are accepted', async () => {
     const child = auto(`${TOOLS} import { govern } from 'ebb'; print(govern().stats().acts)`, {
       EBB_BUDGET: '0.02',
       EBB_MAX_PAUSE: '20ms',
@@ -503,7 +497,7 @@ describe.each([
 })
 
 describe('in any program', () => {
-  test('an idle one wakes once a second at most, also with a spike behind it that is too dear', async () => {
+  test('an idle program wakes at most once a second, also after a spike whose release would pause too long', async () => {
     const idle = auto(`${TOOLS} print('there'); setInterval(() => {}, 2 ** 30)`)
     const spiked = auto(
       `${TOOLS}
@@ -524,12 +518,12 @@ describe('in any program', () => {
       counts[0].push(wakes(idle) - idleBefore)
       counts[1].push(wakes(spiked) - spikedBefore)
     }
-    // The median: V8 has work of its own now and then, and libuv's timer can be a millisecond early, and waits again.
+    // The median, because V8 works on its own now and then, and a timer of libuv may wake 1 ms early and wait again.
     expect(counts.map((each) => each.sort((a, b) => a - b)[3])).toEqual([1, 1])
     expect(spiked.stderr).toBe('')
   })
 
-  test('never holds it open', async () => {
+  test('does not hold the process open', async () => {
     const child = auto(`process.on('exit', () => console.log('"exit"'))`, {
       EBB_SIGNAL: 'SIGUSR2',
       MEMORY_PRESSURE_WATCH: fifo()
@@ -538,7 +532,7 @@ describe('in any program', () => {
     expect(await child.ended).toEqual({ code: 0, signal: null, stderr: '' })
   })
 
-  test('worker threads and child processes', async () => {
+  test('worker threads load no governor, child processes have their own', async () => {
     const child = auto(
       `${TOOLS}
       import { fork } from 'node:child_process'
@@ -548,10 +542,10 @@ describe('in any program', () => {
       const worker = new Worker(source, { eval: true })
       worker.once('message', (governed) => {
         print(['worker', governed])
-        // Node's arguments go to forks: each process has its own.
+        // fork() passes Node's arguments on, so each process has a governor.
         const forked = fork(process.env.FORKED, { execArgv: ['--import', 'ebb/auto'] })
-        forked.once('message', (acts) => {
-          print(['fork', acts])
+        forked.once('message', (reasons) => {
+          print(['fork', reasons])
           process.kill(process.pid, 'SIGUSR2')
         })
       })
@@ -568,7 +562,7 @@ describe('in any program', () => {
     expect(await child.ended).toMatchObject({ code: 0, stderr: '' })
   })
 
-  test('a governor of a worker’s own', async () => {
+  test('a worker thread can have a governor of its own', async () => {
     const child = new Child(`
       import { Worker } from 'node:worker_threads'
       const source = \`
@@ -591,12 +585,12 @@ describe('in any program', () => {
   })
 
   test.each([
-    ['at once', 'release(); process.exit(0)'],
-    ['while it goes on', 'release(); setTimeout(() => process.exit(0), 15)'],
+    ['at its start', 'release(); process.exit(0)'],
+    ['in its middle', 'release(); setTimeout(() => process.exit(0), 15)'],
     ['while worker threads collect', 'release({ workers: true }); setImmediate(() => process.exit(0))'],
-    ['in the message of it', "subscribe('ebb:release', () => process.exit(0)); release()"],
+    ['in its message', "subscribe('ebb:release', () => process.exit(0)); release()"],
     ['after a signal', "process.kill(process.pid, 'SIGUSR2'); setTimeout(() => process.exit(0), 5)"]
-  ])('process.exit inside an act: %s', async (_, source) => {
+  ])('process.exit() during a release: %s', async (_, source) => {
     const child = auto(
       `${TOOLS}
       import { subscribe } from 'node:diagnostics_channel'
@@ -612,7 +606,7 @@ describe('in any program', () => {
     expect(await child.ended).toEqual({ code: 0, signal: null, stderr: '' })
   })
 
-  test('an act during shutdown', async () => {
+  test('a release during shutdown', async () => {
     const child = auto(
       `${TOOLS}
       import net from 'node:net'
@@ -633,7 +627,7 @@ describe('in any program', () => {
     expect(await child.ended).toEqual({ code: 0, signal: null, stderr: '' })
   })
 
-  test('two copies of the library share a governor, a price and an act', async () => {
+  test('two copies of the library share a governor, a cost model and a release', async () => {
     const copy = directory()
     cpSync(join(ROOT, 'packages/ebb/dist'), join(copy, 'dist'), { recursive: true })
     writeFileSync(join(copy, 'package.json'), '{ "type": "module" }')
@@ -646,18 +640,18 @@ describe('in any program', () => {
       const two = await import('${join(copy, 'dist/index.js')}')
       const governing = one.govern()
       print([one.govern !== two.govern, two.govern() === governing])
-      const acts = [one.release(), two.release()]
-      print(acts[0] === acts[1])
-      await Promise.all(acts)
+      const releases = [one.release(), two.release()]
+      print(releases[0] === releases[1])
+      await Promise.all(releases)
       await two.release()
       print(governing.stats().acts.asked)
-      // A listener's governor of the other copy decides on the same price: two who see the same crowd go act once.
+      // Governors of both copies share the cost model: two of them that see the same fall release once.
       globalThis.held = weight(5)
       const crowds = [new one.Governor({ budget: 1 }), new two.Governor({ budget: 1 })]
       for (let i = 0; i < 500; i++) crowds.forEach((governor) => governor.joined())
       for (let i = 0; i < 500; i++) crowds.forEach((governor) => governor.left())
       while (governing.stats().acts.asked < 3) await pause(20)
-      // No second one would come within a second of it; one of the other copy might have.
+      // The shared cost model allows no second release within 1 s. A cost model of the other copy would.
       await pause(800)
       print(governing.stats().acts.asked)
       governing.stop()
@@ -684,7 +678,7 @@ function fileOnDisk(): string {
   return path
 }
 
-/** A service manager's socket. */
+/** The socket of a service manager. */
 async function socket(): Promise<{ path: string; say(): void }> {
   const path = join(directory(), 'pressure')
   const sockets: Socket[] = []
@@ -702,16 +696,16 @@ async function socket(): Promise<{ path: string; say(): void }> {
   }
 }
 
-/** A program that gives back when it is signalled, and tells its parent. */
+/** A program that sends itself the signal, and its parent the reason of the release. */
 function forkable(): string {
   const path = join(directory(), 'forked.mjs')
   writeFileSync(
     path,
     `import { subscribe } from 'node:diagnostics_channel'
-    const acts = []
+    const reasons = []
     subscribe('ebb:release', ({ reason }) => {
-      acts.push(reason)
-      process.send(acts, () => process.exit())
+      reasons.push(reason)
+      process.send(reasons, () => process.exit())
     })
     process.kill(process.pid, 'SIGUSR2')
     setInterval(() => {}, 1000)`
@@ -719,7 +713,7 @@ function forkable(): string {
   return path
 }
 
-/** How often a child's main thread has waited for something. */
+/** How often the main thread of a child has waited, and so woken up. */
 function wakes(child: Child): number {
   const status = readFileSync(`/proc/${child.process.pid}/task/${child.process.pid}/status`, 'utf8')
   return Number(/^voluntary_ctxt_switches:\s+(\d+)$/m.exec(status)?.[1])

@@ -1,11 +1,11 @@
-/** `metrics()` of a governor and prom-client's on one endpoint: one exposition, in both of its formats. */
+/** `metrics()` of a governor and metrics of prom-client on one endpoint form one valid text, in both formats. */
 import http from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { govern, release } from 'ebb'
 import { Counter, collectDefaultMetrics, Histogram, Registry, type RegistryContentType } from 'prom-client'
 import { expect, onTestFinished, test } from 'vitest'
 
-/** The families of an exposition, and their samples' names; each family in one piece, its metadata first, and none twice. */
+/** Parses metric families and the names of their samples. Each family must be one block, metadata first, and occur once. */
 function families(text: string): Map<string, { type: string; samples: string[] }> {
   const found = new Map<string, { type: string; samples: string[] }>()
   let name = ''

@@ -1,4 +1,4 @@
-/** Servers on one box that are all told at once that memory is short: no co-ordinator, and yet they do not all collect at once. */
+/** All servers of a machine hear at once that memory is short. Without a coordinator, they do not all release at once. */
 import { type AddressInfo, createServer, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
@@ -7,14 +7,14 @@ import { directory, until } from './support/sockets.js'
 
 const PROCESSES = 8
 
-/** What each process tells of an act: ms of the machine's clock. */
-interface Act {
+/** A release as a process reports it: times in ms on the machine's clock. */
+interface Report {
   reason: string
   from: number
   until: number
 }
 
-/** Has a governor, and tells of its acts: short ones, or all eight would overlap within the second that they are spread over. */
+/** A program that reports its releases. They are short, or all eight would overlap within the second of the spread. */
 const PROGRAM = `
   import { subscribe } from 'node:diagnostics_channel'
   import { govern } from 'ebb'
@@ -27,7 +27,7 @@ const PROGRAM = `
   console.log('"there"')
   process.stdin.resume()`
 
-/** systemd's protocol with a socket: whoever watches is connected to it, and is told by a byte. */
+/** A socket as systemd has it: each watcher connects to it, and a byte sent to a watcher means memory pressure. */
 async function pressure(): Promise<{ path: string; watchers: Socket[] }> {
   const path = join(directory(), 'pressure')
   const watchers: Socket[] = []
@@ -42,15 +42,18 @@ async function pressure(): Promise<{ path: string; watchers: Socket[] }> {
   return { path: server.address() as AddressInfo & string, watchers }
 }
 
-/** The most acts that were under way at one moment. */
-function mostAtOnce(acts: readonly Act[]): number {
-  return Math.max(...acts.map(({ from }) => acts.filter((other) => other.from <= from && from < other.until).length))
+/** Returns the largest number of releases that were under way at one moment. */
+function mostAtOnce(releases: readonly Report[]): number {
+  return Math.max(
+    ...releases.map(({ from }) => releases.filter((other) => other.from <= from && from < other.until).length)
+  )
 }
 
-const spanOf = (acts: readonly Act[]): number =>
-  Math.max(...acts.map(({ from }) => from)) - Math.min(...acts.map(({ from }) => from))
+/** Milliseconds between the first and the last start. */
+const spanOf = (releases: readonly Report[]): number =>
+  Math.max(...releases.map(({ from }) => from)) - Math.min(...releases.map(({ from }) => from))
 
-test('eight processes and one pressure event: their acts are spread over the time that follows', async () => {
+test('eight processes and one pressure event: their releases are spread over the following second', async () => {
   const { path, watchers } = await pressure()
   const children = Array.from(
     { length: PROCESSES },
@@ -59,20 +62,19 @@ test('eight processes and one pressure event: their acts are spread over the tim
   await Promise.all(children.map((child) => child.next()))
   await until(() => watchers.length === PROCESSES)
 
-  // Asked by a signal, each acts at once: this is what it looks like when nothing spreads them.
+  // At a signal each process releases at once. This is what it looks like when nothing spreads the releases.
   for (const child of children) child.process.kill('SIGUSR2')
-  const together = await Promise.all(children.map((child) => child.next<Act>()))
+  const together = await Promise.all(children.map((child) => child.next<Report>()))
   expect(together.map(({ reason }) => reason)).toEqual(children.map(() => 'signal'))
 
-  // An act may take all of a governor's time here (budget), so that the next one may follow when as much time has passed; and a second.
+  // The budget is 100 % here, so the next release may follow after the CPU time of the last one, and at least 1 s.
   const longest = Math.max(...together.map(({ from, until }) => until - from))
   await new Promise((resolve) => setTimeout(resolve, 3 * longest + 1500))
   for (const socket of watchers) socket.write('x')
-  const spread = await Promise.all(children.map((child) => child.next<Act>()))
+  const spread = await Promise.all(children.map((child) => child.next<Report>()))
   expect(spread.map(({ reason }) => reason)).toEqual(children.map(() => 'pressure'))
 
-  // Eight of eight within any short time would be all at once. By chance alone their first and last are closer than that once in
-  // many thousand times.
+  // By chance alone, all eight would fall into such a short time once in many thousand runs.
   expect(mostAtOnce(spread)).toBeLessThan(PROCESSES)
   expect(mostAtOnce(spread)).toBeLessThanOrEqual(mostAtOnce(together))
   expect(spanOf(spread)).toBeGreaterThan(spanOf(together))

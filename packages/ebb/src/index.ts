@@ -1,7 +1,9 @@
 /** Servers whose memory follows their load. */
 
-export { Governor, type GovernorOptions } from './govern/connection-governor.js'
-export { type Governing, type GovernOptions, type GovernStats, govern } from './govern/process-governor.js'
+export { ConnectionGovernor, Governor, type GovernorOptions } from './govern/connection-governor.js'
+export type { GovernOptions } from './govern/options.js'
+export { type Governing, type GovernStats, govern, type ProcessGovernor } from './govern/process-governor.js'
+export type { GovernorStats } from './govern/stats.js'
 export type { Connection } from './listen/connection.js'
 export { type Handlers, type Listener, listen } from './listen/listener.js'
 export { type Release, type ReleaseOptions, release } from './memory/release.js'

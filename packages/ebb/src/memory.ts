@@ -1,7 +1,9 @@
 /** `ebb/memory`: what a process holds, by the kernel and by the runtime, and giving it back. */
 
-export { Governor, type GovernorOptions } from './govern/connection-governor.js'
-export type { Governing, GovernOptions, GovernStats, Reason, ReleaseMessage } from './govern/process-governor.js'
+export { ConnectionGovernor, Governor, type GovernorOptions } from './govern/connection-governor.js'
+export type { GovernOptions } from './govern/options.js'
+export type { Governing, GovernStats, ProcessGovernor } from './govern/process-governor.js'
+export type { GovernorStats, Reason, ReleaseMessage } from './govern/stats.js'
 export { type Release, release } from './memory/release.js'
 export { type RuntimeView, runtimeView } from './memory/runtime.js'
 export {

@@ -2,43 +2,43 @@ import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } fro
 import { Child } from '../../../../test/support/child.js'
 import { clients, until } from '../../../../test/support/sockets.js'
 import type { Release } from '../memory/release.js'
-import type { Governor, GovernorOptions } from './connection-governor.js'
+import type { ConnectionGovernor, GovernorOptions } from './connection-governor.js'
 
-/** A governor of a process that has never given back: those of a process share the time of their acts. */
-let create: (options?: GovernorOptions) => Governor
+/** Creates a governor with a fresh cost model, as in a process that has never released memory. */
+let create: (options?: GovernorOptions) => ConnectionGovernor
 
 beforeEach(async () => {
   vi.resetModules()
-  delete (globalThis as Record<symbol, unknown>)[Symbol.for('ebb.price.4')]
-  const { Governor } = await import('./connection-governor.js')
-  create = (options) => new Governor(options)
+  delete (globalThis as Record<symbol, unknown>)[Symbol.for('ebb.cost-model.1')]
+  const { ConnectionGovernor } = await import('./connection-governor.js')
+  create = (options) => new ConnectionGovernor(options)
 })
 
-// An act that goes on is told to the next test's governor as well.
+// The governor of the next test would hear of a release that is still under way.
 afterEach(async () => {
   const { underWay } = (globalThis as unknown as Record<symbol, { underWay?: { done: Promise<unknown> } }>)[
-    Symbol.for('ebb.acts.2')
+    Symbol.for('ebb.releases.2')
   ] ?? { underWay: undefined }
   await underWay?.done
 })
 
-/** A governor whose acts are kept, with the time of each. The whole of the time is its budget, unless it is told another. */
+/** A governor whose releases are recorded, with the time of each. Its budget is 100 % unless `options` say otherwise. */
 function observed(options: GovernorOptions = {}): {
-  governor: Governor
-  acts: { at: number; release: Release }[]
+  governor: ConnectionGovernor
+  releases: { at: number; release: Release }[]
   crowd(size: number): void
 } {
-  const acts: { at: number; release: Release }[] = []
+  const releases: { at: number; release: Release }[] = []
   const governor = create({
     budget: 1,
     ...options,
-    onRelease: (release) => acts.push({ at: performance.now(), release })
+    onRelease: (release) => releases.push({ at: performance.now(), release })
   })
   onTestFinished(() => governor.stop())
   let size = 0
   return {
     governor,
-    acts,
+    releases,
     crowd(wanted) {
       for (; size < wanted; size++) governor.joined()
       for (; size > wanted; size--) governor.left()
@@ -50,156 +50,156 @@ async function pause(ms: number): Promise<void> {
   await new Promise((resolve) => setTimeout(resolve, ms))
 }
 
-/** Memory that an act can find: referred to until it is dropped. */
+/** Memory that a release can return once the caller drops it. */
 function weight(): unknown[] {
   return Array.from({ length: 20 }, () => Array.from({ length: 10_000 }, (_, i) => ({ i, text: `${i}` })))
 }
 
-describe('when', () => {
-  test('after a fall by more than half', async () => {
-    const { acts, crowd } = observed()
+describe('the fall', () => {
+  test('a fall to less than half causes a release', async () => {
+    const { releases, crowd } = observed()
     crowd(1000)
     crowd(499)
-    await until(() => acts.length === 1)
+    await until(() => releases.length === 1)
   })
 
-  test('not after a smaller fall, nor while the crowd is there', async () => {
-    const { acts, crowd } = observed()
+  test('a smaller fall does not, nor does a crowd that stays', async () => {
+    const { releases, crowd } = observed()
     crowd(1000)
     crowd(500)
     crowd(900)
     crowd(500)
     await pause(600)
-    expect(acts).toEqual([])
+    expect(releases).toEqual([])
   })
 
-  test('not when the crowd comes back at once', async () => {
-    const { acts, crowd } = observed()
+  test('a crowd that comes back at once prevents the release', async () => {
+    const { releases, crowd } = observed()
     crowd(1000)
     crowd(0)
     crowd(1000)
     await pause(600)
-    expect(acts).toEqual([])
-    // And when it goes for good:
+    expect(releases).toEqual([])
+    // Now it goes for good.
     crowd(0)
-    await until(() => acts.length === 1)
+    await until(() => releases.length === 1)
   })
 
-  test('not for a few', async () => {
-    const { acts, crowd } = observed()
+  test('fewer clients than `least` are no crowd', async () => {
+    const { releases, crowd } = observed()
     crowd(99)
     crowd(0)
     await pause(400)
-    expect(acts).toEqual([])
+    expect(releases).toEqual([])
     const few = observed({ least: 2 })
     few.crowd(2)
     few.crowd(0)
-    await until(() => few.acts.length === 1)
+    await until(() => few.releases.length === 1)
   })
 
-  test('a fall that goes on is waited for, but not for ever', async () => {
-    const { acts, crowd } = observed()
+  test('waits for the end of a fall, but not for ever', async () => {
+    const { releases, crowd } = observed()
     let size = 100_000
     crowd(size)
     size = 49_999
     crowd(size)
     const fall = setInterval(() => crowd(--size), 5)
-    await until(() => acts.length === 1)
+    await until(() => releases.length === 1)
     clearInterval(fall)
     expect(size).toBeGreaterThan(0)
   })
 
-  test('stop() forgets it', async () => {
-    const { acts, crowd, governor } = observed()
+  test('stop() cancels the release', async () => {
+    const { releases, crowd, governor } = observed()
     crowd(1000)
     crowd(0)
     governor.stop()
     await pause(400)
-    expect(acts).toEqual([])
+    expect(releases).toEqual([])
     crowd(1000)
     crowd(0)
-    await until(() => acts.length === 1)
+    await until(() => releases.length === 1)
   })
 })
 
-describe('how often', () => {
-  test('at most once a second, however often the crowd falls', async () => {
-    const { acts, crowd } = observed()
+describe('the frequency', () => {
+  test('releases at most once a second, however often the crowd falls', async () => {
+    const { releases, crowd } = observed()
     const held: unknown[] = []
-    while (acts.length < 3) {
+    while (releases.length < 3) {
       held.push(weight())
       crowd(1000)
       crowd(0)
       await pause(150)
     }
-    for (let i = 1; i < acts.length; i++) {
-      const [earlier, later] = [acts[i - 1], acts[i]] as { at: number; release: Release }[]
+    for (let i = 1; i < releases.length; i++) {
+      const [earlier, later] = [releases[i - 1], releases[i]] as { at: number; release: Release }[]
       expect((later?.at ?? 0) - (later?.release.ms ?? 0) - (earlier?.at ?? 0)).toBeGreaterThan(990)
     }
     expect(held.length).toBeGreaterThan(3)
   })
 
-  test('within its budget', async () => {
-    // An act of 10 ms would have to wait 100 s for the next.
-    const { acts, crowd } = observed({ budget: 0.0001 })
+  test('stays within its budget', async () => {
+    // After a release of 10 ms the next must wait for 100 s.
+    const { releases, crowd } = observed({ budget: 0.0001 })
     crowd(1000)
     crowd(0)
-    await until(() => acts.length === 1)
+    await until(() => releases.length === 1)
     const held = weight()
     for (let i = 0; i < 10; i++) {
       crowd(1000)
       crowd(0)
       await pause(200)
     }
-    expect(acts).toHaveLength(1)
+    expect(releases).toHaveLength(1)
     expect(held.length).toBeGreaterThan(0)
   })
 
-  test('not when there is nothing to gain: small pulses for ever', async () => {
-    const { acts, crowd } = observed()
+  test('does not release when there is nothing to gain: small pulses for ever', async () => {
+    const { releases, crowd } = observed()
     crowd(1000)
     crowd(0)
-    await until(() => acts.length === 1)
+    await until(() => releases.length === 1)
     await pause(1100)
     crowd(1000)
     crowd(0)
     await pause(400)
-    expect(acts).toHaveLength(1)
+    expect(releases).toHaveLength(1)
   })
 
-  test('again, when those have gone who held what the last act left', async () => {
-    const { acts, crowd } = observed()
+  test('releases again when the clients have left that held the remaining memory', async () => {
+    const { releases, crowd } = observed()
     let held: unknown[] | undefined = weight()
     crowd(1000)
     crowd(400)
-    await until(() => acts.length === 1)
+    await until(() => releases.length === 1)
     expect(held.length).toBeGreaterThan(0)
     await pause(1100)
-    // No more is held than after the last act, but it is garbage now.
+    // The process holds no more than after the last release, but now it is garbage.
     held = undefined
     crowd(0)
-    await until(() => acts.length === 2)
-    const [first, second] = acts.map(({ release }) => release) as [Release, Release]
+    await until(() => releases.length === 2)
+    const [first, second] = releases.map(({ release }) => release) as [Release, Release]
     expect(second.afterTrim).toBeLessThan(first.afterTrim)
   })
 })
 
-describe('several in one process', () => {
-  test('share the second, and warn of nothing', async () => {
+describe('several governors in a process', () => {
+  test('release once between them, and emit no warning', async () => {
     const warnings: Error[] = []
     const note = (warning: Error): void => void warnings.push(warning)
     process.on('warning', note)
     const all = Array.from({ length: 5 }, () => observed())
     for (const { crowd } of all) crowd(1000)
     for (const { crowd } of all) crowd(0)
-    await until(() => all.some(({ acts }) => acts.length > 0))
+    await until(() => all.some(({ releases }) => releases.length > 0))
     await pause(500)
-    expect(all.flatMap(({ acts }) => acts)).toHaveLength(1)
+    expect(all.flatMap(({ releases }) => releases)).toHaveLength(1)
     process.off('warning', note)
     expect(warnings).toEqual([])
   })
 
-  test('one that falls during the act of another waits for it without a warning and without spinning', async () => {
+  test('a fall during the release of another governor waits for it, without a warning and without spinning', async () => {
     const child = new Child(`
       import { Governor } from 'ebb'
       process.on('warning', ({ message }) => console.log(JSON.stringify({ warning: message })))
@@ -207,42 +207,42 @@ describe('several in one process', () => {
         for (let i = 0; i < 1000; i++) governor.joined()
         for (let i = 0; i < 1000; i++) governor.left()
       }
-      // Memory enough for an act that takes longer than the look at a fall.
+      // Enough memory for a release that takes longer than the wait for the end of a fall.
       globalThis.held = Array.from({ length: 200 }, () => Array.from({ length: 10_000 }, (_, i) => ({ i, text: String(i) })))
       const two = new Governor()
-      // What governors wait for does not hold the process.
+      // Timers of governors do not hold the process open.
       setTimeout(() => process.exit(1), 50_000)
       crowd(new Governor({ onRelease: () => {
-        console.log('"acted"')
+        console.log('"released"')
         setTimeout(() => process.exit(), 1200)
       } }))
-      // Its look comes while the other acts, or right after.
+      // Its fall ends while the other releases memory, or right after.
       setTimeout(() => crowd(two), 20)`)
-    expect(await child.next()).toBe('acted')
+    expect(await child.next()).toBe('released')
     expect(await child.ended).toMatchObject({ code: 0, stderr: '' })
     await expect(child.next()).rejects.toThrow('ended')
   })
 })
 
-test.each([0, -1, 1.01, Number.NaN, Number.POSITIVE_INFINITY])('a budget of %d cannot be', (budget) => {
+test.each([0, -1, 1.01, Number.NaN, Number.POSITIVE_INFINITY])('a budget of %d is invalid', (budget) => {
   expect(() => create({ budget })).toThrow(
     expect.objectContaining({ name: 'TypeError', code: 'ERR_INVALID_ARG_VALUE' })
   )
 })
 
-test('an act that fails is said, and does not end the process', async () => {
+test('a release that fails is a warning, and does not end the process', async () => {
   vi.doMock('../memory/release.js', () => ({
     releaseUnheld: () => Promise.reject(new Error('no inspector')),
     onReleased: () => {}
   }))
   vi.resetModules()
-  const { Governor } = await import('./connection-governor.js')
-  const governor = new Governor()
+  const { ConnectionGovernor } = await import('./connection-governor.js')
+  const governor = new ConnectionGovernor()
   const warning = vi.spyOn(process, 'emitWarning').mockImplementation(() => {})
   for (let i = 0; i < 200; i++) governor.joined()
   for (let i = 0; i < 200; i++) governor.left()
   await until(() => warning.mock.calls.length > 0)
-  expect(warning.mock.calls).toEqual([['giving memory back failed: no inspector', { code: 'EBB_RELEASE_FAILED' }]])
+  expect(warning.mock.calls).toEqual([['ebb could not release memory: no inspector', { code: 'EBB_RELEASE_FAILED' }]])
   warning.mockRestore()
   vi.doUnmock('../memory/release.js')
 })
@@ -250,7 +250,7 @@ test('an act that fails is said, and does not end the process', async () => {
 test('never holds the process open', async () => {
   const child = new Child(`
     import { Governor } from 'ebb'
-    const governor = new Governor({ onRelease: () => console.log('"acted"') })
+    const governor = new Governor({ onRelease: () => console.log('"released"') })
     for (let i = 0; i < 1000; i++) governor.joined()
     for (let i = 0; i < 1000; i++) governor.left()
     process.on('exit', () => console.log('"exit"'))`)
@@ -258,14 +258,14 @@ test('never holds the process open', async () => {
   expect(await child.ended).toMatchObject({ code: 0, stderr: '' })
 })
 
-test('a listener’s crowd goes, and memory is given back by itself', async () => {
+test('a listener releases memory when its crowd has gone', async () => {
   const { listen } = await import('../listen/listener.js')
-  const acts: Release[] = []
-  const listener = listen({ port: 0, giveBack: { onRelease: (release) => acts.push(release) } })
+  const releases: Release[] = []
+  const listener = listen({ port: 0, giveBack: { onRelease: (release) => releases.push(release) } })
   const sockets = await clients(listener.address, 300)
   await until(() => listener.clients === 300)
-  expect(acts).toEqual([])
+  expect(releases).toEqual([])
   for (const socket of sockets) socket.destroy()
-  await until(() => acts.length === 1)
+  await until(() => releases.length === 1)
   await listener.close()
 })

@@ -1,127 +1,106 @@
 /**
- * When to give back: after a crowd has gone.
+ * Releases memory after a crowd of connections has gone.
  *
- * A server tells its governor of each client that joins and leaves, which costs a comparison. When the crowd has fallen below
- * half of its highest, the governor waits until the fall is over (or 0.8 s at most), and gives back: within a second of
- * the fall, at most once a second, and no more often than keeps the pauses under a hundredth of the time.
+ * A server tells its governor of each client that joins and leaves, which costs a comparison. When the number of clients
+ * has fallen below half of its highest, the governor waits until it no longer falls, at most 800 ms, and releases memory.
+ * Releases are at least 1 s apart and use at most 1 % of CPU time.
  */
 import { getHeapStatistics } from 'node:v8'
 import type { Release } from '../memory/release.js'
 import { ownAnonymous } from '../proc/process.js'
-import { invalidArgument } from '../sys/errors.js'
-import { price } from './cost-model.js'
+import { costModel } from './cost-model.js'
+import { FallWatch, LONGEST_WAIT, Peak } from './fall.js'
+import { checkBudget } from './options.js'
 
-/** All optional. */
+/** Options of a {@link ConnectionGovernor}, all optional. */
 export interface GovernorOptions {
-  /** The share of its time that the program may spend in give-backs, from 0 to 1. Default: 0.01. */
+  /** Share of CPU time that releases may use, above 0 and at most 1. Default: 0.01, that is 1 %. */
   budget?: number
-  /** A crowd that never was as large as this is not worth an act. Default: 100 clients. */
+  /** Smallest number of clients that counts as a crowd: fewer are not worth a release. Default: 100. */
   least?: number
-  /** Less than this over what the last act left is not worth an act (bytes). Default: 1,000,000. */
+  /** Bytes of anonymous memory above what the last release left from which on a release is worth it. Default: 1,000,000. */
   worth?: number
-  /** Told of each act. */
+  /** Called with the figures of each release that this governor makes. */
   onRelease?: (release: Release) => void
 }
 
-/** A fall that goes on is looked at again after this many ms. */
-const LOOK = 100
-/** A fall that does not end: act after this many ms all the same. */
-const LONGEST_WAIT = 800
 /**
- * A heap of no more than this (bytes) is collected at once, a larger one in steps: at once stops this one for 20 ms and not for 6, and returns
- * 1.5 MB more, a seventh of what a server of `listen()` alone holds.
+ * A heap of at most this many bytes is collected at once, a larger one in steps. At once pauses a small heap for 20 ms
+ * instead of 6 ms, and returns 1.5 MB more, which is a seventh of what a server of `listen()` holds.
  */
 const SMALL_HEAP = 10_000_000
 
-// Shared by all governors of the thread: they act on one process.
-let clients = 0
-/** The clients that were there at the last act: what they held may be garbage when they are gone. */
-let floorClients = 0
+// All governors of the thread share these, because they release memory of one process.
+let allClients = 0
+/** The number of clients at the last release. */
+let clientsAtRelease = 0
 
-export class Governor {
+/** Releases memory after a crowd of clients has left. A server has one; all of a thread share their budget. */
+export class ConnectionGovernor {
   readonly #budget: number
-  readonly #least: number
   readonly #worth: number
   readonly #onRelease: ((release: Release) => void) | undefined
-  #crowd = 0
-  #high = 0
-  #timer: NodeJS.Timeout | undefined
-  #fallStart = 0
-  #lastLook = 0
+  readonly #peak: Peak
+  readonly #fall: FallWatch
+  #clients = 0
 
+  /** @throws TypeError `ERR_INVALID_ARG_VALUE` for an invalid budget */
   constructor(options: GovernorOptions = {}) {
     const { budget = 0.01, least = 100, worth = 1_000_000, onRelease } = options
-    if (!(budget > 0 && budget <= 1)) {
-      throw invalidArgument(`budget must be a share of time over 0 and up to 1, not ${budget}`)
-    }
+    checkBudget(budget)
     this.#budget = budget
-    this.#least = least
     this.#worth = worth
     this.#onRelease = onRelease
+    this.#peak = new Peak(least)
+    this.#fall = new FallWatch({
+      size: () => this.#clients,
+      hasFallen: () => this.#peak.hasFallen(this.#clients),
+      onEnded: () => this.#onFallEnded()
+    })
   }
 
-  /** A client has come. */
+  /** Call this for each client that has connected. */
   joined(): void {
-    clients++
-    if (++this.#crowd > this.#high) this.#high = this.#crowd
+    allClients++
+    this.#peak.add(++this.#clients)
   }
 
-  /** A client has gone. */
+  /** Call this for each client that has disconnected. */
   left(): void {
-    clients--
-    this.#crowd--
-    if (this.#timer === undefined && this.#fallen()) this.#watch()
+    allClients--
+    this.#clients--
+    if (!this.#fall.isWatching && this.#peak.hasFallen(this.#clients)) this.#fall.start(this.#clients)
   }
 
-  /** Forgets what was planned. */
+  /** Cancels a release that is planned, and forgets the highest number of clients. Later clients count again. */
   stop(): void {
-    clearTimeout(this.#timer)
-    this.#timer = undefined
-    this.#high = 0
+    this.#fall.stop()
+    this.#peak.reset(0)
   }
 
-  #fallen(): boolean {
-    return this.#crowd < this.#high / 2 && this.#high >= this.#least
+  #onFallEnded(): void {
+    const wait = costModel().earliestAfterSpike - performance.now()
+    if (wait > 0) this.#fall.lookAgain(Math.min(wait, LONGEST_WAIT))
+    else if (isWorthRelease(this.#worth)) void this.#release()
+    else this.#peak.reset(this.#clients)
   }
 
-  #watch(): void {
-    this.#fallStart = performance.now()
-    this.#lastLook = this.#crowd
-    this.#lookAgain(LOOK)
-  }
-
-  #lookAgain(ms: number): void {
-    this.#timer = setTimeout(this.#look, ms)
-    this.#timer.unref()
-  }
-
-  readonly #look = (): void => {
-    this.#timer = undefined
-    // A new crowd has come meanwhile: it needs what the last one took.
-    if (!this.#fallen()) return
-    const now = performance.now()
-    const falling = this.#crowd < this.#lastLook
-    this.#lastLook = this.#crowd
-    if (falling && now - this.#fallStart < LONGEST_WAIT) this.#lookAgain(LOOK)
-    else if (now < price().earliestAfterSpike) this.#lookAgain(Math.min(price().earliestAfterSpike - now, LONGEST_WAIT))
-    else if (!worthwhile(this.#worth)) this.#high = this.#crowd
-    else void this.#act()
-  }
-
-  async #act(): Promise<void> {
-    this.#high = this.#crowd
-    floorClients = clients
+  async #release(): Promise<void> {
+    this.#peak.reset(this.#clients)
+    clientsAtRelease = allClients
     const inSteps = getHeapStatistics().used_heap_size > SMALL_HEAP
-    const done = await price().act(this.#budget, this.#worth, { inSteps })
+    const done = await costModel().release(this.#budget, this.#worth, { inSteps })
     if (done !== undefined) this.#onRelease?.(done)
   }
 }
 
-/** Whether there can be something to give back: the process holds more than after the last act, or far fewer clients hold it. */
-function worthwhile(worth: number): boolean {
+/** Whether there may be memory to gain: the process holds more than after the last release, or far fewer clients use it. */
+function isWorthRelease(worth: number): boolean {
   const held = ownAnonymous()
-  const { floor } = price()
-  // Not known, or so much less that the floor is of another time.
+  const { floor } = costModel()
+  // Memory is unknown, or so low that the floor is outdated.
   if (held === 0 || held < floor - worth) return true
-  return clients < floorClients / 2 || held - floor >= worth
+  return allClients < clientsAtRelease / 2 || held - floor >= worth
 }
+
+export { ConnectionGovernor as Governor }

@@ -39,7 +39,7 @@ const NAMES = [
 ]
 
 describe.each(NAMES)('%s', (name) => {
-  test('any text is an option, or an error in one sentence that names it', () => {
+  test('any text is a valid option, or an error of one line that names the variable', () => {
     const text = fc.oneof(
       fc.string({ minLength: 1 }),
       fc.constantFrom(

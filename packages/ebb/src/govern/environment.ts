@@ -1,25 +1,31 @@
-/** The governor's options, as `EBB_*` variables have them. */
+/** Reads the options of `govern()` from `EBB_*` environment variables, for `ebb/auto`. */
 import { constants } from 'node:os'
 import { milliseconds } from '../sys/duration.js'
-import { type GovernOptions, govern } from './process-governor.js'
+import { invalidArgument } from '../sys/errors.js'
+import type { GovernOptions } from './options.js'
+import { govern } from './process-governor.js'
 
-type Variable = {
+type Variables = {
   [K in keyof GovernOptions]-?: { name: string; read: (text: string, name: string) => GovernOptions[K] }
 }
 
-const VARIABLES: Variable = {
-  budget: { name: 'EBB_BUDGET', read: number },
-  maxPause: { name: 'EBB_MAX_PAUSE', read: time },
-  worth: { name: 'EBB_WORTH', read: number },
-  every: { name: 'EBB_EVERY', read: time },
-  pressure: { name: 'EBB_PRESSURE', read: flag },
-  limit: { name: 'EBB_LIMIT', read: number },
-  signal: { name: 'EBB_SIGNAL', read: signal },
-  workers: { name: 'EBB_WORKERS', read: flag },
-  log: { name: 'EBB_LOG', read: flag }
+const VARIABLES: Variables = {
+  budget: { name: 'EBB_BUDGET', read: readNumber },
+  maxPause: { name: 'EBB_MAX_PAUSE', read: readTime },
+  worth: { name: 'EBB_WORTH', read: readNumber },
+  every: { name: 'EBB_EVERY', read: readTime },
+  pressure: { name: 'EBB_PRESSURE', read: readFlag },
+  limit: { name: 'EBB_LIMIT', read: readNumber },
+  signal: { name: 'EBB_SIGNAL', read: readSignal },
+  workers: { name: 'EBB_WORKERS', read: readFlag },
+  log: { name: 'EBB_LOG', read: readFlag }
 }
 
-/** @throws TypeError naming the variable */
+/**
+ * Returns the options that the environment sets. An empty variable counts as not set.
+ *
+ * @throws TypeError `ERR_INVALID_ARG_VALUE`, whose message starts with the name of the variable
+ */
 export function optionsFrom(environment: Record<string, string | undefined>): GovernOptions {
   const options: Record<string, unknown> = {}
   for (const [option, { name, read }] of Object.entries(VARIABLES)) {
@@ -29,21 +35,24 @@ export function optionsFrom(environment: Record<string, string | undefined>): Go
   return options
 }
 
-/** As {@link govern}; a variable that cannot be is said in one sentence, and ends the process with 1. */
+/**
+ * Starts the governor with options from the environment. An invalid variable prints one line on standard error and ends
+ * the process with exit code 1. Where the governor cannot work (not Linux), emits a process warning `EBB_UNSUPPORTED`
+ * and the program runs without it.
+ */
 export function governFromEnvironment(environment: Record<string, string | undefined>): void {
   if ('Bun' in globalThis || 'Deno' in globalThis) {
-    process.stderr.write('ebb/auto does nothing here: it knows Node alone\n')
+    process.stderr.write('ebb/auto does nothing here: it supports Node only\n')
     return
   }
   try {
     govern(optionsFrom(environment))
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ERR_INVALID_ARG_VALUE') {
-      // Not Linux: the program runs as it would without.
       process.emitWarning(`ebb/auto does nothing: ${(error as Error).message}`, { code: 'EBB_UNSUPPORTED' })
       return
     }
-    // An error of `govern()` names its option.
+    // An error of `govern()` starts with the name of its option.
     const message = (error as Error).message.replace(/^\w+/, (word) => nameOf(word) ?? word)
     process.stderr.write(`ebb/auto: ${message}\n`)
     process.exit(1)
@@ -51,29 +60,27 @@ export function governFromEnvironment(environment: Record<string, string | undef
 }
 
 function nameOf(option: string): string | undefined {
-  return Object.hasOwn(VARIABLES, option) ? VARIABLES[option as keyof Variable].name : undefined
+  return Object.hasOwn(VARIABLES, option) ? VARIABLES[option as keyof Variables].name : undefined
 }
 
 function fail(name: string, what: string, text: string): never {
-  throw Object.assign(new TypeError(`${name} must be ${what}, not ${JSON.stringify(text)}`), {
-    code: 'ERR_INVALID_ARG_VALUE'
-  })
+  throw invalidArgument(`${name} must be ${what}, not ${JSON.stringify(text)}`)
 }
 
-function number(text: string, name: string): number {
+function readNumber(text: string, name: string): number {
   const value = Number(text)
   return Number.isFinite(value) && text.trim() !== '' ? value : fail(name, 'a number', text)
 }
 
-function time(text: string, name: string): number {
+function readTime(text: string, name: string): number {
   return /^\d+(\.\d+)?$/.test(text) ? Number(text) : milliseconds(text, name)
 }
 
-function flag(text: string, name: string): boolean {
+function readFlag(text: string, name: string): boolean {
   if (['1', 'true', 'on'].includes(text)) return true
   return ['0', 'false', 'off'].includes(text) ? false : fail(name, '1 or 0', text)
 }
 
-function signal(text: string, name: string): NodeJS.Signals {
+function readSignal(text: string, name: string): NodeJS.Signals {
   return text in constants.signals ? (text as NodeJS.Signals) : fail(name, 'a signal such as SIGUSR2', text)
 }

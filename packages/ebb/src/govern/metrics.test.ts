@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { metrics } from './metrics.js'
-import type { GovernStats } from './process-governor.js'
+import type { GovernorStats } from './stats.js'
 
 interface Family {
   type: string
@@ -10,8 +10,8 @@ interface Family {
 }
 
 /**
- * OpenMetrics text (https://prometheus.io/docs/specs/om/open_metrics_spec/), strictly: its metadata before its samples, one block a
- * family, `_total` for counters alone, and nothing else.
+ * Parses OpenMetrics text (https://prometheus.io/docs/specs/om/open_metrics_spec/) strictly: metadata before samples, one
+ * block per family, `_total` for counters only, and nothing else.
  */
 function parse(text: string): Map<string, Family> {
   expect(text.endsWith('\n')).toBe(true)
@@ -49,8 +49,10 @@ function parse(text: string): Map<string, Family> {
 const bytes = fc.nat({ max: Number.MAX_SAFE_INTEGER })
 const ms = fc.double({ min: 0, max: 1e9, noNaN: true })
 const count = fc.nat()
-const stats: fc.Arbitrary<GovernStats> = fc.record({
-  acts: fc.record({ spike: count, limit: count, pressure: count, signal: count, asked: count }),
+const counts = fc.record({ spike: count, limit: count, pressure: count, signal: count, asked: count })
+const stats: fc.Arbitrary<GovernorStats> = fc.record({
+  releases: counts,
+  acts: counts,
   returned: bytes,
   ms,
   longestPause: ms,
@@ -61,14 +63,14 @@ const stats: fc.Arbitrary<GovernStats> = fc.record({
   watching: fc.constant(undefined)
 })
 
-test('is OpenMetrics, in its units, whatever the figures', () => {
+test('is OpenMetrics, in bytes and seconds, whatever the figures', () => {
   fc.assert(
     fc.property(stats, (stats) => {
       const families = parse(metrics(stats))
       const value = (name: string): number | undefined => families.get(name)?.samples[0]?.value
       for (const { help, type } of families.values()) expect([help, type]).not.toContain('')
       const releases = families.get('ebb_releases')?.samples.map(({ labels, value }) => [labels.reason, value])
-      expect(Object.fromEntries(releases ?? [])).toEqual(stats.acts)
+      expect(Object.fromEntries(releases ?? [])).toEqual(stats.releases)
       expect(value('ebb_released_bytes')).toBe(stats.returned)
       expect(value('ebb_release_seconds')).toBe(stats.ms / 1000)
       expect(value('ebb_release_longest_pause_seconds')).toBe(stats.longestPause / 1000)
@@ -80,8 +82,8 @@ test('is OpenMetrics, in its units, whatever the figures', () => {
   )
 })
 
-test('a unit ends the name of what has one', () => {
+test('the name of a metric with a unit ends with that unit', () => {
   const [example] = fc.sample(stats, { numRuns: 1, seed: 1 })
-  const names = [...parse(metrics(example as GovernStats)).keys()]
+  const names = [...parse(metrics(example as GovernorStats)).keys()]
   expect(names.every((name) => /^ebb_(releases|releases_too_long|\w+_(bytes|seconds))$/.test(name))).toBe(true)
 })

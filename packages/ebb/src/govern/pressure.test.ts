@@ -22,7 +22,7 @@ function fifo(): string {
   return path
 }
 
-/** A service manager's socket, and who has connected to it. */
+/** A service manager's socket, and the sockets of those that have connected to it. */
 async function manager(): Promise<{ path: string; sockets: Socket[]; server: Server }> {
   const path = join(directory(), 'pressure')
   const sockets: Socket[] = []
@@ -35,7 +35,7 @@ async function manager(): Promise<{ path: string; sockets: Socket[]; server: Ser
   return { path, sockets, server }
 }
 
-test('a FIFO: each time that something is written to it, and whoever comes and goes', async () => {
+test('a FIFO: one call for each write, whichever writers come and go', async () => {
   const path = fifo()
   const { calls, close } = watched(path)
   for (let i = 1; i <= 3; i++) {
@@ -49,7 +49,7 @@ test('a FIFO: each time that something is written to it, and whoever comes and g
   close()
 })
 
-test('a socket: each time that something comes', async () => {
+test('a socket: one call for each message', async () => {
   const { path, sockets } = await manager()
   const { calls } = watched(path)
   await until(() => sockets.length === 1)
@@ -61,7 +61,7 @@ test('a socket: each time that something comes', async () => {
   }
 })
 
-test('a socket is told what MEMORY_PRESSURE_WRITE says', async () => {
+test('a socket receives what MEMORY_PRESSURE_WRITE says', async () => {
   const { path, sockets } = await manager()
   watched(path, Buffer.from('some 150000 2000000\0'))
   await until(() => sockets.length === 1)
@@ -69,7 +69,7 @@ test('a socket is told what MEMORY_PRESSURE_WRITE says', async () => {
   expect(String(told)).toBe('some 150000 2000000\0')
 })
 
-test('a manager that goes is no pressure, and is not asked again and again', async () => {
+test('the end of the manager is no pressure, and ends the watch', async () => {
   const { path, sockets } = await manager()
   const before = reactor().watched
   const { calls } = watched(path)
@@ -80,7 +80,7 @@ test('a manager that goes is no pressure, and is not asked again and again', asy
   expect(calls()).toBe(0)
 })
 
-test('what it had said before it went is heard', async () => {
+test('a message that the manager sent before its end is a call', async () => {
   const { path, sockets } = await manager()
   const before = reactor().watched
   const { calls } = watched(path)
@@ -90,7 +90,7 @@ test('what it had said before it went is heard', async () => {
   expect(calls()).toBe(1)
 })
 
-test('closed: nothing more is heard, and no descriptor is left', async () => {
+test('close() ends the calls and leaves no descriptor', async () => {
   reactor()
   const { path, sockets } = await manager()
   const before = descriptors()
@@ -104,7 +104,7 @@ test('closed: nothing more is heard, and no descriptor is left', async () => {
   expect(calls()).toBe(0)
 })
 
-/** Whether this user may have a trigger on this kernel. */
+/** Whether this user may set a PSI trigger on this kernel. */
 const psi = (() => {
   if (!existsSync('/proc/pressure/memory')) return false
   try {
@@ -118,7 +118,7 @@ const psi = (() => {
   }
 })()
 
-test.skipIf(!psi)('the kernel’s file takes a trigger, and is quiet when memory is not short', async () => {
+test.skipIf(!psi)('the kernel accepts a trigger, and does not call while memory is not short', async () => {
   const before = reactor().watched
   const { calls, close } = watched('/proc/pressure/memory', Buffer.from('some 1900000 2000000\0'))
   await quiet()
@@ -128,7 +128,7 @@ test.skipIf(!psi)('the kernel’s file takes a trigger, and is quiet when memory
   expect(reactor().watched).toBe(before)
 })
 
-/** A memory group of v1 of its own, where this user may make one. */
+/** A memory cgroup (v1) for this test, where this user may make one. */
 const own = /^\d+:(?:.*,)?memory(?:,.*)?:(.*)$/m.exec(readFileSync('/proc/self/cgroup', 'utf8'))?.[1] ?? ''
 const group = join('/sys/fs/cgroup/memory', own, `ebb-pressure-${process.pid}`)
 const grouped = (() => {
@@ -142,7 +142,7 @@ const grouped = (() => {
   }
 })()
 
-test.skipIf(!psi || !grouped)('memory is short in a group of v1, and the kernel calls', async () => {
+test.skipIf(!psi || !grouped)('the kernel calls when memory is short in a cgroup of v1', async () => {
   mkdirSync(group)
   onTestFinished(async () => {
     await until(() => readFileSync(join(group, 'cgroup.procs'), 'utf8') === '')
@@ -150,7 +150,7 @@ test.skipIf(!psi || !grouped)('memory is short in a group of v1, and the kernel 
   })
   writeFileSync(join(group, 'memory.limit_in_bytes'), String(8 * 2 ** 20))
   const { calls } = watched('/proc/pressure/memory', Buffer.from('some 20000 2000000\0'))
-  // Reads a file that is larger than its group may hold, again and again.
+  // Reads a file again and again that is larger than the limit of its group.
   const file = join(directory(), 'file')
   const thrash = `echo $$ > ${group}/cgroup.procs; dd if=/dev/zero of=${file} bs=1M count=32 2> /dev/null; while cat ${file} > /dev/null; do :; done`
   const shell = spawn('sh', ['-c', thrash])
@@ -163,7 +163,7 @@ test.skipIf(!psi || !grouped)('memory is short in a group of v1, and the kernel 
   }
 })
 
-test.skipIf(!psi)('a trigger that the kernel does not take', () => {
+test.skipIf(!psi)('a trigger that the kernel refuses is an error', () => {
   const before = descriptors()
   expect(() => watched('/proc/pressure/memory', Buffer.from('nonsense'))).toThrow(
     expect.objectContaining({ code: 'EINVAL' })
@@ -171,7 +171,7 @@ test.skipIf(!psi)('a trigger that the kernel does not take', () => {
   expect(descriptors()).toBe(before)
 })
 
-test('what cannot be watched: a file on a disk, nothing, a socket where nobody listens', async () => {
+test('a regular file, a missing file, and a socket on which nobody listens are errors', async () => {
   reactor()
   const folder = directory()
   const file = join(folder, 'file')
@@ -203,30 +203,35 @@ const trigger = Buffer.from('some 200000 2000000\0')
 
 test.each<[string, Record<string, string>, string | undefined, PressureSource | undefined]>([
   [
-    'systemd’s',
+    'the file that systemd names',
     { MEMORY_PRESSURE_WATCH: '/run/x', MEMORY_PRESSURE_WRITE: 'c29tZSAxNTAwMDAgMjAwMDAwMAA=' },
     '/proc/self/stat',
     { path: '/run/x', write: Buffer.from('some 150000 2000000\0'), from: 'MEMORY_PRESSURE_WATCH' }
   ],
   [
-    'systemd’s, without anything to write',
+    'the file that systemd names, with nothing to write',
     { MEMORY_PRESSURE_WATCH: '/run/x' },
     undefined,
     { path: '/run/x', write: undefined, from: 'MEMORY_PRESSURE_WATCH' }
   ],
-  ['none: the service is not to', { MEMORY_PRESSURE_WATCH: '/dev/null' }, '/proc/self/stat', undefined],
-  ['the group’s', {}, '/proc/self/stat', { path: '/proc/self/stat', write: trigger, from: '/proc/self/stat' }],
+  ['none, if systemd says so', { MEMORY_PRESSURE_WATCH: '/dev/null' }, '/proc/self/stat', undefined],
   [
-    'the group’s',
+    'the file of the cgroup',
+    {},
+    '/proc/self/stat',
+    { path: '/proc/self/stat', write: trigger, from: '/proc/self/stat' }
+  ],
+  [
+    'the file of the cgroup, with an empty variable',
     { MEMORY_PRESSURE_WATCH: '' },
     '/proc/self/stat',
     { path: '/proc/self/stat', write: trigger, from: '/proc/self/stat' }
   ]
-])('where: %s', (_, environment, cgroup, source) => {
+])('watches %s', (_, environment, cgroup, source) => {
   expect(pressureSource(environment, cgroup)).toEqual(source)
 })
 
-test.skipIf(!existsSync('/proc/pressure/memory'))('where: else the machine’s', () => {
+test.skipIf(!existsSync('/proc/pressure/memory'))('watches the file of the machine otherwise', () => {
   const source = { path: '/proc/pressure/memory', write: trigger, from: '/proc/pressure/memory' }
   expect(pressureSource({}, undefined)).toEqual(source)
   expect(pressureSource({}, '/sys/fs/cgroup/none')).toEqual(source)
@@ -236,7 +241,7 @@ test.each([
   { MEMORY_PRESSURE_WATCH: 'relative' },
   { MEMORY_PRESSURE_WATCH: '/run/x', MEMORY_PRESSURE_WRITE: 'not Base64!' },
   { MEMORY_PRESSURE_WATCH: '/run/x', MEMORY_PRESSURE_WRITE: 'abcd=efg' }
-])('variables that cannot be: %j', (environment) => {
+])('invalid variables: %j', (environment) => {
   expect(() => pressureSource(environment, undefined)).toThrow(
     expect.objectContaining({
       name: 'TypeError',

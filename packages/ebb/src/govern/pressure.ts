@@ -1,40 +1,47 @@
 /**
- * When the box asks: the kernel's pressure stall information, and systemd's protocol on top of it.
+ * Watches for memory pressure, as reported by the kernel or by systemd.
  *
- * - PSI (https://docs.kernel.org/accounting/psi.html): a line such as `some 150000 2000000`, written to `/proc/pressure/memory` or to
- *   `memory.pressure` of a cgroup, and the descriptor is ready (`EPOLLPRI`) whenever tasks stalled for that long (us) within a window
- *   of that long (us). Without CAP_SYS_RESOURCE the window is a multiple of two seconds.
- * - systemd (https://systemd.io/MEMORY_PRESSURE): `MEMORY_PRESSURE_WATCH` names a file of that kind, a FIFO or a socket,
- *   `MEMORY_PRESSURE_WRITE` (Base64) what to write to it first. `/dev/null`: the service is not to watch anything.
+ * - The kernel (PSI, https://docs.kernel.org/accounting/psi.html): a trigger such as `some 200000 2000000` is written to
+ *   `/proc/pressure/memory`, or to `memory.pressure` of a cgroup. The descriptor then reports `EPOLLPRI` whenever tasks
+ *   waited for memory for 200,000 us within 2,000,000 us. Without CAP_SYS_RESOURCE the window must be a multiple of 2 s.
+ * - systemd (https://systemd.io/MEMORY_PRESSURE): `MEMORY_PRESSURE_WATCH` names such a file, a FIFO or a Unix socket, and
+ *   `MEMORY_PRESSURE_WRITE` (Base64) is written to it first. `/dev/null` tells the service not to watch anything.
  */
 import fs from 'node:fs'
+import { connectUnix } from '../sys/connect.js'
+import { EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLPRI } from '../sys/constants.js'
 import { invalidArgument, systemError } from '../sys/errors.js'
-import * as libc from '../sys/libc.js'
 import { type Reactor, reactor, type Watcher } from '../sys/reactor.js'
-import { SocketAddress } from '../sys/sockaddr.js'
 
-/** A tenth of two seconds lost to waiting for memory: what systemd uses by default is 200 ms in 2 s. */
+/** PSI trigger: 200 ms of waiting in 2 s, as systemd uses by default. */
 const TRIGGER = 'some 200000 2000000\0'
 
 /**
- * The kernel says `EPOLLPRI` to the first who asks, and that is libuv, which asks the reactor's epoll whether anything is ready: the
- * reactor then finds nothing. But the file is always readable, too, so that an edge-triggered watch reports each time that it calls.
+ * The kernel reports `EPOLLPRI` to the first poll only. That is libuv's poll of the reactor's epoll descriptor, so the
+ * reactor itself no longer sees it. But the file is always readable, so an edge-triggered watch for `EPOLLIN` reports
+ * once for each event.
  */
-const CALLED = libc.EPOLLIN | libc.EPOLLPRI | libc.EPOLLET
+const PSI_EVENTS = EPOLLIN | EPOLLPRI | EPOLLET
 
-/** Where pressure is watched: what `MEMORY_PRESSURE_WATCH` says, else the cgroup's file, else the machine's. */
+/** Each governor waits for a random part of this many ms, so that the servers of a machine do not all release at once. */
+const SPREAD = 1000
+
+/** What is watched for memory pressure. */
 export interface PressureSource {
+  /** Path of the file, FIFO or Unix socket. */
   path: string
-  /** Written first. */
+  /** Bytes to write to it first. */
   write: Buffer | undefined
-  /** Who said so, for messages. */
+  /** Where the path comes from, for messages. */
   from: string
 }
 
 /**
- * @param cgroup `memory.pressure` of the own group, if there is one
- * @returns undefined: it is not to be watched, or cannot be
- * @throws TypeError for variables that cannot be
+ * Chooses what to watch: what `MEMORY_PRESSURE_WATCH` names, else the cgroup's file, else the machine's.
+ *
+ * @param cgroup path of `memory.pressure` of the process's cgroup, if it has one
+ * @returns undefined if systemd tells the service not to watch, or the kernel has no PSI
+ * @throws TypeError `ERR_INVALID_ARG_VALUE` for invalid variables
  */
 export function pressureSource(
   environment: Record<string, string | undefined>,
@@ -55,53 +62,95 @@ function base64(text: string): Buffer {
   return Buffer.from(text, 'base64')
 }
 
-/** Calls `asked` whenever memory is short, until it is closed. Does not hold the process open. */
+/** Calls a function after a random delay of up to 1 s whenever memory is short. */
+export class PressureMonitor {
+  /** What is watched; undefined if it cannot be. */
+  readonly path: string | undefined
+  readonly #watch: PressureWatch | undefined
+  readonly #onPressure: () => void
+  #delay: NodeJS.Timeout | undefined
+
+  /** Emits a process warning with the code `EBB_NO_PRESSURE` if the source cannot be watched. */
+  constructor(source: PressureSource, onPressure: () => void) {
+    this.#onPressure = onPressure
+    try {
+      this.#watch = new PressureWatch(source, () => this.#wait())
+      this.path = source.path
+    } catch (error) {
+      const text = `ebb cannot watch memory pressure (${source.from}): ${(error as Error).message}`
+      process.emitWarning(text, { code: 'EBB_NO_PRESSURE' })
+    }
+  }
+
+  /** Closes the watch and cancels a call that is due. */
+  close(): void {
+    clearTimeout(this.#delay)
+    this.#watch?.close()
+  }
+
+  #wait(): void {
+    if (this.#delay !== undefined) return
+    this.#delay = setTimeout(() => {
+      this.#delay = undefined
+      this.#onPressure()
+    }, Math.random() * SPREAD)
+    this.#delay.unref()
+  }
+}
+
+/** Calls a function whenever memory is short, until it is closed. Does not hold the process open. */
 export class PressureWatch implements Watcher {
-  readonly #asked: () => void
+  readonly #onPressure: () => void
   readonly #reactor: Reactor
   readonly #owner: number
-  readonly #stream: boolean
-  /** Of a file that is always readable, the first report says only that. */
-  #first = true
+  /** Whether it is a FIFO or a socket: each byte received is an event. */
+  readonly #isStream: boolean
+  /** The first report of a file says only that it is readable. */
+  #isFirstReport = true
   #fd: number
   readonly #close = (): void => this.close()
 
-  /** @throws {SystemError} when the file cannot be opened, written to or watched; `ERR_EBB_UNSUPPORTED` */
-  constructor({ path, write }: PressureSource, asked: () => void) {
-    this.#asked = asked
+  /**
+   * @throws {SystemError} if the file cannot be opened, written to or watched
+   * @throws Error `ERR_EBB_UNSUPPORTED` if the kernel cannot be called from here
+   */
+  constructor({ path, write }: PressureSource, onPressure: () => void) {
+    this.#onPressure = onPressure
     const stat = fs.statSync(path)
-    this.#stream = stat.isFIFO() || stat.isSocket()
+    this.#isStream = stat.isFIFO() || stat.isSocket()
     this.#reactor = reactor()
-    this.#fd = stat.isSocket() ? connectTo(path) : openFile(path, this.#stream || write !== undefined)
+    this.#fd = stat.isSocket() ? connectUnix(path) : openFile(path, this.#isStream || write !== undefined)
     this.#owner = this.#reactor.register(this)
     try {
       if (write !== undefined) fs.writeSync(this.#fd, write)
-      const failed = this.#reactor.add(this.#fd, this.#stream ? libc.EPOLLIN : CALLED, this.#owner)
-      // EPERM: a file on a disk is always ready, and cannot be watched.
+      const failed = this.#reactor.add(this.#fd, this.#isStream ? EPOLLIN : PSI_EVENTS, this.#owner)
+      // EPERM: epoll cannot watch a regular file.
       if (failed !== 0) throw systemError('epoll_ctl', failed, path)
-      // A report that is ready when the process ends would call into what is being taken down, which aborts it.
+      // A report that arrives while the process exits would call into code that is being taken down, which aborts.
       process.once('exit', this.#close)
     } catch (error) {
       this.#reactor.unregister(this.#owner)
-      libc.close(this.#fd)
+      fs.closeSync(this.#fd)
       throw error
     }
   }
 
+  /** Called by the reactor. */
   ready(fd: number, events: number): void {
-    if (this.#stream) {
-      if (this.#drop(fd)) this.#asked()
+    if (this.#isStream) {
+      if (this.#drain(fd)) this.#onPressure()
       return
     }
-    // The cgroup is gone, or the monitor: it would be reported for ever.
-    if ((events & (libc.EPOLLERR | libc.EPOLLHUP)) !== 0) {
+    // The cgroup or the trigger is gone. The kernel would report it again and again.
+    if ((events & (EPOLLERR | EPOLLHUP)) !== 0) {
       this.close()
       return
     }
-    if (this.#first) this.#first = false
-    else this.#asked()
+    if (this.#isFirstReport) this.#isFirstReport = false
+    else this.#onPressure()
   }
 
+  /** Stops watching. Closing twice is allowed. */
   close(): void {
     if (this.#fd === -1) return
     this.#reactor.close(this.#fd)
@@ -110,8 +159,8 @@ export class PressureWatch implements Watcher {
     this.#fd = -1
   }
 
-  /** What comes through a FIFO or a socket has no meaning but that it came. Whether anything did: its end is no call. */
-  #drop(fd: number): boolean {
+  /** Reads and drops what has come. Returns whether anything has: the end of the stream is no event. */
+  #drain(fd: number): boolean {
     try {
       if (fs.readSync(fd, Buffer.alloc(4096)) > 0) return true
       this.close()
@@ -124,18 +173,6 @@ export class PressureWatch implements Watcher {
 
 function openFile(path: string, writable: boolean): number {
   const { O_RDWR, O_RDONLY, O_NONBLOCK } = fs.constants
-  // A FIFO is opened for writing, too: it then never ends when its writers go.
+  // A FIFO that is also open for writing does not end when its other writers close it.
   return fs.openSync(path, (writable ? O_RDWR : O_RDONLY) | O_NONBLOCK)
-}
-
-function connectTo(path: string): number {
-  const address = new SocketAddress({ path })
-  const type = libc.SOCK_STREAM | libc.SOCK_CLOEXEC | libc.SOCK_NONBLOCK
-  const fd = libc.check(libc.socket(libc.AF_UNIX, type, 0), 'socket')
-  if (libc.connect(fd, address.pointer, address.length) === -1) {
-    const error = systemError('connect', libc.errno(), path)
-    libc.close(fd)
-    throw error
-  }
-  return fd
 }

@@ -222,7 +222,7 @@ describe('options that cannot be', () => {
     [
       { port: 0, giveBack: { budget: 2 } },
       'ERR_INVALID_ARG_VALUE',
-      'budget must be a share of time over 0 and up to 1, not 2'
+      'budget must be a share of CPU time above 0 and at most 1, not 2'
     ]
   ])('%j', (options, code, message) => {
     const before = descriptors()
