@@ -10,7 +10,10 @@ import { clients, directory, until } from './support/sockets.js'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
 
-/** Starts a program with `--import ebb/auto`. Does not watch memory pressure of this machine unless `environment` says so. */
+/**
+ * Starts a program with `--import ebb/auto`. Does not watch memory pressure of this machine unless `environment` says
+ * so.
+ */
 function auto(source: string, environment: Record<string, string> = {}, before = ':'): Child {
   const quiet = { MEMORY_PRESSURE_WATCH: '/dev/null', ...environment }
   const exports = Object.entries(quiet).map(([name, value]) => `export ${name}='${value}'`)
@@ -28,8 +31,11 @@ const TOOLS = `
   const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms))
 `
 
-const LINE =
-  /^ebb: gave back -?\d+\.\d MB \(\d+\.\d -> \d+\.\d\) in \d+ ms, longest pause \d+ ms: (spike|limit|pressure|signal|asked)$/gm
+const LINE = new RegExp(
+  String.raw`^ebb: gave back -?\d+\.\d MB \(\d+\.\d -> \d+\.\d\) in \d+ ms, ` +
+    String.raw`longest pause \d+ ms: (spike|limit|pressure|signal|asked)$`,
+  'gm'
+)
 
 /** The reasons of the releases that a child has logged. */
 function reasons(child: Child): string[] {
@@ -159,7 +165,8 @@ describe('at an acceptable cost', () => {
       server.keepAliveTimeout = 0
       await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve))
       const agent = new http.Agent({ keepAlive: true, maxSockets: 30 })
-      const ask = () => http.get({ port: server.address().port, host: '127.0.0.1', agent }, (response) => response.resume())
+      const target = { port: server.address().port, host: '127.0.0.1', agent }
+      const ask = () => http.get(target, (response) => response.resume())
       setInterval(() => {
         for (let i = 0; i < 5; i++) ask()
       }, 10)
@@ -475,7 +482,8 @@ describe.each([
       `
       import { Worker } from 'node:worker_threads'
       for (let i = 0; i < 5; i++) {
-        const worker = new Worker("import { parentPort } from 'node:worker_threads'; parentPort.postMessage(${ebbSymbols})", { eval: true })
+        const source = "import { parentPort } from 'node:worker_threads'; parentPort.postMessage(${ebbSymbols})"
+        const worker = new Worker(source, { eval: true })
         console.log(await new Promise((resolve) => worker.once('message', resolve)))
         await worker.terminate()
       }`,
@@ -497,7 +505,7 @@ describe.each([
 })
 
 describe('in any program', () => {
-  test('an idle program wakes at most once a second, also after a spike whose release would pause too long', async () => {
+  test('an idle program wakes at most once a second, also if a release would pause too long', async () => {
     const idle = auto(`${TOOLS} print('there'); setInterval(() => {}, 2 ** 30)`)
     const spiked = auto(
       `${TOOLS}
@@ -538,7 +546,11 @@ describe('in any program', () => {
       import { fork } from 'node:child_process'
       import { writeFileSync } from 'node:fs'
       import { Worker } from 'node:worker_threads'
-      const source = "import { parentPort } from 'node:worker_threads'; parentPort.postMessage(Object.getOwnPropertySymbols(globalThis).includes(Symbol.for('ebb.governing.1'))); setInterval(() => {}, 1000)"
+      const source = \`
+        import { parentPort } from 'node:worker_threads'
+        const symbols = Object.getOwnPropertySymbols(globalThis)
+        parentPort.postMessage(symbols.includes(Symbol.for('ebb.governing.1')))
+        setInterval(() => {}, 1000)\`
       const worker = new Worker(source, { eval: true })
       worker.once('message', (governed) => {
         print(['worker', governed])

@@ -5,7 +5,9 @@ import { govern, release } from 'ebb'
 import { Counter, collectDefaultMetrics, Histogram, Registry, type RegistryContentType } from 'prom-client'
 import { expect, onTestFinished, test } from 'vitest'
 
-/** Parses metric families and the names of their samples. Each family must be one block, metadata first, and occur once. */
+/**
+ * Parses metric families and the names of their samples. Each family must be one block, metadata first, and occur once.
+ */
 function families(text: string): Map<string, { type: string; samples: string[] }> {
   const found = new Map<string, { type: string; samples: string[] }>()
   let name = ''

@@ -1,4 +1,6 @@
-/** All servers of a machine hear at once that memory is short. Without a coordinator, they do not all release at once. */
+/**
+ * All servers of a machine hear at once that memory is short. Without a coordinator, they do not all release at once.
+ */
 import { type AddressInfo, createServer, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'

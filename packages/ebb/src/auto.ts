@@ -25,9 +25,9 @@ import { createRequire } from 'node:module'
 import { isMainThread } from 'node:worker_threads'
 import type * as Environment from './govern/environment.js'
 
-// Worker threads load this file, too, but the main thread's governor takes care of them. They must not load the governor:
-// a worker thread that ends while koffi is being loaded takes the whole process with it. `require` and not `await import`,
-// because a module with a top-level await cannot be loaded by `node -r`.
+// Worker threads load this file, too, but the main thread's governor takes care of them. They must not load the
+// governor: a worker thread that ends while koffi is being loaded takes the whole process with it. `require` and not
+// `await import`, because a module with a top-level await cannot be loaded by `node -r`.
 if (isMainThread) {
   const { governFromEnvironment } = createRequire(import.meta.url)('./govern/environment.js') as typeof Environment
   governFromEnvironment(process.env)

@@ -1,4 +1,6 @@
-/** `ebb/memory`: what a process holds, by the kernel and by the runtime, and giving it back. */
+/**
+ * `ebb/memory`: reads the memory of any process, as the kernel and the runtime see it, and releases memory of this one.
+ */
 
 export { ConnectionGovernor, Governor, type GovernorOptions } from './govern/connection-governor.js'
 export type { GovernOptions } from './govern/options.js'

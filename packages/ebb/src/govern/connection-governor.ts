@@ -1,9 +1,9 @@
 /**
  * Releases memory after a crowd of connections has gone.
  *
- * A server tells its governor of each client that joins and leaves, which costs a comparison. When the number of clients
- * has fallen below half of its highest, the governor waits until it no longer falls, at most 800 ms, and releases memory.
- * Releases are at least 1 s apart and use at most 1 % of CPU time.
+ * A server tells its governor of each client that joins and leaves, which costs a comparison. When the number of
+ * clients has fallen below half of its highest, the governor waits until it no longer falls, at most 800 ms, and
+ * releases memory. Releases are at least 1 s apart and use at most 1 % of CPU time.
  */
 import { getHeapStatistics } from 'node:v8'
 import type { Release } from '../memory/release.js'
@@ -18,7 +18,9 @@ export interface GovernorOptions {
   budget?: number
   /** Smallest number of clients that counts as a crowd: fewer are not worth a release. Default: 100. */
   least?: number
-  /** Bytes of anonymous memory above what the last release left from which on a release is worth it. Default: 1,000,000. */
+  /**
+   * Bytes of anonymous memory above what the last release left from which on a release is worth it. Default: 1,000,000.
+   */
   worth?: number
   /** Called with the figures of each release that this governor makes. */
   onRelease?: (release: Release) => void
@@ -94,7 +96,9 @@ export class ConnectionGovernor {
   }
 }
 
-/** Whether there may be memory to gain: the process holds more than after the last release, or far fewer clients use it. */
+/**
+ * Whether there may be memory to gain: the process holds more than after the last release, or far fewer clients use it.
+ */
 function isWorthRelease(worth: number): boolean {
   const held = ownAnonymous()
   const { floor } = costModel()

@@ -10,7 +10,9 @@ const MB = 1_000_000
 setFlagsFromString('--expose-gc')
 const gc = runInNewContext('gc') as () => void
 
-/** Collects garbage in a later turn of the event loop, because the target of a new WeakRef lives until its turn is over. */
+/**
+ * Collects garbage in a later turn of the event loop, because the target of a new WeakRef lives until its turn is over.
+ */
 async function collect(): Promise<void> {
   await new Promise(setImmediate)
   gc()

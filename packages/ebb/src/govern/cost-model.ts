@@ -22,7 +22,10 @@ const FAULT_BACK_MS = 0.8e-6
 const RECOMPILE_MS = 0.75e-3
 /** V8 counts code by pages in part, so a loss of up to this many bytes means nothing. */
 const CODE_PAGE = 256 * 1024
-/** Memory that was faulted back in delays the next release by at most this many ms, so that a rarer spike is released every time. */
+/**
+ * Memory that was faulted back in delays the next release by at most this many ms, so that a rarer spike is released
+ * every time.
+ */
 const LONGEST_FAULT_BACK_DELAY = 30_000
 /** The backoff ends when memory has grown by this factor since the last release. */
 const GROWTH = 1.5
@@ -32,8 +35,8 @@ const FAILED_DELAY = 60_000
 /**
  * The estimated pause before anything is learned: ms for an empty heap, and ms for each MB that is alive.
  *
- * A collection at once marks what is alive, at least twice. A collection in steps pauses the program for compaction only.
- * Figures: docs/performance.md.
+ * A collection at once marks what is alive, at least twice. A collection in steps pauses the program for compaction
+ * only. Figures: docs/performance.md.
  */
 const AT_ONCE = { empty: 10, perMb: 1.5 }
 const IN_STEPS = { empty: 5, perMb: 0.5 }
@@ -42,12 +45,14 @@ const LEAST_FACTOR = 0.25
 const MOST_FACTOR = 3
 /** Share of what was allocated since V8's last collection that is taken for alive. The rest is taken for garbage. */
 const SURVIVING = 0.25
-/** An estimate without any learning that prevents releases is lowered: by this factor per minute, down to the second. */
+/**
+ * An estimate without any learning that prevents releases is lowered: by this factor per minute, down to the second.
+ */
 const DOUBT_PER_MINUTE = 0.5
 const LEAST_DOUBTED = 0.5
 /**
- * A pause estimated on the assumption that live objects have gone with the crowd may be wrong. So the pause without that
- * assumption may be at most this many times as long as the limit.
+ * A pause estimated on the assumption that live objects have gone with the crowd may be wrong. So the pause without
+ * that assumption may be at most this many times as long as the limit.
  */
 const RISK = 1.25
 
@@ -89,8 +94,8 @@ export class CostModel {
   #sentinel: WeakRef<object> | undefined
 
   /**
-   * Notes the load. Call this about once a second: it also notices whether V8 has collected its old generation since the
-   * last call. Makes no object unless it has.
+   * Notes the load. Call this about once a second: it also notices whether V8 has collected its old generation since
+   * the last call. Makes no object unless it has.
    *
    * @param crowd what the heap grows with: number of descriptors, or of clients
    * @param busy share of a core that the thread uses, 0 to 1
@@ -118,8 +123,8 @@ export class CostModel {
   }
 
   /**
-   * Returns the pause, ms, that a release would probably cause now. Assumes that the live objects of V8's last collection
-   * have gone in proportion to the load since then.
+   * Returns the pause, ms, that a release would probably cause now. Assumes that the live objects of V8's last
+   * collection have gone in proportion to the load since then.
    */
   pause(): number {
     const used = getHeapStatistics().used_heap_size
@@ -129,7 +134,9 @@ export class CostModel {
     return this.#factor * estimate(Math.min(used, base + share * (this.#heap - base + grown)), this.#inSteps)
   }
 
-  /** Returns the pause, ms, that a release would cause now if all that V8 found alive at its last collection still is. */
+  /**
+   * Returns the pause, ms, that a release would cause now if all that V8 found alive at its last collection still is.
+   */
   longestPause(): number {
     const used = getHeapStatistics().used_heap_size
     const live = Math.min(used, this.#heap + SURVIVING * Math.max(0, used - this.#heap))
@@ -154,8 +161,8 @@ export class CostModel {
   }
 
   /**
-   * Whether the next release must wait because the last ones returned little. `held` is the anonymous memory now, bytes:
-   * memory that has grown by half ends the wait.
+   * Whether the next release must wait because the last ones returned little. `held` is the anonymous memory now,
+   * bytes: memory that has grown by half ends the wait.
    */
   isBackingOff(now: number, held: number): boolean {
     return now < this.#backoffUntil && held < GROWTH * this.floor
@@ -214,7 +221,8 @@ export class CostModel {
 
   /** Learns from the pause of a release that left the present heap. */
   #learn({ pauseMs, cpuMs, inSteps }: Release): void {
-    // Time that the thread waited for a core is no pause of the release. It may wait half of a pause for V8's helper threads.
+    // Time that the thread waited for a core is no pause of the release. It may wait half of a pause for V8's helper
+    // threads.
     const pause = Math.min(pauseMs, 2 * cpuMs)
     const factor = Math.min(Math.max(pause / estimate(this.#floorHeap, inSteps), LEAST_FACTOR), MOST_FACTOR)
     // Believes a longer pause at once and a shorter one slowly. The first measured pause replaces the estimate.
@@ -238,8 +246,8 @@ function remainingShare(now: number, then: number): number {
   return now < then ? now / then : 1
 }
 
-// A program may load two copies of this library, but has one heap: both find the same cost model by its symbol. Change the
-// number when you change the class.
+// A program may load two copies of this library, but has one heap: both find the same cost model by its symbol. Change
+// the number when you change the class.
 const KEY = Symbol.for('ebb.cost-model.1')
 const scope = globalThis as { [KEY]?: CostModel }
 

@@ -2,9 +2,9 @@
  * Detects that a spike is over. Both governors use it: one for the descriptors of a process, one for the clients of a
  * server.
  *
- * A figure has fallen when it is below half of its highest ({@link Peak}). The fall may still be going on, and a release
- * is worth more once it has ended. So {@link FallWatch} looks at the figure again every 100 ms, until it no longer falls
- * or 800 ms have passed.
+ * A figure has fallen when it is below half of its highest ({@link Peak}). The fall may still be going on, and a
+ * release is worth more once it has ended. So {@link FallWatch} looks at the figure again every 100 ms, until it no
+ * longer falls or 800 ms have passed.
  */
 
 /** Milliseconds between two looks at a fall that goes on. */

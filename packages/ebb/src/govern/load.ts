@@ -1,4 +1,6 @@
-/** The load of this process: anonymous memory, descriptors, CPU time. Reads it from the kernel without making objects. */
+/**
+ * The load of this process: anonymous memory, descriptors, CPU time. Reads it from the kernel without making objects.
+ */
 import { ProcFile } from '../proc/proc-file.js'
 import { pageSize } from '../proc/sockstat.js'
 import { openDescriptors } from '../sys/descriptors.js'

@@ -10,8 +10,8 @@ interface Family {
 }
 
 /**
- * Parses OpenMetrics text (https://prometheus.io/docs/specs/om/open_metrics_spec/) strictly: metadata before samples, one
- * block per family, `_total` for counters only, and nothing else.
+ * Parses OpenMetrics text (https://prometheus.io/docs/specs/om/open_metrics_spec/) strictly: metadata before samples,
+ * one block per family, `_total` for counters only, and nothing else.
  */
 function parse(text: string): Map<string, Family> {
   expect(text.endsWith('\n')).toBe(true)

@@ -1,7 +1,10 @@
 /** A process governor's state as OpenMetrics text. */
 import type { GovernorStats } from './stats.js'
 
-/** Returns OpenMetrics text without the closing `# EOF`, so that other metrics can follow it. Units are bytes and seconds. */
+/**
+ * Returns OpenMetrics text without the closing `# EOF`, so that other metrics can follow it. Units are bytes and
+ * seconds.
+ */
 export function metrics(stats: GovernorStats): string {
   const lines: string[] = []
   const family = (name: string, type: 'counter' | 'gauge', help: string, samples: [string, number][]) => {

@@ -7,13 +7,13 @@ export interface GovernOptions {
   /** Share of CPU time that releases may use, above 0 and at most 1. Default: 0.01, that is 1 %. */
   budget?: number
   /**
-   * Longest pause of the event loop, ms, above 0. The governor skips a release that would pause longer, unless memory is
-   * short or a signal asks for it. Default: 50.
+   * Longest pause of the event loop, ms, above 0. The governor skips a release that would pause longer, unless memory
+   * is short or a signal asks for it. Default: 50.
    */
   maxPause?: number
   /**
-   * Bytes that a release must be likely to return, from 0 on. A release must also be likely to return 20 % of the least memory that
-   * the program has lived on since the last release. Default: 1,000,000.
+   * Least number of bytes to gain, from 0 on. The gain is the anonymous memory now minus its least since the last
+   * release. A release must also gain at least 20 % of that least. Default: 1,000,000.
    */
   worth?: number
   /** Milliseconds between two samples of the load, at least 100. Default: 1000. */

@@ -152,7 +152,10 @@ test.skipIf(!psi || !grouped)('the kernel calls when memory is short in a cgroup
   const { calls } = watched('/proc/pressure/memory', Buffer.from('some 20000 2000000\0'))
   // Reads a file again and again that is larger than the limit of its group.
   const file = join(directory(), 'file')
-  const thrash = `echo $$ > ${group}/cgroup.procs; dd if=/dev/zero of=${file} bs=1M count=32 2> /dev/null; while cat ${file} > /dev/null; do :; done`
+  const thrash = `
+    echo $$ > ${group}/cgroup.procs
+    dd if=/dev/zero of=${file} bs=1M count=32 2> /dev/null
+    while cat ${file} > /dev/null; do :; done`
   const shell = spawn('sh', ['-c', thrash])
   const ended = new Promise((resolve) => shell.once('close', resolve))
   try {

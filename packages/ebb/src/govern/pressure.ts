@@ -1,11 +1,12 @@
 /**
  * Watches for memory pressure, as reported by the kernel or by systemd.
  *
- * - The kernel (PSI, https://docs.kernel.org/accounting/psi.html): a trigger such as `some 200000 2000000` is written to
- *   `/proc/pressure/memory`, or to `memory.pressure` of a cgroup. The descriptor then reports `EPOLLPRI` whenever tasks
- *   waited for memory for 200,000 us within 2,000,000 us. Without CAP_SYS_RESOURCE the window must be a multiple of 2 s.
- * - systemd (https://systemd.io/MEMORY_PRESSURE): `MEMORY_PRESSURE_WATCH` names such a file, a FIFO or a Unix socket, and
- *   `MEMORY_PRESSURE_WRITE` (Base64) is written to it first. `/dev/null` tells the service not to watch anything.
+ * - The kernel (PSI, https://docs.kernel.org/accounting/psi.html): a trigger such as `some 200000 2000000` is written
+ *   to `/proc/pressure/memory`, or to `memory.pressure` of a cgroup. The descriptor then reports `EPOLLPRI` whenever
+ *   tasks waited for memory for 200,000 us within 2,000,000 us. Without CAP_SYS_RESOURCE the window must be a multiple
+ *   of 2 s.
+ * - systemd (https://systemd.io/MEMORY_PRESSURE): `MEMORY_PRESSURE_WATCH` names such a file, a FIFO or a Unix socket,
+ *   and `MEMORY_PRESSURE_WRITE` (Base64) is written to it first. `/dev/null` tells the service not to watch anything.
  */
 import fs from 'node:fs'
 import { connectUnix } from '../sys/connect.js'
@@ -23,7 +24,9 @@ const TRIGGER = 'some 200000 2000000\0'
  */
 const PSI_EVENTS = EPOLLIN | EPOLLPRI | EPOLLET
 
-/** Each governor waits for a random part of this many ms, so that the servers of a machine do not all release at once. */
+/**
+ * Each governor waits for a random part of this many ms, so that the servers of a machine do not all release at once.
+ */
 const SPREAD = 1000
 
 /** What is watched for memory pressure. */

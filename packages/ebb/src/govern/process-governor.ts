@@ -1,6 +1,6 @@
 /**
- * Releases memory in any program: after a spike of whatever it does, when the machine is short of memory, near the limit
- * of its cgroup, and at a signal.
+ * Releases memory in any program: after a spike of whatever it does, when the machine is short of memory, near the
+ * limit of its cgroup, and at a signal.
  *
  * Once a second it reads anonymous memory, open descriptors and CPU time. If they say that a spike is over and has left
  * memory behind, it waits until the load no longer falls, and releases memory if the cost model agrees.
@@ -51,8 +51,8 @@ const scope = globalThis as { [KEY]?: ProcessGovernor | undefined }
  *
  * A thread has one governor. A second call checks its options, ignores them, and returns the running governor.
  *
- * Emits a process warning with the code `EBB_NO_PRESSURE` if memory pressure cannot be watched, and `EBB_RELEASE_FAILED`
- * if a release fails.
+ * Emits a process warning with the code `EBB_NO_PRESSURE` if memory pressure cannot be watched, and
+ * `EBB_RELEASE_FAILED` if a release fails.
  *
  * @throws TypeError `ERR_INVALID_ARG_VALUE` for an invalid option, and for an invalid `MEMORY_PRESSURE_WATCH` or
  *   `MEMORY_PRESSURE_WRITE` in the environment
@@ -118,8 +118,8 @@ class RunningGovernor implements ProcessGovernor {
     if (this.#isNearLimit()) {
       if (this.#spike.isWorthRelease()) this.#releaseIfCheap('limit')
     } else if (this.#spike.isOver() && this.#spike.isWorthRelease()) {
-      // If the fall has ended already, do not look again: a release that the cost model refuses for minutes must not cost
-      // a second timer each time.
+      // If the fall has ended already, do not look again: a release that the cost model refuses for minutes must not
+      // cost a second timer each time.
       if (load.descriptors >= descriptorsBefore) this.#releaseIfCheap('spike')
       else this.#fall.start(load.descriptors)
     }

@@ -36,7 +36,9 @@ export interface GovernorStats {
   last: ReleaseMessage | undefined
   /** Anonymous memory of the process now, bytes. */
   anonymous: number
-  /** The pause that a release would probably cause now, ms, if all that V8 found alive at its last collection still is. */
+  /**
+   * The pause that a release would probably cause now, ms, if all that V8 found alive at its last collection still is.
+   */
   expectedPause: number
   /** Path of the file, FIFO or socket that reports memory pressure; undefined if none is watched. */
   watching: string | undefined
@@ -92,5 +94,6 @@ export class ReleaseLog {
 /** The line of `EBB_LOG=1`. `ebb-lab` parses it: keep its format. */
 function formatRelease({ reason, before, afterTrim, pauseMs, ms }: ReleaseMessage): string {
   const mb = (bytes: number) => (bytes / 1e6).toFixed(1)
-  return `ebb: gave back ${mb(before - afterTrim)} MB (${mb(before)} -> ${mb(afterTrim)}) in ${ms.toFixed(0)} ms, longest pause ${pauseMs.toFixed(0)} ms: ${reason}`
+  const memory = `${mb(before - afterTrim)} MB (${mb(before)} -> ${mb(afterTrim)})`
+  return `ebb: gave back ${memory} in ${ms.toFixed(0)} ms, longest pause ${pauseMs.toFixed(0)} ms: ${reason}`
 }

@@ -57,7 +57,10 @@ for (const [name, file] of PRELOADED) {
       import { Worker } from 'node:worker_threads'
       import { govern, release } from 'ebb'
       govern()
-      const source = "import { parentPort } from 'node:worker_threads'; parentPort.postMessage(1); setInterval(() => {}, 1000)"
+      const source = \`
+        import { parentPort } from 'node:worker_threads'
+        parentPort.postMessage(1)
+        setInterval(() => {}, 1000)\`
       const worker = new Worker(source, { eval: true })
       await new Promise((resolve) => worker.once('message', resolve))
       const done = await release({ workers: true })

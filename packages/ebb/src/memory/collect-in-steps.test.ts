@@ -6,7 +6,8 @@ const PROGRAM = `
   import { release } from 'ebb'
   import { getHeapStatistics } from 'node:v8'
   const print = (value) => console.log(JSON.stringify(value))
-  const spike = () => Array.from({ length: 40 }, () => Array.from({ length: 10_000 }, (_, i) => ({ i, text: String(i) })))
+  const object = (_, i) => ({ i, text: String(i) })
+  const spike = () => Array.from({ length: 40 }, () => Array.from({ length: 10_000 }, object))
 `
 
 test('returns what a spike took, nearly as much as a collection at once', async () => {

@@ -1,9 +1,9 @@
 /**
- * Collects garbage in steps: V8 marks live objects while the program runs, mostly on other threads, and pauses the program
- * only at the end.
+ * Collects garbage in steps: V8 marks live objects while the program runs, mostly on other threads, and pauses the
+ * program only at the end.
  *
- * V8 has no call for that. It begins such a collection by itself when memory outside its heap (buffers) has grown by
- * 64 MiB since the last one: `kExternalAllocationSoftLimit`, `Heap::HandleExternalMemoryInterrupt`. So this file makes a
+ * V8 has no call for that. It begins such a collection by itself when memory outside its heap (buffers) has grown by 64
+ * MiB since the last one: `kExternalAllocationSoftLimit`, `Heap::HandleExternalMemoryInterrupt`. So this file makes a
  * larger buffer, which takes no memory because nobody writes to it, and frees it as soon as marking has begun.
  *
  * At that moment V8 also decides whether to shrink the young generation and return free pages. It does so if it is told
@@ -29,8 +29,8 @@ export interface CollectionCost {
   /** The longest time that it paused the event loop: when it began, or when it ended. */
   pauseMs: number
   /**
-   * CPU time of this thread for both pauses. Marking in between takes steps of 1 ms or less, which cannot be told from the
-   * program's own work.
+   * CPU time of this thread for both pauses. Marking in between takes steps of 1 ms or less, which cannot be told from
+   * the program's own work.
    */
   workMs: number
 }
@@ -83,8 +83,8 @@ function emptyFunction(): void {}
 /** A collection of the whole heap that is about to begin. */
 interface Collection {
   /**
-   * Resolves with the ms of the final pause. Resolves with 0 if marking takes longer than 10 s, and with undefined if no
-   * collection has begun by then.
+   * Resolves with the ms of the final pause. Resolves with 0 if marking takes longer than 10 s, and with undefined if
+   * no collection has begun by then.
    */
   end(start: number): Promise<number | undefined>
   /** Stops observing. */

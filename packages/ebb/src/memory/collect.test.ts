@@ -1,7 +1,9 @@
 import { expect, test } from 'vitest'
 import { Child } from '../../../../test/support/child.js'
 
-/** Starts workers with 30 MB of garbage. A worker reports its heap size when asked, or becomes busy and never answers. */
+/**
+ * Starts workers with 30 MB of garbage. A worker reports its heap size when asked, or becomes busy and never answers.
+ */
 const PROGRAM = `
   import { once } from 'node:events'
   import { Worker } from 'node:worker_threads'

@@ -25,7 +25,8 @@ export async function collectAll(): Promise<number> {
 
 /**
  * Makes each worker thread of the main thread collect its own heap, all at the same time, through the inspector's
- * `NodeWorker` domain. The workers need no code for it. Returns 0 in a worker thread, which cannot reach its own workers.
+ * `NodeWorker` domain. The workers need no code for it. Returns 0 in a worker thread, which cannot reach its own
+ * workers.
  *
  * @returns number of worker threads that collected within 2 s
  */

@@ -131,7 +131,7 @@ test('a governor retains a socket until it has released memory, and not after', 
   expect(await child.next()).toBe(0)
 })
 
-test('code that is optimised for sockets, ticks and buffers stays so through a release while nobody is connected', async () => {
+test('code that is optimised for sockets, ticks and buffers stays so when all clients have left', async () => {
   const child = new Child(
     `${PROGRAM}
     import { release } from 'ebb'

@@ -2,16 +2,17 @@
  * Retained hidden classes: what keeps a program as fast after a release as before it.
  *
  * V8 gives objects with the same properties in the same order a common hidden class, and optimises code for the hidden
- * classes that it meets. A hidden class lives as long as one object of it lives. A collection that shrinks the heap drops
- * the hidden classes without objects, and with them all code that was optimised for them (`node --trace-deopt`: "weak
- * objects"). A server whose connections are all gone at that moment compiles its socket code again at the next spike.
+ * classes that it meets. A hidden class lives as long as one object of it lives. A collection that shrinks the heap
+ * drops the hidden classes without objects, and with them all code that was optimised for them (`node --trace-deopt`:
+ * "weak objects"). A server whose connections are all gone at that moment compiles its socket code again at the next
+ * spike.
  *
  * The cure is to retain one object of each hidden class that matters across the collection. This file has all of it:
  *
  * | what | retained by | for how long |
  * |---|---|---|
- * | sockets and handles of a crowd that Node holds | {@link RetainedHandles}, in a process governor | until the next release |
- * | the options that Node made such a socket with | {@link socketOptions}, in {@link RetainedHandles} | until the next release |
+ * | sockets and handles of a crowd | {@link RetainedHandles}, in a process governor | until the next release |
+ * | the options that Node made them with | {@link socketOptions}, in {@link RetainedHandles} | until the next release |
  * | the parts of a socket that was parked | {@link retainSocket}, in a parked server | as long as the server |
  * | a connection of `listen()` | {@link retain}, in a listener | as long as the listener |
  * | the object of a `process.nextTick()` | {@link retainTick}, at the first release | for good |
@@ -42,8 +43,8 @@ export function retain(...objects: unknown[]): Retained {
 }
 
 /**
- * Retains what an open socket is made of, that is the socket, its libuv handle and its HTTP parser. Removes the listeners
- * of the socket after it has closed, so that nothing of the application is retained with it.
+ * Retains what an open socket is made of, that is the socket, its libuv handle and its HTTP parser. Removes the
+ * listeners of the socket after it has closed, so that nothing of the application is retained with it.
  */
 export function retainSocket(socket: Socket): Retained {
   const retained = retain(...socketParts(socket))

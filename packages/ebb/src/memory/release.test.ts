@@ -61,7 +61,8 @@ test('works beside a profiler of the program, which goes on', async () => {
 test('works in a worker thread, and does not keep it alive', async () => {
   const child = new Child(`
     import { Worker } from 'node:worker_threads'
-    const source = "import('ebb').then(({ release }) => release()).then(({ ms }) => console.log(JSON.stringify(typeof ms)))"
+    const print = 'console.log(JSON.stringify(typeof ms))'
+    const source = "import('ebb').then(({ release }) => release()).then(({ ms }) => " + print + ')'
     new Worker(source, { eval: true }).on('exit', (code) => console.log(JSON.stringify(code)))`)
   expect(await child.next()).toBe('number')
   expect(await child.next()).toBe(0)

@@ -2,8 +2,8 @@
  * One release: collects garbage, then makes the allocator return its free pages to the system.
  *
  * Both are needed. V8 returns pages when it collects, but leaves the garbage of a spike for later while the program is
- * quiet or busy with small pulses. glibc keeps freed blocks that lie below a block in use until `malloc_trim` is called.
- * Figures: docs/performance.md.
+ * quiet or busy with small pulses. glibc keeps freed blocks that lie below a block in use until `malloc_trim` is
+ * called. Figures: docs/performance.md.
  */
 import { ownAnonymous } from '../proc/process.js'
 import { trimReactor } from '../sys/reactor.js'
@@ -15,7 +15,7 @@ import { retainTick } from './hidden-classes.js'
 import { returnAtOnce } from './thresholds.js'
 import { trimAll } from './trim.js'
 
-/** What a release did. */
+/** The figures of a release. */
 export interface Release {
   /** Anonymous memory before the release, bytes. 0 where it cannot be read. */
   before: number
@@ -42,14 +42,14 @@ export interface ReleaseOptions {
   /** Makes each worker thread collect its own heap, too. Skips a worker that is busy for 2 s. Default: false. */
   workers?: boolean
   /**
-   * Collects this thread's heap in steps while the program runs. Pauses are a fraction as long, and 1 or 2 MB more remain.
-   * Collects at once where V8 cannot be made to work in steps. Default: false.
+   * Collects this thread's heap in steps while the program runs. Pauses are a fraction as long, and 1 or 2 MB more
+   * remain. Collects at once where V8 cannot be made to work in steps. Default: false.
    */
   inSteps?: boolean
   /**
-   * With `inSteps`: collects once more if more anonymous memory than this remains (bytes). The first collection finds what
-   * native objects such as sockets and parsers held only after these objects are gone; a collection at once repeats itself.
-   * Default: no second collection.
+   * With `inSteps`: bytes of anonymous memory above which a second collection follows. What sockets, parsers and other
+   * native objects held becomes garbage only when these are gone, and so takes a second collection. A collection at
+   * once does that by itself. Default: no second collection.
    */
   enough?: number
 }
@@ -71,8 +71,8 @@ interface SharedState {
   underWay: PendingRelease | undefined
 }
 
-// A program may load two copies of this library. They find the same state by its symbol, share releases, and hear of each
-// other's. Its shape and name are fixed: change the number when you change the shape.
+// A program may load two copies of this library. They find the same state by its symbol, share releases, and hear of
+// each other's. Its shape and name are fixed: change the number when you change the shape.
 const KEY = Symbol.for('ebb.acts.2')
 const scope = globalThis as { [KEY]?: SharedState }
 scope[KEY] ??= { listeners: new Set(), underWay: undefined }
@@ -88,8 +88,8 @@ export function onReleased(listener: (done: Release) => void): () => void {
  * Returns memory that this process holds but does not need to the operating system.
  *
  * Calls during a release share it. A call that asks for more (workers, or a collection at once) waits for the release
- * under way and then starts its own. Works on every system that Node runs on; the trim is skipped where the allocator has no call
- * for it or koffi cannot be loaded. Holds the process open until it is done.
+ * under way and then starts its own. Works on every system that Node runs on; the trim is skipped where the allocator
+ * has no call for it or koffi cannot be loaded. Holds the process open until it is done.
  *
  * @returns a promise, rejected if the inspector cannot be used
  */
@@ -170,8 +170,8 @@ async function collectAtOnce(): Promise<CollectionCost> {
 }
 
 /**
- * Makes the allocator return its free pages, after a while: so there are two short pauses instead of a long one, and V8's
- * threads have time to free what the collection found.
+ * Makes the allocator return its free pages, after a while: so there are two short pauses instead of a long one, and
+ * V8's threads have time to free what the collection found.
  */
 async function trim(): Promise<CollectionCost> {
   await new Promise((resolve) => {

@@ -15,7 +15,10 @@ export interface RuntimeView {
 
 let highest = 0
 
-/** Returns V8's heap as it is now. `system` is the highest `total_physical_size` that any call of this function has seen. */
+/**
+ * Returns V8's heap as it is now. `system` is the highest `total_physical_size` that any call of this function has
+ * seen.
+ */
 export function runtimeView(): RuntimeView {
   const { total_physical_size: physical, used_heap_size: inuse } = getHeapStatistics()
   highest = Math.max(highest, physical)

@@ -2,16 +2,19 @@
  * Chooses when glibc returns freed memory to the system: at once, or later while a program frees and allocates a lot.
  *
  * By default glibc raises its trim threshold up to 64 MB with the blocks that are freed, and never lowers it.
- * `malloc_trim` does not help, because it trims the end of the main heap only, and V8's threads have heaps of their own.
- * A low threshold returns that memory, but costs a server of large buffers page faults. So ebb sets a low threshold, a
- * high one when there are many page faults, and a low one again at the next release. Figures: docs/performance.md.
+ * `malloc_trim` does not help, because it trims the end of the main heap only, and V8's threads have heaps of their
+ * own. A low threshold returns that memory, but costs a server of large buffers page faults. So ebb sets a low
+ * threshold, a high one when there are many page faults, and a low one again at the next release. Figures:
+ * docs/performance.md.
  */
 import { type MallocThresholds, minorPageFaults, setMallocThresholds } from '../sys/malloc.js'
 import { allocator } from './allocator.js'
 
 /** Returns freed memory at once. */
 const LOW: MallocThresholds = { trim: 128 * 1024, topPad: 64 * 1024, mmap: 4 * 1024 * 1024 }
-/** Keeps freed memory for the next allocation. These are the highest values to which glibc itself raises its thresholds. */
+/**
+ * Keeps freed memory for the next allocation. These are the highest values to which glibc itself raises its thresholds.
+ */
 const HIGH: MallocThresholds = { trim: 64 * 1024 * 1024, topPad: 128 * 1024, mmap: 32 * 1024 * 1024 }
 /** Minor page faults per second from which on the high thresholds are set. They cost about 2 % of a core. */
 const MANY_FAULTS = 20_000
@@ -33,8 +36,8 @@ let countedAt = 0
 /**
  * Makes glibc return freed memory at once, as long as that is cheap. Does nothing with another allocator.
  *
- * @param how `timer`: counts page faults once a second with a timer that does not hold the process open. Without it, the
- *   caller calls {@link watchFaults}.
+ * @param how `timer`: counts page faults once a second with a timer that does not hold the process open. Without it,
+ *   the caller calls {@link watchFaults}.
  */
 export function tuneAllocator(how: { timer: boolean }): void {
   if (isSetByUser || allocator().name !== 'glibc') return

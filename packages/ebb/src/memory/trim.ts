@@ -3,8 +3,8 @@
 const trims = new Set<() => void>()
 
 /**
- * Registers a function that frees memory which is kept only to be reused. Each release of this thread calls it before the
- * collection. Returns a function that unregisters it.
+ * Registers a function that frees memory which is kept only to be reused. Each release of this thread calls it before
+ * the collection. Returns a function that unregisters it.
  */
 export function onTrim(trim: () => void): () => void {
   trims.add(trim)

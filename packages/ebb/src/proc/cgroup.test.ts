@@ -6,7 +6,7 @@ import { CgroupLimit } from './cgroup.js'
 
 const UNLIMITED_V1 = '9223372036854771712\n'
 
-/** A tree of files: the root, `put()` to write one into it, and the limit as a process of the groups `self` would see it. */
+/** A folder of cgroup files: `put()` writes files, `limit()` opens the limit for a process whose groups are `self`. */
 function tree(self: string): { root: string; put(files: Record<string, string>): void; limit(): CgroupLimit } {
   const folder = directory()
   const root = join(folder, 'cgroup')
@@ -28,7 +28,7 @@ function tree(self: string): { root: string; put(files: Record<string, string>):
   }
 }
 
-/** `memory.stat`, of which one line counts. */
+/** Contents of `memory.stat` with one line of interest. */
 function stat(line: string): string {
   return `anon 5\nfile 900\n${line}\nactive_file 7\n`
 }
@@ -40,7 +40,7 @@ test.each([
     { 'memory/app/memory.usage_in_bytes': '750\n', 'memory/app/memory.limit_in_bytes': '1000\n' }
   ],
   [
-    'v1, with another controller',
+    'v1, together with another controller',
     '4:hugetlb,memory:/app\n',
     { 'memory/app/memory.usage_in_bytes': '750\n', 'memory/app/memory.limit_in_bytes': '1000\n' }
   ],
@@ -66,7 +66,7 @@ test.each([
     }
   ],
   [
-    'v2, with a limit that slows down',
+    'v2, with a soft limit',
     '0::/app\n',
     {
       'cgroup.controllers': 'memory',
@@ -76,7 +76,7 @@ test.each([
     }
   ],
   [
-    'v2, its own group as the root, as in a container',
+    'v2, with its own group as the root, as in a container',
     '0::/\n',
     {
       'cgroup.controllers': 'memory',
@@ -86,26 +86,26 @@ test.each([
     }
   ],
   [
-    'v1, named from outside of the container',
+    'v1, with a name from outside of the container',
     '4:memory:/docker/0123\n',
     { 'memory/memory.usage_in_bytes': '750\n', 'memory/memory.limit_in_bytes': '1000\n' }
   ],
   [
-    'v1, named from another namespace',
+    'v1, with a name from another namespace',
     '4:memory:/../../docker\n',
     { 'memory/memory.usage_in_bytes': '750\n', 'memory/memory.limit_in_bytes': '1000\n' }
   ],
   [
-    'v2, named from another namespace',
+    'v2, with a name from another namespace',
     '0::/../app\n',
     { 'cgroup.controllers': 'memory', 'memory.current': '750\n', 'memory.max': '1000\n' }
   ],
   [
-    'a name with a colon and a blank',
+    'v2, with a colon and a blank in the name',
     '0::/app:1 x\n',
     { 'cgroup.controllers': 'memory', 'app:1 x/memory.current': '750\n', 'app:1 x/memory.max': '1000\n' }
   ]
-])('%s', (_, self, files: Record<string, string>) => {
+])('finds usage and limit: %s', (_, self, files: Record<string, string>) => {
   const { put, limit } = tree(self)
   put(files)
   expect(limit().used()).toBe(0.75)
@@ -120,13 +120,13 @@ test.each([
   ['v2', '0::/app\n', { 'cgroup.controllers': 'memory', 'app/memory.current': '9\n', 'app/memory.max': 'max\n' }],
   ['v2 without the memory controller', '0::/app\n', { 'cgroup.controllers': 'cpu', 'app/cgroup.procs': '' }],
   ['no cgroups', '', {}]
-])('no limit: %s', (_, self, files: Record<string, string>) => {
+])('is 0 without a limit: %s', (_, self, files: Record<string, string>) => {
   const { put, limit } = tree(self)
   put(files)
   expect(limit().used()).toBe(0)
 })
 
-test('the tightest of nested groups, as it is now', () => {
+test('reads the tightest limit of nested groups, as it is now', () => {
   const { put, limit } = tree('0::/outer/inner\n')
   put({
     'cgroup.controllers': 'memory',
@@ -143,7 +143,7 @@ test('the tightest of nested groups, as it is now', () => {
   expect(nested.used()).toBe(0.45)
 })
 
-test('in nested groups of v1, too', () => {
+test('reads the tightest limit of nested groups of v1', () => {
   const { put, limit } = tree('4:memory:/outer/inner\n')
   put({
     'memory/memory.usage_in_bytes': '5\n',
@@ -164,18 +164,18 @@ test.each([
     ['memory/memory.usage_in_bytes', 'memory/memory.limit_in_bytes', 'memory/memory.stat'],
     'inactive_file 1\ntotal_inactive_file 400'
   ]
-])('files that are not used do not count, in %s', (_, self, [current = '', most = '', stats = ''], line) => {
+])('does not count inactive file pages, in %s', (_, self, [current = '', most = '', stats = ''], line) => {
   const { put, limit } = tree(self)
   put({ 'cgroup.controllers': 'memory', [current]: '950\n', [most]: '1000\n', [stats]: stat(line) })
   const filled = limit()
   expect(filled.used()).toBe(0.55)
   expect(filled.used(0.9)).toBe(0.55)
-  // Far from the limit it is not looked at.
+  // Far from the limit, memory.stat is not read.
   put({ [current]: '500\n' })
   expect(filled.used(0.9)).toBe(0.5)
 })
 
-test('a limit of nothing, and a group that has gone', () => {
+test('is 0 for a limit of 0, and for a group that is gone', () => {
   const { root, put, limit } = tree('0::/app\n')
   put({ 'cgroup.controllers': 'memory', 'app/memory.current': '5\n', 'app/memory.max': '0\n' })
   const gone = limit()
@@ -186,7 +186,7 @@ test('a limit of nothing, and a group that has gone', () => {
   expect(gone.used()).toBe(0)
 })
 
-test('the pressure of the own group, in v2', () => {
+test('finds the pressure file of the own group, in v2', () => {
   const { root, put, limit } = tree('0::/app\n')
   put({ 'cgroup.controllers': 'memory', 'app/memory.current': '5\n', 'app/memory.max': 'max\n' })
   expect(limit().pressure).toBeUndefined()
@@ -194,7 +194,7 @@ test('the pressure of the own group, in v2', () => {
   expect(limit().pressure).toBe(join(root, 'app/memory.pressure'))
 })
 
-test('reads without new descriptors, and leaves none', () => {
+test('reads without new descriptors, and leaves none after close()', () => {
   const { put, limit } = tree('0::/outer/inner\n')
   put({
     'cgroup.controllers': 'memory',
@@ -214,7 +214,7 @@ test('reads without new descriptors, and leaves none', () => {
   expect(held.used()).toBe(0)
 })
 
-test('a machine without /proc', () => {
+test('is 0 on a machine without /proc', () => {
   const limit = new CgroupLimit('/nowhere', '/nowhere/self')
   expect(limit.pressure).toBeUndefined()
   expect(limit.used()).toBe(0)
@@ -225,7 +225,7 @@ const own = /^\d+:(?:.*,)?memory(?:,.*)?:(.*)$/m.exec(readFileSync('/proc/self/c
 const group = own === undefined ? '' : join('/sys/fs/cgroup/memory', own)
 const controllable = own !== undefined && existsSync(join(group, 'cgroup.procs')) && process.getuid?.() === 0
 
-test.skipIf(!controllable)('a real group of v1', () => {
+test.skipIf(!controllable)('reads a real group of v1', () => {
   const limited = join(group, `ebb-test-${process.pid}`)
   mkdirSync(limited)
   try {

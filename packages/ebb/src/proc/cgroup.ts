@@ -112,8 +112,8 @@ interface OpenGroup {
 }
 
 /**
- * How full the memory cgroup of this process is. Looks at its own group and at every group above it, since each may have
- * a limit. Finds the groups once and keeps their files open, so that reading needs no new descriptor.
+ * How full the memory cgroup of this process is. Looks at its own group and at every group above it, since each may
+ * have a limit. Finds the groups once and keeps their files open, so that reading needs no new descriptor.
  */
 export class CgroupLimit {
   /** Path of `memory.pressure` of the own group, for a PSI trigger; undefined if it has none. */

@@ -11,7 +11,7 @@ beforeAll(() => {
 })
 afterAll(() => fs.rmSync(folder, { recursive: true }))
 
-test('a figure is found in a file of any length, and only in what the last read brought', () => {
+test('finds a figure in a file of any length, and only in the contents of the last read', () => {
   const at = path.join(folder, 'status')
   const name = fc.stringMatching(/^[A-Za-z_]{1,12}$/)
   fc.assert(
@@ -39,7 +39,7 @@ test('a figure is found in a file of any length, and only in what the last read 
   )
 })
 
-test('a key without a figure has none', () => {
+test('returns -1 for a key without a figure', () => {
   const at = path.join(folder, 'odd')
   fs.writeFileSync(at, 'Name:\tx\nVmRSS:\t kB\nEnd:')
   const file = new ProcFile(at)

@@ -1,27 +1,32 @@
 import fs from 'node:fs'
 
 /**
- * A file of `/proc` that is opened once and read again and again: the kernel writes it anew for every read at position
- * 0. A read needs no new descriptor, so it works in a process that has run out of them, and makes no strings.
+ * A file of `/proc`, opened once and read again and again: the kernel writes it anew for each read at position 0. A
+ * read needs no new descriptor, so it works in a process that has run out of them, and makes no strings.
  *
- * A file below `/proc/PID` belongs to the process it was opened for, not to the number: when that process is gone, a
- * read fails with `ESRCH`, whoever has the number by then.
+ * A file below `/proc/PID` belongs to the process for which it was opened. After that process has ended, a read fails
+ * with `ESRCH`, even if another process has the same pid by then.
  */
 export class ProcFile {
   readonly path: string
-  /** What the last {@link read} brought: the first `length` bytes. Overwritten by the next read. */
+  /** Contents at the last {@link read}: its first `length` bytes. The next read overwrites them. */
   buffer: Buffer
+  /** Number of bytes that the last {@link read} has read. */
   length = 0
   #fd: number | null
 
-  /** Throws what `open(2)` throws. `size`: bytes expected; the buffer grows when a file turns out to be larger. */
+  /**
+   * Opens the file. Throws the errors of `open(2)`.
+   *
+   * @param size expected number of bytes; the buffer grows if the file is larger
+   */
   constructor(path: string, size = 4096) {
     this.path = path
     this.#fd = fs.openSync(path, 'r')
     this.buffer = Buffer.alloc(size)
   }
 
-  /** Reads the whole file as it is now. Throws what `read(2)` throws, and `EBADF` after {@link close}. */
+  /** Reads the whole file as it is now. Throws the errors of `read(2)`, and `EBADF` after {@link close}. */
   read(): void {
     if (this.#fd === null) {
       throw Object.assign(new Error(`${this.path} is closed: open it again to read it`), {
@@ -37,21 +42,21 @@ export class ProcFile {
   }
 
   /**
-   * The unsigned decimal that follows `key`, with blanks or tabs between. -1 where the key is not there or no digit
-   * follows. The search starts at byte `from` and ends before byte `to`.
+   * Returns the unsigned decimal number that follows `key`, after blanks or tabs; -1 if there is no such key or no
+   * number follows it. Searches from offset `from` to offset `to`.
    */
   figure(key: Buffer, from = 0, to = this.length): number {
     const at = this.find(key, from, to)
     return at === -1 ? -1 : this.decimal(at + key.length)
   }
 
-  /** Where `key` stands between the bytes `from` and `to`, or -1. */
+  /** Returns the offset of `key` between the offsets `from` and `to`, or -1. */
   find(key: Buffer, from = 0, to = this.length): number {
     const at = this.buffer.indexOf(key, from)
     return at === -1 || at + key.length > to ? -1 : at
   }
 
-  /** The unsigned decimal at byte `at`, after blanks or tabs; -1 where there is none. */
+  /** Returns the unsigned decimal number at offset `at`, after blanks or tabs; -1 if there is none. */
   decimal(at: number): number {
     const { buffer, length } = this
     let i = at
@@ -65,7 +70,7 @@ export class ProcFile {
     return value
   }
 
-  /** Gives the descriptor back. Closing twice is allowed. */
+  /** Closes the descriptor. Closing twice is allowed. */
   close(): void {
     if (this.#fd === null) return
     const fd = this.#fd

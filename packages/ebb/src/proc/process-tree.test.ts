@@ -4,18 +4,18 @@ import { afterEach, expect, test, vi } from 'vitest'
 import { ProcessView } from './process.js'
 import { ProcessTree } from './process-tree.js'
 
-/** Those who come are noticed within half a second. */
+/** Milliseconds to wait. New processes are found within 0.5 s. */
 const PATIENCE = 20_000
 
 const started: ChildProcess[] = []
 const opened: { close(): void }[] = []
 afterEach(() => {
   for (const view of opened.splice(0)) view.close()
-  // With all that it started.
+  // The whole process group.
   for (const child of started.splice(0)) process.kill(-(child.pid as number), 'SIGKILL')
 })
 
-/** A shell's commands, in a process group of their own; what they print first, as numbers. */
+/** Runs commands of a shell in a process group of their own. `numbers`: the first line that they print. */
 async function shell(script: string): Promise<{ child: ChildProcess; pid: number; numbers: number[] }> {
   const child = spawn('sh', ['-c', script], { detached: true, stdio: ['pipe', 'pipe', 'inherit'] })
   started.push(child)
@@ -44,7 +44,7 @@ test('is the sum of a process, its children and theirs', async () => {
     expect(whole.size).toBe(4)
   }, PATIENCE)
   const sum = (read: (view: ProcessView) => number): number => views.reduce((total, each) => total + read(each), 0)
-  // A shell that has just begun takes another page now and then, between two looks at it.
+  // A shell that has just started may take another page between two reads.
   await vi.waitFor(() => {
     const status = whole.status()
     for (const key of ['resident', 'anonymous', 'file', 'peak', 'threads'] as const) {
@@ -56,7 +56,7 @@ test('is the sum of a process, its children and theirs', async () => {
   }, PATIENCE)
 })
 
-test('those who come are in it, those who have gone are not, and their time stays', async () => {
+test('includes new processes and drops ended ones, whose CPU time stays', async () => {
   const busy = 'i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done'
   const { child, pid, numbers } = await shell(`echo 0; read x; sh -c '${busy}; echo $$; exec sleep 60' & wait; read x`)
   expect(numbers).toEqual([0])
@@ -78,13 +78,12 @@ test('those who come are in it, those who have gone are not, and their time stay
     expect(whole.size).toBe(1)
   }, PATIENCE)
   expect(whole.cpu()).toBeGreaterThanOrEqual(during)
-  // Once its parent has collected it, which a dead one that holds no memory may still wait for, the kernel's own account has it, for
-  // whoever looks only now.
+  // Once its parent has waited for it, the kernel counts its time with the parent, so a new tree has it, too.
   const later = tree(pid)
   await vi.waitFor(() => expect(later.cpu()).toBeGreaterThanOrEqual(during), PATIENCE)
 })
 
-test('one whose parent has ended stays', async () => {
+test('keeps a process whose parent has ended', async () => {
   const { pid, numbers } = await shell('sh -c "sleep 60 & echo \\$\\$ \\$!; wait" & wait; sleep 60')
   const [middle, leaf] = numbers as [number, number]
   const whole = tree(pid)
@@ -93,7 +92,7 @@ test('one whose parent has ended stays', async () => {
     expect(whole.size).toBe(3)
   }, PATIENCE)
   process.kill(middle, 'SIGKILL')
-  // The shell goes on to its own sleep.
+  // The shell continues with its own sleep.
   await vi.waitFor(() => {
     whole.status()
     expect(whole.size).toBe(3)

@@ -1,13 +1,13 @@
-/** A process and all that it started, as one: servers with workers. */
+/** A process and its descendants as one, for servers with worker processes. */
 import { ProcessError, type ProcessShares, type ProcessStatus, ProcessView } from './process.js'
 import { listProcesses } from './processes.js'
 
-/** Who belongs to it is looked up this often, ms: every process of the machine is asked for its parent. */
-const LOOK = 500
+/** Milliseconds between two searches for new descendants. A search reads the parent of every process of the machine. */
+const SEARCH_INTERVAL = 500
 
 /**
- * A process and its descendants, added up. It is there as long as its root is; others may come and go, and one that was seen below
- * the root stays in the sum when whoever started it ends. Those that come are noticed within half a second.
+ * Reads a process and its descendants and returns sums. New descendants are found within 0.5 s. A descendant that was
+ * found stays in the sum when its parent ends. The tree ends with its root process.
  *
  * @example
  * const tree = new ProcessTree(4242)
@@ -18,27 +18,28 @@ export class ProcessTree {
   readonly pid: number
   readonly #root: ProcessView
   readonly #others = new Map<number, ProcessView>()
-  #looked = Number.NEGATIVE_INFINITY
+  #searchedAt = Number.NEGATIVE_INFINITY
   #cpu = 0
 
-  /** Opens it. Takes three descriptors for each process. Throws {@link ProcessError} where the root cannot be read. */
+  /** Opens the tree. Takes 3 descriptors per process. Throws {@link ProcessError} if the root cannot be read. */
   constructor(pid: number) {
     this.pid = pid
     this.#root = new ProcessView(pid)
   }
 
-  /** How many processes it is. */
+  /** Number of processes, the root included. */
   get size(): number {
     return 1 + this.#others.size
   }
 
   /**
-   * Sums. A page that several share counts for each in `resident` and `file`; `peak` is the sum of what each had at its own time. Throws
-   * {@link ProcessError} when the root has ended.
+   * Returns sums over all processes. A page that several processes share counts for each of them in `resident` and
+   * `file`. `peak` is the sum of the peaks, which may have been at different times. Throws {@link ProcessError} if the
+   * root has ended.
    */
   status(): ProcessStatus {
     const sum = this.#root.status()
-    this.#look()
+    this.#search()
     for (const { resident, anonymous, file, peak, threads } of this.#each((view) => view.status())) {
       sum.resident += resident
       sum.anonymous += anonymous
@@ -49,10 +50,12 @@ export class ProcessTree {
     return sum
   }
 
-  /** Sums; null where one of them may not be read. Throws {@link ProcessError} when the root has ended. */
+  /**
+   * Returns sums, or null if one of the processes may not be read. Throws {@link ProcessError} if the root has ended.
+   */
   smaps(): ProcessShares | null {
     const root = this.#root.smaps()
-    this.#look()
+    this.#search()
     if (root === null) return null
     const sum = { ...root }
     for (const shares of this.#each((view) => view.smaps())) {
@@ -64,23 +67,25 @@ export class ProcessTree {
   }
 
   /**
-   * User and system time of all of them, those that have ended among them, ms. Never falls. Throws {@link ProcessError} when the root has
-   * ended.
+   * Returns the user and system CPU time of all processes, ended ones included, ms. Never falls. Throws
+   * {@link ProcessError} if the root has ended.
    */
   cpu(): number {
     const time = (view: ProcessView): number => view.cpu() + view.cpuOfEnded()
     let sum = time(this.#root)
-    this.#look()
+    this.#search()
     for (const cpu of this.#each(time)) sum += cpu
-    // What has ended is in nobody's sum until its parent has collected it.
+    // The time of a process that has ended is missing from the sum until its parent has waited for it.
     this.#cpu = Math.max(this.#cpu, sum)
     return this.#cpu
   }
 
-  /** Open descriptors; null where they may not be counted. Throws {@link ProcessError} when the root has ended. */
+  /**
+   * Counts open descriptors, or returns null if this user may not. Throws {@link ProcessError} if the root has ended.
+   */
   descriptors(): number | null {
     let sum = this.#root.descriptors()
-    this.#look()
+    this.#search()
     for (const count of this.#each((view) => view.descriptors())) {
       sum = sum === null || count === null ? null : sum + count
     }
@@ -94,7 +99,7 @@ export class ProcessTree {
     this.#others.clear()
   }
 
-  /** What `read` tells of each but the root; those that have ended are forgotten. */
+  /** Calls `read` for each process except the root, and returns the results. Forgets processes that have ended. */
   #each<T>(read: (view: ProcessView) => T): T[] {
     const results: T[] = []
     for (const [pid, view] of this.#others) {
@@ -109,13 +114,14 @@ export class ProcessTree {
     return results
   }
 
-  #look(): void {
+  /** Finds new descendants, at most every 0.5 s. */
+  #search(): void {
     const now = performance.now()
-    if (now - this.#looked < LOOK) return
-    this.#looked = now
+    if (now - this.#searchedAt < SEARCH_INTERVAL) return
+    this.#searchedAt = now
     const children = childrenByParent()
     const members = [this.pid, ...this.#others.keys()]
-    // It grows while it is walked through.
+    // The loop also visits the members that it adds.
     for (const parent of members) {
       for (const pid of children.get(parent) ?? []) {
         if (this.#others.has(pid) || pid === this.pid) continue
@@ -139,7 +145,7 @@ function childrenByParent(): Map<number, number[]> {
   return children
 }
 
-/** Undefined: it has ended since it was listed. */
+/** Returns undefined if the process has ended since it was listed. */
 function open(pid: number): ProcessView | undefined {
   try {
     return new ProcessView(pid)

@@ -48,8 +48,8 @@ function failure(what: () => unknown): ProcessError {
 
 const asRoot = process.geteuid?.() === 0
 
-describe('figures', () => {
-  test('of a stopped process are those that a person reads in /proc', async () => {
+describe('figures of a process', () => {
+  test('are those in /proc', async () => {
     const { child, pid } = await start(process.execPath, ['-e', 'console.log(1); setInterval(() => {}, 1000)'])
     await firstLine(child)
     const watched = view(pid)
@@ -65,14 +65,14 @@ describe('figures', () => {
       threads: fs.readdirSync(`/proc/${pid}/task`).length
     })
     const rollup = `/proc/${pid}/smaps_rollup`
-    // The shares move when another process maps the same pages, stopped or not: between two looks by hand.
-    const looks = [byHand(rollup, 'Pss') * 1024]
+    // PSS changes when another process maps the same pages, so compare it with a value before and one after.
+    const readings = [byHand(rollup, 'Pss') * 1024]
     const shares = watched.smaps()
-    looks.push(byHand(rollup, 'Pss') * 1024)
+    readings.push(byHand(rollup, 'Pss') * 1024)
     const unshared = (byHand(rollup, 'Private_Clean') + byHand(rollup, 'Private_Dirty')) * 1024
     expect(shares?.private).toBe(unshared)
-    expect(shares?.proportional).toBeGreaterThanOrEqual(Math.min(...looks))
-    expect(shares?.proportional).toBeLessThanOrEqual(Math.max(...looks))
+    expect(shares?.proportional).toBeGreaterThanOrEqual(Math.min(...readings))
+    expect(shares?.proportional).toBeLessThanOrEqual(Math.max(...readings))
     expect(watched.descriptors()).toBe(fs.readdirSync(`/proc/${pid}/fd`).length)
     const fields = fs.readFileSync(`/proc/${pid}/stat`, 'latin1').split(') ')[1]?.split(' ') ?? []
     expect(watched.cpu()).toBe((Number(fields[11]) + Number(fields[12])) * 10)
@@ -103,7 +103,7 @@ describe('figures', () => {
     expect(watched.cpu()).toBeGreaterThanOrEqual(before.cpu)
   })
 
-  test('of a process whose name has brackets and blanks', async () => {
+  test('are right if its name contains parentheses and blanks', async () => {
     const named = "process.title = 'a) R 1 (b';"
     const busy = 'const end = Date.now() + 200; while (Date.now() < end); console.log(1); setInterval(() => {}, 1000)'
     const { child, pid } = await start(process.execPath, ['-e', named + busy])
@@ -121,7 +121,7 @@ describe('figures', () => {
     expect(watched.status().resident).toBe(byHand(status, 'VmRSS') * 1024)
   })
 
-  test('of its own memory go on after an exec', async () => {
+  test('of private memory go on after an exec', async () => {
     const { child, pid } = await start('/bin/sh', ['-c', 'read line; exec sleep 60'])
     const watched = view(pid)
     expect(watched.smaps()?.private).toBeGreaterThan(0)
@@ -134,7 +134,7 @@ describe('figures', () => {
 })
 
 describe('self', () => {
-  test('is what /proc/self/status says', () => {
+  test('reads /proc/self/status', () => {
     const kept = Buffer.alloc(20e6, 1)
     const own = self()
     expect(own.anonymous).toBeGreaterThan(kept.length)
@@ -142,7 +142,7 @@ describe('self', () => {
   })
 
   const limit = Number(/Max open files\s+(\d+)/.exec(fs.readFileSync('/proc/self/limits', 'utf8'))?.[1])
-  test.skipIf(!(limit <= 200_000))('and a view work when there is no descriptor left', () => {
+  test.skipIf(!(limit <= 200_000))('and a view work without a free descriptor', () => {
     const watched = view(process.ppid)
     self()
     const taken: number[] = []
@@ -162,8 +162,8 @@ describe('self', () => {
   })
 })
 
-describe('a process that cannot be read', () => {
-  test('is not there', async () => {
+describe('the error of a process', () => {
+  test('that does not exist', async () => {
     const { child, pid } = await start('/bin/true', [])
     await once(child, 'exit')
     const error = failure(() => new ProcessView(pid))
@@ -171,11 +171,11 @@ describe('a process that cannot be read', () => {
     expect(error.message).toBe(`there is no process ${pid}`)
   })
 
-  test.each([0, -1, 1.5, Number.NaN, 2 ** 60])('is not a pid: %s', (pid) => {
+  test.each([0, -1, 1.5, Number.NaN, 2 ** 60])('whose pid is %s, which is none', (pid) => {
     expect(failure(() => new ProcessView(pid))).toMatchObject({ code: 'EINVAL' })
   })
 
-  test('has ended while it was watched', async () => {
+  test('that has ended since the view was opened', async () => {
     const { child, pid } = await start('/bin/sleep', ['60'])
     const watched = view(pid)
     child.kill('SIGKILL')
@@ -192,8 +192,8 @@ describe('a process that cannot be read', () => {
     }
   })
 
-  test('is a zombie', async () => {
-    // The shell that started it becomes a program that does not collect it.
+  test('that is a zombie', async () => {
+    // The shell that started it becomes a program that does not wait for it.
     const { child, pid: shell } = await start('/bin/sh', ['-c', 'sleep 60 & echo $!; exec sleep 60'])
     const pid = Number(await firstLine(child))
     const watched = view(pid)
@@ -208,13 +208,13 @@ describe('a process that cannot be read', () => {
   })
 
   const kernelThread = fs.existsSync('/proc/2/stat') && / 0 0 0 -1 /.test(fs.readFileSync('/proc/2/stat', 'latin1'))
-  test.skipIf(!kernelThread)('is a kernel thread', () => {
+  test.skipIf(!kernelThread)('that is a kernel thread', () => {
     const error = failure(() => new ProcessView(2))
     expect(error).toMatchObject({ fault: 'kernel', code: 'EINVAL', gone: false })
   })
 
-  test.skipIf(!asRoot)("is another user's: status is there, smaps_rollup is not (as root)", async () => {
-    // One that has said a line has opened all that it opens: a program that is still being loaded has its libraries open.
+  test.skipIf(!asRoot)('of another user is none: status can be read, smaps_rollup cannot (as root)', async () => {
+    // After its first line it has opened all its files. While it is being loaded, its libraries are open.
     const { child, pid } = await start('/bin/sh', ['-c', 'echo started; read forever'])
     await firstLine(child)
     const open = fs.readdirSync(`/proc/${pid}/fd`).length
@@ -232,7 +232,7 @@ describe('a process that cannot be read', () => {
   })
 })
 
-test('a closed view leaves no descriptor, nor does one that could not be opened', () => {
+test('a closed view leaves no descriptor, nor does a view that cannot be opened', () => {
   countsDescriptorsFast()
   const count = () => fs.readdirSync('/proc/self/fd').length
   const before = count()

@@ -1,52 +1,55 @@
 /**
- * The kernel's view of a process: what it holds, and what it has used. Works for any pid and any language.
+ * The kernel's view of a process: the memory it holds and the CPU time it has used. Works for any pid and any language.
  *
- * On Linux 6.2 to 6.16 the counters behind `VmRSS` and `RssAnon` are kept per CPU and may lag by up to 32 pages for
- * each of them; `smaps_rollup` counts page by page and does not.
+ * On Linux 6.2 to 6.16 the kernel keeps the counters behind `VmRSS` and `RssAnon` per CPU, and each may lag by up to 32
+ * pages per CPU. `smaps_rollup` counts page by page and does not lag.
  */
 import fs from 'node:fs'
 import { ProcFile } from './proc-file.js'
 import { StatFile } from './stat.js'
 
-/** From `/proc/PID/status`. Bytes. */
+/** Memory and threads of a process, from `/proc/PID/status`. Bytes, except for `threads`. */
 export interface ProcessStatus {
-  /** What `top` shows as RES (`VmRSS`). */
+  /** Resident memory, which `top` shows as RES (`VmRSS`). */
   resident: number
   /** Memory with no file behind it (`RssAnon`). */
   anonymous: number
-  /** Mapped files and shared memory (`RssFile` + `RssShmem`). */
+  /** Resident pages of mapped files and of shared memory (`RssFile` + `RssShmem`). */
   file: number
-  /** The most that was ever resident (`VmHWM`). */
+  /** The highest resident memory since the process started (`VmHWM`). */
   peak: number
+  /** Number of threads. */
   threads: number
 }
 
-/** From `/proc/PID/smaps_rollup`. Bytes. */
+/** Memory of a process apart from what it shares, from `/proc/PID/smaps_rollup`. Bytes. */
 export interface ProcessShares {
-  /** USS: pages that no other process maps (`Private_Clean` + `Private_Dirty`). */
+  /** Unique set size (USS): pages that no other process maps (`Private_Clean` + `Private_Dirty`). */
   private: number
-  /** PSS: every page divided by the number of processes that map it (`Pss`). */
+  /** Proportional set size (PSS): each page divided by the number of processes that map it (`Pss`). */
   proportional: number
 }
 
 /**
- * Why a process gives no figures.
+ * Why a process cannot be read.
  *
- * - `missing`: no process has this pid.
- * - `hidden`: there is one, but `/proc` does not show it to this user (`hidepid`).
- * - `zombie`: it has exited, and its parent has not collected it yet; it holds no memory any more.
- * - `ended`: it was there when the view was opened and is gone now.
- * - `kernel`: a kernel thread, which has no memory of its own.
- * - `unreadable`: anything else; `cause` is what the operating system said.
+ * - `missing`: no process has this pid, or it is not a pid at all.
+ * - `hidden`: the process exists, but `/proc` does not show it to this user (`hidepid`).
+ * - `zombie`: the process has exited and its parent has not waited for it yet. It holds no memory.
+ * - `ended`: the process has ended since the view was opened.
+ * - `kernel`: it is a kernel thread, which has no memory of its own.
+ * - `unreadable`: any other error; `cause` is the error of the operating system.
  */
 export type ProcessFault = 'missing' | 'hidden' | 'zombie' | 'ended' | 'kernel' | 'unreadable'
 
-/** Node-style: `code`, `syscall` and one sentence. `fault` tells the cases apart that share a code. */
+/** The error of a process that cannot be read. `fault` tells cases apart that share a `code`. */
 export class ProcessError extends Error {
   override readonly name = 'ProcessError'
   readonly pid: number
   readonly fault: ProcessFault
+  /** Name of an errno, as in Node's own errors: `ESRCH`, `EACCES`, `EINVAL`, `ENOTSUP`, `EMFILE`, ... */
   readonly code: string
+  /** The system call that failed: `open` or `read`. */
   readonly syscall: string
 
   constructor(pid: number, fault: ProcessFault, code: string, syscall: string, message: string, cause?: unknown) {
@@ -57,7 +60,7 @@ export class ProcessError extends Error {
     this.syscall = syscall
   }
 
-  /** True for a process that was there once and has no memory any more: it exited, collected or not. */
+  /** Whether the process existed when the view was opened and has exited since, zombies included. */
   get gone(): boolean {
     return this.fault === 'ended' || this.fault === 'zombie'
   }
@@ -77,8 +80,8 @@ const KEY = {
 }
 
 /**
- * A process, watched through descriptors that stay open: reading it again takes no new descriptor, so it works while
- * this process has none left, and no figure can come from another process that got the same pid later.
+ * Reads a process through descriptors that stay open. A read takes no new descriptor, so it works while this process
+ * has none left. No figure can come from another process that gets the same pid later.
  *
  * @example
  * const view = new ProcessView(4242)
@@ -87,14 +90,18 @@ const KEY = {
  */
 export class ProcessView {
   readonly pid: number
-  /** When the process started, in ticks since boot: with the pid, its identity for as long as the machine is up. */
+  /**
+   * Clock ticks from boot to the start of the process. Together with the pid it identifies the process until a reboot.
+   */
   readonly startTime: number
   readonly #stat: StatFile
   readonly #status: ProcFile
   #smaps: ProcFile | null
   readonly #descriptors: string
 
-  /** Opens the view. Takes three descriptors, two where `smaps_rollup` may not be read. Throws {@link ProcessError}. */
+  /**
+   * Opens the view. Takes 3 descriptors, or 2 if this user may not read `smaps_rollup`. Throws {@link ProcessError}.
+   */
   constructor(pid: number) {
     if (!Number.isSafeInteger(pid) || pid < 1) {
       throw new ProcessError(
@@ -115,7 +122,7 @@ export class ProcessView {
       open.push(this.#status)
       this.#smaps = openShares(pid)
       if (this.#smaps) open.push(this.#smaps)
-      // Last: while the process that `stat` belongs to lives, nobody else can have had its number in between.
+      // Read `stat` last: if its process still runs, the files opened since then belong to the same process.
       this.#stat.read()
       this.startTime = this.#stat.startTime
       this.status()
@@ -125,7 +132,7 @@ export class ProcessView {
     }
   }
 
-  /** Memory and threads, from `/proc/PID/status`, which everybody may read. Throws {@link ProcessError}. */
+  /** Reads memory and threads from `/proc/PID/status`, which every user may read. Throws {@link ProcessError}. */
   status(): ProcessStatus {
     const file = this.#status
     this.#read(file)
@@ -135,9 +142,9 @@ export class ProcessView {
   }
 
   /**
-   * What of its memory is its own, from `/proc/PID/smaps_rollup`; null where this user may not read that (another
-   * user's process) or the kernel has no such file. The kernel walks the page tables for it, some milliseconds per
-   * gigabyte: read it seldom. Throws {@link ProcessError}.
+   * Reads `/proc/PID/smaps_rollup`. Returns null if this user may not read it (another user's process), or the kernel
+   * has no such file (before 4.14). The kernel walks the page tables, which takes some ms per GB, so read it rarely.
+   * Throws {@link ProcessError}.
    */
   smaps(): ProcessShares | null {
     if (this.#smaps === null) return null
@@ -147,12 +154,12 @@ export class ProcessView {
     } catch (error) {
       if (errno(error) !== 'ESRCH') throw readError(this.pid, error)
     }
-    // The file belongs to the memory that the process had when it was opened. An exec replaces that memory, not the process.
+    // The file belongs to the memory of the process at the time of opening. An exec replaces the memory: open it again.
     this.#smaps.close()
     this.#smaps = null
     const file = openShares(this.pid)
     try {
-      this.#same()
+      this.#checkSame()
       if (file === null) return null
       this.#read(file)
     } catch (error) {
@@ -163,26 +170,28 @@ export class ProcessView {
     return shares(file)
   }
 
-  /** User and system time used since the start by all its threads, ms, in steps of 10. Throws {@link ProcessError}. */
+  /**
+   * Reads the user and system CPU time of all threads since the start, ms, in steps of 10. Throws {@link ProcessError}.
+   */
   cpu(): number {
     this.#read(this.#stat)
     return this.#stat.cpu
   }
 
-  /** The same of its children, and theirs, that have ended and were waited for. Throws {@link ProcessError}. */
+  /** Reads the CPU time of descendants that have ended and were waited for, ms. Throws {@link ProcessError}. */
   cpuOfEnded(): number {
     this.#read(this.#stat)
     return this.#stat.cpuOfChildren
   }
 
   /**
-   * How many descriptors are open; null where they may not be counted. Since Linux 6.2 the size of `/proc/PID/fd` is
-   * their number (commit f1f1f2569901), for everybody and without a descriptor. Before, the directory has to be read:
-   * see {@link countsDescriptorsFast}. Throws {@link ProcessError}.
+   * Counts open descriptors. Returns null if this user may not count them. Since Linux 6.2 (commit f1f1f2569901) their
+   * number is the size of `/proc/PID/fd`, which every user may read. Older kernels need a listing of the directory, see
+   * {@link countsDescriptorsFast}. Throws {@link ProcessError}.
    */
   descriptors(): number | null {
     const count = countDescriptors(this.#descriptors, this.pid)
-    this.#same()
+    this.#checkSame()
     return count
   }
 
@@ -202,23 +211,23 @@ export class ProcessView {
     }
   }
 
-  /** What was just looked up by number was this process, provided that it still has the number now. */
-  #same(): void {
+  /** Throws if the process has ended. If not, what was just looked up by its pid was this process. */
+  #checkSame(): void {
     this.#read(this.#stat)
   }
 
   #withoutMemory(): ProcessError {
     const { pid } = this
     if (this.#status.find(KEY.zombie) !== -1) {
-      const text = `process ${pid} has exited and waits for its parent to collect it (a zombie): it holds no memory any more`
+      const text = `process ${pid} is a zombie: it has exited and holds no memory, but its parent has not waited for it`
       return new ProcessError(pid, 'zombie', 'ESRCH', 'read', text)
     }
     this.#read(this.#stat)
     if (this.#stat.isKernelThread) {
-      const text = `${pid} is a kernel thread, which has no memory of its own: give the pid of a process`
+      const text = `process ${pid} is a kernel thread and has no memory of its own: give the pid of another process`
       return new ProcessError(pid, 'kernel', 'EINVAL', 'read', text)
     }
-    // On its way out: the memory goes before the state changes.
+    // The process is exiting: its memory goes before its state changes.
     return new ProcessError(pid, 'ended', 'ESRCH', 'read', `process ${pid} has ended`)
   }
 }
@@ -226,9 +235,9 @@ export class ProcessView {
 let own: ProcFile | undefined
 
 /**
- * This process, from `/proc/self/status`: `self().anonymous` is what it holds. The first call opens the one descriptor
- * that it keeps; call it once at the start, and it works when there are none left. Throws what `open(2)` and `read(2)`
- * throw.
+ * Reads `/proc/self/status`: `self().anonymous` is the anonymous memory of this process. The first call opens a
+ * descriptor and keeps it. Call it once at the start, and it works later when there are no descriptors left. Throws the
+ * errors of `open(2)` and `read(2)`.
  */
 export function self(): ProcessStatus {
   own ??= new ProcFile('/proc/self/status')
@@ -238,7 +247,7 @@ export function self(): ProcessStatus {
   return figures
 }
 
-/** `self().anonymous`, bytes; 0 where it cannot be had: not Linux, or no descriptor left at the first call. */
+/** Returns `self().anonymous`, bytes; 0 if it cannot be read: not Linux, or no descriptor left at the first call. */
 export function ownAnonymous(): number {
   try {
     return self().anonymous
@@ -249,9 +258,9 @@ export function ownAnonymous(): number {
 
 let fast: boolean | undefined
 
-/** True where the kernel tells the number of a process's descriptors without listing them (Linux 6.2 and later). */
+/** Whether the kernel counts the descriptors of a process, so that they need not be listed (Linux 6.2 and later). */
 export function countsDescriptorsFast(): boolean {
-  // This process always has some open.
+  // This process always has some descriptors open, so a size of 0 means that the kernel does not count.
   fast ??= (fs.statSync('/proc/self/fd', { throwIfNoEntry: false })?.size ?? 0) > 0
   return fast
 }
@@ -275,7 +284,7 @@ function shares(file: ProcFile): ProcessShares {
   }
 }
 
-/** Null where this user may not read it, where the kernel has none (before 4.14), or for a process without memory. */
+/** Returns null if this user may not read the file, for kernels before 4.14, and for a process without memory. */
 function openShares(pid: number): ProcFile | null {
   try {
     return new ProcFile(`/proc/${pid}/smaps_rollup`, 2048)
@@ -291,10 +300,11 @@ function countDescriptors(path: string, pid: number): number | null {
   if (size > 0 || countsDescriptorsFast()) return size
   try {
     const count = fs.readdirSync(path).length
-    // The listing itself is one of them.
+    // The listing itself takes a descriptor.
     return pid === process.pid ? count - 1 : count
   } catch {
-    // Another user's, or this process has no descriptor left to list with; that the process ended shows in the next read.
+    // Another user's process, or this process has no descriptor left for the listing. The next read tells if it has
+    // ended.
     return null
   }
 }
@@ -307,7 +317,7 @@ function openError(pid: number, error: unknown): ProcessError {
     return new ProcessError(pid, 'unreadable', code, 'open', text, error)
   }
   if (process.platform !== 'linux') {
-    const text = `process ${pid} cannot be read: its figures come from /proc, which only Linux has`
+    const text = `process ${pid} cannot be read: this needs /proc, which only Linux has`
     return new ProcessError(pid, 'unreadable', 'ENOTSUP', 'open', text, error)
   }
   if (exists(pid)) {

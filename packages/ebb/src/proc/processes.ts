@@ -17,7 +17,10 @@ export function processIds(): number[] {
   return pids
 }
 
-/** Returns all processes that this user can see, zombies included: see {@link isRunning}. Skips those that end meanwhile. */
+/**
+ * Returns all processes that this user can see, zombies included: see {@link isRunning}. Skips those that end
+ * meanwhile.
+ */
 export function listProcesses(): ListedProcess[] {
   return processIds().flatMap((pid) => {
     try {

@@ -9,14 +9,14 @@ function figure(file: string, pattern: RegExp): number {
   return Number(pattern.exec(fs.readFileSync(file, 'utf8'))?.[1] ?? 0)
 }
 
-test('a page is as large as the system says', () => {
+test('the page size is that of getconf', () => {
   expect(pageSize()).toBe(Number(execFileSync('getconf', ['PAGESIZE'], { encoding: 'utf8' })))
 })
 
-test('figures are those of sockstat, in bytes', () => {
+test('figures are those of /proc/net/sockstat, in bytes', () => {
   const memory = new KernelMemory()
   try {
-    const near = () => {
+    const compare = () => {
       const tcp = figure('/proc/net/sockstat', /^TCP:.* mem (\d+)/m) * pageSize()
       const read = memory.read()
       expect(read.tcp).toBe(tcp)
@@ -27,10 +27,10 @@ test('figures are those of sockstat, in bytes', () => {
       )
       expect(read.total).toBe(read.tcp + read.udp + read.fragments)
     }
-    // Other programs use sockets too: between the two reads the figures may change, but not every time.
+    // Other programs may change the figures between the two reads, but not every time.
     for (let i = 0; ; i++) {
       try {
-        near()
+        compare()
         break
       } catch (error) {
         if (i === 50) throw error
@@ -41,7 +41,7 @@ test('figures are those of sockstat, in bytes', () => {
   }
 })
 
-test('data that nobody reads shows', async () => {
+test('counts data that nobody reads', async () => {
   const server = net.createServer((socket) => socket.pause()).listen(0, '127.0.0.1')
   await once(server, 'listening')
   const before = kernelMemory().tcp
@@ -59,7 +59,7 @@ test('data that nobody reads shows', async () => {
   }
 })
 
-test('of another process, also after it has ended', async () => {
+test('reads the namespace of another process, also after that has ended', async () => {
   const child = spawn('/bin/sleep', ['60'])
   await once(child, 'spawn')
   const memory = new KernelMemory(child.pid as number)

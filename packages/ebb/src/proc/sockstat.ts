@@ -1,20 +1,23 @@
-/** Socket memory: what connections cost in the kernel, outside every process. */
+/** Socket memory: what connections cost in the kernel, outside of every process. */
 import fs from 'node:fs'
 import os from 'node:os'
 import { ProcFile } from './proc-file.js'
 
 /**
- * Bytes. Buffers only, that is data waiting to be sent or read; the socket structures themselves are slab memory
- * and not in here, so that connections without traffic cost 0.
+ * Memory of socket buffers, bytes: data that waits to be sent or read. The socket structures are slab memory and do not
+ * count, so connections without traffic cost 0.
  *
- * The kernel keeps `tcp` and `udp` for the whole machine, not for each network namespace, and books them in portions:
- * up to 1 MB for each CPU may be held back. `fragments` belongs to the namespace.
+ * The kernel counts `tcp` and `udp` for the whole machine, not per network namespace, and in portions: up to 1 MB per
+ * CPU may not be counted yet. It counts `fragments` per network namespace.
  */
 export interface KernelFigures {
+  /** Buffers of TCP sockets. */
   tcp: number
+  /** Buffers of UDP sockets. */
   udp: number
+  /** IP fragments that wait for the rest of their packet. */
   fragments: number
-  /** The three together. */
+  /** Sum of the three. */
   total: number
 }
 
@@ -26,16 +29,16 @@ const PAGES = Buffer.from(' mem ')
 const BYTES = Buffer.from(' memory ')
 
 /**
- * Socket memory, read again and again through descriptors that stay open. It outlives the process it was opened for:
- * what it reads belongs to the network namespace.
+ * Reads socket memory through descriptors that stay open. It still works after the process for which it was opened has
+ * ended, because the figures belong to the network namespace.
  */
 export class KernelMemory {
   readonly #v4: ProcFile
-  /** Null on a machine without IPv6. */
+  /** null on a machine without IPv6. */
   readonly #v6: ProcFile | null
   readonly #page = pageSize()
 
-  /** In the network namespace of `pid`, or of this process. Throws what `open(2)` throws. */
+  /** Opens the figures of the network namespace of `pid`, or of this process. Throws the errors of `open(2)`. */
   constructor(pid?: number) {
     const folder = `/proc/${pid ?? 'self'}/net`
     this.#v4 = new ProcFile(`${folder}/sockstat`, 1024)
@@ -47,7 +50,7 @@ export class KernelMemory {
     }
   }
 
-  /** Throws what `read(2)` throws. */
+  /** Reads the figures. Throws the errors of `read(2)`. */
   read(): KernelFigures {
     this.#v4.read()
     this.#v6?.read()
@@ -64,7 +67,10 @@ export class KernelMemory {
   }
 }
 
-/** Socket memory now, in the network namespace of `pid`, or of this process. To sample, keep a {@link KernelMemory}. */
+/**
+ * Reads socket memory once, in the network namespace of `pid`, or of this process. To sample, keep a {@link
+ * KernelMemory}. Throws the errors of `open(2)` and `read(2)`.
+ */
 export function kernelMemory(pid?: number): KernelFigures {
   const memory = new KernelMemory(pid)
   try {
@@ -80,8 +86,10 @@ const NARROW = new Set(['arm', 'ia32', 'mips', 'mipsel'])
 let page: number | undefined
 
 /**
- * The size of a page, bytes: 4,096 on x86, up to 65,536 elsewhere. From the auxiliary vector, the table of numbers that
- * the kernel hands every program at its start (getauxval(3)).
+ * Returns the size of a page, bytes: 4,096 on x86, up to 65,536 elsewhere. Reads it from the auxiliary vector, a table
+ * of numbers that the kernel gives each program at its start (getauxval(3)).
+ *
+ * Throws the errors of `open(2)` where there is no `/proc`, and `ENODATA` if the vector has no page size.
  */
 export function pageSize(): number {
   page ??= readPageSize()
@@ -92,19 +100,19 @@ function readPageSize(): number {
   const vector = fs.readFileSync('/proc/self/auxv')
   const word = NARROW.has(process.arch) ? 4 : 8
   const at = os.endianness() === 'LE' ? 0 : word - 4
-  // Both numbers fit 32 bits, of which the words are wide enough: only their low half is read.
+  // Both numbers fit into 32 bits, so the low half of each word is enough.
   const low = (offset: number) =>
     os.endianness() === 'LE' ? vector.readUInt32LE(offset + at) : vector.readUInt32BE(offset + at)
   for (let offset = 0; offset + 2 * word <= vector.length; offset += 2 * word) {
     if (low(offset) === AT_PAGESZ) return low(offset + word)
   }
-  throw Object.assign(new Error('/proc/self/auxv does not say how large a page is'), {
+  throw Object.assign(new Error('/proc/self/auxv does not contain the page size'), {
     code: 'ENODATA',
     syscall: 'read'
   })
 }
 
-/** The figure after `key` in the line that starts with `label`; 0 where either is missing. */
+/** Returns the number after `key` in the line that starts with `label`; 0 if either is missing. */
 function inLine(file: ProcFile, label: Buffer, key: Buffer): number {
   const start = file.find(label)
   if (start === -1) return 0

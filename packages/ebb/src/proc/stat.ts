@@ -93,8 +93,8 @@ export class StatFile extends ProcFile {
   }
 
   /**
-   * Returns the offset of a field, or -1. Counts from the last `)`, because the second field, `(comm)`, is the program's
-   * name and may itself contain blanks and parentheses.
+   * Returns the offset of a field, or -1. Counts from the last `)`, because the second field, `(comm)`, is the
+   * program's name and may itself contain blanks and parentheses.
    */
   #position(field: number): number {
     const { buffer, length } = this

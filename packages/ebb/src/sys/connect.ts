@@ -8,7 +8,8 @@ import { SocketAddress } from './sockaddr.js'
  * Connects a non-blocking stream socket to a Unix socket and returns its descriptor, which the caller must close.
  *
  * @param path of the socket in the file system; a leading NUL names an abstract socket
- * @throws {SystemError} `ECONNREFUSED`: nothing listens there; `EAGAIN`: its backlog is full; `ENOENT`, `EACCES`, `EMFILE`
+ * @throws {SystemError} `ECONNREFUSED`: nothing listens there; `EAGAIN`: its backlog is full; `ENOENT`, `EACCES`,
+ *   `EMFILE`
  */
 export function connectUnix(path: string): number {
   const address = new SocketAddress({ path })

@@ -7,8 +7,8 @@ import * as libc from './libc.js'
 const UNLIMITED = 2 ** 31
 
 /**
- * Returns the soft limit of `RLIMIT_NOFILE`, which Node raises to the hard limit when it starts. Returns 2^31 for no limit
- * and where the C library cannot be called.
+ * Returns the soft limit of `RLIMIT_NOFILE`, which Node raises to the hard limit when it starts. Returns 2^31 for no
+ * limit and where the C library cannot be called.
  *
  * @throws {SystemError}
  */

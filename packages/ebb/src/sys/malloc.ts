@@ -2,7 +2,9 @@
 import { M_MMAP_THRESHOLD, M_TOP_PAD, M_TRIM_THRESHOLD } from './constants.js'
 import * as libc from './libc.js'
 
-/** A function that every allocator defines. `malloc` itself will not do: its address can be a stub in Node's executable. */
+/**
+ * A function that every allocator defines. `malloc` itself will not do: its address can be a stub in Node's executable.
+ */
 const ALLOCATOR_FUNCTION = 'malloc_usable_size'
 
 /**
@@ -14,7 +16,9 @@ export function servesMalloc(symbol: string): boolean {
   return serving !== 0 && libc.objectOf(symbol) === serving
 }
 
-/** Whether this is a Linux C library without `malloc_trim`, that is musl. False where the C library cannot be called. */
+/**
+ * Whether this is a Linux C library without `malloc_trim`, that is musl. False where the C library cannot be called.
+ */
 export function isMusl(): boolean {
   return process.platform === 'linux' && libc.unsupported === undefined && libc.mallocTrim === undefined
 }
@@ -63,7 +67,9 @@ const usage = Buffer.alloc(144)
 const usageAddress = libc.addressOf(usage)
 const MINOR_FAULTS_AT = 64
 
-/** Minor page faults of this process since its start; undefined where the C library cannot be asked. Makes no object. */
+/**
+ * Minor page faults of this process since its start; undefined where the C library cannot be asked. Makes no object.
+ */
 export function minorPageFaults(): number | undefined {
   return libc.getrusage?.(RUSAGE_SELF, usageAddress) === 0 ? usage.readUIntLE(MINOR_FAULTS_AT, 6) : undefined
 }

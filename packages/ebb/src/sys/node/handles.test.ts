@@ -28,7 +28,9 @@ test('socketOptions() has the hidden class of the options that Node makes for th
       EventEmitter.init = init
       server.close()
       const options = socketOptions(socket)
-      print([%HaveSameMap(made.at(-2), made.at(-1)), %HaveSameMap(options, made.at(-1)), Object.keys(options).join() === Object.keys(made.at(-1)).join()])
+      const last = made.at(-1)
+      const sameKeys = Object.keys(options).join() === Object.keys(last).join()
+      print([%HaveSameMap(made.at(-2), last), %HaveSameMap(options, last), sameKeys])
     })
     server.listen(0, '127.0.0.1', () => print(server.address().port))`,
     { args: ['--allow-natives-syntax'] }
@@ -58,7 +60,8 @@ test('socketOptions() leaves Node as it was: no handle, no asynchronous resource
     print([EventEmitter.init === init, after - before, resources, Object.keys(options).includes('handle')])
     // TLS sockets and classes of the program have other options.
     class Own extends net.Socket {}
-    print([socketOptions(new Own()), socketOptions(new tls.TLSSocket(new net.Socket())), socketOptions({})].map((of) => of ?? null))`
+    const others = [new Own(), new tls.TLSSocket(new net.Socket()), {}]
+    print(others.map((socket) => socketOptions(socket) ?? null))`
   )
   expect(await child.next()).toEqual([true, 0, [], true])
   expect(await child.next()).toEqual([null, null, null])

@@ -14,8 +14,8 @@ export interface ActiveHandle {
 }
 
 /**
- * Returns the handles that the event loop waits for, oldest first; undefined where there is no such list. Every version of
- * Node has it, no other runtime does. Copies all of them, which takes 2 ms for 14,000: call it rarely.
+ * Returns the handles that the event loop waits for, oldest first; undefined where there is no such list. Every version
+ * of Node has it, no other runtime does. Copies all of them, which takes 2 ms for 14,000: call it rarely.
  */
 export function activeHandles(): (ActiveHandle | null)[] | undefined {
   const { _getActiveHandles } = process as { _getActiveHandles?: () => (ActiveHandle | null)[] }
@@ -49,9 +49,9 @@ export function captureEmitterOptions(make: () => void): object | undefined {
 }
 
 /**
- * Returns an object like the options that Node makes for each socket that a server accepts, and drops once the socket is
- * made: the same properties in the same order, so V8 gives it the same hidden class. To get one, makes a socket without a
- * handle, which nobody sees.
+ * Returns an object like the options that Node makes for each socket that a server accepts, and drops once the socket
+ * is made: the same properties in the same order, so V8 gives it the same hidden class. To get one, makes a socket
+ * without a handle, which nobody sees.
  *
  * @param socket that a server accepted
  * @returns undefined for a socket of another class, such as a TLS socket, and where Node does not show the options
