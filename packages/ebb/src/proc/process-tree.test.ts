@@ -11,9 +11,17 @@ const started: ChildProcess[] = []
 const opened: { close(): void }[] = []
 afterEach(() => {
   for (const view of opened.splice(0)) view.close()
-  // The whole process group.
-  for (const child of started.splice(0)) process.kill(-(child.pid as number), 'SIGKILL')
+  for (const child of started.splice(0)) killGroup(child.pid as number)
 })
+
+function killGroup(pid: number): void {
+  try {
+    process.kill(-pid, 'SIGKILL')
+  } catch (error) {
+    // The test has killed the last process of the group.
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error
+  }
+}
 
 /** Runs commands of a shell in a process group of their own. `numbers`: the first line that they print. */
 async function shell(script: string): Promise<{ child: ChildProcess; pid: number; numbers: number[] }> {
