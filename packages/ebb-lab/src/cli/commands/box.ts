@@ -50,7 +50,7 @@ A box is a file such as this:
       count: 4
       stagger: 15s
       plan: { big: 10000, iterations: 1, small: 1000 }
-All keys: docs/box.md. The same again from its recording: ebb report box.ndjson
+All keys: docs/reference/box-file.md. The same again from its recording: ebb report box.ndjson
 
 Ends with 2 when connections failed or were lost, or a server did not live to
 the end; with 3 when a limit is broken.`
