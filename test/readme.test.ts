@@ -1,58 +1,75 @@
-/** The README and the documents are true: their commands run, their files are there, their code compiles. */
-
+/** README and documentation are true: commands run, links lead somewhere, code compiles, configuration works. */
 import { spawnSync } from 'node:child_process'
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { accessSync, constants, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
+import { parseRecording } from 'ebb-lab'
 import { expect, onTestFinished, test } from 'vitest'
-import { Cli, MAIN, ROOT, server } from './support/cli.js'
+import { Cli, MAIN, type Ran, ROOT, server } from './support/cli.js'
 import { Nats, noNats } from './support/nats.js'
+import { blocks, brokenLinks, commands, PAGES, sectionOf } from './support/pages.js'
 
-const PAGES = [
-  'README.md',
-  'CONTRIBUTING.md',
-  ...readdirSync(join(ROOT, 'docs'))
-    .filter((name) => name.endsWith('.md'))
-    .map((name) => join('docs', name)),
-  'packages/ebb/README.md',
-  'packages/ebb-lab/README.md'
-]
 const SCRIPTS = (JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { scripts: Record<string, string> })
   .scripts
 
-function blocks(language: string): { page: string; text: string }[] {
-  return PAGES.flatMap((page) => {
-    const text = readFileSync(join(ROOT, page), 'utf8')
-    return [...text.matchAll(new RegExp(`^\`\`\`${language}\\n(.*?)^\`\`\``, 'gms'))].map((match) => ({
-      page,
-      text: match[1] ?? ''
-    }))
-  })
-}
-
-const commands = blocks('sh').flatMap(({ text }) =>
-  text
-    .split('\n')
-    .map((line) => line.replace(/\s+#.*$/, '').trim())
-    .filter((line) => line !== '')
+/** Commands by what they start with. Each kind has a test below. */
+const npm = starting('npm ')
+const ebb = starting('npx ebb ')
+const natsServers = starting('nats-server ')
+const installers = starting('bench/install')
+/** `node app.js` with flags, or with variables before it. */
+const programs = [...new Set(commands.filter((line) => /^(\w+=('[^']*'|\S*) )*(node|npm start)\b/.test(line)))].filter(
+  (line) => !npm.includes(line)
 )
 
+function starting(start: string): string[] {
+  return [...new Set(commands.filter((line) => line.startsWith(start)))]
+}
+
+test('every command is of a kind that is tested', () => {
+  const tested = new Set([...npm, ...ebb, ...natsServers, ...installers, ...programs])
+  expect(commands.filter((line) => !tested.has(line))).toEqual([])
+})
+
 test('npm commands are scripts of the project', () => {
-  for (const command of commands.filter((line) => line.startsWith('npm '))) {
+  for (const command of npm) {
     const [, verb = '', script = ''] = command.split(' ')
     if (verb === 'ci') expect(existsSync(join(ROOT, 'package-lock.json'))).toBe(true)
-    else expect(SCRIPTS).toHaveProperty(verb === 'run' ? script : verb)
+    else if (verb !== 'pack' && verb !== 'install') expect(SCRIPTS).toHaveProperty(verb === 'run' ? script : verb)
   }
 })
 
-/** Sizes that end soon; the last spelling of an option counts. */
+test('npm pack makes the file that npm install is given', () => {
+  const packing = npm.filter((line) => line.startsWith('npm pack '))
+  const installing = npm.filter((line) => line.startsWith('npm install '))
+  expect({ packing: packing.length, installing: installing.length }).toEqual({ packing: 1, installing: 1 })
+  const [command = ''] = packing
+  const { status, stdout } = spawnSync('sh', ['-c', `${command} --dry-run --json --ignore-scripts`], {
+    cwd: ROOT,
+    encoding: 'utf8'
+  })
+  expect(status).toBe(0)
+  // npm 12 gives an object by name in place of a list.
+  const packed = Object.values(JSON.parse(stdout) as Record<string, { filename: string }>).map((one) => one.filename)
+  expect(packed).toEqual([installing[0]?.replace(/^.*\//, '')])
+})
+
+test('bench/install is a program', () => {
+  expect(installers).toContain('bench/install')
+  accessSync(join(ROOT, 'bench/install'), constants.X_OK)
+  expect(spawnSync('bash', ['-n', join(ROOT, 'bench/install')]).status).toBe(0)
+})
+
+/** A small plan, which ends soon. The last spelling of an option counts. */
 const SMALL = '--big 20 --small 10 -i 1 --linger 100ms -bs 100ms -ss 100ms --pulses 1'
 const SERVER =
   "require('node:net').createServer((s) => s.on('error', () => {}).pipe(s)).listen(Number(process.argv.at(-1)) || 0, '127.0.0.1')"
 
-const [overNats, alone] = [true, false].map((nats) => [
-  ...new Set(commands.filter((line) => line.startsWith('npx ebb ') && line.includes(' --nats ') === nats))
-]) as [string[], string[]]
+const [overNats, alone] = [true, false].map((nats) => ebb.filter((line) => line.includes(' --nats ') === nats)) as [
+  string[],
+  string[]
+]
 
 test.skipIf(noNats !== undefined).each(overNats)('%s', async (command) => {
   const [nats, held] = [await Nats.start(), await server()]
@@ -77,15 +94,12 @@ test.skipIf(noNats !== undefined).each(overNats)('%s', async (command) => {
   expect({ code, stderr }).toEqual({ code: 0, stderr: expect.stringContaining('Swarm lab') })
 })
 
-test.skipIf(noNats !== undefined).each(commands.filter((line) => line.startsWith('nats-server ')))(
-  '%s',
-  async (command) => {
-    const started = new Cli(['sh', '-c', `exec ${command.replace('-p 4222', '-p -1 -a 127.0.0.1')}`])
-    await started.said(/Server is ready/)
-  }
-)
+test.skipIf(noNats !== undefined).each(natsServers)('%s', async (command) => {
+  const started = new Cli(['sh', '-c', `exec ${command.replace('-p 4222', '-p -1 -a 127.0.0.1')}`])
+  await started.said(/Server is ready/)
+})
 
-/** With the names of the example's variants. */
+/** Has the names of the example's variants. */
 const BOX = `rest: 200ms
 variants: { plain Node: {}, with park(): {} }
 servers:
@@ -97,7 +111,7 @@ test.each(alone)('%s', async (command) => {
   const cli = await server()
   const directory = mkdtempSync(join(tmpdir(), 'ebb-readme-'))
   onTestFinished(() => rmSync(directory, { recursive: true }))
-  // Stand-ins for a stranger's own servers.
+  // Stand-ins for a reader's own servers.
   writeFileSync(join(directory, 'server.js'), SERVER)
   writeFileSync(join(directory, 'server.ts'), SERVER.replace('Number(process.argv.at(-1))', 'Number(process.env.PORT)'))
   const node = `"${process.execPath}"`
@@ -108,13 +122,13 @@ test.each(alone)('%s', async (command) => {
     .replace('./server -port {port}', `${node} server.js {port}`)
     .replace('bun server.ts', `${node} server.ts`)
     .replace('--duration 60', '--duration 300ms')
-  // In place of a box of five minutes.
+  // Instead of a box that takes five minutes.
   mkdirSync(join(directory, 'examples'))
   writeFileSync(join(directory, 'examples/box.yaml'), BOX)
   const name = command.split(' ')[2]
   if (name === 'bench' || name === 'pulse')
     line = line.includes(' -- ') ? line.replace(' -- ', ` ${SMALL} -- `) : `${line} ${SMALL}`
-  // No echo comes from a server that drops; no verdict of a gate is meant at this size.
+  // A server that drops its input sends no echo, and limits say nothing at this size.
   line = line.replace(' --expect-echo', '').replace(/--max-\S+ \S+/g, '')
   if (name === 'report') {
     const make = command.includes('box.ndjson')
@@ -138,12 +152,167 @@ test.each(alone)('%s', async (command) => {
   })
 })
 
-test('links to files lead somewhere', () => {
-  for (const page of PAGES) {
-    const text = readFileSync(join(ROOT, page), 'utf8')
-    for (const [, link = ''] of text.matchAll(/\]\(((?!https?:)[^)#]+)\)/g)) {
-      expect(existsSync(join(ROOT, dirname(page), link)), `${page}: ${link}`).toBe(true)
-    }
+/** A program that has a release done. If a governor is there and logs, it prints a line. */
+const APP = "import { release } from 'ebb'\nawait release()\n"
+
+/** Runs a command in a folder that has the program, and that finds `ebb` as an application would. */
+async function runProgram(command: string, env: Record<string, string> = {}): Promise<Ran> {
+  const directory = mkdtempSync(join(ROOT, 'test', 'readme-'))
+  onTestFinished(() => rmSync(directory, { recursive: true }))
+  for (const name of ['app.js', 'server.js']) writeFileSync(join(directory, name), APP)
+  writeFileSync(
+    join(directory, 'package.json'),
+    JSON.stringify({ private: true, type: 'module', scripts: { start: 'node app.js' } })
+  )
+  return await new Cli(['sh', '-c', command], { cwd: directory, env: { EBB_LOG: '1', ...env } }).ended
+}
+
+const LOG_LINE = /^ebb: .*\basked$/m
+
+test.each(programs)('%s', async (command) => {
+  expect(programs.length).toBeGreaterThan(0)
+  expect(command).toContain('ebb/auto')
+  expect(await runProgram(command)).toMatchObject({ code: 0, stderr: expect.stringMatching(LOG_LINE) })
+})
+
+test('the line of the log looks as a page shows it', async () => {
+  const shown = blocks('').flatMap(({ text }) => text.split('\n').filter((line) => line.startsWith('ebb: ')))
+  const { stderr } = await runProgram('node --import ebb/auto app.js')
+  const form = (line: string): string => line.replace(/-?\d+(\.\d+)?/g, '0').replace(/\w+$/, 'REASON')
+  expect(shown.length).toBeGreaterThan(0)
+  expect(shown.map(form)).toEqual(shown.map(() => form(stderr.trim().split('\n').at(-1) ?? '')))
+})
+
+test('units of systemd start a program under ebb/auto', async () => {
+  const units = blocks('ini')
+  expect(units.length).toBeGreaterThan(0)
+  for (const { text } of units) {
+    const entries = text.split('\n').flatMap((line) => {
+      const [, key, value] = /^(\w+)=(.*)$/.exec(line) ?? []
+      return key === undefined || value === undefined ? [] : [[key, value] as const]
+    })
+    const unit = Object.fromEntries(entries)
+    // Without it the working directory is /, from where Node would look for `ebb`.
+    expect(unit).toHaveProperty('WorkingDirectory')
+    const env = Object.fromEntries(
+      (unit.Environment ?? '').split(' ').map((pair) => pair.split('=') as [string, string])
+    )
+    const ran = await runProgram((unit.ExecStart ?? '').replace(/^\S*node/, `"${process.execPath}"`), env)
+    expect(ran).toMatchObject({ code: 0, stderr: expect.stringMatching(LOG_LINE) })
+  }
+})
+
+test('container files start a program under ebb/auto', async () => {
+  const files = blocks('dockerfile')
+  expect(files.length).toBeGreaterThan(0)
+  for (const { text } of files) {
+    const [program = '', ...args] = JSON.parse(/^CMD (.*)$/m.exec(text)?.[1] ?? '') as string[]
+    expect(program).toBe('node')
+    const env = Object.fromEntries(
+      [...text.matchAll(/^ENV (\w+)=(.*)$/gm)].map(([, key = '', value = '']) => [key, value])
+    )
+    const ran = await runProgram(['node', ...args].join(' '), env)
+    expect(ran).toMatchObject({ code: 0, stderr: expect.stringMatching(LOG_LINE) })
+  }
+})
+
+/** The parser of the laboratory, whose dependency it is. */
+const { parse } = createRequire(join(ROOT, 'packages/ebb-lab/package.json'))('yaml') as { parse(text: string): unknown }
+
+const yamls = blocks('yaml').map(({ page, text }, i) => ({ page, text, title: `${page}, block ${i + 1}` }))
+
+test.each(yamls)('YAML of $title', async ({ text }) => {
+  const value = parse(text) as Record<string, unknown>
+  if ('servers' in value) {
+    const directory = mkdtempSync(join(tmpdir(), 'ebb-readme-'))
+    onTestFinished(() => rmSync(directory, { recursive: true }))
+    for (const csv of blocks('csv')) writeFileSync(join(directory, 'feed.csv'), csv.text)
+    writeFileSync(join(directory, 'box.yaml'), text)
+    const { code, stderr } = await new Cli([process.execPath, MAIN, 'box', 'box.yaml', '--dry-run'], { cwd: directory })
+      .ended
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+    return
+  }
+  const env = variablesIn(value)
+  expect(env.NODE_OPTIONS).toContain('ebb/auto')
+  expect(await runProgram('node app.js', env)).toMatchObject({ code: 0, stderr: expect.stringMatching(LOG_LINE) })
+})
+
+/** Environment variables as Compose (`NAME: value`) and Kubernetes (`{ name, value }`) write them. */
+function variablesIn(value: unknown): Record<string, string> {
+  if (typeof value !== 'object' || value === null) return {}
+  const own = Object.entries(value).filter(
+    ([name, set]) => /^(EBB_\w+|NODE_OPTIONS)$/.test(name) && typeof set === 'string'
+  )
+  const { name, value: set } = value as { name?: unknown; value?: unknown }
+  const listed = typeof name === 'string' && typeof set === 'string' ? { [name]: set } : {}
+  return Object.assign({}, ...Object.values(value).map(variablesIn), Object.fromEntries(own), listed) as Record<
+    string,
+    string
+  >
+}
+
+test('each variable of the governor that its page lists is read', async () => {
+  const names = [...sectionOf('docs/reference/governor.md', '## govern()').matchAll(/^\|[^|]*\| `(EBB_\w+)` \|/gm)]
+  expect(names.length).toBe(9)
+  for (const [, name = ''] of names) {
+    const { code, stderr } = await runProgram('node --import ebb/auto app.js', { [name]: 'nonsense' })
+    expect({ name, code, stderr }).toEqual({
+      name,
+      code: 1,
+      stderr: expect.stringContaining(`ebb/auto: ${name} must be`)
+    })
+  }
+})
+
+const REFERENCE = 'docs/reference/cli.md'
+const OPTION = /`(--[a-z][a-z-]*)`/g
+
+/** Sections of the reference that hold the options of a command. */
+const SECTIONS: Record<string, string[]> = {
+  serve: ['## ebb serve'],
+  pulse: ['## ebb pulse', '## Options of swarms'],
+  record: ['## ebb record'],
+  bench: ['## ebb bench', '## ebb pulse', '## Options of swarms'],
+  box: ['## ebb box'],
+  report: ['## ebb report'],
+  agent: ['## ebb agent', '## Options of swarms']
+}
+
+test.each(Object.entries(SECTIONS))('the reference has the options of ebb %s', async (name, sections) => {
+  const { stdout } = await new Cli([process.execPath, MAIN, name, '--help']).ended
+  const offered = [...stdout.matchAll(/^ {2}(?:-\w, )?(--[a-z][a-z-]*)/gm)].map(([, option]) => option)
+  const text = sections.map((heading) => sectionOf(REFERENCE, heading)).join('\n')
+  const told = [...text.matchAll(OPTION)].map(([, option]) => option)
+  expect(offered.filter((option) => option !== '--help' && !told.includes(option))).toEqual([])
+  // In the table of the command itself, nothing that it does not have.
+  const rows = sectionOf(REFERENCE, sections[0] as string).match(/^\| `.*?\|/gm) ?? []
+  const listed = [...rows.join('\n').matchAll(OPTION)].map(([, option]) => option)
+  expect(listed.filter((option) => !offered.includes(option))).toEqual([])
+})
+
+test('the example of a recording can be read', async () => {
+  for (const { text } of blocks('json')) {
+    const { header, samples, events } = await parseRecording(text)
+    expect({ format: header.format, samples: samples.length, events: events.length }).toEqual({
+      format: 1,
+      samples: 1,
+      events: 1
+    })
+  }
+})
+
+test.each(PAGES)('links of %s lead somewhere', (page) => {
+  expect(brokenLinks(page)).toEqual([])
+})
+
+test('JavaScript has no errors of syntax', () => {
+  for (const { page, text } of [...blocks('js'), ...blocks('mjs')]) {
+    const { stderr } = spawnSync(process.execPath, ['--check', '--input-type=module', '-'], {
+      input: text,
+      encoding: 'utf8'
+    })
+    expect({ page, stderr }).toEqual({ page, stderr: '' })
   }
 })
 
