@@ -306,6 +306,15 @@ test.each(PAGES)('links of %s lead somewhere', (page) => {
   expect(brokenLinks(page)).toEqual([])
 })
 
+test('pages that source files name are there', () => {
+  const { stdout } = spawnSync('git', ['grep', '-IohE', 'docs/[a-z/-]+[.]md', '--', 'packages', 'examples'], {
+    cwd: ROOT,
+    encoding: 'utf8'
+  })
+  const named = [...new Set(stdout.split('\n').filter((path) => path !== ''))]
+  expect(named.filter((path) => !existsSync(join(ROOT, path)))).toEqual([])
+})
+
 test('JavaScript has no errors of syntax', () => {
   for (const { page, text } of [...blocks('js'), ...blocks('mjs')]) {
     const { stderr } = spawnSync(process.execPath, ['--check', '--input-type=module', '-'], {
