@@ -2,7 +2,10 @@
 import { constants } from 'node:os'
 import { invalidArgument } from '../sys/errors.js'
 
-/** Options of `govern()`, all optional. `ebb/auto` reads each from an environment variable, see docs/reference/governor.md. */
+/**
+ * Options of `govern()`, all optional. `ebb/auto` reads each from an environment variable, see
+ * docs/reference/governor.md.
+ */
 export interface GovernOptions {
   /** Share of CPU time that releases may use, above 0 and at most 1. Default: 0.01, that is 1 %. */
   budget?: number
