@@ -54,7 +54,7 @@ describe.each(PEERS.map((peer) => ({ ...peer, absent: missing(peer) })))('$name'
   })
 })
 
-const bench = (...args: string[]): Cli => new Cli([process.execPath, join(ROOT, 'bench/peers.mjs'), ...args])
+const bench = (...args: string[]): Cli => new Cli([process.execPath, join(ROOT, 'bench/peers/main.mjs'), ...args])
 
 /** As the recorder writes it. */
 function lines({ header, samples, events }: Recording): string {
@@ -100,7 +100,7 @@ test('the medians of what was measured before, as a table, a page and a picture'
 })
 
 test('a table for a narrow terminal goes on below, and loses nothing', async () => {
-  const { textTable } = (await import(join(ROOT, 'bench/beside/figures.mjs'))) as {
+  const { textTable } = (await import(join(ROOT, 'bench/peers/figures.mjs'))) as {
     textTable(rows: string[][], width: number): string
   }
   const cells = Array.from({ length: 11 }, (_, i) => `${i}00.0`)

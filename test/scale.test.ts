@@ -5,7 +5,7 @@ import { expect, test } from 'vitest'
 import { Cli, ROOT } from './support/cli.js'
 import { alive, descendants } from './support/processes.js'
 
-const scale = (...args: string[]): Cli => new Cli([process.execPath, join(ROOT, 'bench/scale.mjs'), ...args])
+const scale = (...args: string[]): Cli => new Cli([process.execPath, join(ROOT, 'bench/scale/main.mjs'), ...args])
 
 test('a thousand with two servers: all are there, and what they cost', async () => {
   const { code, stdout, stderr } = await scale('--sizes', '200,1k', '--procs', '2', '--reserve', '1', '--json').ended

@@ -17,7 +17,7 @@ interface Machines {
   dispose(): Promise<void>
 }
 
-const { SwarmOfMachines } = (await import(join(ROOT, 'bench/swarm/crowd.mjs'))) as {
+const { SwarmOfMachines } = (await import(join(ROOT, 'bench/swarm/machines.mjs'))) as {
   SwarmOfMachines: new () => Machines
 }
 const { missing } = (await import(join(ROOT, 'bench/swarm/namespaces.mjs'))) as { missing(): string | undefined }

@@ -3,9 +3,9 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { BENCH_PLAN, experiment, QUICK_PLAN } from 'ebb-lab'
-import { median, milliseconds } from '../server/figures.mjs'
+import { median, milliseconds } from '../harness/figures.mjs'
+import { interleave, ratios } from '../harness/interleave.mjs'
 import { commandOf } from './program.mjs'
-import { interleave, ratios } from './sides.mjs'
 
 const PROGRAM = 'net'
 

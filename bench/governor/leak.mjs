@@ -1,8 +1,8 @@
 /** A program that leaks, with a load that goes up and down: the governor, who cannot help it, must not slow it. */
-import { Child } from '../server/child.mjs'
-import { median } from '../server/figures.mjs'
+import { Child } from '../harness/child.mjs'
+import { median } from '../harness/figures.mjs'
+import { interleave, ratios, together } from '../harness/interleave.mjs'
 import { Program } from './program.mjs'
-import { interleave, ratios, together } from './sides.mjs'
 
 /** The default of `budget`. */
 const BUDGET = 0.01

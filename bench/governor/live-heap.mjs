@@ -1,9 +1,9 @@
 /** A program with a large heap that lives: the governor must not stop it for longer than `maxPause`, however its load falls. */
 import { setTimeout as wait } from 'node:timers/promises'
-import { Child } from '../server/child.mjs'
-import { median, milliseconds } from '../server/figures.mjs'
+import { Child } from '../harness/child.mjs'
+import { median, milliseconds } from '../harness/figures.mjs'
+import { interleave } from '../harness/interleave.mjs'
 import { Program } from './program.mjs'
-import { interleave } from './sides.mjs'
 
 /** The default of `maxPause`, ms. */
 const AIM = 50

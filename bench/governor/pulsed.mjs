@@ -3,10 +3,10 @@
  * what a fresh process of it needs for that; and how fast it is in a spike.
  */
 import { setTimeout as wait } from 'node:timers/promises'
-import { Child } from '../server/child.mjs'
-import { median, megabytes, rate } from '../server/figures.mjs'
+import { Child } from '../harness/child.mjs'
+import { median, megabytes, rate } from '../harness/figures.mjs'
+import { interleave, ratios, together } from '../harness/interleave.mjs'
 import { Program } from './program.mjs'
-import { interleave, ratios, together } from './sides.mjs'
 
 /** A program rests so long before its first pulse, ms. */
 const REST = 1000

@@ -26,7 +26,7 @@ function node(line) {
 /** `ebb serve`, run by that Node. */
 export const ebbServe = (path) => [path, CLI, 'serve', '--port', '{port}']
 /** Plain `node:net`, run by that Node. */
-export const nodeNet = (path) => [path, here('net.mjs'), '{port}']
+export const nodeNet = (path) => [path, here('../harness/servers/net.mjs'), '{port}']
 /** The floor. */
 export const C = {
   id: 'c',
@@ -73,7 +73,7 @@ export const PEERS = [
     what: '`Bun.listen`, which is uSockets',
     install: 'bun',
     needs: [BUN],
-    command: [BUN, here('bun.ts'), '{port}'],
+    command: [BUN, here('programs/bun.ts'), '{port}'],
     version: () => `Bun ${told(BUN, '--version')}`
   },
   {
@@ -82,7 +82,7 @@ export const PEERS = [
     what: '`Deno.listen`',
     install: 'deno',
     needs: [DENO],
-    command: [DENO, 'run', '--quiet', '--allow-net', here('deno.ts'), '{port}'],
+    command: [DENO, 'run', '--quiet', '--allow-net', here('programs/deno.ts'), '{port}'],
     version: () => `Deno ${told(DENO, '--version')}`
   },
   ...[
@@ -157,7 +157,7 @@ export const PEERS = [
     ...peer,
     install: peer.id,
     needs: peer.id === 'nginx' ? ['nginx', '/usr/lib/nginx/modules/ngx_stream_module.so'] : ['haproxy'],
-    command: [process.execPath, here('proxy.mjs'), peer.id, '{port}', String(PROXIED)],
+    command: [process.execPath, here('programs/proxy.mjs'), peer.id, '{port}', String(PROXIED)],
     most: PROXIED
   }))
 ]

@@ -1,5 +1,5 @@
 /** The figures of `npm run bench:scale`: as a table for a terminal, and as `SCALE.md`, which is written by the program alone. */
-import { machine } from '../beside/page.mjs'
+import { machine } from '../peers/page.mjs'
 
 const mb = (bytes) => (bytes === null ? '-' : (bytes / 1e6).toFixed(1))
 const seconds = (ms) => (ms === null ? 'never' : (ms / 1000).toFixed(2))

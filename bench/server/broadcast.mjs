@@ -1,6 +1,6 @@
 /** One message to all who are idle: what the server uses for it, until the last has it. */
-import { median, milliseconds } from './figures.mjs'
-import { interleave, withSides } from './side.mjs'
+import { median, milliseconds } from '../harness/figures.mjs'
+import { interleave, withSides } from './sides.mjs'
 
 const IDLE = 500
 const TEXT = 'b'.repeat(100)

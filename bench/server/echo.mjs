@@ -1,7 +1,7 @@
 /** Messages a second: the echo of `listen()`'s handlers beside that of `node:net`. */
-import { Child } from './child.mjs'
-import { median, rate } from './figures.mjs'
-import { interleave } from './side.mjs'
+import { Child } from '../harness/child.mjs'
+import { median, rate } from '../harness/figures.mjs'
+import { interleave } from './sides.mjs'
 
 const CONNECTIONS = 100
 const WARM_UP = 1000
@@ -11,11 +11,11 @@ export async function echo(rounds, ms) {
   const sides = []
   try {
     for (const [side, file, ...args] of [
-      ['ebb', 'listen-server.mjs'],
-      ['plain', 'net-server.mjs', 'plain', {}]
+      ['ebb', new URL('programs/listen-server.mjs', import.meta.url).href],
+      ['plain', new URL('programs/net-server.mjs', import.meta.url).href, 'plain', {}]
     ]) {
       const server = await Child.start(file, ...args)
-      const crowd = await Child.start('crowd.mjs', 'tcp')
+      const crowd = await Child.start(new URL('programs/crowd.mjs', import.meta.url).href, 'tcp')
       sides.push({ side, server, crowd })
       await crowd.ask('connect', server.ready, CONNECTIONS)
       await crowd.ask('pingPong', WARM_UP)

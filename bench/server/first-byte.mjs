@@ -1,7 +1,7 @@
 /** The first byte after a sleep, beside that of an awake connection of the same server and of plain Node. */
 import { setTimeout as wait } from 'node:timers/promises'
-import { median, microseconds, quantile } from './figures.mjs'
-import { withSides } from './side.mjs'
+import { median, microseconds, quantile } from '../harness/figures.mjs'
+import { withSides } from './sides.mjs'
 
 /** Longer than a batch takes. */
 const IDLE = 1000

@@ -1,7 +1,7 @@
 /** What idle connections hold: anonymous memory over rest, once they have done one exchange and are parked. */
 import { setTimeout as wait } from 'node:timers/promises'
-import { megabytes } from './figures.mjs'
-import { SIDES, startSide } from './side.mjs'
+import { megabytes } from '../harness/figures.mjs'
+import { SIDES, startSide } from './sides.mjs'
 
 /** Until a server that was busy is quiet, ms. */
 const QUIET = 1000

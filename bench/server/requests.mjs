@@ -1,16 +1,17 @@
 /** Requests a second over busy keep-alive connections. */
-import { Child } from './child.mjs'
-import { median, rate } from './figures.mjs'
-import { interleave, SIDES } from './side.mjs'
+import { Child } from '../harness/child.mjs'
+import { median, rate } from '../harness/figures.mjs'
+import { interleave, SIDES } from './sides.mjs'
 
 const CONNECTIONS = 100
 const WARM_UP = 2
 const AIM = 0.97
 
 export async function requests(rounds, seconds) {
-  const client = await Child.start('autocannon.mjs')
+  const client = await Child.start(new URL('programs/autocannon.mjs', import.meta.url).href)
   const sides = []
-  for (const side of SIDES) sides.push({ side, server: await Child.start('http-server.mjs', side, {}) })
+  for (const side of SIDES)
+    sides.push({ side, server: await Child.start(new URL('programs/http-server.mjs', import.meta.url).href, side, {}) })
   try {
     for (const { server } of sides) await client.ask('run', server.ready, CONNECTIONS, WARM_UP)
     const { ebb, plain } = await interleave(sides, rounds, async ({ server }) => {

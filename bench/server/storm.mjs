@@ -1,7 +1,7 @@
 /** All idle connections send at once: from the first byte sent to the last answer received. */
 import { setTimeout as wait } from 'node:timers/promises'
-import { median, milliseconds } from './figures.mjs'
-import { interleave, withSides } from './side.mjs'
+import { median, milliseconds } from '../harness/figures.mjs'
+import { interleave, withSides } from './sides.mjs'
 
 /** Longer than a storm takes. */
 const IDLE = 2000

@@ -1,6 +1,6 @@
 /** Requests by autocannon, in a process of its own. */
 import autocannon from 'autocannon'
-import { answer } from '../../server/answer.mjs'
+import { answer } from '../../harness/answer.mjs'
 
 const HOST = '127.0.0.1'
 

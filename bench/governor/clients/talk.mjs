@@ -5,7 +5,7 @@
  * waits that long before. Resolves with the messages that were heard, and messages a second of the talk.
  */
 import { setTimeout as wait } from 'node:timers/promises'
-import { answer } from '../../server/answer.mjs'
+import { answer } from '../../harness/answer.mjs'
 
 /** Connects under way at once. */
 const BURST = 100

@@ -7,7 +7,7 @@ import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import { ownAnonymous } from 'ebb/memory'
 import { pulse, start } from 'ebb-lab'
-import { C, missing } from './peers/list.mjs'
+import { C, missing } from '../peers/list.mjs'
 
 const CONNECTIONS = 10_000
 

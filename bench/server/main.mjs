@@ -1,19 +1,19 @@
 /**
  * `npm run bench:server`: `park()`, `ebb/net` and `listen()` beside plain Node, in one run: memory, latency, throughput.
  *
- * Each server and each client is a process of its own: see `server/`. Takes two cores that have nothing else to do, four minutes,
+ * Each server and each client is a process of its own: see programs/. Takes two cores that have nothing else to do, four minutes,
  * and 10,000 descriptors a process. `--quick`: a fifth of the sizes and rounds, with the aims of the whole. `--only NAME[,NAME]`:
  * some of the parts. `EBB_BENCH_EXEC_ARGV`: flags of Node for the servers (`--cpu-prof`), to look inside one.
  */
 import { parseArgs } from 'node:util'
-import { broadcast } from './server/broadcast.mjs'
-import { endChildren } from './server/child.mjs'
-import { echo } from './server/echo.mjs'
-import { firstByte } from './server/first-byte.mjs'
-import { memory } from './server/memory.mjs'
-import { requests } from './server/requests.mjs'
-import { storm } from './server/storm.mjs'
-import { table } from './server/table.mjs'
+import { endChildren } from '../harness/child.mjs'
+import { table } from '../harness/table.mjs'
+import { broadcast } from './broadcast.mjs'
+import { echo } from './echo.mjs'
+import { firstByte } from './first-byte.mjs'
+import { memory } from './memory.mjs'
+import { requests } from './requests.mjs'
+import { storm } from './storm.mjs'
 
 const { values } = parseArgs({ options: { quick: { type: 'boolean' }, only: { type: 'string' } } })
 

@@ -6,7 +6,7 @@ import { delimiter, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 
-const ROOT = fileURLToPath(new URL('..', import.meta.url))
+const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 const CACHE = join(ROOT, 'node_modules/.cache/ebb')
 const LINES = ['20', '22', '24', '26']
 /** What the library is tested by. */
@@ -44,7 +44,7 @@ for (const line of lines) {
   const tests = await run(node, [join(ROOT, 'node_modules/vitest/vitest.mjs'), 'run', ...TESTS])
   const bench = values.bench
     ? await run(process.execPath, [
-        join(ROOT, 'bench/governor.mjs'),
+        join(ROOT, 'bench/governor/main.mjs'),
         '--node',
         node,
         ...(values.quick ? ['--quick'] : [])

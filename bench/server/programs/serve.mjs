@@ -1,7 +1,7 @@
 /** What every measured server does beside serving: it listens on a free port, and tells what it holds and has used. */
 import { once } from 'node:events'
 import { ownAnonymous, release } from 'ebb/memory'
-import { answer } from './answer.mjs'
+import { answer } from '../../harness/answer.mjs'
 
 export const HOST = '127.0.0.1'
 

@@ -8,7 +8,7 @@
  *   --sizes N,N     other sizes: 500, 20k, 1M
  *   --procs N       at least so many servers
  *   --reserve MB    memory to leave free (3000)
- *   --write         write SCALE.md and scale.json beside this file
+ *   --write         write bench/SCALE.md and bench/scale.json
  *   --json          print the figures as JSON
  *
  * Ends with 1 when something could not be measured, with 2 when connections failed, with 130 after Ctrl-C.
@@ -16,9 +16,9 @@
 import { writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { processesFor, tooMuch } from './scale/limits.mjs'
-import { measure } from './scale/measure.mjs'
-import { page, textTable } from './scale/page.mjs'
+import { processesFor, tooMuch } from './limits.mjs'
+import { measure } from './measure.mjs'
+import { page, textTable } from './page.mjs'
 
 const HELP = `npm run bench:scale -- [options]
 
@@ -66,9 +66,9 @@ else if (rows.length > 0) console.log(textTable(rows))
 for (const stop of stops) console.error(stop)
 if (rows.length === 0) end(1, 'nothing was measured')
 if (options.write) {
-  writeFileSync(here('SCALE.md'), page(rows, stops))
+  writeFileSync(here('../SCALE.md'), page(rows, stops))
   writeFileSync(
-    here('scale.json'),
+    here('../scale.json'),
     `${JSON.stringify({ date: new Date().toISOString(), node: process.version, rows, stops }, null, 2)}\n`
   )
 }

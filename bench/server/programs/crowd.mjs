@@ -3,7 +3,7 @@
  * every server.
  */
 import { libc, reactor, SocketAddress, setOption, systemError } from 'ebb/sys'
-import { answer, given } from './answer.mjs'
+import { answer, given } from '../../harness/answer.mjs'
 import { HOST } from './serve.mjs'
 
 const SO_RCVTIMEO = 20

@@ -1,8 +1,8 @@
 /**
- * `npm run bench`: every server of `peers/list.mjs` through the experiment, in turn, three rounds; a table of medians and a picture.
+ * `npm run bench`: every server of `list.mjs` through the experiment, in turn, three rounds; a table of medians and a picture.
  *
  * A server that is not installed is left out by name: `bench/install` brings what can be had. Takes two cores that have nothing
- * else to do, and an hour. A whole run writes RESULTS.md and results.svg beside this file, and the README's table.
+ * else to do, and an hour. A whole run writes RESULTS.md and results.svg in bench/, and the README's table.
  *
  *   --rounds N     3 by default
  *   --only ID,ID   some of the servers; what comes of it stays in --out
@@ -18,10 +18,10 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { BENCH_PLAN, QUICK_PLAN, report } from 'ebb-lab'
-import { markdownTable, middle, rowOf, textTable } from './beside/figures.mjs'
-import { measure, measured } from './beside/measure.mjs'
-import { page, replaceTable } from './beside/page.mjs'
-import { missing, NOT_TO_BE_HAD, PEERS } from './peers/list.mjs'
+import { markdownTable, middle, rowOf, textTable } from './figures.mjs'
+import { missing, NOT_TO_BE_HAD, PEERS } from './list.mjs'
+import { measure, measured } from './measure.mjs'
+import { page, replaceTable } from './page.mjs'
 
 /** Of a table that goes into a file or a pipe, columns. */
 const WIDTH = 120
@@ -121,9 +121,9 @@ async function write() {
   mkdirSync(options.out, { recursive: true })
   writeFileSync(join(options.out, 'RESULTS.md'), page({ ...content, picture: 'memory.svg' }))
   if (options.quick || options.only !== undefined) return
-  copyFileSync(picture, here('results.svg'))
-  writeFileSync(here('RESULTS.md'), page({ ...content, picture: 'results.svg' }))
-  replaceTable(here('../README.md'), table)
+  copyFileSync(picture, here('../results.svg'))
+  writeFileSync(here('../RESULTS.md'), page({ ...content, picture: 'results.svg' }))
+  replaceTable(here('../../README.md'), table)
 }
 
 function notes() {

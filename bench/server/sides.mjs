@@ -1,12 +1,18 @@
 /** One side of a comparison: a server and a crowd of clients, each a process of its own. */
-import { Child } from './child.mjs'
+import { Child } from '../harness/child.mjs'
 
 export const SIDES = ['ebb', 'plain']
 
 /** `protocol`: http or tcp. `options`: for ebb; plain Node gets none that it does not know. */
 export async function startSide(side, protocol, options) {
-  const server = await Child.start(protocol === 'http' ? 'http-server.mjs' : 'net-server.mjs', side, options)
-  const crowd = await Child.start('crowd.mjs', protocol)
+  const server = await Child.start(
+    protocol === 'http'
+      ? new URL('programs/http-server.mjs', import.meta.url).href
+      : new URL('programs/net-server.mjs', import.meta.url).href,
+    side,
+    options
+  )
+  const crowd = await Child.start(new URL('programs/crowd.mjs', import.meta.url).href, protocol)
   return {
     side,
     server,

@@ -1,6 +1,6 @@
 /** The HTTP server that is measured: the same code with and without `park`. */
 import { createServer } from 'node:http'
-import { given } from './answer.mjs'
+import { given } from '../../harness/answer.mjs'
 import { serve } from './serve.mjs'
 
 const [mode, options] = given

@@ -1,6 +1,6 @@
 /** The client of the busy HTTP server: autocannon, in a process of its own. */
 import autocannon from 'autocannon'
-import { answer } from './answer.mjs'
+import { answer } from '../../harness/answer.mjs'
 import { HOST } from './serve.mjs'
 
 answer({

@@ -6,11 +6,11 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import { parseArgs } from 'node:util'
-import { pulse } from '../packages/ebb-lab/dist/pulse/pulse.js'
-import { Coordinator } from '../packages/ebb-lab/dist/pulse/swarm/coordinator.js'
-import { NatsBus } from '../packages/ebb-lab/dist/pulse/swarm/nats/bus.js'
-import { SwarmOfMachines } from './swarm/crowd.mjs'
-import { missing } from './swarm/namespaces.mjs'
+import { pulse } from '../../packages/ebb-lab/dist/pulse/pulse.js'
+import { Coordinator } from '../../packages/ebb-lab/dist/pulse/swarm/coordinator.js'
+import { NatsBus } from '../../packages/ebb-lab/dist/pulse/swarm/nats/bus.js'
+import { SwarmOfMachines } from './machines.mjs'
+import { missing } from './namespaces.mjs'
 
 const { values } = parseArgs({
   options: {
@@ -63,7 +63,7 @@ async function machines() {
 async function thousand() {
   const nats = spawn('nats-server', ['-a', '127.0.0.1', '-p', '-1'], { stdio: ['ignore', 'ignore', 'pipe'] })
   const url = `nats://127.0.0.1:${await said(nats.stderr, /connections on \S+:(\d+)/)}`
-  const program = new URL('swarm/agents.mjs', import.meta.url).pathname
+  const program = new URL('agents.mjs', import.meta.url).pathname
   const children = Array.from({ length: 2 }, () => spawn(process.execPath, [program, url, String(agents / 2)]))
   await Promise.all(children.map((child) => said(child.stdout, /(ready)/)))
   const bus = await NatsBus.connect({ url })

@@ -41,7 +41,7 @@ A footprint below zero is a server that held more at rest, from its start, than 
 | --- | --- | --- |
 ${results.map(({ peer }) => `| ${peer.name} | ${peer.what} | ${versionOf(peer)} |`).join('\n')}
 
-Each is a file in [peers/](peers): it accepts, reads and drops, closes. Its queue of connects is 4,096 long, where it can be told (Bun's is 512, and
+Each is a file in [peers/programs/](peers/programs): it accepts, reads and drops, closes. Its queue of connects is 4,096 long, where it can be told (Bun's is 512, and
 one that is full costs a client a second). What a proxy has behind it, and who starts it, is in no figure.
 ${list('Left out', absent)}${list('Notes', notes)}`
 }

@@ -5,7 +5,7 @@
  * Needs `bench/install c`. Takes a minute and a half. Ends with 1 when a limit is broken.
  */
 import { experiment } from 'ebb-lab'
-import { C, ebbServe, missing, nodeNet } from './peers/list.mjs'
+import { C, ebbServe, missing, nodeNet } from '../peers/list.mjs'
 
 /** Enough connections for a CPU time that hundredths of a second can tell, in as little time as the servers need to settle. */
 const PLAN = {

@@ -8,13 +8,13 @@
 import { execFileSync } from 'node:child_process'
 import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
-import { netExperiment } from './governor/experiment.mjs'
-import { leak } from './governor/leak.mjs'
-import { liveHeap } from './governor/live-heap.mjs'
-import { endPrograms } from './governor/program.mjs'
-import { pulsed } from './governor/pulsed.mjs'
-import { table } from './governor/table.mjs'
-import { endChildren } from './server/child.mjs'
+import { endChildren } from '../harness/child.mjs'
+import { netExperiment } from './experiment.mjs'
+import { leak } from './leak.mjs'
+import { liveHeap } from './live-heap.mjs'
+import { endPrograms } from './program.mjs'
+import { pulsed } from './pulsed.mjs'
+import { table } from './table.mjs'
 
 const HELP = `Usage: npm run bench:governor -- [options]
 

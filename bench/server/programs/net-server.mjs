@@ -1,5 +1,5 @@
 /** The TCP server that is measured: an echo, with `createServer` of `ebb/net` or of `node:net`. */
-import { given } from './answer.mjs'
+import { given } from '../../harness/answer.mjs'
 import { serve } from './serve.mjs'
 
 const [mode, options] = given
