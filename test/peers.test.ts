@@ -14,8 +14,8 @@ interface Peer {
   command: string[]
 }
 
-const { PEERS, missing } = (await import(join(ROOT, 'bench/peers/list.mjs'))) as {
-  PEERS: Peer[]
+const { PEERS } = (await import(join(ROOT, 'bench/peers/list.mjs'))) as { PEERS: Peer[] }
+const { missing } = (await import(join(ROOT, 'bench/harness/servers.mjs'))) as {
   missing(peer: Peer): string | undefined
 }
 

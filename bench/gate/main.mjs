@@ -1,13 +1,19 @@
-/**
- * `npm run bench:gate`: `ebb serve` against the C peer and against plain `node:net`, in one run, as ratios with limits.
- *
- * A limit stands about a fifth above what is measured: room for a busy machine, and a figure that has become a third worse breaks it.
- * Needs `bench/install c`. Takes a minute and a half. Ends with 1 when a limit is broken.
- */
+/** `npm run bench:gate`: {@link ABOUT}. */
 import { experiment } from 'ebb-lab'
-import { C, ebbServe, missing, nodeNet } from '../peers/list.mjs'
+import { fail, readCommandLine } from '../harness/command-line.mjs'
+import { conclude } from '../harness/conclude.mjs'
+import { orderOfRound } from '../harness/interleave.mjs'
+import { C, ebbServe, missing, nodeNet } from '../harness/servers.mjs'
 
-/** Enough connections for a CPU time that hundredths of a second can tell, in as little time as the servers need to settle. */
+/** @import { Verdict } from 'ebb-lab' */
+
+const ABOUT = `Compares ebb serve with a C server (epoll) and with plain node:net in one run, as ratios with limits.
+  Takes a minute and a half, and needs \`bench/install c\`.
+
+  Each limit is about a fifth above the measured ratio. A busy machine stays below it; a figure that has become a third
+  worse does not.`
+
+/** Three large pulses give CPU times that are long enough for the kernel's resolution of 10 ms. */
 const PLAN = {
   big: 5000,
   iterations: 3,
@@ -19,9 +25,18 @@ const PLAN = {
 }
 const ROUNDS = 2
 
+/** @typedef {'cpuPerThousand' | 'hold' | 'footprint' | 'kept' | 'need' | 'retention' | 'release'} Figure */
+/** @typedef {Record<Figure, number>} Figures */
+/** @typedef {'C' | 'ebb' | 'net'} Name */
+
+/** @type {readonly Figure[]} */
+const FIGURES = ['cpuPerThousand', 'hold', 'footprint', 'kept', 'need', 'retention', 'release']
+
 /**
- * Of the best that each server did: what else a machine does only adds. Memory is set against what plain Node needs: it is the same
- * runtime, and that hardly varies.
+ * The ratios, each of the best figures of two rounds, because other work on the machine can only add to a figure.
+ * Memory is compared with the need of plain Node: it runs on the same runtime, and its need hardly varies.
+ *
+ * @type {readonly { name: string, of: (best: Record<Name, Figures>) => number, limit: number }[]}
  */
 const RATIOS = [
   { name: 'CPU, ebb / C', of: ({ C, ebb }) => ebb.cpuPerThousand / C.cpuPerThousand, limit: 1.95 },
@@ -33,38 +48,53 @@ const RATIOS = [
   { name: 'release time of ebb, s', of: ({ ebb }) => ebb.release / 1000, limit: 2 }
 ]
 
+readCommandLine({
+  script: 'bench:gate',
+  about: ABOUT,
+  options: {},
+  exit: 'Exit codes: 0 if every ratio is within its limit; 1 if one is not, or if the C server is missing.'
+})
+
 const absent = missing(C)
-if (absent !== undefined) {
-  console.error(`the C peer: ${absent}`)
-  process.exit(1)
-}
+if (absent !== undefined) fail(`bench:gate: the C server cannot run: ${absent}`)
+
 const targets = [
   { name: 'C', command: C.command },
   { name: 'ebb', command: ebbServe(process.execPath) },
   { name: 'net', command: nodeNet(process.execPath) }
 ]
-const rounds = []
+/** @type {Verdict[]} */
+const verdicts = []
 for (let round = 0; round < ROUNDS; round++) {
-  const order = round % 2 === 0 ? targets : targets.toReversed()
-  const { verdicts, failures } = await experiment(order, { plan: PLAN })
-  if (failures > 0) console.error(`${failures} connections failed or were lost`)
-  rounds.push(verdicts)
+  const measured = await experiment(orderOfRound(targets, round), { plan: PLAN })
+  if (measured.failures > 0) console.error(`${measured.failures} connections failed or were lost`)
+  verdicts.push(...measured.verdicts)
 }
-const best = Object.fromEntries(
-  targets.map(({ name }) => [name, bestOf(rounds.flat().filter((one) => one.name === name))])
-)
-for (const { name, of, limit } of RATIOS) {
+const best = { C: bestOf('C'), ebb: bestOf('ebb'), net: bestOf('net') }
+const checked = RATIOS.map(({ name, of, limit }) => {
   const ratio = of(best)
-  // Written this way round, a figure that is not a number is broken, too.
+  // NaN, a figure that could not be measured, is never within the limit.
   const kept = ratio <= limit
-  if (!kept) process.exitCode = 1
   console.log(`${name.padEnd(24)}${ratio.toFixed(2).padStart(6)}, at most ${limit.toFixed(2)}${kept ? '' : ': BROKEN'}`)
-}
+  return { figure: name, kept }
+})
+conclude(
+  `ebb serve beside a C server and plain node:net, ${PLAN.iterations} pulses of ${PLAN.big} connections and ` +
+    `${PLAN.pulses} of ${PLAN.small}, the best of ${ROUNDS} rounds.`,
+  checked
+)
+if (checked.some(({ kept }) => !kept)) process.exitCode = 1
 
-/** The least of each figure. */
-function bestOf(verdicts) {
-  const figures = ['cpuPerThousand', 'hold', 'footprint', 'kept', 'need', 'retention', 'release']
-  return Object.fromEntries(
-    figures.map((figure) => [figure, Math.min(...verdicts.map((verdict) => verdict[figure] ?? NaN))])
+/**
+ * Returns the lowest value of each figure of a server; NaN for a figure that a round could not measure.
+ *
+ * @param {Name} server
+ */
+function bestOf(server) {
+  const own = verdicts.filter(({ name }) => name === server)
+  return /** @type {Figures} */ (
+    Object.fromEntries(
+      FIGURES.map((figure) => [figure, Math.min(...own.map((verdict) => verdict[figure] ?? Number.NaN))])
+    )
   )
 }

@@ -1,17 +1,31 @@
-/** The side of a forked process: answers the orders of child.mjs, and ends with its parent. */
+/** The child's side of `child.mjs`: carries out the parent's orders and ends when the parent ends. */
 
-/** What the parent gave: see `Child.start`. */
+/** @import { Order, Orders } from './child.mjs' */
+
+/**
+ * The arguments that the parent gave to `Child.start`.
+ *
+ * @type {unknown[]}
+ */
 export const given = process.argv.slice(2).map((arg) => JSON.parse(arg))
 
-/** `orders`: a function for each; its result, or what it resolves with, is the answer. `ready`: told at once. */
-export function answer(orders, ready) {
-  process.on('message', async ({ id, order, args }) => {
+/**
+ * Tells the parent that this process is ready, and then answers each order with the result of the function of its name.
+ *
+ * @param {Orders} orders
+ * @param {number} [port] the port that this process listens on, if it is a server
+ */
+export function answer(orders, port) {
+  process.on('message', async (message) => {
+    const { id, order, args } = /** @type {Order} */ (message)
     try {
-      process.send({ id, result: (await orders[order](...args)) ?? null })
+      const work = /** @type {((...args: readonly unknown[]) => unknown) | undefined} */ (orders[order])
+      if (work === undefined) throw new Error(`no such order: ${order}`)
+      process.send?.({ id, result: (await work(...args)) ?? null })
     } catch (error) {
-      process.send({ id, error: error.stack })
+      process.send?.({ id, error: error instanceof Error ? error.stack : String(error) })
     }
   })
   process.on('disconnect', () => process.exit())
-  process.send({ id: 0, result: ready })
+  process.send?.({ id: 0, result: port })
 }

@@ -1,25 +1,77 @@
-/** With the governor and without it, in turn. */
-const SIDES = ['with', 'without']
+/**
+ * Runs the sides of a comparison in turn.
+ *
+ * A machine is not equally fast from one minute to the next, so each round measures every side, and each round reverses
+ * the order of the round before it. The ratio of two sides is computed within a round, and the median is taken over
+ * the rounds.
+ */
 
-/** The sides in the order of that round: the first is with and without the governor in turn. */
-const inTurn = (round) => (round % 2 === 0 ? SIDES : SIDES.toReversed())
+/**
+ * Returns the items in the order of a round: forwards in even rounds, backwards in odd ones.
+ *
+ * @template T
+ * @param {readonly T[]} items
+ * @param {number} round counted from 0
+ * @returns {readonly T[]}
+ */
+export function orderOfRound(items, round) {
+  return round % 2 === 0 ? items : items.toReversed()
+}
 
-/** `work` for each side, `rounds` times. An array for each side. */
-export async function interleave(rounds, work) {
-  const results = { with: [], without: [] }
+/**
+ * Calls `work` for one side after the other, `rounds` times, and resolves with the results of each side by its name.
+ *
+ * @template {{ readonly name: string }} S
+ * @template R
+ * @param {readonly S[]} sides
+ * @param {number} rounds
+ * @param {(side: S, round: number) => Promise<R>} work
+ * @returns {Promise<Record<S['name'], R[]>>}
+ */
+export async function interleave(sides, rounds, work) {
+  /** @type {Map<string, R[]>} */
+  const results = new Map(sides.map(({ name }) => [name, []]))
   for (let round = 0; round < rounds; round++) {
-    for (const side of inTurn(round)) results[side].push(await work({ side, governed: side === 'with' }, round))
+    for (const side of orderOfRound(sides, round)) results.get(side.name)?.push(await work(side, round))
   }
-  return results
+  return byName(results)
 }
 
-/** `work` for both sides at the same time. */
-export async function together(work) {
-  const [governed, without] = await Promise.all(SIDES.map((side) => work({ side, governed: side === 'with' })))
-  return { with: governed, without }
+/**
+ * Calls `work` for all sides at the same time and resolves with the result of each side by its name.
+ *
+ * @template {{ readonly name: string }} S
+ * @template R
+ * @param {readonly S[]} sides
+ * @param {(side: S) => Promise<R>} work
+ * @returns {Promise<Record<S['name'], R>>}
+ */
+export async function together(sides, work) {
+  const results = await Promise.all(sides.map(async (side) => /** @type {const} */ ([side.name, await work(side)])))
+  return byName(new Map(results))
 }
 
-/** Of each round's figure with the governor, over the one without. */
-export function ratios(results, figure) {
-  return results.with.map((round, i) => figure(round) / figure(results.without[i]))
+/**
+ * Divides the figure of each round of one side by the figure of the same round of the other side.
+ *
+ * @template T
+ * @param {readonly T[]} rounds
+ * @param {readonly T[]} others as many rounds
+ * @param {(round: T) => number} figure
+ * @returns {number[]}
+ */
+export function pairedRatios(rounds, others, figure) {
+  if (rounds.length !== others.length) {
+    throw new RangeError(`cannot pair ${rounds.length} rounds with ${others.length} rounds`)
+  }
+  return rounds.map((round, i) => figure(round) / figure(/** @type {T} */ (others[i])))
+}
+
+/**
+ * @template {string} N
+ * @template R
+ * @param {Map<string, R>} results
+ */
+function byName(results) {
+  return /** @type {Record<N, R>} */ (Object.fromEntries(results))
 }

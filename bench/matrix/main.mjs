@@ -1,117 +1,118 @@
-/** `npm run matrix`: see {@link USAGE}. */
+/** `npm run matrix`: {@link ABOUT}. */
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { delimiter, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { parseArgs } from 'node:util'
+import { fail, flag, INTERRUPTED, readCommandLine, selection } from '../harness/command-line.mjs'
+import { conclude } from '../harness/conclude.mjs'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 const CACHE = join(ROOT, 'node_modules/.cache/ebb')
 const LINES = ['20', '22', '24', '26']
-/** What the library is tested by. */
+/** The tests of the library. */
 const TESTS = ['packages/ebb/', 'test/park/', 'test/governor', 'test/prom-client']
-const USAGE = `usage: npm run matrix -- [options]
 
-The library's tests and npm run bench:governor on each Node that is supported. Each is installed from npm
-(node-linux-${process.arch}), the newest of its line, into node_modules/.cache/ebb.
+const ABOUT = `Runs the library's tests and npm run bench:governor on each supported Node. Installs the newest
+  Node of each release line from npm (node-linux-${process.arch}) into node_modules/.cache/ebb.`
 
-  --only 20,26   some of them; there are ${LINES.join(', ')}
-  --no-bench     the tests alone
-  --quick        as for the benchmark
-  --help
+const options = readCommandLine({
+  script: 'matrix',
+  about: ABOUT,
+  options: {
+    only: selection('N,N', `Use some of the release lines: ${LINES.join(', ')}.`, 'Node', LINES),
+    'no-bench': flag('Run the tests alone.'),
+    quick: flag('Run bench:governor with --quick.')
+  },
+  exit: 'Exit codes: 0; 1 if a test failed or a Node could not be installed. The benchmark does not change them.'
+})
+if (process.platform !== 'linux') fail(`matrix: it runs on Linux only, and this is ${process.platform}`)
 
-Ends with 1 when a test failed, or a Node could not be had.`
+// Everything that this process started ends with it.
+for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(INTERRUPTED))
 
-const values = options()
-if (values.help) {
-  console.log(USAGE)
-  process.exit(0)
-}
-if (process.platform !== 'linux') fail(`Linux alone: this is ${process.platform}`)
-const lines = values.only?.split(',').map((line) => line.trim()) ?? LINES
-const unknown = lines.filter((line) => !LINES.includes(line))
-if (unknown.length > 0) fail(`no such Node: ${unknown.join(', ')}; there are ${LINES.join(', ')}`)
+/**
+ * @typedef {object} Ran
+ * @property {number | null} code exit code
+ * @property {string} output
+ */
 
-// What it started ends with it.
-for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(130))
-
+/** @type {{ version: string, tests: Ran, bench: Ran | undefined }[]} */
 const rows = []
-for (const line of lines) {
+for (const line of options.only ?? LINES) {
   const node = install(line)
   const version = execFileSync(node, ['-p', 'process.versions.node'], { encoding: 'utf8' }).trim()
   console.error(`\nNode ${version}`)
   const tests = await run(node, [join(ROOT, 'node_modules/vitest/vitest.mjs'), 'run', ...TESTS])
-  const bench = values.bench
-    ? await run(process.execPath, [
-        join(ROOT, 'bench/governor/main.mjs'),
-        '--node',
-        node,
-        ...(values.quick ? ['--quick'] : [])
-      ])
-    : undefined
+  const bench = options['no-bench'] ? undefined : await run(process.execPath, benchCommand(node))
   rows.push({ version, tests, bench })
 }
 
 console.log(`\n${'Node'.padEnd(10)}  tests   bench:governor`)
 for (const { version, tests, bench } of rows) {
-  const missed = bench?.output.split('\n').filter((text) => / no$/.test(text)) ?? []
-  const reached = bench?.output.split('\n').filter((text) => / yes$/.test(text)) ?? []
-  const figures =
-    bench === undefined
-      ? '-'
-      : bench.code !== 0
-        ? 'failed'
-        : `${reached.length} of ${reached.length + missed.length} aims`
-  console.log(`${version.padEnd(10)}  ${(tests.code === 0 ? 'pass' : 'FAIL').padEnd(6)}  ${figures}`)
-  for (const text of missed) console.log(`${''.padEnd(20)}${text.replace(/ {2,}/g, '  ')}`)
+  const { text, missed } = aimsOf(bench)
+  console.log(`${version.padEnd(10)}  ${(tests.code === 0 ? 'pass' : 'FAIL').padEnd(6)}  ${text}`)
+  for (const line of missed) console.log(`${''.padEnd(20)}${line.replace(/ {2,}/g, '  ')}`)
 }
+conclude(
+  `the library's tests${options['no-bench'] ? '' : ' and bench:governor'} on Node ${rows.map(({ version }) => version).join(', ')}.`,
+  rows.map(({ version, tests }) => ({ figure: `tests on Node ${version}`, kept: tests.code === 0 }))
+)
 process.exit(rows.every(({ tests }) => tests.code === 0) ? 0 : 1)
 
-/** The path of that Node, the newest of its line. */
+/**
+ * Returns the command line of bench:governor, without the Node that runs the benchmark itself.
+ *
+ * @param {string} node path of the Node to measure
+ */
+function benchCommand(node) {
+  return [join(ROOT, 'bench/governor/main.mjs'), '--node', node, ...(options.quick ? ['--quick'] : [])]
+}
+
+/**
+ * Counts the aims in the table of bench:governor, whose lines end with "yes" or "no".
+ *
+ * @param {Ran | undefined} bench
+ */
+function aimsOf(bench) {
+  if (bench === undefined) return { text: '-', missed: [] }
+  const lines = bench.output.split('\n')
+  const missed = lines.filter((line) => / no$/.test(line))
+  const reached = lines.filter((line) => / yes$/.test(line))
+  return {
+    text: bench.code === 0 ? `${reached.length} of ${reached.length + missed.length} aims` : 'failed',
+    missed
+  }
+}
+
+/**
+ * Installs the newest Node of a release line and returns its path.
+ *
+ * @param {string} line
+ */
 function install(line) {
   const folder = join(CACHE, `node-${line}`)
   const name = `node-linux-${process.arch}`
   mkdirSync(folder, { recursive: true })
-  // A package of its own: npm would look for one further up, and find the workspace.
+  // Without a package.json here, npm would find the one of the workspace further up.
   writeFileSync(join(folder, 'package.json'), '{ "private": true }\n')
+  const args = ['install', '--no-package-lock', '--ignore-scripts', '--loglevel', 'error', `${name}@${line}`]
   try {
-    execFileSync(
-      'npm',
-      ['install', '--no-package-lock', '--ignore-scripts', '--loglevel', 'error', `${name}@${line}`],
-      {
-        cwd: folder,
-        stdio: ['ignore', 'ignore', 'inherit']
-      }
-    )
+    execFileSync('npm', args, { cwd: folder, stdio: ['ignore', 'ignore', 'inherit'] })
   } catch {
-    fail(`Node ${line} could not be installed (${name}@${line}): see what npm said`)
+    fail(`matrix: Node ${line} could not be installed (${name}@${line}); npm says why above`)
   }
   return join(folder, 'node_modules', name, 'bin/node')
 }
 
-function options() {
-  try {
-    return parseArgs({
-      allowNegative: true,
-      options: {
-        only: { type: 'string' },
-        bench: { type: 'boolean', default: true },
-        quick: { type: 'boolean', default: false },
-        help: { type: 'boolean', short: 'h', default: false }
-      }
-    }).values
-  } catch (error) {
-    return fail(`${error.message.split('. ', 1)[0]}; see npm run matrix -- --help`)
-  }
-}
-
-function fail(message) {
-  console.error(`matrix: ${message}`)
-  process.exit(1)
-}
-
-/** Runs a script, with that Node first in `PATH` for what it starts in turn; its output is shown, and kept. */
+/**
+ * Runs a script, shows its output and resolves with it. The directory of `node` comes first in `PATH`, so that the
+ * programs that the script starts use the same Node.
+ *
+ * @param {string} node
+ * @param {readonly string[]} args
+ * @returns {Promise<Ran>}
+ */
 async function run(node, args) {
   const child = spawn(node, args, {
     cwd: ROOT,
@@ -126,7 +127,7 @@ async function run(node, args) {
     output += text
     process.stdout.write(text)
   })
-  const [code] = await once(child, 'close')
+  await once(child, 'close')
   process.off('exit', end)
-  return { code, output }
+  return { code: child.exitCode, output }
 }

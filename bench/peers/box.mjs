@@ -1,22 +1,30 @@
 /**
- * A box with several copies of a server: what one of them adds to it.
+ * Measures what one more copy of a server costs on a machine that already runs copies of it.
  *
- * Copies of a program share the pages of its files, so that the second costs less than the first. Four are started, each holds its
- * connections, and after a moment the kernel is asked for the proportional memory (PSS) of each, in which a page counts by the
- * part that a process has of those that map it. The mean of the four.
+ * Processes that run the same program share the pages of its files, so the second copy costs less than the first.
  */
 import { setTimeout as wait } from 'node:timers/promises'
 import { ProcessView } from 'ebb/memory'
 import { pulse, start } from 'ebb-lab'
 
-const COPIES = 4
-/** For the servers to come to rest under their connections, ms. */
-const SETTLE = 2000
-/** Longer than anybody waits: the connections are closed when the figures are there, ms. */
-const HELD = 600_000
+/** @import { Running } from 'ebb-lab' */
 
-/** Resolves with bytes. */
+const COPIES = 4
+/** Milliseconds that the servers rest with their connections before they are measured. */
+const SETTLE = 2000
+/** Milliseconds that a pulse holds its connections: longer than any measurement, which ends the pulse by a signal. */
+const HOLD = 600_000
+
+/**
+ * Starts four copies of a server, has each hold `connections`, and resolves with the mean of their proportional memory
+ * (PSS) in bytes. A page that several processes map counts for each of them in parts.
+ *
+ * @param {readonly string[]} command
+ * @param {number} connections
+ * @param {AbortSignal} signal
+ */
 export async function box(command, connections, signal) {
+  /** @type {Running[]} */
   const copies = []
   const over = new AbortController()
   try {
@@ -30,35 +38,51 @@ export async function box(command, connections, signal) {
     return shares.reduce((sum, share) => sum + share, 0) / COPIES
   } finally {
     over.abort()
-    await Promise.all(copies.map(({ launched }) => launched.stop()))
+    await Promise.all(copies.map(({ launched }) => launched?.stop()))
   }
 }
 
-/** `connected`: all of them are; it rejects when they are not. `ended`: none is left. */
+/**
+ * Opens connections and holds them until the signal. `connected` resolves when all are open and rejects if one is not;
+ * `ended` resolves when all are closed.
+ *
+ * @param {Running} server
+ * @param {number} connections
+ * @param {AbortSignal} signal
+ */
 function hold({ host, port }, connections, signal) {
-  let ended
-  const connected = new Promise((resolve, reject) => {
-    ended = pulse(
-      { host, port },
-      { iterations: 0, small: connections, pulses: 1, linger: HELD },
-      {
-        signal,
-        onEvent: ({ event, opened }) => {
-          if (event !== 'connected') return
-          if (opened.connected === connections) resolve()
-          else reject(new Error(`only ${opened.connected} of ${connections} connections to one of four copies`))
-        }
-      }
-    )
-    ended.catch(reject)
+  /** @type {(reason?: unknown) => void} */
+  let reject = () => {}
+  /** @type {() => void} */
+  let resolve = () => {}
+  /** @type {Promise<void>} */
+  const connected = new Promise((onConnected, onFailed) => {
+    resolve = onConnected
+    reject = onFailed
   })
+  const ended = pulse(
+    { host, port },
+    { iterations: 0, small: connections, pulses: 1, linger: HOLD },
+    {
+      signal,
+      onEvent: (event) => {
+        if (event.event !== 'connected') return
+        if (event.opened.connected === connections) resolve()
+        else reject(new Error(`only ${event.opened.connected} of ${connections} connections to one of four copies`))
+      }
+    }
+  )
+  ended.catch(reject)
   return { connected, ended }
 }
 
+/** @param {number} pid */
 function proportionalOf(pid) {
   const view = new ProcessView(pid)
   try {
-    return view.smaps().proportional
+    const shares = view.smaps()
+    if (shares === null) throw new Error(`process ${pid}: smaps_rollup cannot be read`)
+    return shares.proportional
   } finally {
     view.close()
   }

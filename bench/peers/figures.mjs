@@ -1,88 +1,102 @@
-/** The figures of a peer: medians over its rounds, and how they are written. */
+/** The figures of a server: medians over its rounds, and their format. */
+import { median, whole } from '../harness/figures.mjs'
+import { markdownTable as markdown, wrapColumns } from '../harness/table.mjs'
 
-/** Bytes and milliseconds in, as a person reads them out. The heading has the unit, in a line of its own. */
+/** @import { Measured } from './measure.mjs' */
+
+/**
+ * A column of the table.
+ *
+ * @typedef {object} Column
+ * @property {string} word first line of its heading
+ * @property {string} unit second line of its heading, empty for a ratio
+ * @property {(round: Measured) => number | null} of the figure of a round in bytes or ms; null if it is unknown
+ * @property {(figure: number) => string} format
+ */
+
+/** @type {readonly Column[]} */
 const COLUMNS = [
-  { heading: ['at rest', 'MB'], of: ({ verdict }) => verdict.rest, write: megabytes },
-  { heading: ['footprint', 'bytes'], of: ({ verdict }) => verdict.footprint, write: whole },
-  { heading: ['peak', 'MB'], of: ({ verdict }) => verdict.peak, write: megabytes },
-  { heading: ['kept', 'MB'], of: ({ verdict }) => verdict.kept, write: megabytes },
-  { heading: ['need', 'MB'], of: ({ verdict }) => verdict.need, write: megabytes },
-  { heading: ['retention', ''], of: ({ verdict }) => verdict.retention, write: (value) => value.toFixed(2) },
-  { heading: ['release', 's'], of: ({ verdict }) => verdict.release, write: seconds },
-  { heading: ['CPU', 'ms/1,000'], of: ({ verdict }) => verdict.cpuPerThousand, write: (value) => value.toFixed(1) },
-  { heading: ['connects', '1/s'], of: ({ verdict }) => verdict.connectsPerSecond, write: hundreds },
-  { heading: ['resident', 'MB'], of: ({ verdict }) => verdict.resident, write: megabytes },
-  { heading: ['PSS', 'MB'], of: ({ proportional }) => proportional, write: megabytes }
+  { word: 'at rest', unit: 'MB', of: ({ verdict }) => verdict.rest, format: megabytes },
+  { word: 'footprint', unit: 'bytes', of: ({ verdict }) => verdict.footprint, format: whole },
+  { word: 'peak', unit: 'MB', of: ({ verdict }) => verdict.peak, format: megabytes },
+  { word: 'kept', unit: 'MB', of: ({ verdict }) => verdict.kept, format: megabytes },
+  { word: 'need', unit: 'MB', of: ({ verdict }) => verdict.need, format: megabytes },
+  { word: 'retention', unit: '', of: ({ verdict }) => verdict.retention, format: (value) => value.toFixed(2) },
+  { word: 'release', unit: 's', of: ({ verdict }) => verdict.release, format: seconds },
+  { word: 'CPU', unit: 'ms/1,000', of: ({ verdict }) => verdict.cpuPerThousand, format: (value) => value.toFixed(1) },
+  { word: 'connects', unit: '1/s', of: ({ verdict }) => verdict.connectsPerSecond, format: hundreds },
+  { word: 'resident', unit: 'MB', of: ({ verdict }) => verdict.resident, format: megabytes },
+  { word: 'PSS', unit: 'MB', of: ({ proportional }) => proportional, format: megabytes }
 ]
 
-const GAP = '  '
-
-/** The row of a peer: its name, and the median of each figure, as text. */
+/**
+ * Returns a line of the table: the server's name, and the median of each figure over its rounds.
+ *
+ * @param {string} name
+ * @param {readonly Measured[]} rounds
+ */
 export function rowOf(name, rounds) {
   return [
     name,
-    ...COLUMNS.map(({ of, write }) => {
-      const value = median(rounds.map(of).filter((figure) => figure !== null))
-      return value === undefined ? '-' : write(value)
+    ...COLUMNS.map(({ of, format }) => {
+      const figures = rounds.map(of).filter((figure) => figure !== null)
+      return figures.length === 0 ? '-' : format(median(figures))
     })
   ]
 }
 
-/** The round whose kept memory is the median: the one to draw. */
-export function middle(rounds) {
-  const kept = ({ verdict }) => verdict.kept ?? Number.POSITIVE_INFINITY
+/**
+ * Returns the round whose kept memory is the median. The picture shows this round.
+ *
+ * @param {readonly Measured[]} rounds
+ */
+export function medianRound(rounds) {
+  const kept = (/** @type {Measured} */ { verdict }) => verdict.kept ?? Number.POSITIVE_INFINITY
   return rounds.toSorted((a, b) => kept(a) - kept(b))[(rounds.length - 1) >> 1]
 }
 
-/** For a terminal: no line is longer than `width`; columns that do not fit go on in a second block below the first. */
+/**
+ * Returns the table for a terminal of `width` columns.
+ *
+ * @param {readonly (readonly string[])[]} rows
+ * @param {number} width
+ */
 export function textTable(rows, width) {
-  const headings = [0, 1].map((line) => ['', ...COLUMNS.map(({ heading }) => heading[line])])
-  const lines = [...headings, ...rows]
-  const widths = lines[0].map((_, column) => Math.max(...lines.map((line) => line[column].length)))
-  const blocks = []
-  for (let from = 1, to = 1; from < widths.length; from = to) {
-    let taken = widths[0]
-    for (; to < widths.length && (to === from || taken + GAP.length + widths[to] <= width); to++) {
-      taken += GAP.length + widths[to]
-    }
-    const columns = widths.map((_, column) => column).slice(from, to)
-    const text = ([name, ...cells]) => [name.padEnd(widths[0]), ...columns.map((i) => cells[i - 1].padStart(widths[i]))]
-    blocks.push(lines.map((line) => text(line).join(GAP).trimEnd()).join('\n'))
-  }
-  return blocks.join('\n\n')
+  return wrapColumns(
+    [['', ...COLUMNS.map(({ word }) => word)], ['', ...COLUMNS.map(({ unit }) => unit)], ...rows],
+    width
+  )
 }
 
-export function markdownTable(rows) {
-  const headings = COLUMNS.map(({ heading: [word, unit] }) => (unit === '' ? word : `${word}, ${unit}`))
-  return [['server', ...headings], ['---', ...COLUMNS.map(() => '---:')], ...rows]
-    .map((cells) => `| ${cells.join(' | ')} |`)
-    .join('\n')
+/**
+ * Returns the table in Markdown.
+ *
+ * @param {readonly (readonly string[])[]} rows
+ * @param {number} [columns] how many of its columns, the names included; all by default
+ */
+export function markdownTable(rows, columns) {
+  const headings = ['server', ...COLUMNS.map(({ word, unit }) => (unit === '' ? word : `${word}, ${unit}`))]
+  return markdown(
+    headings.slice(0, columns),
+    rows.map((cells) => cells.slice(0, columns))
+  )
 }
 
-/** Of numbers, `Infinity` among them; undefined of none. */
-function median(values) {
-  const sorted = values.toSorted((a, b) => a - b)
-  const upper = sorted.length >> 1
-  return sorted.length % 2 === 1
-    ? sorted[upper]
-    : sorted.length === 0
-      ? undefined
-      : (sorted[upper - 1] + sorted[upper]) / 2
-}
-
+/** @param {number} bytes */
 function megabytes(bytes) {
   return (bytes / 1e6).toFixed(1)
 }
 
+/** @param {number} ms */
 function seconds(ms) {
   return ms === Number.POSITIVE_INFINITY ? 'never' : (ms / 1000).toFixed(1)
 }
 
-function whole(value) {
-  return (Math.round(value) + 0).toLocaleString('en-US')
-}
-
-/** A rate over a fraction of a second has no more digits than this. */
+/**
+ * Rounds to hundreds: connecting takes a fraction of a second, so a rate has no more digits than that.
+ *
+ * @param {number} value
+ */
 function hundreds(value) {
   return whole(Math.round(value / 100) * 100)
 }

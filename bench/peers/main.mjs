@@ -1,151 +1,177 @@
-/**
- * `npm run bench`: every server of `list.mjs` through the experiment, in turn, three rounds; a table of medians and a picture.
- *
- * A server that is not installed is left out by name: `bench/install` brings what can be had. Takes two cores that have nothing
- * else to do, and an hour. A whole run writes RESULTS.md and results.svg in bench/, and the README's table.
- *
- *   --rounds N     3 by default
- *   --only ID,ID   some of the servers; what comes of it stays in --out
- *   --quick        at a fifth of the size; likewise
- *   --out DIR      for the recordings and all that is made of them; results/bench by default
- *   --resume       keeps what DIR has of a run that was cut off, or had fewer rounds
- *   --write        measures nothing: the same files, of what DIR has
- *
- * Ends with 1 when a server failed, and with 130 after Ctrl-C.
- */
+/** `npm run bench`: {@link ABOUT}. */
 import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { parseArgs } from 'node:util'
 import { BENCH_PLAN, QUICK_PLAN, report } from 'ebb-lab'
-import { markdownTable, middle, rowOf, textTable } from './figures.mjs'
-import { missing, NOT_TO_BE_HAD, PEERS } from './list.mjs'
+import { count, fail, flag, INTERRUPTED, readCommandLine, selection, text } from '../harness/command-line.mjs'
+import { conclude } from '../harness/conclude.mjs'
+import { firstLineOf, messageOf } from '../harness/errors.mjs'
+import { orderOfRound } from '../harness/interleave.mjs'
+import { missing } from '../harness/servers.mjs'
+import { markdownTable, medianRound, rowOf, textTable } from './figures.mjs'
+import { PEERS, UNAVAILABLE } from './list.mjs'
 import { measure, measured } from './measure.mjs'
 import { page, replaceTable } from './page.mjs'
 
-/** Of a table that goes into a file or a pipe, columns. */
+/** @import { Server } from '../harness/servers.mjs' */
+/** @import { Measured } from './measure.mjs' */
+
+const ABOUT = `Measures ebb beside seventeen other servers, from C to HAProxy: each server goes through the same
+  pulses, in three rounds. Prints a table of medians and draws a picture.
+
+  A server that is not installed is left out; \`bench/install\` installs what is available. Takes an hour on two
+  idle cores. A run of all servers at full size writes bench/RESULTS.md, bench/results.svg and the table in
+  README.md.`
+
+/** Columns of the table when the output is no terminal. */
 const WIDTH = 120
+/** The servers of the README's table, in its order, and how many of the columns it has. */
+const README_SERVERS = ['c', 'ebb', 'node-20', 'go', 'bun', 'tokio']
+const README_COLUMNS = 9
 
-const here = (path) => fileURLToPath(new URL(path, import.meta.url))
-const size = (n) => n.toLocaleString('en-US')
+/**
+ * A server and what was measured of it.
+ *
+ * @typedef {object} Result
+ * @property {Server} peer
+ * @property {string | undefined} absent why it cannot run here
+ * @property {Measured[]} rounds
+ * @property {string[]} failures sentences
+ */
 
-const options = read()
+const here = (/** @type {string} */ path) => fileURLToPath(new URL(path, import.meta.url))
+const size = (/** @type {number} */ n) => n.toLocaleString('en-US')
+
+const options = readCommandLine({
+  script: 'bench',
+  about: ABOUT,
+  options: {
+    rounds: count('--rounds', 'N', 'Rounds. Default: 3.', 3),
+    only: selection(
+      'ID,ID',
+      `Measure some of the servers and write to --out alone: ${PEERS.map(({ id }) => id).join(', ')}.`,
+      'server',
+      PEERS.map(({ id }) => id)
+    ),
+    quick: flag('Use a fifth of the size and write to --out alone.'),
+    out: text(
+      'DIR',
+      'Directory for the recordings and for all that is made of them. Default: results/bench.',
+      'results/bench'
+    ),
+    resume: flag('Keep the rounds that DIR already has, for instance of a run that was interrupted.'),
+    write: flag('Measure nothing, and write the same files from the recordings in DIR.')
+  },
+  exit: 'Exit codes: 0; 1 if a server failed or nothing was measured; 130 after Ctrl-C.'
+})
 const plan = options.quick ? QUICK_PLAN : BENCH_PLAN
 const interrupted = new AbortController()
 for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => interrupted.abort())
 
+/** @type {readonly Result[]} */
 const results = PEERS.filter(({ id }) => options.only?.includes(id) ?? true).map((peer) => ({
   peer,
   absent: missing(peer),
   rounds: [],
   failures: []
 }))
-for (let round = 1; round <= options.rounds && !interrupted.signal.aborted; round++) {
-  // The other way round in every second one, so that nobody always follows the same.
-  for (const result of round % 2 === 1 ? results : results.toReversed()) await once(result, round)
+for (let round = 0; round < options.rounds && !interrupted.signal.aborted; round++) {
+  for (const result of orderOfRound(results, round)) await runOnce(result, round + 1)
 }
-if (interrupted.signal.aborted) end(130, `interrupted: --resume --out ${options.out} goes on from here`)
+if (interrupted.signal.aborted) fail(`interrupted: --resume --out ${options.out} continues this run`, INTERRUPTED)
 
 const there = results.filter(({ rounds }) => rounds.length > 0)
-if (there.length === 0) end(1, 'nothing was measured')
-const rows = there.map(({ peer, rounds }) => rowOf(peer.name, rounds))
+if (there.length === 0) fail('nothing was measured')
 await write()
-console.log(textTable(rows, process.stdout.columns ?? WIDTH))
-const failures = results.flatMap(({ failures }) => failures)
-if (failures.length > 0) end(1, failures.join('\n'))
+console.log(textTable(there.map(rowFor), process.stdout.columns ?? WIDTH))
+conclude(
+  `${there.length} servers, ${plan.iterations} pulses of ${size(plan.big)} connections and ${plan.pulses} of ` +
+    `${size(plan.small)}, ${roundsDone() === 1 ? 'one round' : `medians of ${roundsDone()} rounds`}; the files are in ${options.out}.`,
+  undefined
+)
+const failures = results.flatMap((result) => result.failures)
+if (failures.length > 0) fail(failures.join('\n'))
 
-function read() {
-  try {
-    const { values } = parseArgs({
-      options: {
-        rounds: { type: 'string', default: '3' },
-        only: { type: 'string' },
-        quick: { type: 'boolean', default: false },
-        out: { type: 'string', default: 'results/bench' },
-        resume: { type: 'boolean', default: false },
-        write: { type: 'boolean', default: false }
-      }
-    })
-    const rounds = Number(values.rounds)
-    if (!Number.isInteger(rounds) || rounds < 1) throw new Error(`--rounds is a number from 1, not ${values.rounds}`)
-    const only = values.only?.split(',')
-    const ids = PEERS.map(({ id }) => id)
-    const unknown = only?.filter((id) => !ids.includes(id)) ?? []
-    if (unknown.length > 0) throw new Error(`no such server: ${unknown.join(', ')}; there are ${ids.join(', ')}`)
-    return { ...values, rounds, only }
-  } catch (error) {
-    return end(1, error.message)
-  }
-}
-
-/** One server in one round. What fails is told, and the others are measured all the same. */
-async function once({ peer, absent, rounds, failures }, round) {
+/**
+ * Measures one server in one round. If the server fails, prints why and returns, so that the others are still measured.
+ *
+ * @param {Result} result
+ * @param {number} round counted from 1
+ */
+async function runOnce({ peer, absent, rounds, failures }, round) {
   const { signal } = interrupted
   if (signal.aborted) return
   const folder = join(options.out, `round-${round}`, peer.id)
-  const who = `round ${round} of ${options.rounds}  ${peer.name.padEnd(18)}`
+  const prefix = `round ${round} of ${options.rounds}  ${peer.name.padEnd(18)}`
   try {
     const earlier = options.resume || options.write ? await measured(peer, folder, plan) : undefined
     if (earlier === undefined && options.write) return
     if (earlier === undefined && absent !== undefined) {
-      if (round === 1) console.error(`${who}  skipped: ${absent}`)
+      if (round === 1) console.error(`${prefix}  skipped: ${absent}`)
       return
     }
     const figures = earlier ?? (await measure(peer, folder, plan, signal))
     rounds.push(figures)
     const { kept, retention } = figures.verdict
-    console.error(`${who}  kept ${(kept / 1e6).toFixed(1)} MB, retention ${retention?.toFixed(2) ?? '-'}`)
+    const keptText = kept === null ? '-' : `${(kept / 1e6).toFixed(1)} MB`
+    console.error(`${prefix}  kept ${keptText}, retention ${retention?.toFixed(2) ?? '-'}`)
   } catch (error) {
     if (signal.aborted) return
-    failures.push(`${peer.name} failed in round ${round}: ${error.message.split('\n', 1)[0]}`)
-    console.error(`${who}  failed: ${error.message}`)
+    failures.push(`${peer.name} failed in round ${round}: ${firstLineOf(error)}`)
+    console.error(`${prefix}  failed: ${messageOf(error)}`)
   }
 }
 
-/** All that there is to read and to see into `out`; of a whole run, to where people look. */
+/**
+ * Writes the page and the picture to --out. After a run of all servers at full size, writes the project's pages too.
+ */
 async function write() {
   const drawn = await report(
-    there.flatMap(({ rounds }) => middle(rounds).recordings),
+    there.flatMap(({ rounds }) => medianRound(rounds)?.recordings ?? []),
     { out: options.out }
   )
-  const picture = drawn.files.find((file) => file.endsWith('memory.svg'))
-  const table = markdownTable(rows)
   const content = {
-    results: there,
-    table,
+    servers: there.map(({ peer }) => peer),
+    table: markdownTable(there.map(rowFor)),
     plan,
-    rounds: Math.max(...there.map(({ rounds }) => rounds.length)),
+    rounds: roundsDone(),
     notes: notes(),
-    absent: absent()
+    absent: absentServers()
   }
   mkdirSync(options.out, { recursive: true })
   writeFileSync(join(options.out, 'RESULTS.md'), page({ ...content, picture: 'memory.svg' }))
   if (options.quick || options.only !== undefined) return
-  copyFileSync(picture, here('../results.svg'))
+  const picture = drawn.files.find((file) => file.endsWith('memory.svg'))
+  if (picture !== undefined) copyFileSync(picture, here('../results.svg'))
   writeFileSync(here('../RESULTS.md'), page({ ...content, picture: 'results.svg' }))
-  replaceTable(here('../../README.md'), table)
+  const shown = README_SERVERS.flatMap((id) => there.filter(({ peer }) => peer.id === id))
+  replaceTable(here('../../README.md'), markdownTable(shown.map(rowFor), README_COLUMNS))
+}
+
+/** @param {Result} result */
+function rowFor({ peer, rounds }) {
+  return rowOf(peer.name, rounds)
+}
+
+function roundsDone() {
+  return Math.max(...there.map(({ rounds }) => rounds.length))
 }
 
 function notes() {
   return results.flatMap(({ peer, rounds, failures }) => {
-    const verdicts = rounds.map(({ verdict }) => verdict)
-    const sum = (key) => verdicts.reduce((total, verdict) => total + verdict[key], 0)
-    const said = [...failures]
-    if (peer.most < plan.big && rounds.length > 0) {
-      said.push(`${peer.name} held ${size(peer.most)} connections: two descriptors each is what its limit allows.`)
+    const sum = (/** @type {'failed' | 'lost'} */ key) => rounds.reduce((total, { verdict }) => total + verdict[key], 0)
+    const sentences = [...failures]
+    if (peer.most !== undefined && peer.most < plan.big && rounds.length > 0) {
+      sentences.push(`${peer.name} held ${size(peer.most)} connections: its limit allows two descriptors for each.`)
     }
-    if (sum('failed') > 0) said.push(`${peer.name}: ${size(sum('failed'))} connects failed.`)
-    if (sum('lost') > 0) said.push(`${peer.name} closed ${size(sum('lost'))} connections that should have been held.`)
-    return said
+    if (sum('failed') > 0) sentences.push(`${peer.name}: ${size(sum('failed'))} connects failed.`)
+    if (sum('lost') > 0)
+      sentences.push(`${peer.name} closed ${size(sum('lost'))} connections that it should have held.`)
+    return sentences
   })
 }
 
-function absent() {
+function absentServers() {
   const skipped = results.filter(({ rounds, failures }) => rounds.length === 0 && failures.length === 0)
-  return [...skipped.map(({ peer, absent }) => `${peer.name}: ${absent ?? 'not measured'}.`), ...NOT_TO_BE_HAD]
-}
-
-function end(code, sentence) {
-  console.error(sentence)
-  process.exit(code)
+  return [...skipped.map(({ peer, absent }) => `${peer.name}: ${absent ?? 'not measured'}.`), ...UNAVAILABLE]
 }

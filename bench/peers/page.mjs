@@ -1,79 +1,122 @@
-/** `RESULTS.md`, written by the program alone, and the table of it that the README shows. */
+/** Writes bench/RESULTS.md, and the table between the markers of another page. */
 import { readFileSync, writeFileSync } from 'node:fs'
-import { cpus, release, totalmem, type } from 'node:os'
+import { machine } from '../harness/machine.mjs'
+
+/** @import { Plan } from 'ebb-lab' */
+/** @import { Server } from '../harness/servers.mjs' */
 
 const OPEN = '<!-- bench: written by npm run bench -->'
 const CLOSE = '<!-- /bench -->'
 
 /**
- * `results`: the peers that were measured; `notes`: sentences about what went wrong or was left out.
- * `picture`: its path from the page.
+ * What the page shows.
+ *
+ * @typedef {object} Content
+ * @property {string} table in Markdown
+ * @property {readonly Server[]} servers the servers that were measured
+ * @property {Plan} plan
+ * @property {number} rounds
+ * @property {readonly string[]} notes sentences about failures and limits
+ * @property {readonly string[]} absent sentences about servers that were not measured
+ * @property {string} picture its path relative to the page
  */
-export function page({ table, results, plan, rounds, notes, absent, picture }) {
+
+/**
+ * Returns the page.
+ *
+ * @param {Content} content
+ */
+export function page({ table, servers, plan, rounds, notes, absent, picture }) {
   const { big, iterations, small, pulses, linger } = plan
-  const size = (n) => n.toLocaleString('en-US')
-  return `# Beside its peers
+  const size = (/** @type {number} */ n) => n.toLocaleString('en-US')
+  return `# ebb beside other servers
 
-Written by \`npm run bench\` on ${new Date().toISOString().slice(0, 10)}, and never by hand.
+\`npm run bench\` wrote this page on ${new Date().toISOString().slice(0, 10)}. Do not edit it by hand.
 
-${machine()}. ${rounds === 1 ? 'One round' : `${rounds} rounds, medians`}; in a round one server after the other, in the next one the
-other way round. Each: ${size(big)} connections ${iterations} times, then ${size(small)} ${pulses} times, held for ${linger / 1000} s; then the control.
+| | |
+| --- | --- |
+| machine | ${machine()} |
+| pulses | ${size(big)} connections ${iterations} times, then ${size(small)} connections ${pulses} times |
+| hold | ${linger / 1000} s |
+| control | a second process of each server, which sees only the pulses of ${size(small)} |
+| rounds | ${rounds === 1 ? '1' : `${rounds}, and the table shows medians`} |
+| order | one server after the other; every second round reverses the order |
 
 ![Anonymous and resident memory of each server over time, while the connections come and go](${picture})
 
 ${between(table)}
 
-Anonymous memory (\`RssAnon\`), in MB of 10^6 bytes, if not said otherwise; the words are those of [the verdict](../docs/verdict.md).
+Memory is anonymous memory (\`RssAnon\`) in MB of 10^6 bytes, unless a row below says otherwise. The words are those of
+[the verdict](../docs/verdict.md).
 
-- **at rest** before any connection; **peak** the highest seen; **footprint** a connection of the crowd's memory above rest;
-- **kept** holding ${size(small)} after the crowds, **need** holding ${size(small)} in a process that never saw one, **retention** kept / need;
-- **release** from the last close of a crowd until memory is back at need, for good;
-- **CPU** of the server for a thousand connections made and closed; **connects** a second, from a client on the same machine;
-- **resident** what \`top\` shows while the crowd is held;
-- **PSS** the proportional memory of one of four copies on one machine, each holding ${size(small)}: a page that several map counts in parts; a
-  quarter of the sum.
+| column | meaning |
+| --- | --- |
+| at rest | before any connection |
+| footprint | memory of a connection above rest, while the server holds ${size(big)} |
+| peak | the highest value of the run |
+| kept | memory while the server holds ${size(small)} after the big pulses |
+| need | memory while the control holds ${size(small)}; it never saw a big pulse |
+| retention | kept / need |
+| release | from the last close of a big pulse until memory is back at need and stays there |
+| CPU | CPU time of the server for 1,000 connections made and closed |
+| connects | connections per second, made by a client on the same machine |
+| resident | what \`top\` shows while the server holds ${size(big)} |
+| PSS | proportional memory of one of four copies on one machine, each holding ${size(small)}: a page that several processes map counts in parts |
 
-A footprint below zero is a server that held more at rest, from its start, than under the crowd.
+A negative footprint means that the server held more memory at rest than with all connections open.
 
 ## The servers
 
 | server | what | version |
 | --- | --- | --- |
-${results.map(({ peer }) => `| ${peer.name} | ${peer.what} | ${versionOf(peer)} |`).join('\n')}
+${servers.map((server) => `| ${server.name} | ${server.what} | ${versionOf(server)} |`).join('\n')}
 
-Each is a file in [peers/programs/](peers/programs): it accepts, reads and drops, closes. Its queue of connects is 4,096 long, where it can be told (Bun's is 512, and
-one that is full costs a client a second). What a proxy has behind it, and who starts it, is in no figure.
+The source of each server is in [peers/programs/](peers/programs) or [harness/servers/](harness/servers). Each server
+accepts connections, reads and drops what they send, and closes them. Its backlog is 4,096 connections. Bun's is 512 and
+cannot be changed; a client that meets a full backlog waits for a second. The figures of a proxy do not include the
+server behind it.
 ${list('Left out', absent)}${list('Notes', notes)}`
 }
 
-/** `-` for a server that was measured elsewhere, and is not installed here. */
-function versionOf(peer) {
+/**
+ * Returns `-` for a server that was measured on another machine and is not installed here.
+ *
+ * @param {Server} server
+ */
+function versionOf(server) {
   try {
-    return peer.version()
+    return server.version()
   } catch {
     return '-'
   }
 }
 
+/**
+ * @param {string} heading
+ * @param {readonly string[]} sentences
+ */
 function list(heading, sentences) {
   return sentences.length === 0 ? '' : `\n## ${heading}\n\n${sentences.map((sentence) => `- ${sentence}`).join('\n')}\n`
 }
 
-/** The table as it stands in a page. */
+/**
+ * Returns the table between the markers.
+ *
+ * @param {string} table
+ */
 function between(table) {
   return `${OPEN}\n${table}\n${CLOSE}`
 }
 
-/** Puts the table in the place of the one that the file has. */
+/**
+ * Replaces the table between the markers of a page. Throws if the page has no markers.
+ *
+ * @param {string} file
+ * @param {string} table
+ */
 export function replaceTable(file, table) {
   const text = readFileSync(file, 'utf8')
   const [from, to] = [text.indexOf(OPEN), text.indexOf(CLOSE)]
-  if (from < 0 || to < from) throw new Error(`${file} has no place for the table: ${OPEN} and ${CLOSE} are missing`)
+  if (from < 0 || to < from) throw new Error(`${file} has no place for the table: add the lines ${OPEN} and ${CLOSE}`)
   writeFileSync(file, text.slice(0, from) + between(table) + text.slice(to + CLOSE.length))
-}
-
-/** This machine, in one phrase. */
-export function machine() {
-  const [{ model }] = cpus()
-  return `${model.replace(/\s+/g, ' ').trim()}, ${cpus().length} cores, ${Math.round(totalmem() / 2 ** 30)} GiB, ${type()} ${release()}`
 }

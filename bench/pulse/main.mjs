@@ -1,54 +1,34 @@
-/**
- * `npm run bench:pulse`: what the pulse client itself takes: 10,000 connections to the C peer, three times, from a process of its
- * own. Needs `bench/install c`.
- */
-import { fork } from 'node:child_process'
-import { once } from 'node:events'
-import { fileURLToPath } from 'node:url'
-import { ownAnonymous } from 'ebb/memory'
-import { pulse, start } from 'ebb-lab'
-import { C, missing } from '../peers/list.mjs'
+/** `npm run bench:pulse`: {@link ABOUT}. */
+import { start } from 'ebb-lab'
+import { Child, endChildren } from '../harness/child.mjs'
+import { count, fail, readCommandLine } from '../harness/command-line.mjs'
+import { conclude } from '../harness/conclude.mjs'
+import { C, missing } from '../harness/servers.mjs'
 
-const CONNECTIONS = 10_000
+/** @import { ClientOrders } from './client.mjs' */
 
-if (process.argv[2] === 'client') await client(Number(process.argv[3]))
-else await main()
+const ABOUT = `Measures the pulse client itself: how fast it connects to a C server, and how much memory it takes.
+  Takes ten seconds, and needs \`bench/install c\`.`
+const ITERATIONS = 3
 
-async function main() {
-  const absent = missing(C)
-  if (absent !== undefined) {
-    console.error(`the C peer: ${absent}`)
-    process.exit(1)
-  }
-  const { port, launched } = await start(C.command)
-  try {
-    const child = fork(fileURLToPath(import.meta.url), ['client', String(port)])
-    const [{ times, over }] = await once(child, 'message')
-    console.log(`${CONNECTIONS} connections in ${times.map((ms) => `${ms.toFixed(0)} ms`).join(', ')}`)
-    console.log(`at most ${(over / 1e6).toFixed(1)} MB anonymous over the client's rest`)
-    await once(child, 'exit')
-  } finally {
-    await launched.stop()
-  }
-}
+const { connections } = readCommandLine({
+  script: 'bench:pulse',
+  about: ABOUT,
+  options: { connections: count('--connections', 'N', 'Connections of each pulse. Default: 10000.', 10_000) },
+  exit: 'Exit codes: 0; 1 if the C server is missing.'
+})
 
-async function client(port) {
-  const rest = ownAnonymous()
-  let most = 0
-  const times = []
-  const look = setInterval(() => {
-    most = Math.max(most, ownAnonymous())
-  }, 10)
-  await pulse(
-    { host: '127.0.0.1', port },
-    { big: CONNECTIONS, iterations: 3, bigSeparation: 1000, linger: 1000, pulses: 0 },
-    {
-      onEvent: (event) => {
-        if (event.event === 'connected') times.push(event.opened.ms)
-      }
-    }
-  )
-  clearInterval(look)
-  process.send({ times, over: most - rest })
-  process.disconnect()
+const absent = missing(C)
+if (absent !== undefined) fail(`bench:pulse: the C server cannot run: ${absent}`)
+const { port, launched } = await start(C.command)
+try {
+  /** @type {Child<ClientOrders>} */
+  const client = await Child.start(new URL('client.mjs', import.meta.url))
+  const { times, aboveRest } = await client.ask('run', port, connections, ITERATIONS)
+  console.log(`${connections} connections in ${times.map((ms) => `${ms.toFixed(0)} ms`).join(', ')}`)
+  console.log(`at most ${(aboveRest / 1e6).toFixed(1)} MB anonymous over the client's rest`)
+  conclude(`the pulse client against a C server, ${ITERATIONS} pulses of ${connections} connections.`, undefined)
+} finally {
+  await endChildren()
+  await launched?.stop()
 }

@@ -1,27 +1,42 @@
-/**
- * `npm run bench:server`: `park()`, `ebb/net` and `listen()` beside plain Node, in one run: memory, latency, throughput.
- *
- * Each server and each client is a process of its own: see programs/. Takes two cores that have nothing else to do, four minutes,
- * and 10,000 descriptors a process. `--quick`: a fifth of the sizes and rounds, with the aims of the whole. `--only NAME[,NAME]`:
- * some of the parts. `EBB_BENCH_EXEC_ARGV`: flags of Node for the servers (`--cpu-prof`), to look inside one.
- */
-import { parseArgs } from 'node:util'
-import { endChildren } from '../harness/child.mjs'
-import { table } from '../harness/table.mjs'
+/** `npm run bench:server`: {@link ABOUT}. */
+import { flag, readCommandLine, selection } from '../harness/command-line.mjs'
+import { conclude } from '../harness/conclude.mjs'
+import { runParts } from '../harness/parts.mjs'
 import { broadcast } from './broadcast.mjs'
 import { echo } from './echo.mjs'
 import { firstByte } from './first-byte.mjs'
 import { memory } from './memory.mjs'
 import { requests } from './requests.mjs'
 import { storm } from './storm.mjs'
+import { table } from './table.mjs'
 
-const { values } = parseArgs({ options: { quick: { type: 'boolean' }, only: { type: 'string' } } })
+/** @import { Row } from './table.mjs' */
 
-/** Sizes, numbers of rounds and times, for a quick run a fifth of them. */
-const sized = (size) => (values.quick ? Math.ceil(size / 5) : size)
+const ABOUT = `Compares park(), ebb/net and listen() with plain Node in one run: memory, latency, throughput.
+  Each server and each client is a process of its own.
+
+  Takes four minutes on two idle cores, and 10,000 descriptors per process. EBB_BENCH_EXEC_ARGV gives the servers
+  flags for Node, for instance --cpu-prof.`
+
+/** @type {readonly Part[]} */
+const NAMES = ['http-memory', 'tcp-memory', 'first-byte', 'requests', 'storm', 'broadcast', 'echo']
+
+/** @typedef {'http-memory' | 'tcp-memory' | 'first-byte' | 'requests' | 'storm' | 'broadcast' | 'echo'} Part */
+
+const options = readCommandLine({
+  script: 'bench:server',
+  about: ABOUT,
+  options: {
+    quick: flag('Use a fifth of the sizes and rounds, with the same aims.'),
+    only: selection('NAME,NAME', `Run some of the parts: ${NAMES.join(', ')}.`, 'part', NAMES)
+  },
+  exit: 'Exit codes: 0, also if an aim is not reached or a part fails; 1 for wrong options.'
+})
+
+const sized = (/** @type {number} */ size) => (options.quick ? Math.ceil(size / 5) : size)
 const CROWD = sized(10_000)
 
-/** Each resolves with its rows of the table. The aims are those of the issue; bytes. */
+/** @type {Readonly<Record<Part, () => Promise<Row[]>>>} */
 const PARTS = {
   'http-memory': () => memory('http', CROWD, 5_000_000),
   'tcp-memory': () => memory('tcp', CROWD, 2_500_000),
@@ -32,25 +47,17 @@ const PARTS = {
   echo: () => echo(sized(5), 3000)
 }
 
-const names = values.only?.split(',') ?? Object.keys(PARTS)
-const unknown = names.filter((name) => !(name in PARTS))
-if (unknown.length > 0) {
-  console.error(`no such part: ${unknown.join(', ')}; there are ${Object.keys(PARTS).join(', ')}`)
-  process.exit(1)
-}
-
-const rows = []
-for (const name of names) {
-  console.error(name)
-  try {
-    rows.push(...(await PARTS[name]()))
-  } catch (error) {
-    // The other figures are worth having all the same.
-    console.error(error)
-    rows.push({ figure: name, aim: 'to be measured', notes: [`failed: ${error.message.split('\n', 1)[0]}`] })
-  } finally {
-    await endChildren()
-  }
-}
+const names = options.only ?? NAMES
+/** @type {Row[]} */
+const rows = await runParts(names, PARTS, (name, note) => ({
+  figure: name,
+  aim: 'to be measured',
+  reached: false,
+  notes: [note]
+}))
 console.log(`Node ${process.version.slice(1)}`)
 console.log(table(rows))
+conclude(
+  `ebb beside plain Node, parts ${names.join(', ')}${options.quick ? ', at a fifth of the size' : ''}.`,
+  rows.map(({ figure, reached }) => ({ figure, kept: reached }))
+)

@@ -1,47 +1,95 @@
-/** One side of a comparison: a server and a crowd of clients, each a process of its own. */
+/**
+ * The two sides of a comparison, ebb and plain Node: each is a server and a crowd of clients in processes of their
+ * own.
+ */
 import { Child } from '../harness/child.mjs'
 
-export const SIDES = ['ebb', 'plain']
+/** @import { ParkStats } from 'ebb' */
+/** @import { CrowdOrders, Protocol } from './programs/crowd.mjs' */
+/** @import { CommonOrders, Mode, Options } from './programs/serve.mjs' */
 
-/** `protocol`: http or tcp. `options`: for ebb; plain Node gets none that it does not know. */
-export async function startSide(side, protocol, options) {
-  const server = await Child.start(
-    protocol === 'http'
-      ? new URL('programs/http-server.mjs', import.meta.url).href
-      : new URL('programs/net-server.mjs', import.meta.url).href,
-    side,
-    options
-  )
-  const crowd = await Child.start(new URL('programs/crowd.mjs', import.meta.url).href, protocol)
+/**
+ * The orders of the servers. Plain Node has no `stats`; HTTP servers have no `broadcast`.
+ *
+ * @typedef {CommonOrders & { stats(): ParkStats, broadcast(text: string): number }} ServerOrders
+ */
+
+/**
+ * @typedef {object} Side
+ * @property {Mode} name
+ * @property {Child<ServerOrders>} server
+ * @property {Child<CrowdOrders>} crowd
+ * @property {(n: number) => Promise<void>} connect opens `n` connections, each of which exchanges one message
+ * @property {(n: number) => Promise<void>} idle resolves when all `n` connections are idle; ebb has parked them then
+ * @property {() => Promise<unknown>} end ends both processes
+ */
+
+/** @type {readonly Mode[]} */
+export const MODES = ['ebb', 'plain']
+
+/**
+ * Starts a module of `programs/` as a server. `EBB_BENCH_EXEC_ARGV` gives it flags for Node, for instance `--cpu-prof`.
+ *
+ * @param {'http-server' | 'net-server' | 'listen-server'} name
+ * @param {readonly unknown[]} args
+ * @returns {Promise<Child<ServerOrders>>}
+ */
+export function startServer(name, ...args) {
+  const execArgv = (process.env.EBB_BENCH_EXEC_ARGV ?? '').split(' ').filter(Boolean)
+  return Child.start(new URL(`programs/${name}.mjs`, import.meta.url), { args, execArgv })
+}
+
+/**
+ * Starts a crowd of clients.
+ *
+ * @param {Protocol} protocol
+ * @returns {Promise<Child<CrowdOrders>>}
+ */
+export function startCrowd(protocol) {
+  return Child.start(new URL('programs/crowd.mjs', import.meta.url), { args: [protocol] })
+}
+
+/**
+ * Starts one side.
+ *
+ * @param {Mode} name
+ * @param {Protocol} protocol
+ * @param {Options} options for ebb; plain Node ignores them
+ * @returns {Promise<Side>}
+ */
+export async function startSide(name, protocol, options) {
+  const server = await startServer(protocol === 'http' ? 'http-server' : 'net-server', name, options)
+  const crowd = await startCrowd(protocol)
   return {
-    side,
+    name,
     server,
     crowd,
-    connect: (n) => crowd.ask('connect', server.ready, n),
-    /** Resolves when all `n` connections are idle: for ebb, parked. */
+    connect: (n) => crowd.ask('connect', server.port, n),
     idle: async (n) => {
-      if (side === 'ebb') await server.until('stats', (stats) => stats.parked === n)
+      if (name === 'ebb') await server.until('stats', ({ parked }) => parked === n)
     },
     end: () => Promise.all([server.end(), crowd.end()])
   }
 }
 
-/** Both sides, for as long as `work` takes. */
+/**
+ * Starts both sides, calls `work`, and ends them.
+ *
+ * @template R
+ * @param {Protocol} protocol
+ * @param {Options} options
+ * @param {(ebb: Side, plain: Side) => Promise<R>} work
+ * @returns {Promise<R>}
+ */
 export async function withSides(protocol, options, work) {
-  const sides = []
+  const started = []
   try {
-    for (const side of SIDES) sides.push(await startSide(side, protocol, options))
-    return await work(sides)
+    const ebb = await startSide('ebb', protocol, options)
+    started.push(ebb)
+    const plain = await startSide('plain', protocol, options)
+    started.push(plain)
+    return await work(ebb, plain)
   } finally {
-    for (const side of sides) await side.end()
+    for (const side of started) await side.end()
   }
-}
-
-/** `work` for each side, `rounds` times, the first of a round being ebb and plain Node in turn. An array for each side. */
-export async function interleave(sides, rounds, work) {
-  const results = Object.fromEntries(sides.map(({ side }) => [side, []]))
-  for (let round = 0; round < rounds; round++) {
-    for (const side of round % 2 === 0 ? sides : sides.toReversed()) results[side.side].push(await work(side))
-  }
-  return results
 }

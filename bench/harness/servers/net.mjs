@@ -1,4 +1,4 @@
-/** `node:net`. With `--import ebb/auto` in front it is the same server, governed. */
+/** A plain `node:net` server that reads and drops. With `--import ebb/auto`, the governor watches the same server. */
 import { createServer } from 'node:net'
 
 const server = createServer((socket) => {

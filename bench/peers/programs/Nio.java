@@ -6,7 +6,7 @@ import java.nio.channels.Selector;
 import java.nio.channels.ServerSocketChannel;
 import java.nio.channels.SocketChannel;
 
-/** One thread and a selector of java.nio. */
+/** Holds all connections in one thread with a selector of java.nio. */
 public class Nio {
   public static void main(String[] args) throws IOException {
     Selector selector = Selector.open();

@@ -1,4 +1,4 @@
-/** `Deno.listen`, as its manual has it: a loop for each connection. */
+/** Listens with `Deno.listen` and runs a loop for each connection, as the manual of Deno shows. */
 const listener = Deno.listen({ hostname: '127.0.0.1', port: Number(Deno.args[0]), tcpBacklog: 4096 })
 
 for await (const connection of listener) void drop(connection)

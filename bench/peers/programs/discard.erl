@@ -1,4 +1,5 @@
-%% A process for each connection, over gen_tcp, as its documentation has it. erl -noinput -run discard start PORT
+%% Holds a process for each connection, over gen_tcp, as its documentation shows.
+%% Run: erl -noinput -run discard start PORT
 -module(discard).
 -export([start/1]).
 

@@ -1,4 +1,5 @@
-// One goroutine and epoll, through package syscall: what event-loop libraries for Go (gnet, evio) do underneath.
+// Holds all connections in one goroutine with epoll, through package syscall, as event-loop libraries for Go
+// (gnet, evio) do.
 package main
 
 import (
@@ -38,7 +39,7 @@ func main() {
 	}
 }
 
-// All that wait, or as many as there are descriptors for.
+// Accepts every queued connection, or as many as the descriptor limit allows.
 func acceptAll(listener, epoll int) {
 	for {
 		fd, _, err := syscall.Accept4(listener, syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC)

@@ -1,5 +1,5 @@
-// A goroutine for each connection, as the documentation of package net has it. `goroutines PORT free`: what the program does
-// not use goes back to the operating system every second.
+// Holds a goroutine for each connection, as the documentation of package net shows. With `goroutines PORT free` it
+// calls debug.FreeOSMemory every second, which returns unused memory to the operating system.
 package main
 
 import (

@@ -1,7 +1,8 @@
 /**
- * `node proxy.mjs nginx|haproxy PORT CONNECTIONS`: the proxy in TCP mode, for so many at once, and behind it, on a Unix socket, a server that accepts and drops.
+ * `node proxy.mjs nginx|haproxy PORT CONNECTIONS`: starts a proxy in TCP mode, and behind it, on a Unix socket, a
+ * server that reads and drops.
  *
- * The proxy is a process of its own and the only one that listens on TCP: it is the one that is measured.
+ * The proxy is a process of its own and the only one that listens on TCP, so it is the process that is measured.
  */
 import { spawn } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -9,39 +10,45 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { listen } from 'ebb'
 
+/** @type {Readonly<Record<string, { template: string, args: readonly string[] }>>} */
 const PROXIES = {
-  nginx: { template: 'nginx.conf', command: (file) => ['nginx', '-c', file] },
-  haproxy: { template: 'haproxy.cfg', command: (file) => ['haproxy', '-db', '-f', file] }
+  nginx: { template: 'nginx.conf', args: ['-c'] },
+  haproxy: { template: 'haproxy.cfg', args: ['-db', '-f'] }
 }
 
-/** Descriptors of nginx besides those of its connections and their other ends. */
+/** Descriptors of nginx besides the two of each connection. */
 const SPARE = 64
 
-const [name, port, connections] = process.argv.slice(2)
-const { template, command } = PROXIES[name]
+const [name = '', port = '', connections = ''] = process.argv.slice(2)
+const proxy = PROXIES[name]
+if (proxy === undefined) throw new Error(`no such proxy: ${name}; there are ${Object.keys(PROXIES).join(', ')}`)
 const directory = mkdtempSync(join(tmpdir(), 'ebb-proxy-'))
 process.on('exit', () => rmSync(directory, { recursive: true, force: true }))
 
 listen({ path: join(directory, 'behind') })
 
-const values = { directory, port, connections, sockets: 2 * connections + SPARE }
-const text = readFileSync(new URL(template, import.meta.url), 'utf8')
-const file = join(directory, template)
+const values = new Map([
+  ['directory', directory],
+  ['port', port],
+  ['connections', connections],
+  ['sockets', String(2 * Number(connections) + SPARE)]
+])
+const template = readFileSync(new URL(proxy.template, import.meta.url), 'utf8')
+const file = join(directory, proxy.template)
 writeFileSync(
   file,
-  text.replace(/\{(\w+)\}/g, (_, key) => values[key])
+  template.replace(/\{(\w+)\}/g, (placeholder, key) => values.get(key) ?? placeholder)
 )
 
-const [program, ...args] = command(file)
-const proxy = spawn(program, args, {
+const child = spawn(name, [...proxy.args, file], {
   stdio: 'inherit',
-  // Where Debian has it, which is not in everybody's PATH.
+  // Debian installs servers into /usr/sbin, which is not in every user's PATH.
   env: { ...process.env, PATH: `${process.env.PATH}:/usr/sbin` }
 })
-proxy.on('error', (error) => {
+child.on('error', (error) => {
   console.error(`cannot start ${name}: ${error.message}`)
   process.exit(1)
 })
-proxy.on('exit', (code) => process.exit(code ?? 1))
-// The end is for the whole group: the proxy's own is waited for.
-for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => proxy.kill(signal))
+child.on('exit', (code) => process.exit(code ?? 1))
+// This process ends when the proxy has ended.
+for (const signal of /** @type {const} */ (['SIGINT', 'SIGTERM'])) process.on(signal, () => child.kill(signal))

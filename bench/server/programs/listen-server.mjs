@@ -1,6 +1,7 @@
-/** The echo of `listen()`. */
+/** An echo with the handlers of `listen()`. */
 import { listen } from 'ebb'
-import { HOST, tell } from './serve.mjs'
+import { HOST, report } from './serve.mjs'
 
 const { address } = listen({ port: 0, host: HOST }, { data: (connection, bytes) => connection.write(bytes) })
-tell(address.port)
+if (!('port' in address)) throw new Error('the server listens on no port')
+report(address.port)

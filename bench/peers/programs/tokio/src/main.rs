@@ -1,4 +1,4 @@
-//! A task for each connection, as in Tokio's tutorial.
+//! Holds a task for each connection, as in the tutorial of Tokio.
 use std::net::SocketAddr;
 
 use tokio::io::AsyncReadExt;

@@ -1,0 +1,34 @@
+import { figureTable } from '../harness/table.mjs'
+
+/**
+ * A figure of ebb beside that of plain Node.
+ *
+ * @typedef {object} Row
+ * @property {string} figure
+ * @property {string} [ebb]
+ * @property {string} [plain]
+ * @property {number} [ratio] ebb / plain Node
+ * @property {string} aim
+ * @property {boolean} reached
+ * @property {readonly string[]} [notes] sentences that are printed below the table
+ */
+
+const HEADINGS = ['figure', 'ebb', 'plain Node', 'ratio', 'aim', 'reached']
+const LEFT = new Set(['figure', 'aim', 'reached'])
+
+/**
+ * Returns the figures as a table with their notes below it.
+ *
+ * @param {readonly Row[]} rows
+ */
+export function table(rows) {
+  return figureTable(
+    HEADINGS,
+    LEFT,
+    rows.map(({ figure, ebb = '-', plain = '-', ratio, aim, reached, notes }) => ({
+      label: figure,
+      cells: [figure, ebb, plain, ratio?.toFixed(2) ?? '-', aim, reached ? 'yes' : 'no'],
+      notes
+    }))
+  )
+}
