@@ -1,12 +1,15 @@
 /** Writes bench/RESULTS.md, and the table between the markers of another page. */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { machine } from '../harness/machine.mjs'
+import { wrap } from '../harness/wrap.mjs'
 
 /** @import { Plan } from 'ebb-lab' */
 /** @import { Server } from '../harness/servers.mjs' */
 
 const OPEN = '<!-- bench: written by npm run bench -->'
 const CLOSE = '<!-- /bench -->'
+/** Columns of the page's prose. */
+const WIDTH = 116
 
 /**
  * What the page shows.
@@ -29,41 +32,37 @@ const CLOSE = '<!-- /bench -->'
 export function page({ table, servers, plan, rounds, notes, absent, picture }) {
   const { big, iterations, small, pulses, linger } = plan
   const size = (/** @type {number} */ n) => n.toLocaleString('en-US')
-  return `# ebb beside other servers
+  const introduction = `${machine()}. ${roundsText(rounds)} Each server gets ${size(big)} connections
+    ${iterations} times, then ${size(small)} connections ${pulses} times, held for ${linger / 1000} s each. Then follows the control.`
+  return `# Beside its peers
 
-\`npm run bench\` wrote this page on ${new Date().toISOString().slice(0, 10)}. Do not edit it by hand.
+ebb and ${servers.length - 1} other servers run the same experiment on one machine: connections come, stay silent, and go.
+\`npm run bench\` wrote this page on ${new Date().toISOString().slice(0, 10)}.
 
-| | |
-| --- | --- |
-| machine | ${machine()} |
-| pulses | ${size(big)} connections ${iterations} times, then ${size(small)} connections ${pulses} times |
-| hold | ${linger / 1000} s |
-| control | a second process of each server, which sees only the pulses of ${size(small)} |
-| rounds | ${rounds === 1 ? '1' : `${rounds}, and the table shows medians`} |
-| order | one server after the other; every second round reverses the order |
+${wrap(introduction, WIDTH)}
 
 ![Anonymous and resident memory of each server over time, while the connections come and go](${picture})
 
 ${between(table)}
 
-Memory is anonymous memory (\`RssAnon\`) in MB of 10^6 bytes, unless a row below says otherwise. The words are those of
-[the verdict](../docs/verdict.md).
+Figures are anonymous memory (\`RssAnon\`) in MB of 10^6 bytes, if the heading says nothing else.
+[The verdict](../docs/reference/verdict.md) describes each figure.
 
 | column | meaning |
-| --- | --- |
+|---|---|
 | at rest | before any connection |
-| footprint | memory of a connection above rest, while the server holds ${size(big)} |
-| peak | the highest value of the run |
-| kept | memory while the server holds ${size(small)} after the big pulses |
-| need | memory while the control holds ${size(small)}; it never saw a big pulse |
-| retention | kept / need |
-| release | from the last close of a big pulse until memory is back at need and stays there |
+| footprint | what one of the ${size(big)} connections adds to the memory at rest |
+| peak | the highest value seen |
+| kept | while holding ${size(small)} connections, after the ${size(big)} |
+| need | while holding ${size(small)} connections, in a process that never saw ${size(big)} |
+| retention | kept / need. 1.00 is perfect |
+| release | from the last close of the ${size(big)} until memory is back at need for good; *never*: not before the recording ended |
 | CPU | CPU time of the server for 1,000 connections made and closed |
-| connects | connections per second, made by a client on the same machine |
-| resident | what \`top\` shows while the server holds ${size(big)} |
-| PSS | proportional memory of one of four copies on one machine, each holding ${size(small)}: a page that several processes map counts in parts |
+| connects | connects per second, from a client on the same machine |
+| resident | what \`top\` shows while the ${size(big)} connections are held |
+| PSS | proportional memory of one of four copies on one machine, each holding ${size(small)} connections: a quarter of their sum. A page that several processes map counts in parts |
 
-A negative footprint means that the server held more memory at rest than with all connections open.
+The footprint is below zero if the server held more at rest, from its start, than with the ${size(big)} connections.
 
 ## The servers
 
@@ -71,11 +70,20 @@ A negative footprint means that the server held more memory at rest than with al
 | --- | --- | --- |
 ${servers.map((server) => `| ${server.name} | ${server.what} | ${versionOf(server)} |`).join('\n')}
 
-The source of each server is in [peers/programs/](peers/programs) or [harness/servers/](harness/servers). Each server
-accepts connections, reads and drops what they send, and closes them. Its backlog is 4,096 connections. Bun's is 512 and
-cannot be changed; a client that meets a full backlog waits for a second. The figures of a proxy do not include the
-server behind it.
+Each server is a small program in [peers/programs/](peers/programs); the C server and the \`node:net\` server are in
+[harness/servers/](harness/servers). A server accepts connections, reads and drops what they send, and closes them.
+The backlog is 4,096 where it can be set. Bun's is 512, and a full backlog costs a client one second. The server
+behind a proxy, and the process that starts a server, are in no figure.
 ${list('Left out', absent)}${list('Notes', notes)}`
+}
+
+/** @param {number} rounds */
+function roundsText(rounds) {
+  if (rounds === 1) return 'One round, in which the servers run one after the other.'
+  return (
+    `${rounds} rounds, medians. In each round, the servers run one after the other; every second round runs them in ` +
+    'reverse order.'
+  )
 }
 
 /**
