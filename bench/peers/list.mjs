@@ -162,6 +162,6 @@ export const PEERS = [
 
 /** Sentences about well-known servers that are not in the list. */
 export const UNAVAILABLE = [
-  'uWebSockets.js is not on npm and serves only HTTP and WebSocket. `Bun.listen` uses the library that it is built on, uSockets.',
+  'uWebSockets.js is not on npm and serves only HTTP and WebSocket. `Bun.listen` uses uSockets, its core.',
   'gnet, evio and netpoll, event loops for Go, are not in Debian. `Go, epoll` does what they do, without a library.'
 ]
