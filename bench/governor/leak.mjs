@@ -51,9 +51,9 @@ export async function leak({ node, rounds, quick }) {
       aim: `at most ${100 * BUDGET} %`,
       reached: share <= BUDGET,
       notes: governed.slice(-1).map(({ report, anonymous }) => {
-        const { acts, tooLong } = governorOf(report)
+        const { releases, tooLong } = governorOf(report)
         return (
-          `releases ${JSON.stringify(acts)}, ${tooLong} skipped because of their expected pause; ` +
+          `releases ${JSON.stringify(releases)}, ${tooLong} skipped because of their expected pause; ` +
           `at the end ${(anonymous / 1e6).toFixed(0)} MB`
         )
       })

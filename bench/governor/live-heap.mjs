@@ -59,9 +59,9 @@ export async function liveHeap({ node, rounds, quick }) {
       aim: `at most ${AIM} ms`,
       reached: longest <= AIM,
       notes: results.with.slice(-1).map((report) => {
-        const { acts, tooLong, expectedPause } = governorOf(report)
+        const { releases, tooLong, expectedPause } = governorOf(report)
         return (
-          `releases ${JSON.stringify(acts)}, ${tooLong} skipped because of their expected pause, ` +
+          `releases ${JSON.stringify(releases)}, ${tooLong} skipped because of their expected pause, ` +
           `which is ${milliseconds(expectedPause)} now`
         )
       })

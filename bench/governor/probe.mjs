@@ -12,7 +12,7 @@ const RESOLUTION = 10
 /** Milliseconds after the start in which delays are not counted. */
 const START = 500
 
-/** @typedef {ReturnType<ReturnType<typeof import('ebb').govern>['stats']>} Governor */
+/** @typedef {import('ebb').GovernorStats} Governor */
 
 /**
  * @typedef {object} ProbeReport

@@ -162,7 +162,7 @@ function rowsOf(program, unit, results) {
       notes: [
         sizes('with'),
         sizes('without'),
-        `releases ${governors.map(({ acts }) => acts.spike).join(' ')}, ` +
+        `releases ${governors.map(({ releases }) => releases.spike).join(' ')}, ` +
           `longest pause ${ms(Math.max(...governors.map(({ longestPause }) => longestPause)))}, ` +
           `skipped because of their expected pause ${governors.map(({ tooLong }) => tooLong).join(' ')}, ` +
           `expected pause now ${ms(median(governors.map(({ expectedPause }) => expectedPause)))}`,
