@@ -2,7 +2,7 @@ import { defineConfig } from 'vitest/config'
 
 export default defineConfig({
   test: {
-    include: ['packages/*/src/**/*.test.ts', 'test/**/*.test.ts'],
+    include: ['packages/*/src/**/*.test.ts', 'test/**/*.test.ts', 'bench/harness/*.test.mjs'],
     // Real processes under real load on few cores: a time limit is for what hangs.
     testTimeout: 60_000,
     hookTimeout: 60_000,

@@ -2,7 +2,7 @@
 import { execFileSync, spawnSync } from 'node:child_process'
 import { cpSync, mkdirSync, readFileSync, rmdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createServer, type Socket } from 'node:net'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { Child } from './support/child.js'
@@ -641,7 +641,7 @@ describe('in any program', () => {
 
   test('two copies of the library share a governor, a cost model and a release', async () => {
     const copy = directory()
-    cpSync(join(ROOT, 'packages/ebb/dist'), join(copy, 'dist'), { recursive: true })
+    cpSync(dirname(fileURLToPath(import.meta.resolve('ebb'))), join(copy, 'dist'), { recursive: true })
     writeFileSync(join(copy, 'package.json'), '{ "type": "module" }')
     mkdirSync(join(copy, 'node_modules'))
     symlinkSync(join(ROOT, 'node_modules/koffi'), join(copy, 'node_modules/koffi'))

@@ -5,7 +5,7 @@ import { expect, test } from 'vitest'
 import { Cli, ROOT } from './support/cli.js'
 import { alive, descendants } from './support/processes.js'
 
-const scale = (...args: string[]): Cli => new Cli([process.execPath, join(ROOT, 'bench/scale.mjs'), ...args])
+const scale = (...args: string[]): Cli => new Cli([process.execPath, join(ROOT, 'bench/scale/main.mjs'), ...args])
 
 test('a thousand with two servers: all are there, and what they cost', async () => {
   const { code, stdout, stderr } = await scale('--sizes', '200,1k', '--procs', '2', '--reserve', '1', '--json').ended
@@ -26,7 +26,9 @@ test('a thousand with two servers: all are there, and what they cost', async () 
 test('what this machine cannot hold is said before it is tried', async () => {
   const { code, stdout, stderr } = await scale('--sizes', '1k', '--reserve', '100000000').ended
   expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
-  expect(stderr).toMatch(/^1,000 connections: not tried: memory: it would take .* GB/)
+  expect(stderr).toMatch(
+    /^1,000 connections: not tried: memory: .* GB are needed, .* GB are free, and .* GB must stay free$/m
+  )
 })
 
 test('Ctrl-C leaves no process behind', async () => {

@@ -1,7 +1,7 @@
 /** Agents, co-ordinators and NATS are killed at random moments: whatever happens, nothing is left behind and somebody says something. */
 import { setTimeout as wait } from 'node:timers/promises'
+import { randomFrom } from 'ebb-lab/testing'
 import { expect, test } from 'vitest'
-import { randomFrom } from '../packages/ebb-lab/src/pulse/random.js'
 import { type Cli, ebb, type Server, server } from './support/cli.js'
 import { Nats, noNats } from './support/nats.js'
 import { alive, descendants } from './support/processes.js'

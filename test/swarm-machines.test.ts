@@ -1,7 +1,7 @@
 /** Agents on machines of their own, as far as network namespaces can be machines: as `npm run bench:swarm` has them. */
 import { join } from 'node:path'
+import type { PulseReport } from 'ebb-lab'
 import { describe, expect, onTestFinished, test } from 'vitest'
-import type { PulseReport } from '../packages/ebb-lab/src/pulse/pulse.js'
 import { ROOT } from './support/cli.js'
 import { noNats } from './support/nats.js'
 import { until } from './support/sockets.js'
@@ -17,7 +17,7 @@ interface Machines {
   dispose(): Promise<void>
 }
 
-const { SwarmOfMachines } = (await import(join(ROOT, 'bench/swarm/crowd.mjs'))) as {
+const { SwarmOfMachines } = (await import(join(ROOT, 'bench/swarm/machines.mjs'))) as {
   SwarmOfMachines: new () => Machines
 }
 const { missing } = (await import(join(ROOT, 'bench/swarm/namespaces.mjs'))) as { missing(): string | undefined }

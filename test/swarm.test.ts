@@ -2,9 +2,8 @@
 import { execFileSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { natsClient, readRecording } from 'ebb-lab/testing'
 import { describe, expect, onTestFinished, test } from 'vitest'
-import { connect, nkeys, services } from '../packages/ebb-lab/src/pulse/swarm/testing/nats-client.js'
-import { readRecording } from '../packages/ebb-lab/src/record/read.js'
 import { type Cli, ebb, run, server } from './support/cli.js'
 import { Nats, noNats } from './support/nats.js'
 import { alive, descendants } from './support/processes.js'
@@ -88,9 +87,9 @@ describe.skipIf(noNats !== undefined)('over NATS', () => {
     await agent(nats, 'a', ['--allow', '127.0.0.0/8'])
     const pulsing = ebb(['pulse', `${held.port}`, ...swarm(nats), ...LONG])
     await holding(pulsing, held)
-    const connection = await connect({ servers: nats.url })
+    const connection = await natsClient.connect({ servers: nats.url })
     onTestFinished(() => connection.close())
-    const client = services(connection).client()
+    const client = natsClient.services(connection).client()
     const [pinged] = await all(await client.ping('ebb-lab'))
     expect(pinged).toMatchObject({ name: 'ebb-lab', metadata: { name: 'a', protocol: '1', allow: '127.0.0.0/8' } })
     const [info] = await all(await client.info('ebb-lab'))
@@ -252,13 +251,13 @@ describe.skipIf(noNats !== undefined)('over NATS', () => {
     const a = await agent(nats, 'a')
     const pulsing = ebb(['pulse', `${held.port}`, ...swarm(nats), ...LONG])
     await holding(pulsing, held)
-    const connection = await connect({ servers: nats.url })
+    const connection = await natsClient.connect({ servers: nats.url })
     onTestFinished(() => connection.close())
     const seen: string[] = []
     connection.subscribe('ebb.lab.>', { callback: (_, message) => void seen.push(message.subject) })
     await until(() => seen.some((subject) => subject.includes('coordinator')))
     const coordinator = seen.find((subject) => subject.includes('coordinator')) as string
-    const [found] = await all(await services(connection).client().ping('ebb-lab'))
+    const [found] = await all(await natsClient.services(connection).client().ping('ebb-lab'))
     const orders = `ebb.lab.agent.${found?.id}`
     const forged = { v: 1, from: 'f'.repeat(32), lease: 'f'.repeat(32), seq: 1 }
     for (const message of ['close!', Buffer.alloc(300_000), JSON.stringify({ ...forged, order: 'close', at: 0 })])
@@ -281,9 +280,9 @@ describe.skipIf(noNats !== undefined)('over NATS', () => {
 
   test('an agent of another version is refused by its name', async () => {
     const nats = await Nats.start()
-    const connection = await connect({ servers: nats.url })
+    const connection = await natsClient.connect({ servers: nats.url })
     onTestFinished(() => connection.close())
-    await services(connection).add({
+    await natsClient.services(connection).add({
       name: 'ebb-lab',
       version: '0.0.1',
       metadata: { name: 'grandpa', protocol: '0' }
@@ -365,7 +364,7 @@ describe.skipIf(noNats !== undefined)('over NATS', () => {
 
     test('an nkey', async () => {
       const folder = directory()
-      const user = nkeys.createUser()
+      const user = natsClient.nkeys.createUser()
       const seed = join(folder, 'user.nk')
       writeFileSync(seed, `${Buffer.from(user.getSeed())}\n`)
       await lets(`authorization { users: [{ nkey: ${user.getPublicKey()} }] }`, { args: ['--nkey', seed] }, VIOLATION)
@@ -635,7 +634,11 @@ function certificates(): { ca: string; cert: string; key: string } {
 
 /** An operator, an account and a user, as `nsc` makes them: https://docs.nats.io/running-a-nats-service/configuration/securing_nats/auth_intro/jwt */
 function operator(): { config: string; creds: string } {
-  const [operator, account, user] = [nkeys.createOperator(), nkeys.createAccount(), nkeys.createUser()]
+  const [operator, account, user] = [
+    natsClient.nkeys.createOperator(),
+    natsClient.nkeys.createAccount(),
+    natsClient.nkeys.createUser()
+  ]
   type Pair = typeof user
   const jwt = (signer: Pair, subject: Pair, name: string, nats: object): string => {
     const part = (value: object): string => Buffer.from(JSON.stringify(value)).toString('base64url')

@@ -1,81 +1,100 @@
-/** A program that leaks, with a load that goes up and down: the governor, who cannot help it, must not slow it. */
-import { Child } from '../server/child.mjs'
-import { median } from '../server/figures.mjs'
-import { Program } from './program.mjs'
-import { interleave, ratios, together } from './sides.mjs'
+/**
+ * Measures a program that leaks, under a load that rises and falls. The governor cannot help it and must not slow it
+ * down.
+ */
+import { median } from '../harness/figures.mjs'
+import { interleave, pairedRatios, together } from '../harness/interleave.mjs'
+import { startHttpClient } from './clients/start.mjs'
+import { governorOf, Program } from './program.mjs'
+import { SIDES } from './sides.mjs'
 
-/** The default of `budget`. */
+/** @import { Name, Setting } from './sides.mjs' */
+/** @import { Row } from './table.mjs' */
+
+/** The default of `budget`: the share of CPU time that the governor may use. */
 const BUDGET = 0.01
 const AIM = 1.03
 const BIG = { path: '/leak', connections: 200, rate: 4000 }
 const SMALL = { path: '/leak', connections: 10, rate: 200 }
+/** Seconds of each load. */
 const SECONDS = 4
+/** The program leaks more than Node's default limit. */
+const FLAGS = ['--max-old-space-size=4096']
 
+/**
+ * @param {Setting} setting
+ * @returns {Promise<Row[]>}
+ */
 export async function leak({ node, rounds, quick }) {
-  const results = { with: [], without: [] }
-  for (let round = 0; round < rounds; round++) {
-    const one = await measure(node, quick ? 2 : 4)
-    for (const side of ['with', 'without']) results[side].push(one[side])
-  }
-  const of = (side) => median(results[side].map(({ cpu }) => cpu))
-  const cpu = median(ratios(results, (round) => round.cpu))
-  const share = median(results.with.map(({ governor, ms }) => governor.ms / ms))
-  const micro = (ms) => `${(ms * 1000).toFixed(0)} us`
-  const { governor, anonymous } = results.with.at(-1)
+  const measured = []
+  for (let round = 0; round < rounds; round++) measured.push(await measure(node, quick ? 2 : 4))
+  const [governed, plain] = [measured.map((round) => round.with), measured.map((round) => round.without)]
+  const ratios = pairedRatios(governed, plain, ({ cpu }) => cpu)
+  const ratio = median(ratios)
+  const share = median(governed.map(({ report, ms }) => governorOf(report).ms / ms))
+  const micro = (/** @type {typeof plain} */ list) => `${(median(list.map(({ cpu }) => cpu)) * 1000).toFixed(0)} us`
   return [
     {
       program: 'leak',
       figure: 'CPU for a request',
-      with: micro(of('with')),
-      without: micro(of('without')),
-      ratio: cpu,
+      with: micro(governed),
+      without: micro(plain),
+      ratio,
       aim: `at most ${AIM}`,
-      reached: cpu <= AIM,
-      notes: [
-        `rounds: ${ratios(results, (round) => round.cpu)
-          .map((ratio) => ratio.toFixed(3))
-          .join(' ')}`
-      ]
+      reached: ratio <= AIM,
+      notes: [`rounds: ${ratios.map((one) => one.toFixed(3)).join(' ')}`]
     },
     {
       program: 'leak',
-      figure: 'time in give-backs',
+      figure: 'time in releases',
       with: `${(100 * share).toFixed(2)} %`,
       aim: `at most ${100 * BUDGET} %`,
       reached: share <= BUDGET,
-      notes: [
-        `acts ${JSON.stringify(governor.acts)}, left undone for their length ${governor.tooLong}; ` +
+      notes: governed.slice(-1).map(({ report, anonymous }) => {
+        const { releases, tooLong } = governorOf(report)
+        return (
+          `releases ${JSON.stringify(releases)}, ${tooLong} skipped because of their expected pause; ` +
           `at the end ${(anonymous / 1e6).toFixed(0)} MB`
-      ]
+        )
+      })
     }
   ]
 }
 
-/** With and without at the same time, the high loads in turn. */
+/**
+ * Runs the program with and without the governor at the same time, with the high loads in turn.
+ *
+ * @param {string} node
+ * @param {number} falls how often the load falls
+ */
 async function measure(node, falls) {
-  const flags = ['--max-old-space-size=4096']
   const start = performance.now()
-  const running = await together(async ({ governed }) => ({
-    program: await Program.start('leak', { node, governed, flags }),
-    clients: await Child.start(new URL('clients/http.mjs', import.meta.url).href)
+  const running = await together(SIDES, async ({ governed }) => ({
+    program: await Program.start('leak', { node, governed, flags: FLAGS }),
+    clients: await startHttpClient(),
+    requests: 0
   }))
   try {
-    const answers = { with: 0, without: 0 }
-    const load = async (side, what) => {
-      const { program, clients } = running[side]
-      answers[side] += (await clients.ask('run', program.port, { ...what, seconds: SECONDS })).total
+    const load = async (/** @type {Name} */ name, /** @type {typeof BIG} */ what) => {
+      const side = running[name]
+      const { total } = await side.clients.ask('run', side.program.port, { ...what, seconds: SECONDS })
+      side.requests += total
     }
     for (let i = 0; i < falls; i++) {
-      await interleave(1, ({ side }) => load(side, BIG))
-      await together(({ side }) => load(side, SMALL))
+      await interleave(SIDES, 1, ({ name }) => load(name, BIG))
+      await together(SIDES, ({ name }) => load(name, SMALL))
     }
-    return await together(async ({ side }) => {
-      const { program } = running[side]
-      const { governor } = await program.ask('report')
-      const cpu = program.cpu() / answers[side]
-      return { cpu, ms: performance.now() - start, anonymous: program.anonymous(), governor }
+    return await together(SIDES, async ({ name }) => {
+      const { program, requests } = running[name]
+      const report = await program.ask('report')
+      return {
+        cpu: program.cpu() / requests,
+        ms: performance.now() - start,
+        anonymous: program.anonymous(),
+        report
+      }
     })
   } finally {
-    await together(({ side }) => Promise.all([running[side].program.end(), running[side].clients.end()]))
+    await together(SIDES, ({ name }) => Promise.all([running[name].program.end(), running[name].clients.end()]))
   }
 }

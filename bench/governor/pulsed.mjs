@@ -1,126 +1,186 @@
 /**
- * A real program with real clients: spikes, then small pulses that do not end. What it keeps while it serves a small one, against
- * what a fresh process of it needs for that; and how fast it is in a spike.
+ * Measures a real program with real clients, first in spikes and then in small pulses that do not end: the memory that
+ * it keeps in a small pulse, compared with what a fresh process needs for one, and its speed in a spike.
  */
 import { setTimeout as wait } from 'node:timers/promises'
-import { Child } from '../server/child.mjs'
-import { median, megabytes, rate } from '../server/figures.mjs'
-import { Program } from './program.mjs'
-import { interleave, ratios, together } from './sides.mjs'
+import { median, megabytes, rate } from '../harness/figures.mjs'
+import { interleave, pairedRatios, together } from '../harness/interleave.mjs'
+import { governorOf, Program } from './program.mjs'
+import { SIDES } from './sides.mjs'
 
-/** A program rests so long before its first pulse, ms. */
+/** @import { Child } from '../harness/child.mjs' */
+/** @import { Done } from './clients/start.mjs' */
+/** @import { ProbeReport } from './probe.mjs' */
+/** @import { Name, Setting } from './sides.mjs' */
+/** @import { Row } from './table.mjs' */
+
+/** Milliseconds that a program rests before its first spike. */
 const REST = 1000
-/** Between two spikes; between two small pulses, ms. */
+/** Milliseconds between two spikes. */
 const AFTER_SPIKE = 1500
+/** Milliseconds between two small pulses. */
 const BETWEEN = 500
-/** A small pulse counts from then on, ms. */
-const SETTLED = 500
+/** Milliseconds of a small pulse that are not sampled. */
+const SETTLE = 500
 /**
- * A governor has so many small pulses to do its work in, half a minute: after spikes that followed each other at once, memory is kept for
- * the next one for a while. The pulses after them are the figure: as many as the heap of a small load takes to grow and be given back once.
+ * Small pulses that are not counted: half a minute, in which the governor releases memory. After spikes that followed
+ * each other closely, V8 keeps memory for the next one for a while.
  */
 const EARLY = 20
+/** Small pulses that are counted: enough for the heap of a small load to grow and to be released once. */
 const COUNTED = 15
 
 const AIM_KEPT = 1.15
 const AIM_SPEED = 0.97
 
 /**
- * With and without the governor, both run at the same time and have their spikes in turn: a machine is not equally fast from one
- * minute to the next.
+ * A program, its clients, and the loads that they make.
  *
- * @param name the program, and what it is called in the table
- * @param client of `clients/`
- * @param unit what a spike is counted in
- * @param spike what the client does in a spike; `small`: and in a small pulse. Without the time that it takes
+ * @template L
+ * @typedef {object} Pulsed
+ * @property {string} name of the module in `programs/`, and in the table
+ * @property {() => Promise<Child<{ run(port: number, load: L & { seconds: number }): Promise<Done> }>>} startClient
+ * @property {string} unit what the clients count
+ * @property {L} spike
+ * @property {L} small
  */
-export async function pulsed({ name, client, unit, spike, small }, { node, rounds, spikes, seconds }) {
-  const results = { with: [], without: [] }
-  for (let round = 0; round < rounds; round++) {
-    const spiked = await measure(spikes)
-    const fresh = await measure(0)
-    for (const side of ['with', 'without']) results[side].push({ ...spiked[side], need: fresh[side].kept })
-  }
-  return rowsOf(name, unit, results)
 
-  async function measure(spikes) {
-    const running = await together(async ({ governed }) => ({
-      program: await Program.start(name, { node, governed }),
-      clients: await Child.start(new URL(`clients/${client}.mjs`, import.meta.url).href)
-    }))
-    try {
-      await wait(REST)
-      const done = await interleave(spikes, async ({ side }) => {
-        const { program, clients } = running[side]
-        const before = program.cpu()
-        const work = clients.ask('run', program.port, { ...spike, seconds })
-        const peak = Math.max(...(await program.sample(work, 0)))
-        const { perSecond, total } = await work
-        const cpu = (program.cpu() - before) / total
-        await wait(AFTER_SPIKE)
-        return { perSecond, cpu, peak }
-      })
-      return await together(async ({ side }) => {
-        const { program, clients } = running[side]
-        const kept = []
-        for (let i = 0; i < EARLY + COUNTED; i++) {
-          const figures = await program.sample(clients.ask('run', program.port, { ...small, seconds: 1 }), SETTLED)
-          if (i >= EARLY) kept.push(...figures)
-          await wait(BETWEEN)
-        }
-        return { kept: median(kept), spikes: done[side], ...(await program.ask('report')) }
-      })
-    } finally {
-      await together(({ side }) => Promise.all([running[side].program.end(), running[side].clients.end()]))
-    }
+/**
+ * @typedef {object} Spikes
+ * @property {number} spikes
+ * @property {number} seconds of each spike
+ */
+
+/**
+ * @typedef {object} Spike
+ * @property {number} perSecond
+ * @property {number} cpu of the program per request or message, ms
+ * @property {number} peak highest anonymous memory, bytes
+ */
+
+/**
+ * What was measured of a side in a round. `kept` and `need` in bytes.
+ *
+ * @typedef {{ kept: number, need: number, spikes: Spike[] } & ProbeReport} Round
+ */
+
+/**
+ * Measures a program with and without the governor. Both run at the same time and have their spikes in turn.
+ *
+ * @template L
+ * @param {Pulsed<L>} pulsed
+ * @param {Setting & Spikes} setting
+ * @returns {Promise<Row[]>}
+ */
+export async function pulsed(pulsed, setting) {
+  /** @type {Record<Name, Round[]>} */
+  const results = { with: [], without: [] }
+  for (let round = 0; round < setting.rounds; round++) {
+    const spiked = await measure(pulsed, setting)
+    const fresh = await measure(pulsed, { ...setting, spikes: 0 })
+    for (const { name } of SIDES) results[name].push({ ...spiked[name], need: fresh[name].kept })
+  }
+  return rowsOf(pulsed.name, pulsed.unit, results)
+}
+
+/**
+ * Runs both sides once.
+ *
+ * @template L
+ * @param {Pulsed<L>} pulsed
+ * @param {Setting & Spikes} setting
+ */
+async function measure({ name: program, startClient, spike, small }, { node, spikes, seconds }) {
+  const running = await together(SIDES, async ({ governed }) => ({
+    program: await Program.start(program, { node, governed }),
+    clients: await startClient()
+  }))
+  try {
+    await wait(REST)
+    const done = await interleave(SIDES, spikes, async ({ name }) => {
+      const { program, clients } = running[name]
+      const before = program.cpu()
+      const work = clients.ask('run', program.port, { ...spike, seconds })
+      const peak = Math.max(...(await program.sample(work, 0)))
+      const { perSecond, total } = await work
+      const cpu = (program.cpu() - before) / total
+      await wait(AFTER_SPIKE)
+      return { perSecond, cpu, peak }
+    })
+    return await together(SIDES, async ({ name }) => {
+      const { program, clients } = running[name]
+      const kept = []
+      for (let i = 0; i < EARLY + COUNTED; i++) {
+        const work = clients.ask('run', program.port, { ...small, seconds: 1 })
+        const samples = await program.sample(work, SETTLE)
+        if (i >= EARLY) kept.push(...samples)
+        await wait(BETWEEN)
+      }
+      return { kept: median(kept), spikes: done[name], ...(await program.ask('report')) }
+    })
+  } finally {
+    await together(SIDES, ({ name }) => Promise.all([running[name].program.end(), running[name].clients.end()]))
   }
 }
 
+/**
+ * Returns the spikes that are counted: all but the first of a round, which only warms the programs up.
+ *
+ * @param {readonly Round[]} rounds
+ */
 const counted = (rounds) => rounds.flatMap(({ spikes }) => spikes.slice(1))
 
+/**
+ * @param {string} program
+ * @param {string} unit
+ * @param {Record<Name, Round[]>} results
+ * @returns {Row[]}
+ */
 function rowsOf(program, unit, results) {
-  const of = (side, figure) => median(results[side].map(figure))
-  const list = (figures) => figures.map((figure) => figure.toFixed(3)).join(' ')
-  const share = (round) => round.kept / round.need
-  const kept = of('with', share)
-  // Of spikes that followed each other. The first only warms the programs up.
-  const all = { with: counted(results.with), without: counted(results.without) }
-  const speeds = ratios(all, ({ perSecond }) => perSecond)
-  const costs = ratios(all, ({ cpu }) => cpu)
+  const list = (/** @type {readonly number[]} */ ratios) => ratios.map((ratio) => ratio.toFixed(3)).join(' ')
+  const ms = (/** @type {number} */ value) => `${value.toFixed(0)} ms`
+  const of = (/** @type {Name} */ side, /** @type {(round: Round) => number} */ figure) =>
+    median(results[side].map(figure))
+  const retention = (/** @type {Round} */ { kept, need }) => kept / need
+  const kept = of('with', retention)
+  const spikes = { with: counted(results.with), without: counted(results.without) }
+  const speeds = pairedRatios(spikes.with, spikes.without, ({ perSecond }) => perSecond)
+  const costs = pairedRatios(spikes.with, spikes.without, ({ cpu }) => cpu)
   const speed = median(speeds)
-  const sizes = (side) =>
-    `${side} kept ${megabytes(of(side, (round) => round.kept))}, need ${megabytes(of(side, (round) => round.need))}, ` +
-    `peak ${megabytes(of(side, ({ spikes }) => Math.max(...spikes.map(({ peak }) => peak))))}`
-  const acts = results.with.map(({ governor }) => governor.acts.spike)
-  const ms = (value) => `${value.toFixed(0)} ms`
+  const sizes = (/** @type {Name} */ side) =>
+    `${side} kept ${megabytes(of(side, (round) => round.kept))}, need ${megabytes(of(side, ({ need }) => need))}, ` +
+    `peak ${megabytes(of(side, (round) => Math.max(...round.spikes.map(({ peak }) => peak))))}`
+  const governors = results.with.map(governorOf)
   return [
     {
       program,
       figure: 'kept / need',
       with: kept.toFixed(2),
-      without: of('without', share).toFixed(2),
+      without: of('without', retention).toFixed(2),
       aim: `at most ${AIM_KEPT}`,
       reached: kept <= AIM_KEPT,
       notes: [
         sizes('with'),
         sizes('without'),
-        `give-backs ${acts.join(' ')}, longest pause ${ms(Math.max(...results.with.map((r) => r.governor.longestPause)))}, ` +
-          `left undone for their length ${results.with.map((r) => r.governor.tooLong).join(' ')}, ` +
-          `the next one's pause ${ms(of('with', (r) => r.governor.expectedPause))}`,
-        `rounds: with ${list(results.with.map(share))}; without ${list(results.without.map(share))}`
+        `releases ${governors.map(({ releases }) => releases.spike).join(' ')}, ` +
+          `longest pause ${ms(Math.max(...governors.map(({ longestPause }) => longestPause)))}, ` +
+          `skipped because of their expected pause ${governors.map(({ tooLong }) => tooLong).join(' ')}, ` +
+          `expected pause now ${ms(median(governors.map(({ expectedPause }) => expectedPause)))}`,
+        `rounds: with ${list(results.with.map(retention))}; without ${list(results.without.map(retention))}`
       ]
     },
     {
       program,
       figure: `${unit} a second`,
-      with: rate(median(all.with.map(({ perSecond }) => perSecond))),
-      without: rate(median(all.without.map(({ perSecond }) => perSecond))),
+      with: rate(median(spikes.with.map(({ perSecond }) => perSecond))),
+      without: rate(median(spikes.without.map(({ perSecond }) => perSecond))),
       ratio: speed,
       aim: `at least ${AIM_SPEED}`,
       reached: speed >= AIM_SPEED,
       notes: [
-        `ratios of paired spikes: ${list(speeds)}; of CPU for one, the median: ${median(costs).toFixed(3)}`,
-        `loop delay maximum of a run: with ${ms(of('with', (r) => r.delay.max))}, without ${ms(of('without', (r) => r.delay.max))}`
+        `ratios of paired spikes: ${list(speeds)}; median ratio of CPU time per unit: ${median(costs).toFixed(3)}`,
+        `longest loop delay: with ${ms(of('with', ({ delay }) => delay.max))}, ` +
+          `without ${ms(of('without', ({ delay }) => delay.max))}`
       ]
     }
   ]

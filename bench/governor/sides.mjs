@@ -1,25 +1,26 @@
-/** With the governor and without it, in turn. */
-const SIDES = ['with', 'without']
+/**
+ * With the governor, or without it.
+ *
+ * @typedef {'with' | 'without'} Name
+ */
 
-/** The sides in the order of that round: the first is with and without the governor in turn. */
-const inTurn = (round) => (round % 2 === 0 ? SIDES : SIDES.toReversed())
+/**
+ * @typedef {object} Side
+ * @property {Name} name
+ * @property {boolean} governed
+ */
 
-/** `work` for each side, `rounds` times. An array for each side. */
-export async function interleave(rounds, work) {
-  const results = { with: [], without: [] }
-  for (let round = 0; round < rounds; round++) {
-    for (const side of inTurn(round)) results[side].push(await work({ side, governed: side === 'with' }, round))
-  }
-  return results
-}
+/**
+ * How a benchmark of this folder runs.
+ *
+ * @typedef {object} Setting
+ * @property {string} node path of the Node that the programs run with
+ * @property {boolean} quick smaller sizes
+ * @property {number} rounds
+ */
 
-/** `work` for both sides at the same time. */
-export async function together(work) {
-  const [governed, without] = await Promise.all(SIDES.map((side) => work({ side, governed: side === 'with' })))
-  return { with: governed, without }
-}
-
-/** Of each round's figure with the governor, over the one without. */
-export function ratios(results, figure) {
-  return results.with.map((round, i) => figure(round) / figure(results.without[i]))
-}
+/** @type {readonly Side[]} */
+export const SIDES = [
+  { name: 'with', governed: true },
+  { name: 'without', governed: false }
+]

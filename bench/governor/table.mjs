@@ -1,25 +1,35 @@
-/** The figures as a table: one a line, its notes below the table. */
+import { figureTable } from '../harness/table.mjs'
 
-const COLUMNS = ['program', 'figure', 'with', 'without', 'ratio', 'aim', 'reached']
-const WORDS = ['program', 'figure', 'aim', 'reached']
+/**
+ * A figure of a program with the governor beside the program without it.
+ *
+ * @typedef {object} Row
+ * @property {string} program
+ * @property {string} figure
+ * @property {string} [with]
+ * @property {string} [without]
+ * @property {number} [ratio] with / without
+ * @property {string} aim
+ * @property {boolean} reached
+ * @property {readonly string[]} [notes] sentences that are printed below the table
+ */
 
+const HEADINGS = ['program', 'figure', 'with', 'without', 'ratio', 'aim', 'reached']
+const LEFT = new Set(['program', 'figure', 'aim', 'reached'])
+
+/**
+ * Returns the figures as a table with their notes below it. `npm run matrix` reads the last word of each line.
+ *
+ * @param {readonly Row[]} rows
+ */
 export function table(rows) {
-  const lines = [COLUMNS, ...rows.map(cells)]
-  const widths = COLUMNS.map((_, column) => Math.max(...lines.map((line) => line[column].length)))
-  const text = lines.map((line) => line.map((cell, column) => pad(cell, widths[column], column)).join('  '))
-  text.splice(1, 0, widths.map((width) => '-'.repeat(width)).join('  '))
-  const notes = rows.flatMap(({ program, figure, notes = [] }) => notes.map((note) => `${program}, ${figure}: ${note}`))
-  return [...text, '', ...notes]
-    .map((line) => line.trimEnd())
-    .join('\n')
-    .trimEnd()
-}
-
-function cells({ program, figure, with: governed = '-', without = '-', ratio, aim = '-', reached }) {
-  return [program, figure, governed, without, ratio?.toFixed(3) ?? '-', aim, reached ? 'yes' : 'no']
-}
-
-/** Figures stand right, words left. */
-function pad(cell, width, column) {
-  return WORDS.includes(COLUMNS[column]) ? cell.padEnd(width) : cell.padStart(width)
+  return figureTable(
+    HEADINGS,
+    LEFT,
+    rows.map(({ program, figure, with: governed = '-', without = '-', ratio, aim, reached, notes }) => ({
+      label: `${program}, ${figure}`,
+      cells: [program, figure, governed, without, ratio?.toFixed(3) ?? '-', aim, reached ? 'yes' : 'no'],
+      notes
+    }))
+  )
 }

@@ -1,49 +1,41 @@
-/** The peers: what is measured beside each other by `npm run bench`, and what is not to be had. */
-import { execFileSync } from 'node:child_process'
+/** The servers that `npm run bench` measures. */
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import { delimiter, join } from 'node:path'
+import { delimiter } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { descriptorLimit } from 'ebb/sys'
+import { C, ebbServe, find, installed, nodeNet, numberIn, versionFrom } from '../harness/servers.mjs'
 
-const here = (path) => fileURLToPath(new URL(path, import.meta.url))
-/** Where `bench/install` puts what it brings and builds. */
-const brought = (path) => here(`../.peers/${path}`)
-const CLI = here('../../packages/ebb-lab/dist/cli/main.js')
+/** @import { Server } from '../harness/servers.mjs' */
+
+const here = (/** @type {string} */ path) => fileURLToPath(new URL(path, import.meta.url))
 const NETTY = ['buffer', 'common', 'resolver', 'transport'].map((part) => `/usr/share/java/netty-${part}.jar`)
-const BUN = brought(`node_modules/@oven/bun-linux-${process.arch === 'arm64' ? 'aarch64' : 'x64'}/bin/bun`)
-const DENO = brought(`node_modules/@deno/linux-${process.arch}-glibc/deno`)
+const BUN = installed(`node_modules/@oven/bun-linux-${process.arch === 'arm64' ? 'aarch64' : 'x64'}/bin/bun`)
+const DENO = installed(`node_modules/@deno/linux-${process.arch}-glibc/deno`)
 
-/** A proxy has two descriptors for each connection: as many as those allow it, with some to spare. */
+/** Connections that a proxy can hold: it uses two descriptors for each, and some for itself. */
 const PROXIED = Math.min(10_000, Math.floor((descriptorLimit() - 200) / 2))
 
-/** The Node of that line that `bench/install` brought, or else the one that runs this. */
+/**
+ * Returns the path of the Node of a release line: the one that `bench/install` installed, or else the running one.
+ *
+ * @param {string} line for instance `20`
+ */
 function node(line) {
-  const path = brought(`node_modules/node-${line}/bin/node`)
+  const path = installed(`node_modules/node-${line}/bin/node`)
   return !existsSync(path) && process.versions.node.startsWith(`${line}.`) ? process.execPath : path
 }
 
-/** `ebb serve`, run by that Node. */
-export const ebbServe = (path) => [path, CLI, 'serve', '--port', '{port}']
-/** Plain `node:net`, run by that Node. */
-export const nodeNet = (path) => [path, here('net.mjs'), '{port}']
-/** The floor. */
-export const C = {
-  id: 'c',
-  name: 'C, epoll',
-  what: 'one thread, nothing kept for a connection: the floor',
-  install: 'c',
-  needs: [brought('bin/epoll')],
-  command: [brought('bin/epoll'), '{port}'],
-  version: () => `gcc ${told('gcc', '-dumpfullversion')}`
-}
-
-/** What Node of one line runs. */
+/**
+ * Describes the three servers that run on a Node of a release line.
+ *
+ * @param {string} line
+ */
 function onNode(line) {
   const path = node(line)
-  const common = { install: 'node', needs: [path], version: () => `Node ${told(path, '--version')}` }
+  const common = { install: 'node', needs: [path], version: () => `Node ${versionFrom(path, '--version')}` }
   return {
-    ebb: { ...common, what: '`ebb serve`, which is `listen()`', command: ebbServe(path) },
+    ebb: { ...common, what: '`ebb serve`, which uses `listen()`', command: ebbServe(path) },
     net: { ...common, what: '`node:net`', command: nodeNet(path) },
     auto: {
       ...common,
@@ -56,8 +48,9 @@ function onNode(line) {
 const [node20, node26] = [onNode('20'), onNode('26')]
 
 /**
- * In the order of the table. `id`: for `--only`; `name`: at most 18 characters; `install`: what `bench/install` calls it; `needs`:
- * files, and programs in `PATH`, without which it is left out; `most`: connections that it can hold.
+ * All servers, in the order of the table.
+ *
+ * @type {readonly Server[]}
  */
 export const PEERS = [
   C,
@@ -70,11 +63,11 @@ export const PEERS = [
   {
     id: 'bun',
     name: 'Bun',
-    what: '`Bun.listen`, which is uSockets',
+    what: '`Bun.listen`, which uses uSockets',
     install: 'bun',
     needs: [BUN],
-    command: [BUN, here('bun.ts'), '{port}'],
-    version: () => `Bun ${told(BUN, '--version')}`
+    command: [BUN, here('programs/bun.ts'), '{port}'],
+    version: () => `Bun ${versionFrom(BUN, '--version')}`
   },
   {
     id: 'deno',
@@ -82,8 +75,8 @@ export const PEERS = [
     what: '`Deno.listen`',
     install: 'deno',
     needs: [DENO],
-    command: [DENO, 'run', '--quiet', '--allow-net', here('deno.ts'), '{port}'],
-    version: () => `Deno ${told(DENO, '--version')}`
+    command: [DENO, 'run', '--quiet', '--allow-net', here('programs/deno.ts'), '{port}'],
+    version: () => `Deno ${versionFrom(DENO, '--version')}`
   },
   ...[
     { id: 'go', name: 'Go net', what: 'a goroutine for each connection', binary: 'go-goroutines' },
@@ -95,101 +88,80 @@ export const PEERS = [
       mode: 'free'
     },
     { id: 'go-epoll', name: 'Go, epoll', what: 'one goroutine and epoll, through `syscall`', binary: 'go-epoll' }
-  ].map(({ binary, mode, ...peer }) => ({
-    ...peer,
-    install: 'go',
-    needs: [brought(`bin/${binary}`)],
-    command: [brought(`bin/${binary}`), '{port}', ...(mode ? [mode] : [])],
-    version: () => `Go ${told('go', 'version')}`
-  })),
+  ].map(
+    (
+      /** @type {{ id: string, name: string, what: string, binary: string, mode?: string }} */ { binary, mode, ...peer }
+    ) => ({
+      ...peer,
+      install: 'go',
+      needs: [installed(`bin/${binary}`)],
+      command: [installed(`bin/${binary}`), '{port}', ...(mode ? [mode] : [])],
+      version: () => `Go ${versionFrom('go', 'version')}`
+    })
+  ),
   {
     id: 'tokio',
     name: 'Rust, Tokio',
     what: 'a task for each connection',
     install: 'tokio',
-    needs: [brought('bin/tokio')],
-    command: [brought('bin/tokio'), '{port}'],
+    needs: [installed('bin/tokio')],
+    command: [installed('bin/tokio'), '{port}'],
     version: () =>
-      `Tokio ${/name = "tokio"\nversion = "(.*)"/.exec(readFileSync(brought('tokio/Cargo.lock'), 'utf8'))?.[1]}`
+      `Tokio ${/name = "tokio"\nversion = "(.*)"/.exec(readFileSync(installed('tokio/Cargo.lock'), 'utf8'))?.[1]}`
   },
   {
     id: 'erlang',
     name: 'Erlang, gen_tcp',
     what: 'a process for each connection',
     install: 'erlang',
-    needs: ['erl', brought('bin/discard.beam')],
-    command: ['erl', '-noinput', '-pa', brought('bin'), '-run', 'discard', 'start', '{port}'],
-    version: () => `OTP ${told('erl', '-noinput', '-eval', 'io:put_chars(erlang:system_info(otp_release)), halt().')}`
+    needs: ['erl', installed('bin/discard.beam')],
+    command: ['erl', '-noinput', '-pa', installed('bin'), '-run', 'discard', 'start', '{port}'],
+    version: () =>
+      `OTP ${versionFrom('erl', '-noinput', '-eval', 'io:put_chars(erlang:system_info(otp_release)), halt().')}`
   },
   {
     id: 'java',
     name: 'Java, NIO',
     what: 'one thread and a selector',
     install: 'java',
-    needs: ['java', brought('java/Nio.class')],
-    command: ['java', '-cp', brought('java'), 'Nio', '{port}'],
-    version: () => `OpenJDK ${told('java', '-version')}`
+    needs: ['java', installed('java/Nio.class')],
+    command: ['java', '-cp', installed('java'), 'Nio', '{port}'],
+    version: () => `OpenJDK ${versionFrom('java', '-version')}`
   },
   {
     id: 'netty',
     name: 'Java, Netty',
     what: 'the discard server of its guide',
     install: 'netty',
-    needs: ['java', brought('java/Netty.class'), ...NETTY],
-    command: ['java', '-cp', [brought('java'), ...NETTY].join(delimiter), 'Netty', '{port}'],
+    needs: ['java', installed('java/Netty.class'), ...NETTY],
+    command: ['java', '-cp', [installed('java'), ...NETTY].join(delimiter), 'Netty', '{port}'],
     version: () =>
-      `Netty ${numberIn(readdirSync('/usr/share/java').find((name) => /^netty-buffer-/.test(name)))}, OpenJDK ${told('java', '-version')}`
+      `Netty ${numberIn(readdirSync('/usr/share/java').find((name) => /^netty-buffer-/.test(name)) ?? '')}, OpenJDK ${versionFrom('java', '-version')}`
   },
   ...[
     {
       id: 'nginx',
       name: 'nginx stream',
-      what: 'a proxy to a server that drops; worker and master are one process',
-      version: () => `nginx ${told(find('nginx'), '-v')}`
+      what: 'a proxy to a server that drops; master and worker are one process',
+      version: () => `nginx ${versionFrom(find('nginx') ?? 'nginx', '-v')}`
     },
     {
       id: 'haproxy',
       name: 'HAProxy TCP',
       what: 'a proxy to a server that drops',
-      version: () => `HAProxy ${told(find('haproxy'), '-v')}`
+      version: () => `HAProxy ${versionFrom(find('haproxy') ?? 'haproxy', '-v')}`
     }
   ].map((peer) => ({
     ...peer,
     install: peer.id,
     needs: peer.id === 'nginx' ? ['nginx', '/usr/lib/nginx/modules/ngx_stream_module.so'] : ['haproxy'],
-    command: [process.execPath, here('proxy.mjs'), peer.id, '{port}', String(PROXIED)],
+    command: [process.execPath, here('programs/proxy.mjs'), peer.id, '{port}', String(PROXIED)],
     most: PROXIED
   }))
 ]
 
-/** What one would look for, and why it is not there. */
-export const NOT_TO_BE_HAD = [
-  'uWebSockets.js is not in the registry of npm, and serves HTTP and WebSocket alone; what it is made of, uSockets, is what `Bun.listen` uses.',
-  'gnet, evio and netpoll, event loops for Go, are not in Debian; `Go, epoll` does by hand what they do underneath.'
+/** Sentences about well-known servers that are not in the list. */
+export const UNAVAILABLE = [
+  'uWebSockets.js is not on npm and serves only HTTP and WebSocket. `Bun.listen` uses uSockets, its core.',
+  'gnet, evio and netpoll, event loops for Go, are not in Debian. `Go, epoll` does what they do, without a library.'
 ]
-
-/** Why a peer cannot be measured here, in one line, or undefined. */
-export function missing({ needs, install }) {
-  const lacking = needs.find((need) => find(need) === undefined)
-  return lacking === undefined
-    ? undefined
-    : `${lacking.replace(here('../../'), '')} is not there (bench/install ${install})`
-}
-
-/** The path of a file or of a program, or undefined. Debian keeps servers in a directory that not everybody's `PATH` has. */
-function find(need) {
-  if (need.includes('/')) return existsSync(need) ? need : undefined
-  const folders = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin']
-  return folders.map((folder) => join(folder, need)).find((path) => existsSync(path))
-}
-
-/** The version in what a program says. */
-function told(program, ...args) {
-  // Some say it on standard error.
-  const text = execFileSync('sh', ['-c', 'exec "$@" 2>&1', 'sh', program, ...args], { encoding: 'utf8' })
-  return numberIn(text)
-}
-
-function numberIn(text) {
-  return /\d+(\.\d+)*/.exec(text)?.[0]
-}

@@ -1,86 +1,113 @@
-/** What of this machine ends a crowd: descriptors, memory, ports, tables of the kernel. */
+/** Finds out which resource of this machine limits a crowd: descriptors, memory, ports or tables of the kernel. */
 import { readFileSync } from 'node:fs'
 import { descriptorLimit } from 'ebb/sys'
 
-/** Descriptors that a process needs for itself. */
+/** Descriptors that a process needs besides those of its connections. */
 const RESERVED = 64
-/** `ebb pulse` starts no more processes than this. */
+/** Most processes that `ebb pulse` starts. */
 const MOST_PROCESSES = 256
-/** What a Node process takes, and what two ends of an idle connection take before it was measured, bytes. */
+/** Memory of a Node process in bytes. */
 const PROCESS = 25e6
+/** Memory of both ends of an idle connection in bytes: an estimate for the first size, before one has been measured. */
 const CONNECTION = 9000
+/** Headroom for the kernel's uneven distribution of connections over servers, in standard deviations. */
+const DEVIATIONS = 5
 
 /**
- * How many servers hold `n` connections. The kernel shares them out by a hash: some get more than their share, five standard
- * deviations at most.
+ * Returns how many servers can hold `n` connections. The kernel chooses the server of a connection by a hash, so some
+ * servers get more than their share.
+ *
+ * @param {number} n
  */
 export function processesFor(n) {
   const room = descriptorLimit() - RESERVED
   let procs = 1
-  while (n / procs + (procs > 1 ? 5 * Math.sqrt(n / procs) : 0) > room) procs++
+  while (n / procs + (procs > 1 ? DEVIATIONS * Math.sqrt(n / procs) : 0) > room) procs++
   return procs
 }
 
 /**
- * Why `n` connections between `procs` servers and as many clients cannot be; undefined: nothing is known that would stop them.
+ * Explains in one sentence why this machine cannot hold `n` connections. Returns undefined if nothing is known that
+ * prevents it.
  *
- * `reserve`: memory to leave free, bytes; `each`: what a connection took of the machine when it was last measured, bytes.
+ * @param {number} n
+ * @param {number} procs servers, and as many clients
+ * @param {number} reserve memory to leave free, bytes
+ * @param {number} [each] memory of the machine that a connection took in the last measurement, bytes
  */
 export function tooMuch(n, procs, reserve, each = CONNECTION) {
   if (procs > MOST_PROCESSES) {
-    return `descriptors: ${descriptorLimit()} a process make ${procs} processes on each side, ${MOST_PROCESSES} at most: raise ulimit -n`
+    return (
+      `descriptors: a limit of ${descriptorLimit()} per process needs ${procs} processes on each side, ` +
+      `and at most ${MOST_PROCESSES} are possible: raise ulimit -n`
+    )
   }
   const [open = 0, , most = 0] = numbers('/proc/sys/fs/file-nr')
   if (open + 2 * n > most) {
-    return `descriptors of the machine: ${2 * n} more than the ${open} that are open are above fs.file-max, ${most}`
+    return `descriptors of the machine: ${open} are open, ${2 * n} more exceed fs.file-max, ${most}`
   }
   const need = n * each + 2 * procs * PROCESS
   const free = available()
   if (free - need < reserve) {
-    return `memory: it would take ${gigabytes(need)}, of ${gigabytes(free)} that are free ${gigabytes(reserve)} are to stay so`
+    return `memory: ${gigabytes(need)} are needed, ${gigabytes(free)} are free, and ${gigabytes(reserve)} must stay free`
   }
   const [tracked = 0] = numbers('/proc/sys/net/netfilter/nf_conntrack_count')
   const [trackable = 0] = numbers('/proc/sys/net/netfilter/nf_conntrack_max')
-  // Connections are tracked where a rule asks for it: then some are, always.
+  // Without a firewall rule that asks for tracking, the count stays 0 and the limit does not matter.
   if (tracked > 0 && tracked + n > trackable) {
-    return `connection tracking: ${n} more than the ${tracked} that are tracked are above nf_conntrack_max, ${trackable}`
+    return `connection tracking: ${tracked} are tracked, ${n} more exceed nf_conntrack_max, ${trackable}`
   }
   return undefined
 }
 
+/** @type {Readonly<Record<string, string>>} */
 const CAUSES = {
-  EMFILE: 'descriptors: a process had none left (ulimit -n)',
-  ENFILE: 'descriptors of the machine: none were left (fs.file-max)',
-  EADDRNOTAVAIL: 'ports: none were left (net.ipv4.ip_local_port_range)',
+  EMFILE: 'descriptors: a process reached its limit (ulimit -n)',
+  ENFILE: 'descriptors of the machine: the limit was reached (fs.file-max)',
+  EADDRNOTAVAIL: 'ports: no local port was free (net.ipv4.ip_local_port_range)',
   ENOMEM: 'memory: the kernel had none for a socket',
   ENOBUFS: 'memory: the kernel had none for a socket',
   ETIMEDOUT:
     'time: connects were not answered (net.core.somaxconn, net.ipv4.tcp_max_syn_backlog, or a machine too slow)',
-  EWORKERLOST: 'a process that connected was killed, perhaps for want of memory'
+  EWORKERLOST: 'a process that connected was killed, perhaps by the kernel for lack of memory'
 }
 
-/** What made connects fail, by the most frequent of the causes that were counted. */
+/**
+ * Explains why connects failed, by the most frequent cause.
+ *
+ * @param {Readonly<Record<string, number>>} failed number of failed connects by cause
+ */
 export function causeOf(failed) {
-  const [[cause, count]] = Object.entries(failed).sort(([, a], [, b]) => b - a)
-  return `${CAUSES[cause] ?? cause}; ${count} failed of it`
+  const [cause = 'unknown', count = 0] = Object.entries(failed).sort(([, a], [, b]) => b - a)[0] ?? []
+  return `${CAUSES[cause] ?? cause}; ${count} connects failed for this reason`
 }
 
-/** Memory that can be had without swapping, bytes. */
+/** Returns the memory in bytes that programs can get without swapping. */
 export function available() {
-  return meminfo().MemAvailable
+  return meminfo('MemAvailable')
 }
 
-/** `/proc/meminfo`, bytes. */
-export function meminfo() {
-  const lines = readFileSync('/proc/meminfo', 'latin1').matchAll(/^(\w+):\s+(\d+) kB/gm)
-  return Object.fromEntries([...lines].map(([, name, kB]) => [name, Number(kB) * 1024]))
+/**
+ * Returns a line of `/proc/meminfo` in bytes.
+ *
+ * @param {'MemAvailable' | 'Slab'} name
+ */
+export function meminfo(name) {
+  const [, kB] = new RegExp(`^${name}:\\s+(\\d+) kB`, 'm').exec(readFileSync('/proc/meminfo', 'latin1')) ?? []
+  if (kB === undefined) throw new Error(`/proc/meminfo has no line ${name}`)
+  return Number(kB) * 1024
 }
 
+/** @param {number} bytes */
 export function gigabytes(bytes) {
   return `${(bytes / 1e9).toFixed(1)} GB`
 }
 
-/** The numbers in a file of `/proc`; none where there is no such file. */
+/**
+ * Returns the numbers in a file of `/proc`, or none if there is no such file.
+ *
+ * @param {string} path
+ */
 function numbers(path) {
   try {
     return readFileSync(path, 'latin1').trim().split(/\s+/).map(Number)

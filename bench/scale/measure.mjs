@@ -1,4 +1,4 @@
-/** One size: servers, clients, and what the crowd between them costs. */
+/** Measures one size: starts servers and clients, and finds out what the connections between them cost. */
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import { setTimeout as wait } from 'node:timers/promises'
@@ -7,98 +7,143 @@ import { KernelMemory, ProcessTree } from 'ebb/memory'
 import { available, causeOf, gigabytes, meminfo } from './limits.mjs'
 import { Servers } from './servers.mjs'
 
-/** From one look at the machine's memory to the next, ms. */
-const LOOK = 100
-/** The servers rest this long before the crowd comes, and the crowd once it is there, ms. */
+/** @import { ChildProcess } from 'node:child_process' */
+/** @import { PulseEvent } from 'ebb-lab' */
+
+/** Milliseconds between two samples of the machine's memory. */
+const SAMPLE_INTERVAL = 100
+/** Milliseconds that the servers rest before the crowd connects, and that the crowd rests before it is measured. */
 const REST = 1500
-/** For servers to accept what waits in their queues, and to tell of it, ms. */
-const ACCEPTED_WITHIN = 60_000
-/** Memory that has not come back within this time, ms, does not. */
-const BACK_WITHIN = 20_000
-/** Memory is back when it stays below rest and this share of it, or this many bytes for each process. */
-const BACK = 0.05
-const BACK_BYTES = 500_000
+/** Milliseconds in which the servers must accept what waits in their backlogs, and report it. */
+const ACCEPT_TIMEOUT = 60_000
+/** Milliseconds in which memory must come back. */
+const RELEASE_TIMEOUT = 20_000
+/** Milliseconds that memory must stay low; the same as in a verdict. */
+const STAYS = 2000
+/** Memory has come back when it is within this share of rest, or within this many bytes if that is more. */
+const TOLERANCE = 0.05
+const TOLERANCE_BYTES = 500_000
 
 /**
- * Measures `n` connections between `procs` servers and as many clients. Memory in bytes, times in ms. `stopped`: why there are fewer.
+ * The figures of a size. Memory in bytes, times in ms, CPU times in us.
  *
- * @throws Error when the servers end, or `signal` is given
+ * @typedef {object} Row
+ * @property {number} asked connections that were planned
+ * @property {number} connections connections that were made
+ * @property {number} servers
+ * @property {number} connectMs
+ * @property {number} acceptMs
+ * @property {number} connectsPerSecond
+ * @property {number} closeMs
+ * @property {number | null} backMs from the last close until memory is back for good; null if not within 20 s
+ * @property {number} restAnonymous
+ * @property {number} holdAnonymous
+ * @property {number} endAnonymous
+ * @property {number | null} holdProportional
+ * @property {number} bytesEach
+ * @property {number} kernel both ends: sockets, files and buffers
+ * @property {number} kernelEach
+ * @property {number} clientsAnonymous
+ * @property {number} machineBytes memory that a connection takes of the whole machine
+ * @property {number} serverCpuEach CPU time of the servers per connection while the crowd connects
+ * @property {number} clientCpuEach CPU time of the clients per connection while the crowd connects
+ * @property {string} [stopped] why there are fewer connections than planned
  */
-export async function measure(n, procs, reserve, signal, tell) {
-  const started = []
+
+/**
+ * What a measurement needs to know.
+ *
+ * @typedef {object} Size
+ * @property {number} n connections
+ * @property {number} procs servers, and as many clients
+ * @property {number} reserve memory to leave free, bytes
+ * @property {AbortSignal} signal ends the measurement
+ * @property {(text: string) => void} log
+ */
+
+/**
+ * Measures a size. Rejects if the servers end or the signal aborts.
+ *
+ * @param {Size} size
+ * @returns {Promise<Row>}
+ */
+export async function measure(size) {
+  /** @type {(() => unknown)[]} */
+  const cleanups = []
   try {
-    return await run(n, procs, reserve, signal, tell, (close) => started.push(close))
+    return await run(size, (cleanup) => cleanups.push(cleanup))
   } finally {
-    for (const close of started.reverse()) await close()
+    for (const cleanup of cleanups.reverse()) await cleanup()
   }
 }
 
-async function run(n, procs, reserve, signal, tell, cleanUp) {
-  tell(`${n.toLocaleString('en-US')} connections, ${procs} ${procs === 1 ? 'server' : 'servers'}`)
+/**
+ * @param {Size} size
+ * @param {(cleanup: () => unknown) => void} defer calls `cleanup` after the run
+ * @returns {Promise<Row>}
+ */
+async function run({ n, procs, reserve, signal, log }, defer) {
+  log(`${n.toLocaleString('en-US')} connections, ${procs} ${procs === 1 ? 'server' : 'servers'}`)
   const servers = await Servers.start(procs, n)
-  cleanUp(() => servers.end())
+  defer(() => servers.end())
   const serving = new ProcessTree(servers.pid)
-  cleanUp(() => serving.close())
+  defer(() => serving.close())
   const kernel = new KernelMemory()
-  cleanUp(() => kernel.close())
+  defer(() => kernel.close())
   await wait(REST, undefined, { signal })
 
-  const clients = fork(
-    fileURLToPath(new URL('clients.mjs', import.meta.url)),
-    [JSON.stringify({ port: servers.port, n, procs })],
-    { execArgv: [] }
-  )
-  const gone = once(clients, 'exit')
-  cleanUp(async () => {
-    if (clients.connected) clients.disconnect()
-    await gone
-  })
-  const close = () => clients.connected && clients.send('close')
+  const clients = new Clients(servers.port, n, procs)
+  defer(() => clients.end())
+  const close = () => clients.close()
   signal.addEventListener('abort', close, { once: true })
-  const told = eventsOf(clients)
-  // All processes are there, and wait until they have been looked at: what follows is the crowd's.
-  await told('pulse')
+  // All processes exist and wait half a second before they connect, so this is the state at rest.
+  await clients.event('pulse')
   const connecting = new ProcessTree(clients.pid)
-  cleanUp(() => connecting.close())
-  const rest = figures(serving, connecting, kernel)
+  defer(() => connecting.close())
+  const sample = () => sampleOf(serving, connecting, kernel)
+  const rest = sample()
 
+  /** @type {string | undefined} */
   let stopped
   const guard = setInterval(() => {
     if (available() >= reserve) return
-    stopped = `memory: less than ${gigabytes(reserve)} were left`
+    stopped = `memory: less than ${gigabytes(reserve)} were free`
     clearInterval(guard)
     close()
-  }, LOOK)
-  cleanUp(() => clearInterval(guard))
-  const { opened } = await told('connected')
+  }, SAMPLE_INTERVAL)
+  defer(() => clearInterval(guard))
+  const { opened } = await clients.event('connected')
   const connectedAt = performance.now()
   const { connected, failed, ms: connectMs } = opened
   signal.throwIfAborted()
-  if (connected < n && stopped === undefined)
+  if (connected < n && stopped === undefined) {
     stopped = Object.keys(failed).length > 0 ? causeOf(failed) : 'it was closed'
-  // When memory ran out the crowd is on its way out already: there is nothing to look at.
-  const whole = connected === n && (await servers.tells(n, ACCEPTED_WITHIN, signal))
+  }
+  // If connections are missing, the crowd may be closing already, so the servers' report is not awaited.
+  const whole = connected === n && (await servers.hold(n, ACCEPT_TIMEOUT, signal))
   const acceptMs = connectMs + performance.now() - connectedAt
   if (connected === n && !whole) {
-    stopped ??= `${n - servers.clients} connections were not accepted: ${servers.warnings[0] ?? 'they wait in a queue'}`
+    const waiting = n - servers.clients
+    stopped ??= `${waiting} connections were not accepted: ${servers.warnings[0] ?? 'they wait in a backlog'}`
   }
-  tell(`  ${connected.toLocaleString('en-US')} connected in ${(connectMs / 1000).toFixed(2)} s`)
-  const after = figures(serving, connecting, kernel)
+  log(`  ${connected.toLocaleString('en-US')} connected in ${(connectMs / 1000).toFixed(2)} s`)
+  const after = sample()
   await wait(REST, undefined, { signal })
-  const hold = figures(serving, connecting, kernel)
+  const hold = sample()
 
   clearInterval(guard)
   const closeStart = performance.now()
   close()
-  const empty = servers.tells(0, ACCEPTED_WITHIN, signal)
-  await told('closed')
+  const empty = servers.hold(0, ACCEPT_TIMEOUT, signal)
+  await clients.event('closed')
   await empty
   const closeMs = performance.now() - closeStart
-  const back = await backAt(serving, rest.anonymous + Math.max(BACK * rest.anonymous, BACK_BYTES), signal)
+  const limit = rest.anonymous + Math.max(TOLERANCE * rest.anonymous, TOLERANCE_BYTES)
+  const backMs = await timeUntilBack(serving, limit, signal)
   const endAnonymous = serving.status().anonymous
-  tell(`  closed in ${(closeMs / 1000).toFixed(2)} s`)
+  log(`  closed in ${(closeMs / 1000).toFixed(2)} s`)
 
-  const cpu = (from, to) => ((to - from) * 1000) / connected
+  const cpuEach = (/** @type {number} */ from, /** @type {number} */ to) => ((to - from) * 1000) / connected
   return {
     asked: n,
     connections: connected,
@@ -107,64 +152,116 @@ async function run(n, procs, reserve, signal, tell, cleanUp) {
     acceptMs,
     connectsPerSecond: (connected / connectMs) * 1000,
     closeMs,
-    /** From the last close until memory was back for good; null: not within 20 s. */
-    backMs: back,
+    backMs,
     restAnonymous: rest.anonymous,
     holdAnonymous: hold.anonymous,
     endAnonymous,
     holdProportional: hold.proportional,
     bytesEach: (hold.anonymous - rest.anonymous) / connected,
-    /** Both ends: sockets, files and buffers. */
     kernel: hold.kernel - rest.kernel,
     kernelEach: (hold.kernel - rest.kernel) / connected,
     clientsAnonymous: hold.clientsAnonymous,
-    /** All that the machine had less of, by connection. */
     machineBytes: Math.max(0, rest.available - hold.available) / connected,
-    /** Of the servers, and of those who connect, while they do; us by connection. */
-    serverCpuEach: cpu(rest.cpu, after.cpu),
-    clientCpuEach: cpu(rest.clientsCpu, after.clientsCpu),
+    serverCpuEach: cpuEach(rest.cpu, after.cpu),
+    clientCpuEach: cpuEach(rest.clientsCpu, after.clientsCpu),
     ...(stopped !== undefined && { stopped })
   }
 }
 
-/** The events of a pulse by name, as they come; rejects when the process ends without. */
-function eventsOf(child) {
-  const events = new Map()
-  const waiting = new Map()
-  child.on('message', (event) => {
-    events.set(event.event, event)
-    waiting.get(event.event)?.resolve(event)
-  })
-  child.once('exit', (code, by) => {
-    for (const { reject } of waiting.values()) reject(new Error(`the clients ended (${by ?? code})`))
-  })
-  return (name) => events.get(name) ?? new Promise((resolve, reject) => waiting.set(name, { resolve, reject }))
+/** The process of `clients.mjs`. */
+class Clients {
+  /** @type {ChildProcess} */
+  #process
+  #exit
+  /** @type {Map<string, PulseEvent>} */
+  #events = new Map()
+  /** @type {Map<string, { resolve: (event: PulseEvent) => void, reject: (error: Error) => void }>} */
+  #waiting = new Map()
+
+  /**
+   * @param {number} port
+   * @param {number} n
+   * @param {number} procs
+   */
+  constructor(port, n, procs) {
+    const program = fileURLToPath(new URL('clients.mjs', import.meta.url))
+    this.#process = fork(program, [JSON.stringify({ port, n, procs })], { execArgv: [] })
+    this.#exit = once(this.#process, 'exit')
+    this.#process.on('message', (message) => {
+      const event = /** @type {PulseEvent} */ (message)
+      this.#events.set(event.event, event)
+      this.#waiting.get(event.event)?.resolve(event)
+    })
+    this.#process.once('exit', (code, signal) => {
+      for (const { reject } of this.#waiting.values()) reject(new Error(`the clients ended (${signal ?? code})`))
+    })
+  }
+
+  get pid() {
+    const { pid } = this.#process
+    if (pid === undefined) throw new Error('the clients could not be started')
+    return pid
+  }
+
+  /**
+   * Resolves with the event of this name as soon as the clients have sent it. Rejects if they end before.
+   *
+   * @template {PulseEvent['event']} N
+   * @param {N} name
+   * @returns {Promise<Extract<PulseEvent, { event: N }>>}
+   */
+  async event(name) {
+    /** @type {PulseEvent} */
+    const event =
+      this.#events.get(name) ?? (await new Promise((resolve, reject) => this.#waiting.set(name, { resolve, reject })))
+    return /** @type {Extract<PulseEvent, { event: N }>} */ (event)
+  }
+
+  /** Has the clients close their connections. */
+  close() {
+    if (this.#process.connected) this.#process.send('close')
+  }
+
+  async end() {
+    if (this.#process.connected) this.#process.disconnect()
+    await this.#exit
+  }
 }
 
-function figures(serving, connecting, kernel) {
-  const { MemAvailable, Slab } = meminfo()
+/**
+ * @param {ProcessTree} serving
+ * @param {ProcessTree} connecting
+ * @param {KernelMemory} kernel
+ */
+function sampleOf(serving, connecting, kernel) {
   return {
     anonymous: serving.status().anonymous,
     proportional: serving.smaps()?.proportional ?? null,
     cpu: serving.cpu(),
     clientsAnonymous: connecting.status().anonymous,
     clientsCpu: connecting.cpu(),
-    kernel: Slab + kernel.read().total,
-    available: MemAvailable
+    kernel: meminfo('Slab') + kernel.read().total,
+    available: available()
   }
 }
 
-/** ms until anonymous memory is below `limit` and stays there; null: not within the time there is. */
-async function backAt(tree, limit, signal) {
+/**
+ * Resolves with the time in ms until anonymous memory is at most `limit` and stays there, or with null after 20 s.
+ *
+ * @param {ProcessTree} tree
+ * @param {number} limit bytes
+ * @param {AbortSignal} signal
+ */
+async function timeUntilBack(tree, limit, signal) {
   const start = performance.now()
+  /** @type {number | null} */
   let since = null
   for (;;) {
     const now = performance.now() - start
     if (tree.status().anonymous > limit) since = null
     else since ??= now
-    // Back, and it has stayed so for as long as a verdict wants to see.
-    if (since !== null && now - since > 2000) return since
-    if (now > BACK_WITHIN) return null
-    await wait(LOOK, undefined, { signal })
+    if (since !== null && now - since > STAYS) return since
+    if (now > RELEASE_TIMEOUT) return null
+    await wait(SAMPLE_INTERVAL, undefined, { signal })
   }
 }

@@ -1,56 +1,74 @@
-/** The figures of `npm run bench:scale`: as a table for a terminal, and as `SCALE.md`, which is written by the program alone. */
-import { machine } from '../beside/page.mjs'
+/** The figures of `npm run bench:scale`: as a table for a terminal, and as bench/SCALE.md. */
+import { whole } from '../harness/figures.mjs'
+import { machine } from '../harness/machine.mjs'
+import { alignColumns, markdownTable } from '../harness/table.mjs'
 
-const mb = (bytes) => (bytes === null ? '-' : (bytes / 1e6).toFixed(1))
-const seconds = (ms) => (ms === null ? 'never' : (ms / 1000).toFixed(2))
-const number = (n) => Math.round(n).toLocaleString('en-US')
+/** @import { Row } from './measure.mjs' */
 
-const ROWS = [
-  ['connections', ({ connections }) => number(connections)],
-  ['servers', ({ servers }) => number(servers)],
+const mb = (/** @type {number | null} */ bytes) => (bytes === null ? '-' : (bytes / 1e6).toFixed(1))
+const seconds = (/** @type {number | null} */ ms) => (ms === null ? 'never' : (ms / 1000).toFixed(2))
+
+/** @type {readonly [name: string, cell: (row: Row) => string][]} */
+const LINES = [
+  ['connections', ({ connections }) => whole(connections)],
+  ['servers', ({ servers }) => whole(servers)],
   ['connect all, s', ({ connectMs }) => seconds(connectMs)],
   ['accept all, s', ({ acceptMs }) => seconds(acceptMs)],
-  ['connects, 1/s', ({ connectsPerSecond }) => number(connectsPerSecond)],
+  ['connects, 1/s', ({ connectsPerSecond }) => whole(connectsPerSecond)],
   ['close all, s', ({ closeMs }) => seconds(closeMs)],
-  ['given back after, s', ({ backMs }) => seconds(backMs)],
+  ['released after, s', ({ backMs }) => seconds(backMs)],
   ['anonymous at rest, MB', ({ restAnonymous }) => mb(restAnonymous)],
   ['anonymous at hold, MB', ({ holdAnonymous }) => mb(holdAnonymous)],
   ['anonymous after, MB', ({ endAnonymous }) => mb(endAnonymous)],
   ['proportional at hold, MB', ({ holdProportional }) => mb(holdProportional)],
-  ['a connection, bytes', ({ bytesEach }) => number(bytesEach)],
+  ['footprint, bytes', ({ bytesEach }) => whole(bytesEach)],
   ['kernel, both ends, MB', ({ kernel }) => mb(kernel)],
-  ['a connection there, bytes', ({ kernelEach }) => number(kernelEach)],
+  ['kernel per connection, bytes', ({ kernelEach }) => whole(kernelEach)],
   ['clients, anonymous, MB', ({ clientsAnonymous }) => mb(clientsAnonymous)],
-  ['CPU of servers, us each', ({ serverCpuEach }) => number(serverCpuEach)],
-  ['CPU of clients, us each', ({ clientCpuEach }) => number(clientCpuEach)]
+  ['CPU of servers, us each', ({ serverCpuEach }) => whole(serverCpuEach)],
+  ['CPU of clients, us each', ({ clientCpuEach }) => whole(clientCpuEach)]
 ]
 
+/**
+ * Returns a table with a column for each size.
+ *
+ * @param {readonly Row[]} results
+ */
 export function textTable(results) {
-  const lines = ROWS.map(([name, cell]) => [name, ...results.map(cell)])
-  const widths = lines[0].map((_, column) => Math.max(...lines.map((line) => line[column].length)))
-  const pad = (cell, column) => (column === 0 ? cell.padEnd(widths[0]) : cell.padStart(widths[column]))
-  return lines.map((line) => line.map(pad).join('  ')).join('\n')
+  return alignColumns(
+    LINES.map(([name, cell]) => [name, ...results.map(cell)]),
+    new Set([0])
+  ).join('\n')
 }
 
+/**
+ * Returns bench/SCALE.md.
+ *
+ * @param {readonly Row[]} results
+ * @param {readonly string[]} stops sentences about what ended the run
+ */
 export function page(results, stops) {
-  const [head, ...rest] = ROWS.map(([name, cell]) => `| ${[name, ...results.map(cell)].join(' | ')} |`)
-  const rule = `| --- |${' ---: |'.repeat(results.length)}`
-  return `# To a million
+  const [headings = [], ...rows] = LINES.map(([name, cell]) => [name, ...results.map(cell)])
+  return `# From a thousand to a million connections
 
-Written by \`npm run bench:scale -- --write\` on ${new Date().toISOString().slice(0, 10)}, and never by hand.
+\`npm run bench:scale -- --write\` wrote this page on ${new Date().toISOString().slice(0, 10)}. Do not edit it by hand.
 
-${machine()}; Node ${process.version.slice(1)}. Each size with servers of its own, \`ebb serve --procs\`, as many as the descriptor limit
-asks for, and as many processes that connect, all on this machine.
+Machine: ${machine()}; Node ${process.version.slice(1)}.
 
-${[head, rule, ...rest].join('\n')}
+Each size has servers of its own: \`ebb serve --procs\`, with as many processes as the descriptor limit requires. As many
+processes connect to them, on the same machine.
 
-- **anonymous**, **proportional**: of all servers and their supervisor together; **a connection**: hold above rest, by connection;
-- **connect all**: until every client is connected; **accept all**: until the servers have told of every one of them, twenty times a
-  second;
-- **close all**: until the servers have told that nobody is left; **given back**: from then until anonymous memory is, and stays, within 5 %
-  of rest;
-- **kernel**: slab and socket buffers of both ends of each connection, the server's and the client's;
-- **CPU**: what the processes were charged with while the crowd connected; what the kernel does for a connection between the two is charged to
-  whoever is running.
-${stops.length === 0 ? '' : `\n## What stopped it\n\n${stops.map((stop) => `- ${stop}`).join('\n')}\n`}`
+${markdownTable(headings, rows)}
+
+| line | meaning |
+| --- | --- |
+| anonymous, proportional | memory of all servers and their supervisor together |
+| footprint | memory of the servers at hold above rest, per connection |
+| connect all | until every client is connected |
+| accept all | until the servers have reported every client; they report 20 times a second |
+| close all | until the servers have reported that no client is left |
+| released after | from then until anonymous memory is within 5 % of rest and stays there |
+| kernel | slab and socket buffers of both ends of each connection, the server's and the client's |
+| CPU | CPU time of the processes while the crowd connects; the kernel charges its own work to the running process |
+${stops.length === 0 ? '' : `\n## What ended the run\n\n${stops.map((stop) => `- ${stop}`).join('\n')}\n`}`
 }

@@ -1,30 +1,40 @@
-/** One message to all who are idle: what the server uses for it, until the last has it. */
-import { median, milliseconds } from './figures.mjs'
-import { interleave, withSides } from './side.mjs'
+/** Measures a broadcast to idle connections: the server's CPU time until the last of them has received it. */
+import { median, milliseconds } from '../harness/figures.mjs'
+import { interleave, pairedRatios } from '../harness/interleave.mjs'
+import { withSides } from './sides.mjs'
 
+/** @import { Side } from './sides.mjs' */
+/** @import { Row } from './table.mjs' */
+
+/** Milliseconds until an idle connection is parked. */
 const IDLE = 500
 const TEXT = 'b'.repeat(100)
 
+/**
+ * @param {number} n connections
+ * @param {number} rounds
+ * @returns {Promise<Row[]>}
+ */
 export async function broadcast(n, rounds) {
-  const { ebb, plain } = await withSides('tcp', { idle: IDLE }, async (sides) => {
+  const { ebb, plain } = await withSides('tcp', { idle: IDLE }, async (...sides) => {
     for (const side of sides) {
       await side.connect(n)
       await side.idle(n)
     }
-    const one = async ({ idle, server, crowd }) => {
+    const once = async (/** @type {Side} */ { idle, server, crowd }) => {
       await idle(n)
       const before = await server.ask('cpu')
       const received = crowd.ask('expect', TEXT.length)
       const reached = await server.ask('broadcast', TEXT)
       await received
-      if (reached !== n) throw new Error(`${reached} of ${n} connections were sent to`)
+      if (reached !== n) throw new Error(`the broadcast was sent to ${reached} of ${n} connections`)
       return (await server.ask('cpu')) - before
     }
-    // Not counted: what is compiled then is not compiled again.
-    await interleave(sides, 1, one)
-    return interleave(sides, rounds, one)
+    // The first round compiles the code and is not counted.
+    await interleave(sides, 1, once)
+    return interleave(sides, rounds, once)
   })
-  const ratio = median(ebb.map((ms, round) => ms / plain[round]))
+  const ratio = median(pairedRatios(ebb, plain, (ms) => ms))
   return [
     {
       figure: `broadcast to ${n}, CPU of the server`,

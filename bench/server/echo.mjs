@@ -1,23 +1,31 @@
-/** Messages a second: the echo of `listen()`'s handlers beside that of `node:net`. */
-import { Child } from './child.mjs'
-import { median, rate } from './figures.mjs'
-import { interleave } from './side.mjs'
+/** Measures the echo of the handlers of `listen()` beside that of `node:net`, in messages per second. */
+import { median, rate } from '../harness/figures.mjs'
+import { interleave, pairedRatios } from '../harness/interleave.mjs'
+import { startCrowd, startServer } from './sides.mjs'
+
+/** @import { Row } from './table.mjs' */
 
 const CONNECTIONS = 100
+/** Milliseconds of messages that are not counted. */
 const WARM_UP = 1000
 const AIM = 1.5
 
+/**
+ * @param {number} rounds
+ * @param {number} ms of each round
+ * @returns {Promise<Row[]>}
+ */
 export async function echo(rounds, ms) {
-  const sides = []
+  const started = []
   try {
-    for (const [side, file, ...args] of [
-      ['ebb', 'listen-server.mjs'],
-      ['plain', 'net-server.mjs', 'plain', {}]
-    ]) {
-      const server = await Child.start(file, ...args)
-      const crowd = await Child.start('crowd.mjs', 'tcp')
-      sides.push({ side, server, crowd })
-      await crowd.ask('connect', server.ready, CONNECTIONS)
+    const sides = []
+    for (const name of /** @type {const} */ (['ebb', 'plain'])) {
+      const server = await (name === 'ebb' ? startServer('listen-server') : startServer('net-server', 'plain', {}))
+      started.push(server)
+      const crowd = await startCrowd('tcp')
+      started.push(crowd)
+      sides.push({ name, server, crowd })
+      await crowd.ask('connect', server.port, CONNECTIONS)
       await crowd.ask('pingPong', WARM_UP)
     }
     const { ebb, plain } = await interleave(sides, rounds, async ({ server, crowd }) => {
@@ -25,9 +33,11 @@ export async function echo(rounds, ms) {
       const { total, perSecond, cpu } = await crowd.ask('pingPong', ms)
       return { perSecond, server: ((await server.ask('cpu')) - before) / total, client: cpu / total }
     })
-    const of = (list, key) => median(list.map((round) => round[key]))
-    const ratio = median(ebb.map(({ perSecond }, round) => perSecond / plain[round].perSecond))
-    const micro = (list, key) => `${(of(list, key) * 1000).toFixed(1)} us`
+    const of = (/** @type {typeof ebb} */ list, /** @type {'perSecond' | 'server' | 'client'} */ key) =>
+      median(list.map((round) => round[key]))
+    const ratio = median(pairedRatios(ebb, plain, ({ perSecond }) => perSecond))
+    const micro = (/** @type {typeof ebb} */ list, /** @type {'server' | 'client'} */ key) =>
+      `${(of(list, key) * 1000).toFixed(1)} us`
     return [
       {
         figure: `echo of listen(), ${CONNECTIONS} connections`,
@@ -43,9 +53,6 @@ export async function echo(rounds, ms) {
       }
     ]
   } finally {
-    for (const { server, crowd } of sides) {
-      await server.end()
-      await crowd.end()
-    }
+    for (const child of started) await child.end()
   }
 }

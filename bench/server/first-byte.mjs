@@ -1,26 +1,36 @@
-/** The first byte after a sleep, beside that of an awake connection of the same server and of plain Node. */
+/** Measures the time to the first byte of a parked connection, beside an awake connection of ebb and of plain Node. */
 import { setTimeout as wait } from 'node:timers/promises'
-import { median, microseconds, quantile } from './figures.mjs'
-import { withSides } from './side.mjs'
+import { median, microseconds, quantile } from '../harness/figures.mjs'
+import { withSides } from './sides.mjs'
 
-/** Longer than a batch takes. */
+/** @import { Protocol } from './programs/crowd.mjs' */
+/** @import { Side } from './sides.mjs' */
+/** @import { Row } from './table.mjs' */
+
+/** Milliseconds until an idle connection is parked: longer than a batch takes. */
 const IDLE = 1000
-/** Connections of a batch, and those before them that only warm the processes up. */
+/** Connections of a batch, and connections before them that only warm the processes up. */
 const BATCH = 500
 const WARM = 50
-/** The first batches are not counted: what a wake runs is compiled in them. */
+/** Batches that are not counted, because the code of a wake is compiled in them. */
 const WARM_BATCHES = 3
-/** A batch during which a connection went to sleep again is not counted. So many may be. */
+/** A batch in which a connection was parked again is not counted. More such batches than this end the benchmark. */
 const MOST_SPOILT = 10
 
+const STATISTICS = [
+  { name: 'median', of: median, aim: 2 },
+  { name: 'p99', of: (/** @type {readonly number[]} */ times) => quantile(times, 0.99), aim: 3 }
+]
+
+/**
+ * @param {number} samples
+ * @returns {Promise<Row[]>}
+ */
 export async function firstByte(samples) {
   const rows = []
-  for (const protocol of ['http', 'tcp']) {
+  for (const protocol of /** @type {const} */ (['http', 'tcp'])) {
     const times = await measure(protocol, Math.ceil(samples / BATCH))
-    for (const [name, of, aim] of [
-      ['median', median, 2],
-      ['p99', (list) => quantile(list, 0.99), 3]
-    ]) {
+    for (const { name, of, aim } of STATISTICS) {
       const asleep = of(times.asleep)
       const awake = of(times.awake)
       const plain = of(times.plain)
@@ -41,11 +51,18 @@ export async function firstByte(samples) {
   return rows
 }
 
+/**
+ * Resolves with the times of all batches in us.
+ *
+ * @param {Protocol} protocol
+ * @param {number} batches
+ */
 function measure(protocol, batches) {
-  return withSides(protocol, { idle: IDLE }, async ([ebb, plain]) => {
+  return withSides(protocol, { idle: IDLE }, async (ebb, plain) => {
+    /** @type {Record<'asleep' | 'awake' | 'plain', number[]>} */
     const times = { asleep: [], awake: [], plain: [] }
     const all = WARM + BATCH
-    const turns = async ({ crowd }) => {
+    const turns = async (/** @type {Side} */ { crowd }) => {
       await crowd.ask('turns', 0, WARM)
       return crowd.ask('turns', WARM, all)
     }
@@ -60,7 +77,11 @@ function measure(protocol, batches) {
       const after = await ebb.server.ask('stats')
       const plainTimes = [...(await turns(plain)), ...(await turns(plain))]
       if (after.woken - before.woken !== all) {
-        if (++spoilt > MOST_SPOILT) throw new Error(`connections fell asleep within ${IDLE} ms, again and again`)
+        if (++spoilt > MOST_SPOILT) {
+          throw new Error(
+            `connections were parked within a batch, ${spoilt} times: a batch takes longer than ${IDLE} ms`
+          )
+        }
         await wait(IDLE)
         continue
       }

@@ -1,45 +1,63 @@
-/** What idle connections hold: anonymous memory over rest, once they have done one exchange and are parked. */
+/** Measures what idle connections hold: anonymous memory above rest, after one exchange on each of them. */
 import { setTimeout as wait } from 'node:timers/promises'
-import { megabytes } from './figures.mjs'
-import { SIDES, startSide } from './side.mjs'
+import { megabytes } from '../harness/figures.mjs'
+import { startSide } from './sides.mjs'
 
-/** Until a server that was busy is quiet, ms. */
+/** @import { Protocol } from './programs/crowd.mjs' */
+/** @import { Mode } from './programs/serve.mjs' */
+/** @import { Row } from './table.mjs' */
+
+/** Milliseconds until an idle connection is parked. */
+const IDLE = 500
+/** Milliseconds until a server that was busy is quiet. */
 const QUIET = 1000
 
+/**
+ * @param {Protocol} protocol
+ * @param {number} n connections
+ * @param {number} aim bytes
+ * @returns {Promise<Row[]>}
+ */
 export async function memory(protocol, n, aim) {
-  const over = {}
-  for (const side of SIDES) over[side] = await measure(side, protocol, n)
-  const what = protocol === 'http' ? 'HTTP keep-alive' : 'TCP'
+  const ebb = await measure('ebb', protocol, n)
+  const plain = await measure('plain', protocol, n)
+  const kind = protocol === 'http' ? 'HTTP keep-alive' : 'TCP'
   return [
     {
-      figure: `${n} idle ${what} connections, memory over rest`,
-      ebb: megabytes(over.ebb.released),
-      plain: megabytes(over.plain.released),
-      ratio: over.ebb.released / over.plain.released,
+      figure: `${n} idle ${kind} connections, memory over rest`,
+      ebb: megabytes(ebb.released),
+      plain: megabytes(plain.released),
+      ratio: ebb.released / plain.released,
       aim: `at most ${megabytes(aim)}`,
-      reached: over.ebb.released <= aim,
+      reached: ebb.released <= aim,
       notes: [
-        `without a give-back: ebb ${megabytes(over.ebb.left)}, plain Node ${megabytes(over.plain.left)}`,
-        `a connection: ebb ${Math.round(over.ebb.released / n)} B, plain Node ${Math.round(over.plain.released / n)} B`
+        `without a release: ebb ${megabytes(ebb.left)}, plain Node ${megabytes(plain.left)}`,
+        `a connection: ebb ${Math.round(ebb.released / n)} B, plain Node ${Math.round(plain.released / n)} B`
       ]
     }
   ]
 }
 
-/** Bytes over rest: left alone, and after a give-back. */
-async function measure(side, protocol, n) {
-  const one = await startSide(side, protocol, { idle: 500 })
+/**
+ * Resolves with the bytes above rest, before (`left`) and after (`released`) a release.
+ *
+ * @param {Mode} mode
+ * @param {Protocol} protocol
+ * @param {number} n
+ */
+async function measure(mode, protocol, n) {
+  const side = await startSide(mode, protocol, { idle: IDLE })
   try {
-    await one.server.ask('release')
-    const rest = await one.server.ask('anonymous')
-    await one.connect(n)
-    await one.idle(n)
+    await side.server.ask('release')
+    const rest = await side.server.ask('anonymous')
+    await side.connect(n)
+    await side.idle(n)
     await wait(QUIET)
-    const left = await one.server.ask('anonymous')
-    await one.server.ask('release')
-    const released = await one.server.ask('anonymous')
+    const left = await side.server.ask('anonymous')
+    await side.server.ask('release')
+    const released = await side.server.ask('anonymous')
     return { left: left - rest, released: released - rest }
   } finally {
-    await one.end()
+    await side.end()
   }
 }

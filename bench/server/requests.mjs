@@ -1,26 +1,39 @@
-/** Requests a second over busy keep-alive connections. */
-import { Child } from './child.mjs'
-import { median, rate } from './figures.mjs'
-import { interleave, SIDES } from './side.mjs'
+/** Measures requests per second over busy keep-alive connections. */
+import { Child } from '../harness/child.mjs'
+import { median, rate } from '../harness/figures.mjs'
+import { interleave, pairedRatios } from '../harness/interleave.mjs'
+import { MODES, startServer } from './sides.mjs'
+
+/** @import { AutocannonOrders } from './programs/autocannon.mjs' */
+/** @import { Row } from './table.mjs' */
 
 const CONNECTIONS = 100
+/** Seconds of requests that are not counted. */
 const WARM_UP = 2
 const AIM = 0.97
 
+/**
+ * @param {number} rounds
+ * @param {number} seconds of each round
+ * @returns {Promise<Row[]>}
+ */
 export async function requests(rounds, seconds) {
-  const client = await Child.start('autocannon.mjs')
+  /** @type {Child<AutocannonOrders>} */
+  const client = await Child.start(new URL('programs/autocannon.mjs', import.meta.url))
   const sides = []
-  for (const side of SIDES) sides.push({ side, server: await Child.start('http-server.mjs', side, {}) })
+  for (const name of MODES) sides.push({ name, server: await startServer('http-server', name, {}) })
   try {
-    for (const { server } of sides) await client.ask('run', server.ready, CONNECTIONS, WARM_UP)
+    for (const { server } of sides) await client.ask('run', server.port, CONNECTIONS, WARM_UP)
     const { ebb, plain } = await interleave(sides, rounds, async ({ server }) => {
       const before = await server.ask('cpu')
-      const { total, perSecond } = await client.ask('run', server.ready, CONNECTIONS, seconds)
+      const { total, perSecond } = await client.ask('run', server.port, CONNECTIONS, seconds)
       return { perSecond, cpu: (((await server.ask('cpu')) - before) / total) * 1000 }
     })
-    const ratio = median(ebb.map(({ perSecond }, round) => perSecond / plain[round].perSecond))
-    const cpu = median(ebb.map(({ cpu }, round) => cpu / plain[round].cpu))
-    const of = (list, key) => median(list.map((round) => round[key]))
+    const ratios = pairedRatios(ebb, plain, ({ perSecond }) => perSecond)
+    const ratio = median(ratios)
+    const cpu = median(pairedRatios(ebb, plain, (round) => round.cpu))
+    const of = (/** @type {typeof ebb} */ list, /** @type {'perSecond' | 'cpu'} */ key) =>
+      median(list.map((round) => round[key]))
     return [
       {
         figure: `requests a second, ${CONNECTIONS} busy connections`,
@@ -30,7 +43,7 @@ export async function requests(rounds, seconds) {
         aim: `at least ${AIM} x plain`,
         reached: ratio >= AIM,
         notes: [
-          `ratios of ${rounds} paired rounds: ${list(ebb.map(({ perSecond }, i) => perSecond / plain[i].perSecond))}`,
+          `ratios of ${rounds} paired rounds: ${ratios.map((one) => one.toFixed(3)).join(' ')}`,
           `CPU of the server for a request: ebb ${of(ebb, 'cpu').toFixed(1)} us, ` +
             `plain Node ${of(plain, 'cpu').toFixed(1)} us, ratio ${cpu.toFixed(3)}`
         ]
@@ -40,8 +53,4 @@ export async function requests(rounds, seconds) {
     await client.end()
     for (const { server } of sides) await server.end()
   }
-}
-
-function list(ratios) {
-  return ratios.map((ratio) => ratio.toFixed(3)).join(' ')
 }

@@ -1,26 +1,38 @@
-/** All idle connections send at once: from the first byte sent to the last answer received. */
+/** Measures a storm: all idle connections send at once. The time runs from the first byte sent to the last response. */
 import { setTimeout as wait } from 'node:timers/promises'
-import { median, milliseconds } from './figures.mjs'
-import { interleave, withSides } from './side.mjs'
+import { median, milliseconds } from '../harness/figures.mjs'
+import { interleave, pairedRatios } from '../harness/interleave.mjs'
+import { withSides } from './sides.mjs'
 
-/** Longer than a storm takes. */
+/** @import { Row } from './table.mjs' */
+
+/** Milliseconds until an idle connection is parked: longer than a storm takes. */
 const IDLE = 2000
+/** Milliseconds between parking and the storm. */
+const QUIET = 500
 
+/**
+ * @param {number} n connections
+ * @param {number} rounds
+ * @returns {Promise<Row[]>}
+ */
 export async function storm(n, rounds) {
   const rows = []
-  for (const protocol of ['http', 'tcp']) {
-    const { ebb, plain } = await withSides(protocol, { idle: IDLE }, async (sides) => {
+  for (const protocol of /** @type {const} */ (['http', 'tcp'])) {
+    const { ebb, plain } = await withSides(protocol, { idle: IDLE }, async (...sides) => {
       for (const side of sides) await side.connect(n)
       return interleave(sides, rounds, async ({ idle, crowd, server }) => {
         await idle(n)
-        await wait(500)
+        await wait(QUIET)
         const before = await server.ask('cpu')
         const ms = await crowd.ask('storm')
         return { ms, cpu: (await server.ask('cpu')) - before }
       })
     })
-    const of = (list, key) => median(list.map((round) => round[key]))
-    const ratio = median(ebb.map(({ ms }, round) => ms / plain[round].ms))
+    const of = (/** @type {typeof ebb} */ list, /** @type {'ms' | 'cpu'} */ key) =>
+      median(list.map((round) => round[key]))
+    const all = (/** @type {typeof ebb} */ list) => list.map(({ ms }) => ms.toFixed(0)).join(' ')
+    const ratio = median(pairedRatios(ebb, plain, ({ ms }) => ms))
     rows.push({
       figure: `storm of ${n}, ${protocol}`,
       ebb: milliseconds(of(ebb, 'ms')),
@@ -29,7 +41,7 @@ export async function storm(n, rounds) {
       aim: 'at most plain',
       reached: ratio <= 1,
       notes: [
-        `rounds: ebb ${ebb.map(({ ms }) => ms.toFixed(0)).join(' ')}; plain ${plain.map(({ ms }) => ms.toFixed(0)).join(' ')} ms`,
+        `rounds: ebb ${all(ebb)}; plain ${all(plain)} ms`,
         `CPU of the server: ebb ${milliseconds(of(ebb, 'cpu'))}, plain Node ${milliseconds(of(plain, 'cpu'))}`
       ]
     })

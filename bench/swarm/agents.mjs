@@ -1,17 +1,21 @@
-/** Agents without sockets, as many as are asked for, each with a NATS connection of its own: `node agents.mjs URL N`. */
-import { emptyOpened } from '../../packages/ebb-lab/dist/pulse/client.js'
-import { LatencyHistogram } from '../../packages/ebb-lab/dist/pulse/histogram.js'
-import { Agent } from '../../packages/ebb-lab/dist/pulse/swarm/agent.js'
-import { NatsBus } from '../../packages/ebb-lab/dist/pulse/swarm/nats/bus.js'
+/** `node agents.mjs URL N`: N agents without sockets, each with a NATS connection of its own. */
+import { Agent, emptyOpened, LatencyHistogram, NatsBus } from 'ebb-lab/testing'
 
-const [url, n] = process.argv.slice(2)
+/** @import { Crowd } from 'ebb-lab/testing' */
 
-/** Every connect succeeds at once. */
+const [url = '', n = ''] = process.argv.slice(2)
+
+/**
+ * A crowd whose connects succeed at once.
+ *
+ * @implements {Crowd}
+ */
 class NoSockets {
   latency = new LatencyHistogram()
   open = 0
   failed = 0
 
+  /** @param {number} n */
   async connect(n) {
     for (let i = 0; i < n; i++) this.latency.record(1)
     this.open = n

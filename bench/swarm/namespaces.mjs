@@ -1,29 +1,45 @@
 /**
- * Machines, as far as the kernel can pretend: network namespaces on one bridge. Each has addresses, ports and a loopback of its own;
- * processor, memory and clock are shared.
+ * Network namespaces on one bridge, which act as machines: each has addresses, ports and a loopback of its own. They
+ * share the processor, memory and clock.
  */
 import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
+import { messageOf } from '../harness/errors.mjs'
 
+/** State of a TCP connection in `/proc/net/tcp`. */
 const ESTABLISHED = '01'
+/** Addresses that each machine may have. */
+const MOST_ADDRESSES = 40
+/** Bytes of a command's output: `/proc/net/tcp` is long. */
+const OUTPUT = 1 << 27
 
-/** Why there can be none here; undefined: there can. */
+/**
+ * A machine.
+ *
+ * @typedef {object} Machine
+ * @property {string} name
+ * @property {readonly string[]} addresses
+ * @property {string} outside name of its network interface in the root namespace
+ * @property {(...command: string[]) => string[]} command returns the command that runs `command` on the machine
+ */
+
+/** Explains in one sentence why namespaces cannot be made here. Returns undefined if they can. */
 export function missing() {
   if (process.getuid?.() !== 0) return 'network namespaces are made by root'
   const name = `ebb-${process.pid}-try`
   try {
     ip('netns', 'add', name)
   } catch (error) {
-    return error.code === 'ENOENT'
+    return error instanceof Error && 'code' in error && error.code === 'ENOENT'
       ? 'there is no ip (apt-get install iproute2)'
-      : `this kernel has no network namespaces: ${error.message.trim()}`
+      : `this kernel has no network namespaces: ${messageOf(error).trim()}`
   }
   try {
     ip('link', 'add', `e${process.pid}try`, 'type', 'bridge')
     ip('link', 'del', `e${process.pid}try`)
     return undefined
   } catch (error) {
-    return `this kernel has no bridges: ${error.message.trim()}`
+    return `this kernel has no bridges: ${messageOf(error).trim()}`
   } finally {
     ip('netns', 'del', name)
   }
@@ -33,6 +49,7 @@ export class Namespaces {
   #prefix = `ebb-${process.pid}`
   #bridge = `e${process.pid}`
   #net = `10.77.${process.pid % 250}`
+  /** @type {string[]} */
   #names = []
 
   constructor() {
@@ -41,7 +58,7 @@ export class Namespaces {
     ip('link', 'set', this.#bridge, 'up')
   }
 
-  /** The root namespace, as the others see it. */
+  /** The address of the root namespace, as the machines see it. */
   get root() {
     return `${this.#net}.1`
   }
@@ -50,7 +67,12 @@ export class Namespaces {
     return `${this.#net}.0/24`
   }
 
-  /** Another machine, of five at most, with so many addresses, 40 at most. */
+  /**
+   * Adds a machine, at most five.
+   *
+   * @param {number} [addresses] at most 40
+   * @returns {Machine}
+   */
   add(addresses = 1) {
     const number = this.#names.length + 1
     const name = `${this.#prefix}-${number}`
@@ -60,19 +82,29 @@ export class Namespaces {
     ip('link', 'add', outside, 'type', 'veth', 'peer', 'name', inside)
     ip('link', 'set', inside, 'netns', name)
     ip('link', 'set', outside, 'master', this.#bridge, 'up')
-    const given = Array.from({ length: addresses }, (_, i) => `${this.#net}.${40 * number + i}`)
-    for (const address of given) ip('-n', name, 'addr', 'add', `${address}/24`, 'dev', inside)
+    const own = Array.from({ length: addresses }, (_, i) => `${this.#net}.${MOST_ADDRESSES * number + i}`)
+    for (const address of own) ip('-n', name, 'addr', 'add', `${address}/24`, 'dev', inside)
     ip('-n', name, 'link', 'set', inside, 'up')
     ip('-n', name, 'link', 'set', 'lo', 'up')
-    return { name, addresses: given, outside, command: (...command) => ['ip', 'netns', 'exec', name, ...command] }
+    return { name, addresses: own, outside, command: (...command) => ['ip', 'netns', 'exec', name, ...command] }
   }
 
-  /** Nothing gets to the machine, nor from it, and nobody is told; until it is connected again. */
+  /**
+   * Connects a machine to the network or disconnects it. No packet passes while it is disconnected, and neither side is
+   * notified.
+   *
+   * @param {Machine} machine
+   * @param {boolean} connected
+   */
   connect({ outside }, connected) {
     ip('link', 'set', outside, connected ? 'up' : 'down')
   }
 
-  /** Connections that are open to or from a port, in every namespace. */
+  /**
+   * Returns the number of open connections to or from a port, in all namespaces.
+   *
+   * @param {number} port
+   */
   established(port) {
     const hex = port.toString(16).toUpperCase().padStart(4, '0')
     const open = new RegExp(`^ *\\d+: (?:\\S+:${hex} \\S+|\\S+ \\S+:${hex}) ${ESTABLISHED} `, 'gm')
@@ -86,12 +118,17 @@ export class Namespaces {
     }, 0)
   }
 
-  /** Processes in a namespace, or in all. */
+  /**
+   * Returns the processes of a namespace, or of all.
+   *
+   * @param {string} [name]
+   */
   pids(name) {
     const names = name === undefined ? this.#names : [name]
     return names.flatMap((one) => ip('netns', 'pids', one).split('\n').filter(Boolean).map(Number))
   }
 
+  /** Kills all processes in the namespaces and removes the namespaces. */
   dispose() {
     for (const name of this.#names) {
       for (const pid of this.pids(name)) process.kill(pid, 'SIGKILL')
@@ -101,10 +138,15 @@ export class Namespaces {
   }
 }
 
+/** @param {readonly string[]} args */
 function ip(...args) {
   return run('ip', ...args)
 }
 
+/**
+ * @param {string} program
+ * @param {readonly string[]} args
+ */
 function run(program, ...args) {
-  return execFileSync(program, args, { encoding: 'latin1', stdio: ['ignore', 'pipe', 'pipe'], maxBuffer: 1 << 27 })
+  return execFileSync(program, args, { encoding: 'latin1', stdio: ['ignore', 'pipe', 'pipe'], maxBuffer: OUTPUT })
 }

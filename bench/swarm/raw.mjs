@@ -1,14 +1,24 @@
 /**
- * Loaded before `ebb agent` (`node --import`): writes what its latencies and starts are before anything is made of them, a line each
- * pulse, to a file in `EBB_RAW`. The kernel's monotonic clock is the same in all namespaces of a machine.
+ * Loaded into `ebb agent` (`node --import`). Writes the start and the latencies of each pulse, before anything is
+ * computed from them, as a line of a file in the directory `EBB_RAW`. The monotonic clock of the kernel is the same in
+ * all namespaces of a machine.
  */
 import { appendFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { Client } from '../../packages/ebb-lab/dist/pulse/client.js'
-import { LatencyHistogram } from '../../packages/ebb-lab/dist/pulse/histogram.js'
+import { Client, LatencyHistogram } from 'ebb-lab/testing'
 
+/**
+ * A line of the file.
+ *
+ * @typedef {object} Raw
+ * @property {string} began monotonic time in ns
+ * @property {number[]} latencies ms
+ */
+
+const directory = process.env.EBB_RAW ?? '.'
 const { record, encoded } = LatencyHistogram.prototype
 const { connect } = Client.prototype
+/** @type {number[]} */
 let latencies = []
 let began = ''
 
@@ -23,8 +33,9 @@ LatencyHistogram.prototype.record = function (ms) {
 }
 
 LatencyHistogram.prototype.encoded = function () {
-  const file = join(process.env.EBB_RAW, `${process.pid}.ndjson`)
-  appendFileSync(file, `${JSON.stringify({ began, latencies })}\n`)
+  /** @type {Raw} */
+  const raw = { began, latencies }
+  appendFileSync(join(directory, `${process.pid}.ndjson`), `${JSON.stringify(raw)}\n`)
   latencies = []
   return encoded.call(this)
 }

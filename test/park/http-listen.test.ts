@@ -5,8 +5,8 @@ import http from 'node:http'
 import net, { type AddressInfo, type ListenOptions, type Server, type Socket } from 'node:net'
 import { basename, join } from 'node:path'
 import { park } from 'ebb'
+import { openSocket } from 'ebb/testing'
 import { expect, onTestFinished, test } from 'vitest'
-import { openSocket } from '../../packages/ebb/src/socket/listening-socket.js'
 import { program, ROOT } from '../support/cli.js'
 import { Client, IDLE, pause, silence } from '../support/parity.js'
 import { alive } from '../support/processes.js'
@@ -576,7 +576,7 @@ for (const ends of ['unref', 'close'] as const) {
   }
 }
 
-const LIBRARY = JSON.stringify(new URL('packages/ebb/dist/index.js', `file://${ROOT}/`).href)
+const LIBRARY = JSON.stringify(import.meta.resolve('ebb'))
 
 const CLUSTER = `
   import cluster from 'node:cluster'

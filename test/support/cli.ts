@@ -1,11 +1,12 @@
 /** The built `ebb` on its command line, as a process of its own. */
 import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
+import { CLI_PATH } from 'ebb-lab/testing'
 import { onTestFinished } from 'vitest'
 import { alive, descendants } from './processes.js'
 
 export const ROOT = fileURLToPath(new URL('../..', import.meta.url))
-export const MAIN = fileURLToPath(new URL('../../packages/ebb-lab/dist/cli/main.js', import.meta.url))
+export const MAIN = CLI_PATH
 
 export interface Ran {
   code: number | null

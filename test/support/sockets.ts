@@ -3,24 +3,8 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { connect, createServer, type Socket, type SocketConnectOpts } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import type { AddressInfo } from 'ebb'
 import { onTestFinished } from 'vitest'
-import { type Handlers, type Listener, listen } from '../../packages/ebb/src/listen/listener.js'
-import type { ListenOptions } from '../../packages/ebb/src/socket/listening-socket.js'
-import type { AddressInfo } from '../../packages/ebb/src/sys/sockaddr.js'
-
-/** Listens on a port of the kernel's choice, without give-backs, until the test is over. */
-export function serve(handlers: Handlers = {}, options: ListenOptions = { port: 0 }): Listener {
-  const listener = listen({ giveBack: false, ...options }, handlers)
-  onTestFinished(async () => {
-    const closed = listener.close()
-    try {
-      listener.closeConnections()
-    } finally {
-      await closed
-    }
-  })
-  return listener
-}
 
 /** A port that nobody listens on; nor is it one that the kernel gives to a client, or to a listener of port 0, meanwhile. */
 export async function freePort(): Promise<number> {

@@ -1,13 +1,13 @@
-/** Those who publish and subscribe. */
+/** Clients of an MQTT broker, each of which publishes and subscribes. */
 import mqtt from 'mqtt'
 import { talk } from './talk.mjs'
 
-talk(async (port, room, heard) => {
+talk(async (port, room, onMessage) => {
   const client = await mqtt.connectAsync(`mqtt://127.0.0.1:${port}`, { reconnectPeriod: 0 })
   await client.subscribeAsync(`room${room}`)
-  client.on('message', heard)
+  client.on('message', onMessage)
   return {
-    say: (text) => client.publish(`room${room}`, text),
+    say: (text) => void client.publish(`room${room}`, text),
     leave: () => client.endAsync()
   }
 })

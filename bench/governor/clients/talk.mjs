@@ -1,50 +1,83 @@
 /**
- * What the clients of a chat and of a broker have in common: `clients` connect, talk for a while in rooms of `room`, and go.
+ * What the clients of a chat and of a broker have in common: they connect, talk in rooms for a while, and leave.
  *
- * Each room has one message under way: the member whose turn it is says the next one when it has heard the last. With `every` (ms) it
- * waits that long before. Resolves with the messages that were heard, and messages a second of the talk.
+ * Each room has one message under way. When the member whose turn it is has received the message, it sends the next
+ * one.
  */
 import { setTimeout as wait } from 'node:timers/promises'
-import { answer } from '../../server/answer.mjs'
+import { answer } from '../../harness/answer.mjs'
 
-/** Connects under way at once. */
+/** @import { Done } from './start.mjs' */
+
+/** Connects that are under way at once. */
 const BURST = 100
 const TEXT = 't'.repeat(200)
 
-/** `join(port, room, heard)` resolves with `{ say(text), leave() }`, `leave()` when the connection is closed. */
+/**
+ * @typedef {object} TalkLoad
+ * @property {number} clients
+ * @property {number} room members of each room
+ * @property {number} seconds
+ * @property {number} [every] milliseconds that a member waits before it sends; 0 if left out
+ */
+
+/**
+ * @typedef {object} Member
+ * @property {(text: string) => void} say
+ * @property {() => Promise<unknown>} leave resolves when the connection is closed
+ */
+
+/**
+ * @typedef {object} Room
+ * @property {Member[]} members
+ * @property {number} heard messages that any member has received
+ */
+
+/** @typedef {{ run(port: number, load: TalkLoad): Promise<Done> }} TalkOrders */
+
+/**
+ * Answers the parent's orders.
+ *
+ * @param {(port: number, room: string, onMessage: () => void) => Promise<Member>} join connects a member
+ */
 export function talk(join) {
-  answer({
-    run: async (port, { clients, room, seconds, every }) => {
+  /** @type {TalkOrders} */
+  const orders = {
+    run: async (port, { clients, room: size, seconds, every }) => {
       let going = false
       let total = 0
+      /** @type {Member[]} */
       const members = []
-      const rooms = Array.from({ length: Math.ceil(clients / room) }, () => ({ members: [], heard: 0 }))
-      const next = (which) => {
-        if (going) which.members[which.heard % which.members.length].say(TEXT)
+      /** @type {readonly Room[]} */
+      const rooms = Array.from({ length: Math.ceil(clients / size) }, () => ({ members: [], heard: 0 }))
+      const next = (/** @type {Room} */ room) => {
+        if (going) room.members[room.heard % room.members.length]?.say(TEXT)
       }
-      const heard = (which) => {
+      const onMessage = (/** @type {Room} */ room) => {
         total++
-        if (++which.heard % which.members.length !== 0) return
-        if (every === undefined) next(which)
-        else setTimeout(next, every, which)
+        if (++room.heard % room.members.length !== 0) return
+        if (every === undefined) next(room)
+        else setTimeout(next, every, room)
+      }
+      const add = async (/** @type {number} */ i) => {
+        const index = i % rooms.length
+        const room = /** @type {Room} */ (rooms[index])
+        const member = await join(port, `/${index}`, () => onMessage(room))
+        room.members.push(member)
+        members.push(member)
       }
       for (let from = 0; from < clients; from += BURST) {
-        const burst = Array.from({ length: Math.min(BURST, clients - from) }, async (_, i) => {
-          const which = rooms[(from + i) % rooms.length]
-          const member = await join(port, `/${(from + i) % rooms.length}`, () => heard(which))
-          which.members.push(member)
-          members.push(member)
-        })
-        await Promise.all(burst)
+        await Promise.all(Array.from({ length: Math.min(BURST, clients - from) }, (_, i) => add(from + i)))
       }
       going = true
       const start = performance.now()
-      for (const which of rooms) next(which)
+      for (const room of rooms) next(room)
       await wait(seconds * 1000)
       going = false
       const perSecond = (total * 1000) / (performance.now() - start)
       await Promise.all(members.map((member) => member.leave()))
       return { total, perSecond }
     }
-  })
+  }
+  answer(orders)
 }

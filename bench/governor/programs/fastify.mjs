@@ -1,5 +1,6 @@
-/** A Fastify app whose answers are lists of about 5 MB, built for each request. */
+/** A Fastify app whose responses are lists of about 5 MB, built for each request. */
 import Fastify from 'fastify'
+import { HOST, port, reportPort } from './port.mjs'
 
 const ROWS = 40_000
 
@@ -18,5 +19,5 @@ app.get('/report', async () => {
   }
   return { at: Date.now(), rows }
 })
-await app.listen({ port: Number(process.env.PORT), host: '127.0.0.1' })
-console.log(`Listening on ${app.server.address().port}`)
+await app.listen({ port, host: HOST })
+reportPort(app.server)

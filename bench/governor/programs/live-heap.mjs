@@ -1,19 +1,31 @@
-/** Keeps 1 GB of small objects for good, and for each connection 200 KB of them for as long as it lasts. */
+/** A program that keeps 1 GB of small objects for good, and 200 KB of them for each connection until it closes. */
 import { createServer } from 'node:http'
+import { HOST, port, reportPort } from './port.mjs'
 
-/** About 100 bytes of heap for a row, text and number included. */
-const ROWS_OF_HEAP = Math.round(Number(process.env.EBB_BENCH_HEAP ?? 1e9) / 100)
+/** @import { Socket } from 'node:net' */
+
+/** @typedef {{ id: number, name: string, at: number }} Row */
+
+/** Bytes of heap that a row takes, its text and number included. */
+const ROW = 100
+const ROWS_OF_HEAP = Math.round(Number(process.env.EBB_BENCH_HEAP ?? 1e9) / ROW)
 const ROWS_OF_CONNECTION = 2000
+const BLOCK = 10_000
 
+/**
+ * @param {number} n
+ * @param {number} from
+ * @returns {Row[]}
+ */
 const rows = (n, from) => Array.from({ length: n }, (_, i) => ({ id: from + i, name: `row ${from + i}`, at: i * 1.5 }))
 
+/** @type {Row[][]} */
 const heap = []
-for (let at = 0; at < ROWS_OF_HEAP; at += 10_000) heap.push(rows(10_000, at))
+for (let at = 0; at < ROWS_OF_HEAP; at += BLOCK) heap.push(rows(BLOCK, at))
 
 const server = createServer((request, response) => {
-  request.socket.rows ??= rows(ROWS_OF_CONNECTION, heap.length)
-  response.end(`${request.socket.rows.length}\n`)
+  const socket = /** @type {Socket & { rows?: Row[] }} */ (request.socket)
+  socket.rows ??= rows(ROWS_OF_CONNECTION, heap.length)
+  response.end(`${socket.rows.length}\n`)
 })
-server.listen({ port: Number(process.env.PORT), host: '127.0.0.1', backlog: 4096 }, () => {
-  console.log(`Listening on ${server.address().port}`)
-})
+server.listen({ port, host: HOST, backlog: 4096 }, () => reportPort(server))

@@ -1,7 +1,6 @@
-/** Accepts connections and does nothing with them. */
+/** A server that accepts connections and drops what they send. */
 import { createServer } from 'node:net'
+import { HOST, port, reportPort } from './port.mjs'
 
 const server = createServer((socket) => socket.on('error', () => {}).resume())
-server.listen({ port: Number(process.env.PORT), host: '127.0.0.1', backlog: 4096 }, () => {
-  console.log(`Listening on ${server.address().port}`)
-})
+server.listen({ port, host: HOST, backlog: 4096 }, () => reportPort(server))

@@ -1,17 +1,23 @@
-/** A chat: what comes from one goes to all of its room, which is in the path. */
+/** A chat: a message goes to all members of the sender's room, which is the path of its URL. */
 import { WebSocketServer } from 'ws'
+import { HOST, port } from './port.mjs'
 
+/** @import { WebSocket } from 'ws' */
+
+/** @type {Map<string, Set<WebSocket>>} */
 const rooms = new Map()
 
-const server = new WebSocketServer({ port: Number(process.env.PORT), host: '127.0.0.1', backlog: 4096 }, () => {
-  console.log(`Listening on ${server.address().port}`)
+const server = new WebSocketServer({ port, host: HOST, backlog: 4096 }, () => {
+  const address = server.address()
+  if (address === null || typeof address === 'string') throw new Error('the server listens on no port')
+  console.log(`Listening on ${address.port}`)
 })
-server.on('connection', (socket, { url }) => {
-  if (!rooms.has(url)) rooms.set(url, new Set())
-  const room = rooms.get(url).add(socket)
+server.on('connection', (socket, { url = '/' }) => {
+  const room = rooms.get(url) ?? new Set()
+  rooms.set(url, room.add(socket))
   socket.on('error', () => {})
   socket.on('message', (text) => {
-    const message = JSON.stringify({ at: Date.now(), ...JSON.parse(text) })
+    const message = JSON.stringify({ at: Date.now(), ...JSON.parse(String(text)) })
     for (const other of room) other.send(message)
   })
   socket.on('close', () => {

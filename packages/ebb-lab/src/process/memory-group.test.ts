@@ -66,8 +66,7 @@ test.skipIf(!allowed)('a limit in which nothing can begin is said to be too smal
 
 test.skipIf(!allowed)('the group goes with a process that is killed', async () => {
   const source = `
-    import { launch } from '${new URL('../../dist/process/launch.js', import.meta.url)}'
-    import { MemoryGroup } from '${new URL('../../dist/process/memory-group.js', import.meta.url)}'
+    import { launch, MemoryGroup } from '${import.meta.resolve('ebb-lab/testing')}'
     const group = new MemoryGroup(200e6)
     await launch(['/bin/sh', '-c', 'setsid sleep 600 & exec sleep 600'], { cgroup: group.member().procs })
     console.log(group.folder)

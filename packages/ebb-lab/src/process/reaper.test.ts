@@ -1,15 +1,14 @@
 /** A process that is killed with SIGKILL: what it had started ends. */
 import { spawn } from 'node:child_process'
 import fs from 'node:fs'
-import { fileURLToPath } from 'node:url'
 import { expect, onTestFinished, test, vi } from 'vitest'
 
-const LAUNCH = fileURLToPath(new URL('../../dist/process/launch.js', import.meta.url))
+const TESTING = import.meta.resolve('ebb-lab/testing')
 
 /** A process that starts a command which starts another; the pids of the two. */
 async function parent(after = ''): Promise<{ pid: number; children: number[]; kill(): void }> {
   const source = `
-    import { launch } from '${LAUNCH}'
+    import { launch, reaper } from '${TESTING}'
     const launched = await launch(['/bin/sh', '-c', 'trap "" TERM; sleep 600 & echo $! $$; wait'])
     launched.stdout.on('data', (text) => process.stdout.write(text))
     ${after}`
@@ -70,10 +69,8 @@ test('the keeper does not hold the process', async () => {
 test('a number that is another’s by now is left alone', async () => {
   const other = spawn('sleep', ['600'], { detached: true, stdio: 'ignore' })
   onTestFinished(() => void other.kill('SIGKILL'))
-  const keeper = fileURLToPath(new URL('../../dist/process/reaper.js', import.meta.url))
   const { pid, children, kill } = await parent(`
-    const { keep } = await import('${keeper}')
-    keep(${other.pid}, '1')`)
+    reaper.keep(${other.pid}, '1')`)
   const [watching = 0] = keepers(pid)
   kill()
   await vi.waitFor(() => expect([...children, watching].filter(lives)).toEqual([]), 10_000)

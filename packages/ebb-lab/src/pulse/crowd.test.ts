@@ -1,11 +1,10 @@
 /** Processes are forked from the built files: these tests run them, and not the sources. */
+
+import { type ClientOptions, type Crowd, crowdOf, processesFor, pulse } from 'ebb-lab/testing'
 import { expect, onTestFinished, test } from 'vitest'
 import { ebb, program, server } from '../../../../test/support/cli.js'
 import { alive, commandOf, descendants } from '../../../../test/support/processes.js'
 import { until } from '../../../../test/support/sockets.js'
-import type { ClientOptions } from '../../dist/pulse/client.js'
-import { type Crowd, crowdOf, processesFor } from '../../dist/pulse/crowd.js'
-import { pulse } from '../../dist/pulse/pulse.js'
 
 async function crowd(port: number, processes: number, options: Partial<ClientOptions> = {}): Promise<Crowd> {
   const made = await crowdOf(

@@ -1,13 +1,10 @@
 /** Processes are forked from the built files: these tests run them, and not the sources. */
+
+import { crowdOf, type DriveEvent, drive, howOf, type OwnCrowd, planSchema, type Shape } from 'ebb-lab/testing'
 import { expect, test } from 'vitest'
 import { program, type Server, server } from '../../../../test/support/cli.js'
 import { commandOf, descendants } from '../../../../test/support/processes.js'
 import { until } from '../../../../test/support/sockets.js'
-import { crowdOf, type OwnCrowd } from '../../dist/pulse/crowd.js'
-import { type DriveEvent, drive } from '../../dist/pulse/drive.js'
-import { planSchema } from '../../dist/pulse/plan.js'
-import { howOf } from '../../dist/pulse/pulse.js'
-import type { Shape } from '../../dist/pulse/shapes.js'
 
 const timing = { offset: 0, jitter: 0, seed: 1 }
 

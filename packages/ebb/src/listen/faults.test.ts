@@ -10,7 +10,6 @@ import {
   quiet,
   readAll,
   readExactly,
-  serve,
   target,
   uncaught,
   until
@@ -19,6 +18,7 @@ import { reactor } from '../sys/reactor.js'
 import type { AddressInfo } from '../sys/sockaddr.js'
 import type { Connection } from './connection.js'
 import { type Handlers, listen } from './listener.js'
+import { serve } from './testing/serve.js'
 
 // Made before descriptors are counted: it stays.
 reactor()

@@ -7,22 +7,14 @@ import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { describe, expect, test } from 'vitest'
 import { Child } from '../../../../test/support/child.js'
-import {
-  client,
-  descriptors,
-  directory,
-  gone,
-  readExactly,
-  serve,
-  target,
-  until
-} from '../../../../test/support/sockets.js'
+import { client, descriptors, directory, gone, readExactly, target, until } from '../../../../test/support/sockets.js'
 import type { ListenOptions } from '../socket/listening-socket.js'
 import * as libc from '../sys/libc.js'
 import { reactor } from '../sys/reactor.js'
 import { type AddressInfo, SocketAddress } from '../sys/sockaddr.js'
 import type { Connection } from './connection.js'
 import { type Handlers, type Listener, listen } from './listener.js'
+import { serve } from './testing/serve.js'
 
 // Made before descriptors are counted: it stays.
 reactor()

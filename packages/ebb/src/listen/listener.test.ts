@@ -12,13 +12,13 @@ import {
   quiet,
   readAll,
   readExactly,
-  serve,
   target,
   until
 } from '../../../../test/support/sockets.js'
 import type { ListenOptions } from '../socket/listening-socket.js'
 import type { Connection } from './connection.js'
 import type { Listener } from './listener.js'
+import { serve } from './testing/serve.js'
 
 const MEGABYTE = Buffer.alloc(1_000_000, randomBytes(10_007))
 

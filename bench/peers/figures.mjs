@@ -1,0 +1,102 @@
+/** The figures of a server: medians over its rounds, and their format. */
+import { median, whole } from '../harness/figures.mjs'
+import { markdownTable as markdown, wrapColumns } from '../harness/table.mjs'
+
+/** @import { Measured } from './measure.mjs' */
+
+/**
+ * A column of the table.
+ *
+ * @typedef {object} Column
+ * @property {string} word first line of its heading
+ * @property {string} unit second line of its heading, empty for a ratio
+ * @property {(round: Measured) => number | null} of the figure of a round in bytes or ms; null if it is unknown
+ * @property {(figure: number) => string} format
+ */
+
+/** @type {readonly Column[]} */
+const COLUMNS = [
+  { word: 'at rest', unit: 'MB', of: ({ verdict }) => verdict.rest, format: megabytes },
+  { word: 'footprint', unit: 'bytes', of: ({ verdict }) => verdict.footprint, format: whole },
+  { word: 'peak', unit: 'MB', of: ({ verdict }) => verdict.peak, format: megabytes },
+  { word: 'kept', unit: 'MB', of: ({ verdict }) => verdict.kept, format: megabytes },
+  { word: 'need', unit: 'MB', of: ({ verdict }) => verdict.need, format: megabytes },
+  { word: 'retention', unit: '', of: ({ verdict }) => verdict.retention, format: (value) => value.toFixed(2) },
+  { word: 'release', unit: 's', of: ({ verdict }) => verdict.release, format: seconds },
+  { word: 'CPU', unit: 'ms/1,000', of: ({ verdict }) => verdict.cpuPerThousand, format: (value) => value.toFixed(1) },
+  { word: 'connects', unit: '1/s', of: ({ verdict }) => verdict.connectsPerSecond, format: hundreds },
+  { word: 'resident', unit: 'MB', of: ({ verdict }) => verdict.resident, format: megabytes },
+  { word: 'PSS', unit: 'MB', of: ({ proportional }) => proportional, format: megabytes }
+]
+
+/**
+ * Returns a line of the table: the server's name, and the median of each figure over its rounds.
+ *
+ * @param {string} name
+ * @param {readonly Measured[]} rounds
+ */
+export function rowOf(name, rounds) {
+  return [
+    name,
+    ...COLUMNS.map(({ of, format }) => {
+      const figures = rounds.map(of).filter((figure) => figure !== null)
+      return figures.length === 0 ? '-' : format(median(figures))
+    })
+  ]
+}
+
+/**
+ * Returns the round whose kept memory is the median. The picture shows this round.
+ *
+ * @param {readonly Measured[]} rounds
+ */
+export function medianRound(rounds) {
+  const kept = (/** @type {Measured} */ { verdict }) => verdict.kept ?? Number.POSITIVE_INFINITY
+  return rounds.toSorted((a, b) => kept(a) - kept(b))[(rounds.length - 1) >> 1]
+}
+
+/**
+ * Returns the table for a terminal of `width` columns.
+ *
+ * @param {readonly (readonly string[])[]} rows
+ * @param {number} width
+ */
+export function textTable(rows, width) {
+  return wrapColumns(
+    [['', ...COLUMNS.map(({ word }) => word)], ['', ...COLUMNS.map(({ unit }) => unit)], ...rows],
+    width
+  )
+}
+
+/**
+ * Returns the table in Markdown.
+ *
+ * @param {readonly (readonly string[])[]} rows
+ * @param {number} [columns] how many of its columns, the names included; all by default
+ */
+export function markdownTable(rows, columns) {
+  const headings = ['server', ...COLUMNS.map(({ word, unit }) => (unit === '' ? word : `${word}, ${unit}`))]
+  return markdown(
+    headings.slice(0, columns),
+    rows.map((cells) => cells.slice(0, columns))
+  )
+}
+
+/** @param {number} bytes */
+function megabytes(bytes) {
+  return (bytes / 1e6).toFixed(1)
+}
+
+/** @param {number} ms */
+function seconds(ms) {
+  return ms === Number.POSITIVE_INFINITY ? 'never' : (ms / 1000).toFixed(1)
+}
+
+/**
+ * Rounds to hundreds: connecting takes a fraction of a second, so a rate has no more digits than that.
+ *
+ * @param {number} value
+ */
+function hundreds(value) {
+  return whole(Math.round(value / 100) * 100)
+}

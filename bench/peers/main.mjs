@@ -1,0 +1,177 @@
+/** `npm run bench`: {@link ABOUT}. */
+import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { BENCH_PLAN, QUICK_PLAN, report } from 'ebb-lab'
+import { count, fail, flag, INTERRUPTED, readCommandLine, selection, text } from '../harness/command-line.mjs'
+import { conclude } from '../harness/conclude.mjs'
+import { firstLineOf, messageOf } from '../harness/errors.mjs'
+import { orderOfRound } from '../harness/interleave.mjs'
+import { missing } from '../harness/servers.mjs'
+import { markdownTable, medianRound, rowOf, textTable } from './figures.mjs'
+import { PEERS, UNAVAILABLE } from './list.mjs'
+import { measure, measured } from './measure.mjs'
+import { page, replaceTable } from './page.mjs'
+
+/** @import { Server } from '../harness/servers.mjs' */
+/** @import { Measured } from './measure.mjs' */
+
+const ABOUT = `Measures ebb beside seventeen other servers, from C to HAProxy: each server goes through the same
+  pulses, in three rounds. Prints a table of medians and draws a picture.
+
+  A server that is not installed is left out; \`bench/install\` installs what is available. Takes an hour on two
+  idle cores. A run of all servers at full size writes bench/RESULTS.md, bench/results.svg and the table in
+  README.md.`
+
+/** Columns of the table when the output is no terminal. */
+const WIDTH = 120
+/** The servers of the README's table, in its order, and how many of the columns it has. */
+const README_SERVERS = ['c', 'ebb', 'node-20', 'go', 'bun', 'tokio']
+const README_COLUMNS = 9
+
+/**
+ * A server and what was measured of it.
+ *
+ * @typedef {object} Result
+ * @property {Server} peer
+ * @property {string | undefined} absent why it cannot run here
+ * @property {Measured[]} rounds
+ * @property {string[]} failures sentences
+ */
+
+const here = (/** @type {string} */ path) => fileURLToPath(new URL(path, import.meta.url))
+const size = (/** @type {number} */ n) => n.toLocaleString('en-US')
+
+const options = readCommandLine({
+  script: 'bench',
+  about: ABOUT,
+  options: {
+    rounds: count('--rounds', 'N', 'Rounds. Default: 3.', 3),
+    only: selection(
+      'ID,ID',
+      `Measure some of the servers and write to --out alone: ${PEERS.map(({ id }) => id).join(', ')}.`,
+      'server',
+      PEERS.map(({ id }) => id)
+    ),
+    quick: flag('Use a fifth of the size and write to --out alone.'),
+    out: text(
+      'DIR',
+      'Directory for the recordings and for all that is made of them. Default: results/bench.',
+      'results/bench'
+    ),
+    resume: flag('Keep the rounds that DIR already has, for instance of a run that was interrupted.'),
+    write: flag('Measure nothing, and write the same files from the recordings in DIR.')
+  },
+  exit: 'Exit codes: 0; 1 if a server failed or nothing was measured; 130 after Ctrl-C.'
+})
+const plan = options.quick ? QUICK_PLAN : BENCH_PLAN
+const interrupted = new AbortController()
+for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => interrupted.abort())
+
+/** @type {readonly Result[]} */
+const results = PEERS.filter(({ id }) => options.only?.includes(id) ?? true).map((peer) => ({
+  peer,
+  absent: missing(peer),
+  rounds: [],
+  failures: []
+}))
+for (let round = 0; round < options.rounds && !interrupted.signal.aborted; round++) {
+  for (const result of orderOfRound(results, round)) await runOnce(result, round + 1)
+}
+if (interrupted.signal.aborted) fail(`interrupted: --resume --out ${options.out} continues this run`, INTERRUPTED)
+
+const there = results.filter(({ rounds }) => rounds.length > 0)
+if (there.length === 0) fail('nothing was measured')
+await write()
+console.log(textTable(there.map(rowFor), process.stdout.columns ?? WIDTH))
+conclude(
+  `${there.length} servers, ${plan.iterations} pulses of ${size(plan.big)} connections and ${plan.pulses} of ` +
+    `${size(plan.small)}, ${roundsDone() === 1 ? 'one round' : `medians of ${roundsDone()} rounds`}; the files are in ${options.out}.`,
+  undefined
+)
+const failures = results.flatMap((result) => result.failures)
+if (failures.length > 0) fail(failures.join('\n'))
+
+/**
+ * Measures one server in one round. If the server fails, prints why and returns, so that the others are still measured.
+ *
+ * @param {Result} result
+ * @param {number} round counted from 1
+ */
+async function runOnce({ peer, absent, rounds, failures }, round) {
+  const { signal } = interrupted
+  if (signal.aborted) return
+  const folder = join(options.out, `round-${round}`, peer.id)
+  const prefix = `round ${round} of ${options.rounds}  ${peer.name.padEnd(18)}`
+  try {
+    const earlier = options.resume || options.write ? await measured(peer, folder, plan) : undefined
+    if (earlier === undefined && options.write) return
+    if (earlier === undefined && absent !== undefined) {
+      if (round === 1) console.error(`${prefix}  skipped: ${absent}`)
+      return
+    }
+    const figures = earlier ?? (await measure(peer, folder, plan, signal))
+    rounds.push(figures)
+    const { kept, retention } = figures.verdict
+    const keptText = kept === null ? '-' : `${(kept / 1e6).toFixed(1)} MB`
+    console.error(`${prefix}  kept ${keptText}, retention ${retention?.toFixed(2) ?? '-'}`)
+  } catch (error) {
+    if (signal.aborted) return
+    failures.push(`${peer.name} failed in round ${round}: ${firstLineOf(error)}`)
+    console.error(`${prefix}  failed: ${messageOf(error)}`)
+  }
+}
+
+/**
+ * Writes the page and the picture to --out. After a run of all servers at full size, writes the project's pages too.
+ */
+async function write() {
+  const drawn = await report(
+    there.flatMap(({ rounds }) => medianRound(rounds)?.recordings ?? []),
+    { out: options.out }
+  )
+  const content = {
+    servers: there.map(({ peer }) => peer),
+    table: markdownTable(there.map(rowFor)),
+    plan,
+    rounds: roundsDone(),
+    notes: notes(),
+    absent: absentServers()
+  }
+  mkdirSync(options.out, { recursive: true })
+  writeFileSync(join(options.out, 'RESULTS.md'), page({ ...content, picture: 'memory.svg' }))
+  if (options.quick || options.only !== undefined) return
+  const picture = drawn.files.find((file) => file.endsWith('memory.svg'))
+  if (picture !== undefined) copyFileSync(picture, here('../results.svg'))
+  writeFileSync(here('../RESULTS.md'), page({ ...content, picture: 'results.svg' }))
+  const shown = README_SERVERS.flatMap((id) => there.filter(({ peer }) => peer.id === id))
+  replaceTable(here('../../README.md'), markdownTable(shown.map(rowFor), README_COLUMNS))
+}
+
+/** @param {Result} result */
+function rowFor({ peer, rounds }) {
+  return rowOf(peer.name, rounds)
+}
+
+function roundsDone() {
+  return Math.max(...there.map(({ rounds }) => rounds.length))
+}
+
+function notes() {
+  return results.flatMap(({ peer, rounds, failures }) => {
+    const sum = (/** @type {'failed' | 'lost'} */ key) => rounds.reduce((total, { verdict }) => total + verdict[key], 0)
+    const sentences = [...failures]
+    if (peer.most !== undefined && peer.most < plan.big && rounds.length > 0) {
+      sentences.push(`${peer.name} held ${size(peer.most)} connections: its limit allows two descriptors for each.`)
+    }
+    if (sum('failed') > 0) sentences.push(`${peer.name}: ${size(sum('failed'))} connects failed.`)
+    if (sum('lost') > 0)
+      sentences.push(`${peer.name} closed ${size(sum('lost'))} connections that it should have held.`)
+    return sentences
+  })
+}
+
+function absentServers() {
+  const skipped = results.filter(({ rounds, failures }) => rounds.length === 0 && failures.length === 0)
+  return [...skipped.map(({ peer, absent }) => `${peer.name}: ${absent ?? 'not measured'}.`), ...UNAVAILABLE]
+}

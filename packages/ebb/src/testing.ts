@@ -1,0 +1,6 @@
+/**
+ * `ebb/testing`: the parts of the library that its own end-to-end tests use.
+ *
+ * This entry is not covered by semantic versioning. Programs use `ebb`.
+ */
+export { type ListeningSocket, openSocket } from './socket/listening-socket.js'
