@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import { mkdir, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
-import { ReportError } from '../units/report-error.js'
+import { ReportError } from '../units/errors.js'
 
 /** What a person who gave a path can do about it. */
 const REASONS: Record<string, string> = {

@@ -2,7 +2,7 @@
 import { basename, dirname, join, resolve } from 'node:path'
 import { readBox } from '../../record/box/read.js'
 import type { BoxRecording } from '../../record/box/recording.js'
-import { ReportError } from '../../units/report-error.js'
+import { ReportError } from '../../units/errors.js'
 import { renderSvg } from '../charts/svg.js'
 import { makeDirectory, writeWhole } from '../write-file.js'
 import { boxChart, type JudgedBox } from './charts.js'
