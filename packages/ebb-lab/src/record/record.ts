@@ -2,6 +2,7 @@ import { ProcessError } from 'ebb/memory'
 import { describe } from '../process/describe.js'
 import { type Launched, launch } from '../process/launch.js'
 import { findListener, findRoot } from '../process/listener.js'
+import { quoteOutput } from '../process/output.js'
 import { RecordError } from '../units/errors.js'
 import { Recorder, type RecorderOptions } from './recorder.js'
 
@@ -71,7 +72,6 @@ async function startError(command: readonly string[], launched: Launched, error:
   const { exitCode, signal } = await launched.stop()
   if (!gone) return error
   const how = signal === null ? `exit code ${exitCode}` : signal
-  const words = Buffer.concat(output).toString().trim().slice(0, 1000)
-  const said = words === '' ? '' : `; it said: ${words}`
-  return new RecordError(`${command.join(' ')} ended at once (${how})${said}`, 'ESRCH', 'spawn', error)
+  const message = `${command.join(' ')} ended at once (${how})${quoteOutput(output)}`
+  return new RecordError(message, 'ESRCH', 'spawn', error)
 }
