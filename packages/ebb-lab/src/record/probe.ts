@@ -1,5 +1,6 @@
 /** What one process holds, sample after sample. */
 import { countsDescriptorsFast, type ProcessShares, ProcessTree, ProcessView } from 'ebb/memory'
+import { type NoteMark, smapsSlow, smapsUnreadable } from './notes.js'
 import type { Sample } from './recording.js'
 
 /** Times in milliseconds. */
@@ -13,7 +14,7 @@ export interface ProbeOptions {
   /** The share of a processor that these reads may take: above it they become fewer. Default: 0.01. */
   smapsShare?: number
   /** Told what a reader of the recording has to know. */
-  onNote: (text: string) => void
+  onNote: (note: NoteMark) => void
 }
 
 const SMAPS_SHARE = 0.01
@@ -75,12 +76,12 @@ export class Probe {
     const wait = Math.max(smapsEvery, cost / smapsShare)
     if (wait > smapsEvery && !this.#saidSlow) {
       this.#saidSlow = true
-      onNote(`reading smaps_rollup takes ${cost.toFixed(0)} ms: private and proportional are read less often`)
+      onNote(smapsSlow(cost))
     }
     // Half a period early, so that it falls on a sample in any case.
     this.#nextSmaps = t + wait - every / 2
     if (first && shares === null) {
-      onNote(`private and proportional are missing: smaps_rollup of process ${this.#view.pid} may not be read`)
+      onNote(smapsUnreadable(this.#view.pid))
     }
     return shares
   }

@@ -1,5 +1,6 @@
 import { createReadStream } from 'node:fs'
 import { codeOf, RecordError, reasonOf } from '../units/errors.js'
+import { withNoteCode } from './legacy-notes.js'
 import { NdjsonReader } from './ndjson.js'
 import {
   eventSchema,
@@ -95,7 +96,7 @@ class Reader {
         }
         const event = lines.check(eventSchema, value, 'event')
         lines.inOrder(event.t)
-        this.#events.push(event)
+        this.#events.push(withNoteCode(event))
         if (event.event === 'end') this.#complete = true
         break
       }

@@ -5,6 +5,7 @@ import type { Exit, Launched } from '../process/launch.js'
 import { messageOf, RecordError } from '../units/errors.js'
 import { follow } from './follow.js'
 import { type Mark, parseLine } from './lines.js'
+import { kernelUnreadable, type NoteMark, recorderBehind } from './notes.js'
 import { Probe } from './probe.js'
 import { FORMAT, type Header, type Line, type Recording, type RecordingEvent, type Sample } from './recording.js'
 import { expvarUrl, type Scraper, scrape } from './scrape.js'
@@ -105,13 +106,13 @@ export class Recorder extends EventEmitter<RecorderEvents> {
     const memory = new MemorySink(header)
     this.recording = memory.recording
     const opened: { close(): void }[] = []
-    const notes: string[] = []
+    const notes: NoteMark[] = []
     try {
       this.#probe = new Probe(pid, {
         tree: options.tree ?? false,
         every,
         smapsEvery,
-        onNote: (text) => this.mark({ event: 'note', text })
+        onNote: (note) => this.mark(note)
       })
       opened.push(this.#probe)
       this.#kernel = openKernel(pid, notes)
@@ -136,7 +137,7 @@ export class Recorder extends EventEmitter<RecorderEvents> {
     // Told to whoever waits for `done` or calls `stop()`, which may come later than the failure.
     this.done.catch(() => {})
 
-    for (const text of notes) this.mark({ event: 'note', text })
+    for (const note of notes) this.mark(note)
     if (launched) {
       for (const output of [launched.stdout, launched.stderr]) {
         this.#splitters.push(follow(output, (mark) => this.mark(mark)))
@@ -148,11 +149,7 @@ export class Recorder extends EventEmitter<RecorderEvents> {
       until: duration,
       now: () => this.now(),
       onTick: () => this.#tick(duration),
-      onLate: (missed) =>
-        this.mark({
-          event: 'note',
-          text: `the recorder fell behind: ${missed} samples are missing here, and perhaps others later`
-        })
+      onLate: (missed) => this.mark(recorderBehind(missed))
     })
     void this.#exited?.then(() => this.#finish('exited'))
     if (options.signal?.aborted) this.#onAbort()
@@ -214,7 +211,7 @@ export class Recorder extends EventEmitter<RecorderEvents> {
   #scrape(url: string | URL): Scraper {
     return scrape(url, {
       onView: (view) => this.mark({ event: 'runtime', ...view }),
-      onNote: (text) => this.mark({ event: 'note', text })
+      onNote: (note) => this.mark(note)
     })
   }
 
@@ -300,11 +297,11 @@ export class Recorder extends EventEmitter<RecorderEvents> {
   }
 }
 
-function openKernel(pid: number, notes: string[]): KernelMemory | null {
+function openKernel(pid: number, notes: NoteMark[]): KernelMemory | null {
   try {
     return new KernelMemory(pid)
   } catch (error) {
-    notes.push(`kernel memory is missing: ${messageOf(error)}`)
+    notes.push(kernelUnreadable(messageOf(error)))
     return null
   }
 }

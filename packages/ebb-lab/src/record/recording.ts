@@ -106,8 +106,24 @@ export const eventSchema = z.discriminatedUnion('event', [
   }),
   /** Any other line that the server printed, cut at 1,000 characters. */
   z.object({ type: z.literal('event'), t: time, event: z.literal('line'), text: z.string() }),
-  /** Something that a reader of the recording has to know: a sampler that fell behind, a figure that could not be had. */
-  z.object({ type: z.literal('event'), t: time, event: z.literal('note'), text: z.string() }),
+  /**
+   * What a reader of the recording has to know, such as a sampler that fell behind. `code` tells programs what it is, see
+   * `notes.ts`; `text` tells people. Recordings of older versions have no codes, and those of newer ones may have
+   * unknown codes.
+   */
+  z.object({
+    type: z.literal('event'),
+    t: time,
+    event: z.literal('note'),
+    code: z.string().optional(),
+    text: z.string(),
+    /** Lines of the server that were left out (`lines-left-out`). */
+    lines: count.optional(),
+    /** Answers that did not arrive (`answers-missing`). */
+    answers: count.optional(),
+    /** Samples that were not taken (`recorder-behind`). */
+    missed: count.optional()
+  }),
   /** The recording is complete. A recording without it was cut off. */
   z.object({
     type: z.literal('event'),

@@ -4,6 +4,8 @@ import https from 'node:https'
 import type { RuntimeView } from 'ebb/memory'
 import { codeOf, messageOf, RecordError } from '../units/errors.js'
 
+import { expvarFailed, expvarRecovered, type NoteMark } from './notes.js'
+
 /** Go's answer is about 10 KB; a program may publish variables of its own beside it. */
 const LARGEST_ANSWER = 4 * 1024 * 1024
 
@@ -11,7 +13,7 @@ const LARGEST_ANSWER = 4 * 1024 * 1024
 export interface ScrapeOptions {
   onView: (view: RuntimeView) => void
   /** Told when polling fails, when it fails for another reason, and when it works again. */
-  onNote: (text: string) => void
+  onNote: (note: NoteMark) => void
   /** From one poll to the next. Default: 1,000. */
   every?: number
   /** For one answer, whole. Default: 5,000. */
@@ -46,13 +48,13 @@ export function scrape(url: string | URL, options: ScrapeOptions): Scraper {
     try {
       const view = await readExpvar(target, { timeout, agent, signal: stopping.signal })
       if (stopping.signal.aborted) return
-      if (failure !== null) onNote(`${shown} answers again`)
+      if (failure !== null) onNote(expvarRecovered(shown))
       failure = null
       onView(view)
     } catch (error) {
       if (stopping.signal.aborted) return
       const reason = messageOf(error)
-      if (reason !== failure) onNote(reason)
+      if (reason !== failure) onNote(expvarFailed(reason))
       failure = reason
     }
     timer = setTimeout(poll, Math.max(0, every - (performance.now() - started)))

@@ -1,5 +1,6 @@
 /** The figures of a verdict in the order and the words in which people read them: one row a figure. */
 import { bytes, duration, integer, megabytes, ratio } from '../units/format.js'
+import type { VerdictNote } from './notes.js'
 import type { Verdict } from './verdict.js'
 
 export interface Row<T = Verdict> {
@@ -53,30 +54,33 @@ export function givesBack(verdict: Verdict): boolean | null {
   return verdict.retention === null ? null : verdict.retention <= GIVES_BACK
 }
 
-/** What can have sentences under a table. */
-export interface Noted {
+/** An item of a table that can have notes under the table. */
+export interface Annotated {
   name: string
-  missing: readonly string[]
+  notes: readonly VerdictNote[]
 }
 
-/** A sentence under a table and the verdicts that it is about: the same sentence stands there once. */
-export interface Footnote<T extends Noted = Verdict> {
+/** A note under a table. */
+export interface Footnote<T extends Annotated = Verdict> {
   /** Counts from 1. */
   number: number
   text: string
+  /** The items that the note applies to. */
   verdicts: T[]
 }
 
-export function footnotes<T extends Noted>(verdicts: readonly T[]): Footnote<T>[] {
-  const notes = new Map<string, Footnote<T>>()
-  for (const verdict of verdicts) {
-    for (const text of verdict.missing) {
-      const note = notes.get(text) ?? { number: notes.size + 1, text, verdicts: [] }
-      if (!note.verdicts.includes(verdict)) note.verdicts.push(verdict)
-      notes.set(text, note)
+/** Returns the notes of all items. A note that reads the same for several items is listed once. */
+export function footnotes<T extends Annotated>(items: readonly T[]): Footnote<T>[] {
+  const footnotes = new Map<string, Footnote<T>>()
+  for (const item of items) {
+    for (const { code, text } of item.notes) {
+      const key = JSON.stringify([code, text])
+      const footnote = footnotes.get(key) ?? { number: footnotes.size + 1, text, verdicts: [] }
+      if (!footnote.verdicts.includes(item)) footnote.verdicts.push(item)
+      footnotes.set(key, footnote)
     }
   }
-  return [...notes.values()]
+  return [...footnotes.values()]
 }
 
 function count(value: number | null): string {

@@ -1,7 +1,7 @@
 /** Verdicts as a table: for a terminal, and in Markdown. */
 import { bytes, duration, integer, megabytes, ratio } from '../units/format.js'
 import { clean, fit, textWidth, wrap } from '../units/text.js'
-import { type Footnote, footnotes, givesBack, type Noted, type Row, rowsFor } from './rows.js'
+import { type Annotated, type Footnote, footnotes, givesBack, type Row, rowsFor } from './rows.js'
 import type { Verdict } from './verdict.js'
 
 export interface TableOptions {
@@ -32,7 +32,7 @@ export function table(verdicts: readonly Verdict[], options: TableOptions = {}):
 }
 
 /** What a table of columns is made of. */
-export interface Columns<T extends Noted> {
+export interface Columns<T extends Annotated> {
   items: readonly T[]
   rows: readonly Row<T>[]
   /** Under a name. Null: nothing. */
@@ -42,7 +42,7 @@ export interface Columns<T extends Noted> {
 }
 
 /** As {@link table}, of anything that has a name and reasons for what is missing. */
-export function tableOf<T extends Noted>(columns: Columns<T>, options: TableOptions = {}): string {
+export function tableOf<T extends Annotated>(columns: Columns<T>, options: TableOptions = {}): string {
   const { items, rows } = columns
   const width = Math.max(NARROWEST, Math.floor(options.width ?? 80))
   const paint = options.colour ? ansi : plain
@@ -83,7 +83,7 @@ export function markdownTable(verdicts: readonly Verdict[]): string {
   return [...lines, ...(notes.length > 0 ? ['', ...notes] : [])].join('\n')
 }
 
-function cellWidth<T extends Noted>({ items, subtitle }: Columns<T>, room: number): number {
+function cellWidth<T extends Annotated>({ items, subtitle }: Columns<T>, room: number): number {
   const names = items.flatMap((item) => [item.name, subtitle(item) ?? '']).map((text) => textWidth(clean(text)))
   const wanted = Math.min(WIDEST_CELL, Math.max(CELL, ...names))
   // As wide as names want it, but never wider than lets all columns that could stand side by side do so.
@@ -98,7 +98,7 @@ const plain: Paint = (text) => text
 const CODES: Record<Style, string> = { bold: '1', dim: '2', good: '1;32', bad: '1;31' }
 const ansi: Paint = (text, style) => `\x1b[${CODES[style]}m${text}\x1b[0m`
 
-function block<T extends Noted>(
+function block<T extends Annotated>(
   { items, rows, subtitle, isGood }: Columns<T>,
   notes: readonly Footnote<T>[],
   label: number,
@@ -148,7 +148,7 @@ function goodStyle(good: boolean | null): Style | null {
   return good === null ? null : good ? 'good' : 'bad'
 }
 
-function marksOf<T extends Noted>(item: T, notes: readonly Footnote<T>[]): string {
+function marksOf<T extends Annotated>(item: T, notes: readonly Footnote<T>[]): string {
   return notes
     .filter((note) => note.verdicts.includes(item))
     .map((note) => `[${note.number}]`)

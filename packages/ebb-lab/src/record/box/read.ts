@@ -1,5 +1,6 @@
 import { createReadStream } from 'node:fs'
 import { messageOf } from '../../units/errors.js'
+import { withNoteCode } from '../legacy-notes.js'
 import { NdjsonReader } from '../ndjson.js'
 import { pushAll, reading, type Source } from '../read.js'
 import {
@@ -101,7 +102,7 @@ class Reader {
     const line = lines.check(SCHEMAS[type as keyof typeof SCHEMAS], value, type) as Exclude<BoxLine, BoxHeader>
     lines.inOrder(line.t)
     try {
-      builder.add(line)
+      builder.add(line.type === 'event' ? withNoteCode(line) : line)
     } catch (error) {
       throw lines.invalidHere(messageOf(error))
     }

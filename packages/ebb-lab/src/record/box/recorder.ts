@@ -6,6 +6,7 @@ import type { Exit, Launched } from '../../process/launch.js'
 import type { Member, MemoryGroup } from '../../process/memory-group.js'
 import { follow } from '../follow.js'
 import type { Mark } from '../lines.js'
+import { type NoteMark, recorderBehind } from '../notes.js'
 import { Probe } from '../probe.js'
 import type { LineSplitter } from '../splitter.js'
 import { Ticker } from '../ticker.js'
@@ -148,7 +149,7 @@ export class BoxRecorder extends EventEmitter<BoxRecorderEvents> {
     const probe = new Probe(pid, {
       every: EVERY,
       smapsEvery: SMAPS_EVERY,
-      onNote: (text) => this.mark(server, { event: 'note', text })
+      onNote: (note) => this.mark(server, note)
     })
     const { command, runtime } = description
     this.#event(server, { event: 'listening', pid, port, command, runtime })
@@ -165,7 +166,7 @@ export class BoxRecorder extends EventEmitter<BoxRecorderEvents> {
       every: EVERY,
       now: () => this.now(),
       onTick: () => this.#tick(),
-      onLate: (missed) => this.note(`the recorder fell behind: ${missed} samples are missing, and perhaps others later`)
+      onLate: (missed) => this.note(recorderBehind(missed))
     })
     // What all share changes with it: the next tick looks again.
     this.#nextShares = 0
@@ -184,8 +185,14 @@ export class BoxRecorder extends EventEmitter<BoxRecorderEvents> {
   }
 
   /** What a reader of the recording has to know. */
-  note(text: string): void {
-    this.#write({ type: 'note', t: this.#time(), text })
+  note({ code, text, missed }: NoteMark): void {
+    this.#write({
+      type: 'note',
+      t: this.#time(),
+      ...(code !== undefined && { code }),
+      text,
+      ...(missed !== undefined && { missed })
+    })
   }
 
   /** The run is over: its servers are not looked at any more, and may be stopped. */

@@ -108,7 +108,13 @@ export const boxEventSchema = z.discriminatedUnion('event', [
   ...eventSchema.options.map((option) => option.extend({ server: count }))
 ])
 
-export const boxNoteSchema = z.object({ type: z.literal('note'), t: time, text: z.string() })
+export const boxNoteSchema = z.object({
+  type: z.literal('note'),
+  t: time,
+  code: z.string().optional(),
+  text: z.string(),
+  missed: count.optional()
+})
 
 /** The recording is complete. `stopped`: by hand, before the end of its present run. */
 export const boxEndSchema = z.object({ type: z.literal('end'), t: time, reason: z.enum(['done', 'stopped']) })
@@ -130,15 +136,6 @@ export type BoxLine =
   | z.infer<typeof boxEndSchema>
 
 export type LevelEvent = Extract<BoxEvent, { event: 'level' }>
-
-/** What is noted of a server whose workers began to listen after it did, with what says who they are. */
-export const ONE_OF_SEVERAL = 'Its figures are those of one process alone: '
-
-/** What is noted of a server that did not send back what it was to (`expectEcho`), and how often that was. */
-export const notAnswered = (times: number): string => `${times} answers that were waited for did not come`
-export function answersMissing(note: string): number {
-  return Number(/^(\d+) answers that were waited for/.exec(note)?.[1] ?? 0)
-}
 
 /** A server of a run. Times are ms since the run began. */
 export interface BoxServer {

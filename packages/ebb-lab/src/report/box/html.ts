@@ -1,6 +1,6 @@
 /** The report on boxes as one HTML page. */
 import type { BoxHeader, BoxServer } from '../../record/box/recording.js'
-import { linesLeftOut } from '../../record/follow.js'
+import { LINES_LEFT_OUT } from '../../record/notes.js'
 import type { Recording } from '../../record/recording.js'
 import { integer } from '../../units/format.js'
 import { escapeHtml } from '../page/escape.js'
@@ -84,12 +84,12 @@ function serversTable(name: string, rows: readonly ServerRow[], marks: readonly 
   return `<h3>${escapeHtml(name)}</h3><div class="scroll" tabindex="0" role="region" aria-label="${escapeHtml(name)}"><table><thead><tr><th></th>${heads.join('')}<th></th></tr></thead><tbody>${lines.join('')}</tbody></table></div>`
 }
 
-/** Lines that were left out second by second are told of once. */
-function notesOf({ events }: Recording): string[] {
-  const texts = events.flatMap((event) => (event.event === 'note' ? [event.text] : []))
-  const lines = texts.reduce((sum, text) => sum + linesLeftOut(text), 0)
-  const others = texts.filter((text) => linesLeftOut(text) === 0)
-  return lines === 0 ? others : [...others, `${integer(lines)} lines of what it printed are left out`]
+/** Returns the texts of a server's notes. The lines left out, which are noted every second, are added up in one text. */
+function noteTexts({ events }: Recording): string[] {
+  const notes = events.filter((event) => event.event === 'note')
+  const others = notes.filter(({ code }) => code !== LINES_LEFT_OUT).map(({ text }) => text)
+  const lines = notes.reduce((sum, note) => sum + (note.code === LINES_LEFT_OUT ? (note.lines ?? 0) : 0), 0)
+  return lines === 0 ? others : [...others, `${integer(lines)} lines that the server printed are left out`]
 }
 
 function facts(variant: string, { name, recording, load, governed, failure }: BoxServer): string {
@@ -107,7 +107,7 @@ function facts(variant: string, { name, recording, load, governed, failure }: Bo
       ['runtime', escapeHtml(version.trim())],
       ['process', escapeHtml(String(pid))],
       ['samples', escapeHtml(integer(recording.samples.length))],
-      ...told(notesOf(recording), [], 'note')
+      ...told(noteTexts(recording), [], 'note')
     )
   }
   const list = rows.map(([term, value]) => `<dt>${term}</dt><dd>${value}</dd>`).join('')

@@ -1,7 +1,8 @@
 /** The figures of boxes and of their servers in the words in which people read them. */
 
 import { duration, integer, megabytes, ratio, size } from '../../units/format.js'
-import type { Noted, Row } from '../rows.js'
+import type { NoteCode, VerdictNote } from '../notes.js'
+import type { Annotated, Row } from '../rows.js'
 import type { BoxVerdict, ServerVerdict } from './verdict.js'
 
 /** The rows worth showing: of limits, fits and comparisons only where there are any. */
@@ -67,17 +68,28 @@ function fitRows(boxes: readonly BoxVerdict[]): Row<BoxVerdict>[] {
 }
 
 /** A server with all that has to be said of it. */
-export interface ServerRow extends Noted {
+export interface ServerRow extends Annotated {
   server: ServerVerdict
 }
 
 export function serverRows(boxes: readonly BoxVerdict[]): ServerRow[][] {
   return boxes.map(({ servers }) =>
-    servers.map((server) => {
-      const missing = [...(server.fate === null ? [] : [server.fate]), ...(server.verdict?.missing ?? [])]
-      return { name: server.name, server, missing }
-    })
+    servers.map((server) => ({
+      name: server.name,
+      server,
+      notes: [...fateNote(server), ...(server.verdict?.notes ?? [])]
+    }))
   )
+}
+
+const FATES: Record<Exclude<ServerVerdict['state'], 'ran'>, NoteCode> = {
+  killed: 'server-killed',
+  ended: 'server-ended',
+  failed: 'server-not-up'
+}
+
+function fateNote({ state, fate }: ServerVerdict): VerdictNote[] {
+  return state === 'ran' || fate === null ? [] : [{ code: FATES[state], text: fate }]
 }
 
 export interface ServerColumn {

@@ -16,7 +16,7 @@ const NARROWEST = 32
 export function boxTable(boxes: readonly BoxVerdict[], options: TableOptions = {}): string {
   const width = Math.max(NARROWEST, Math.floor(options.width ?? 80))
   // What has to be said of a box has its name in front, and no number.
-  const items = boxes.map((box) => ({ ...box, missing: [] }))
+  const items = boxes.map((box) => ({ ...box, notes: [] }))
   const blocks = [tableOf({ items, rows: boxRows(boxes), subtitle: () => null, isGood: () => null }, options)]
   const said = boxes.flatMap(({ name, missing }) =>
     missing.map((text) => wrap(clean(`${name}: ${text}`), width).join('\n'))
