@@ -190,7 +190,7 @@ servers:
     const { code, stdout } = await run(['box', file, '--no-control', '--out', folder])
     expect(code).toBe(2)
     expect(stdout).toMatch(/^behind .* ended \[/m)
-    expect(stdout).toMatch(/1 of 2 servers that began did not live to the end/)
+    expect(stdout).toMatch(/1 of 2 listening servers ended early/)
     // Nobody tells how it ended for as long as the shell lives; its memory is gone all the same.
     const { boxes } = JSON.parse(
       (await run(['report', join(folder, 'box.ndjson'), '--out', folder, '--json'])).stdout

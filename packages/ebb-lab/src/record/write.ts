@@ -1,18 +1,13 @@
 import fs from 'node:fs'
 import { codeOf, RecordError, reasonOf } from '../units/errors.js'
 import type { Header, Line, Recording } from './recording.js'
-
-/** Where the lines of a recording go. The first line written is the header. */
-export interface Sink {
-  write(line: Line): void
-  close(): void
-}
+import type { Sink } from './session.js'
 
 /**
  * A recording file. Every line is handed to the kernel before {@link write} returns: a process that is killed at any
  * moment loses at most the line that it was writing.
  */
-export class RecordingWriter implements Sink {
+export class RecordingWriter implements Sink<object> {
   readonly path: string
   /** Lines written whole. */
   lines = 0
@@ -68,7 +63,7 @@ export class RecordingWriter implements Sink {
 }
 
 /** Keeps a recording in memory. */
-export class MemorySink implements Sink {
+export class MemorySink implements Sink<Line> {
   readonly recording: Recording
 
   constructor(header: Header) {

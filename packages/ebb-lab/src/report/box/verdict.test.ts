@@ -199,7 +199,7 @@ describe('the verdict on a box', () => {
     expect(judgeBox(boxOf(lines), 800e6)[0]?.fit?.servers).toBe(Math.floor((800 * 4) / 80))
     expect(box?.servers.flatMap(({ verdict }) => verdict?.missing ?? []).join()).not.toMatch(/The server ended/)
     expect(judgeBox(boxOf(lines), 800e6)[0]?.missing).toEqual([
-      '3 of 4 servers that listened did not live to the end and held nothing from then on, so such servers need more than this.'
+      '3 of 4 listening servers ended early and held nothing from then on, so such servers need more than this.'
     ])
     expect(box?.missing).toEqual([])
   })
