@@ -6,7 +6,7 @@ import path from 'node:path'
 import { goVersion } from './go-version.js'
 
 /** A runtime, such as Node or Go. */
-export interface Runtime {
+interface Runtime {
   /** Lower case: `node`, `go`, `python`. */
   name: string
   /** Null if it is not known. */
@@ -45,7 +45,9 @@ const KNOWN: [RegExp, string][] = [
   [/^envoy$/, 'envoy']
 ]
 
-/** Describes a process. Facts that cannot be found out are null. Does not throw if the process is hidden or has ended. */
+/**
+ * Describes a process. Facts that cannot be found out are null. Does not throw if the process is hidden or has ended.
+ */
 export async function describe(pid: number): Promise<Description> {
   const command = commandOf(pid)
   return {

@@ -1,7 +1,9 @@
 /** Reads the Go version that a program was built with from its executable. */
 import { open } from 'node:fs/promises'
 
-/** First bytes of the build information that Go's linker puts into every program. See Go's package `debug/buildinfo`. */
+/**
+ * First bytes of the build information that Go's linker puts into every program. See Go's package `debug/buildinfo`.
+ */
 const MAGIC = Buffer.from('\xff Go buildinf:', 'latin1')
 const ALIGNMENT = 16
 const HEADER = 32

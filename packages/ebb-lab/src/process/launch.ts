@@ -33,7 +33,8 @@ export interface Launched {
   readonly exited: Promise<Exit>
   /**
    * Sends SIGTERM to the command and to everything it started, and SIGKILL after `grace` ms (default 5,000). Settles
-   * when all of them have ended. Rejects with a {@link RecordError} (`EPERM`) if the process now belongs to another user.
+   * when all of them have ended. Rejects with a {@link RecordError} (`EPERM`) if the process now belongs to another
+   * user.
    */
   stop(grace?: number): Promise<Exit>
 }
@@ -49,8 +50,8 @@ const KILLED = 1000
 const JOIN = ['/bin/sh', '-c', 'echo 0 > "$0" && exec "$@"']
 
 /**
- * Starts a command in a process group of its own, without a shell and without input. The command ends with this process,
- * even if this process is killed with SIGKILL.
+ * Starts a command in a process group of its own, without a shell and without input. The command ends with this
+ * process, even if this process is killed with SIGKILL.
  *
  * @throws RecordError if the command cannot be started: with the errno, `EINVAL` for an empty command
  */
@@ -176,7 +177,9 @@ async function exitOf(child: ChildProcess, stdout: Readable, stderr: Readable): 
   return exit
 }
 
-/** Signals a process group. Returns false if this user may not signal it. A group that has ended counts as signalled. */
+/**
+ * Signals a process group. Returns false if this user may not signal it. A group that has ended counts as signalled.
+ */
 function killGroup(group: number, signal: NodeJS.Signals): boolean {
   try {
     process.kill(-group, signal)

@@ -72,8 +72,8 @@ export class MemoryGroup {
   }
 
   /**
-   * Returns the bytes charged to the group: memory of the processes, of their sockets in the kernel, and file pages that
-   * they were the first to read.
+   * Returns the bytes charged to the group: memory of the processes, of their sockets in the kernel, and file pages
+   * that they were the first to read.
    */
   used(): number {
     return figure(path.join(this.folder, this.#cgroup.files.usage), /^(\d+)$/m)
@@ -107,8 +107,8 @@ function memoryCgroup(options: MemoryGroupOptions): MemoryCgroup {
 }
 
 /**
- * Returns the folders in which a group may be made, nearest first. In v2, a group that has processes cannot delegate its
- * memory controller, unless it is the root group. Then a group above it may.
+ * Returns the folders in which a group may be made, nearest first. In v2, a group that has processes cannot delegate
+ * its memory controller, unless it is the root group. Then a group above it may.
  */
 function parentsOf(cgroup: MemoryCgroup): string[] {
   return cgroup.version === 1 ? [cgroup.folder] : foldersUpwards(cgroup)

@@ -13,7 +13,8 @@ const LONGEST_QUOTE = 1000
 const MOST_CHUNKS = 64
 
 /**
- * Reads a stream as it comes, but at most 16 MiB per second. Returns a function that stops reading and pauses the stream.
+ * Reads a stream as it comes, but at most 16 MiB per second. Returns a function that stops reading and pauses the
+ * stream.
  *
  * @param onData called with each chunk
  * @param onThrottled called once, the first time that the stream is slowed down

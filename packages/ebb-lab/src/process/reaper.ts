@@ -10,8 +10,8 @@ import type { Writable } from 'node:stream'
  * - `+ GROUP:START` and `- GROUP:START` add and remove a process group. START is the start time of its leader.
  * - `d FOLDER` sets the cgroup to be removed, `f` clears it.
  *
- * The kernel may reuse the number of a group that has ended. So the shell kills a group only if its leader has the start
- * time that was given, or has ended.
+ * The kernel may reuse the number of a group that has ended. So the shell kills a group only if its leader has the
+ * start time that was given, or has ended.
  */
 const SCRIPT = `
 trap '' INT TERM HUP
@@ -77,8 +77,8 @@ function begin(): typeof reaper {
   stdin.on('error', () => {})
   child.unref()
   ;(stdin as Writable & { unref(): void }).unref()
-  // When this process ends by itself, `launch()` ends the groups, and the reaper is not needed. Killing it at once means
-  // that a caller who waits for this process finds none of its children running.
+  // When this process ends by itself, `launch()` ends the groups, and the reaper is not needed. Killing it at once
+  // means that a caller who waits for this process finds none of its children running.
   process.on('exit', () => {
     if (folder === null) child.kill('SIGKILL')
   })

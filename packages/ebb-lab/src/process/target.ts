@@ -51,8 +51,8 @@ const POLL = 25
  * Replaces `{port}` in the command and in `env` by a free port, and sets `PORT` to it. A server that chooses its own
  * port is found by the sockets of its process group. `pid` is the process that listens, even behind a shell or npm.
  *
- * @throws RecordError if the command cannot be started (the errno), ended before it listened (`ESRCH`, with its output),
- *   did not listen in time (`ETIMEDOUT`), or listens with several processes (`EEXIST`)
+ * @throws RecordError if the command cannot be started (the errno), ended before it listened (`ESRCH`, with its
+ *   output), did not listen in time (`ETIMEDOUT`), or listens with several processes (`EEXIST`)
  */
 export async function start(command: readonly string[], options: StartOptions = {}): Promise<Running> {
   const { signal, tree = false, cwd, cgroup, within = START_WITHIN, look = POLL } = options
@@ -152,7 +152,9 @@ export function checkAlone({ port, launched }: Pick<Running, 'port' | 'launched'
   if (first !== undefined) onlyListener(found, first, hasTree)
 }
 
-/** Returns `first`. Throws if other processes listen on its port too: their memory would be missing from every figure. */
+/**
+ * Returns `first`. Throws if other processes listen on its port too: their memory would be missing from every figure.
+ */
 function onlyListener(found: readonly Listening[], first: Listening, hasTree = true): Listening {
   const pids = new Set(found.filter(({ port }) => port === first.port).map(({ pid }) => pid))
   if (pids.size > 1) {

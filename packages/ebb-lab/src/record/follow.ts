@@ -1,3 +1,4 @@
+/** Follows the output of a server for a recording. */
 import type { Readable } from 'node:stream'
 import { readOutput } from '../process/output.js'
 import type { Mark } from './lines.js'
@@ -5,10 +6,10 @@ import { linesLeftOut, outputThrottled } from './notes.js'
 import { LineSplitter, MOST_LINES } from './splitter.js'
 
 /**
- * Reads what a server prints for as long as it prints, and tells of it line by line. Returns its splitter, whose `end()` tells
- * of a last line without a newline.
+ * Reads the output of a server until it ends and turns each line into an event. Returns the splitter: call its `end()`
+ * to get a last line without a newline.
  *
- * @param most lines a second that are kept; more are counted
+ * @param most text lines per second that are kept; default: 1,000
  */
 export function follow(output: Readable, mark: (mark: Mark) => void, most = MOST_LINES): LineSplitter {
   const splitter = new LineSplitter(mark, (lines) => mark(linesLeftOut(lines, most)), { most })
@@ -17,7 +18,7 @@ export function follow(output: Readable, mark: (mark: Mark) => void, most = MOST
     (chunk) => splitter.push(chunk),
     () => mark(outputThrottled())
   )
-  // Destroyed with the process; there is nothing to say about a pipe that `end` does not.
+  // The pipe is destroyed with the process, which the `end` event reports.
   output.on('error', () => {})
   return splitter
 }

@@ -17,7 +17,9 @@ const LINES = /^(\d+) lines of the server left out/
 const ANSWERS = /^(\d+) answers that were waited for/
 const ONE = 'Its figures are those of one process alone: '
 
-/** Gives a note without a code the code of its sentence. Returns every other event, and unknown sentences, as they are. */
+/**
+ * Gives a note without a code the code of its sentence. Returns every other event, and unknown sentences, as they are.
+ */
 export function withNoteCode<E extends { event: string }>(event: E | (E & Note)): E {
   if (!isNoteWithoutCode(event)) return event
   const lines = LINES.exec(event.text)

@@ -1,6 +1,6 @@
 /**
- * Notes of a recording: what its reader has to know about it. A note has a code for programs, the numbers that belong to
- * the code, and a sentence for people. No program takes a decision from the sentence.
+ * Notes of a recording: what its reader has to know about it. A note has a code for programs, the numbers that belong
+ * to the code, and a sentence for people. No program takes a decision from the sentence.
  */
 import { integer } from '../units/format.js'
 import type { RecordingEvent } from './recording.js'

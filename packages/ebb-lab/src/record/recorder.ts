@@ -25,8 +25,8 @@ export interface RecorderOptions {
   /** Path of a file to write to. An existing file is replaced. */
   out?: string
   /**
-   * Keeps samples and events in memory. Default: true without `out`, else false, so that a recording to a file can go on
-   * for days without taking memory here.
+   * Keeps samples and events in memory. Default: true without `out`, else false, so that a recording to a file can go
+   * on for days without taking memory here.
    */
   keep?: boolean
   /** Sums up the process and everything that it started, for a server with workers. Default: false. */
@@ -57,8 +57,8 @@ const STATUS_EVERY = 100
 const SMAPS_EVERY = 1000
 
 /**
- * A running recording of one server, as `record()` returns it. It goes on until the process ends, `duration` is over, or
- * {@link stop} is called. Emits `sample` and `event` for each line of the recording.
+ * A running recording of one server, as `record()` returns it. It goes on until the process ends, `duration` is over,
+ * or {@link stop} is called. Emits `sample` and `event` for each line of the recording.
  *
  * Opens all its descriptors at the start, so it goes on if this process runs out of descriptors.
  */
@@ -172,8 +172,8 @@ export class Recorder extends EventEmitter<RecorderEvents> {
   }
 
   /**
-   * Adds a line that the server printed: as an event of its own if the line is a `Cycle` or `Release` line, else as text.
-   * Returns false if the recording has ended.
+   * Adds a line that the server printed: as an event of its own if the line is a `Cycle` or `Release` line, else as
+   * text. Returns false if the recording has ended.
    */
   line(text: string): boolean {
     return this.mark(parseLine(text))

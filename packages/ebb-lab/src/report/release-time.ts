@@ -56,7 +56,9 @@ export function releaseTime(
   return back === undefined ? Infinity : back.t - closedAt
 }
 
-/** Returns the index of the last sample that is above and does not stand alone, or -1. The first sample is never alone. */
+/**
+ * Returns the index of the last sample that is above and does not stand alone, or -1. The first sample is never alone.
+ */
 function lastLastingIndex(count: number, isAbove: (index: number) => boolean): number {
   const hasCompany = (index: number): boolean => {
     for (let distance = 1; distance <= NEIGHBOURS; distance++) {

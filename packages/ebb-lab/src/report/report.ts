@@ -12,7 +12,10 @@ import { judge, type Verdict } from './verdict.js'
 import { makeDirectory, writeWhole } from './write-file.js'
 
 export interface ReportOptions {
-  /** The directory for `report.html`, `memory.svg` and `runtime.svg`; made if it is not there. Without it nothing is written. */
+  /**
+   * The directory for `report.html`, `memory.svg` and `runtime.svg`; made if it is not there. Without it nothing is
+   * written.
+   */
   out?: string
 }
 

@@ -39,7 +39,10 @@ export async function writeWhole(path: string, text: string): Promise<void> {
   }
 }
 
-/** As `mkdir` with `recursive`, which never returns where a file system says ENOENT below a directory that is there (/proc). */
+/**
+ * As `mkdir` with `recursive`, which never returns where a file system says ENOENT below a directory that is there
+ * (/proc).
+ */
 async function makeWithParents(path: string): Promise<void> {
   try {
     await mkdir(path)

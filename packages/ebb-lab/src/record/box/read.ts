@@ -1,3 +1,4 @@
+/** Reads the recording of a box. */
 import { createReadStream } from 'node:fs'
 import { messageOf } from '../../units/errors.js'
 import { withNoteCode } from '../legacy-notes.js'
@@ -19,22 +20,30 @@ import {
   runSchema
 } from './recording.js'
 
-/** Reads the recording of a box, as `readRecording()` reads that of a server. Throws `RecordError`. */
+/**
+ * Reads the recording of a box, as `readRecording()` reads the recording of a server.
+ *
+ * @throws RecordError as `readRecording()`
+ */
 export async function readBox(path: string): Promise<BoxRecording> {
   return await reading(path, () => parseBox(createReadStream(path), path))
 }
 
-/** As {@link readBox}, from text, bytes or pieces of either. */
+/** Reads the recording of a box, as {@link readBox} does, from text, bytes or pieces of either. */
 export async function parseBox(source: Source, name = 'box'): Promise<BoxRecording> {
   const reader = new Reader(name)
   await pushAll(source, reader)
   return reader.end()
 }
 
-/** What the first line of a recording of a box begins with: `JSON.stringify` keeps the order. */
+/** First bytes of the recording of a box: `JSON.stringify` keeps the order of keys. */
 const FIRST = '{"type":"box"'
 
-/** Whether a file is the recording of a box, by its first bytes. Throws `RecordError` where it cannot be read. */
+/**
+ * Returns whether a file is the recording of a box, by its first bytes.
+ *
+ * @throws RecordError if it cannot be read
+ */
 export async function isBox(path: string): Promise<boolean> {
   return await reading(path, async () => {
     const chunks = createReadStream(path, { end: FIRST.length - 1, encoding: 'latin1' })

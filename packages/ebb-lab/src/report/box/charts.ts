@@ -1,4 +1,7 @@
-/** The picture of boxes as an ECharts option, as in `charts.ts`: memory stacked by server, and under it the load of each. */
+/**
+ * The picture of boxes as an ECharts option, as in `charts.ts`: memory stacked by server, and under it the load of
+ * each.
+ */
 import type { EChartsOption, SeriesOption } from 'echarts'
 import type { BoxRun, BoxServer } from '../../record/box/recording.js'
 import { megabytes, ratio, short, size } from '../../units/format.js'
@@ -56,9 +59,8 @@ const LEGEND_MOST = 24
 const LEGEND_MORE = 22
 
 /**
- * Memory over time, stacked by server in the order of the file, from the bottom up; under it a lane for each server with its connections,
- * to a scale of its own.
- * Lines: the most of all together, and the sum of what each held at most.
+ * Memory over time, stacked by server in the order of the file, from the bottom up; under it a lane for each server
+ * with its connections, to a scale of its own. Lines: the most of all together, and the sum of what each held at most.
  */
 export function boxChart(boxes: readonly JudgedBox[], options: BoxChartOptions = {}): Chart {
   const { interactive = false } = options
@@ -112,7 +114,9 @@ export function boxChart(boxes: readonly JudgedBox[], options: BoxChartOptions =
   return { title, option, height: layout.height }
 }
 
-/** The change to an interactive chart's option that puts its panels in so many columns, and the height it then needs. */
+/**
+ * The change to an interactive chart's option that puts its panels in so many columns, and the height it then needs.
+ */
 export function relayoutBoxes(boxes: readonly JudgedBox[], columns: 1 | 2): Pick<Chart, 'option' | 'height'> {
   const layout = layoutFor(boxes, columns, true)
   return {

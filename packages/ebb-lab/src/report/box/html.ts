@@ -84,7 +84,9 @@ function serversTable(name: string, rows: readonly ServerRow[], marks: readonly 
   return `<h3>${escapeHtml(name)}</h3><div class="scroll" tabindex="0" role="region" aria-label="${escapeHtml(name)}"><table><thead><tr><th></th>${heads.join('')}<th></th></tr></thead><tbody>${lines.join('')}</tbody></table></div>`
 }
 
-/** Returns the texts of a server's notes. The lines left out, which are noted every second, are added up in one text. */
+/**
+ * Returns the texts of a server's notes. The lines left out, which are noted every second, are added up in one text.
+ */
 function noteTexts({ events }: Recording): string[] {
   const notes = events.filter((event) => event.event === 'note')
   const others = notes.filter(({ code }) => code !== LINES_LEFT_OUT).map(({ text }) => text)

@@ -27,8 +27,8 @@ export interface BoxReport {
 /**
  * Judges recordings of boxes (paths, or in memory) and draws them, side by side.
  *
- * Rejects with a {@link ReportError} (`ERR_REPORT_EMPTY`: nothing to judge; the system's code where `out` cannot be written) or with the
- * reader's error.
+ * Rejects with a {@link ReportError} (`ERR_REPORT_EMPTY`: nothing to judge; the system's code where `out` cannot be
+ * written) or with the reader's error.
  */
 export async function reportBoxes(
   recordings: readonly (string | BoxRecording)[],

@@ -20,9 +20,10 @@ interface Course {
 /**
  * What a server holds, at each of its samples: its anonymous memory, and its part of the pages of files.
  *
- * Anonymous memory is its own, is what changes, and is read at each sample. Its part of the files is looked at rarely, because the kernel
- * walks the page tables for it, and changes little: between two looks it is taken from the line between them. Where it could not be looked
- * at, PSS stands in, less anonymous memory; where that may not be read either, all pages of files that it has.
+ * Anonymous memory is its own, is what changes, and is read at each sample. Its part of the files is looked at rarely,
+ * because the kernel walks the page tables for it, and changes little: between two looks it is taken from the line
+ * between them. Where it could not be looked at, PSS stands in, less anonymous memory; where that may not be read
+ * either, all pages of files that it has.
  *
  * `allUp`: when the last of them listened. Until then those that were quicker have the parts of those to come, which is nothing that they
  * hold at most: their part is that of the first look at all.
@@ -48,8 +49,8 @@ function courseOf(server: BoxServer, run: BoxRun, allUp: number): Course {
 }
 
 /**
- * When a server ended, ms since the run began; null: it did not. One that stood behind something that lives on (a shell) was waited for to
- * be told how, in vain: it was gone at the first look at all that did not find it.
+ * When a server ended, ms since the run began; null: it did not. One that stood behind something that lives on (a
+ * shell) was waited for to be told how, in vain: it was gone at the first look at all that did not find it.
  */
 export function goneAt({ recording }: BoxServer, { machine }: BoxRun): number | null {
   const end = recording?.events.findLast((event) => event.event === 'end')
@@ -70,7 +71,10 @@ function between(before: Look | undefined, after: Look | undefined, t: number): 
   return before.bytes + ((after.bytes - before.bytes) * (t - before.t)) / (after.t - before.t)
 }
 
-/** The servers of a run at each moment at which any of them was sampled. Between its samples a server holds what it last held. */
+/**
+ * The servers of a run at each moment at which any of them was sampled. Between its samples a server holds what it last
+ * held.
+ */
 export function stackOf(run: BoxRun): Moment[] {
   const allUp = Math.max(0, ...run.servers.map(({ recording }) => recording?.samples[0]?.t ?? 0))
   const courses = run.servers.map((server) => courseOf(server, run, allUp))

@@ -34,8 +34,8 @@ export interface BoxVerdict {
   /** How many such servers fit into the memory that was asked about; null if none was. */
   fit: Fit | null
   /**
-   * The most that the memory cgroup was charged, which includes socket memory in the kernel and file pages; null without
-   * a cgroup.
+   * The most that the memory cgroup was charged, which includes socket memory in the kernel and file pages; null
+   * without a cgroup.
    */
   charged: number | null
   /** Connects that failed, connections lost, answers that did not arrive, and servers that did not live to the end. */

@@ -35,8 +35,8 @@ import { thin } from './thin.js'
 
 export interface ChartOptions {
   /**
-   * Panels side by side. Default 2. Three are for many servers, and for memory alone: it is drawn on a logarithmic scale then, for
-   * servers of a megabyte beside servers of a hundred.
+   * Panels side by side. Default 2. Three are for many servers, and for memory alone: it is drawn on a logarithmic
+   * scale then, for servers of a megabyte beside servers of a hundred.
    */
   columns?: Columns
   /** With a zoom slider and tooltips, for the page. Default false. */
@@ -208,7 +208,9 @@ export function memoryChart(runs: readonly Run[], options: ChartOptions = {}): C
   })
 }
 
-/** The change to an interactive chart's option that puts its panels in so many columns, and the height it then needs. */
+/**
+ * The change to an interactive chart's option that puts its panels in so many columns, and the height it then needs.
+ */
 export function relayout(count: number, columns: 1 | 2): Pick<Chart, 'option' | 'height'> {
   const layout = layoutOf(count, columns, true)
   return {

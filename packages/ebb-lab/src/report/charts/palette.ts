@@ -36,8 +36,8 @@ export const LIGHT: Palette = {
 }
 
 /**
- * Of the servers of a box, in their order, and again from the first: light and dark. Each differs from all above, for the same reason as
- * those differ from each other.
+ * Of the servers of a box, in their order, and again from the first: light and dark. Each differs from all above, for
+ * the same reason as those differ from each other.
  */
 export const SERVERS: readonly (readonly [light: string, dark: string])[] = [
   ['#0072b3', '#4ea6e6'],

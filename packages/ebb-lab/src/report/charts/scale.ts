@@ -18,8 +18,8 @@ export function scaleTo(highest: number, steps = 5): Scale {
 }
 
 /**
- * Powers of ten around values above 0, for a logarithmic scale. A value a fifth below the least of them is taken to stand on it: a whole
- * decade for that little would press the others together.
+ * Powers of ten around values above 0, for a logarithmic scale. A value a fifth below the least of them is taken to
+ * stand on it: a whole decade for that little would press the others together.
  */
 export function decadesOf(lowest: number, highest: number): { min: number; max: number } {
   const top = Math.ceil(Math.log10(highest > 0 ? highest : 1))

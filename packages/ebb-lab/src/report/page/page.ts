@@ -31,7 +31,10 @@ export interface Picture extends Chart {
 export const ZOOM =
   'Drag the slider, or turn the wheel with Ctrl held, to zoom; click a name above a picture to hide its curve.'
 
-/** The page, whole. Loads ECharts' source from the installed package; rejects with the system's error where it cannot be read. */
+/**
+ * The page, whole. Loads ECharts' source from the installed package; rejects with the system's error where it cannot be
+ * read.
+ */
 export async function renderPage({ names, heading, lead, body, layouts, charts }: Page): Promise<string> {
   // "</script" in a string of the bundle would end the element; in a string, the backslash changes nothing.
   const library = (await echartsSource()).replace(/<\/(script)/gi, '<\\/$1')

@@ -1,6 +1,7 @@
 /**
  * What runs in the page. It draws the charts from the JSON in the page, in the colours of the reader's system and in
- * one or two columns as the window allows. Tooltips are built of text nodes: nothing from a recording is parsed as HTML.
+ * one or two columns as the window allows. Tooltips are built of text nodes: nothing from a recording is parsed as
+ * HTML.
  */
 export const PAGE_SCRIPT = `
 'use strict'
