@@ -1,7 +1,9 @@
 /** The report on servers as one HTML page. */
 
 import { integer } from '../../units/format.js'
-import { memoryChart, relayout, runtimeChart } from '../charts/charts.js'
+import { memoryChart } from '../charts/memory-chart.js'
+import { relayout } from '../charts/picture.js'
+import { runtimeChart } from '../charts/runtime-chart.js'
 import { type Footnote, footnotes, givesBack, rowsFor } from '../rows.js'
 import type { Run } from '../run.js'
 import type { Verdict } from '../verdict.js'
