@@ -1,4 +1,4 @@
-/** The laboratory, for a test suite of one's own. */
+/** The laboratory's public functions, classes and types, for test suites and programs. */
 export { type BoxOptions, type BoxProgress, type BoxResult, box } from './experiment/box/box.js'
 export { BoxFileError, type BoxPlan, readBoxFile, type ServerPlan, type Variant } from './experiment/box/file.js'
 export {

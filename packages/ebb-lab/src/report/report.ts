@@ -1,4 +1,4 @@
-/** From recordings to verdicts and pictures. */
+/** `report()`: judges recordings and draws them. */
 import { realpath } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { readRecording } from '../record/read.js'
@@ -12,6 +12,7 @@ import type { Run } from './run.js'
 import { judge, type Verdict } from './verdict.js'
 import { makeDirectory, writeWhole } from './write-file.js'
 
+/** Options of {@link report}. */
 export interface ReportOptions {
   /**
    * The directory for `report.html`, `memory.svg` and `runtime.svg`; made if it is not there. Without it nothing is
@@ -20,12 +21,13 @@ export interface ReportOptions {
   out?: string
 }
 
+/** What {@link report} found. */
 export interface Report {
-  /** One for each main recording, in the order given. */
+  /** One verdict for each main recording, in the order given. */
   verdicts: Verdict[]
-  /** The paths written. */
+  /** Paths of the files that were written. */
   files: string[]
-  /** What was left out or cannot be compared, one sentence each. */
+  /** What was left out or does not compare, one sentence each. */
   notes: string[]
 }
 
@@ -56,7 +58,7 @@ export async function report(
 
 interface Source {
   recording: Recording
-  /** Absolute; null for a recording that came in memory. */
+  /** Absolute path; null for a recording in memory. */
   path: string | null
 }
 
@@ -64,7 +66,7 @@ async function readAll(recordings: readonly (string | Recording)[], notes: strin
   const sources: Source[] = []
   const seen = new Set<string | Recording>()
   for (const given of recordings) {
-    // A path that does not resolve is left to the reader, which says best what is wrong with it.
+    // If a path does not resolve, the reader reports best what is wrong with it.
     const path = typeof given === 'string' ? await realpath(given).catch(() => resolve(given)) : null
     if (seen.has(path ?? given)) {
       notes.push(`${path ?? (given as Recording).header.name} was given twice and is shown once.`)
@@ -72,7 +74,7 @@ async function readAll(recordings: readonly (string | Recording)[], notes: strin
     }
     seen.add(path ?? given)
     const recording = typeof given === 'string' ? await readRecording(given) : given
-    // In memory a recording may come from another version of this package than the types say.
+    // A recording in memory may come from another version of this package, whatever its type says.
     const format: number = recording.header.format
     if (format !== FORMAT) {
       throw new ReportError(
@@ -115,7 +117,7 @@ function controlOf(main: Source, mains: readonly Source[], controls: readonly So
   const { name } = main.recording.header
   const sameName = controls.filter(({ recording }) => recording.header.name === name)
   const near = sameName.filter((control) => directory(control) === directory(main))
-  // A control from elsewhere will do as long as there is no doubt which recording it belongs to.
+  // A control from another folder will do if only one recording has its name.
   const alone = mains.filter(({ recording }) => recording.header.name === name).length === 1
   const candidates = near.length > 0 ? near : alone ? sameName : []
   if (candidates.length > 1) {
@@ -127,7 +129,7 @@ function controlOf(main: Source, mains: readonly Source[], controls: readonly So
   return candidates[0]
 }
 
-/** The names of the servers; where two are the same, with the directory, the file or a number that tells them apart. */
+/** Returns the names of the servers. Equal names get the folder, the file or a number that tells them apart. */
 function distinctNames(mains: readonly Source[]): string[] {
   const names = mains.map(({ recording }) => recording.header.name)
   const additions: ((source: Source, index: number) => string)[] = [
@@ -148,7 +150,7 @@ function distinctNames(mains: readonly Source[]): string[] {
   })
 }
 
-/** Curves from different machines stand side by side, but do not compare. */
+/** Returns a note if recordings come from different machines or kernels. */
 function unlike(runs: readonly Run[]): string[] {
   const kinds = new Set(
     runs
@@ -158,7 +160,7 @@ function unlike(runs: readonly Run[]): string[] {
   return kinds.size > 1 ? ['The recordings come from different machines or kernels: compare them with care.'] : []
 }
 
-/** More servers than these stand three in a row, or their picture would be as long as a page. */
+/** With more servers than this, the memory chart has three columns, so that it is not longer than a page. */
 const MANY = 8
 
 async function write(runs: readonly Run[], notes: readonly string[], out: string): Promise<string[]> {

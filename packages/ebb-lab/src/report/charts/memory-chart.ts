@@ -15,8 +15,8 @@ import { thin } from './thin.js'
 const SAMPLE_FIGURES: ((sample: Sample) => number)[] = [(s) => s.resident, (s) => s.anonymous]
 
 /**
- * Draws resident and anonymous memory over time, with a line at need and a mark where memory was back. Pulses are shaded,
- * lighter while they connect and close.
+ * Draws resident and anonymous memory over time, with a line at need and a mark where memory was back. Pulses are
+ * shaded, lighter while they connect and close.
  */
 export function memoryChart(runs: readonly Run[], options: ChartOptions = {}): Chart {
   const palette = options.palette ?? LIGHT

@@ -62,7 +62,7 @@ export const PAGE_SCRIPT = `
       chart?.dispose()
       columns = undefined
       chart = echarts.init(box)
-      // Both pictures show the same time: they zoom and point together.
+      // The charts show the same time, so they zoom and point together.
       chart.group = 'report'
       const coloured = dark.matches ? inDarkColours(option) : option
       chart.setOption({
@@ -75,7 +75,7 @@ export const PAGE_SCRIPT = `
     dark.addEventListener('change', draw)
     let width = box.clientWidth
     new ResizeObserver(() => {
-      // Only the width is the window's: the height is set here.
+      // The window sets only the width; the height is set here.
       if (box.clientWidth === width) return
       width = box.clientWidth
       arrange()
