@@ -109,10 +109,8 @@ export const eventSchema = z.discriminatedUnion('event', [
   /** Any other line that the server printed, cut at 1,000 characters. */
   z.object({ type: z.literal('event'), t: time, event: z.literal('line'), text: z.string() }),
   /**
-   * What a reader of the recording has to know, such as a sampler that fell behind. `code` tells programs what it is,
-   * see
-   * `notes.ts`; `text` tells people. Recordings of older versions have no codes, and those of newer ones may have
-   * unknown codes.
+   * A note for the reader of the recording, such as a sampler that fell behind. Programs go by `code`, see `notes.ts`;
+   * `text` is for people. Recordings of older versions have no codes; those of newer versions may have unknown codes.
    */
   z.object({
     type: z.literal('event'),

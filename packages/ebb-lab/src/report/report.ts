@@ -14,10 +14,7 @@ import { makeDirectory, writeWhole } from './write-file.js'
 
 /** Options of {@link report}. */
 export interface ReportOptions {
-  /**
-   * The directory for `report.html`, `memory.svg` and `runtime.svg`; made if it is not there. Without it nothing is
-   * written.
-   */
+  /** Folder for `report.html`, `memory.svg` and `runtime.svg`, made if it does not exist. Default: nothing is written. */
   out?: string
 }
 
@@ -32,17 +29,19 @@ export interface Report {
 }
 
 /**
- * Judges recordings (paths, or in memory) and draws them. A control belongs to the main recording of the same name;
- * where several have it, to the one in the same directory. Main recordings of one name are told apart by their
- * directory or file. A file given twice is read once, a control without a main recording is left out: `notes` says so.
+ * Judges recordings (paths, or in memory) and draws them. A control belongs to the main recording of the same name. If
+ * several have that name, it belongs to the one in the same folder. Main recordings of the same name get their folder or
+ * file added to it. A file given twice is read once, and a control without a main recording is left out, with a note.
  *
  * ```ts
  * const { verdicts } = await report(['results/ebb.ndjson', 'results/ebb.control.ndjson'], { out: 'results' })
  * ```
  *
- * Rejects with a {@link ReportError} (`ERR_REPORT_EMPTY`: nothing to judge; `ERR_REPORT_AMBIGUOUS`: two controls for
- * one recording; `ERR_RECORDING_FORMAT`; the system's code where `out` cannot be written) or with the reader's error.
- * Nothing is written unless everything could be drawn.
+ * Writes nothing unless everything could be drawn.
+ *
+ * @throws ReportError: `ERR_REPORT_EMPTY` if there is nothing to judge, `ERR_REPORT_AMBIGUOUS` if two controls belong to
+ *   one recording, `ERR_RECORDING_FORMAT`, or the errno if `out` cannot be written
+ * @throws RecordError if a recording cannot be read
  */
 export async function report(
   recordings: readonly (string | Recording)[],

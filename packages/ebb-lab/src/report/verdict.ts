@@ -239,8 +239,8 @@ function needed(control: Recording | undefined, hasBig: boolean, notes: NoteList
 function compareSmall(small: number, control: Recording, notes: NoteList): void {
   const other = connectionsOf(pulsesOf(control))
   if (Math.abs(other - small) <= small * NEAR) return
-  const text = `The control held ${integer(other)} connections and the small pulses held ${integer(small)}, so kept and need do not compare.`
-  notes.add('control-of-another-size', text)
+  const counts = `The control held ${integer(other)} connections and the small pulses held ${integer(small)}`
+  notes.add('control-of-another-size', `${counts}, so kept and need do not compare.`)
 }
 
 function footprintOf(hold: number | null, rest: number | null, big: number, notes: NoteList): number | null {

@@ -28,10 +28,10 @@ export interface BoxReport {
 }
 
 /**
- * Judges recordings of boxes (paths, or in memory) and draws them, side by side.
+ * Judges recordings of boxes (paths, or in memory) and draws them side by side.
  *
- * Rejects with a {@link ReportError} (`ERR_REPORT_EMPTY`: nothing to judge; the system's code where `out` cannot be
- * written) or with the reader's error.
+ * @throws ReportError: `ERR_REPORT_EMPTY` if there is nothing to judge, or the errno if `out` cannot be written
+ * @throws RecordError if a recording cannot be read
  */
 export async function reportBoxes(
   recordings: readonly (string | BoxRecording)[],

@@ -166,8 +166,8 @@ function judgeRun(run: BoxRun, control: BoxRun | undefined, memory: number | nul
   const listened = servers.filter(({ verdict }) => verdict !== null)
   const short = listened.filter(({ state }) => state !== 'ran').length
   if (memory !== null && highest !== null && short > 0) {
-    const text = `${short} of ${listened.length} listening servers ended early and held nothing from then on, so such servers need more than this.`
-    notes.add('servers-ended', text)
+    const ended = `${short} of ${listened.length} listening servers ended early and held nothing from then on`
+    notes.add('servers-ended', `${ended}, so such servers need more than this.`)
   }
   return {
     name: run.variant,

@@ -25,8 +25,8 @@ import { type Scale, scaleTo } from './scale.js'
 /** Options of the charts of servers. */
 export interface ChartOptions {
   /**
-   * Panels side by side. Default 2. Three are for many servers, and for memory alone: it is drawn on a logarithmic
-   * scale then, for servers of a megabyte beside servers of a hundred.
+   * Panels side by side. Default: 2. Three are for many servers and for the memory chart only. Its scale is logarithmic
+   * then, so that a server of 1 MB can be compared with one of 100 MB.
    */
   columns?: Columns
   /** Adds a zoom slider and tooltips, for the page. Default: false. */

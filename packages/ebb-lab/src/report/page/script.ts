@@ -1,7 +1,7 @@
 /**
- * What runs in the page. It draws the charts from the JSON in the page, in the colours of the reader's system and in
- * one or two columns as the window allows. Tooltips are built of text nodes: nothing from a recording is parsed as
- * HTML.
+ * The script of the page. It draws the charts from the JSON in the page, in the colours of the reader's system and in
+ * one or two columns, depending on the window. Tooltips are built of text nodes, so nothing from a recording is parsed
+ * as HTML.
  */
 export const PAGE_SCRIPT = `
 'use strict'
