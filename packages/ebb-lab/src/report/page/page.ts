@@ -102,7 +102,7 @@ export function noteList(
 ): string {
   if (marks.length + notes.length === 0) return ''
   const numbered = marks.map((mark) => {
-    const names = mark.verdicts.map((verdict) => escapeHtml(verdict.name)).join(', ')
+    const names = [...new Set(mark.verdicts.map((verdict) => escapeHtml(verdict.name)))].join(', ')
     return `<li id="note-${mark.number}"><strong>${names}:</strong> ${escapeHtml(mark.text)}</li>`
   })
   const list = numbered.length > 0 ? `<ol>${numbered.join('')}</ol>` : ''
