@@ -80,7 +80,7 @@ servers:
     expect(stdout).toMatch(/^mortal .* ended \[/m)
     expect(stdout).toMatch(/^mute +- .*not up \[/m)
     expect(stdout).toMatch(/sleep 100 did not listen on a TCP port within 1 s/)
-    expect(stdout).toMatch(/It floods its log/)
+    expect(stdout).toMatch(/It prints too many lines per second/)
     expect(stderr).toMatch(/mortal: ended \(exit code 7\)/)
 
     const again = join(folder, 'again')
@@ -190,14 +190,14 @@ servers:
     const { code, stdout } = await run(['box', file, '--no-control', '--out', folder])
     expect(code).toBe(2)
     expect(stdout).toMatch(/^behind .* ended \[/m)
-    expect(stdout).toMatch(/1 of 2 servers that began did not live to the end/)
+    expect(stdout).toMatch(/1 of 2 listening servers ended early/)
     // Nobody tells how it ended for as long as the shell lives; its memory is gone all the same.
     const { boxes } = JSON.parse(
       (await run(['report', join(folder, 'box.ndjson'), '--out', folder, '--json'])).stdout
     ) as Json
     expect(boxes[0]?.servers.map(({ state }) => state)).toEqual(['ended', 'ran'])
     expect(boxes[0]?.servers[1]?.verdict.missing.join()).toMatch(
-      /Its figures are those of one process alone: 2 processes listen on port \d+: \d+, \d+; start the server with one worker(,|$)/
+      /The figures cover one process only: 2 processes listen on port \d+: \d+, \d+; start the server with one worker(,|$)/
     )
     const lines = recordingOf(folder)
     const [last] = lines.filter(({ type, server }) => type === 'sample' && server === 0).slice(-1)
@@ -213,7 +213,7 @@ servers:
     )
     const { code, stdout } = await run(['box', file, '--no-control', '--out', folder])
     expect(code).toBe(2)
-    expect(stdout).toMatch(/^\[\d\] 7 answers did not come\.$/m)
+    expect(stdout).toMatch(/^\[\d\] 7 answers did not arrive\.$/m)
     const report = await run(['report', join(folder, 'box.ndjson'), '--out', folder, '--json'])
     expect((JSON.parse(report.stdout) as Json).boxes[0]?.failures).toBe(7)
   })

@@ -95,7 +95,7 @@ test('bad input: one sentence each, exit 1', async () => {
     [['--pid', pid, '--port', String(cli.port)], /whom to record\?/],
     [['--pid', '4194304'], /4194304/],
     [['--pid', 'x'], /process id/],
-    [['--port', '1'], /nobody listens on port 1/],
+    [['--port', '1'], /no process listens on port 1/],
     [['--pid', pid, '--out', join(folder, 'taken')], /directory/],
     [['--pid', pid, '--out', join(folder, 'no', 'such')], /no such/],
     [['--pid', pid, '--out', '/dev/full'], /no space left/],

@@ -1,4 +1,4 @@
-/** The laboratory, for a test suite of one's own. */
+/** The laboratory's public functions, classes and types, for test suites and programs. */
 export { type BoxOptions, type BoxProgress, type BoxResult, box } from './experiment/box/box.js'
 export { BoxFileError, type BoxPlan, readBoxFile, type ServerPlan, type Variant } from './experiment/box/file.js'
 export {
@@ -44,12 +44,13 @@ export { Recorder, type RecorderOptions } from './record/recorder.js'
 export type { Header, Line, Recording, RecordingEvent, Sample } from './record/recording.js'
 export { type BoxReport, type BoxReportOptions, reportBoxes } from './report/box/report.js'
 export { type BoxLimits, type BoxVerdict, brokenBoxes, judgeBox, type ServerVerdict } from './report/box/verdict.js'
+export { broken, type Limits } from './report/limits.js'
+export type { VerdictNote } from './report/notes.js'
 export { type Report, type ReportOptions, report } from './report/report.js'
 export { markdownTable, table } from './report/table.js'
-export { broken, judge, type Limits, type Verdict, type VerdictJson, verdictToJson } from './report/verdict.js'
+export { judge, type Verdict, type VerdictJson, verdictToJson } from './report/verdict.js'
 export { type ServeEvent, serveLine } from './serve/log.js'
 export type { Served, ServeOptions } from './serve/options.js'
 export { serve } from './serve/serve.js'
 export { type SuperviseOptions, Supervisor } from './serve/supervisor.js'
-export { RecordError } from './units/errors.js'
-export { ReportError } from './units/report-error.js'
+export { LabError, RecordError, ReportError } from './units/errors.js'

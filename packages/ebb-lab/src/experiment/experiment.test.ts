@@ -5,7 +5,7 @@ import { describe, expect, onTestFinished, test } from 'vitest'
 import { MAIN, server as serving } from '../../../../test/support/cli.js'
 import { descendants } from '../../../../test/support/processes.js'
 import { descriptors, directory, until } from '../../../../test/support/sockets.js'
-import { keepFolder } from '../process/reaper.js'
+import { watchFolder } from '../process/reaper.js'
 import { readRecording } from '../record/read.js'
 import { judge } from '../report/verdict.js'
 import { type ExperimentEvent, type ExperimentOptions, experiment, type Target } from './experiment.js'
@@ -21,7 +21,7 @@ const target = (name: string, command: readonly string[] = SERVE): Target => ({ 
 
 /** The processes that an experiment leaves. The keeper stays for the life of this one: started before the count. */
 function during(): { before: number[]; left: () => number[] } {
-  keepFolder(null)
+  watchFolder(null)
   const before = descendants(process.pid)
   return { before, left: () => descendants(process.pid).filter((pid) => !before.includes(pid)) }
 }

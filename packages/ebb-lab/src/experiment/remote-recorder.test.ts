@@ -162,7 +162,7 @@ test('no such agent, none that can, and a header that is none', async () => {
     /no agent of swarm test records port 2/
   )
   await expect(RemoteRecorder.start(coordinator, options)).rejects.toThrow(
-    /^the agent beside does not record: nobody listens on port 1/
+    /^the agent beside does not record: no process listens on port 1/
   )
   const odd = await beside(new Scripted({ type: 'header' }))
   await expect(RemoteRecorder.start(odd.coordinator, { ...options, port: 80 })).rejects.toThrow(

@@ -13,7 +13,8 @@ import {
   type Sample,
   sampleSchema
 } from '../record/recording.js'
-import { MemorySink, RecordingWriter, type Sink } from '../record/write.js'
+import type { Sink } from '../record/session.js'
+import { MemorySink, RecordingWriter } from '../record/write.js'
 import { RecordError } from '../units/errors.js'
 
 export interface RemoteOptions {
@@ -38,7 +39,7 @@ export class RemoteRecorder extends EventEmitter<{ sample: [Sample]; event: [Rec
 
   readonly #coordinator: Coordinator
   readonly #member: Member
-  readonly #sinks: Sink[]
+  readonly #sinks: Sink<Line>[]
   /** The agent's clock when its recording began. */
   readonly #began: number
   /** What happened here and is later than the last line that came. */

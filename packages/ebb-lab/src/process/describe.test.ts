@@ -34,7 +34,7 @@ function copyOfNode(name: string): string {
 
 const wait = ['-e', 'setInterval(() => {}, 1000)']
 
-test('this process and its machine', async () => {
+test('describes this process and its machine', async () => {
   expect(await describe(process.pid)).toEqual({
     command: expect.arrayContaining([]),
     runtime: { name: 'node', version: process.versions.node },
@@ -43,7 +43,7 @@ test('this process and its machine', async () => {
   })
 })
 
-test('another node is asked, with its own rights', async () => {
+test('asks another node for its version, with the rights of its user', async () => {
   const program = copyOfNode('node')
   const user = process.geteuid?.() === 0 ? { uid: 65534, gid: 65534 } : {}
   const pid = await start(program, wait, user)
@@ -54,13 +54,13 @@ test('another node is asked, with its own rights', async () => {
   expect((await describe(pid)).runtime).toEqual({ name: 'node', version: process.versions.node })
 })
 
-test('a program of another name is never executed', async () => {
+test('never executes a program of another name', async () => {
   const pid = await start(copyOfNode('python3.12'), wait)
   expect((await describe(pid)).runtime).toEqual({ name: 'python', version: null })
   expect((await describe(await start(copyOfNode('nodes'), wait))).runtime).toBeNull()
 })
 
-test('a process that is not there has no description, and that is no error', async () => {
+test('returns nulls, not an error, for a process that does not exist', async () => {
   expect(await describe(2 ** 22 + 1)).toMatchObject({ command: null, runtime: null })
 })
 
@@ -72,7 +72,7 @@ test.each([
   [['/usr/sbin/server', 'config'], 'server'],
   [['nginx: master process /usr/sbin/nginx -g daemon off;'], 'nginx -g daemon off;'],
   [null, 'pid 7']
-])('%j is called %j', (command, name) => {
+])('calls %j %j', (command, name) => {
   expect(nameOf(7, command)).toBe(name)
 })
 
@@ -87,19 +87,19 @@ const elf = (version: string, flags = 2) =>
 
 test.each<[string, Buffer[], object | null]>([
   ['a version', [Buffer.alloc(160), elf('go1.22.3')], { name: 'go', version: '1.22.3' }],
-  ['a version after a megabyte', [Buffer.alloc(1_048_576 - 16), elf('go1.19')], { name: 'go', version: '1.19' }],
-  ['only the magic, as in a constant', [Buffer.alloc(7), elf('go1.1'), Buffer.alloc(9)], null],
-  ['an old block', [elf('', 0)], { name: 'go', version: null }],
-  ['a block that is cut', [elf('go1.22.3').subarray(0, 20)], null],
-  ['nothing of Go', [Buffer.alloc(100)], null],
-  ['nothing', [], null]
+  ['a version after 1 MiB', [Buffer.alloc(1_048_576 - 16), elf('go1.19')], { name: 'go', version: '1.19' }],
+  ['only the magic bytes, as in a constant', [Buffer.alloc(7), elf('go1.1'), Buffer.alloc(9)], null],
+  ['a block of Go before 1.18', [elf('', 0)], { name: 'go', version: null }],
+  ['a truncated block', [elf('go1.22.3').subarray(0, 20)], null],
+  ['no block of Go', [Buffer.alloc(100)], null],
+  ['no content', [], null]
 ])('an executable with %s', async (_, parts, expected) => {
   const file = path.join(folder, 'program')
   fs.writeFileSync(file, Buffer.concat(parts))
   expect(await goVersion(file)).toEqual(expected)
 })
 
-test('an executable that may not be read', async () => {
+test('returns null for an executable that cannot be read', async () => {
   expect(await goVersion(path.join(folder, 'none'))).toBeNull()
   expect(await goVersion(folder)).toBeNull()
 })

@@ -1,21 +1,37 @@
-/** Who a process is: what a recording's header says about it. */
+/** Describes a process for the header of its recording: command line, runtime and machine. */
 import { execFile } from 'node:child_process'
 import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
-import type { Header } from '../record/recording.js'
 import { goVersion } from './go-version.js'
 
-/** The facts of a header that come from the process and its machine. */
-export type Description = Pick<Header, 'command' | 'runtime' | 'machine' | 'kernel'>
+/** A runtime, such as Node or Go. */
+interface Runtime {
+  /** Lower case: `node`, `go`, `python`. */
+  name: string
+  /** Null if it is not known. */
+  version: string | null
+}
 
-/** For `--version` to answer, ms. */
+/** A process and the machine that it runs on. */
+export interface Description {
+  /** Command line; null if `/proc/PID/cmdline` cannot be read. */
+  command: string[] | null
+  /** Null if it is not known. */
+  runtime: Runtime | null
+  /** Number of CPUs, bytes of memory, and architecture as Node names it (`x64`). */
+  machine: { cpus: number; memory: number; arch: string }
+  /** Kernel and its release: `Linux 6.1.0`. */
+  kernel: string
+}
+
+/** Time for a program to answer `--version`, ms. */
 const VERSION_TIMEOUT = 3000
 
-/** Runtimes that are asked with `--version`. Nothing else is ever executed. */
+/** Runtimes that are run with `--version`. No other program is ever executed. */
 const ASKED = new Set(['node', 'bun', 'deno'])
 
-/** Programs that are known by the name of their executable, whatever version stands behind it (`python3.11`). */
+/** Runtimes known by the name of their executable, with or without a version in it (`python3.11`). */
 const KNOWN: [RegExp, string][] = [
   [/^python[\d.]*$/, 'python'],
   [/^ruby[\d.]*$/, 'ruby'],
@@ -29,7 +45,9 @@ const KNOWN: [RegExp, string][] = [
   [/^envoy$/, 'envoy']
 ]
 
-/** Describes a process. What cannot be told is null; never throws for a process that is hidden or has gone. */
+/**
+ * Describes a process. Facts that cannot be found out are null. Does not throw if the process is hidden or has ended.
+ */
 export async function describe(pid: number): Promise<Description> {
   const command = commandOf(pid)
   return {
@@ -40,7 +58,7 @@ export async function describe(pid: number): Promise<Description> {
   }
 }
 
-/** A name for tables: the program, and the script where the program runs one: `node server.js`. */
+/** Returns a name for tables: the program, and its script if it is a runtime: `node server.js`. */
 export function nameOf(pid: number, command: readonly string[] | null): string {
   const [program, ...rest] = command ?? []
   if (program === undefined) return `pid ${pid}`
@@ -53,7 +71,7 @@ export function nameOf(pid: number, command: readonly string[] | null): string {
 function commandOf(pid: number): string[] | null {
   try {
     const text = fs.readFileSync(`/proc/${pid}/cmdline`, 'utf8')
-    // A program may overwrite this with a title of its own, padded with NULs. A zombie has none.
+    // A program may overwrite its command line with a title, padded with NULs. A zombie has no command line.
     const words = text.replace(/\0+$/, '').split('\0')
     return words[0] === '' ? null : words
   } catch {
@@ -61,7 +79,7 @@ function commandOf(pid: number): string[] | null {
   }
 }
 
-async function runtimeOf(pid: number, command: readonly string[] | null): Promise<Header['runtime']> {
+async function runtimeOf(pid: number, command: readonly string[] | null): Promise<Runtime | null> {
   const link = executableOf(pid)
   const name = path.basename(link ?? command?.[0] ?? '')
   if (ASKED.has(name)) return { name, version: link === null ? null : await askVersion(pid, link) }
@@ -70,7 +88,7 @@ async function runtimeOf(pid: number, command: readonly string[] | null): Promis
   return link === null ? null : await goVersion(`/proc/${pid}/exe`)
 }
 
-/** Null where this user may not know. */
+/** Returns the path of the executable, or null if this user may not know it. */
 function executableOf(pid: number): string | null {
   try {
     return fs.readlinkSync(`/proc/${pid}/exe`).replace(/ \(deleted\)$/, '')
@@ -81,15 +99,15 @@ function executableOf(pid: number): string | null {
 
 async function askVersion(pid: number, link: string): Promise<string | null> {
   if (path.basename(link) === 'node' && isSameFile(`/proc/${pid}/exe`, process.execPath)) return process.versions.node
-  const user = ownerOf(pid)
-  // In a container it would meet the libraries of another system.
+  const user = userOf(pid)
+  // A program of a container would load the libraries of this system.
   if (user === null || !isSameFile(`/proc/${pid}/root/`, '/')) return null
   return new Promise((resolve) => {
     execFile(
-      // The very file that the process runs, even if another has taken its path since.
+      // The file that the process runs, even if another file has its path by now.
       `/proc/${pid}/exe`,
       ['--version'],
-      // Never with more rights than the process has: the file may be anything that somebody called `node`.
+      // Never with more rights than the process has: the file may be any program that somebody named `node`.
       { timeout: VERSION_TIMEOUT, killSignal: 'SIGKILL', maxBuffer: 65_536, env: {}, cwd: '/', ...user },
       (error, stdout) => resolve(error ? null : (/\d+\.\d+\.\d+[\w.+-]*/.exec(stdout)?.[0] ?? null))
     )
@@ -97,10 +115,10 @@ async function askVersion(pid: number, link: string): Promise<string | null> {
 }
 
 /**
- * Who started it, and is to be who asks: nothing to say for this process's own user, null where another's program may
- * not be started. The real user, not the owner of `/proc/PID`, which can be root for anybody's process.
+ * Returns the user and group to run the program as: empty for this process's own user, null if this process may not
+ * start programs as that user. Reads the real user, because the owner of `/proc/PID` may be root for any process.
  */
-function ownerOf(pid: number): { uid?: number; gid?: number } | null {
+function userOf(pid: number): { uid?: number; gid?: number } | null {
   try {
     const status = fs.readFileSync(`/proc/${pid}/status`, 'utf8')
     const [uid, gid] = [/^Uid:\s+(\d+)/m, /^Gid:\s+(\d+)/m].map((line) => Number(line.exec(status)?.[1] ?? Number.NaN))

@@ -1,6 +1,9 @@
+/** Reads the Go version that a program was built with from its executable. */
 import { open } from 'node:fs/promises'
 
-/** Starts the build information that Go's linker puts into every program. See the package `debug/buildinfo`. */
+/**
+ * First bytes of the build information that Go's linker puts into every program. See Go's package `debug/buildinfo`.
+ */
 const MAGIC = Buffer.from('\xff Go buildinf:', 'latin1')
 const ALIGNMENT = 16
 const HEADER = 32
@@ -8,15 +11,15 @@ const HEADER = 32
 const INLINE = 2
 
 const CHUNK = 1_048_576
-/** The block stands at the start of the data, behind the code: this is more code than any Go program has. */
+/** Bytes to search. The block is at the start of the data, after the code, and no Go program has this much code. */
 const FARTHEST = 256 * CHUNK
 
-/** Go and its version (`1.22.3`) if the executable was built by Go, else null. Files that may not be read: null. */
+/** Returns Go's version (`1.22.3`) if Go built the executable, else null. Returns null if the file cannot be read. */
 export async function goVersion(executable: string): Promise<{ name: 'go'; version: string | null } | null> {
   const file = await open(executable).catch(() => null)
   if (file === null) return null
   try {
-    // Chunks overlap, so that a block with its version is whole in one of them.
+    // Chunks overlap, so that at least one of them contains the whole block.
     const overlap = HEADER + 64
     const buffer = Buffer.alloc(CHUNK + overlap)
     for (let position = 0; position < FARTHEST; position += CHUNK) {
@@ -35,7 +38,7 @@ export async function goVersion(executable: string): Promise<{ name: 'go'; versi
 
 function find(bytes: Buffer): { name: 'go'; version: string | null } | null {
   for (let at = bytes.indexOf(MAGIC); at !== -1; at = bytes.indexOf(MAGIC, at + 1)) {
-    // A program that reads build information has the magic among its constants too.
+    // A program that reads build information itself has the same bytes as a constant.
     if (at % ALIGNMENT !== 0 || at + HEADER > bytes.length) continue
     const pointerSize = bytes[at + 14] as number
     const flags = bytes[at + 15] as number

@@ -21,7 +21,7 @@ function read(launched: Launched): { text: string } {
   return said
 }
 
-/** Ended: gone, or not collected yet by whoever has it now. */
+/** Expects that a process has ended: it is gone, or a zombie that its parent has not waited for. */
 function expectEnded(pid: number): void {
   let status = ''
   try {
@@ -32,7 +32,7 @@ function expectEnded(pid: number): void {
   expect(status).toMatch(/^State:\s+Z/m)
 }
 
-test('what it printed before anybody listened is kept, also when it has ended', async () => {
+test('keeps what the command printed before anybody listened, even if it has ended', async () => {
   const launched = await start('/bin/sh', '-c', 'echo one; echo two; exit 3')
   await vi.waitFor(() => expect(() => process.kill(launched.pid, 0)).toThrow('ESRCH'))
   const said = read(launched)
@@ -40,7 +40,7 @@ test('what it printed before anybody listened is kept, also when it has ended', 
   expect(said.text).toBe('one\ntwo\n')
 })
 
-test('the end does not wait for those who hold its output open', async () => {
+test('does not wait for a child that holds the output open', async () => {
   const launched = await start('/bin/sh', '-c', 'sleep 60 & echo $!')
   const said = read(launched)
   expect(await launched.exited).toEqual({ exitCode: 0, signal: null })
@@ -52,14 +52,14 @@ test('the end does not wait for those who hold its output open', async () => {
   })
 })
 
-test('who does not heed SIGTERM is killed after the grace', async () => {
+test('kills a command that ignores SIGTERM after the grace period', async () => {
   const launched = await start('/bin/sh', '-c', 'trap "" TERM; echo up; while :; do sleep 0.05; done')
   const said = read(launched)
   await vi.waitFor(() => expect(said.text).toBe('up\n'))
   expect(await launched.stop(100)).toEqual({ exitCode: null, signal: 'SIGKILL' })
 })
 
-test('what it started is ended too, when it does not heed SIGTERM and its parent has gone', async () => {
+test('kills a child that ignores SIGTERM and whose parent has ended', async () => {
   const launched = await start(
     '/bin/sh',
     '-c',
@@ -71,7 +71,7 @@ test('what it started is ended too, when it does not heed SIGTERM and its parent
   expectEnded(Number(said.text))
 })
 
-test('so is what has gone into a session of its own, whether it heeds SIGTERM or not', async () => {
+test('ends children in sessions of their own, whether or not they ignore SIGTERM', async () => {
   const deaf = 'trap "" TERM; echo $$; while :; do sleep 0.05; done'
   const launched = await start('/bin/sh', '-c', `setsid sleep 60 & echo $!; setsid sh -c '${deaf}' & exec sleep 60`)
   const said = read(launched)
@@ -86,7 +86,7 @@ test('so is what has gone into a session of its own, whether it heeds SIGTERM or
   for (const pid of pids) expectEnded(pid)
 })
 
-test('nothing is left on this process afterwards', async () => {
+test('leaves no exit listener behind', async () => {
   const listeners = process.listenerCount('exit')
   const launched = await start('/bin/sleep', '60')
   expect(process.listenerCount('exit')).toBe(listeners + 1)

@@ -1,146 +1,169 @@
+/** Starts commands so that everything they start can be ended with them. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import fs from 'node:fs'
 import type { Readable } from 'node:stream'
 import { setTimeout as wait } from 'node:timers/promises'
+import { isRunning, type ListedProcess, listProcesses, readStat } from 'ebb/memory'
 import { codeOf, RecordError, reasonOf } from '../units/errors.js'
-import { forget, keep } from './reaper.js'
-import { type Stat, statOf } from './stat.js'
+import { forgetGroup, watchGroup } from './reaper.js'
 
-/** How a process ended. Both null: not known. */
+/** How a process ended. If both are null, it is not known. */
 export interface Exit {
   exitCode: number | null
+  /** Name of the signal that ended it: `SIGKILL`. */
   signal: string | null
 }
 
+/** Options of {@link launch}. */
 export interface LaunchOptions {
+  /** Working directory. Default: this process's own. */
   cwd?: string
+  /** The whole environment. Default: this process's own. */
   env?: NodeJS.ProcessEnv
-  /** The `cgroup.procs` of a cgroup that it is in from its first instruction on. */
+  /** Path of the `cgroup.procs` of a cgroup in which the command runs from its first instruction on. */
   cgroup?: string
 }
 
-/** A command that was started, with its output to read: unread, it stops the server when the pipe is full. */
+/** A command that was started. Read its output: a server stops when the pipe is full. */
 export interface Launched {
   readonly pid: number
   readonly stdout: Readable
   readonly stderr: Readable
-  /** Settles when the process has ended and its output is read. Never rejects. */
+  /** Settles when the process has ended and its output has been read. Never rejects. */
   readonly exited: Promise<Exit>
   /**
-   * SIGTERM to it and what it started, and SIGKILL after `grace` ms (default 5,000). Settles when all of it has ended.
-   * Rejects with a {@link RecordError} (`EPERM`) where it may not be stopped: it has become another user's.
+   * Sends SIGTERM to the command and to everything it started, and SIGKILL after `grace` ms (default 5,000). Settles
+   * when all of them have ended. Rejects with a {@link RecordError} (`EPERM`) if the process now belongs to another
+   * user.
    */
   stop(grace?: number): Promise<Exit>
 }
 
-/** For output that a process left in its pipes, ms. What it started may hold them open for ever. */
+/** Time to read what an ended process left in its pipes, ms. A process that it started may hold them open for ever. */
 const LAST_OUTPUT = 250
-/** Between two looks at whether a group has ended, ms; how long a group may take that was killed. */
-const LOOK = 20
+/** Between two checks whether a process group has ended, ms. */
+const POLL = 20
+/** Time that a process group may take to end after SIGKILL, ms. */
 const KILLED = 1000
 
-/** Becomes the command, as a member of a cgroup: 0 is whoever writes it. */
+/** Moves the shell into a cgroup and becomes the command. Writing 0 to `cgroup.procs` moves the writer. */
 const JOIN = ['/bin/sh', '-c', 'echo 0 > "$0" && exec "$@"']
 
 /**
- * Starts a command in a process group of its own, without a shell and without input. It does not outlive this process,
- * also where that is killed. Throws {@link RecordError} when it cannot be started.
+ * Starts a command in a process group of its own, without a shell and without input. The command ends with this
+ * process, even if this process is killed with SIGKILL.
+ *
+ * @throws RecordError if the command cannot be started: with the errno, `EINVAL` for an empty command
  */
 export async function launch(command: readonly string[], options: LaunchOptions = {}): Promise<Launched> {
   const [program, ...args] = command
   if (program === undefined || program === '') {
     throw new RecordError('there is no command to start: give a program and its arguments', 'EINVAL', 'spawn')
   }
+  const child = await spawnGroup(program, args, options)
+  const { pid, stdout, stderr } = child
+  if (pid === undefined || stdout === null || stderr === null) {
+    throw new RecordError(`cannot start ${program}: it has no pid or no output`, 'ECHILD', 'spawn')
+  }
+  keepUnread(stdout)
+  keepUnread(stderr)
+  const group = new ProcessGroup(pid, program)
+  const exited = exitOf(child, stdout, stderr).finally(() => group.forget())
+  return { pid, stdout, stderr, exited, stop: (grace = 5000) => group.stop(exited, grace) }
+}
+
+async function spawnGroup(program: string, args: readonly string[], options: LaunchOptions): Promise<ChildProcess> {
   const { cwd, env, cgroup } = options
   const [first, ...rest] = cgroup === undefined ? [program, ...args] : [...JOIN, cgroup, program, ...args]
-  let child: ChildProcess
   try {
-    // A group of its own, so that what a shell or npm starts can be stopped with it.
-    child = spawn(first as string, rest, {
+    const child = spawn(first as string, rest, {
       stdio: ['ignore', 'pipe', 'pipe'],
+      // A group of its own, so that what a shell or npm starts can be ended with it.
       detached: true,
       ...(cwd !== undefined && { cwd }),
       ...(env !== undefined && { env })
     })
     await once(child, 'spawn')
+    return child
   } catch (error) {
     const reason = codeOf(error) === 'ENOENT' ? 'no such program (ENOENT)' : reasonOf(error)
     throw new RecordError(`cannot start ${program}: ${reason}`, codeOf(error), 'spawn', error)
   }
-  const { pid, stdout, stderr } = child
-  if (pid === undefined || stdout === null || stderr === null) {
-    throw new RecordError(`cannot start ${program}: it has no pid or no output`, 'ECHILD', 'spawn')
+}
+
+/** The process group of a command, and the processes that it started and that left the group with `setsid`. */
+class ProcessGroup {
+  readonly #pid: number
+  readonly #program: string
+  readonly #startTime: number
+  /** Nothing of the group is left: its number may belong to another group by now. */
+  #ended = false
+
+  constructor(pid: number, program: string) {
+    this.#pid = pid
+    this.#program = program
+    this.#startTime = runningProcess(pid)?.startTime ?? Number.NaN
+    process.once('exit', this.#onExit)
+    watchGroup(pid, this.#startTime)
   }
 
-  keepUnread(stdout)
-  keepUnread(stderr)
-  const began = processOf(pid)?.began ?? ''
-  const onExit = () => {
-    // What ended unnoticed may have left its number to another.
-    const now = processOf(pid)
-    if (now !== undefined && now.began !== began) return
-    const strays = straysOf(pid)
-    killGroup(pid, 'SIGKILL')
-    for (const stray of strays) killStray(stray, 'SIGKILL')
-  }
-  process.once('exit', onExit)
-  keep(pid, began)
-  let over = false
-  const letGo = () => {
-    if (livesIn(pid)) return
-    over = true
-    process.off('exit', onExit)
-    forget(pid, began)
-  }
-  const exited = ended(child, stdout, stderr).finally(letGo)
-
-  return {
-    pid,
-    stdout,
-    stderr,
-    exited,
-    async stop(grace = 5000) {
-      // Its number may be another's by now.
-      if (over) return await exited
-      // Before it is told: who has lost its parent is nobody's any more.
-      const strays = straysOf(pid)
-      if (!killGroup(pid, 'SIGTERM')) {
-        throw new RecordError(`process ${pid} (${program}) may not be stopped by this user`, 'EPERM', 'kill')
-      }
-      for (const stray of strays) killStray(stray, 'SIGTERM')
-      let deadline = Number.POSITIVE_INFINITY
-      const timer = setTimeout(() => {
-        killGroup(pid, 'SIGKILL')
-        for (const stray of strays) killStray(stray, 'SIGKILL')
-        deadline = performance.now() + KILLED
-      }, grace)
-      const exit = await exited
-      // What it started may take longer than itself.
-      while ((livesIn(pid) || strays.some(isAlive)) && performance.now() < deadline) await wait(LOOK)
-      clearTimeout(timer)
-      letGo()
-      return exit
+  /** Ends the group and what left it. See {@link Launched.stop}. */
+  async stop(exited: Promise<Exit>, grace: number): Promise<Exit> {
+    if (this.#ended) return await exited
+    // Before the signal: a process whose parent has ended can no longer be traced to this group.
+    const strays = straysOf(this.#pid)
+    if (!killGroup(this.#pid, 'SIGTERM')) {
+      throw new RecordError(`process ${this.#pid} (${this.#program}) may not be stopped by this user`, 'EPERM', 'kill')
     }
+    killStrays(strays, 'SIGTERM')
+    let deadline = Number.POSITIVE_INFINITY
+    const timer = setTimeout(() => {
+      killGroup(this.#pid, 'SIGKILL')
+      killStrays(strays, 'SIGKILL')
+      deadline = performance.now() + KILLED
+    }, grace)
+    const exit = await exited
+    // What the command started may take longer to end than the command.
+    while ((hasMember(this.#pid) || strays.some(isAlive)) && performance.now() < deadline) await wait(POLL)
+    clearTimeout(timer)
+    this.forget()
+    return exit
+  }
+
+  /** Stops watching the group if all of it has ended. */
+  forget(): void {
+    if (hasMember(this.#pid)) return
+    this.#ended = true
+    process.off('exit', this.#onExit)
+    forgetGroup(this.#pid, this.#startTime)
+  }
+
+  readonly #onExit = (): void => {
+    // If the command ended unnoticed, its number may belong to another process by now.
+    const now = runningProcess(this.#pid)
+    if (now !== undefined && now.startTime !== this.#startTime) return
+    const strays = straysOf(this.#pid)
+    killGroup(this.#pid, 'SIGKILL')
+    killStrays(strays, 'SIGKILL')
   }
 }
 
 /**
- * Node throws away what a process printed when it ends before somebody listens. It does not where somebody waits for
- * `readable`, which gives way to the first listener for `data`.
+ * Keeps the output of a process that ends before anybody listens. Node drops it, unless there is a listener for
+ * `readable`. That listener is removed when the first listener for `data` comes.
  */
 function keepUnread(output: Readable): void {
   const hold = () => {}
-  const giveWay = (event: string | symbol) => {
+  const release = (event: string | symbol) => {
     if (event !== 'data') return
-    output.off('newListener', giveWay)
+    output.off('newListener', release)
     output.off('readable', hold)
   }
   output.on('readable', hold)
-  output.on('newListener', giveWay)
+  output.on('newListener', release)
 }
 
-async function ended(child: ChildProcess, stdout: Readable, stderr: Readable): Promise<Exit> {
+async function exitOf(child: ChildProcess, stdout: Readable, stderr: Readable): Promise<Exit> {
   const closed = new Promise<void>((resolve) => child.once('close', () => resolve()))
   const exit = await new Promise<Exit>((resolve) => {
     child.once('exit', (exitCode, signal) => resolve({ exitCode, signal }))
@@ -154,47 +177,41 @@ async function ended(child: ChildProcess, stdout: Readable, stderr: Readable): P
   return exit
 }
 
-/** False where this user may not. A group that has ended is none to kill. */
-function killGroup(pid: number, signal: NodeJS.Signals): boolean {
+/**
+ * Signals a process group. Returns false if this user may not signal it. A group that has ended counts as signalled.
+ */
+function killGroup(group: number, signal: NodeJS.Signals): boolean {
   try {
-    process.kill(-pid, signal)
+    process.kill(-group, signal)
   } catch (error) {
     return codeOf(error) === 'ESRCH'
   }
   return true
 }
 
-/** Whether a process of the group lives. Those that have ended and are not collected yet (zombies) do not. */
-function livesIn(group: number): boolean {
+/** Whether a process of the group is running. Zombies do not count. */
+function hasMember(group: number): boolean {
   try {
     process.kill(-group, 0)
   } catch (error) {
     if (codeOf(error) === 'ESRCH') return false
   }
-  return fs.readdirSync('/proc').some((name) => /^\d/.test(name) && processOf(Number(name))?.group === group)
+  return listProcesses().some((process) => process.group === group && isRunning(process))
 }
 
-interface Process extends Stat {
-  pid: number
-}
-
-/** Those that live: who has ended and is not collected yet (a zombie) does not. */
-function processes(): Process[] {
-  return fs.readdirSync('/proc').flatMap((name) => (/^\d/.test(name) ? (processOf(Number(name)) ?? []) : []))
-}
-
-function processOf(pid: number): Process | undefined {
+/** Returns the process if it is running, else undefined. */
+function runningProcess(pid: number): ListedProcess | undefined {
   try {
-    const stat = statOf(pid)
-    return stat.state === 'Z' || stat.state === 'X' ? undefined : { pid, ...stat }
+    const stat = readStat(pid)
+    return isRunning(stat) ? { pid, ...stat } : undefined
   } catch {
     return undefined
   }
 }
 
-/** What a process started, and so on, that has gone out of its group (`setsid`): a signal to the group does not reach it. */
-function straysOf(root: number): Process[] {
-  const all = processes()
+/** Returns the descendants of a command that have left its process group: a signal to the group does not reach them. */
+function straysOf(root: number): ListedProcess[] {
+  const all = listProcesses().filter(isRunning)
   const family = new Set([root])
   for (let before = 0; before < family.size; ) {
     before = family.size
@@ -203,14 +220,16 @@ function straysOf(root: number): Process[] {
   return all.filter(({ pid, group }) => family.has(pid) && group !== root)
 }
 
-function isAlive({ pid, began }: Process): boolean {
-  return processOf(pid)?.began === began
+function isAlive({ pid, startTime }: ListedProcess): boolean {
+  return runningProcess(pid)?.startTime === startTime
 }
 
-function killStray(stray: Process, signal: NodeJS.Signals): void {
-  try {
-    if (isAlive(stray)) process.kill(stray.pid, signal)
-  } catch {
-    // It has ended, or has become another user's.
+function killStrays(strays: readonly ListedProcess[], signal: NodeJS.Signals): void {
+  for (const stray of strays) {
+    try {
+      if (isAlive(stray)) process.kill(stray.pid, signal)
+    } catch {
+      // It has ended, or belongs to another user now.
+    }
   }
 }

@@ -23,34 +23,37 @@ const hasV6 = await listen('::1').then(
   () => false
 )
 
-test.each(['127.0.0.1', '0.0.0.0', ...(hasV6 ? ['::1', '::'] : [])])('who listens on %s is found', async (host) => {
-  const port = await listen(host)
-  expect(findListener(port)).toBe(process.pid)
-})
+test.each(['127.0.0.1', '0.0.0.0', ...(hasV6 ? ['::1', '::'] : [])])(
+  'finds the process that listens on %s',
+  async (host) => {
+    const port = await listen(host)
+    expect(findListener(port)).toBe(process.pid)
+  }
+)
 
-test.runIf(hasV6)('IPv4 on a socket of IPv6 is IPv4', async () => {
+test.runIf(hasV6)('reports an IPv4 address on an IPv6 socket as IPv4', async () => {
   const port = await listen('::ffff:127.0.0.1')
   expect(listeningOf(process.pid)).toContainEqual({ pid: process.pid, port, host: '127.0.0.1' })
 })
 
-test('a connection is not a listener', async () => {
+test('does not take a connection for a listener', async () => {
   const port = await listen('127.0.0.1')
   const socket = net.connect(port, '127.0.0.1')
   await once(socket, 'connect')
   try {
-    expect(() => findListener(socket.localPort as number)).toThrow(`nobody listens on port ${socket.localPort}`)
+    expect(() => findListener(socket.localPort as number)).toThrow(`no process listens on port ${socket.localPort}`)
   } finally {
     socket.destroy()
   }
 })
 
-test('nobody: one sentence', async () => {
+test('throws ESRCH if no process listens', async () => {
   const port = await listen('127.0.0.1')
   await new Promise((resolve) => servers.pop()?.close(resolve))
   expect(() => findListener(port)).toThrow(expect.objectContaining({ code: 'ESRCH', name: 'RecordError' }))
 })
 
-test('several processes are named', async () => {
+test('names all processes that listen', async () => {
   const script = `
     const server = require('net').createServer().listen(0, '127.0.0.1', () => {
       require('child_process').spawn('sleep', ['60'], { stdio: ['ignore', 'ignore', 'ignore', server._handle] })
@@ -62,14 +65,14 @@ test('several processes are named', async () => {
   try {
     const pids = [child.pid, second].sort((a, b) => Number(a) - Number(b)).join(', ')
     expect(() => findListener(port as number)).toThrow(`2 processes listen on port ${port}: ${pids}`)
-    // The one that started the other.
+    // The process that started the other one.
     expect(findRoot(port as number)).toBe(child.pid)
   } finally {
     process.kill(-(child.pid as number), 'SIGKILL')
   }
 })
 
-test.skipIf(process.geteuid?.() !== 0)("another user's: one sentence (as root)", async () => {
+test.skipIf(process.geteuid?.() !== 0)('throws EACCES for a process of another user (as root)', async () => {
   const script = `
     const server = require('net').createServer().listen(0, '127.0.0.1', () => console.log(server.address().port))`
   const child = spawn(process.execPath, ['-e', script], { stdio: ['ignore', 'pipe', 'inherit'] })
@@ -86,6 +89,6 @@ test.skipIf(process.geteuid?.() !== 0)("another user's: one sentence (as root)",
   }
 })
 
-test.each([0, 65536, 1.5, Number.NaN])('%s is not a port', (port) => {
+test.each([0, 65536, 1.5, Number.NaN])('throws EINVAL: %s is not a port', (port) => {
   expect(() => findListener(port)).toThrow(expect.objectContaining({ code: 'EINVAL' }))
 })

@@ -1,16 +1,17 @@
+/** Finds out which process listens on a TCP port, and on which ports a process listens. */
 import fs from 'node:fs'
 import { endianness } from 'node:os'
+import { processIds, readStat } from 'ebb/memory'
 import { codeOf, RecordError, reasonOf } from '../units/errors.js'
-import { statOf } from './stat.js'
 
 /** `TCP_LISTEN` of the kernel's `include/net/tcp_states.h`, as `/proc/net/tcp` writes it. */
 const LISTENING = '0A'
 
 /**
- * The process that listens on a TCP port, on any address, in this network namespace.
+ * Returns the process that listens on a TCP port, on any address, in this network namespace.
  *
- * Throws {@link RecordError}: `ESRCH` when nobody listens, `EACCES` when this user may not see who does, `EEXIST` when
- * several processes do, which the sentence names.
+ * @throws RecordError: `ESRCH` if no process listens, `EACCES` if this user may not see which process listens, `EEXIST`
+ *   if several processes listen (the message names them), `EINVAL` if `port` is no port
  */
 export function findListener(port: number): number {
   const [pid, ...others] = findListeners(port)
@@ -19,14 +20,16 @@ export function findListener(port: number): number {
 }
 
 /**
- * The root of the processes that listen on a TCP port: the one that does, or the nearest that started all of them. As {@link findListener};
- * `EEXIST` when nobody did.
+ * Returns the root of the processes that listen on a TCP port: the only listener, or the nearest common ancestor of all
+ * listeners.
+ *
+ * @throws RecordError as {@link findListener}; `EEXIST` if several processes listen that have no common ancestor
  */
 export function findRoot(port: number): number {
   const pids = findListeners(port)
   const [first, ...others] = pids.map(ancestry) as [number[], ...number[][]]
   const root = first.find((pid) => pid > 1 && others.every((line) => line.includes(pid)))
-  if (root === undefined) throw several(port, pids, 'nobody started all of them; give the pid of one')
+  if (root === undefined) throw several(port, pids, 'no process started all of them; give the pid of one')
   return root
 }
 
@@ -38,40 +41,40 @@ function several(port: number, pids: readonly number[], advice: string): RecordE
   )
 }
 
-/** A process, who started it, and so on, up to the first of all. */
+/** Returns a process, its parent, and so on, up to the first process. */
 function ancestry(pid: number): number[] {
   const line: number[] = []
   for (let next = pid; next > 0; next = parentOf(next)) line.push(next)
   return line
 }
 
-/** 0: nobody, or it has ended meanwhile. */
+/** Returns 0 if the process has no parent or has ended. */
 function parentOf(pid: number): number {
   try {
-    return statOf(pid).parent
+    return readStat(pid).parent
   } catch (error) {
-    if (codeOf(error) === 'ENOENT' || codeOf(error) === 'ESRCH') return 0
+    if (isGone(error)) return 0
     throw error
   }
 }
 
-/** Those who listen on a port: one at least. Throws as {@link findListener} but for `EEXIST`. */
+/** Returns all processes that listen on a port. Throws as {@link findListener}, except for `EEXIST`. */
 function findListeners(port: number): [number, ...number[]] {
   if (!Number.isSafeInteger(port) || port < 1 || port > 65535) {
     throw new RecordError(`${port} is not a port: give a whole number from 1 to 65535`, 'EINVAL', 'open')
   }
-  const sockets = listeningSockets(port)
+  const sockets = socketsOf(tcpListeners().filter((listener) => listener.port === port))
   if (sockets.size === 0) {
     throw new RecordError(
-      `nobody listens on port ${port}: start the server first, or give its pid if it runs in another network namespace`,
+      `no process listens on port ${port}: start the server first, or give its pid if it runs in another network namespace`,
       'ESRCH',
       'open'
     )
   }
-  const { pids, denied } = holders(sockets)
+  const { pids, denied } = holdersOf(sockets)
   const [pid, ...others] = pids
   if (pid === undefined) {
-    const who = denied ? 'a process of another user, or none in sight,' : 'no process in sight'
+    const who = denied ? 'a process of another user, or one that is hidden,' : 'a process that is hidden'
     throw new RecordError(
       `${who} listens on port ${port}: run as that user or as root, or give the pid`,
       'EACCES',
@@ -81,55 +84,56 @@ function findListeners(port: number): [number, ...number[]] {
   return [pid, ...others]
 }
 
-/** A TCP socket that a process listens on. */
+/** A TCP socket on which a process listens. */
 export interface Listening {
   pid: number
   port: number
-  /** The address it is bound to: `0.0.0.0` and `::` are every one. */
+  /** Address that the socket is bound to. `0.0.0.0` and `::` stand for every address. */
   host: string
 }
 
 /**
- * What the processes of a group listen on: a command's own process and what it started, when it leads the group. Sorted by port,
- * then pid. Processes that may not be looked into are left out.
+ * Returns the TCP sockets on which the processes of a process group listen, sorted by port, then by pid. Leaves out
+ * processes that this user may not inspect.
  */
 export function listeningIn(group: number): Listening[] {
-  return listeningOfAll((pid) => groupOf(pid) === group)
+  return listeningOfAll((pid) => readStat(pid).group === group)
 }
 
-/** What a process and all that it started listen on; as {@link listeningIn}. Throws `ENOENT` when there is no such process. */
+/**
+ * Returns the TCP sockets on which a process and its descendants listen; see {@link listeningIn}.
+ *
+ * @throws `ENOENT` if there is no such process
+ */
 export function listeningUnder(root: number): Listening[] {
-  statOf(root)
+  readStat(root)
   return listeningOfAll((pid) => ancestry(pid).includes(root))
 }
 
-function listeningOfAll(wanted: (pid: number) => boolean): Listening[] {
-  const sockets = new Map<string, Omit<Listening, 'pid'>>()
-  for (const { inode, ...socket } of tcpListeners()) sockets.set(`socket:[${inode}]`, socket)
+/**
+ * Returns the TCP sockets on which a process listens; see {@link listeningIn}.
+ *
+ * @throws `ENOENT` if there is no such process
+ */
+export function listeningOf(pid: number): Listening[] {
+  return listeningIn(readStat(pid).group).filter((listening) => listening.pid === pid)
+}
+
+function listeningOfAll(isWanted: (pid: number) => boolean): Listening[] {
+  const sockets = socketsOf(tcpListeners())
   const found: Listening[] = []
-  for (const name of fs.readdirSync('/proc')) {
-    const pid = Number(name)
-    if (!Number.isSafeInteger(pid)) continue
+  for (const pid of processIds()) {
     try {
-      if (!wanted(pid)) continue
-      for (const fd of fs.readdirSync(`/proc/${pid}/fd`)) {
-        const socket = sockets.get(linkOf(`/proc/${pid}/fd/${fd}`))
-        if (socket !== undefined) found.push({ pid, ...socket })
+      if (!isWanted(pid)) continue
+      for (const link of socketLinks(pid)) {
+        const socket = sockets.get(link)
+        if (socket !== undefined) found.push({ pid, port: socket.port, host: socket.host })
       }
     } catch (error) {
-      if (!['EACCES', 'EPERM', 'ENOENT', 'ESRCH'].includes(codeOf(error))) throw error
+      if (!isDenied(error) && !isGone(error)) throw error
     }
   }
   return found.sort((a, b) => a.port - b.port || a.pid - b.pid)
-}
-
-/** Where `pid` listens, as {@link listeningIn}. */
-export function listeningOf(pid: number): Listening[] {
-  return listeningIn(groupOf(pid)).filter((listening) => listening.pid === pid)
-}
-
-function groupOf(pid: number): number {
-  return statOf(pid).group
 }
 
 interface TcpListener {
@@ -138,7 +142,7 @@ interface TcpListener {
   inode: string
 }
 
-/** Every listening TCP socket of this network namespace. */
+/** Returns every listening TCP socket of this network namespace. */
 function tcpListeners(): TcpListener[] {
   const listeners: TcpListener[] = []
   for (const family of [4, 6] as const) {
@@ -147,9 +151,14 @@ function tcpListeners(): TcpListener[] {
     try {
       text = fs.readFileSync(table, 'latin1')
     } catch (error) {
-      // A machine without IPv6 has no table for it.
+      // A machine without IPv6 has no such table.
       if (codeOf(error) === 'ENOENT' && family === 6) continue
-      throw new RecordError(`cannot look up who listens: ${table}: ${reasonOf(error)}`, codeOf(error), 'open', error)
+      throw new RecordError(
+        `cannot look up listening sockets in ${table}: ${reasonOf(error)}`,
+        codeOf(error),
+        'open',
+        error
+      )
     }
     for (const line of text.split('\n').slice(1)) {
       const [, local, , state, , , , , , inode] = line.trim().split(/\s+/)
@@ -161,52 +170,62 @@ function tcpListeners(): TcpListener[] {
   return listeners
 }
 
-/** `::ffff:0:0/96` of RFC 4291. */
+/** `::ffff:0:0/96` of RFC 4291: IPv4 addresses on an IPv6 socket. */
 const MAPPED = Buffer.from('00000000000000000000ffff', 'hex')
 
-/** An address as the table writes it: words of 32 bits in the machine's order, in hexadecimal. */
+/** Returns an address that the table writes as 32-bit words in the machine's byte order, in hexadecimal. */
 function hostOf(hex: string): string {
   const bytes = Buffer.from(hex, 'hex')
   if (endianness() === 'LE') bytes.swap32()
   if (bytes.length === 4) return bytes.join('.')
-  // IPv4 on a socket of IPv6, as Java has it.
+  // Java listens on IPv4 like this.
   if (bytes.subarray(0, 12).equals(MAPPED)) return bytes.subarray(12).join('.')
   const groups = Array.from({ length: 8 }, (_, i) => bytes.readUInt16BE(2 * i).toString(16))
-  // A URL has the shortest form: [::1].
+  // A URL writes an address in its shortest form: [::1].
   return new URL(`http://[${groups.join(':')}]`).hostname.slice(1, -1)
 }
 
-/** What `/proc/PID/fd/N` links to for each listening socket: `socket:[12345]`. */
-function listeningSockets(port: number): Set<string> {
-  const listeners = tcpListeners().filter((listener) => listener.port === port)
-  return new Set(listeners.map(({ inode }) => `socket:[${inode}]`))
+/** Returns listeners by the link that `/proc/PID/fd/N` has for their socket: `socket:[12345]`. */
+function socketsOf(listeners: readonly TcpListener[]): Map<string, TcpListener> {
+  return new Map(listeners.map((listener) => [`socket:[${listener.inode}]`, listener]))
 }
 
-function holders(sockets: Set<string>): { pids: number[]; denied: boolean } {
+/** Returns the processes that hold any of the sockets. `denied`: some processes could not be inspected. */
+function holdersOf(sockets: ReadonlyMap<string, unknown>): { pids: number[]; denied: boolean } {
   const pids: number[] = []
   let denied = false
-  for (const name of fs.readdirSync('/proc')) {
-    const pid = Number(name)
-    if (!Number.isSafeInteger(pid)) continue
+  for (const pid of processIds()) {
     try {
-      if (fs.readdirSync(`/proc/${pid}/fd`).some((fd) => sockets.has(linkOf(`/proc/${pid}/fd/${fd}`)))) pids.push(pid)
+      if (socketLinks(pid).some((link) => sockets.has(link))) pids.push(pid)
     } catch (error) {
-      // Processes come and go while the list is read; those of others may not be looked into.
-      if (codeOf(error) === 'EACCES' || codeOf(error) === 'EPERM') denied = true
-      else if (codeOf(error) !== 'ENOENT' && codeOf(error) !== 'ESRCH') {
-        throw new RecordError(`cannot look into process ${pid}: ${reasonOf(error)}`, codeOf(error), 'open', error)
+      if (isDenied(error)) denied = true
+      else if (!isGone(error)) {
+        throw new RecordError(`cannot inspect process ${pid}: ${reasonOf(error)}`, codeOf(error), 'open', error)
       }
     }
   }
   return { pids: pids.sort((a, b) => a - b), denied }
 }
 
+/** Returns the link of each descriptor of a process. */
+function socketLinks(pid: number): string[] {
+  return fs.readdirSync(`/proc/${pid}/fd`).map((fd) => linkOf(`/proc/${pid}/fd/${fd}`))
+}
+
 function linkOf(path: string): string {
   try {
     return fs.readlinkSync(path)
   } catch (error) {
-    // Closed since the list was read.
+    // The descriptor was closed after the folder was listed.
     if (codeOf(error) === 'ENOENT') return ''
     throw error
   }
+}
+
+function isGone(error: unknown): boolean {
+  return codeOf(error) === 'ENOENT' || codeOf(error) === 'ESRCH'
+}
+
+function isDenied(error: unknown): boolean {
+  return codeOf(error) === 'EACCES' || codeOf(error) === 'EPERM'
 }

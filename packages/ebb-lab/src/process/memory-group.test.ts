@@ -1,4 +1,4 @@
-/** v1 as this machine has it; v2 on a tree of files, where the kernel does nothing. */
+/** Tests cgroup v1 as this machine has it, and v2 on a tree of plain files, in which the kernel does nothing. */
 import { spawn } from 'node:child_process'
 import {
   existsSync,
@@ -32,7 +32,7 @@ function directory(): string {
   return path
 }
 
-test.skipIf(!allowed)('who takes too much is killed, the kernel says who, and the others live', async () => {
+test.skipIf(!allowed)('kills the server that exceeds the limit, counts it, and leaves the others running', async () => {
   const group = new MemoryGroup(120e6)
   const [greedy, modest] = [group.member(), group.member()]
   const quiet = await launch(['/bin/sleep', '60'], { cgroup: modest.procs })
@@ -45,11 +45,11 @@ test.skipIf(!allowed)('who takes too much is killed, the kernel says who, and th
   expect(await quiet.stop()).toEqual({ exitCode: null, signal: 'SIGTERM' })
   await group.remove()
   expect(existsSync(group.folder)).toBe(false)
-  // Gone: no figure, and no error.
+  // The group is gone: figures are 0, and no error is thrown.
   expect([group.used(), greedy.oomKills()]).toEqual([0, 0])
 })
 
-test.skipIf(!allowed)('who has gone out of the reach of its server is ended with the group', async () => {
+test.skipIf(!allowed)('removing the group ends a process that has left the process group of its server', async () => {
   const group = new MemoryGroup(120e6)
   const member = group.member()
   const server = await launch(['/bin/sh', '-c', 'setsid sleep 60 & exit'], { cgroup: member.procs })
@@ -60,11 +60,11 @@ test.skipIf(!allowed)('who has gone out of the reach of its server is ended with
   expect(existsSync(group.folder)).toBe(false)
 })
 
-test.skipIf(!allowed)('a limit in which nothing can begin is said to be too small', () => {
+test.skipIf(!allowed)('refuses a limit into which no process fits', () => {
   expect(() => new MemoryGroup(4096)).toThrow(/^the limit is too small for any process to begin in it: give more$/)
 })
 
-test.skipIf(!allowed)('the group goes with a process that is killed', async () => {
+test.skipIf(!allowed)('the group is removed when its process is killed with SIGKILL', async () => {
   const source = `
     import { launch, MemoryGroup } from '${import.meta.resolve('ebb-lab/testing')}'
     const group = new MemoryGroup(200e6)
@@ -82,7 +82,7 @@ test.skipIf(!allowed)('the group goes with a process that is killed', async () =
   await vi.waitFor(() => expect(existsSync(folder)).toBe(false), 15_000)
 })
 
-/** The files of a v2 tree, which the kernel would make. */
+/** Makes the files of a v2 tree, which the kernel would make. */
 function v2(folders: Record<string, string>): { root: string; self: string } {
   const root = directory()
   for (const [folder, controllers] of Object.entries(folders)) {
@@ -95,17 +95,17 @@ function v2(folders: Record<string, string>): { root: string; self: string } {
   return { root, self }
 }
 
-test('where nothing hands the memory controller on, it is said', () => {
+test('reports that no group delegates its memory controller', () => {
   const tree = v2({ 'user/session': '' })
   expect(() => new MemoryGroup(1e6, tree)).toThrow(
-    /^a limit needs a memory cgroup that this user may make: .*user\/session does not hand its memory controller on; run as root, or under systemd-run/
+    /^a limit needs a memory cgroup that this user may make: .*user\/session does not delegate its memory controller; run as root, or under systemd-run/
   )
-  // Nothing is left of the trials.
+  // Nothing is left of the attempts.
   expect(readdirSync(join(tree.root, 'user/session'))).toEqual(['cgroup.subtree_control'])
   expect(readdirSync(join(tree.root, 'user')).sort()).toEqual(['session'])
 })
 
-test('no memory controller at all, and no cgroups at all', () => {
+test('reports that there is no memory controller, or no cgroup at all', () => {
   const root = directory()
   writeFileSync(join(root, 'self'), '1:cpu:/\n0::/\n')
   expect(() => new MemoryGroup(1e6, { root, self: join(root, 'self') })).toThrow(
@@ -116,8 +116,8 @@ test('no memory controller at all, and no cgroups at all', () => {
   )
 })
 
-test('a read-only tree is said with its errno', () => {
-  // Nobody, root included, makes a folder in /proc.
+test('reports the errno of a read-only tree', () => {
+  // Nobody, not even root, can make a folder in /proc.
   const root = directory()
   writeFileSync(join(root, 'self'), '4:memory:/\n')
   mkdirSync(join(root, 'x'))

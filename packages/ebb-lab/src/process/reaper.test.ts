@@ -1,11 +1,11 @@
-/** A process that is killed with SIGKILL: what it had started ends. */
+/** Tests that what a process has started ends with it, even if the process is killed with SIGKILL. */
 import { spawn } from 'node:child_process'
 import fs from 'node:fs'
 import { expect, onTestFinished, test, vi } from 'vitest'
 
 const TESTING = import.meta.resolve('ebb-lab/testing')
 
-/** A process that starts a command which starts another; the pids of the two. */
+/** Starts a process whose command starts another command. `children` are the pids of the two commands. */
 async function parent(after = ''): Promise<{ pid: number; children: number[]; kill(): void }> {
   const source = `
     import { launch, reaper } from '${TESTING}'
@@ -34,8 +34,8 @@ function lives(pid: number): boolean {
   }
 }
 
-/** The shell that watches over what a process started. */
-function keepers(pid: number): number[] {
+/** Returns the pids of the reapers of a process: at most one. */
+function reapers(pid: number): number[] {
   return fs.readdirSync('/proc').flatMap((name) => {
     try {
       const [, ppid] = /^PPid:\s+(\d+)/m.exec(fs.readFileSync(`/proc/${name}/status`, 'utf8')) ?? []
@@ -47,31 +47,31 @@ function keepers(pid: number): number[] {
   })
 }
 
-test('SIGKILL: the command ends, and what it started, and the keeper', async () => {
+test('SIGKILL ends the command, what it started, and the reaper', async () => {
   const { pid, children, kill } = await parent()
-  const [keeper = 0] = keepers(pid)
-  expect(keeper).toBeGreaterThan(0)
+  const [reaper = 0] = reapers(pid)
+  expect(reaper).toBeGreaterThan(0)
   kill()
-  await vi.waitFor(() => expect([...children, keeper].filter(lives)).toEqual([]), 10_000)
+  await vi.waitFor(() => expect([...children, reaper].filter(lives)).toEqual([]), 10_000)
 })
 
-test('an end of its own: the same', async () => {
+test('a process that ends by itself ends them, too', async () => {
   const { pid, children } = await parent('setTimeout(() => process.exit(), 1500)')
-  const watching = keepers(pid)
+  const watching = reapers(pid)
   await vi.waitFor(() => expect([...children, ...watching, pid].filter(lives)).toEqual([]), 10_000)
 })
 
-test('the keeper does not hold the process', async () => {
+test('the reaper does not keep the process running', async () => {
   const { pid } = await parent('setTimeout(() => launched.stop(0), 500)')
   await vi.waitFor(() => expect(lives(pid)).toBe(false), 10_000)
 })
 
-test('a number that is another’s by now is left alone', async () => {
+test('leaves alone a process group whose number was reused', async () => {
   const other = spawn('sleep', ['600'], { detached: true, stdio: 'ignore' })
   onTestFinished(() => void other.kill('SIGKILL'))
   const { pid, children, kill } = await parent(`
-    reaper.keep(${other.pid}, '1')`)
-  const [watching = 0] = keepers(pid)
+    reaper.watchGroup(${other.pid}, 1)`)
+  const [watching = 0] = reapers(pid)
   kill()
   await vi.waitFor(() => expect([...children, watching].filter(lives)).toEqual([]), 10_000)
   expect(lives(other.pid as number)).toBe(true)

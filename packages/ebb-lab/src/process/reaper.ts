@@ -1,17 +1,21 @@
 /**
- * What ends the servers that were started when this process is killed with SIGKILL, which no handler sees: a shell of 1 MB that
- * waits for its input to end.
+ * The reaper: a shell that ends the servers of this process if this process is killed with SIGKILL, which no handler
+ * sees. The shell takes 1 MB. It waits for its standard input to end, which happens when this process ends.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import type { Writable } from 'node:stream'
 
 /**
- * Orders are a letter and a name: `+` and `-` a process group with the time at which its leader began, `d` and `f` a cgroup to be removed, or no
- * more. A group that came to its end unnoticed may have left its number to another, whose leader began at another time.
+ * The shell reads one order per line, a letter and a name:
+ * - `+ GROUP:START` and `- GROUP:START` add and remove a process group. START is the start time of its leader.
+ * - `d FOLDER` sets the cgroup to be removed, `f` clears it.
+ *
+ * The kernel may reuse the number of a group that has ended. So the shell kills a group only if its leader has the
+ * start time that was given, or has ended.
  */
 const SCRIPT = `
 trap '' INT TERM HUP
-began() { line=; read -r line <"/proc/$1/stat"; set -- \${line##*) }; echo "\${20}"; }
+started() { line=; read -r line <"/proc/$1/stat"; set -- \${line##*) }; echo "\${20}"; }
 groups= folder=
 while read -r order name; do
   case $order in
@@ -22,7 +26,7 @@ while read -r order name; do
   esac
 done
 for group in $groups; do
-  now=$(began "\${group%:*}")
+  now=$(started "\${group%:*}")
   [ -n "$now" ] && [ "$now" != "\${group#*:}" ] || kill -s KILL -- "-\${group%:*}"
 done
 tries=0
@@ -33,42 +37,48 @@ while [ -n "$folder" ] && [ -d "$folder" ] && [ $tries -lt 50 ]; do
   sleep 0.1
 done`
 
-let keeper: { child: ChildProcess; stdin: Writable } | undefined
+let reaper: { child: ChildProcess; stdin: Writable } | undefined
 let folder: string | null = null
 
-/** A process group that is not to outlive this process, however it ends. `began`: when its leader did, as `/proc/PID/stat` has it. */
-export function keep(group: number, began: string): void {
-  order(`+ ${group}:${began}`)
+/**
+ * Registers a process group, which the reaper kills when this process ends, however it ends.
+ *
+ * @param group number of the process group
+ * @param startTime start time of the group's leader, in clock ticks as in `/proc/PID/stat`; NaN if it has ended
+ */
+export function watchGroup(group: number, startTime: number): void {
+  order(`+ ${group}:${startTime}`)
 }
 
-/** The group has ended. As {@link keep} was told. */
-export function forget(group: number, began: string): void {
-  if (keeper !== undefined) order(`- ${group}:${began}`)
+/** Unregisters a process group that has ended. Takes the arguments that {@link watchGroup} had. */
+export function forgetGroup(group: number, startTime: number): void {
+  if (reaper !== undefined) order(`- ${group}:${startTime}`)
 }
 
-/** A cgroup that is to be removed with this process; null: there is none any more. */
-export function keepFolder(path: string | null): void {
+/** Sets the cgroup that the reaper empties and removes when this process ends; null if there is none any more. */
+export function watchFolder(path: string | null): void {
   folder = path
   order(path === null ? 'f' : `d ${path}`)
 }
 
 function order(line: string): void {
-  keeper ??= begin()
-  keeper?.stdin.write(`${line}\n`)
+  reaper ??= begin()
+  reaper?.stdin.write(`${line}\n`)
 }
 
-function begin(): typeof keeper {
-  // A session of its own: neither Ctrl-C nor a signal to the group of this process is for it.
+function begin(): typeof reaper {
+  // Detached: neither Ctrl-C nor a signal to the group of this process reaches it.
   const child = spawn('/bin/sh', ['-c', SCRIPT], { stdio: ['pipe', 'ignore', 'ignore'], detached: true, cwd: '/' })
-  // Without a shell, or when it was killed, servers can outlive a SIGKILL of this process: nothing else depends on it.
+  // Without a reaper, servers outlive a SIGKILL of this process. Nothing else depends on it.
   child.on('error', () => {})
-  // Not started (`EMFILE`, `EAGAIN`): it has no input, either, and `kill()` on it would end all of this process's own group.
+  // It was not started (EMFILE, EAGAIN). Then it has no input, and `child.kill()` would end this process's own group.
   if (child.pid === undefined) return undefined
   const { stdin } = child
   stdin.on('error', () => {})
   child.unref()
   ;(stdin as Writable & { unref(): void }).unref()
-  // Whoever waits for the end of this process finds no process of it; groups are then ended by `launch()`.
+  // When this process ends by itself, `launch()` ends the groups, and the reaper is not needed. Killing it at once
+  // means that a caller who waits for this process finds none of its children running.
   process.on('exit', () => {
     if (folder === null) child.kill('SIGKILL')
   })

@@ -8,7 +8,7 @@ import { descriptors, directory } from '../../../../test/support/sockets.js'
 import { find, type Running, start } from './target.js'
 
 const node = process.execPath
-/** JavaScript that listens where `at` says. */
+/** Returns JavaScript that listens at `at`. */
 const listens = (at: string): string => `require('node:net').createServer().listen(${at})`
 
 async function started(command: string[], signal?: AbortSignal): Promise<Running> {
@@ -19,14 +19,14 @@ async function started(command: string[], signal?: AbortSignal): Promise<Running
   return running
 }
 
-test('{port} is a free port, and PORT the same', async () => {
+test('replaces {port} by a free port and sets PORT to it', async () => {
   const running = await started([node, '-e', listens('process.argv[1]'), '{port}'])
   expect(running).toMatchObject({ host: '127.0.0.1', pid: running.launched?.pid })
   const other = await started([node, '-e', listens('process.env.PORT')])
   expect(other.port).not.toBe(running.port)
 })
 
-test('{port} in the environment is meant as that in the command: another port is not the one', async () => {
+test('{port} in the environment counts as {port} in the command: no other port is accepted', async () => {
   const both = `require('node:net').createServer().listen(0); setTimeout(() => ${listens('process.env.AT')}, 400)`
   const running = await start([node, '-e', both], { env: { AT: '{port}' } })
   onTestFinished(async () => void (await running.launched?.stop(0)))
@@ -34,29 +34,29 @@ test('{port} in the environment is meant as that in the command: another port is
   expect(environment).toContain(`\0AT=${running.port}\0`)
 })
 
-test('a server that chooses its own port is found', async () => {
+test('finds a server that chooses its own port', async () => {
   const { host, port } = await started([node, '-e', listens("0, '127.0.0.1'")])
   expect(host).toBe('127.0.0.1')
   expect(port).toBeGreaterThan(0)
 })
 
-test('a server on ::1 is found there', async () => {
+test('finds a server on ::1', async () => {
   const { host } = await started([node, '-e', listens("0, '::1'")])
   expect(host).toBe('::1')
 })
 
-test('a server on one address of loopback is found there', async () => {
+test('finds a server on 127.0.0.2', async () => {
   const { host } = await started([node, '-e', listens("0, '127.0.0.2'")])
   expect(host).toBe('127.0.0.2')
 })
 
-test('behind a shell, the process that listens is the one', async () => {
+test('finds the process that listens behind a shell', async () => {
   const running = await started(['/bin/sh', '-c', `"${node}" -e "${listens('{port}')}" & wait`])
   expect(running.pid).not.toBe(running.launched?.pid)
   expect(descendants(running.launched?.pid as number)).toContain(running.pid)
 })
 
-test('what it said before it listened can be read afterwards', async () => {
+test('leaves the output before it listened to be read', async () => {
   const running = await started([node, '-e', `console.log('first'); ${listens('{port}')}`])
   let text = ''
   running.launched?.stdout.on('data', (chunk: Buffer) => {
@@ -67,7 +67,7 @@ test('what it said before it listened can be read afterwards', async () => {
   expect(text).toBe('first\n')
 })
 
-test('a server that ends before it listens: its words and its end', async () => {
+test('a server that ends before it listens: the error has its output and its exit code', async () => {
   const before = descriptors()
   const command = ['/bin/sh', '-c', 'echo no database >&2; exit 7']
   await expect(start(command)).rejects.toMatchObject({
@@ -76,23 +76,23 @@ test('a server that ends before it listens: its words and its end', async () => 
   })
   await expect(start(['/bin/sh', '-c', 'kill -9 $$'])).rejects.toThrow('SIGKILL')
   await expect(start(['/no/such/program'])).rejects.toThrow('no such program')
-  // The pipes of a command that was not found are closed a turn later.
+  // The pipes of a command that was not found are closed one turn later.
   await expect.poll(descriptors).toBe(before)
 })
 
-test('several processes behind one port are refused', async () => {
+test('refuses several processes behind one port', async () => {
   const source = `
     const cluster = require('node:cluster')
     cluster.schedulingPolicy = cluster.SCHED_NONE
     if (cluster.isPrimary) { cluster.fork(); cluster.fork() }
     else ${listens("process.env.PORT, '127.0.0.1'")}`
-  // A file: cluster starts its workers from one.
+  // The cluster module starts its workers from a file.
   const script = join(directory(), 'server.cjs')
   writeFileSync(script, source)
   await expect(start([node, script])).rejects.toThrow(/processes listen on port \d+: .*one worker/)
 })
 
-test('an abort while it does not listen: rejects, and leaves no process', async () => {
+test('an abort before the server listens rejects and leaves no process', async () => {
   const abort = new AbortController()
   const before = descendants(process.pid)
   const starting = start([node, '-e', 'setInterval(() => {}, 1000)'], { signal: abort.signal })
@@ -105,7 +105,7 @@ test('an abort while it does not listen: rejects, and leaves no process', async 
   expect(alive(child as number)).toBe(false)
 })
 
-test('a server that runs, by its port, its pid, and both', async () => {
+test('finds a running server by port, by pid, and by both', async () => {
   const server = await program(`
     const server = net.createServer().listen(0, '127.0.0.1', () => console.log(server.address().port))
   `)
@@ -116,7 +116,7 @@ test('a server that runs, by its port, its pid, and both', async () => {
   expect(() => find({ pid: server.pid, port: 1 })).toThrow(/does not listen on port 1/)
 })
 
-test('a pid that listens on two ports, on none, or is not there', async () => {
+test('refuses a pid that listens on two ports, on none, or does not exist', async () => {
   const two = await program(`
     net.createServer().listen(0, '127.0.0.1', () => {
       const server = net.createServer().listen(0, '127.0.0.1', () => console.log(server.address().port))

@@ -1,68 +1,74 @@
-/** A server under test: started by us and found by what it listens on, or already running. */
-import { type AddressInfo, createServer, type Server } from 'node:net'
+/** Servers under test: starts one and finds out where it listens, or finds one that already runs. */
 import { setTimeout as wait } from 'node:timers/promises'
-import { read } from '../record/follow.js'
 import { codeOf, RecordError } from '../units/errors.js'
 import { type Launched, launch } from './launch.js'
 import { findListener, findRoot, type Listening, listeningIn, listeningOf, listeningUnder } from './listener.js'
+import { keepStartupOutput } from './output.js'
+import { freePorts } from './ports.js'
 
 /** A server that is ready for pulses. */
 export interface Running {
   /** The process to record: the one that listens, or the root of its tree. */
   pid: number
+  /** Address that clients connect to. A server on every address is reached on `127.0.0.1`. */
   host: string
+  /** TCP port on which the server listens. */
   port: number
-  /** Null: not started by us, not ours to stop. */
+  /** The command that {@link start} started; null for a server that ran already, which is not ours to stop. */
   launched: Launched | null
 }
 
+/** Options of {@link start}. Times are in milliseconds. */
 export interface StartOptions {
+  /** Stops waiting and ends the command. */
   signal?: AbortSignal | undefined
-  /** The command and all that it starts are recorded as one, whoever of them listens. Default: false. */
+  /** Records the command and everything it starts as one, whichever of them listens. Default: false. */
   tree?: boolean
-  /** Whoever asks could ask for `tree`: it is said so where several processes listen. Default: true. */
+  /** Whether an error may advise `--tree`, because the caller offers it. Default: true. */
   hasTree?: boolean
-  /** In place of a free port that is looked for. */
+  /** The port that `{port}` and `PORT` stand for. Default: a free one. */
   port?: number
-  /** It is to listen on `port` and on no other, also when its command does not have it. Default: false. */
+  /** Accepts no other port than `port`, even if the command does not contain `{port}`. Default: false. */
   fixed?: boolean
+  /** Working directory of the command. Default: this process's own. */
   cwd?: string
-  /** Beside this process's own; `{port}` is replaced in it, too. */
+  /** Variables in addition to this process's environment. `{port}` in a value is replaced. */
   env?: Readonly<Record<string, string>>
-  /** A server that does not listen after this many ms is given up. Default: 30,000. */
+  /** Time for the server to listen. Default: 30,000. */
   within?: number
-  /** From one look at what it listens on to the next, ms. Each looks at all processes of the machine. Default: 25. */
+  /** Between two checks whether the server listens; each inspects all processes of the machine. Default: 25. */
   look?: number
-  /** The `cgroup.procs` of a cgroup to start it in. */
+  /** Path of the `cgroup.procs` of a cgroup to start the command in. */
   cgroup?: string
 }
 
 const START_WITHIN = 30_000
-const LOOK = 25
+const POLL = 25
 
 /**
  * Starts a server and waits until it listens on TCP.
  *
- * `{port}` in the command and in `env` is replaced by a free port, which is also its environment's `PORT`; a server that chooses its
- * own is found by the sockets of its process group. That process is recorded, whatever a shell or npm in front of it holds.
+ * Replaces `{port}` in the command and in `env` by a free port, and sets `PORT` to it. A server that chooses its own
+ * port is found by the sockets of its process group. `pid` is the process that listens, even behind a shell or npm.
  *
- * @throws RecordError: it cannot be started, ended before it listened (with what it said), or did not listen in time
+ * @throws RecordError if the command cannot be started (the errno), ended before it listened (`ESRCH`, with its
+ *   output), did not listen in time (`ETIMEDOUT`), or listens with several processes (`EEXIST`)
  */
 export async function start(command: readonly string[], options: StartOptions = {}): Promise<Running> {
-  const { signal, tree = false, cwd, cgroup, within = START_WITHIN, look = LOOK } = options
+  const { signal, tree = false, cwd, cgroup, within = START_WITHIN, look = POLL } = options
   signal?.throwIfAborted()
   const port = options.port ?? (await freePorts(1))[0]
-  const told = [...command, ...Object.values(options.env ?? {})]
-  const asked = options.fixed === true || told.some((word) => word.includes('{port}'))
-  const filled = (text: string): string => text.replaceAll('{port}', String(port))
-  const words = command.map(filled)
-  const env = Object.fromEntries(Object.entries(options.env ?? {}).map(([name, value]) => [name, filled(value)]))
+  const texts = [...command, ...Object.values(options.env ?? {})]
+  const isFixed = options.fixed === true || texts.some((text) => text.includes('{port}'))
+  const fill = (text: string): string => text.replaceAll('{port}', String(port))
+  const words = command.map(fill)
+  const env = Object.fromEntries(Object.entries(options.env ?? {}).map(([name, value]) => [name, fill(value)]))
   const launched = await launch(words, {
     env: { ...process.env, PORT: String(port), ...env },
     ...(cwd !== undefined && { cwd }),
     ...(cgroup !== undefined && { cgroup })
   })
-  const said = listenTo(launched)
+  const output = keepStartupOutput([launched.stdout, launched.stderr])
   let ended = false
   void launched.exited.then(() => {
     ended = true
@@ -70,22 +76,21 @@ export async function start(command: readonly string[], options: StartOptions = 
   const deadline = performance.now() + within
   try {
     for (;;) {
-      const found = listeningIn(launched.pid).filter((listening) => !asked || listening.port === port)
+      const found = listeningIn(launched.pid).filter((listening) => !isFixed || listening.port === port)
       const [first] = found
       if (first !== undefined) {
-        const listening = tree ? { ...first, pid: launched.pid } : one(found, first, options.hasTree)
-        return { ...where(listening), launched }
+        const listening = tree ? { ...first, pid: launched.pid } : onlyListener(found, first, options.hasTree)
+        return { ...endpointOf(listening), launched }
       }
       if (ended) {
         const { exitCode, signal: by } = await launched.exited
         const how = by ?? `exit code ${exitCode}`
-        throw new RecordError(`${words.join(' ')} ended before it listened (${how})${said.quote()}`, 'ESRCH')
+        throw new RecordError(`${words.join(' ')} ended before it listened (${how})${output.quote()}`, 'ESRCH')
       }
       if (performance.now() > deadline) {
-        const which = asked ? `port ${port}` : 'a TCP port'
-        const time = `${within / 1000} s`
+        const which = isFixed ? `port ${port}` : 'a TCP port'
         throw new RecordError(
-          `${words.join(' ')} did not listen on ${which} within ${time}${said.quote()}`,
+          `${words.join(' ')} did not listen on ${which} within ${within / 1000} s${output.quote()}`,
           'ETIMEDOUT'
         )
       }
@@ -95,13 +100,16 @@ export async function start(command: readonly string[], options: StartOptions = 
     await launched.stop()
     throw error
   } finally {
-    said.stop()
+    output.stop()
   }
 }
 
 /**
- * A server that runs already, by pid (which must listen on one port, or on `port`) or by port. With `tree`: the process and all that
- * it started, of which any may listen.
+ * Finds a server that already runs, by pid or by port. By pid alone, it must listen on exactly one port. With `tree`,
+ * the server is a process and everything it started, and any of them may listen.
+ *
+ * @throws RecordError: `ESRCH` if there is no such process or it does not listen, `EEXIST` if it listens on several
+ *   ports, `EACCES` if it belongs to another user
  */
 export function find(which: { pid?: number; port?: number; tree?: boolean }): Running {
   const { tree = false } = which
@@ -116,7 +124,7 @@ export function find(which: { pid?: number; port?: number; tree?: boolean }): Ru
   if (ports.size > 1) {
     throw new RecordError(`process ${pid} listens on ports ${[...ports].join(', ')}: give one with --port`, 'EEXIST')
   }
-  return { ...where(first), pid, launched: null }
+  return { ...endpointOf(first), pid, launched: null }
 }
 
 function listeningOfProcess(pid: number, tree: boolean): Listening[] {
@@ -126,79 +134,40 @@ function listeningOfProcess(pid: number, tree: boolean): Listening[] {
     const code = codeOf(error)
     if (code === 'ENOENT' || code === 'ESRCH') throw new RecordError(`there is no process ${pid}`, 'ESRCH')
     if (code !== 'EACCES' && code !== 'EPERM') throw error
-    throw new RecordError(`process ${pid} is another user's: run as that user or as root`, 'EACCES')
+    throw new RecordError(`process ${pid} belongs to another user: run as that user or as root`, 'EACCES')
   }
 }
 
 /**
- * To be asked once a server that was started without `tree` has come to rest: workers begin to listen one after the other, and the first
- * look may have found the first of them alone.
+ * Checks that only one process listens on the port of a server that was started without `tree`. Call it once the server
+ * has come to rest: workers begin to listen one after the other, and {@link start} may have seen only the first.
  *
- * @throws RecordError (`EEXIST`) when several processes listen on its port
+ * @throws RecordError (`EEXIST`) if several processes listen on the port
  */
 export function checkAlone({ port, launched }: Pick<Running, 'port' | 'launched'>, hasTree?: boolean): void {
   if (launched === null) return
   const found = listeningIn(launched.pid).filter((listening) => listening.port === port)
   const [first] = found
-  // One that has ended meanwhile is noticed elsewhere.
-  if (first !== undefined) one(found, first, hasTree)
+  // If the server has ended meanwhile, the recorder reports it.
+  if (first !== undefined) onlyListener(found, first, hasTree)
 }
 
-/** Several processes behind one port are not one server's memory. */
-function one(found: readonly Listening[], first: Listening, hasTree = true): Listening {
+/**
+ * Returns `first`. Throws if other processes listen on its port too: their memory would be missing from every figure.
+ */
+function onlyListener(found: readonly Listening[], first: Listening, hasTree = true): Listening {
   const pids = new Set(found.filter(({ port }) => port === first.port).map(({ pid }) => pid))
   if (pids.size > 1) {
+    const advice = `start the server with one worker${hasTree ? ', or add --tree for their sum' : ''}`
     throw new RecordError(
-      `${pids.size} processes listen on port ${first.port}: ${[...pids].join(', ')}; start the server with one worker${hasTree ? ', or add --tree for their sum' : ''}`,
+      `${pids.size} processes listen on port ${first.port}: ${[...pids].join(', ')}; ${advice}`,
       'EEXIST'
     )
   }
   return first
 }
 
-function where({ pid, port, host }: Listening): Omit<Running, 'launched'> {
-  // A socket on `::` takes IPv4 too, unless it was told not to, and 127.0.0.0/8 has more addresses to come from than ::1.
+function endpointOf({ pid, port, host }: Listening): Omit<Running, 'launched'> {
+  // A socket on `::` accepts IPv4 as well, unless it was told not to. 127.0.0.0/8 has more source addresses than ::1.
   return { pid, port, host: host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host }
-}
-
-/** Keeps the first lines that the server prints until it listens, for the sentence when it does not; what is kept is put back. */
-function listenTo(launched: Launched): { quote(): string; stop(): void } {
-  const kept = [launched.stdout, launched.stderr].map((stream) => {
-    const chunks: Buffer[] = []
-    const stop = read(stream, (chunk) => {
-      if (chunks.length < 64) chunks.push(chunk)
-    })
-    return { stream, chunks, stop }
-  })
-  return {
-    quote() {
-      const words = Buffer.concat(kept.flatMap(({ chunks }) => chunks))
-        .toString()
-        .trim()
-      return words === '' ? '' : `; it said: ${words.slice(0, 1000)}`
-    },
-    stop() {
-      for (const { stream, chunks, stop } of kept) {
-        stop()
-        if (!stream.readableEnded && chunks.length > 0) stream.unshift(Buffer.concat(chunks))
-      }
-    }
-  }
-}
-
-/** As many ports that nobody has. */
-export async function freePorts(count: number): Promise<number[]> {
-  const servers = await Promise.all(Array.from({ length: count }, listenAnywhere))
-  const ports = servers.map((server) => (server.address() as AddressInfo).port)
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))))
-  return ports
-}
-
-async function listenAnywhere(): Promise<Server> {
-  const server = createServer()
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject)
-    server.listen({ port: 0, host: '127.0.0.1' }, resolve)
-  })
-  return server
 }

@@ -1,18 +1,18 @@
-/** What servers print, understood: clients and memory, give-backs, and anything else as it is. */
+/** Parses the lines that servers print: clients and memory, releases, and anything else as text. */
 import type { RecordingEvent } from './recording.js'
 
 type WithoutTime<T> = T extends unknown ? Omit<T, 'type' | 't'> : never
 
-/** An event before it has a place in a recording. */
+/** An event before it has a time. */
 export type Mark = WithoutTime<RecordingEvent>
 
-/** What a line of a server's output can be. */
+/** What a line of a server's output can become. */
 export type LineMark = Extract<Mark, { event: 'cycle' | 'release' | 'line' }>
 
-/** Characters (UTF-16 units) of a line that are kept. */
+/** UTF-16 units of a line that are kept. */
 export const LONGEST_TEXT = 1000
 
-/** In front of a line: what Go's `log` puts there by default. */
+/** The time stamp that Go's `log` puts in front of a line by default. */
 const STAMP = String.raw`(?:\d{4}/\d\d/\d\d \d\d:\d\d:\d\d(?:\.\d+)? )?`
 
 const CYCLE = new RegExp(
@@ -23,29 +23,30 @@ const RELEASE = new RegExp(
   String.raw`^${STAMP}Release #\s*\d+:\s*(\d+) -> (\d+) bytes in (\d+(?:\.\d+)?) ms(?: \(pause (\d+(?:\.\d+)?) ms\))?\s*$`
 )
 
-/** What `ebb/auto` says with `EBB_LOG=1`; MB with one digit. */
-const GAVE_BACK = /^ebb: gave back -?\d+\.\d MB \((\d+\.\d) -> (\d+\.\d)\) in (\d+) ms, longest pause (\d+) ms: \w+\s*$/
+/** The log line of `ebb/auto` with `EBB_LOG=1`, a documented format. Sizes are MB with one digit. */
+const GOVERNOR_RELEASE =
+  /^ebb: gave back -?\d+\.\d MB \((\d+\.\d) -> (\d+\.\d)\) in (\d+) ms, longest pause (\d+) ms: \w+\s*$/
 
 /**
- * Understands one line, without its newline:
- * `Cycle #  1: 10000 clients | System: 5902336 Inuse: 5287312 Released: 0 Objects: -`,
- * `Release #  1: 9650176 -> 8511488 bytes in 12.3 ms (pause 8.1 ms)`, and the same as JSON:
- * `{"event":"cycle","cycle":1,"clients":10000,"system":...,"inuse":...,"released":...,"objects":null}`,
- * `{"event":"release","before":...,"after":...,"ms":...,"pauseMs":...}`; and of `ebb/auto`:
- * `ebb: gave back 2.4 MB (12.1 -> 9.7) in 22 ms, longest pause 18 ms: spike`. Anything else is an event `line`.
+ * Parses one line, without its newline. Understands these formats, and makes a `line` event of anything else:
+ * - `Cycle #  1: 10000 clients | System: 5902336 Inuse: 5287312 Released: 0 Objects: -`
+ * - `{"event":"cycle","cycle":1,"clients":10000,"system":...,"inuse":...,"released":...,"objects":null}`
+ * - `Release #  1: 9650176 -> 8511488 bytes in 12.3 ms (pause 8.1 ms)`
+ * - `{"event":"release","before":...,"after":...,"ms":...,"pauseMs":...}`
+ * - `ebb: gave back 2.4 MB (12.1 -> 9.7) in 22 ms, longest pause 18 ms: spike`, of `ebb/auto`
  */
 export function parseLine(text: string): LineMark {
-  // Neither form is ever this long; a pattern need not look at what a careless server prints.
+  // No format is this long, so the patterns are not tried on very long lines.
   if (text.length <= LONGEST_TEXT) {
-    const mark = text.startsWith('{') ? fromJson(text) : (cycle(text) ?? release(text) ?? gaveBack(text))
+    const mark = text.startsWith('{') ? fromJson(text) : (cycle(text) ?? release(text) ?? governorRelease(text))
     if (mark) return mark
   }
   return { event: 'line', text: cut(text) }
 }
 
-/** True when a line that starts like this may be more than text. */
-export function mayTell(firstByte: number): boolean {
-  // C, R, e, { or the digit of a time stamp.
+/** Whether a line that starts with this byte may have one of the formats of {@link parseLine}. */
+export function mayHaveFormat(firstByte: number): boolean {
+  // C(ycle), R(elease), e(bb), {, or the first digit of a time stamp.
   const letter = firstByte === 0x43 || firstByte === 0x52 || firstByte === 0x65 || firstByte === 0x7b
   return letter || (firstByte >= 0x30 && firstByte <= 0x39)
 }
@@ -76,8 +77,8 @@ function release(text: string): LineMark | null {
   })
 }
 
-function gaveBack(text: string): LineMark | null {
-  const match = GAVE_BACK.exec(text)
+function governorRelease(text: string): LineMark | null {
+  const match = GOVERNOR_RELEASE.exec(text)
   if (!match) return null
   const [, before, after, ms, pause] = match
   const bytes = (mb: string | undefined): number => Math.round(Number(mb) * 1e6)
@@ -120,7 +121,7 @@ function isTime(value: unknown): value is number {
   return typeof value === 'number' && Number.isFinite(value) && value >= 0
 }
 
-/** The first {@link LONGEST_TEXT} characters; a pair that stands for one character is not torn. */
+/** Returns the first {@link LONGEST_TEXT} units of a text, without splitting a surrogate pair. */
 function cut(text: string): string {
   if (text.length <= LONGEST_TEXT) return text
   const last = text.charCodeAt(LONGEST_TEXT - 1)

@@ -1,12 +1,13 @@
+/** Reads newline-delimited JSON. */
 import type { z } from 'zod'
 import { RecordError } from '../units/errors.js'
 
-/** No line of a recording comes near this many bytes: what is longer is another kind of file. */
+/** Bytes of a line. No line of a recording is nearly as long; a file with such a line is of another kind. */
 const LONGEST_LINE = 1_048_576
 
 /**
- * Reads newline-delimited JSON, an object a line, strictly: a line is whole when its newline is there, and one in the middle that
- * cannot be understood is an error with its number. What a newer version may have written is passed over, and counted.
+ * Reads newline-delimited JSON strictly, one object per line. A line is complete if it ends with a newline; an invalid
+ * line is an error with its number. Skips and counts what a newer version may have written.
  *
  * Every method throws {@link RecordError}, `ERR_RECORDING_INVALID`.
  */
@@ -14,17 +15,17 @@ export class NdjsonReader {
   readonly #name: string
   readonly #onObject: (value: Record<string, unknown>) => void
   readonly #decoder = new TextDecoder('utf-8', { fatal: true })
-  /** The bytes of the line that has no newline yet. */
+  /** Bytes of the line that has no newline yet. */
   #rest: Uint8Array[] = []
   #restLength = 0
-  /** Whole lines so far. */
+  /** Complete lines so far. */
   #lines = 0
   #begun = false
   #lastTime = 0
-  /** What was skipped, and how often, by what a note says about it. */
+  /** What was skipped, by the text of its note: how often, and first in which line. */
   readonly #skipped = new Map<string, { count: number; line: number }>()
 
-  /** @param name stands in the errors: a path */
+  /** @param name a path, for error messages */
   constructor(name: string, onObject: (value: Record<string, unknown>) => void) {
     this.#name = name
     this.#onObject = onObject
@@ -45,7 +46,11 @@ export class NdjsonReader {
     if (start < bytes.length) this.#keep(bytes.subarray(start))
   }
 
-  /** After the last of it. `complete`: its own last line was there. Returns what has to be said of the file. */
+  /**
+   * Takes the end of the file. Returns notes about the file.
+   *
+   * @param complete whether the recording has its last line
+   */
   end(complete: boolean): string[] {
     if (!this.#begun) {
       if (this.#restLength > 0) throw this.invalid('is cut off inside its first line: there is nothing in it to read')
@@ -61,7 +66,7 @@ export class NdjsonReader {
     return notes
   }
 
-  /** The value as the schema has it. */
+  /** Returns the value as the schema parses it. Throws if it does not match. */
   check<T extends z.ZodType>(schema: T, value: Record<string, unknown>, what: string): z.output<T> {
     const result = schema.safeParse(value)
     if (!result.success) {
@@ -76,33 +81,35 @@ export class NdjsonReader {
     return result.data
   }
 
-  /** Times do not fall. */
+  /** Throws if a time is before that of the previous line. */
   inOrder(t: number): void {
     if (t < this.#lastTime) throw this.invalidHere(`goes back in time, from ${this.#lastTime} ms to ${t} ms`)
     this.#lastTime = t
   }
 
-  /** The present line has something that is passed over. */
+  /** Counts something in the present line that is skipped. */
   skip(what: string): void {
     const skipped = this.#skipped.get(what)
     if (skipped) skipped.count++
     else if (this.#skipped.size < 100) this.#skipped.set(what, { count: 1, line: this.#lines })
   }
 
+  /** Returns the error for a file of another kind. */
   notARecording(): RecordError {
     return this.invalid('is not a recording: its first line is not the header of one')
   }
 
-  /** An error about the present line. */
+  /** Returns an error about the present line. */
   invalidHere(message: string): RecordError {
     return this.invalid(message, this.#lines)
   }
 
+  /** Returns an error about the file, or about one of its lines. */
   invalid(message: string, line?: number): RecordError {
     return new RecordError(`${this.#name}${line === undefined ? '' : `:${line}`} ${message}`, 'ERR_RECORDING_INVALID')
   }
 
-  /** An error about a format that is newer than `format`. */
+  /** Returns the error for a format that is newer than `format`. */
   tooNew(given: number, format: number): RecordError {
     return new RecordError(
       `${this.#name} has format ${given}, and this version of ebb reads formats up to ${format}: use a newer one`,

@@ -1,49 +1,54 @@
-/** What one process holds, sample after sample. */
+/** Samples the memory of one process. */
 import { countsDescriptorsFast, type ProcessShares, ProcessTree, ProcessView } from 'ebb/memory'
+import { type NoteMark, smapsSlow, smapsUnreadable } from './notes.js'
 import type { Sample } from './recording.js'
 
-/** Times in milliseconds. */
+/** Options of {@link Probe}. Times are in milliseconds. */
 export interface ProbeOptions {
-  /** Sum up the process and all that it started. Default: false. */
+  /** Sums up the process and everything that it started. Default: false. */
   tree?: boolean
   /** From one sample to the next. */
   every: number
-  /** From one read of `smaps_rollup` to the next; more where reading it takes long. */
+  /** Least time from one read of `smaps_rollup` to the next. Longer if reading it takes long. */
   smapsEvery: number
-  /** The share of a processor that these reads may take: above it they become fewer. Default: 0.01. */
+  /** Share of CPU time that reading `smaps_rollup` may take. Above it, reads are less frequent. Default: 0.01. */
   smapsShare?: number
-  /** Told what a reader of the recording has to know. */
-  onNote: (text: string) => void
+  /** Called with notes for the reader of the recording. */
+  onNote: (note: NoteMark) => void
 }
 
 const SMAPS_SHARE = 0.01
 
 /**
- * Samples a process: `status` each time, `smaps_rollup`, for which the kernel walks the page tables, rarely. All descriptors
- * are opened at the start, so that it goes on when this process runs out of them.
+ * Samples a process. Reads `status` each time and `smaps_rollup` rarely, because the kernel walks the page tables for
+ * it. Opens all its descriptors at the start, so it goes on if this process runs out of descriptors.
  */
 export class Probe {
   readonly #view: ProcessView | ProcessTree
   readonly #options: ProbeOptions
   #nextSmaps = 0
   #descriptors: number | null = null
-  #saidSlow = false
+  #reportedSlow = false
 
-  /** Throws `ProcessError` where the process cannot be read. */
+  /** @throws ProcessError if the process cannot be read */
   constructor(pid: number, options: ProbeOptions) {
     this.#view = options.tree ? new ProcessTree(pid) : new ProcessView(pid)
     this.#options = options
   }
 
-  /** All of a sample but what belongs to the machine. Throws `ProcessError`; `gone` when the process has ended. */
+  /**
+   * Takes a sample, without the figures of the machine.
+   *
+   * @throws ProcessError if the process cannot be read; `gone` is true if it has ended
+   */
   sample(t: number): Omit<Sample, 'kernel'> {
     const view = this.#view
     const { resident, anonymous, file, threads } = view.status()
     const cpu = view.cpu()
     let shares: ProcessShares | null = null
-    const slowly = t >= this.#nextSmaps
-    if (slowly) shares = this.#shares(t)
-    if (slowly || countsDescriptorsFast()) this.#descriptors = view.descriptors()
+    const isSmapsTime = t >= this.#nextSmaps
+    if (isSmapsTime) shares = this.#shares(t)
+    if (isSmapsTime || countsDescriptorsFast()) this.#descriptors = view.descriptors()
     return {
       type: 'sample',
       t,
@@ -67,20 +72,20 @@ export class Probe {
   #shares(t: number): ProcessShares | null {
     const { every, smapsEvery, smapsShare = SMAPS_SHARE, onNote } = this.#options
     const first = this.#nextSmaps === 0
-    // CPU time and not the clock: on a busy machine a read may wait, which is no reason to read less.
+    // CPU time, not elapsed time: on a busy machine a read may wait, and waiting costs nothing.
     const before = process.cpuUsage()
     const shares = this.#view.smaps()
     const { user, system } = process.cpuUsage(before)
     const cost = (user + system) / 1000
     const wait = Math.max(smapsEvery, cost / smapsShare)
-    if (wait > smapsEvery && !this.#saidSlow) {
-      this.#saidSlow = true
-      onNote(`reading smaps_rollup takes ${cost.toFixed(0)} ms: private and proportional are read less often`)
+    if (wait > smapsEvery && !this.#reportedSlow) {
+      this.#reportedSlow = true
+      onNote(smapsSlow(cost))
     }
-    // Half a period early, so that it falls on a sample in any case.
+    // Half a period early, so that the read surely falls on the intended sample.
     this.#nextSmaps = t + wait - every / 2
     if (first && shares === null) {
-      onNote(`private and proportional are missing: smaps_rollup of process ${this.#view.pid} may not be read`)
+      onNote(smapsUnreadable(this.#view.pid))
     }
     return shares
   }

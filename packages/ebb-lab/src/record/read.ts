@@ -1,5 +1,7 @@
+/** Reads the recording of one server. */
 import { createReadStream } from 'node:fs'
 import { codeOf, RecordError, reasonOf } from '../units/errors.js'
+import { withNoteCode } from './legacy-notes.js'
 import { NdjsonReader } from './ndjson.js'
 import {
   eventSchema,
@@ -13,26 +15,28 @@ import {
 } from './recording.js'
 
 /**
- * Reads a recording file. A line is whole when its newline is there: what follows the last newline was cut off, and is
- * left out with a note. A line in the middle that cannot be understood is an error with its number.
+ * Reads a recording file. If the file was cut off, leaves out what follows the last newline and adds a note.
  *
- * Throws {@link RecordError}: with the system's code where the file cannot be read, `ERR_RECORDING_FORMAT` for a newer
- * format, `ERR_RECORDING_INVALID` for anything else.
+ * @throws RecordError: the errno if the file cannot be read, `ERR_RECORDING_FORMAT` for a newer format,
+ *   `ERR_RECORDING_INVALID` for a file that is no recording or has an invalid line (the message has its number)
  */
 export async function readRecording(path: string): Promise<Recording> {
   return await reading(path, () => parseRecording(createReadStream(path), path))
 }
 
-/** As {@link readRecording}, from text, bytes or pieces of either. `name` stands in the errors in place of a path. */
+/**
+ * Reads a recording, as {@link readRecording} does, from text, bytes or pieces of either. `name` is for error messages.
+ */
 export async function parseRecording(source: Source, name = 'recording'): Promise<Recording> {
   const reader = new Reader(name)
   await pushAll(source, reader)
   return reader.end()
 }
 
+/** Text or bytes, whole or in pieces. */
 export type Source = string | Uint8Array | AsyncIterable<string | Uint8Array>
 
-/** What the system says against reading a file is a {@link RecordError}, too. */
+/** Calls a function that reads a file, and turns system errors into {@link RecordError}s. */
 export async function reading<T>(path: string, read: () => Promise<T>): Promise<T> {
   try {
     return await read()
@@ -42,6 +46,7 @@ export async function reading<T>(path: string, read: () => Promise<T>): Promise<
   }
 }
 
+/** Passes a source to a reader, piece by piece. */
 export async function pushAll(source: Source, reader: { push(chunk: string | Uint8Array): void }): Promise<void> {
   if (typeof source === 'string' || source instanceof Uint8Array) reader.push(source)
   else for await (const chunk of source) reader.push(chunk)
@@ -95,7 +100,7 @@ class Reader {
         }
         const event = lines.check(eventSchema, value, 'event')
         lines.inOrder(event.t)
-        this.#events.push(event)
+        this.#events.push(withNoteCode(event))
         if (event.event === 'end') this.#complete = true
         break
       }

@@ -1,29 +1,34 @@
+/** `record()`: starts the recording of a server. */
 import { ProcessError } from 'ebb/memory'
 import { describe } from '../process/describe.js'
 import { type Launched, launch } from '../process/launch.js'
 import { findListener, findRoot } from '../process/listener.js'
+import { quoteOutput } from '../process/output.js'
 import { RecordError } from '../units/errors.js'
 import { Recorder, type RecorderOptions } from './recorder.js'
 
-/** Whom to record: exactly one of `pid`, `port` and `command`. */
+/** Options of {@link record}. Exactly one of `pid`, `port` and `command` must be given. */
 export interface RecordOptions extends RecorderOptions {
+  /** The process to record. */
   pid?: number
-  /** The process that listens on this TCP port; of several, with `tree`, the nearest that started all of them. */
+  /** TCP port of the process to record. With `tree`, the nearest common ancestor of all processes that listen on it. */
   port?: number
-  /** A program and its arguments, started without a shell and stopped with the recording. */
+  /** Program and arguments to start, without a shell, and to stop with the recording. */
   command?: readonly string[]
-  /** Print what the command prints as well. Default: false. */
+  /** Prints the output of the command as well. Default: false. */
   forward?: boolean
-  /** Of the command. */
+  /** Working directory of the command. Default: this process's own. */
   cwd?: string
+  /** The whole environment of the command. Default: this process's own. */
   env?: NodeJS.ProcessEnv
 }
 
 /**
- * Starts to record a process. The answer is a running {@link Recorder}; wait for its `done`, or call `stop()`.
+ * Starts to record a process and resolves with a running {@link Recorder}. Await its `done`, or call its `stop()`.
  *
- * Throws before anything is recorded: `ProcessError` for a process that cannot be read, `RecordError` for a port
- * without one process behind it, a command that cannot be started, or a file that cannot be written.
+ * @throws ProcessError if the process cannot be read
+ * @throws RecordError if not exactly one process listens on the port (`ESRCH`, `EEXIST`, `EACCES`), the command
+ *   cannot be started, `out` cannot be written, or an option is invalid (`ERR_INVALID_ARG_VALUE`, `ERR_INVALID_URL`)
  *
  * @example
  * const recorder = await record({ port: 3033, out: 'server.ndjson', keep: true, duration: 10_000 })
@@ -34,7 +39,7 @@ export async function record(options: RecordOptions): Promise<Recorder> {
   options.signal?.throwIfAborted()
   const { pid, port, command } = options
   if ([pid, port, command].filter((choice) => choice !== undefined).length !== 1) {
-    throw new RecordError('whom to record? give one of pid, port and command', 'ERR_INVALID_ARG_VALUE')
+    throw new RecordError('nothing to record: give exactly one of pid, port and command', 'ERR_INVALID_ARG_VALUE')
   }
   if (command !== undefined) return recordCommand(command, options)
   const find = options.tree ? findRoot : findListener
@@ -60,7 +65,7 @@ async function recordCommand(command: readonly string[], options: RecordOptions)
   return recorder
 }
 
-/** A command that ends at once is gone before it can be looked at: its own words say why. */
+/** Returns the error to throw. If the command ended before it could be inspected, the error quotes its output. */
 async function startError(command: readonly string[], launched: Launched, error: unknown): Promise<unknown> {
   const output: Buffer[] = []
   for (const stream of [launched.stdout, launched.stderr]) {
@@ -71,7 +76,6 @@ async function startError(command: readonly string[], launched: Launched, error:
   const { exitCode, signal } = await launched.stop()
   if (!gone) return error
   const how = signal === null ? `exit code ${exitCode}` : signal
-  const words = Buffer.concat(output).toString().trim().slice(0, 1000)
-  const said = words === '' ? '' : `; it said: ${words}`
-  return new RecordError(`${command.join(' ')} ended at once (${how})${said}`, 'ESRCH', 'spawn', error)
+  const message = `${command.join(' ')} ended at once (${how})${quoteOutput(output)}`
+  return new RecordError(message, 'ESRCH', 'spawn', error)
 }

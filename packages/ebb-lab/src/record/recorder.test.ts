@@ -259,8 +259,8 @@ describe('a process that cannot be recorded', () => {
   })
 
   test('is named in no way, or in two', async () => {
-    await expect(record({})).rejects.toThrow('whom to record?')
-    await expect(record({ pid: 1, port: 2 })).rejects.toThrow('whom to record?')
+    await expect(record({})).rejects.toThrow('give exactly one of pid, port and command')
+    await expect(record({ pid: 1, port: 2 })).rejects.toThrow('give exactly one of pid, port and command')
   })
 
   test.skipIf(process.geteuid?.() !== 0)(

@@ -58,7 +58,8 @@ const anyEvent = (t: number): fc.Arbitrary<RecordingEvent> => {
     fc.record({ ...kind('runtime'), ...view }),
     fc.record({ ...kind('release'), before: bytes, after: bytes, ms, pauseMs: orNull(ms) }),
     fc.record({ ...kind('line'), text }),
-    fc.record({ ...kind('note'), text })
+    fc.record({ ...kind('note'), text }),
+    fc.record({ ...kind('note'), code: text, text, lines: count, answers: count, missed: count })
   )
 }
 

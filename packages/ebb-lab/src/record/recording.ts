@@ -1,12 +1,12 @@
 /**
- * The recording: newline-delimited JSON. The first line is a header, every other line a sample or an event.
+ * The format of a recording: newline-delimited JSON. The first line is a header, every other line a sample or an event.
  *
- * All times `t` are milliseconds since the header's `startedAt`, by a monotonic clock; all sizes are bytes. Lines
- * stand in the order in which they were written; `t` never falls from one line to the next.
+ * Times `t` are milliseconds since the header's `startedAt`, by a monotonic clock. Sizes are bytes. Lines are in the
+ * order in which they were written, and `t` never falls from one line to the next.
  */
 import { z } from 'zod'
 
-/** Version of the format. A reader refuses a newer one by name. */
+/** Version of the format. A reader refuses newer versions. */
 export const FORMAT = 1
 
 const bytes = z.number().int().nonnegative()
@@ -16,22 +16,22 @@ const count = z.number().int().nonnegative()
 export const headerSchema = z.object({
   type: z.literal('header'),
   format: z.literal(FORMAT),
-  /** What the server is called in tables and pictures. */
+  /** Name of the server in tables and pictures. */
   name: z.string(),
-  /** `main`: the run that is judged. `control`: a fresh process that saw small pulses only; it gives *need*. */
+  /** `main`: the run that is judged. `control`: a fresh process that saw small pulses only, which shows *need*. */
   role: z.enum(['main', 'control']),
   pid: count,
-  /** The command line, or null where `/proc/PID/cmdline` could not be read. */
+  /** Command line; null if `/proc/PID/cmdline` could not be read. */
   command: z.array(z.string()).nullable(),
-  /** The runtime that executes the server, where it could be told: `{ name: 'node', version: '20.20.2' }`. */
+  /** Runtime of the server, `{ name: 'node', version: '20.20.2' }`; null if it is not known. */
   runtime: z.object({ name: z.string(), version: z.string().nullable() }).nullable(),
-  /** The figures are the sums of the process and all that it started. */
+  /** Set if figures are the sums of the process and everything that it started. */
   tree: z.literal(true).optional(),
-  /** ISO 8601, the machine's clock. */
+  /** Start time by the machine's clock, ISO 8601. */
   startedAt: z.string(),
   machine: z.object({ cpus: count, memory: bytes, arch: z.string() }),
   kernel: z.string(),
-  /** Milliseconds between two reads of `status`, and of `smaps_rollup`. */
+  /** Milliseconds between two reads of `status`, and between two reads of `smaps_rollup`. */
   every: z.object({ status: time, smaps: time })
 })
 
@@ -44,25 +44,26 @@ export const sampleSchema = z.object({
   anonymous: bytes,
   /** `RssFile` + `RssShmem`. */
   file: bytes,
-  /** USS and PSS from `smaps_rollup`; null on samples between two reads of it, or where it may not be read. */
+  /** USS and PSS from `smaps_rollup`; null between two reads of it, or if it may not be read. */
   private: bytes.nullable(),
   proportional: bytes.nullable(),
-  /** How many are summed up, in a recording of a tree. */
+  /** Number of processes that are summed up, in a recording of a tree. */
   processes: count.optional(),
+  /** Number of threads. */
   threads: count,
-  /** Open descriptors; null where they may not be counted. */
+  /** Number of open descriptors; null if they may not be counted. */
   descriptors: count.nullable(),
-  /** User + system time that the process has used since it started, ms. */
+  /** User and system CPU time since the process started, ms. */
   cpu: time,
-  /** Socket buffers, outside every process (TCP and UDP of the whole machine); null where they may not be read. */
+  /** Socket buffers in the kernel (TCP and UDP of the whole machine), outside every process; null if not readable. */
   kernel: bytes.nullable()
 })
 
-/** The runtime's own view, in the words of DESIGN.md; `objects` is null where the runtime does not know. */
+/** The runtime's own view of its memory. `objects` is null if the runtime does not know it. */
 const runtimeView = { system: bytes, inuse: bytes, released: bytes, objects: count.nullable() }
 
 export const eventSchema = z.discriminatedUnion('event', [
-  /** A pulse starts to connect. `index` counts from 0 over the whole plan. */
+  /** A pulse begins to connect. `index` counts from 0 over the whole plan. */
   z.object({
     type: z.literal('event'),
     t: time,
@@ -71,7 +72,7 @@ export const eventSchema = z.discriminatedUnion('event', [
     size: z.enum(['big', 'small']),
     n: count
   }),
-  /** All connections of the pulse are open, or have failed. */
+  /** All connections of the pulse have opened or failed. */
   z.object({
     type: z.literal('event'),
     t: time,
@@ -80,10 +81,11 @@ export const eventSchema = z.discriminatedUnion('event', [
     connected: count,
     failed: count
   }),
+  /** The pulse begins to close its connections. */
   z.object({ type: z.literal('event'), t: time, event: z.literal('closing'), index: count }),
-  /** All connections of the pulse are closed. `lost`: those that the server closed first. */
+  /** All connections of the pulse are closed. `lost`: how many of them the server closed first. */
   z.object({ type: z.literal('event'), t: time, event: z.literal('closed'), index: count, lost: count }),
-  /** The server said how many clients it has and how its runtime sees its memory (a `Cycle` line). */
+  /** A `Cycle` line of the server: how many clients it has, and its runtime's view of memory. */
   z.object({
     type: z.literal('event'),
     t: time,
@@ -92,9 +94,9 @@ export const eventSchema = z.discriminatedUnion('event', [
     clients: count,
     ...runtimeView
   }),
-  /** The runtime's view, polled (Go's expvar). */
+  /** The runtime's view of memory, polled from Go's expvar. */
   z.object({ type: z.literal('event'), t: time, event: z.literal('runtime'), ...runtimeView }),
-  /** The server gave memory back. Null: not told. */
+  /** A `Release` line: the server released memory. `pauseMs` is null if it is not reported. */
   z.object({
     type: z.literal('event'),
     t: time,
@@ -106,9 +108,24 @@ export const eventSchema = z.discriminatedUnion('event', [
   }),
   /** Any other line that the server printed, cut at 1,000 characters. */
   z.object({ type: z.literal('event'), t: time, event: z.literal('line'), text: z.string() }),
-  /** Something that a reader of the recording has to know: a sampler that fell behind, a figure that could not be had. */
-  z.object({ type: z.literal('event'), t: time, event: z.literal('note'), text: z.string() }),
-  /** The recording is complete. A recording without it was cut off. */
+  /**
+   * A note for the reader of the recording, such as a sampler that fell behind. Programs go by `code`, see `notes.ts`;
+   * `text` is for people. Recordings of older versions have no codes; those of newer versions may have unknown codes.
+   */
+  z.object({
+    type: z.literal('event'),
+    t: time,
+    event: z.literal('note'),
+    code: z.string().optional(),
+    text: z.string(),
+    /** Lines of the server that were left out (`lines-left-out`). */
+    lines: count.optional(),
+    /** Answers that did not arrive (`answers-missing`). */
+    answers: count.optional(),
+    /** Samples that were not taken (`recorder-behind`). */
+    missed: count.optional()
+  }),
+  /** The last event. A recording without it was cut off. */
   z.object({
     type: z.literal('event'),
     t: time,
@@ -119,9 +136,13 @@ export const eventSchema = z.discriminatedUnion('event', [
   })
 ])
 
+/** First line of a recording. */
 export type Header = z.infer<typeof headerSchema>
+/** What a process held at one time. */
 export type Sample = z.infer<typeof sampleSchema>
+/** Something that happened. */
 export type RecordingEvent = z.infer<typeof eventSchema>
+/** A line of a recording. */
 export type Line = Header | Sample | RecordingEvent
 
 /** A recording in memory. */
@@ -129,8 +150,8 @@ export interface Recording {
   header: Header
   samples: Sample[]
   events: RecordingEvent[]
-  /** True when the `end` event is there. */
+  /** Whether the `end` event is there. */
   complete: boolean
-  /** What a reader has to know about the file itself: that it was cut off, and where. */
+  /** Notes about the file itself: that it was cut off, and where. */
   notes: string[]
 }

@@ -88,9 +88,9 @@ test('polls again and again; a failure is told once, and so is its end', async (
   await vi.waitFor(() => expect(requests).toBeGreaterThan(failed + 3))
   broken = false
   await vi.waitFor(() => expect(onNote.mock.calls.length).toBeGreaterThan(1))
-  expect(onNote.mock.calls.map(([text]) => text)).toEqual([
-    `${url} cannot be polled: it answers with status 500`,
-    `${url} answers again`
+  expect(onNote.mock.calls.map(([note]) => note)).toEqual([
+    { event: 'note', code: 'expvar-failed', text: `${url} cannot be polled: it answers with status 500` },
+    { event: 'note', code: 'expvar-recovered', text: `${url} answers again` }
   ])
   scraper.stop()
   const stopped = requests

@@ -1,29 +1,36 @@
-/** Go's own view of its memory: `memstats` of the package `expvar`, polled over HTTP. */
+/** Polls Go's own view of its memory over HTTP: `memstats` of the package `expvar`. */
 import http from 'node:http'
 import https from 'node:https'
 import type { RuntimeView } from 'ebb/memory'
 import { codeOf, messageOf, RecordError } from '../units/errors.js'
 
-/** Go's answer is about 10 KB; a program may publish variables of its own beside it. */
+import { expvarFailed, expvarRecovered, type NoteMark } from './notes.js'
+
+/** Bytes of an answer. Go's own variables take about 10 KB; a program may publish others. */
 const LARGEST_ANSWER = 4 * 1024 * 1024
 
-/** Times in milliseconds. */
+/** Options of {@link scrape}. Times are in milliseconds. */
 export interface ScrapeOptions {
+  /** Called with each answer. */
   onView: (view: RuntimeView) => void
-  /** Told when polling fails, when it fails for another reason, and when it works again. */
-  onNote: (text: string) => void
-  /** From one poll to the next. Default: 1,000. */
+  /** Called when polling fails, when it fails for another reason, and when it works again. */
+  onNote: (note: NoteMark) => void
+  /** Time from one poll to the next. Default: 1,000. */
   every?: number
-  /** For one answer, whole. Default: 5,000. */
+  /** Time for one whole answer. Default: 5,000. */
   timeout?: number
 }
 
-/** Polls until it is stopped. */
+/** A running poll. */
 export interface Scraper {
   stop(): void
 }
 
-/** Checks what the user gave: `http` or `https`. Throws {@link RecordError} (`ERR_INVALID_URL`). */
+/**
+ * Parses the address to poll.
+ *
+ * @throws RecordError (`ERR_INVALID_URL`) if it is no http or https URL
+ */
 export function expvarUrl(text: string | URL): URL {
   const url = URL.canParse(String(text)) ? new URL(String(text)) : null
   if (url !== null && (url.protocol === 'http:' || url.protocol === 'https:')) return url
@@ -31,7 +38,9 @@ export function expvarUrl(text: string | URL): URL {
   throw new RecordError(`${String(text)} is not an address to poll: give one like ${example}`, 'ERR_INVALID_URL')
 }
 
-/** Starts to poll `url` (`/debug/vars`), at once and then every second. Failures are told, never thrown. */
+/**
+ * Starts to poll `url` (`/debug/vars`), at once and then every second. Failures go to `onNote` and are never thrown.
+ */
 export function scrape(url: string | URL, options: ScrapeOptions): Scraper {
   const { onView, onNote, every = 1000, timeout = 5000 } = options
   const target = expvarUrl(url)
@@ -46,13 +55,13 @@ export function scrape(url: string | URL, options: ScrapeOptions): Scraper {
     try {
       const view = await readExpvar(target, { timeout, agent, signal: stopping.signal })
       if (stopping.signal.aborted) return
-      if (failure !== null) onNote(`${shown} answers again`)
+      if (failure !== null) onNote(expvarRecovered(shown))
       failure = null
       onView(view)
     } catch (error) {
       if (stopping.signal.aborted) return
       const reason = messageOf(error)
-      if (reason !== failure) onNote(reason)
+      if (reason !== failure) onNote(expvarFailed(reason))
       failure = reason
     }
     timer = setTimeout(poll, Math.max(0, every - (performance.now() - started)))
@@ -68,7 +77,11 @@ export function scrape(url: string | URL, options: ScrapeOptions): Scraper {
   }
 }
 
-/** One poll. Throws {@link RecordError} with a sentence that names the address without its password. */
+/**
+ * Polls once.
+ *
+ * @throws RecordError, whose message has the address without its password
+ */
 export async function readExpvar(
   url: string | URL,
   options: { timeout?: number; agent?: http.Agent; signal?: AbortSignal } = {}
@@ -146,7 +159,7 @@ function get(
 
     function settle(error: Error): void {
       clearTimeout(timer)
-      // The server may close a kept connection in the moment in which it is used again.
+      // The server may close a keep-alive connection at the moment when it is reused.
       if (request.reusedSocket && codeOf(error) === 'ECONNRESET' && !retried) resolve(get(url, options, true))
       else reject(error)
     }

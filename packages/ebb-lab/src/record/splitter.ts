@@ -1,24 +1,25 @@
-import { type LineMark, LONGEST_TEXT, mayTell, parseLine } from './lines.js'
+/** Splits the output of a server into lines. */
+import { type LineMark, LONGEST_TEXT, mayHaveFormat, parseLine } from './lines.js'
 
-/** Lines a second that are kept; as many again of those that tell of clients and memory. */
+/** Text lines per second that are kept, and as many `Cycle` and `Release` lines. */
 export const MOST_LINES = 1000
 
 export interface SplitterOptions {
-  /** Lines a second that are kept. Default: {@link MOST_LINES}. */
+  /** Text lines per second that are kept. Default: {@link MOST_LINES}. */
   most?: number
-  /** A monotonic clock, ms. */
+  /** A monotonic clock, ms. Default: `performance.now()`. */
   now?: () => number
 }
 
-/** Bytes kept of a line: a character (UTF-16 unit) takes at most 3. One more tells that the line was longer. */
+/** Bytes kept of a line. A UTF-16 unit takes at most 3 bytes; one more byte shows that the line was longer. */
 const KEPT = LONGEST_TEXT * 3 + 1
 
 const CR = 13
 const LF = 10
 
 /**
- * Cuts the output of a server into lines and understands them. It holds the start of one line and nothing else: the
- * rest of a long line is dropped, and so are lines above `most` a second, which are counted.
+ * Splits the output of a server into lines and parses them. Holds only the start of one line: it drops the rest of a
+ * long line, and it drops and counts the lines above `most` per second.
  */
 export class LineSplitter {
   readonly #onLine: (mark: LineMark) => void
@@ -27,14 +28,14 @@ export class LineSplitter {
   readonly #most: number
   readonly #line = Buffer.alloc(KEPT)
   #length = 0
-  /** Bytes have come since the last newline. */
+  /** Whether bytes have come since the last newline. */
   #open = false
   #windowStart = Number.NEGATIVE_INFINITY
   #texts = 0
-  #tellings = 0
+  #formatted = 0
   #dropped = 0
 
-  /** `onDropped` gets the number of lines left out, once a second at most. */
+  /** @param onDropped called with the number of lines dropped, at most once a second */
   constructor(onLine: (mark: LineMark) => void, onDropped: (lines: number) => void, options: SplitterOptions = {}) {
     this.#onLine = onLine
     this.#onDropped = onDropped
@@ -42,6 +43,7 @@ export class LineSplitter {
     this.#most = options.most ?? MOST_LINES
   }
 
+  /** Takes the next bytes of the output. */
   push(chunk: Uint8Array): void {
     let start = 0
     for (let end = chunk.indexOf(LF); end !== -1; end = chunk.indexOf(LF, start)) {
@@ -52,10 +54,10 @@ export class LineSplitter {
     if (start < chunk.length) this.#keep(chunk, start, chunk.length)
   }
 
-  /** The output has ended: the last line need not have a newline. */
+  /** Takes the end of the output: the last line need not have a newline. */
   end(): void {
     if (this.#open) this.#flush()
-    this.#tellDropped()
+    this.#reportDropped()
   }
 
   #keep(chunk: Uint8Array, start: number, end: number): void {
@@ -71,28 +73,28 @@ export class LineSplitter {
     this.#open = false
     const now = this.#now()
     if (now - this.#windowStart >= 1000) {
-      this.#tellDropped()
+      this.#reportDropped()
       this.#windowStart = now
       this.#texts = 0
-      this.#tellings = 0
+      this.#formatted = 0
     }
     const full = this.#texts >= this.#most
-    if (full && (this.#tellings >= this.#most || length === 0 || !mayTell(this.#line[0] as number))) {
+    if (full && (this.#formatted >= this.#most || length === 0 || !mayHaveFormat(this.#line[0] as number))) {
       this.#dropped++
       return
     }
     const mark = parseLine(this.#line.toString('utf8', 0, length))
     const isText = mark.event === 'line'
-    if (isText ? full : this.#tellings >= this.#most) {
+    if (isText ? full : this.#formatted >= this.#most) {
       this.#dropped++
       return
     }
     if (isText) this.#texts++
-    else this.#tellings++
+    else this.#formatted++
     this.#onLine(mark)
   }
 
-  #tellDropped(): void {
+  #reportDropped(): void {
     if (this.#dropped === 0) return
     const dropped = this.#dropped
     this.#dropped = 0

@@ -1,25 +1,28 @@
-/** Times in milliseconds. */
+/** Calls a function at regular times. */
+
+/** Options of {@link Ticker}. Times are in milliseconds. */
 export interface TickerOptions {
+  /** From one tick to the next. */
   every: number
-  /** The last tick is not after this time. Default: never. */
+  /** No tick comes after this time. Default: there is no last tick. */
   until?: number
-  /** The clock that the times are of. */
+  /** The clock that `until` refers to. */
   now: () => number
-  /** False: it was the last. */
+  /** Called at each tick. Returns false to stop. */
   onTick: () => boolean
-  /** More ticks than {@link TOLERATED} were missed at once. Told once. */
+  /** Called once, the first time that more than {@link TOLERATED} ticks in a row were missed. */
   onLate: (missed: number) => void
 }
 
-/** Periods that may be missed before it is told. */
+/** Ticks in a row that may be missed without a report. */
 const TOLERATED = 3
 
-/** Ticks a period apart, against the clock, so that it does not drift; those that it missed are left out. */
+/** Ticks at multiples of a period, so that it does not drift. Skips the ticks that it missed. */
 export class Ticker {
   readonly #options: TickerOptions
   #timer: NodeJS.Timeout | undefined
   #next: number
-  #saidLate = false
+  #reportedLate = false
   #stopped = false
 
   /** The first tick comes at once, but not within this call. */
@@ -29,6 +32,7 @@ export class Ticker {
     this.#timer = setTimeout(this.#tick, 0)
   }
 
+  /** Stops ticking. */
   stop(): void {
     this.#stopped = true
     clearTimeout(this.#timer)
@@ -45,8 +49,8 @@ export class Ticker {
     if (late > 0) {
       const missed = Math.ceil(late / every)
       this.#next += missed * every
-      if (missed > TOLERATED && !this.#saidLate) {
-        this.#saidLate = true
+      if (missed > TOLERATED && !this.#reportedLate) {
+        this.#reportedLate = true
         onLate(missed)
       }
     }

@@ -1,24 +1,24 @@
+/** Writes recordings to files and to memory. */
 import fs from 'node:fs'
 import { codeOf, RecordError, reasonOf } from '../units/errors.js'
 import type { Header, Line, Recording } from './recording.js'
-
-/** Where the lines of a recording go. The first line written is the header. */
-export interface Sink {
-  write(line: Line): void
-  close(): void
-}
+import type { Sink } from './session.js'
 
 /**
- * A recording file. Every line is handed to the kernel before {@link write} returns: a process that is killed at any
- * moment loses at most the line that it was writing.
+ * Writes a recording to a file. Each line is handed to the kernel before {@link write} returns, so a process that is
+ * killed loses at most the line that it was writing.
  */
-export class RecordingWriter implements Sink {
+export class RecordingWriter implements Sink<object> {
   readonly path: string
-  /** Lines written whole. */
+  /** Number of complete lines written. */
   lines = 0
   #fd: number | null
 
-  /** Creates the file, or empties it. A pipe that nobody reads is refused. Throws {@link RecordError}. */
+  /**
+   * Creates the file, or empties it.
+   *
+   * @throws RecordError with the errno; `ENXIO` for a pipe that no process reads
+   */
   constructor(path: string) {
     this.path = path
     try {
@@ -28,7 +28,11 @@ export class RecordingWriter implements Sink {
     }
   }
 
-  /** Throws {@link RecordError} when the line did not get into the file whole, and from then on. */
+  /**
+   * Writes a line.
+   *
+   * @throws RecordError if the line was not written completely, and for every line after it
+   */
   write(line: object): void {
     if (this.#fd === null) {
       throw new RecordError(`the recording ${this.path} is closed, nothing more can be written to it`, 'EBADF', 'write')
@@ -38,7 +42,7 @@ export class RecordingWriter implements Sink {
       for (let done = 0; done < bytes.length; ) done += fs.writeSync(this.#fd, bytes, done)
     } catch (error) {
       const { path, lines } = this
-      // Another line after half a line would make the file unreadable there.
+      // A line after half a line could not be read.
       this.#discard()
       const rest = lines === 0 ? '' : ` after ${lines} lines; what was written can be read`
       throw new RecordError(`writing ${path} failed: ${reasonOf(error)}${rest}`, codeOf(error), 'write', error)
@@ -46,7 +50,11 @@ export class RecordingWriter implements Sink {
     this.lines++
   }
 
-  /** Closing twice is allowed. Throws {@link RecordError} when the file system says only now that it lost something. */
+  /**
+   * Closes the file. Closing twice is allowed.
+   *
+   * @throws RecordError if the file system reports only now that it lost something
+   */
   close(): void {
     if (this.#fd === null) return
     const fd = this.#fd
@@ -62,13 +70,13 @@ export class RecordingWriter implements Sink {
     try {
       this.close()
     } catch {
-      // The write has failed already, and its reason is the one to tell.
+      // The error of the failed write is the one to report.
     }
   }
 }
 
 /** Keeps a recording in memory. */
-export class MemorySink implements Sink {
+export class MemorySink implements Sink<Line> {
   readonly recording: Recording
 
   constructor(header: Header) {
@@ -86,7 +94,11 @@ export class MemorySink implements Sink {
   close(): void {}
 }
 
-/** Writes a whole recording. Throws {@link RecordError}. */
+/**
+ * Writes a whole recording to a file.
+ *
+ * @throws RecordError with the errno
+ */
 export function writeRecording(path: string, recording: Recording): void {
   const writer = new RecordingWriter(path)
   try {
@@ -96,7 +108,7 @@ export function writeRecording(path: string, recording: Recording): void {
   }
 }
 
-/** The lines of a recording in the order of their times; of a sample and an event at the same time the sample is first. */
+/** Returns the lines of a recording in the order of their times. At equal times, samples come before events. */
 export function* toLines(recording: Recording): Generator<Line> {
   yield recording.header
   const { samples, events } = recording
@@ -111,7 +123,7 @@ export function* toLines(recording: Recording): Generator<Line> {
 function open(path: string): number {
   const stat = fs.statSync(path, { throwIfNoEntry: false })
   if (stat?.isFIFO()) {
-    // Opening a pipe to write waits for its reader. Without waiting it fails with ENXIO when there is none.
+    // Opening a pipe for writing waits for a reader. With O_NONBLOCK it fails with ENXIO if there is none.
     fs.closeSync(fs.openSync(path, fs.constants.O_WRONLY | fs.constants.O_NONBLOCK))
   }
   return fs.openSync(path, 'w')

@@ -1,26 +1,29 @@
-/** The pulses of a recording, and the samples of their phases. */
+/** Finds the pulses of a recording, and the samples of their phases. */
 import type { Recording, Sample } from '../record/recording.js'
 
-/** A pulse as it went. Times are ms; null: the recording ends before it. */
+/** A pulse as it was recorded. Times are in ms; null if the recording ends before. */
 export interface RecordedPulse {
   size: 'big' | 'small'
-  /** Connections asked for, and those that were really opened. */
+  /** Connections that were asked for. */
   n: number
+  /** Connections that were opened. */
   connected: number
+  /** Connects that failed. */
   failed: number
+  /** Connections that the server closed first. */
   lost: number
   startsAt: number
   connectedAt: number | null
   closingAt: number | null
   closedAt: number | null
-  /** The end of the hold phase: closing, or whatever comes first after it where `closing` was not recorded. */
+  /** End of the hold phase: the `closing` event, or the next event of a pulse if `closing` was not recorded. */
   holdsUntil: number
 }
 
-/** The pulses in their order. An event of a pulse whose start was not recorded is passed over: its size is not known. */
+/** Returns the pulses in their order. Ignores events of a pulse whose start was not recorded: its size is not known. */
 export function pulsesOf(recording: Pick<Recording, 'events'>): RecordedPulse[] {
   const pulses: RecordedPulse[] = []
-  // A plan that runs twice in one recording counts from 0 again: an event belongs to the latest pulse of its index.
+  // A plan that runs twice in one recording counts from 0 again. An event belongs to the latest pulse of its index.
   const latest = new Map<number, RecordedPulse>()
   for (const event of recording.events) {
     if (event.event === 'pulse') {
@@ -60,12 +63,12 @@ export function pulsesOf(recording: Pick<Recording, 'events'>): RecordedPulse[] 
   return pulses
 }
 
-/** The samples with `from` <= t < `until`. */
+/** Returns the samples with `from` <= t < `until`, ms. */
 export function samplesBetween(samples: readonly Sample[], from: number, until: number): Sample[] {
   return samples.slice(firstAt(samples, from), firstAt(samples, until))
 }
 
-/** The index of the first sample at or after `t`. Samples stand in the order of time. */
+/** Returns the index of the first sample at or after `t`, ms, by binary search: samples are in the order of time. */
 export function firstAt(samples: readonly Sample[], t: number): number {
   let low = 0
   let high = samples.length
@@ -77,7 +80,24 @@ export function firstAt(samples: readonly Sample[], t: number): number {
   return low
 }
 
-/** The samples taken while all connections of the pulse were open. */
+/** Returns the samples taken while all connections of the pulse were open. */
 export function holdOf(recording: Recording, pulse: RecordedPulse): Sample[] {
   return pulse.connectedAt === null ? [] : samplesBetween(recording.samples, pulse.connectedAt, pulse.holdsUntil)
+}
+
+/** Share of a hold phase in which a server may still be busy accepting. */
+const BUSY = 0.2
+/** Samples that must remain without the busy part. */
+const REMAIN = 5
+
+/** Returns the samples of the hold phase without its busy beginning, or all of them if few would remain. */
+export function steadyHoldOf(recording: Recording, pulse: RecordedPulse): Sample[] {
+  const samples = holdOf(recording, pulse)
+  const steady = samples.slice(Math.ceil(samples.length * BUSY))
+  return steady.length >= REMAIN ? steady : samples
+}
+
+/** Returns the sum of a count over pulses. */
+export function sumOf(pulses: readonly RecordedPulse[], count: 'connected' | 'failed' | 'lost'): number {
+  return pulses.reduce((total, pulse) => total + pulse[count], 0)
 }

@@ -1,42 +1,47 @@
-/** From recordings to verdicts and pictures. */
+/** `report()`: judges recordings and draws them. */
 import { realpath } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { readRecording } from '../record/read.js'
 import { FORMAT, type Recording } from '../record/recording.js'
-import { ReportError } from '../units/report-error.js'
-import { memoryChart, runtimeChart } from './charts/charts.js'
+import { ReportError } from '../units/errors.js'
+import { memoryChart } from './charts/memory-chart.js'
+import { runtimeChart } from './charts/runtime-chart.js'
 import { renderSvg } from './charts/svg.js'
 import { renderHtml } from './page/html.js'
 import type { Run } from './run.js'
 import { judge, type Verdict } from './verdict.js'
 import { makeDirectory, writeWhole } from './write-file.js'
 
+/** Options of {@link report}. */
 export interface ReportOptions {
-  /** The directory for `report.html`, `memory.svg` and `runtime.svg`; made if it is not there. Without it nothing is written. */
+  /** Folder for `report.html`, `memory.svg` and `runtime.svg`, made if it does not exist. Default: nothing is written. */
   out?: string
 }
 
+/** What {@link report} found. */
 export interface Report {
-  /** One for each main recording, in the order given. */
+  /** One verdict for each main recording, in the order given. */
   verdicts: Verdict[]
-  /** The paths written. */
+  /** Paths of the files that were written. */
   files: string[]
-  /** What was left out or cannot be compared, one sentence each. */
+  /** What was left out or does not compare, one sentence each. */
   notes: string[]
 }
 
 /**
- * Judges recordings (paths, or in memory) and draws them. A control belongs to the main recording of the same name;
- * where several have it, to the one in the same directory. Main recordings of one name are told apart by their
- * directory or file. A file given twice is read once, a control without a main recording is left out: `notes` says so.
+ * Judges recordings (paths, or in memory) and draws them. A control belongs to the main recording of the same name. If
+ * several have that name, it belongs to the one in the same folder. Main recordings of the same name get their folder or
+ * file added to it. A file given twice is read once, and a control without a main recording is left out, with a note.
  *
  * ```ts
  * const { verdicts } = await report(['results/ebb.ndjson', 'results/ebb.control.ndjson'], { out: 'results' })
  * ```
  *
- * Rejects with a {@link ReportError} (`ERR_REPORT_EMPTY`: nothing to judge; `ERR_REPORT_AMBIGUOUS`: two controls for
- * one recording; `ERR_RECORDING_FORMAT`; the system's code where `out` cannot be written) or with the reader's error.
- * Nothing is written unless everything could be drawn.
+ * Writes nothing unless everything could be drawn.
+ *
+ * @throws ReportError: `ERR_REPORT_EMPTY` if there is nothing to judge, `ERR_REPORT_AMBIGUOUS` if two controls belong to
+ *   one recording, `ERR_RECORDING_FORMAT`, or the errno if `out` cannot be written
+ * @throws RecordError if a recording cannot be read
  */
 export async function report(
   recordings: readonly (string | Recording)[],
@@ -52,7 +57,7 @@ export async function report(
 
 interface Source {
   recording: Recording
-  /** Absolute; null for a recording that came in memory. */
+  /** Absolute path; null for a recording in memory. */
   path: string | null
 }
 
@@ -60,7 +65,7 @@ async function readAll(recordings: readonly (string | Recording)[], notes: strin
   const sources: Source[] = []
   const seen = new Set<string | Recording>()
   for (const given of recordings) {
-    // A path that does not resolve is left to the reader, which says best what is wrong with it.
+    // If a path does not resolve, the reader reports best what is wrong with it.
     const path = typeof given === 'string' ? await realpath(given).catch(() => resolve(given)) : null
     if (seen.has(path ?? given)) {
       notes.push(`${path ?? (given as Recording).header.name} was given twice and is shown once.`)
@@ -68,7 +73,7 @@ async function readAll(recordings: readonly (string | Recording)[], notes: strin
     }
     seen.add(path ?? given)
     const recording = typeof given === 'string' ? await readRecording(given) : given
-    // In memory a recording may come from another version of this package than the types say.
+    // A recording in memory may come from another version of this package, whatever its type says.
     const format: number = recording.header.format
     if (format !== FORMAT) {
       throw new ReportError(
@@ -111,7 +116,7 @@ function controlOf(main: Source, mains: readonly Source[], controls: readonly So
   const { name } = main.recording.header
   const sameName = controls.filter(({ recording }) => recording.header.name === name)
   const near = sameName.filter((control) => directory(control) === directory(main))
-  // A control from elsewhere will do as long as there is no doubt which recording it belongs to.
+  // A control from another folder will do if only one recording has its name.
   const alone = mains.filter(({ recording }) => recording.header.name === name).length === 1
   const candidates = near.length > 0 ? near : alone ? sameName : []
   if (candidates.length > 1) {
@@ -123,7 +128,7 @@ function controlOf(main: Source, mains: readonly Source[], controls: readonly So
   return candidates[0]
 }
 
-/** The names of the servers; where two are the same, with the directory, the file or a number that tells them apart. */
+/** Returns the names of the servers. Equal names get the folder, the file or a number that tells them apart. */
 function distinctNames(mains: readonly Source[]): string[] {
   const names = mains.map(({ recording }) => recording.header.name)
   const additions: ((source: Source, index: number) => string)[] = [
@@ -144,7 +149,7 @@ function distinctNames(mains: readonly Source[]): string[] {
   })
 }
 
-/** Curves from different machines stand side by side, but do not compare. */
+/** Returns a note if recordings come from different machines or kernels. */
 function unlike(runs: readonly Run[]): string[] {
   const kinds = new Set(
     runs
@@ -154,7 +159,7 @@ function unlike(runs: readonly Run[]): string[] {
   return kinds.size > 1 ? ['The recordings come from different machines or kernels: compare them with care.'] : []
 }
 
-/** More servers than these stand three in a row, or their picture would be as long as a page. */
+/** With more servers than this, the memory chart has three columns, so that it is not longer than a page. */
 const MANY = 8
 
 async function write(runs: readonly Run[], notes: readonly string[], out: string): Promise<string[]> {

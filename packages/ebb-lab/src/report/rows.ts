@@ -1,35 +1,38 @@
-/** The figures of a verdict in the order and the words in which people read them: one row a figure. */
+/** The rows of the verdict's table: one per figure, in the order and the words in which people read them. */
 import { bytes, duration, integer, megabytes, ratio } from '../units/format.js'
+import type { VerdictNote } from './notes.js'
 import type { Verdict } from './verdict.js'
 
+/** A row of a table. */
 export interface Row<T = Verdict> {
   label: string
-  /** What the figure means, in half a sentence. */
+  /** What the figure means, for the page. */
   meaning: string
+  /** Returns the figure of an item as text. */
   cell: (item: T) => string
-  /** The row that answers the question. */
+  /** Set for the most important row. */
   main?: true
 }
 
-/** At most this much of need may be kept by a server that "gives memory back". */
-const GIVES_BACK = 1.1
+/** Highest retention of a server that counts as releasing its memory. */
+const RELEASES = 1.1
 
 const ROWS: readonly Row[] = [
   { label: 'retention', meaning: 'kept / need; 1.00 is perfect', cell: (v) => ratio(v.retention), main: true },
   {
     label: 'release time',
-    meaning: 'from the last big close until memory is back, for good',
+    meaning: 'from the last big close until memory is back and stays back',
     cell: (v) => duration(v.release)
   },
   { label: 'footprint', meaning: '(hold - rest) / connections, per connection', cell: (v) => bytes(v.footprint) },
   { label: 'rest', meaning: 'anonymous memory before any pulse', cell: (v) => megabytes(v.rest) },
   { label: 'hold', meaning: 'while a big pulse is open', cell: (v) => megabytes(v.hold) },
-  { label: 'peak', meaning: 'the highest seen', cell: (v) => megabytes(v.peak) },
+  { label: 'peak', meaning: 'highest anonymous memory', cell: (v) => megabytes(v.peak) },
   { label: 'resident', meaning: 'RSS while a big pulse is open', cell: (v) => megabytes(v.resident) },
   { label: 'kept', meaning: 'holding a small pulse after the big ones', cell: (v) => megabytes(v.kept) },
   { label: 'need', meaning: 'holding a small pulse in a fresh process', cell: (v) => megabytes(v.need) },
-  { label: 'give-backs', meaning: 'times that memory was returned', cell: (v) => count(v.giveBacks) },
-  { label: 'longest pause', meaning: 'of a give-back', cell: (v) => pause(v.longestPause) },
+  { label: 'releases', meaning: 'releases that the server reported', cell: (v) => count(v.giveBacks) },
+  { label: 'longest pause', meaning: 'of a release', cell: (v) => pause(v.longestPause) },
   { label: 'CPU / 1,000', meaning: 'CPU time per 1,000 connects and closes', cell: (v) => cpu(v.cpuPerThousand) },
   {
     label: 'connects / s',
@@ -41,42 +44,45 @@ const ROWS: readonly Row[] = [
   { label: 'lost', meaning: 'closed by the server while held', cell: (v) => integer(v.lost) }
 ]
 
-/** The rows worth showing: failed and lost connections only where there are any. */
+/** Returns the rows to show. Failed and lost connections have a row only if there are any. */
 export function rowsFor(verdicts: readonly Verdict[]): Row[] {
   const failed = verdicts.some((verdict) => verdict.failed > 0)
   const lost = verdicts.some((verdict) => verdict.lost > 0)
   return ROWS.filter(({ label }) => (label === 'failed' ? failed : label === 'lost' ? lost : true))
 }
 
-/** Whether the server gives memory back; null where retention is not known. */
-export function givesBack(verdict: Verdict): boolean | null {
-  return verdict.retention === null ? null : verdict.retention <= GIVES_BACK
+/** Returns whether the server releases its memory after a spike; null if retention is not known. */
+export function releasesMemory(verdict: Verdict): boolean | null {
+  return verdict.retention === null ? null : verdict.retention <= RELEASES
 }
 
-/** What can have sentences under a table. */
-export interface Noted {
+/** An item of a table that can have notes under the table. */
+export interface Annotated {
   name: string
-  missing: readonly string[]
+  notes: readonly VerdictNote[]
 }
 
-/** A sentence under a table and the verdicts that it is about: the same sentence stands there once. */
-export interface Footnote<T extends Noted = Verdict> {
+/** A note under a table. */
+export interface Footnote<T extends Annotated = Verdict> {
   /** Counts from 1. */
   number: number
   text: string
+  /** The items that the note applies to. */
   verdicts: T[]
 }
 
-export function footnotes<T extends Noted>(verdicts: readonly T[]): Footnote<T>[] {
-  const notes = new Map<string, Footnote<T>>()
-  for (const verdict of verdicts) {
-    for (const text of verdict.missing) {
-      const note = notes.get(text) ?? { number: notes.size + 1, text, verdicts: [] }
-      if (!note.verdicts.includes(verdict)) note.verdicts.push(verdict)
-      notes.set(text, note)
+/** Returns the notes of all items. A note that reads the same for several items is listed once. */
+export function footnotes<T extends Annotated>(items: readonly T[]): Footnote<T>[] {
+  const footnotes = new Map<string, Footnote<T>>()
+  for (const item of items) {
+    for (const { code, text } of item.notes) {
+      const key = JSON.stringify([code, text])
+      const footnote = footnotes.get(key) ?? { number: footnotes.size + 1, text, verdicts: [] }
+      if (!footnote.verdicts.includes(item)) footnote.verdicts.push(item)
+      footnotes.set(key, footnote)
     }
   }
-  return [...notes.values()]
+  return [...footnotes.values()]
 }
 
 function count(value: number | null): string {

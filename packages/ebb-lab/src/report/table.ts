@@ -1,48 +1,49 @@
-/** Verdicts as a table: for a terminal, and in Markdown. */
+/** Writes verdicts as a table, for a terminal and in Markdown. */
 import { bytes, duration, integer, megabytes, ratio } from '../units/format.js'
 import { clean, fit, textWidth, wrap } from '../units/text.js'
-import { type Footnote, footnotes, givesBack, type Noted, type Row, rowsFor } from './rows.js'
+import { type Annotated, type Footnote, footnotes, type Row, releasesMemory, rowsFor } from './rows.js'
 import type { Verdict } from './verdict.js'
 
+/** Options of {@link table}. */
 export interface TableOptions {
-  /** Columns of the terminal; no line is longer. At least 32 are used. Default 80. */
+  /** Columns of the terminal, at least 32: no line is longer. Default: 80. */
   width?: number
-  /** ANSI colours. Default false; whether `NO_COLOR` or a pipe forbids them is for the caller to find out. */
+  /** Uses ANSI colours. Default: false. The caller decides about `NO_COLOR` and pipes. */
   colour?: boolean
 }
 
 const NARROWEST = 32
 const GAP = 2
-/** The narrowest column of a server: the longest cell is `10,000.0 MB`. */
+/** Width of the narrowest column of a server: the longest cell is `10,000.0 MB`. */
 const CELL = 12
-/** The widest: a longer name goes on in the next line. */
+/** Width of the widest column: a longer name continues on the next line. */
 const WIDEST_CELL = 20
-/** A name of more lines than this ends in an ellipsis. */
+/** Lines of a name. A longer name ends in an ellipsis. */
 const NAME_LINES = 3
 
 /**
- * Verdicts as plain text: a figure a line, a server a column. Where the columns do not fit, the table goes on in a
- * second block below the first. A figure that is missing is `-`; the line `notes` refers to the reasons at the end.
+ * Writes verdicts as plain text, one line per figure and one column per server. If the columns do not fit, the table
+ * continues in a second block. A figure that is not known is `-`; the line `notes` refers to the notes at the end.
  */
 export function table(verdicts: readonly Verdict[], options: TableOptions = {}): string {
   return tableOf(
-    { items: verdicts, rows: rowsFor(verdicts), subtitle: (verdict) => verdict.runtime, isGood: givesBack },
+    { items: verdicts, rows: rowsFor(verdicts), subtitle: (verdict) => verdict.runtime, isGood: releasesMemory },
     options
   )
 }
 
-/** What a table of columns is made of. */
-export interface Columns<T extends Noted> {
+/** What a table with a column per item is made of. */
+export interface Columns<T extends Annotated> {
   items: readonly T[]
   rows: readonly Row<T>[]
-  /** Under a name. Null: nothing. */
+  /** Returns the text under a name, or null for none. */
   subtitle: (item: T) => string | null
-  /** Colours the main row. Null: not known. */
+  /** Returns the colour of the main row: good, bad, or null for none. */
   isGood: (item: T) => boolean | null
 }
 
-/** As {@link table}, of anything that has a name and reasons for what is missing. */
-export function tableOf<T extends Noted>(columns: Columns<T>, options: TableOptions = {}): string {
+/** Writes a table of any items that have names and notes; see {@link table}. */
+export function tableOf<T extends Annotated>(columns: Columns<T>, options: TableOptions = {}): string {
   const { items, rows } = columns
   const width = Math.max(NARROWEST, Math.floor(options.width ?? 80))
   const paint = options.colour ? ansi : plain
@@ -59,7 +60,7 @@ export function tableOf<T extends Noted>(columns: Columns<T>, options: TableOpti
   return blocks.join('\n\n')
 }
 
-/** Verdicts as a Markdown table, a server a line, for a README. Names cannot break out of their cell. */
+/** Writes verdicts as a Markdown table, one line per server. Names are escaped and stay within their cells. */
 export function markdownTable(verdicts: readonly Verdict[]): string {
   const columns: [title: string, cell: (verdict: Verdict) => string][] = [
     ['server', (v) => escapeMarkdown(v.runtime ? `${v.name} (${v.runtime})` : v.name)],
@@ -83,10 +84,10 @@ export function markdownTable(verdicts: readonly Verdict[]): string {
   return [...lines, ...(notes.length > 0 ? ['', ...notes] : [])].join('\n')
 }
 
-function cellWidth<T extends Noted>({ items, subtitle }: Columns<T>, room: number): number {
+function cellWidth<T extends Annotated>({ items, subtitle }: Columns<T>, room: number): number {
   const names = items.flatMap((item) => [item.name, subtitle(item) ?? '']).map((text) => textWidth(clean(text)))
   const wanted = Math.min(WIDEST_CELL, Math.max(CELL, ...names))
-  // As wide as names want it, but never wider than lets all columns that could stand side by side do so.
+  // As wide as the names need, but not so wide that fewer columns fit side by side.
   const even = Math.floor(room / Math.max(1, items.length)) - GAP
   return Math.min(room - GAP, Math.max(CELL, Math.min(wanted, even)))
 }
@@ -98,7 +99,7 @@ const plain: Paint = (text) => text
 const CODES: Record<Style, string> = { bold: '1', dim: '2', good: '1;32', bad: '1;31' }
 const ansi: Paint = (text, style) => `\x1b[${CODES[style]}m${text}\x1b[0m`
 
-function block<T extends Noted>(
+function block<T extends Annotated>(
   { items, rows, subtitle, isGood }: Columns<T>,
   notes: readonly Footnote<T>[],
   label: number,
@@ -118,7 +119,7 @@ function block<T extends Noted>(
   const names = items.map((item) => nameLines(clean(item.name), cell))
   const tallest = Math.max(...names.map((name) => name.length))
   for (let index = 0; index < tallest; index++) {
-    // Names of fewer lines stand at the bottom, next to their figures.
+    // Shorter names are at the bottom, next to their figures.
     const cells = names.map((name) => name[index - (tallest - name.length)] ?? '')
     lines.push(line('', cells, () => 'bold'))
   }
@@ -148,13 +149,14 @@ function goodStyle(good: boolean | null): Style | null {
   return good === null ? null : good ? 'good' : 'bad'
 }
 
-function marksOf<T extends Noted>(item: T, notes: readonly Footnote<T>[]): string {
+function marksOf<T extends Annotated>(item: T, notes: readonly Footnote<T>[]): string {
   return notes
     .filter((note) => note.verdicts.includes(item))
     .map((note) => `[${note.number}]`)
     .join(' ')
 }
 
+/** Writes a note with its number, wrapped and indented. */
 export function footnoteLines({ number, text }: { number: number; text: string }, width: number): string {
   const mark = `[${number}] `
   return wrap(clean(text), width - mark.length)
@@ -162,11 +164,12 @@ export function footnoteLines({ number, text }: { number: number; text: string }
     .join('\n')
 }
 
-/** `10,000`, or `10,000 / 5,000` where the verdicts differ. */
+/** Returns `10,000`, or `10,000 / 5,000` if the verdicts differ. */
 function counts(verdicts: readonly Verdict[], size: 'big' | 'small'): string {
   return [...new Set(verdicts.map((verdict) => integer(verdict[size])))].join(' / ')
 }
 
+/** Escapes text for a cell of a Markdown table. */
 export function escapeMarkdown(text: string): string {
   return clean(text)
     .replace(/[\\`*_[\]|~]/g, '\\$&')

@@ -1,8 +1,9 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { Recording, RecordingEvent, Sample } from '../record/recording.js'
+import { broken } from './limits.js'
 import { cutAfter, sideBySide, synthetic } from './testing/synthetic.js'
-import { broken, judge, type Verdict, verdictToJson } from './verdict.js'
+import { judge, type Verdict, verdictToJson } from './verdict.js'
 
 const MB = 1e6
 
@@ -329,7 +330,7 @@ describe('missing', () => {
     ['no control', MAIN, undefined, /no control/],
     ['a cut-off recording', recordingOf(samples, EVENTS, false), CONTROL, /^The recording was cut off after 9\.0 s/m],
     ['a cut-off control', MAIN, { ...CONTROL, complete: false }, /control's recording was cut off/],
-    ['no pulse', recordingOf(samples, []), CONTROL, /holds no pulse/],
+    ['no pulse', recordingOf(samples, []), CONTROL, /contains no pulse/],
     ['no big pulse', recordingOf(samples, EVENTS.slice(4)), CONTROL, /no big pulse/],
     ['no small pulse', recordingOf(samples, EVENTS.slice(0, 4)), CONTROL, /no small pulse after/],
     ['a control with a big pulse', MAIN, MAIN, /control saw big pulses/],
@@ -424,6 +425,7 @@ describe('a recording that was cut anywhere', () => {
           if (verdict[figure] === null) expect(verdict.missing).not.toEqual([])
         }
         expect(new Set(verdict.missing).size).toBe(verdict.missing.length)
+        expect(verdict.missing).toEqual(verdict.notes.map(({ text }) => text))
         if (kept < lines) expect(verdict.missing.join()).toContain('cut off')
       })
     )

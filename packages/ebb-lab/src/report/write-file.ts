@@ -1,23 +1,27 @@
-/** Files that are there whole or not at all. */
+/** Writes files completely or not at all. */
 import { randomBytes } from 'node:crypto'
 import { mkdir, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
-import { ReportError } from '../units/report-error.js'
+import { ReportError } from '../units/errors.js'
 
-/** What a person who gave a path can do about it. */
+/** Reasons for an errno, as somebody who gave a path understands them. */
 const REASONS: Record<string, string> = {
   EACCES: 'permission denied',
   EPERM: 'permission denied',
   EROFS: 'the file system is read-only',
   ENOSPC: 'no space left on the device',
   EDQUOT: 'the disk quota is used up',
-  EEXIST: 'it is there and is not a directory',
+  EEXIST: 'it exists and is not a directory',
   ENOTDIR: 'a part of the path is not a directory',
   EISDIR: 'it is a directory',
   ENAMETOOLONG: 'the name is too long'
 }
 
-/** Makes the directory and those above it. Throws {@link ReportError}. */
+/**
+ * Makes a folder and the folders above it.
+ *
+ * @throws ReportError with the errno
+ */
 export async function makeDirectory(path: string): Promise<void> {
   try {
     await makeWithParents(path)
@@ -26,20 +30,27 @@ export async function makeDirectory(path: string): Promise<void> {
   }
 }
 
-/** Writes beside the file and renames: nobody ever reads half of it. Throws {@link ReportError}. */
+/**
+ * Writes a temporary file beside the file and renames it, so that no reader sees half of it.
+ *
+ * @throws ReportError with the errno
+ */
 export async function writeWhole(path: string, text: string): Promise<void> {
   const beside = join(dirname(path), `.${basename(path)}.${randomBytes(6).toString('hex')}.tmp`)
   try {
     await writeFile(beside, text, { flag: 'wx' })
     await rename(beside, path)
   } catch (error) {
-    // The first error is the one to tell; that there was nothing to remove is none.
+    // The first error is the cause. There may be nothing to remove.
     await rm(beside, { force: true }).catch(() => {})
     throw failure(`cannot write ${path}`, error, 'write')
   }
 }
 
-/** As `mkdir` with `recursive`, which never returns where a file system says ENOENT below a directory that is there (/proc). */
+/**
+ * Makes folders like `mkdir` with `recursive`, which never returns if a file system reports ENOENT below a folder that
+ * exists, as /proc does.
+ */
 async function makeWithParents(path: string): Promise<void> {
   try {
     await mkdir(path)

@@ -1,9 +1,24 @@
-/** What went wrong in this room, in one sentence. Node-style: `code`, and `syscall` where the system refused. */
-export class RecordError extends Error {
-  override readonly name = 'RecordError'
+/** The error classes of the package, and the words for what the operating system refused. */
+
+/**
+ * The base class of every error that the laboratory throws on purpose. The message is one sentence: what failed, on
+ * what, and what to do. `docs/errors.md` lists every code.
+ *
+ * Errors have the shape of Node's own: `code`, `syscall` if the operating system refused, and `cause`.
+ */
+export class LabError extends Error {
+  override readonly name: string = 'LabError'
+  /** A code of `ERROR_CODES`, or the errno of a failed system call (`ENOENT`). */
   readonly code: string
+  /** The system call or the operation that failed; undefined if none did. */
   readonly syscall: string | undefined
 
+  /**
+   * @param message what failed, on what, and what to do
+   * @param code a code of `ERROR_CODES`, or an errno
+   * @param syscall the system call that failed
+   * @param cause the error that this one explains
+   */
   constructor(message: string, code: string, syscall?: string, cause?: unknown) {
     super(message, cause === undefined ? undefined : { cause })
     this.code = code
@@ -11,35 +26,46 @@ export class RecordError extends Error {
   }
 }
 
-/** In the words of somebody who gave a path. */
+/** A server cannot be started, found or recorded, or a recording cannot be read or written. */
+export class RecordError extends LabError {
+  override readonly name = 'RecordError'
+}
+
+/** A report cannot be made from the recordings, or its files cannot be written. */
+export class ReportError extends LabError {
+  override readonly name = 'ReportError'
+}
+
+/** Reasons for an errno, as somebody who gave a path understands them. */
 const REASONS: Record<string, string> = {
   EACCES: 'permission denied',
   EDQUOT: 'the disk quota is used up',
-  EFBIG: 'the file is as large as files may become here',
+  EFBIG: 'the file has reached the largest size allowed here',
   EISDIR: 'it is a directory',
   EMFILE: 'this process has no file descriptor left',
   ENFILE: 'the machine has no file descriptor left',
   ENOENT: 'no such file or directory',
   ENOSPC: 'no space left on the device',
   ENOTDIR: 'a part of the path is not a directory',
-  ENXIO: 'nobody reads the other end of the pipe',
+  ENXIO: 'no process has the other end of the pipe open',
   EPERM: 'permission denied',
-  EPIPE: 'the reader at the other end of the pipe has gone',
+  EPIPE: 'the process at the other end of the pipe has closed it',
   EROFS: 'the file system is read-only'
 }
 
-/** The error code of what was thrown, or `UNKNOWN`. */
+/** Returns the `code` of a thrown value, or `UNKNOWN` if it has none. */
 export function codeOf(error: unknown): string {
   return (error as NodeJS.ErrnoException | null | undefined)?.code ?? 'UNKNOWN'
 }
 
-/** Why it failed, for the end of a sentence: `permission denied (EACCES)`. */
+/** Returns the reason of a failure for the end of a sentence: `permission denied (EACCES)`. */
 export function reasonOf(error: unknown): string {
   const code = codeOf(error)
   const reason = REASONS[code]
   return reason === undefined ? messageOf(error) : `${reason} (${code})`
 }
 
+/** Returns the message of a thrown value, whatever it is. */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error)
 }

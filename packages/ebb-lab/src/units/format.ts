@@ -1,30 +1,30 @@
-/** Figures as a person reads them: MB are 10^6 bytes; null is a dash. */
+/** Formats figures for people. MB are 10^6 bytes; null is a dash. */
 
 const whole = new Intl.NumberFormat('en-US', { maximumFractionDigits: 0 })
 
-/** `12,345`. */
+/** Formats a whole number: `12,345`. */
 export function integer(value: number): string {
-  // Not "-0": a footprint of -0.2 bytes is nothing.
+  // Adding 0 turns -0 into 0: -0.2 is written as 0, not as -0.
   return whole.format(Math.round(value) + 0)
 }
 
-/** `87.5 MB` from bytes. */
+/** Formats bytes as `87.5 MB`. */
 export function megabytes(bytes: number | null, digits = 1): string {
   return bytes === null ? '-' : `${(bytes / 1e6).toFixed(digits)} MB`
 }
 
-/** `600 MB` or `8 GB` from bytes that a person chose. */
+/** Formats bytes that a person chose as `600 MB` or `8 GB`. */
 export function size(bytes: number): string {
   return bytes < 1e9 ? `${Number((bytes / 1e6).toFixed(1))} MB` : `${Number((bytes / 1e9).toFixed(2))} GB`
 }
 
-/** `6,208 B` from bytes; a fraction is shown only below 10 bytes. */
+/** Formats bytes as `6,208 B`, with a fraction only below 10 bytes. */
 export function bytes(value: number | null): string {
   if (value === null) return '-'
   return `${Math.abs(value) < 9.95 && Math.round(value) !== value ? value.toFixed(1) : integer(value)} B`
 }
 
-/** `12.3 ms` or `4.2 s` from milliseconds; `never` for `Infinity`. */
+/** Formats milliseconds as `12.3 ms` or `4.2 s`, and `Infinity` as `never`. */
 export function duration(ms: number | null): string {
   if (ms === null) return '-'
   if (ms === Infinity) return 'never'
@@ -33,12 +33,12 @@ export function duration(ms: number | null): string {
   return ms < 999.5 ? `${ms.toFixed(0)} ms` : `${(ms / 1000).toFixed(ms < 99_950 ? 1 : 0)} s`
 }
 
-/** `1.02`. */
+/** Formats a ratio: `1.02`. */
 export function ratio(value: number | null): string {
   return value === null ? '-' : value.toFixed(2)
 }
 
-/** `10k`, `1.5k`, `800`: as short as fits over a narrow pulse. */
+/** Formats a count as `10k`, `1.5k` or `800`, short enough for the label of a narrow pulse. */
 export function short(count: number): string {
   if (count < 1000) return String(count)
   const [value, unit] = count < 999_950 ? [count / 1000, 'k'] : [count / 1e6, 'M']

@@ -1,8 +1,13 @@
-/** What a person writes for a time, a number and a size, on the command line and in files. Each throws a {@link ValueError}. */
+/** Parses times, counts, sizes and shares as people write them, on the command line and in files. */
+import { LabError } from './errors.js'
 
-/** Its sentence says what is accepted. */
-export class ValueError extends Error {
-  readonly code = 'ERR_INVALID_ARG_VALUE'
+/** A value that a person wrote cannot be used. The message says what is accepted. */
+export class ValueError extends LabError {
+  override readonly name = 'ValueError'
+
+  constructor(message: string) {
+    super(message, 'ERR_INVALID_ARG_VALUE')
+  }
 }
 
 const TIMES: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 }
@@ -18,60 +23,65 @@ const SIZES: Record<string, number> = {
   TiB: 2 ** 40
 }
 
-/** A time in seconds, or with a unit (`250ms`, `4`, `2m`, `1.5h`), as milliseconds. */
+/**
+ * Parses a time: a number of seconds, or a number with a unit (`250ms`, `4`, `2m`, `1.5h`). Returns milliseconds.
+ *
+ * @throws ValueError if the text is no time
+ */
 export function parseTime(text: string): number {
   const match = /^(\d+(?:\.\d+)?|\.\d+)(ms|s|m|h)?$/.exec(text.trim())
   const ms = match === null ? Number.NaN : Number(match[1]) * (TIMES[match[2] ?? 's'] as number)
-  if (!Number.isFinite(ms)) throw new ValueError('a time is a number of seconds, or has a unit: 4, 0.5, 250ms, 2m, 1h')
+  if (!Number.isFinite(ms))
+    throw new ValueError('a time is a number of seconds, or a number with a unit: 4, 0.5, 250ms, 2m, 1h')
   return ms
 }
 
-/** As {@link parseTime}, and not 0. */
+/** Parses a time above 0, as {@link parseTime} does. */
 export function parsePositiveTime(text: string): number {
   const ms = parseTime(text)
-  if (ms === 0) throw new ValueError('it must be more than no time: 0.5, 250ms, 2m')
+  if (ms === 0) throw new ValueError('a time must be above 0: 0.5, 250ms, 2m')
   return ms
 }
 
-/** A whole number from 0 on; `10k` is 10,000. */
+/** Parses a whole number of 0 or more; `10k` is 10,000. */
 export function parseCount(text: string): number {
   const match = /^(\d[\d_]*)(k)?$/.exec(text.trim())
   const count = match === null ? Number.NaN : Number(match[1]?.replaceAll('_', '')) * (match[2] === 'k' ? 1000 : 1)
-  if (!Number.isSafeInteger(count)) throw new ValueError('it must be a whole number from 0 on: 1000, 10k')
+  if (!Number.isSafeInteger(count)) throw new ValueError('it must be a whole number of 0 or more: 1000, 10k')
   return count
 }
 
-/** As {@link parseCount}, from 1 on. */
+/** Parses a whole number of 1 or more, as {@link parseCount} does. */
 export function parsePositive(text: string): number {
   const count = parseCount(text)
   if (count === 0) throw new ValueError('it must be 1 or more')
   return count
 }
 
-/** A count, or `forever`. */
+/** Parses a count, or `forever`, which is `Infinity`. */
 export function parsePulses(text: string): number {
   return text === 'forever' ? Number.POSITIVE_INFINITY : parseCount(text)
 }
 
-/** A number above 0, with or without a fraction. */
+/** Parses a number above 0, with or without a fraction. */
 export function parseNumber(text: string): number {
   const number = /^(\d+(?:\.\d+)?|\.\d+)$/.test(text.trim()) ? Number(text) : Number.NaN
   if (!(number > 0 && Number.isFinite(number))) throw new ValueError('it must be a number above 0')
   return number
 }
 
-/** A size with its unit (`600MB`, `1.5GB`, `512MiB`), as bytes. */
+/** Parses a size with its unit (`600MB`, `1.5GB`, `512MiB`). Returns bytes. */
 export function parseSize(text: string): number {
   const match = /^(\d+(?:\.\d+)?|\.\d+)\s*(\w+)$/.exec(text.trim())
   const unit = match?.[2] !== undefined && Object.hasOwn(SIZES, match[2]) ? SIZES[match[2]] : undefined
   const bytes = match === null || unit === undefined ? Number.NaN : Math.round(Number(match[1]) * unit)
   if (!(bytes > 0 && bytes <= Number.MAX_SAFE_INTEGER)) {
-    throw new ValueError('a size is a number above 0 with its unit: 600MB, 1.5GB (of 1000), 512MiB (of 1024)')
+    throw new ValueError('a size is a number above 0 with its unit: 600MB (of 1000), 512MiB (of 1024)')
   }
   return bytes
 }
 
-/** A share: `10%` or `0.1`. */
+/** Parses a share, `10%` or `0.1`. Returns a number from 0 to 1. */
 export function parseShare(text: string): number {
   const match = /^(\d+(?:\.\d+)?|\.\d+)(%)?$/.exec(text.trim())
   const share = match === null ? Number.NaN : Number(match[1]) / (match[2] === '%' ? 100 : 1)

@@ -1,19 +1,19 @@
-/** Text from recordings, made fit for a terminal or a picture: harmless, measured in columns, cut and wrapped. */
+/** Prepares text from recordings for a terminal or a chart: makes it harmless, measures, cuts and wraps it. */
 
 /**
- * What must not reach a terminal or an XML file as it is: control characters, lone surrogates, line and paragraph
- * separators, the marks that turn the writing direction, and the two code points that XML forbids.
+ * Characters that must not reach a terminal or an XML file: control characters, lone surrogates, line and paragraph
+ * separators, marks that change the writing direction, and the two code points that XML forbids.
  */
 const UNSAFE = /[\p{Cc}\p{Cs}\p{Zl}\p{Zp}\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff\ufffe\uffff]/gu
 
-/** Combining marks, joiners and variation selectors take no column of their own. */
+/** Characters without a column of their own: combining marks, joiners and variation selectors. */
 const ZERO_WIDTH = /^[\p{Mn}\p{Me}\u200b-\u200d]$/u
 
 /** Wide in every terminal: Hangul, kana, CJK, full-width forms and pictographs. Kept simple: no ambiguous widths. */
 const WIDE =
   /^[\u1100-\u115f\u2e80-\u303e\u3041-\u33ff\u3400-\u4dbf\u4e00-\u9fff\ua000-\ua4cf\ua960-\ua97f\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6\u{1f300}-\u{1f64f}\u{1f680}-\u{1f6ff}\u{1f900}-\u{1f9ff}\u{20000}-\u{3fffd}]$/u
 
-/** The text on one line with every unsafe character spelled out: an escape character becomes `\x1b`. */
+/** Returns the text on one line, with every unsafe character spelled out: an escape character becomes `\x1b`. */
 export function clean(text: string): string {
   return text.replace(UNSAFE, (character) => {
     const code = character.codePointAt(0) ?? 0
@@ -21,20 +21,20 @@ export function clean(text: string): string {
   })
 }
 
-/** The columns that a cleaned text takes in a terminal. */
+/** Returns the number of columns that a cleaned text takes in a terminal. */
 export function textWidth(text: string): number {
   let columns = 0
   for (const character of text) columns += ZERO_WIDTH.test(character) ? 0 : WIDE.test(character) ? 2 : 1
   return columns
 }
 
-/** The text cut to at most `columns`, with an ellipsis where something is missing. */
+/** Cuts the text to at most `columns`, with an ellipsis at the cut. */
 export function fit(text: string, columns: number): string {
   if (textWidth(text) <= columns) return text
   return columns < 1 ? '' : `${split(text, columns - 1)[0]}…`
 }
 
-/** The text in lines of at most `columns`, broken at blanks; a word that is longer than a line is cut into pieces. */
+/** Wraps the text into lines of at most `columns`, at blanks. Cuts a word that is longer than a line. */
 export function wrap(text: string, columns: number): string[] {
   const room = Math.max(2, columns)
   const lines: string[] = []

@@ -1,6 +1,6 @@
 /** The options that make a verdict a gate. */
 import type { Command } from 'commander'
-import type { Limits } from '../../report/verdict.js'
+import type { Limits } from '../../report/limits.js'
 import { arg } from './plan.js'
 import { parseNumber, parseTime } from './values.js'
 

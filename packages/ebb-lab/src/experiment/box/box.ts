@@ -8,7 +8,8 @@ import { pathToFileURL } from 'node:url'
 import { describe } from '../../process/describe.js'
 import type { Exit, Launched } from '../../process/launch.js'
 import { type Member, MemoryGroup } from '../../process/memory-group.js'
-import { checkAlone, freePorts, start } from '../../process/target.js'
+import { freePorts } from '../../process/ports.js'
+import { checkAlone, start } from '../../process/target.js'
 import { total } from '../../pulse/client.js'
 import { crowdOf, type OwnCrowd, processesFor } from '../../pulse/crowd.js'
 import { type DriveEvent, drive } from '../../pulse/drive.js'
@@ -16,10 +17,10 @@ import { pause } from '../../pulse/pause.js'
 import { howOf } from '../../pulse/pulse.js'
 import { endOf, mostOf, type Shape } from '../../pulse/shapes.js'
 import { BoxRecorder } from '../../record/box/recorder.js'
-import { notAnswered, ONE_OF_SEVERAL } from '../../record/box/recording.js'
+import { answersMissing, oneOfSeveral } from '../../record/notes.js'
 import { type BoxReport, reportBoxes } from '../../report/box/report.js'
 import { type BoxLimits, brokenBoxes } from '../../report/box/verdict.js'
-import type { Limits } from '../../report/verdict.js'
+import type { Limits } from '../../report/limits.js'
 import { makeDirectory } from '../../report/write-file.js'
 import { messageOf, RecordError } from '../../units/errors.js'
 import { integer, short } from '../../units/format.js'
@@ -345,9 +346,9 @@ function noteWorkers({ recorder, onEvent }: Context, { id, server, port, launche
     checkAlone({ port, launched }, false)
   } catch (error) {
     if (!(error instanceof RecordError)) throw error
-    const text = `${ONE_OF_SEVERAL}${error.message}`
-    recorder.mark(id, { event: 'note', text })
-    onEvent({ event: 'note', server: server.name, text })
+    const note = oneOfSeveral(error.message)
+    recorder.mark(id, note)
+    onEvent({ event: 'note', server: server.name, text: note.text })
   }
 }
 
@@ -381,9 +382,9 @@ async function load(context: Context, one: Started, crowd: OwnCrowd, start: numb
   })
   const unanswered = total(report.unanswered)
   if (unanswered === 0) return
-  const text = notAnswered(unanswered)
-  recorder.mark(id, { event: 'note', text })
-  onEvent({ event: 'note', server: name, text })
+  const note = answersMissing(unanswered)
+  recorder.mark(id, note)
+  onEvent({ event: 'note', server: name, text: note.text })
 }
 
 function mark(recorder: BoxRecorder, id: number, event: DriveEvent): void {

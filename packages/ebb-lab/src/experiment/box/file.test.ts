@@ -148,7 +148,7 @@ describe('what is wrong, and where', () => {
     ['servers:\n  - command: []\n', 'box.yaml:2: servers[0].command: a command is a line for the shell, or a list'],
     [`${server}    governed: maybe\n`, 'box.yaml:3: servers[0].governed: it is true or false'],
     [`${server}    port: 70000\n`, 'box.yaml:3: servers[0].port: a port is from 1 to 65535'],
-    [`${server}    port: http\n`, 'box.yaml:3: servers[0].port: it must be a whole number from 0 on: 1000, 10k'],
+    [`${server}    port: http\n`, 'box.yaml:3: servers[0].port: it must be a whole number of 0 or more: 1000, 10k'],
     [`${server}    count: 0\n`, 'box.yaml:3: servers[0].count: it must be 1 or more'],
     [`${server}    count: 201\n`, 'box.yaml:3: servers[0].count: it must be 200 at most'],
     [
@@ -157,12 +157,12 @@ describe('what is wrong, and where', () => {
     ],
     [`${server}    env: { A: [] }\n`, 'box.yaml:3: servers[0].env.A: an environment has names and values'],
     [`${server}    plan: 5\n`, 'box.yaml:3: servers[0].plan: a plan of pulses has keys and values: shape, offset'],
-    [`${server}    plan:\n      big: -1\n`, 'box.yaml:4: servers[0].plan.big: it must be a whole number from 0 on'],
+    [`${server}    plan:\n      big: -1\n`, 'box.yaml:4: servers[0].plan.big: it must be a whole number of 0 or more'],
     [
       `${server}    plan:\n      big: 20000k\n`,
       'box.yaml:4: servers[0].plan.big: it must be 10,000,000 connections at most'
     ],
-    [`${server}    plan:\n      big: []\n`, 'box.yaml:4: servers[0].plan.big: it must be a whole number from 0 on'],
+    [`${server}    plan:\n      big: []\n`, 'box.yaml:4: servers[0].plan.big: it must be a whole number of 0 or more'],
     [
       `${server}    plan:\n      linger: 2 weeks\n`,
       'box.yaml:4: servers[0].plan.linger: a time is a number of seconds'
@@ -183,7 +183,7 @@ describe('what is wrong, and where', () => {
     ],
     [
       `${server}    plan: { shape: sawtooth, high: 9, period: 0 }\n`,
-      'box.yaml:3: servers[0].plan.period: it must be more than no time'
+      'box.yaml:3: servers[0].plan.period: a time must be above 0'
     ],
     [
       `${server}    plan: { shape: poisson, rate: 0, hold: 1 }\n`,
@@ -227,7 +227,7 @@ describe('what is wrong, and where', () => {
     [`${server}---\n${server}`, 'box.yaml:3: a box is one document: another begins here'],
     [`memory: 8\n${server}`, 'box.yaml:1: memory: a size is a number above 0 with its unit: 600MB'],
     [`limit: 600 mb\n${server}`, 'box.yaml:1: limit: a size is a number above 0 with its unit'],
-    [`seed: -1\n${server}`, 'box.yaml:1: seed: it must be a whole number from 0 on'],
+    [`seed: -1\n${server}`, 'box.yaml:1: seed: it must be a whole number of 0 or more'],
     [`variants: [a]\n${server}`, 'box.yaml:1: variants: variants have names'],
     [`variants: {}\n${server}`, 'box.yaml:1: variants: there is none'],
     [

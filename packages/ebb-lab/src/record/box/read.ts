@@ -1,5 +1,7 @@
+/** Reads the recording of a box. */
 import { createReadStream } from 'node:fs'
 import { messageOf } from '../../units/errors.js'
+import { withNoteCode } from '../legacy-notes.js'
 import { NdjsonReader } from '../ndjson.js'
 import { pushAll, reading, type Source } from '../read.js'
 import {
@@ -18,22 +20,30 @@ import {
   runSchema
 } from './recording.js'
 
-/** Reads the recording of a box, as `readRecording()` reads that of a server. Throws `RecordError`. */
+/**
+ * Reads the recording of a box, as `readRecording()` reads the recording of a server.
+ *
+ * @throws RecordError as `readRecording()`
+ */
 export async function readBox(path: string): Promise<BoxRecording> {
   return await reading(path, () => parseBox(createReadStream(path), path))
 }
 
-/** As {@link readBox}, from text, bytes or pieces of either. */
+/** Reads the recording of a box, as {@link readBox} does, from text, bytes or pieces of either. */
 export async function parseBox(source: Source, name = 'box'): Promise<BoxRecording> {
   const reader = new Reader(name)
   await pushAll(source, reader)
   return reader.end()
 }
 
-/** What the first line of a recording of a box begins with: `JSON.stringify` keeps the order. */
+/** First bytes of the recording of a box: `JSON.stringify` keeps the order of keys. */
 const FIRST = '{"type":"box"'
 
-/** Whether a file is the recording of a box, by its first bytes. Throws `RecordError` where it cannot be read. */
+/**
+ * Returns whether a file is the recording of a box, by its first bytes.
+ *
+ * @throws RecordError if it cannot be read
+ */
 export async function isBox(path: string): Promise<boolean> {
   return await reading(path, async () => {
     const chunks = createReadStream(path, { end: FIRST.length - 1, encoding: 'latin1' })
@@ -101,7 +111,7 @@ class Reader {
     const line = lines.check(SCHEMAS[type as keyof typeof SCHEMAS], value, type) as Exclude<BoxLine, BoxHeader>
     lines.inOrder(line.t)
     try {
-      builder.add(line)
+      builder.add(line.type === 'event' ? withNoteCode(line) : line)
     } catch (error) {
       throw lines.invalidHere(messageOf(error))
     }

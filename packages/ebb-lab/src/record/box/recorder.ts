@@ -1,12 +1,16 @@
+/** Records the servers of a box, all with one sampler. */
 import { EventEmitter } from 'node:events'
 import os from 'node:os'
-import { KernelMemory, ProcessError } from 'ebb/memory'
+import { type KernelMemory, ProcessError } from 'ebb/memory'
 import type { Description } from '../../process/describe.js'
 import type { Exit, Launched } from '../../process/launch.js'
 import type { Member, MemoryGroup } from '../../process/memory-group.js'
+import { withResolvers } from '../../units/promise.js'
 import { follow } from '../follow.js'
 import type { Mark } from '../lines.js'
+import { type NoteMark, recorderBehind } from '../notes.js'
 import { Probe } from '../probe.js'
+import { exitReport, openKernelMemory, Session, type Sink } from '../session.js'
 import type { LineSplitter } from '../splitter.js'
 import { Ticker } from '../ticker.js'
 import { RecordingWriter } from '../write.js'
@@ -22,28 +26,33 @@ import {
 } from './recording.js'
 import { SharedPages } from './shared-pages.js'
 
+/** Options of {@link BoxRecorder}. */
 export interface BoxRecorderOptions {
+  /** Name of the box. */
   name: string
-  /** A file to write to, which is replaced. Nothing is lost but the line being written when this process is killed. */
+  /**
+   * Path of a file to write to. An existing file is replaced. If this process is killed, at most the line that is being
+   * written is lost.
+   */
   out?: string
-  /** Asked of: how many such servers fit into it, bytes. */
+  /** Memory for the question how many such servers fit into it, bytes. Default: the question is not asked. */
   memory?: number
 }
 
-/** A server that listens, to be sampled. */
+/** A server that listens and is to be sampled. */
 export interface Listening {
   pid: number
   port: number
   description: Pick<Description, 'command' | 'runtime'>
   launched: Launched
-  /** Its place in the box's memory cgroup. */
+  /** Its child group in the box's memory cgroup, if the box has one. */
   member?: Member
 }
 
 interface BoxRecorderEvents {
-  /** After each look at all servers: the anonymous memory of those that live, and how many they are. */
+  /** All servers were sampled. Anonymous memory of those that live, bytes, and their number. */
   tick: [{ t: number; anonymous: number; servers: number }]
-  /** A server ended by itself, or was killed. */
+  /** A server ended by itself or was killed. `oom`: the kernel killed it for memory. */
   ended: [server: number, exit: Exit | null, oom: boolean]
   note: [server: number, text: string]
 }
@@ -51,16 +60,14 @@ interface BoxRecorderEvents {
 /** An event of a server before it has a time. */
 export type BoxMark = Mark | Omit<LevelEvent, 'type' | 't' | 'server'>
 
-/** Milliseconds. */
+/** From one sample, one look at shared pages, and one read of `smaps_rollup`, to the next, ms. */
 const EVERY = 100
 const SHARES_EVERY = 2000
 const SMAPS_EVERY = 5000
-/** Of a processor, that looking at what all servers share may take. */
-const SHARE_OF_TIME = 0.01
-/** Lines a second that are kept of what one server prints. */
+/** Share of CPU time that may go into looking at shared pages. Above it, they are looked at less often. */
+const MOST_SHARES_CPU = 0.01
+/** Lines per second that are kept of one server's output. */
 const MOST_LINES = 50
-/** For a process that is seen to have ended until whoever started it says how, ms. */
-const EXIT_TIMEOUT = 2000
 
 interface Watched {
   pid: number
@@ -68,42 +75,38 @@ interface Watched {
   launched: Launched
   splitters: LineSplitter[]
   member: Member | undefined
-  /** It has no memory any more; how it ended is still to be told. */
+  /** The process has ended, and how is not reported yet. */
   gone: boolean
 }
 
 /**
- * Records the servers of a box with one sampler: each tick looks at all of them, so that their memory at one moment can be added up.
+ * Records the servers of a box. Each tick samples all servers at one time, so that their memory can be added up.
  *
- * A line that cannot be written (the disk is full) rejects {@link failed}, and nothing is recorded any more.
+ * If a line cannot be written, for example because the disk is full, {@link failed} rejects and nothing more is
+ * recorded.
  */
 export class BoxRecorder extends EventEmitter<BoxRecorderEvents> {
-  /** Never resolves. */
+  /** Rejects with a `RecordError` if a line could not be written. Never resolves. */
   readonly failed: Promise<never>
+  readonly #session: Session<Exclude<BoxLine, BoxHeader>>
   readonly #builder: BoxBuilder
   readonly #writer: RecordingWriter | undefined
-  readonly #start = performance.now()
   readonly #watched = new Map<number, Watched>()
   readonly #pages = new SharedPages()
+  /** Null if socket memory cannot be read: every `machine` line has null then. */
   readonly #kernel: KernelMemory | null
-  /** While there is a server to be looked at. */
+  /** Runs while a server is sampled. */
   #ticker: Ticker | undefined
-  #fail!: (error: unknown) => void
   #group: MemoryGroup | undefined
   #nextShares = 0
   #runs = 0
   #servers = 0
-  #lastTime = 0
-  /** The time of the tick that is under way: all its samples have it. */
-  #tickTime: number | undefined
-  #closed = false
 
-  /** Throws `RecordError` where `out` cannot be written. */
+  /** @throws RecordError if `out` cannot be written */
   constructor({ name, out, memory }: BoxRecorderOptions) {
     super()
-    this.failed = new Promise<never>((_, reject) => {
-      this.#fail = reject
-    })
+    const { promise, reject } = withResolvers<never>()
+    this.failed = promise
     this.failed.catch(() => {})
     const header: BoxHeader = {
       type: 'box',
@@ -118,42 +121,48 @@ export class BoxRecorder extends EventEmitter<BoxRecorderEvents> {
     this.#builder = new BoxBuilder(header)
     this.#writer = out === undefined ? undefined : new RecordingWriter(out)
     this.#writer?.write(header)
-    this.#kernel = openKernel()
+    const inMemory: Sink<Exclude<BoxLine, BoxHeader>> = { write: (line) => this.#builder.add(line), close() {} }
+    const sinks = this.#writer === undefined ? [inMemory] : [this.#writer, inMemory]
+    this.#session = new Session(sinks, (error) => {
+      this.#end()
+      reject(error)
+    })
+    this.#kernel = openKernelMemory()
   }
 
+  /** The recording so far. */
   get box(): BoxRecording {
     return this.#builder.box
   }
 
-  /** Milliseconds since the recording began, by a monotonic clock. */
-  now(): number {
-    return Math.round((performance.now() - this.#start) * 1000) / 1000
-  }
-
-  /** A run begins. */
+  /** Begins a run. `limit` is that of `group`, bytes. */
   run(variant: string, role: 'main' | 'control', group?: MemoryGroup, limit?: number): void {
     this.#group = group
-    this.#write({ type: 'run', t: this.#time(), run: this.#runs++, variant, role, limit: limit ?? null })
+    this.#write({ type: 'run', t: this.#session.time(), run: this.#runs++, variant, role, limit: limit ?? null })
   }
 
-  /** A server of the run, which is to be started. Returns its number. */
+  /** Adds a server to the run, which is about to be started. Returns its number. */
   server(line: Omit<BoxServerLine, 'type' | 't' | 'server'>): number {
     const server = this.#servers++
-    this.#write({ type: 'server', t: this.#time(), server, ...line })
+    this.#write({ type: 'server', t: this.#session.time(), server, ...line })
     return server
   }
 
-  /** From now on it is sampled. Throws `ProcessError` when it has gone. */
+  /**
+   * Begins to sample a server that listens.
+   *
+   * @throws ProcessError if the process has ended
+   */
   listening(server: number, { pid, port, description, launched, member }: Listening): void {
     const probe = new Probe(pid, {
       every: EVERY,
       smapsEvery: SMAPS_EVERY,
-      onNote: (text) => this.mark(server, { event: 'note', text })
+      onNote: (note) => this.mark(server, note)
     })
     const { command, runtime } = description
     this.#event(server, { event: 'listening', pid, port, command, runtime })
     const mark = (mark: Mark): void => {
-      // What it prints while it is stopped is not of the run.
+      // What a server prints while it is being stopped does not belong to the run.
       if (!this.#watched.has(server)) return
       this.mark(server, mark)
       if (mark.event === 'note') this.emit('note', server, mark.text)
@@ -163,16 +172,16 @@ export class BoxRecorder extends EventEmitter<BoxRecorderEvents> {
     for (const output of [launched.stdout, launched.stderr]) watched.splitters.push(follow(output, mark, MOST_LINES))
     this.#ticker ??= new Ticker({
       every: EVERY,
-      now: () => this.now(),
+      now: () => this.#session.now(),
       onTick: () => this.#tick(),
-      onLate: (missed) => this.note(`the recorder fell behind: ${missed} samples are missing, and perhaps others later`)
+      onLate: (missed) => this.note(recorderBehind(missed))
     })
-    // What all share changes with it: the next tick looks again.
+    // The server takes part in what the others share: look at shared pages in the next tick.
     this.#nextShares = 0
-    void launched.exited.then((exit) => this.#ended(server, exit))
+    void launched.exited.then((exit) => this.#onEnded(server, exit))
   }
 
-  /** It never listened. `oom`: the kernel killed it for memory. */
+  /** Records that a server did not listen. `oom`: the kernel killed it for memory. */
   unable(server: number, text: string, oom: boolean): void {
     if (oom) this.#event(server, { event: 'oom' })
     this.#event(server, { event: 'failed', text })
@@ -183,41 +192,41 @@ export class BoxRecorder extends EventEmitter<BoxRecorderEvents> {
     this.#event(server, mark)
   }
 
-  /** What a reader of the recording has to know. */
-  note(text: string): void {
-    this.#write({ type: 'note', t: this.#time(), text })
+  /** Adds a note about the recording as a whole. */
+  note({ event: _, ...note }: NoteMark): void {
+    this.#write({ type: 'note', t: this.#session.time(), ...note })
   }
 
-  /** The run is over: its servers are not looked at any more, and may be stopped. */
+  /** Ends the run. Its servers are no longer sampled and may be stopped. */
   endRun(): void {
     for (const [server, { gone }] of this.#watched) {
-      // One that has gone, and was waited for to be told how, has not come to the end of the run.
-      if (gone) this.#ended(server, null)
-      else this.#end(server, 'stopped', null)
+      // A server that has gone did not live to the end of the run, even if nobody reported yet how it ended.
+      if (gone) this.#onEnded(server, null)
+      else this.#endServer(server, 'stopped', null)
     }
     this.#group = undefined
     this.#ticker?.stop()
     this.#ticker = undefined
   }
 
-  /** The recording is over. Throws `RecordError` when the file system says only now that it lost something. */
+  /**
+   * Ends the recording.
+   *
+   * @throws RecordError if the file system reports only now that it lost something
+   */
   close(reason: 'done' | 'stopped'): void {
     this.endRun()
-    this.#write({ type: 'end', t: this.#time(), reason })
-    this.#quiet()
+    this.#write({ type: 'end', t: this.#session.time(), reason })
+    this.#end()
     this.#writer?.close()
   }
 
   #tick(): boolean {
-    if (this.#watched.size > 0) {
-      this.#tickTime = this.#time()
-      this.#look(this.#tickTime)
-      this.#tickTime = undefined
-    }
-    return !this.#closed
+    if (this.#watched.size > 0) this.#session.atOneTime((t) => this.#sampleAll(t))
+    return !this.#session.isEnded
   }
 
-  #look(t: number): void {
+  #sampleAll(t: number): void {
     const shares = t >= this.#nextShares ? this.#shares(t) : undefined
     let anonymous = 0
     for (const [server, watched] of this.#watched) {
@@ -230,8 +239,8 @@ export class BoxRecorder extends EventEmitter<BoxRecorderEvents> {
       } catch (error) {
         if (!(error instanceof ProcessError)) throw error
         watched.gone = true
-        // Its parent says how, unless that is a shell or npm which lives on.
-        void this.#exit(watched).then((exit) => this.#ended(server, exit))
+        // The command that was started reports how it ended, unless it is a shell or npm that lives on.
+        void exitReport(watched.launched.exited).then((exit) => this.#onEnded(server, exit))
       }
     }
     const kernel = this.#kernel?.read().total ?? null
@@ -243,59 +252,37 @@ export class BoxRecorder extends EventEmitter<BoxRecorderEvents> {
     const before = process.cpuUsage()
     const shares = this.#pages.look([...this.#watched.values()].map(({ pid }) => pid))
     const { user, system } = process.cpuUsage(before)
-    this.#nextShares = t + Math.max(SHARES_EVERY, (user + system) / 1000 / SHARE_OF_TIME) - EVERY / 2
+    this.#nextShares = t + Math.max(SHARES_EVERY, (user + system) / 1000 / MOST_SHARES_CPU) - EVERY / 2
     return shares
   }
 
-  async #exit({ launched }: Watched): Promise<Exit | null> {
-    let timer: NodeJS.Timeout | undefined
-    const timeout = new Promise<null>((resolve) => {
-      timer = setTimeout(resolve, EXIT_TIMEOUT, null)
-    })
-    const exit = await Promise.race([launched.exited, timeout])
-    clearTimeout(timer)
-    return exit
-  }
-
-  #ended(server: number, exit: Exit | null): void {
+  #onEnded(server: number, exit: Exit | null): void {
     const watched = this.#watched.get(server)
     if (watched === undefined) return
     const oom = (watched.member?.oomKills() ?? 0) > 0
     for (const splitter of watched.splitters) splitter.end()
     if (oom) this.#event(server, { event: 'oom' })
-    this.#end(server, 'exited', exit)
+    this.#endServer(server, 'exited', exit)
     this.emit('ended', server, exit, oom)
   }
 
-  #end(server: number, reason: 'exited' | 'stopped', exit: Exit | null): void {
+  #endServer(server: number, reason: 'exited' | 'stopped', exit: Exit | null): void {
     this.#watched.get(server)?.probe.close()
     this.#watched.delete(server)
     this.mark(server, { event: 'end', reason, exitCode: exit?.exitCode ?? null, signal: exit?.signal ?? null })
   }
 
   #event(server: number, event: DistributiveOmit<BoxEvent, 'type' | 't' | 'server'>): void {
-    this.#write({ type: 'event', t: this.#time(), server, ...event } as BoxEvent)
-  }
-
-  /** The present, and never before a line that was written. */
-  #time(): number {
-    this.#lastTime = this.#tickTime ?? Math.max(this.#lastTime, this.now())
-    return this.#lastTime
+    this.#write({ type: 'event', t: this.#session.time(), server, ...event } as BoxEvent)
   }
 
   #write(line: Exclude<BoxLine, BoxHeader>): void {
-    if (this.#closed) return
-    try {
-      this.#writer?.write(line)
-      this.#builder.add(line)
-    } catch (error) {
-      this.#quiet()
-      this.#fail(error)
-    }
+    this.#session.write(line)
   }
 
-  #quiet(): void {
-    this.#closed = true
+  /** Stops sampling and writing. */
+  #end(): void {
+    this.#session.end()
     this.#ticker?.stop()
     for (const { probe } of this.#watched.values()) probe.close()
     this.#watched.clear()
@@ -304,12 +291,3 @@ export class BoxRecorder extends EventEmitter<BoxRecorderEvents> {
 }
 
 type DistributiveOmit<T, K extends PropertyKey> = T extends unknown ? Omit<T, K> : never
-
-function openKernel(): KernelMemory | null {
-  try {
-    return new KernelMemory()
-  } catch {
-    // It is null in every line then, which says as much.
-    return null
-  }
-}

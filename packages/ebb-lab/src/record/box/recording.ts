@@ -1,11 +1,12 @@
 /**
- * The recording of a box: newline-delimited JSON as in `recording.ts`, of several servers by one clock. The first line is of the
- * type `box`; then come runs, one after the other, each with its servers and their samples and events, and the machine's.
+ * The format of a box's recording: newline-delimited JSON as in `recording.ts`, for several servers with one clock. The
+ * first line has the type `box`. Then come the runs, one after the other, each with its servers, their samples and
+ * events, and samples of the machine.
  */
 import { z } from 'zod'
 import { eventSchema, type Header, headerSchema, type Recording, sampleSchema } from '../recording.js'
 
-/** Version of the format. A reader refuses a newer one by name. */
+/** Version of the format. A reader refuses newer versions. */
 export const BOX_FORMAT = 1
 
 const bytes = z.number().int().nonnegative()
@@ -15,31 +16,31 @@ const count = z.number().int().nonnegative()
 export const boxHeaderSchema = z.object({
   type: z.literal('box'),
   format: z.literal(BOX_FORMAT),
-  /** The name of the file that described the box, without its ending, or what that says. */
+  /** Name of the box: what its file says, or the file's name without its extension. */
   name: z.string(),
   startedAt: z.string(),
   machine: headerSchema.shape.machine,
   kernel: z.string(),
-  /** Milliseconds between two samples, two reads of `smaps_rollup`, and two looks at what servers share. */
+  /** Milliseconds between two samples, two reads of `smaps_rollup`, and two looks at shared file pages. */
   every: headerSchema.shape.every.extend({ shares: time }),
-  /** The memory of which it is asked how many such servers fit into it; null: none. */
+  /** Memory for the question how many such servers fit into it; null if it is not asked. */
   memory: bytes.nullable()
 })
 
-/** A run begins: all servers of the box at once. What was before it has ended. */
+/** A run begins, with all servers of the box at once. The previous run has ended. */
 export const runSchema = z.object({
   type: z.literal('run'),
   t: time,
   /** Counts from 0. */
   run: count,
-  /** The variant of the servers, or the box's name where the file has none. */
+  /** Variant of the servers; the box's name if the file has no variants. */
   variant: z.string(),
   role: z.enum(['main', 'control']),
-  /** Of the memory cgroup that its servers are in, or null. */
+  /** Limit of the memory cgroup that the servers are in; null without one. */
   limit: bytes.nullable()
 })
 
-/** A server of the present run is to be started. */
+/** A server of the present run is about to be started. */
 export const boxServerSchema = z.object({
   type: z.literal('server'),
   t: time,
@@ -47,37 +48,37 @@ export const boxServerSchema = z.object({
   server: count,
   name: z.string(),
   governed: z.boolean(),
-  /** Its load, in words. */
+  /** Its load, for people. */
   load: z.string(),
-  /** The server of the variant's control run that tells what this one needs; null: none does. */
+  /** Name of the server in the control run that shows what this one needs; null if there is none. */
   control: z.string().nullable()
 })
 
-/** As a server's own recording has it, but the machine's memory, and: */
+/** A sample of a server, without the machine's memory. */
 export const boxSampleSchema = sampleSchema.omit({ kernel: true }).extend({
   server: count,
   /**
-   * Its part of the box: what is its own, and of each file's page that servers of the box share, its part. Null on samples
-   * between two looks, or where `pagemap` may not be read.
+   * Its part of the box: its anonymous memory, and its part of the file pages that servers of the box share. Null
+   * between two looks at shared pages, or if `pagemap` may not be read.
    */
   share: bytes.nullable()
 })
 
-/** The machine, at each sample. */
+/** A sample of the machine. */
 export const machineSchema = z.object({
   type: z.literal('machine'),
   t: time,
-  /** Socket buffers of the whole machine; null where they may not be read. */
+  /** Socket buffers of the whole machine; null if they may not be read. */
   kernel: bytes.nullable(),
-  /** What the cgroup of a box with a limit is charged: processes, sockets, and pages of files; null without one. */
+  /** Bytes charged to the box's cgroup: processes, sockets and file pages; null without a cgroup. */
   group: bytes.nullable()
 })
 
 const event = z.literal('event')
 
-/** Events of servers: these, and those of a recording. */
+/** Events of a server: these, and the events of a server's own recording. */
 export const boxEventSchema = z.discriminatedUnion('event', [
-  /** It listens: from now on it is sampled. */
+  /** The server listens, and is sampled from now on. */
   z.object({
     type: event,
     t: time,
@@ -88,9 +89,9 @@ export const boxEventSchema = z.discriminatedUnion('event', [
     command: headerSchema.shape.command,
     runtime: headerSchema.shape.runtime
   }),
-  /** It never listened. */
+  /** The server did not listen. */
   z.object({ type: event, t: time, server: count, event: z.literal('failed'), text: z.string() }),
-  /** A load that is not one of pulses: so many connections are asked for, so many are there. */
+  /** A change of a load without pulses: `connections` are asked for, `open` are there. */
   z.object({
     type: event,
     t: time,
@@ -98,19 +99,25 @@ export const boxEventSchema = z.discriminatedUnion('event', [
     event: z.literal('level'),
     connections: count,
     open: count,
-    /** Made, failed, and closed by the server first, since the last such event. */
+    /** Connections made, failed, and closed by the server first, since the last `level` event. */
     connected: count,
     failed: count,
     lost: count
   }),
-  /** The kernel killed it for memory. */
+  /** The kernel killed the server for memory. */
   z.object({ type: event, t: time, server: count, event: z.literal('oom') }),
   ...eventSchema.options.map((option) => option.extend({ server: count }))
 ])
 
-export const boxNoteSchema = z.object({ type: z.literal('note'), t: time, text: z.string() })
+export const boxNoteSchema = z.object({
+  type: z.literal('note'),
+  t: time,
+  code: z.string().optional(),
+  text: z.string(),
+  missed: count.optional()
+})
 
-/** The recording is complete. `stopped`: by hand, before the end of its present run. */
+/** The last line. `stopped`: the recording was stopped before the end of its run. */
 export const boxEndSchema = z.object({ type: z.literal('end'), t: time, reason: z.enum(['done', 'stopped']) })
 
 export type BoxHeader = z.infer<typeof boxHeaderSchema>
@@ -131,54 +138,45 @@ export type BoxLine =
 
 export type LevelEvent = Extract<BoxEvent, { event: 'level' }>
 
-/** What is noted of a server whose workers began to listen after it did, with what says who they are. */
-export const ONE_OF_SEVERAL = 'Its figures are those of one process alone: '
-
-/** What is noted of a server that did not send back what it was to (`expectEcho`), and how often that was. */
-export const notAnswered = (times: number): string => `${times} answers that were waited for did not come`
-export function answersMissing(note: string): number {
-  return Number(/^(\d+) answers that were waited for/.exec(note)?.[1] ?? 0)
-}
-
-/** A server of a run. Times are ms since the run began. */
+/** A server of a run. Times are in ms since the run began. */
 export interface BoxServer {
   id: number
   name: string
   governed: boolean
   load: string
   control: string | null
-  /** As if it had been recorded alone; null: it never listened. */
+  /** Its recording, as if it had been recorded alone; null if it never listened. */
   recording: Recording | null
-  /** Its part of the files' pages that servers of the box map, when that was looked at: bytes. */
+  /** Its part of the file pages that servers of the box map, bytes, at each look at shared pages. */
   files: { t: number; bytes: number }[]
   levels: LevelEvent[]
-  /** The kernel killed it for memory. */
+  /** The kernel killed the server for memory. */
   oom: boolean
-  /** Why it never listened. */
+  /** Why it did not listen; null if it did, or if it is not known. */
   failure: string | null
 }
 
-/** A run of a box. Times are ms since it began. */
+/** A run of a box. Times are in ms since it began. */
 export interface BoxRun {
   variant: string
   role: 'main' | 'control'
   limit: number | null
   servers: BoxServer[]
   machine: MachineSample[]
-  /** It went to its end. */
+  /** Whether it went on to its end. */
   complete: boolean
 }
 
-/** A box in memory. */
+/** The recording of a box in memory. */
 export interface BoxRecording {
   header: BoxHeader
   runs: BoxRun[]
-  /** What a reader has to know. */
+  /** What a reader of the recording has to know. */
   notes: string[]
   complete: boolean
 }
 
-/** Puts a box together, line by line: the same for one that is being recorded and one that is read. */
+/** Builds a box from its lines, while it is recorded or read. */
 export class BoxBuilder {
   readonly box: BoxRecording
   readonly #servers = new Map<number, BoxServer>()
@@ -188,7 +186,7 @@ export class BoxBuilder {
     this.box = { header, runs: [], notes: [], complete: false }
   }
 
-  /** Throws a sentence about the line where it does not fit what was before it. */
+  /** Adds a line. Throws an `Error` whose message says why the line does not fit the lines before it. */
   add(line: Exclude<BoxLine, BoxHeader>): void {
     const { box } = this
     switch (line.type) {
@@ -300,7 +298,7 @@ export class BoxBuilder {
     if (run !== undefined) run.complete = true
   }
 
-  /** Thousandths again: a difference of two has more digits. */
+  /** Returns the time since the run began, rounded to thousandths again. */
   #since(t: number): number {
     return Math.round((t - this.#start) * 1000) / 1000
   }

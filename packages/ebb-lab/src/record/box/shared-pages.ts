@@ -1,4 +1,4 @@
-/** What processes hold of files, each page counted once for all of them: `/proc/PID/maps` and `pagemap`, see proc(5). */
+/** Divides file pages among the processes that map them. Reads `/proc/PID/maps` and `pagemap`, see proc(5). */
 import fs from 'node:fs'
 import { endianness } from 'node:os'
 import { pageSize } from 'ebb/memory'
@@ -6,25 +6,26 @@ import { codeOf } from '../../units/errors.js'
 
 /** Bytes of a page's entry in `pagemap`. */
 const ENTRY = 8
-/** Of its highest byte: present, and of a file or shared (bits 63 and 61). */
+/** Bits of an entry's highest byte: the page is present (63), and is a file page or shared (61). */
 const HELD = 0x80 | 0x20
 const HIGHEST = endianness() === 'LE' ? ENTRY - 1 : 0
-/** Entries read at once. */
+/** Entries that are read at once. */
 const CHUNK = 8192
-/** Of files mapped by one process, at most: what maps more (a database its tables) is not walked page by page. */
+/** Bytes of files mapped by one process. A process that maps more, such as a database, is not walked page by page. */
 const MOST_MAPPED = 4e9
 
 /**
- * The shares of several processes in the files that they map: programs, libraries, shared memory. As PSS has it, but of these processes
- * alone: PSS divides a page by all who map it, also by the laboratory's own processes and whatever else runs on the machine.
+ * Computes the share of each of several processes in the files that they map: programs, libraries, shared memory. This
+ * is like PSS, but counts these processes only. PSS divides a page by all processes that map it, which includes the
+ * laboratory itself and everything else on the machine.
  *
- * The kernel looks at every page of the mappings, which takes about a millisecond for a Node process: look seldom.
+ * The kernel looks at every page of the mappings, which takes about 1 ms for a Node process. Call it rarely.
  */
 export class SharedPages {
   readonly #page = pageSize()
   readonly #chunk = Buffer.allocUnsafeSlow(CHUNK * ENTRY)
 
-  /** Bytes for each pid; null where they cannot be told: it has ended, is another user's, or maps too much. */
+  /** Returns bytes by pid. They are null if the process has ended, belongs to another user, or maps too much. */
   look(pids: readonly number[]): Map<number, number | null> {
     const held = pids.map((pid) => ({ pid, files: this.#pagesOf(pid) }))
     const holders = new Map<string, Map<number, number>>()
@@ -47,7 +48,7 @@ export class SharedPages {
     return pages * this.#page
   }
 
-  /** By file (device and inode): the numbers of its pages that the process maps and that are in memory. */
+  /** Returns, by file (device and inode), the numbers of the pages that the process maps and that are in memory. */
   #pagesOf(pid: number): Map<string, Set<number>> | null {
     let pagemap: number | undefined
     try {
@@ -60,7 +61,7 @@ export class SharedPages {
         const match = /^([0-9a-f]+)-([0-9a-f]+) \S+ ([0-9a-f]+) (\S+) (\d+)/.exec(line)
         if (match === null) continue
         const [, from = '', until = '', offset = '', device, inode] = match
-        // No file: anonymous.
+        // Anonymous memory has no file.
         if (inode === '0') continue
         const start = Number.parseInt(from, 16)
         const size = Number.parseInt(until, 16) - start
@@ -84,7 +85,7 @@ export class SharedPages {
     for (let done = 0; done < count; ) {
       const wanted = Math.min(CHUNK, count - done)
       const read = fs.readSync(pagemap, this.#chunk, 0, wanted * ENTRY, (first + done) * ENTRY)
-      // Beyond what user space may see ([vsyscall]), or the process has ended.
+      // The range is hidden from user space ([vsyscall]), or the process has ended.
       if (read === 0) return
       const entries = Math.floor(read / ENTRY)
       for (let i = 0; i < entries; i++) {

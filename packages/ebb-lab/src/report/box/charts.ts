@@ -1,4 +1,4 @@
-/** The picture of boxes as an ECharts option, as in `charts.ts`: memory stacked by server, and under it the load of each. */
+/** The chart of boxes as an ECharts option: memory stacked by server, and below it the load of each server. */
 import type { EChartsOption, SeriesOption } from 'echarts'
 import type { BoxRun, BoxServer } from '../../record/box/recording.js'
 import { megabytes, ratio, short, size } from '../../units/format.js'
@@ -28,37 +28,38 @@ import { pulsesOf } from '../phases.js'
 import { goneAt, type Moment, stackOf } from './stack.js'
 import type { BoxVerdict } from './verdict.js'
 
-/** A run of a box, and what was found. */
+/** A run of a box and its verdict. */
 export interface JudgedBox {
   run: BoxRun
   verdict: BoxVerdict
 }
 
+/** Options of {@link boxChart}. */
 export interface BoxChartOptions {
+  /** Panels side by side. Default: 2, and 3 for three boxes or more. */
   columns?: Columns
-  /** With a zoom slider and tooltips, for the page. Default false. */
+  /** Adds a zoom slider and tooltips, for the page. Default: false. */
   interactive?: boolean
 }
 
-/** Points of a curve: there is one for each server in each panel. */
+/** Points of a curve. Each panel has a curve for each server. */
 const MOST_POINTS = 500
 const NAME_COLUMNS = 40
 const NARROW_NAME_COLUMNS = 30
-/** The height of a server's lane, and of the gap above the first, pixels; of all lanes at most. */
+/** Height of a server's lane, of the gap above the lanes, and of all lanes at most, pixels. */
 const LANE = 17
 const LANES_GAP = 10
 const MOST_LANES = 260
-/** Of its height that a lane's highest load takes. */
+/** Share of a lane's height that its highest load takes. */
 const FULL = 0.82
-/** Servers that a legend of one line has room for, and those that any has; pixels of one more line. */
+/** Servers in one line of a legend, servers in a legend at most, and pixels of one more line. */
 const LEGEND_LINE = 8
 const LEGEND_MOST = 24
 const LEGEND_MORE = 22
 
 /**
- * Memory over time, stacked by server in the order of the file, from the bottom up; under it a lane for each server with its connections,
- * to a scale of its own.
- * Lines: the most of all together, and the sum of what each held at most.
+ * Draws memory over time, stacked by server from the bottom up in the order of the file, with lines at the peak of sums
+ * and the sum of peaks. Below it, each server has a lane with its connections, to a scale of its own.
  */
 export function boxChart(boxes: readonly JudgedBox[], options: BoxChartOptions = {}): Chart {
   const { interactive = false } = options
@@ -92,7 +93,7 @@ export function boxChart(boxes: readonly JudgedBox[], options: BoxChartOptions =
       palette
     ),
     grid: gridsOf(boxes, layout),
-    // Two of each for a panel: of the memory, and of the lanes, which has the labels.
+    // Each panel has two axes of time: one for memory, and one for the lanes, which has the labels.
     xAxis: boxes.flatMap((_, panel) => [
       { ...timeAxis(2 * panel, end, palette), axisLabel: { show: false }, axisTick: { show: false } },
       timeAxis(2 * panel + 1, end, palette)
@@ -112,7 +113,9 @@ export function boxChart(boxes: readonly JudgedBox[], options: BoxChartOptions =
   return { title, option, height: layout.height }
 }
 
-/** The change to an interactive chart's option that puts its panels in so many columns, and the height it then needs. */
+/**
+ * The change to an interactive chart's option that puts its panels in so many columns, and the height it then needs.
+ */
 export function relayoutBoxes(boxes: readonly JudgedBox[], columns: 1 | 2): Pick<Chart, 'option' | 'height'> {
   const layout = layoutFor(boxes, columns, true)
   return {
@@ -133,7 +136,7 @@ function layoutFor(boxes: readonly JudgedBox[], columns: Columns, interactive: b
   })
 }
 
-/** For the legend; of too many servers there is none. */
+/** Returns the names of the legend, or none if there are too many servers. */
 function namesOf(boxes: readonly JudgedBox[]): string[] {
   const names = [...new Set(boxes.flatMap(({ run }) => run.servers.map(labelOf)))]
   return names.length > LEGEND_MOST ? [] : names
@@ -197,7 +200,7 @@ function areas(run: BoxRun, stack: readonly Moment[], panel: number): SeriesOpti
   }))
 }
 
-/** Peak of sums and sum of peaks, and the limit of the box's cgroup. */
+/** Returns the lines at the peak of sums, the sum of peaks, and the limit of the box's cgroup. */
 function lines(
   { peakOfSums, sumOfPeaks, limit }: BoxVerdict,
   panel: number,
@@ -213,7 +216,7 @@ function lines(
       formatter: narrow ? `${name} ${mb(bytes).toFixed(0)}` : `${name} ${megabytes(bytes)}`
     }
   })
-  // One that lies on the other is written on its other side.
+  // If the two lines are close together, their labels are on different sides.
   const near = peakOfSums !== null && sumOfPeaks !== null && peakOfSums > sumOfPeaks * 0.9
   const data = [
     ...(sumOfPeaks === null ? [] : [line(sumOfPeaks, 'sum of peaks', palette.faint, 'dashed', 'insideStartTop')]),
@@ -233,7 +236,7 @@ function lines(
   } as SeriesOption
 }
 
-/** A cross where a server ended. */
+/** Returns a cross where each server ended. */
 function ends({ run, verdict }: JudgedBox, stack: readonly Moment[], panel: number, palette: Palette): SeriesOption {
   const data = run.servers.flatMap((server, i) => {
     const { name } = server
@@ -268,14 +271,14 @@ function ends({ run, verdict }: JudgedBox, stack: readonly Moment[], panel: numb
   } as SeriesOption
 }
 
-/** The first server's lane is the lowest, as its area is. */
+/** Returns the lanes. The first server's lane is the lowest, as its area is. */
 function lanes({ servers }: BoxRun, panel: number, palette: Palette): SeriesOption[] {
   return servers.map((server, i) => {
     const points = loadOf(server)
     const most = highest(points, ({ connections }) => connections)
     const at = (connections: number): number => i + (most === 0 ? 0 : (FULL * connections) / most)
     const data = thin(points, MOST_POINTS, [(point) => point.connections])
-    // A mark where a big pulse begins, in numbers: the lane shows how high, not how many.
+    // The number of connections where a big pulse begins: the lane shows its height only.
     const marks = pulsesOf({ events: server.recording?.events ?? [] }).filter(({ size }) => size === 'big')
     return {
       type: 'line',
@@ -311,7 +314,7 @@ function lanes({ servers }: BoxRun, panel: number, palette: Palette): SeriesOpti
   })
 }
 
-/** The connections that a server has, over time; they are made and closed in a moment here. */
+/** Returns the connections of a server over time, as if they were opened and closed at once. */
 function loadOf({ recording, levels }: BoxServer): { t: number; connections: number }[] {
   const pulses = pulsesOf({ events: recording?.events ?? [] }).flatMap((pulse) => {
     const closed = pulse.closedAt ?? pulse.closingAt
@@ -337,7 +340,7 @@ function summary({ gain, peakOfSums, limit, servers }: BoxVerdict, narrow: boole
     narrow || peakOfSums === null ? '' : `peak of sums ${megabytes(peakOfSums)}`,
     gain === null ? '' : `multiplexing gain ${ratio(gain)}`,
     narrow || limit === null ? '' : `limit ${size(limit)}`,
-    lost === 0 ? '' : `${lost} of ${servers.length} did not live`
+    lost === 0 ? '' : `${lost} of ${servers.length} ended early`
   ]
   return parts.filter((part) => part !== '').join(' · ')
 }

@@ -1,15 +1,15 @@
-/** The report on boxes as one HTML page. */
+/** Writes the report on boxes as one HTML page. */
 import type { BoxHeader, BoxServer } from '../../record/box/recording.js'
-import { linesLeftOut } from '../../record/follow.js'
+import { LINES_LEFT_OUT } from '../../record/notes.js'
 import type { Recording } from '../../record/recording.js'
 import { integer } from '../../units/format.js'
 import { escapeHtml } from '../page/escape.js'
-import { chartBox, day, machine, noteList, quoted, renderPage, told, ZOOM } from '../page/page.js'
+import { chartBox, day, machine, noteList, noteRows, quoted, renderPage, ZOOM } from '../page/page.js'
 import { type Footnote, footnotes } from '../rows.js'
 import { boxChart, type JudgedBox, relayoutBoxes } from './charts.js'
 import { boxRows, SERVER_COLUMNS, type ServerRow, serverRows, stateOf } from './rows.js'
 
-/** The page, whole; see `renderPage()`. `header`: of the first recording. */
+/** Returns the whole page; see `renderPage()`. `header` is that of the first recording. */
 export async function renderBoxHtml(
   boxes: readonly JudgedBox[],
   header: BoxHeader,
@@ -23,9 +23,9 @@ export async function renderBoxHtml(
     ...boxChart(boxes, { interactive: true, columns: 2 }),
     id: 'box',
     caption:
-      'Each server: its anonymous memory, and its part of the pages of files that servers of the box share. Under it the ' +
-      'connections of each, to a scale of its own. Peak of sums: the most that all held at one moment. Sum of peaks: the most that ' +
-      'each ever held, added up, which the box must have for servers that give nothing back.'
+      'Each area is a server: its anonymous memory and its part of the file pages that the servers share. Below are the ' +
+      'connections of each server, each to its own scale. Peak of sums: the most that all servers held at one moment. ' +
+      'Sum of peaks: the most that each server ever held, added up, which a box needs if its servers release nothing.'
   }
   return await renderPage({
     names: verdicts.map(({ name }) => name),
@@ -37,7 +37,7 @@ export async function renderBoxHtml(
 </section>
 ${chartBox(chart)}
 <p class="caption">${ZOOM}</p>
-<noscript><p>The chart needs JavaScript; box.svg beside this page shows the same.</p></noscript>
+<noscript><p>The chart needs JavaScript. The file box.svg in the same folder shows the same.</p></noscript>
 <section>
 <h2>Servers</h2>
 ${verdicts.map(({ name }, i) => serversTable(name, servers[i] ?? [], marks)).join('')}
@@ -84,12 +84,14 @@ function serversTable(name: string, rows: readonly ServerRow[], marks: readonly 
   return `<h3>${escapeHtml(name)}</h3><div class="scroll" tabindex="0" role="region" aria-label="${escapeHtml(name)}"><table><thead><tr><th></th>${heads.join('')}<th></th></tr></thead><tbody>${lines.join('')}</tbody></table></div>`
 }
 
-/** Lines that were left out second by second are told of once. */
-function notesOf({ events }: Recording): string[] {
-  const texts = events.flatMap((event) => (event.event === 'note' ? [event.text] : []))
-  const lines = texts.reduce((sum, text) => sum + linesLeftOut(text), 0)
-  const others = texts.filter((text) => linesLeftOut(text) === 0)
-  return lines === 0 ? others : [...others, `${integer(lines)} lines of what it printed are left out`]
+/**
+ * Returns the texts of a server's notes. The lines left out, which are noted every second, are added up in one text.
+ */
+function noteTexts({ events }: Recording): string[] {
+  const notes = events.filter((event) => event.event === 'note')
+  const others = notes.filter(({ code }) => code !== LINES_LEFT_OUT).map(({ text }) => text)
+  const lines = notes.reduce((sum, note) => sum + (note.code === LINES_LEFT_OUT ? (note.lines ?? 0) : 0), 0)
+  return lines === 0 ? others : [...others, `${integer(lines)} lines that the server printed are left out`]
 }
 
 function facts(variant: string, { name, recording, load, governed, failure }: BoxServer): string {
@@ -107,7 +109,7 @@ function facts(variant: string, { name, recording, load, governed, failure }: Bo
       ['runtime', escapeHtml(version.trim())],
       ['process', escapeHtml(String(pid))],
       ['samples', escapeHtml(integer(recording.samples.length))],
-      ...told(notesOf(recording), [], 'note')
+      ...noteRows(noteTexts(recording), [], 'note')
     )
   }
   const list = rows.map(([term, value]) => `<dt>${term}</dt><dd>${value}</dd>`).join('')

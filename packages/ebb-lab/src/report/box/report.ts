@@ -1,34 +1,37 @@
-/** From recordings of boxes to verdicts and a picture. */
+/** `reportBoxes()`: judges recordings of boxes and draws them. */
 import { basename, dirname, join, resolve } from 'node:path'
 import { readBox } from '../../record/box/read.js'
 import type { BoxRecording } from '../../record/box/recording.js'
-import { ReportError } from '../../units/report-error.js'
+import { ReportError } from '../../units/errors.js'
 import { renderSvg } from '../charts/svg.js'
 import { makeDirectory, writeWhole } from '../write-file.js'
 import { boxChart, type JudgedBox } from './charts.js'
 import { renderBoxHtml } from './html.js'
 import { type BoxVerdict, judgeBox } from './verdict.js'
 
+/** Options of {@link reportBoxes}. */
 export interface BoxReportOptions {
-  /** The directory for `report.html` and `box.svg`; made if it is not there. Without it nothing is written. */
+  /** Folder for `report.html` and `box.svg`, made if it does not exist. Default: nothing is written. */
   out?: string
-  /** How many such servers fit into so much, bytes? Default: what each recording asks. */
+  /** Memory for the question how many such servers fit into it, bytes. Default: what each recording asks. */
   memory?: number
 }
 
+/** What {@link reportBoxes} found. */
 export interface BoxReport {
-  /** One for each variant, in the order of the recordings. */
+  /** One verdict for each variant, in the order of the recordings. */
   boxes: BoxVerdict[]
-  /** The paths written. */
+  /** Paths of the files that were written. */
   files: string[]
+  /** Notes of the recordings, one sentence each. */
   notes: string[]
 }
 
 /**
- * Judges recordings of boxes (paths, or in memory) and draws them, side by side.
+ * Judges recordings of boxes (paths, or in memory) and draws them side by side.
  *
- * Rejects with a {@link ReportError} (`ERR_REPORT_EMPTY`: nothing to judge; the system's code where `out` cannot be written) or with the
- * reader's error.
+ * @throws ReportError: `ERR_REPORT_EMPTY` if there is nothing to judge, or the errno if `out` cannot be written
+ * @throws RecordError if a recording cannot be read
  */
 export async function reportBoxes(
   recordings: readonly (string | BoxRecording)[],
@@ -42,7 +45,7 @@ export async function reportBoxes(
     const given = recordings[i]
     const runs = box.runs.filter(({ role }) => role === 'main')
     for (const [j, verdict] of judgeBox(box, options.memory ?? box.header.memory).entries()) {
-      // Variants of two files may be called the same.
+      // Variants of two files may have the same name.
       if (typeof given === 'string' && names.filter((name) => name === verdict.name).length > 1) {
         verdict.name = `${verdict.name} (${basename(dirname(resolve(given)))}/${basename(given)})`
       }

@@ -1,17 +1,17 @@
-/** The figures of boxes and of their servers in the words in which people read them. */
-
+/** The rows and columns of the tables of boxes and their servers, in the words in which people read them. */
 import { duration, integer, megabytes, ratio, size } from '../../units/format.js'
-import type { Noted, Row } from '../rows.js'
+import type { NoteCode, VerdictNote } from '../notes.js'
+import type { Annotated, Row } from '../rows.js'
 import type { BoxVerdict, ServerVerdict } from './verdict.js'
 
-/** The rows worth showing: of limits, fits and comparisons only where there are any. */
+/** Returns the rows to show. Limits, fits and comparisons have a row only if there are any. */
 export function boxRows(boxes: readonly BoxVerdict[]): Row<BoxVerdict>[] {
   const [first] = boxes
   const compared = first !== undefined && boxes.length > 1 && first.peakOfSums !== null
   const rows: (Row<BoxVerdict> | false)[] = [
     {
       label: 'peak of sums',
-      meaning: 'the most that all held at one moment',
+      meaning: 'the most that all servers held at one moment',
       cell: (b) => megabytes(b.peakOfSums),
       main: true
     },
@@ -20,18 +20,22 @@ export function boxRows(boxes: readonly BoxVerdict[]): Row<BoxVerdict>[] {
       meaning: `peak of sums / that of ${first.name}`,
       cell: (b) => ratio(b.peakOfSums === null ? null : b.peakOfSums / (first.peakOfSums as number))
     },
-    { label: 'sum of peaks', meaning: 'the most that each ever held, added up', cell: (b) => megabytes(b.sumOfPeaks) },
+    {
+      label: 'sum of peaks',
+      meaning: 'the most that each server ever held, added up',
+      cell: (b) => megabytes(b.sumOfPeaks)
+    },
     { label: 'multiplexing gain', meaning: 'sum of peaks / peak of sums', cell: (b) => ratio(b.gain) },
-    { label: 'at rest', meaning: 'all, before the first connection', cell: (b) => megabytes(b.rest) },
+    { label: 'at rest', meaning: 'all servers, before the first connection', cell: (b) => megabytes(b.rest) },
     ...fitRows(boxes),
     boxes.some(({ limit }) => limit !== null) && {
       label: 'limit',
-      meaning: 'of the memory cgroup that all are in',
+      meaning: 'of the memory cgroup of all servers',
       cell: (b) => (b.limit === null ? '-' : size(b.limit))
     },
     boxes.some(({ charged }) => charged !== null) && {
       label: 'charged to it',
-      meaning: "at most; with the sockets' memory in the kernel, and pages of files",
+      meaning: 'the most; includes socket memory in the kernel and file pages',
       cell: (b) => megabytes(b.charged)
     },
     boxes.some(({ servers }) => servers.some(({ state }) => state === 'killed')) && {
@@ -41,7 +45,7 @@ export function boxRows(boxes: readonly BoxVerdict[]): Row<BoxVerdict>[] {
     },
     boxes.some(({ servers }) => servers.some(({ state }) => state === 'ended' || state === 'failed')) && {
       label: 'ended or never began',
-      meaning: 'servers that did not run to the end otherwise',
+      meaning: 'servers that ended for another reason, or did not listen',
       cell: (b) => String(b.servers.filter(({ state }) => state === 'ended' || state === 'failed').length)
     }
   ]
@@ -54,32 +58,45 @@ function fitRows(boxes: readonly BoxVerdict[]): Row<BoxVerdict>[] {
   return [
     {
       label: `${size(memory)} would hold`,
-      meaning: 'such servers, with peaks spread as these were',
+      meaning: 'servers like these, with peaks spread as they were',
       cell: (b) => (b.fit === null ? '-' : integer(b.fit.servers))
     },
     { label: '  more than these', meaning: 'servers', cell: (b) => (b.fit === null ? '-' : integer(b.fit.more)) },
     {
       label: '  if all peaked at once',
-      meaning: 'or gave nothing back',
+      meaning: 'or released nothing',
       cell: (b) => (b.fit === null ? '-' : integer(b.fit.unspread))
     }
   ]
 }
 
-/** A server with all that has to be said of it. */
-export interface ServerRow extends Noted {
+/** A server with its notes. */
+export interface ServerRow extends Annotated {
   server: ServerVerdict
 }
 
+/** Returns the servers of each box with their notes: what became of them first. */
 export function serverRows(boxes: readonly BoxVerdict[]): ServerRow[][] {
   return boxes.map(({ servers }) =>
-    servers.map((server) => {
-      const missing = [...(server.fate === null ? [] : [server.fate]), ...(server.verdict?.missing ?? [])]
-      return { name: server.name, server, missing }
-    })
+    servers.map((server) => ({
+      name: server.name,
+      server,
+      notes: [...fateNote(server), ...(server.verdict?.notes ?? [])]
+    }))
   )
 }
 
+const FATES: Record<Exclude<ServerVerdict['state'], 'ran'>, NoteCode> = {
+  killed: 'server-killed',
+  ended: 'server-ended',
+  failed: 'server-not-up'
+}
+
+function fateNote({ state, fate }: ServerVerdict): VerdictNote[] {
+  return state === 'ran' || fate === null ? [] : [{ code: FATES[state], text: fate }]
+}
+
+/** A column of the table of servers. */
 export interface ServerColumn {
   title: string
   meaning: string
@@ -87,7 +104,11 @@ export interface ServerColumn {
 }
 
 export const SERVER_COLUMNS: readonly ServerColumn[] = [
-  { title: 'peak', meaning: 'the most that it held, with its part of what all share', cell: (s) => megabytes(s.peak) },
+  {
+    title: 'peak',
+    meaning: 'the most that it held, with its part of shared file pages',
+    cell: (s) => megabytes(s.peak)
+  },
   {
     title: 'hold',
     meaning: 'anonymous memory while a big pulse is open',
@@ -118,7 +139,7 @@ const STATES: Record<ServerVerdict['state'], string> = {
   failed: 'not up'
 }
 
-/** What became of it in a word or two; nothing where it lived to the end. */
+/** Returns what became of a server in a word or two; an empty string if it lived to the end. */
 export function stateOf({ state }: ServerVerdict): string {
   return STATES[state]
 }

@@ -1,31 +1,31 @@
-/** The memory of a box over time, server by server: what can be added up. */
+/** Adds up the memory of a box's servers over time. */
 import type { BoxRun, BoxServer } from '../../record/box/recording.js'
 
-/** All servers at one moment. */
+/** The memory of all servers at one moment. */
 export interface Moment {
   /** ms since the run began. */
   t: number
-  /** What each server holds, in their order, bytes; 0 before it listens and after it has ended. */
+  /** Bytes that each server holds, in their order; 0 before it listens and after it has ended. */
   parts: number[]
   sum: number
 }
 
-/** A server's memory over time. */
+/** The memory of a server over time. */
 interface Course {
   points: { t: number; bytes: number }[]
-  /** When it was gone: it counts for nothing from then on. */
+  /** When the server ended: from then on it holds nothing. */
   endsAt: number
 }
 
 /**
- * What a server holds, at each of its samples: its anonymous memory, and its part of the pages of files.
+ * Returns what a server holds at each of its samples: its anonymous memory, and its part of the file pages.
  *
- * Anonymous memory is its own, is what changes, and is read at each sample. Its part of the files is looked at rarely, because the kernel
- * walks the page tables for it, and changes little: between two looks it is taken from the line between them. Where it could not be looked
- * at, PSS stands in, less anonymous memory; where that may not be read either, all pages of files that it has.
+ * Anonymous memory is read at each sample. The part of the file pages is read rarely, because the kernel walks the page
+ * tables for it, and it changes little. Between two looks it is interpolated. If it could not be read, PSS less
+ * anonymous memory is used; if that could not be read either, all file pages of the process.
  *
- * `allUp`: when the last of them listened. Until then those that were quicker have the parts of those to come, which is nothing that they
- * hold at most: their part is that of the first look at all.
+ * @param allUp when the last server listened, ms. Before that, the servers that are up share pages among fewer, so the
+ *   looks before it are not used.
  */
 function courseOf(server: BoxServer, run: BoxRun, allUp: number): Course {
   const { recording, files } = server
@@ -37,7 +37,7 @@ function courseOf(server: BoxServer, run: BoxRun, allUp: number): Course {
   )
   const every = files.length > 0 ? files : proportional
   const ofAll = every.filter(({ t }) => t >= allUp)
-  // One that ended before: as it was.
+  // A server that ended before all listened has only the earlier looks.
   const looks = ofAll.length > 0 ? ofAll : every
   let next = 0
   const points = samples.map(({ t, anonymous, file }) => {
@@ -48,8 +48,8 @@ function courseOf(server: BoxServer, run: BoxRun, allUp: number): Course {
 }
 
 /**
- * When a server ended, ms since the run began; null: it did not. One that stood behind something that lives on (a shell) was waited for to
- * be told how, in vain: it was gone at the first look at all that did not find it.
+ * Returns when a server ended, ms since the run began; null if it did not. If nobody reported how it ended, because a
+ * shell that started it lives on, it was gone at the first look that did not find it.
  */
 export function goneAt({ recording }: BoxServer, { machine }: BoxRun): number | null {
   const end = recording?.events.findLast((event) => event.event === 'end')
@@ -64,18 +64,21 @@ interface Look {
   bytes: number
 }
 
-/** At `t`, on the line from one look to the next; where there is only one of them, as it is there. */
+/** Returns the bytes at `t`, interpolated between two looks. With only one look, returns its bytes. */
 function between(before: Look | undefined, after: Look | undefined, t: number): number {
   if (before === undefined || after === undefined) return (before ?? after)?.bytes ?? 0
   return before.bytes + ((after.bytes - before.bytes) * (t - before.t)) / (after.t - before.t)
 }
 
-/** The servers of a run at each moment at which any of them was sampled. Between its samples a server holds what it last held. */
+/**
+ * Returns the memory of all servers at each moment at which one of them was sampled. Between its samples, a server holds
+ * what it held at the last one.
+ */
 export function stackOf(run: BoxRun): Moment[] {
   const allUp = Math.max(0, ...run.servers.map(({ recording }) => recording?.samples[0]?.t ?? 0))
   const courses = run.servers.map((server) => courseOf(server, run, allUp))
   const times = new Set(courses.flatMap(({ points, endsAt }) => [...points.map(({ t }) => t), endsAt]))
-  const holds = courses.map(followed)
+  const holds = courses.map(valueOver)
   return [...times]
     .filter((t) => t < Number.POSITIVE_INFINITY)
     .sort((a, b) => a - b)
@@ -85,8 +88,8 @@ export function stackOf(run: BoxRun): Moment[] {
     })
 }
 
-/** What is held at times that are asked for in their order. */
-function followed({ points, endsAt }: Course): (t: number) => number {
+/** Returns a function that gives the bytes at a time. Times must be asked for in ascending order. */
+function valueOver({ points, endsAt }: Course): (t: number) => number {
   let next = 0
   return (t) => {
     while (next < points.length && (points[next]?.t ?? 0) <= t) next++

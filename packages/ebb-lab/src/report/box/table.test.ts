@@ -45,9 +45,9 @@ server 2  80.0 MB  70.0 MB     -     -          -        -  [1] [2] [3]
 server 3  80.0 MB  70.0 MB     -     -          -        -  [1] [2] [3]
 server 4  80.0 MB  70.0 MB     -     -          -        -  [1] [2] [3]
 
-[1] There is no control: need, retention and release time are not known.
-[2] There was no small pulse after the big ones: what is kept is not known.
-[3] The server prints no Cycle or Release lines: its give-backs are not known.`)
+[1] There is no control, so need, retention and release time are not known.
+[2] There was no small pulse after the big ones, so kept is not known.
+[3] The server prints no Cycle or Release lines, so its releases are not known.`)
 })
 
 const BAD: Rest[] = inOrder([

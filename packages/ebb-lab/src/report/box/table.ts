@@ -1,5 +1,4 @@
-/** Boxes as tables: for a terminal, and in Markdown. */
-
+/** Writes verdicts on boxes as tables, for a terminal and in Markdown. */
 import { clean, fit, textWidth, wrap } from '../../units/text.js'
 import { type Footnote, footnotes } from '../rows.js'
 import { escapeMarkdown, footnoteLines, type TableOptions, tableOf } from '../table.js'
@@ -7,16 +6,16 @@ import { boxRows, SERVER_COLUMNS, type ServerRow, serverRows, stateOf } from './
 import type { BoxVerdict } from './verdict.js'
 
 const GAP = 2
-/** Neither is cut shorter than this, also where the line is then too long for the terminal. */
+/** Neither is cut shorter than this, even if the line is too long for the terminal then. */
 const SHORTEST_NAME = 8
 const SHORTEST_END = 10
 const NARROWEST = 32
 
-/** Boxes as plain text: the boxes side by side, then the servers of each, one a line. */
+/** Writes boxes as plain text: the boxes side by side, then the servers of each box, one per line. */
 export function boxTable(boxes: readonly BoxVerdict[], options: TableOptions = {}): string {
   const width = Math.max(NARROWEST, Math.floor(options.width ?? 80))
-  // What has to be said of a box has its name in front, and no number.
-  const items = boxes.map((box) => ({ ...box, missing: [] }))
+  // Notes on a box start with its name and have no number.
+  const items = boxes.map((box) => ({ ...box, notes: [] }))
   const blocks = [tableOf({ items, rows: boxRows(boxes), subtitle: () => null, isGood: () => null }, options)]
   const said = boxes.flatMap(({ name, missing }) =>
     missing.map((text) => wrap(clean(`${name}: ${text}`), width).join('\n'))
@@ -40,7 +39,7 @@ function serverTable(
     Math.max(textWidth(title), ...figures.map((cells) => textWidth(cells[i] ?? '')))
   )
   const taken = widths.reduce((sum, column) => sum + GAP + column, 0)
-  // What became of it, and the marks of its notes: in several lines where they do not fit in one.
+  // The state of the server and the numbers of its notes, on several lines if they do not fit on one.
   const ends = rows.map((row) => wrap(endOf(row, notes), Math.max(SHORTEST_END, width - taken - SHORTEST_NAME - GAP)))
   const end = Math.max(...ends.flat().map(textWidth))
   const names = rows.map(({ name }) => clean(name))
@@ -62,7 +61,7 @@ function endOf(row: ServerRow, notes: readonly Footnote<ServerRow>[]): string {
   return [stateOf(row.server), ...marks].join(' ').trim()
 }
 
-/** Boxes in Markdown: a table of the boxes, one a line, and one of all servers. */
+/** Writes boxes in Markdown: a table of the boxes, one per line, and a table of all servers. */
 export function boxMarkdown(boxes: readonly BoxVerdict[]): string {
   const rows = boxRows(boxes)
   const table = (heads: string[], lines: string[][]): string =>

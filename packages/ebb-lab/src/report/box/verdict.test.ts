@@ -17,6 +17,8 @@ import { stackOf } from './stack.js'
 import { brokenBoxes, judgeBox } from './verdict.js'
 
 const first = (lines: readonly Rest[]): BoxRun => boxOf(lines).runs[0] as BoxRun
+const FLOODED = 'It prints too many lines per second, so its output is recorded only in part.'
+
 const begin = [run(0, 'x'), server(0, 0, 'a'), listening(0, 0), server(0, 1, 'b'), listening(0, 1)]
 
 describe('the stack', () => {
@@ -190,14 +192,14 @@ describe('the verdict on a box', () => {
       ['ended', 'It ended with exit code 3 after 2.0 s.'],
       ['ended', 'It ended by SIGSEGV after 3.0 s.'],
       ['failed', 'did not listen within 30 s'],
-      ['killed', 'Killed for memory before it listened: ended before it listened (SIGKILL)']
+      ['killed', 'The kernel killed it for memory before it listened: ended before it listened (SIGKILL)']
     ])
     expect(box).toMatchObject({ limit: 600e6, charged: 500e6, failures: 5, peakOfSums: 80e6, sumOfPeaks: 80e6 })
     // What never ran has no part in how many fit.
     expect(judgeBox(boxOf(lines), 800e6)[0]?.fit?.servers).toBe(Math.floor((800 * 4) / 80))
     expect(box?.servers.flatMap(({ verdict }) => verdict?.missing ?? []).join()).not.toMatch(/The server ended/)
     expect(judgeBox(boxOf(lines), 800e6)[0]?.missing).toEqual([
-      '3 of 4 servers that began did not live to the end, and held nothing from then on: to hold such servers takes more.'
+      '3 of 4 listening servers ended early and held nothing from then on, so such servers need more than this.'
     ])
     expect(box?.missing).toEqual([])
   })
@@ -235,7 +237,7 @@ describe('the verdict on a box', () => {
       retention: null
     })
     expect(box?.servers[0]?.verdict?.missing.join(' ')).toMatch(
-      /not one of pulses.*3 of 153 connects failed.*closed 7 connections/
+      /has no pulses.*3 of 153 connects failed.*closed 7 connections/
     )
   })
 
@@ -245,26 +247,30 @@ describe('the verdict on a box', () => {
       t: 10,
       server: 0,
       event: 'note',
-      text: '1234 lines of the server left out: it prints too many a second'
+      code: 'lines-left-out',
+      lines: 1234,
+      text: '1234 lines'
     }
     const [box] = judgeBox(boxOf([...begin, sample(0, 0, 1, 2), note]))
-    expect(box?.servers[0]?.verdict?.missing).toContain('It floods its log, which is left out for the most part.')
-    expect(box?.servers[1]?.verdict?.missing).not.toContain('It floods its log, which is left out for the most part.')
+    expect(box?.servers[0]?.verdict?.missing).toContain(FLOODED)
+    expect(box?.servers[1]?.verdict?.missing).not.toContain(FLOODED)
   })
 
   test('one that was cut off, one that was stopped, and one without a sample', () => {
     const lines = spikes('x', 0, 0, 1)
     expect(judgeBox(boxOf(lines.slice(0, 200)))[0]?.missing).toContain(
-      'The recording was cut off: figures cover what is there.'
+      'The recording was cut off, so the figures cover only what was recorded.'
     )
     const stopped = boxOf([...lines, { type: 'end', t: 20_000, reason: 'stopped' }])
-    expect(judgeBox(stopped)[0]?.missing).toEqual(['The run was stopped before its end: figures cover what is there.'])
+    expect(judgeBox(stopped)[0]?.missing).toEqual([
+      'The run was stopped before its end, so the figures cover only what was recorded.'
+    ])
     expect(judgeBox(boxOf([run(0, 'x'), { type: 'end', t: 1, reason: 'done' }]))[0]).toMatchObject({
       peakOfSums: null,
       sumOfPeaks: null,
       gain: null,
       rest: null,
-      missing: ['No server was ever sampled: there is nothing to add up.']
+      missing: ['No server was ever sampled, so there is nothing to add up.']
     })
     // Of a run that went to its end before the next one was cut off nothing is missing.
     const two = [...spikes('a', 0, 0, 1), ...spikes('b', 20_000, 4, 1).slice(0, 100)]

@@ -1,121 +1,130 @@
-/** The verdict on a box: a pure function of its recording. Sizes in bytes, times in milliseconds. */
-import {
-  answersMissing,
-  type BoxRecording,
-  type BoxRun,
-  type BoxServer,
-  ONE_OF_SEVERAL
-} from '../../record/box/recording.js'
-import { linesLeftOut } from '../../record/follow.js'
-import type { Recording } from '../../record/recording.js'
+/** The verdict on a box: a pure function of its recording. */
+import type { BoxRecording, BoxRun, BoxServer } from '../../record/box/recording.js'
+import { ANSWERS_MISSING, LINES_LEFT_OUT, ONE_OF_SEVERAL } from '../../record/notes.js'
+import type { Recording, RecordingEvent } from '../../record/recording.js'
 import { integer, megabytes } from '../../units/format.js'
-import {
-  broken,
-  judge,
-  type Limits,
-  medianOf,
-  NO_PULSE,
-  type Verdict,
-  type VerdictJson,
-  verdictToJson
-} from '../verdict.js'
+import { broken, type Limits } from '../limits.js'
+import { medianOf } from '../median.js'
+import { NoteList, type VerdictNote, withNotes } from '../notes.js'
+import { connectionsLost, howEnded } from '../troubles.js'
+import { judge, type Verdict, type VerdictJson, verdictToJson } from '../verdict.js'
 import { goneAt, type Moment, stackOf } from './stack.js'
 
-/** A run of a box, judged. A figure that could not be had is null, and `missing` says why. */
+/**
+ * What the recording of a run shows about a box. Sizes are in bytes, times in milliseconds. A figure that is not known
+ * is null, and `notes` says why.
+ */
 export interface BoxVerdict {
-  /** The variant. */
+  /** Name of the variant. */
   name: string
-  /** Of the memory cgroup that it ran in, or null. */
+  /** Limit of the memory cgroup that the servers ran in; null without one. */
   limit: number | null
   /** In the order of the file. */
   servers: ServerVerdict[]
-  /** All servers together before the first connection: the median of the last half second. */
+  /** Memory of all servers together before the first connection: the median of the last 500 ms. */
   rest: number | null
   /** The most that all servers together held at one moment: what the box needs. */
   peakOfSums: number | null
-  /** When that was, ms since the run began. */
+  /** When the peak of sums was, from the beginning of the run. */
   peakAt: number | null
-  /** The most that each server ever held, added up: what the box must have for servers that give nothing back. */
+  /** The most that each server ever held, added up: what the box needs if servers release nothing. */
   sumOfPeaks: number | null
-  /** sumOfPeaks / peakOfSums, the multiplexing gain: 1 when all peak at once, or keep what they took. */
+  /** Multiplexing gain, sumOfPeaks / peakOfSums. 1 if all servers peak at once, or keep what they took. */
   gain: number | null
+  /** How many such servers fit into the memory that was asked about; null if none was. */
   fit: Fit | null
-  /** The most that the memory cgroup was charged, the sockets' memory in the kernel and pages of files with it; null without one. */
+  /**
+   * The most that the memory cgroup was charged, which includes socket memory in the kernel and file pages; null
+   * without a cgroup.
+   */
   charged: number | null
-  /** Connects that failed, connections that were lost, answers that did not come, and servers that did not live to the end. */
+  /** Connects that failed, connections lost, answers that did not arrive, and servers that did not live to the end. */
   failures: number
+  /** Why figures are missing or not to be trusted, one sentence each: the texts of `notes`. */
   missing: string[]
+  /** Why figures are missing or not to be trusted, with a code for programs. */
+  notes: VerdictNote[]
 }
 
-/** How many such servers a memory holds, whole ones. */
+/** How many whole servers like these a memory holds. */
 interface Fit {
+  /** Bytes. */
   memory: number
-  /** With peaks that are spread as they were: each adds its part of the peak of sums. */
+  /** With peaks spread as they were: each server takes its part of the peak of sums. */
   servers: number
-  /** The same, less those that the box has; 0: it does not hold even these. */
+  /** The same, less the servers that the box has. 0 if not even these fit. */
   more: number
-  /** With nothing given back, or all peaks at once: each adds its part of the sum of peaks. */
+  /** If servers release nothing, or all peak at once: each server takes its part of the sum of peaks. */
   unspread: number
 }
 
 /**
- * What became of a server. `ran`: it lived to the end. `killed`: the kernel killed it for memory. `ended`: by itself, or by somebody's
- * signal. `failed`: it never listened.
+ * What became of a server:
+ * - `ran`: it lived to the end.
+ * - `killed`: the kernel killed it for memory.
+ * - `ended`: it ended by itself, or by a signal.
+ * - `failed`: it never listened.
  */
 type State = 'ran' | 'killed' | 'ended' | 'failed'
 
+/** What the recording of a run shows about one server. */
 export interface ServerVerdict {
+  /** Name of the server. */
   name: string
+  /** Whether it ran with `ebb/auto`. */
   governed: boolean
   state: State
-  /** What became of it, in a sentence, where it did not run to the end. */
+  /** What became of it, in a sentence; null if it lived to the end. */
   fate: string | null
-  /** The most that it held: its own memory, and its part of what the servers share. */
+  /** The most that it held, bytes: its own memory and its part of the file pages that the servers share. */
   peak: number | null
-  /** Of its anonymous memory, as `ebb bench` has it; null: it never listened. */
+  /** The verdict of `judge()` on its own recording; null if it never listened. */
   verdict: Verdict | null
 }
 
-/** As JSON has it. */
+/** A verdict on a box in JSON; see `VerdictJson`. */
 export type BoxVerdictJson = Omit<BoxVerdict, 'servers'> & {
   servers: (Omit<ServerVerdict, 'verdict'> & { verdict: VerdictJson | null })[]
 }
 
-/** Limits for {@link brokenBox}. */
+/** Limits that {@link brokenBoxes} checks for a box. */
 export interface BoxLimits {
-  /** Of the peak of sums, bytes. */
+  /** Highest peak of sums, bytes. */
   maxPeak?: number
 }
 
-const FLOODED = 'It floods its log, which is left out for the most part.'
-const NO_CONTROL = 'There is no control'
-const SERVER_ENDED = 'The server ended'
-
-/** How far before the first connection memory counts as "at rest", ms. */
+/** Time before the first connection that counts as "at rest", ms. */
 const REST = 500
 
-/** Judges each run of a box but the controls. `memory`: in place of the one that the recording asks about. */
+/**
+ * Judges each main run of a box. A control run serves the main run of the same variant that follows it.
+ *
+ * @param memory bytes for the question how many such servers fit; default: what the recording asks
+ */
 export function judgeBox(box: BoxRecording, memory = box.header.memory): BoxVerdict[] {
-  const cut = box.complete ? [] : ['The recording was cut off: figures cover what is there.']
   return box.runs.flatMap((run, index) => {
     if (run.role === 'control') return []
     const control = box.runs
       .slice(0, index)
       .findLast((other) => other.role === 'control' && other.variant === run.variant)
-    const stopped =
-      run.complete || !box.complete ? [] : ['The run was stopped before its end: figures cover what is there.']
-    return [judgeRun(run, control, memory, run.complete ? stopped : [...cut, ...stopped])]
+    const notes = new NoteList()
+    if (!run.complete && box.complete) {
+      notes.add('run-stopped', 'The run was stopped before its end, so the figures cover only what was recorded.')
+    } else if (!run.complete) {
+      notes.add('recording-cut-off', 'The recording was cut off, so the figures cover only what was recorded.')
+    }
+    return [judgeRun(run, control, memory, notes)]
   })
 }
 
-/** The limits that boxes and their servers break, one sentence each. */
+/** Returns one sentence for each limit that boxes and their servers break. */
 export function brokenBoxes(boxes: readonly BoxVerdict[], limits: Limits & BoxLimits): string[] {
   return boxes.flatMap((box) => {
     const verdicts = box.servers.flatMap(({ verdict }) => verdict ?? [])
-    const several = boxes.length > 1 ? `${box.name}: ` : ''
+    const prefix = boxes.length > 1 ? `${box.name}: ` : ''
     return [
       ...brokenBox(box, limits),
-      ...verdicts.flatMap((verdict) => broken(verdict, limits)).map((text) => several + text)
+      ...verdicts.flatMap((verdict) => broken(verdict, limits)).map((text) => prefix + text)
     ]
   })
 }
@@ -123,10 +132,13 @@ export function brokenBoxes(boxes: readonly BoxVerdict[], limits: Limits & BoxLi
 function brokenBox({ name, peakOfSums }: BoxVerdict, { maxPeak }: BoxLimits): string[] {
   if (maxPeak === undefined) return []
   const limit = megabytes(maxPeak)
-  if (peakOfSums === null) return [`${name}: the peak of sums is not known, so it cannot be at most ${limit}.`]
+  if (peakOfSums === null) {
+    return [`${name}: the peak of sums is not known, so it cannot be compared with the limit of ${limit}.`]
+  }
   return peakOfSums <= maxPeak ? [] : [`${name}: the peak of sums is ${megabytes(peakOfSums)}, the limit is ${limit}.`]
 }
 
+/** Returns the verdict as it goes into JSON. */
 export function boxVerdictToJson(verdict: BoxVerdict): BoxVerdictJson {
   const servers = verdict.servers.map((server) => ({
     ...server,
@@ -135,33 +147,27 @@ export function boxVerdictToJson(verdict: BoxVerdict): BoxVerdictJson {
   return { ...verdict, servers }
 }
 
-function judgeRun(run: BoxRun, control: BoxRun | undefined, memory: number | null, missing: string[]): BoxVerdict {
+function judgeRun(run: BoxRun, control: BoxRun | undefined, memory: number | null, notes: NoteList): BoxVerdict {
   const servers = run.servers.map((server) => judgeServer(server, run, control))
   const stack = stackOf(run)
   servers.forEach((server, i) => {
     const peak = stack.reduce((most, { parts }) => Math.max(most, parts[i] ?? 0), 0)
     server.peak = peak === 0 ? null : peak
   })
-  const highest = stack.reduce<(typeof stack)[number] | null>(
+  const highest = stack.reduce<Moment | null>(
     (most, moment) => (most === null || moment.sum > most.sum ? moment : most),
     null
   )
   const peakOfSums = highest?.sum ?? null
   const sumOfPeaks = highest === null ? null : servers.reduce((sum, { peak }) => sum + (peak ?? 0), 0)
-  if (highest === null) missing.push('No server was ever sampled: there is nothing to add up.')
-  const approximate = run.servers.filter(({ recording, files }) => recording !== null && files.length === 0)
-  if (approximate.length > 0) {
-    missing.push(
-      `What ${approximate.map(({ name }) => name).join(', ')} shares with the others could not be read: PSS stands in for it.`
-    )
-  }
-  // One that was killed before it listened has no part in the sums either.
-  const began = servers.filter(({ verdict }) => verdict !== null)
-  const short = began.filter(({ state }) => state !== 'ran').length
+  if (highest === null) notes.add('nothing-sampled', 'No server was ever sampled, so there is nothing to add up.')
+  noteSharedPages(run, notes)
+  // A server that was killed before it listened has no part in the sums.
+  const listened = servers.filter(({ verdict }) => verdict !== null)
+  const short = listened.filter(({ state }) => state !== 'ran').length
   if (memory !== null && highest !== null && short > 0) {
-    missing.push(
-      `${short} of ${began.length} servers that began did not live to the end, and held nothing from then on: to hold such servers takes more.`
-    )
+    const ended = `${short} of ${listened.length} listening servers ended early and held nothing from then on`
+    notes.add('servers-ended', `${ended}, so such servers need more than this.`)
   }
   return {
     name: run.variant,
@@ -172,23 +178,36 @@ function judgeRun(run: BoxRun, control: BoxRun | undefined, memory: number | nul
     peakAt: highest?.t ?? null,
     sumOfPeaks,
     gain: peakOfSums === null || sumOfPeaks === null || peakOfSums === 0 ? null : sumOfPeaks / peakOfSums,
-    fit: fitInto(memory, began.length, peakOfSums, sumOfPeaks),
+    fit: fitInto(memory, listened.length, peakOfSums, sumOfPeaks),
     charged: run.machine.reduce<number | null>(
       (most, { group }) => (group === null ? most : Math.max(most ?? 0, group)),
       null
     ),
     failures: servers.reduce((sum, server, i) => sum + failuresOf(server, run.servers[i] as BoxServer), 0),
-    missing
+    ...withNotes(notes.notes)
   }
 }
 
+function noteSharedPages({ servers }: BoxRun, notes: NoteList): void {
+  const unknown = servers.filter(({ recording, files }) => recording !== null && files.length === 0)
+  if (unknown.length === 0) return
+  const names = unknown.map(({ name }) => name).join(', ')
+  const text = `The file pages that other servers share with ${names} could not be read, so PSS is used instead.`
+  notes.add('shared-pages-unknown', text)
+}
+
 function failuresOf({ state, verdict }: ServerVerdict, { recording }: BoxServer): number {
-  const unanswered = recording === null ? 0 : unansweredOf(recording)
+  const unanswered = recording === null ? 0 : answersMissingIn(recording)
   return (state === 'ran' ? 0 : 1) + (verdict?.failed ?? 0) + (verdict?.lost ?? 0) + unanswered
 }
 
-function unansweredOf({ events }: Recording): number {
-  return events.reduce((sum, event) => (event.event === 'note' ? sum + answersMissing(event.text) : sum), 0)
+/** Returns the notes of a recording that have a code. */
+function notesOf({ events }: Recording, code: string): Extract<RecordingEvent, { event: 'note' }>[] {
+  return events.filter((event) => event.event === 'note').filter((note) => note.code === code)
+}
+
+function answersMissingIn(recording: Recording): number {
+  return notesOf(recording, ANSWERS_MISSING).reduce((sum, { answers = 0 }) => sum + answers, 0)
 }
 
 function judgeServer(server: BoxServer, run: BoxRun, control: BoxRun | undefined): ServerVerdict {
@@ -197,24 +216,31 @@ function judgeServer(server: BoxServer, run: BoxRun, control: BoxRun | undefined
   const fate = fateOf(server, run)
   if (recording === null) return { name, governed, ...fate, peak: null, verdict: null }
   const verdict = server.levels.length > 0 ? judgeLevels({ ...server, recording }) : judge(recording, own)
-  // How it ended is said by its fate.
-  if (fate.fate !== null) verdict.missing = verdict.missing.filter((sentence) => !sentence.startsWith(SERVER_ENDED))
-  if (recording.events.some((event) => event.event === 'note' && linesLeftOut(event.text) > 0))
-    verdict.missing.push(FLOODED)
-  for (const event of recording.events) {
-    if (event.event === 'note' && event.text.startsWith(ONE_OF_SEVERAL)) verdict.missing.push(event.text)
+  // The server's fate says how it ended.
+  const notes = fate.fate === null ? verdict.notes : verdict.notes.filter(({ code }) => code !== 'server-ended')
+  const all = [...notes, ...notesOfRecording(recording)]
+  return { name, governed, ...fate, peak: null, verdict: { ...verdict, ...withNotes(all) } }
+}
+
+/** Returns the notes of a server's recording that belong under its figures. */
+function notesOfRecording(recording: Recording): VerdictNote[] {
+  const notes: VerdictNote[] = []
+  if (notesOf(recording, LINES_LEFT_OUT).length > 0) {
+    const text = 'It prints too many lines per second, so its output is recorded only in part.'
+    notes.push({ code: 'output-incomplete', text })
   }
-  const unanswered = unansweredOf(recording)
-  if (unanswered > 0) verdict.missing.push(`${integer(unanswered)} answers did not come.`)
-  return { name, governed, ...fate, peak: null, verdict }
+  for (const { text } of notesOf(recording, ONE_OF_SEVERAL)) notes.push({ code: ONE_OF_SEVERAL, text })
+  const unanswered = answersMissingIn(recording)
+  if (unanswered > 0) notes.push({ code: ANSWERS_MISSING, text: `${integer(unanswered)} answers did not arrive.` })
+  return notes
 }
 
 function fateOf(server: BoxServer, run: BoxRun): Pick<ServerVerdict, 'state' | 'fate'> {
   const { recording, failure, oom } = server
   if (recording === null) {
-    const text = failure ?? 'It never listened: the recording ends before.'
+    const text = failure ?? 'It did not listen before the recording ended.'
     return oom
-      ? { state: 'killed', fate: `Killed for memory before it listened: ${text}` }
+      ? { state: 'killed', fate: `The kernel killed it for memory before it listened: ${text}` }
       : { state: 'failed', fate: text }
   }
   const end = recording.events.findLast((event) => event.event === 'end')
@@ -222,11 +248,13 @@ function fateOf(server: BoxServer, run: BoxRun): Pick<ServerVerdict, 'state' | '
   if (end?.event !== 'end' || gone === null) return { state: 'ran', fate: null }
   const when = `after ${(gone / 1000).toFixed(1)} s`
   if (oom) return { state: 'killed', fate: `The kernel killed it for memory ${when}.` }
-  const how = end.signal ? ` by ${end.signal}` : end.exitCode === null ? '' : ` with exit code ${end.exitCode}`
-  return { state: 'ended', fate: `It ended${how} ${when}.` }
+  return { state: 'ended', fate: `It ended ${howEnded(end)}${when}.` }
 }
 
-/** For a load that is not one of pulses: what can be told of it. */
+/** Notes of `judge()` that say nothing about a load without pulses. */
+const PULSE_NOTES: ReadonlySet<string> = new Set(['no-pulse', 'no-control'])
+
+/** Judges a server whose load has levels instead of pulses: its rest, its peak, and its connections. */
 function judgeLevels({ recording, levels }: BoxServer & { recording: Recording }): Verdict {
   const verdict = judge(recording)
   const { samples } = recording
@@ -235,11 +263,13 @@ function judgeLevels({ recording, levels }: BoxServer & { recording: Recording }
   const after = samples.filter(({ t }) => t >= start)
   const sum = (key: 'connected' | 'failed' | 'lost'): number => levels.reduce((total, level) => total + level[key], 0)
   const [connects, failed, lost] = [sum('connected'), sum('failed'), sum('lost')]
-  const missing = verdict.missing.filter((sentence) => sentence !== NO_PULSE && !sentence.startsWith(NO_CONTROL))
-  missing.push('Its load is not one of pulses: need, retention and release time are not known.')
-  if (failed > 0) missing.push(`${integer(failed)} of ${integer(failed + connects)} connects failed.`)
-  if (lost > 0)
-    missing.push(`The server closed ${integer(lost)} connection${lost === 1 ? '' : 's'} that should have been held.`)
+  const notes = new NoteList()
+  const text = 'The load has no pulses, so need, retention and release time are not known.'
+  notes.add('load-without-pulses', text)
+  if (failed > 0) {
+    notes.add('connects-failed', `${integer(failed)} of ${integer(failed + connects)} connects failed.`)
+  }
+  if (lost > 0) notes.add('connections-lost', connectionsLost(lost))
   return {
     ...verdict,
     connects,
@@ -247,11 +277,11 @@ function judgeLevels({ recording, levels }: BoxServer & { recording: Recording }
     lost,
     rest: medianOf(before.map(({ anonymous }) => anonymous)),
     peak: after.length === 0 ? null : after.reduce((most, { anonymous }) => Math.max(most, anonymous), 0),
-    missing
+    ...withNotes([...verdict.notes.filter(({ code }) => !PULSE_NOTES.has(code)), ...notes.notes])
   }
 }
 
-/** All together, before the first server got its first connection. */
+/** Returns the memory of all servers together before the first of them got its first connection. */
 function atRest(run: BoxRun, stack: readonly Moment[]): number | null {
   const starts = run.servers.flatMap(({ recording, levels }) => [
     ...(recording?.events.filter(({ event }) => event === 'pulse').map(({ t }) => t) ?? []),

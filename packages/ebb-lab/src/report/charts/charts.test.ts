@@ -2,8 +2,10 @@ import { describe, expect, test } from 'vitest'
 import type { Run } from '../run.js'
 import { cutAfter, sideBySide, synthetic } from '../testing/synthetic.js'
 import { judge } from '../verdict.js'
-import { memoryChart, relayout, runtimeChart } from './charts.js'
+import { memoryChart } from './memory-chart.js'
 import type { Chart } from './parts.js'
+import { relayout } from './picture.js'
+import { runtimeChart } from './runtime-chart.js'
 
 const [ebb, ebbControl, net, netControl] = sideBySide()
 const runOf = (recording = ebb, control = ebbControl): Run => {

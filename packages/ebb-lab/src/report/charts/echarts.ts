@@ -1,6 +1,6 @@
 /**
- * ECharts, loaded when the first picture is drawn and never before: a server that runs beside must not pay for it.
- * Its prebuilt "common" bundle loads four times as fast as its modules and is what the page carries, too.
+ * Loads ECharts when the first chart is drawn, so that a run that draws nothing does not take memory and time for it.
+ * Uses the prebuilt "common" bundle, which loads faster than the modules; the page contains the same bundle.
  */
 import { readFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
@@ -9,11 +9,12 @@ const require = createRequire(import.meta.url)
 
 type ECharts = Pick<typeof import('echarts'), 'init'>
 
+/** Returns ECharts. */
 export function loadECharts(): ECharts {
   return require('echarts/dist/echarts.common.min.js') as ECharts
 }
 
-/** The source of the bundle that runs in a browser. */
+/** Returns the source of the bundle, for a browser. */
 export async function echartsSource(): Promise<string> {
   return await readFile(require.resolve('echarts/dist/echarts.common.min.js'), 'utf8')
 }

@@ -1,10 +1,10 @@
-/** Where the panels of a picture stand: one panel a server, in one to three columns. Lengths are pixels. */
+/** Arranges the panels of a chart, one per server, in one to three columns. Lengths are in pixels. */
 
 interface Panel {
   left: number | string
   right: number | string
   titleTop: number
-  /** Of the curve's box; the title stands above it, the labels of the axes around it. */
+  /** Top of the box with the curves. The title is above it, the labels of the axes around it. */
   top: number
   height: number
 }
@@ -14,23 +14,25 @@ export interface Layout {
   height: number
 }
 
-/** Above the first panel: the legend, which wraps in a narrow page, and the title of a picture that stands alone. */
+/**
+ * Heights above the first panel: the legend, the legend in a narrow page, where it wraps, and the heading in a file.
+ */
 const LEGEND = 38
 const WRAPPED_LEGEND = 62
 const TITLE = 28
-/** Of a panel's title and subtitle, and of the axis labels under it. */
+/** Heights of a panel's title and subtitle, of the axis labels below it, and of the zoom slider. */
 const PANEL_TITLE = 56
 const AXIS = 44
 const SLIDER = 44
 
-/** The room that the labels of the axes need beside a panel. */
+/** Room for the labels of the axes beside a panel. */
 const LEFT = 46
 const RIGHT = 60
 
-/** Three have no room for labels on their right. */
+/** Number of columns. Three columns have no room for labels on the right of a panel. */
 export type Columns = 1 | 2 | 3
 
-/** Of more than one column: where a panel begins and ends. */
+/** Where the panels of each column begin and end, if there is more than one column. */
 const SIDES: Record<number, Pick<Panel, 'left' | 'right'>[]> = {
   2: [
     { left: '5.5%', right: '55.5%' },
@@ -43,17 +45,18 @@ const SIDES: Record<number, Pick<Panel, 'left' | 'right'>[]> = {
   ]
 }
 
-/** Room beside what every picture has, pixels. */
+/** Room in addition to what every chart has. */
 export interface Extra {
-  /** Under each panel's curves. */
+  /** Below the curves of each panel. */
   below?: number
   /** Above the first panel: for a legend of several lines. */
   head?: number
 }
 
 /**
- * `count` panels in at most `columns` columns, of the same size each so that curves can be compared by eye.
- * `interactive`: for the page, which has its own headings and a zoom slider at the bottom.
+ * Arranges `count` panels in at most `columns` columns. All panels have the same size, so that curves can be compared.
+ *
+ * @param interactive for the page, which has its own headings and a zoom slider at the bottom
  */
 export function layoutOf(count: number, columns: Columns, interactive: boolean, extra: Extra = {}): Layout {
   const { below = 0, head: more = 0 } = extra

@@ -1,13 +1,13 @@
 /**
- * The colours of the pictures: those of Okabe and Ito (https://jfly.uni-koeln.de/color/), which people with any colour
- * vision tell apart, and lines of different kinds besides, so that a print in black and white can be read.
+ * The colours of the charts. They are those of Okabe and Ito (https://jfly.uni-koeln.de/color/), which people with any
+ * colour vision can tell apart. Lines differ in their kind as well, so that a black-and-white print can be read.
  */
 export interface Palette {
   background: string
   text: string
   faint: string
   grid: string
-  /** A pulse, while it is held and while it connects or closes. */
+  /** A pulse while it is held, and while it connects or closes. */
   held: string
   moving: string
   anonymous: string
@@ -36,8 +36,8 @@ export const LIGHT: Palette = {
 }
 
 /**
- * Of the servers of a box, in their order, and again from the first: light and dark. Each differs from all above, for the same reason as
- * those differ from each other.
+ * Colours of the servers of a box, light and dark, in their order and again from the first. Each colour differs from
+ * every colour of the palettes, because the page swaps colours one for one.
  */
 export const SERVERS: readonly (readonly [light: string, dark: string])[] = [
   ['#0072b3', '#4ea6e6'],
@@ -50,7 +50,7 @@ export const SERVERS: readonly (readonly [light: string, dark: string])[] = [
   ['#6b5b95', '#a394d1']
 ]
 
-/** Every colour differs from every other within a palette: the page swaps them one for one. */
+/** All colours of a palette differ, because the page swaps light for dark one by one. */
 export const DARK: Palette = {
   background: '#15181c',
   text: '#e8eaed',

@@ -1,25 +1,29 @@
-/** What every picture is made of, as ECharts options. */
+/** Parts that all charts have, as ECharts options. */
 import type { EChartsOption, GridComponentOption, LegendComponentOption, TitleComponentOption } from 'echarts'
 import type { Recording } from '../../record/recording.js'
 import type { Layout } from './layout.js'
 import type { Palette } from './palette.js'
 import type { Scale } from './scale.js'
 
+/** A chart that can be drawn in a page or as an SVG file. */
 export interface Chart {
-  /** Also drawn above the panels, except in an interactive chart: the page has headings of its own. */
+  /**
+   * Heading. It is drawn above the panels unless the chart is interactive, because the page has headings of its own.
+   */
   title: string
   option: EChartsOption
-  /** The height that the panels need, in pixels. The width is free. */
+  /** Height that the panels need, pixels. The width is free. */
   height: number
 }
 
-/** Points of a curve; more are thinned, lows and highs kept. */
+/** Points of a curve. More points are thinned out; lows and highs are kept. */
 export const MOST_POINTS = 2000
+/** Factor of room above the highest curve. */
 export const HEADROOM = 1.04
-/** No quotes: ECharts writes the name into an SVG attribute as it is. */
+/** Without quotes, because ECharts writes the names into an SVG attribute without escaping them. */
 export const FONT = 'system-ui, -apple-system, Segoe UI, Roboto, Helvetica Neue, Arial, sans-serif'
 
-/** Of a picture that stands alone: a page has headings of its own. */
+/** Returns the heading of a chart in a file of its own. */
 export function headingOf(text: string, palette: Palette): TitleComponentOption {
   return {
     text,
@@ -110,7 +114,7 @@ export function valueAxis(
 }
 
 export function gridOf({ left, right, top, height }: Layout['panels'][number]): GridComponentOption {
-  // The box is the curve's alone, labels outside, so that all panels measure the same.
+  // The box has only the curves, without labels, so that all panels have the same size.
   return { left, right, top, height, containLabel: false, outerBoundsMode: 'none' }
 }
 
@@ -121,7 +125,7 @@ export function interaction(count: number, palette: Palette): EChartsOption {
     tooltip: {
       trigger: 'axis',
       confine: true,
-      // The page replaces this by a formatter that builds text nodes; without it, text is drawn, not parsed.
+      // The page replaces this by a formatter that builds text nodes. Without it, text is drawn, not parsed as HTML.
       renderMode: 'richText',
       backgroundColor: palette.background,
       borderColor: palette.grid,

@@ -1,16 +1,16 @@
-/** A scale from 0 that ends on a round number, with round steps in between. */
+/** A scale from 0 to a round number, with round steps. */
 export interface Scale {
   max: number
   step: number
 }
 
-/** The smallest round scale of about `steps` steps that reaches `highest`. */
+/** Returns the smallest round scale of about `steps` steps that reaches `highest`. */
 export function scaleTo(highest: number, steps = 5): Scale {
   if (!(highest > 0) || !Number.isFinite(highest)) return { max: 1, step: 0.5 }
   const rough = highest / steps
   const power = 10 ** Math.floor(Math.log10(rough))
   const step = [1, 2, 2.5, 5, 10].map((digit) => digit * power).find((candidate) => candidate >= rough * 0.999) ?? rough
-  // The rounding is against 0.30000000000000004.
+  // Rounded, because of sums like 0.30000000000000004.
   return {
     max: Number((Math.ceil((highest / step) * 0.9999) * step).toPrecision(12)),
     step: Number(step.toPrecision(12))
@@ -18,8 +18,8 @@ export function scaleTo(highest: number, steps = 5): Scale {
 }
 
 /**
- * Powers of ten around values above 0, for a logarithmic scale. A value a fifth below the least of them is taken to stand on it: a whole
- * decade for that little would press the others together.
+ * Returns the powers of ten around values above 0, for a logarithmic scale. A lowest value that is up to a fifth below
+ * a power of ten counts as that power: one more decade would squeeze the other curves.
  */
 export function decadesOf(lowest: number, highest: number): { min: number; max: number } {
   const top = Math.ceil(Math.log10(highest > 0 ? highest : 1))

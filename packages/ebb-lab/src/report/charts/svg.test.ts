@@ -4,7 +4,8 @@ import { hasChromium, launchChromium } from '../testing/chromium.js'
 import { HOSTILE } from '../testing/hostile.js'
 import { sideBySide, synthetic } from '../testing/synthetic.js'
 import { judge } from '../verdict.js'
-import { memoryChart, runtimeChart } from './charts.js'
+import { memoryChart } from './memory-chart.js'
+import { runtimeChart } from './runtime-chart.js'
 import { renderSvg } from './svg.js'
 
 const honest = sideBySide().map((recording) => ({ recording, control: null, verdict: judge(recording) }))

@@ -1,5 +1,4 @@
-/** A chart as an SVG file, drawn without a browser. */
-
+/** Draws a chart as an SVG file, without a browser. */
 import { escapeHtml } from '../page/escape.js'
 import { loadECharts } from './echarts.js'
 import type { Chart } from './parts.js'
@@ -7,7 +6,7 @@ import type { Chart } from './parts.js'
 /** Wide enough for two panels, narrow enough that its text can be read in a README. */
 const WIDTH = 960
 
-/** The chart as a whole SVG document. `width` in pixels, default 960. */
+/** Returns a chart as an SVG document. `width` is in pixels, default: 960. */
 export function renderSvg({ title, option, height }: Chart, width = WIDTH): string {
   const chart = loadECharts().init(null, null, { renderer: 'svg', ssr: true, width, height })
   try {
@@ -19,8 +18,8 @@ export function renderSvg({ title, option, height }: Chart, width = WIDTH): stri
 }
 
 /**
- * Without the styles for a pointer, which a picture in a file has no use for, and with names that do not count up from
- * one picture to the next: the same recordings make the same file.
+ * Removes the styles for a pointer, which a file does not need, and the counters from names, so that the same
+ * recordings make the same file.
  */
 function still(svg: string): string {
   return svg
@@ -29,7 +28,7 @@ function still(svg: string): string {
     .replace(/(id="|url\(#)zr\d+-/g, '$1zr-')
 }
 
-/** For those who hear a page, and where the mouse rests on the picture. */
+/** Adds a title for screen readers and for the pointer. */
 function titled(svg: string, title: string): string {
   return svg.replace(/^(<svg\b[^>]*)>/, `$1 role="img"><title>${escapeHtml(title).replaceAll('$', '$$$$')}</title>`)
 }

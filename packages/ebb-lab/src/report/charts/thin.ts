@@ -1,9 +1,9 @@
-/** Fewer points for the same curve. */
+/** Thins out the points of curves. */
 
 /**
- * Thins `points` to at most `max`, keeping the first and the last and, in every stretch of equal length, the lowest
- * and the highest of each of `figures`: no spike is lost. The points that stay are shared by all figures, so that
- * their curves have a value at the same places. A figure that is null at a point is passed over there.
+ * Thins `points` to at most `max`. Keeps the first and the last point, and in each stretch of equal length the lowest
+ * and the highest point of each figure, so that no spike is lost. All figures keep the same points, so their curves
+ * have values at the same places. A figure may be null at a point.
  */
 export function thin<T>(points: readonly T[], max: number, figures: readonly ((point: T) => number | null)[]): T[] {
   if (points.length <= max || figures.length === 0) return [...points]

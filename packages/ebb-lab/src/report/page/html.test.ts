@@ -25,7 +25,7 @@ function hostileRun(text: string): Run {
   recording.notes.push(text)
   recording.events.push({ type: 'event', t: 1, event: 'note', text }, { type: 'event', t: 2, event: 'line', text })
   const run = runOf(recording)
-  run.verdict.missing.push(text)
+  run.verdict.notes.push({ code: 'hostile', text })
   return run
 }
 

@@ -1,16 +1,19 @@
-/** The report on servers as one HTML page. */
+/** Writes the report on servers as one HTML page. */
 
 import { integer } from '../../units/format.js'
-import { memoryChart, relayout, runtimeChart } from '../charts/charts.js'
-import { type Footnote, footnotes, givesBack, rowsFor } from '../rows.js'
+import { memoryChart } from '../charts/memory-chart.js'
+import { relayout } from '../charts/picture.js'
+import { runtimeChart } from '../charts/runtime-chart.js'
+import { type Footnote, footnotes, releasesMemory, rowsFor } from '../rows.js'
 import type { Run } from '../run.js'
 import type { Verdict } from '../verdict.js'
 import { escapeHtml } from './escape.js'
-import { chartBox, day, machine, noteList, type Picture, quoted, renderPage, told, ZOOM } from './page.js'
+import { chartBox, day, machine, noteList, noteRows, type Picture, quoted, renderPage, ZOOM } from './page.js'
 
 /**
- * The page, whole. `notes`: what has to be said of the report itself, one sentence each. Loads ECharts' source from
- * the installed package; rejects with the system's error where it cannot be read.
+ * Returns the whole page. Rejects with the system's error if ECharts cannot be read from the installed package.
+ *
+ * @param notes sentences about the report itself
  */
 export async function renderHtml(runs: readonly Run[], notes: readonly string[] = []): Promise<string> {
   const charts = pictures(runs)
@@ -27,7 +30,7 @@ export async function renderHtml(runs: readonly Run[], notes: readonly string[] 
 </section>
 ${charts.map(chartBox).join('')}
 <p class="caption">${ZOOM}</p>
-<noscript><p>The charts need JavaScript; memory.svg and runtime.svg beside this page show the same.</p></noscript>
+<noscript><p>The charts need JavaScript. The files memory.svg and runtime.svg in the same folder show the same.</p></noscript>
 ${noteList(marks, notes)}
 <section>
 <h2>Recordings</h2>
@@ -44,15 +47,15 @@ function pictures(runs: readonly Run[]): Picture[] {
       ...memoryChart(runs, { interactive: true }),
       id: 'memory',
       caption:
-        'Shaded: connections held, and lighter while they are made and closed. Anonymous memory is what a spike really ' +
-        'costs; the rest of resident memory has a file behind it. Need is what a fresh process holds under a small pulse.'
+        'Shaded: connections are held; lighter: they are being opened or closed. Anonymous memory is what a spike costs; ' +
+        'the rest of resident memory is backed by files. Need is what a fresh process holds during a small pulse.'
     },
     {
       ...runtimeChart(runs, { interactive: true }),
       id: 'runtime',
       caption:
-        'System: what the runtime has from the operating system. In use: what its objects take. Released: what it has ' +
-        "given back. Between the server's lines a value is drawn as it was last told."
+        'System: memory that the runtime has from the operating system. In use: what its objects take. Released: what it ' +
+        'has returned. Between two reports of the server, the last value is drawn.'
     }
   ]
 }
@@ -84,7 +87,7 @@ function verdictTable(verdicts: readonly Verdict[], marks: readonly Footnote[]):
 }
 
 function retentionClass(verdict: Verdict): string {
-  const good = givesBack(verdict)
+  const good = releasesMemory(verdict)
   return good === null ? '' : good ? 'good' : 'bad'
 }
 
@@ -101,8 +104,8 @@ function facts(run: Run): string {
     ['machine', escapeHtml(machine(header.machine))],
     ['samples', escapeHtml(`${integer(recording.samples.length)}; ${every}`)],
     ['control', escapeHtml(control ? `process ${control.header.pid}, ${day(control.header.startedAt)}` : 'none')],
-    ...told(recording.notes, recording.events, 'note'),
-    ...told(control?.notes ?? [], control?.events ?? [], 'note (control)')
+    ...noteRows(recording.notes, recording.events, 'note'),
+    ...noteRows(control?.notes ?? [], control?.events ?? [], 'note (control)')
   ]
   const list = rows.map(([term, value]) => `<dt>${term}</dt><dd>${value}</dd>`).join('')
   return `<article class="run"><h3>${escapeHtml(verdict.name)}</h3><dl>${list}</dl></article>`

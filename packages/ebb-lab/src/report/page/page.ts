@@ -1,4 +1,4 @@
-/** An HTML page that works offline: nothing is fetched, and nothing from a recording can run. */
+/** Renders an HTML page that works offline: it fetches nothing, and nothing from a recording can run as a script. */
 import { createHash } from 'node:crypto'
 import type { Header, RecordingEvent } from '../../record/recording.js'
 import { integer } from '../../units/format.js'
@@ -10,30 +10,35 @@ import { escapeHtml, scriptJson } from './escape.js'
 import { PAGE_SCRIPT } from './script.js'
 import { PAGE_STYLE } from './style.js'
 
-/** What a page is made of. */
+/** The parts of a page. */
 export interface Page {
-  /** Of the panels of its charts; together its title. */
+  /** Names of the panels of its charts, which make up the title. */
   names: readonly string[]
   heading: string
   lead: string
-  /** HTML, escaped. */
+  /** HTML, with all text escaped. */
   body: string
-  /** How its charts stand in one column, and in two. */
+  /** Layouts of its charts in one column and in two. */
   layouts: Pick<Chart, 'option' | 'height'>[]
   charts: readonly Picture[]
 }
 
+/** A chart on a page. */
 export interface Picture extends Chart {
   id: string
   caption: string
 }
 
+/** The text under the charts. */
 export const ZOOM =
-  'Drag the slider, or turn the wheel with Ctrl held, to zoom; click a name above a picture to hide its curve.'
+  'To zoom, drag the slider, or hold Ctrl and turn the wheel. Click a name above a chart to hide its curve.'
 
-/** The page, whole. Loads ECharts' source from the installed package; rejects with the system's error where it cannot be read. */
+/**
+ * The page, whole. Loads ECharts' source from the installed package; rejects with the system's error where it cannot be
+ * read.
+ */
 export async function renderPage({ names, heading, lead, body, layouts, charts }: Page): Promise<string> {
-  // "</script" in a string of the bundle would end the element; in a string, the backslash changes nothing.
+  // A "</script" in a string of the bundle would end the element. In a string, the backslash changes nothing.
   const library = (await echartsSource()).replace(/<\/(script)/gi, '<\\/$1')
   return `<!doctype html>
 <html lang="en">
@@ -66,7 +71,7 @@ ${body}
 `
 }
 
-/** Only the page's own scripts and style sheet, known by their hashes; no address at all may be fetched. */
+/** Returns a policy that allows only the page's own scripts and style sheet, by their hashes, and no request at all. */
 function policy(scripts: string[], style: string): string {
   const hash = (text: string): string => `'sha256-${createHash('sha256').update(text).digest('base64')}'`
   return [
@@ -78,25 +83,26 @@ function policy(scripts: string[], style: string): string {
   ].join('; ')
 }
 
-/** Every light colour and the dark one in its place. */
+/** Returns the dark colour for every light one. */
 function darkFor(): Record<string, string> {
   const keys = Object.keys(LIGHT) as (keyof typeof LIGHT)[]
   return Object.fromEntries([...keys.map((key) => [LIGHT[key], DARK[key]] as const), ...SERVERS])
 }
 
+/** Returns the section of a chart. */
 export function chartBox({ id, title, caption }: Picture): string {
   const heading = escapeHtml(title)
   return `<section><h2>${heading}</h2><div class="chart" id="${id}" role="img" aria-label="${heading}"></div><p class="caption">${escapeHtml(caption)}</p></section>`
 }
 
-/** Numbered notes, as the marks of a table have them, and others. */
+/** Returns the section of notes: those with numbers, which the table refers to, and others. */
 export function noteList(
   marks: readonly { number: number; text: string; verdicts: readonly { name: string }[] }[],
   notes: readonly string[]
 ): string {
   if (marks.length + notes.length === 0) return ''
   const numbered = marks.map((mark) => {
-    const names = mark.verdicts.map((verdict) => escapeHtml(verdict.name)).join(', ')
+    const names = [...new Set(mark.verdicts.map((verdict) => escapeHtml(verdict.name)))].join(', ')
     return `<li id="note-${mark.number}"><strong>${names}:</strong> ${escapeHtml(mark.text)}</li>`
   })
   const list = numbered.length > 0 ? `<ol>${numbered.join('')}</ol>` : ''
@@ -104,26 +110,33 @@ export function noteList(
   return `<section><h2>Notes</h2>${list}${plain}</section>`
 }
 
+/** Returns a start time as `2026-03-14 09:26 UTC`. */
 export function day(startedAt: string): string {
   const time = new Date(startedAt)
   return Number.isNaN(time.getTime()) ? startedAt : `${time.toISOString().slice(0, 16).replace('T', ' ')} UTC`
 }
 
+/** Returns a machine as `2 CPUs (x64), 8.3 GB`. */
 export function machine({ cpus, memory, arch }: Header['machine']): string {
   return `${cpus} CPU${cpus === 1 ? '' : 's'} (${arch}), ${(memory / 1e9).toFixed(1)} GB`
 }
 
-/** More notes than this of one recording are counted, not shown. */
+/** Notes of one recording that are shown. More are counted. */
 const MOST_NOTES = 12
 
-export function told(notes: readonly string[], events: readonly RecordingEvent[], term: string): [string, string][] {
+/** Returns the notes of a recording as rows of a list, escaped. */
+export function noteRows(
+  notes: readonly string[],
+  events: readonly RecordingEvent[],
+  term: string
+): [string, string][] {
   const texts = [...notes, ...events.flatMap((event) => (event.event === 'note' ? [event.text] : []))]
   const shown = texts.slice(0, MOST_NOTES).map((text): [string, string] => [term, escapeHtml(text)])
   const more = texts.length - shown.length
   return more > 0 ? [...shown, [term, `${integer(more)} more in the recording`]] : shown
 }
 
-/** As one would type it in a shell. */
+/** Quotes an argument as in a shell. */
 export function quoted(argument: string): string {
   return /^[\w@%+=:,./-]+$/.test(argument) ? argument : `'${argument.replaceAll("'", "'\\''")}'`
 }

@@ -1,6 +1,7 @@
 /**
- * What runs in the page. It draws the charts from the JSON in the page, in the colours of the reader's system and in
- * one or two columns as the window allows. Tooltips are built of text nodes: nothing from a recording is parsed as HTML.
+ * The script of the page. It draws the charts from the JSON in the page, in the colours of the reader's system and in
+ * one or two columns, depending on the window. Tooltips are built of text nodes, so nothing from a recording is parsed
+ * as HTML.
  */
 export const PAGE_SCRIPT = `
 'use strict'
@@ -61,7 +62,7 @@ export const PAGE_SCRIPT = `
       chart?.dispose()
       columns = undefined
       chart = echarts.init(box)
-      // Both pictures show the same time: they zoom and point together.
+      // The charts show the same time, so they zoom and point together.
       chart.group = 'report'
       const coloured = dark.matches ? inDarkColours(option) : option
       chart.setOption({
@@ -74,7 +75,7 @@ export const PAGE_SCRIPT = `
     dark.addEventListener('change', draw)
     let width = box.clientWidth
     new ResizeObserver(() => {
-      // Only the width is the window's: the height is set here.
+      // The window sets only the width; the height is set here.
       if (box.clientWidth === width) return
       width = box.clientWidth
       arrange()

@@ -1,4 +1,4 @@
-/** How the page looks: quiet, in the fonts that are there, light or dark as the reader's system is. */
+/** The style sheet of the page: system fonts, light or dark like the reader's system. */
 export const PAGE_STYLE = `
 :root {
   color-scheme: light dark;
