@@ -234,7 +234,7 @@ describe.skipIf(noNats !== undefined)('over NATS', () => {
       ],
       [['10.0.0.1:80', '--procs', '2'], /^ebb: procs are each agent's own: give them to ebb agent$/m],
       [['10.0.0.1:80', '--payload', 'x'.repeat(100_000)], /^ebb: payload: it must be 96 KiB at most$/m],
-      [['/run/a.sock'], /^ebb: a Unix socket is on one machine: give a swarm HOST:PORT$/m]
+      [['/run/a.sock'], /^ebb: a swarm cannot reach a Unix socket of one machine: give HOST:PORT$/m]
     ]
     for (const [args, says] of cases) {
       const { code, stdout, stderr } = await run(['pulse', ...swarm(nats), ...args])
@@ -269,10 +269,10 @@ describe.skipIf(noNats !== undefined)('over NATS', () => {
     connection.publish(coordinator, Buffer.alloc(300_000))
     connection.publish('ebb.lab.all', '{')
     await a.said(/^Dropped an order: it is not JSON$/m)
-    await a.said(/^Dropped an order: 300000 bytes are more than the 262144/m)
-    await a.said(/^Dropped the order close: it is not from who holds this agent$/m)
-    await a.said(/^Dropped a beat: it is not JSON$/m)
-    await pulsing.said(/^Dropped what says that it is from a: it does not know the secret$/m)
+    await a.said(/^Dropped an order: 300000 bytes are more than the maximum of 262144/m)
+    await a.said(/^Dropped the order close: it is not from the coordinator that holds this agent$/m)
+    await a.said(/^Dropped a heartbeat: it is not JSON$/m)
+    await pulsing.said(/^Dropped a message in the name of a: it does not contain the secret of this run$/m)
     await pulsing.said(/^Dropped a message: 300000 bytes/m)
     expect(held.clients()).toBe(60)
     expect(await pulsing.end('SIGINT')).toMatchObject({ code: 0 })
@@ -310,7 +310,7 @@ describe.skipIf(noNats !== undefined)('over NATS', () => {
     const args = ['--payload', 'x'.repeat(9000), ...SHORT]
     const { code, stderr } = await run(['pulse', `${held.port}`, ...swarm(nats), ...args])
     expect(code).toBe(1)
-    expect(stderr).toMatch(/^ebb: .*bytes is more than NATS at .* takes \(max_payload 4096\)/m)
+    expect(stderr).toMatch(/^ebb: .*bytes is larger than NATS at .* accepts: raise its max_payload of 4096/m)
   })
 
   describe('a server that lets in only whom it knows', () => {
@@ -416,7 +416,7 @@ describe.skipIf(noNats !== undefined)('over NATS', () => {
       await agent(nats, 'a', ['--user', 'bob', '--password', 'p'])
       const { code, stderr } = await run(['pulse', '1', ...swarm(nats), '--user', 'ann', '--password', 'p'])
       expect(stderr).toMatch(
-        new RegExp(`^ebb: NATS at \\S+ does not let us ${what}: give this user the subjects `, 'm')
+        new RegExp(`^ebb: NATS at \\S+ does not let this user ${what}: allow it the subjects `, 'm')
       )
       expect(code).toBe(1)
     })

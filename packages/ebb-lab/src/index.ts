@@ -11,8 +11,9 @@ export {
   type Target
 } from './experiment/experiment.js'
 export { type Running, start } from './process/target.js'
-export type { Causes, Opened } from './pulse/client.js'
+export type { Causes } from './pulse/causes.js'
 export type { Quantiles } from './pulse/histogram.js'
+export type { Opened } from './pulse/opened.js'
 export type { Plan, Pulse } from './pulse/plan.js'
 export {
   type PulseEvent,
@@ -22,20 +23,16 @@ export {
   type Server,
   succeeded
 } from './pulse/pulse.js'
-export { Agent, type AgentEvent, type AgentOptions, type AgentPulse } from './pulse/swarm/agent.js'
+export { Agent } from './pulse/swarm/agent.js'
+export type { AgentEvent, AgentOptions, AgentPulse } from './pulse/swarm/agent-options.js'
 export { AllowList } from './pulse/swarm/allow.js'
 export type { Bus } from './pulse/swarm/bus.js'
-export {
-  type AgentReport,
-  Coordinator,
-  SwarmError,
-  type SwarmEvent,
-  type SwarmOptions,
-  type SwarmReport
-} from './pulse/swarm/coordinator.js'
+export { Coordinator, type SwarmEvent, type SwarmOptions } from './pulse/swarm/coordinator.js'
+export { SwarmError } from './pulse/swarm/errors.js'
 export { LocalBus } from './pulse/swarm/local-bus.js'
 export { natsBus } from './pulse/swarm/nats/nats.js'
 export { NatsError, type NatsOptions } from './pulse/swarm/nats/options.js'
+export type { AgentReport, SwarmReport } from './pulse/swarm/report.js'
 export { parseBox, readBox } from './record/box/read.js'
 export type { BoxRecording } from './record/box/recording.js'
 export { parseRecording, readRecording } from './record/read.js'

@@ -1,5 +1,5 @@
 /** Records the server beside an agent, for a co-ordinator that is elsewhere. */
-import type { SideRecorder, SideRecording } from '../pulse/swarm/agent.js'
+import type { SideRecorder, SideRecording } from '../pulse/swarm/agent-options.js'
 import { record } from '../record/record.js'
 import type { Recorder } from '../record/recorder.js'
 import type { Line } from '../record/recording.js'

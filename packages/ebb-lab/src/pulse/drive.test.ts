@@ -1,6 +1,6 @@
 /** Processes are forked from the built files: these tests run them, and not the sources. */
 
-import { crowdOf, type DriveEvent, drive, howOf, type OwnCrowd, planSchema, type Shape } from 'ebb-lab/testing'
+import { clientOptions, crowdOf, type DriveEvent, drive, type OwnCrowd, planSchema, type Shape } from 'ebb-lab/testing'
 import { expect, test } from 'vitest'
 import { program, type Server, server } from '../../../../test/support/cli.js'
 import { commandOf, descendants } from '../../../../test/support/processes.js'
@@ -10,7 +10,7 @@ const timing = { offset: 0, jitter: 0, seed: 1 }
 
 function crowd(port: number, processes = 1): Promise<OwnCrowd> {
   const address = { host: '127.0.0.1', port }
-  return crowdOf({ address, sources: [], ...howOf({}), part: { index: 0, of: 1 } }, processes, true)
+  return crowdOf({ address, sources: [], ...clientOptions({}), part: { index: 0, of: 1 } }, processes, true)
 }
 
 async function run(port: number, shape: Shape, length = 60_000, processes = 1, events: DriveEvent[] = []) {

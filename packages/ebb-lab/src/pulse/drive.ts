@@ -1,46 +1,52 @@
-/** `drive()`: a crowd that follows a shape, at its times. */
-import { addCauses, type Causes, type Opened, total } from './client.js'
+/** `drive()` opens and closes the connections of a crowd so that it follows a shape over time. */
+import { addCauses, type Causes, total } from './causes.js'
 import type { OwnCrowd } from './crowd.js'
+import type { Opened } from './opened.js'
 import { pause } from './pause.js'
-import { emptyReport, type PulseEvent, type PulseReport, pulseOnce } from './pulse.js'
+import { addResult, emptyReport, type PulseEvent, type PulseReport, pulseOnce } from './pulse.js'
 import { type LevelShape, levelsOf, type PulseShape, type Shape, timedPulses } from './shapes.js'
 
-/** From one look at what the server has closed to the next, ms, while a level stays the same. */
-const AGAIN = 1000
+/** Milliseconds between two checks for connections that the server has closed, while a level stays the same. */
+const RECHECK = 1000
 
-/** A level has been reached, as far as it could be. */
+/** The crowd has reached a level, as far as it could. */
 interface LevelStep {
   event: 'level'
-  /** Asked for, and there. */
+  /** Number of connections that the shape asked for. */
   connections: number
+  /** Number of connections that are open. */
   open: number
-  /** Null: none had to be made. */
+  /** Result of opening connections, or null if none had to be opened. */
   opened: Opened | null
-  /** Closed by the server first since the last step. */
+  /** Connections that the server closed first since the last step, by cause. */
   lost: Causes
 }
 
+/** A step of the run. */
 export type DriveEvent = PulseEvent | LevelStep
 
+/** When and how a crowd follows its shape. */
 export interface DriveOptions {
-  /** When the run began: of `performance.now()`. */
+  /** Start of the run, a value of `performance.now()`. */
   start: number
-  /** When it ends, ms after its start. */
+  /** End of the run, in milliseconds after its start. */
   until: number
-  /** Ends it: all connections are closed. */
+  /** Ends the run; all connections are closed. */
   signal?: AbortSignal
+  /** Called at each step. */
   onEvent?: (event: DriveEvent) => void
 }
 
 /**
- * Makes the connections of a shape. Ends by itself when nobody answers any more. All connections are closed afterwards, and the
- * crowd's processes ended.
+ * Makes the connections of a shape, and then closes them and disposes of the crowd.
+ *
+ * The run ends early, with `stopped: 'nobody answers'`, when no connection could be opened and none is left.
  */
 export async function drive(crowd: OwnCrowd, shape: Shape, options: DriveOptions): Promise<PulseReport> {
   const report = emptyReport()
   try {
-    if (shape.shape === 'pulse') await pulses(crowd, shape, report, options)
-    else await levels(crowd, shape, report, options)
+    if (shape.shape === 'pulse') await drivePulses(crowd, shape, report, options)
+    else await new LevelDriver(crowd, report, options).follow(shape)
   } finally {
     await crowd.close()
     await crowd.dispose()
@@ -50,7 +56,12 @@ export async function drive(crowd: OwnCrowd, shape: Shape, options: DriveOptions
   return report
 }
 
-async function pulses(crowd: OwnCrowd, shape: PulseShape, report: PulseReport, options: DriveOptions): Promise<void> {
+async function drivePulses(
+  crowd: OwnCrowd,
+  shape: PulseShape,
+  report: PulseReport,
+  options: DriveOptions
+): Promise<void> {
   const { start, until, signal, onEvent = () => {} } = options
   for (const pulse of timedPulses(shape, until)) {
     await pause(Math.max(0, start + pulse.at - performance.now()), signal)
@@ -63,54 +74,76 @@ async function pulses(crowd: OwnCrowd, shape: PulseShape, report: PulseReport, o
   }
 }
 
-async function levels(crowd: OwnCrowd, shape: LevelShape, report: PulseReport, options: DriveOptions): Promise<void> {
-  const { start, until, signal, onEvent = () => {} } = options
-  let open = 0
-  const takeLost = async (): Promise<Causes> => {
-    const lost = await crowd.takeAllLost()
-    open -= total(lost)
-    addCauses(report.lost, lost)
-    return lost
+/** Keeps the number of open connections at the level of a shape. */
+class LevelDriver {
+  readonly #crowd: OwnCrowd
+  readonly #report: PulseReport
+  readonly #options: DriveOptions
+  /** Number of connections that are open. */
+  #open = 0
+
+  constructor(crowd: OwnCrowd, report: PulseReport, options: DriveOptions) {
+    this.#crowd = crowd
+    this.#report = report
+    this.#options = options
   }
-  /** False: nobody answers. */
-  const reach = async (connections: number, lost: Causes): Promise<boolean> => {
-    let opened: Opened | null = null
-    if (connections > open) {
-      opened = await crowd.connect(connections - open, signal)
-      open += opened.connected
-      report.connected += opened.connected
-      report.abandoned += opened.abandoned
-      report.echoed += opened.echoed
-      addCauses(report.failed, opened.failed)
-      addCauses(report.unanswered, opened.unanswered)
-    } else if (connections < open) {
-      await crowd.shrink(open - connections)
-      open = connections
-    }
-    onEvent({ event: 'level', connections, open, opened, lost })
-    return opened?.connected !== 0 || open > 0 || signal?.aborted === true
-  }
-  const steps = levelsOf(shape, until)
-  let next = steps.next()
-  while (!next.done) {
-    const level = next.value
-    next = steps.next()
-    // A server that is slow is not made to take what has passed: only the newest level that is due counts.
-    if (!next.done && start + next.value.at <= performance.now()) continue
-    await pause(Math.max(0, start + level.at - performance.now()), signal)
-    if (signal?.aborted) return
-    let answered = await reach(level.connections, await takeLost())
-    const change = next.done ? 0 : start + next.value.at
-    // What the server closes before the level changes is told, and made again: its clients would come back.
-    while (answered && performance.now() + AGAIN < change) {
-      await pause(AGAIN, signal)
+
+  async follow(shape: LevelShape): Promise<void> {
+    const { start, until, signal } = this.#options
+    const levels = levelsOf(shape, until)
+    let next = levels.next()
+    while (!next.done) {
+      const level = next.value
+      next = levels.next()
+      // If the server is slow, skips the levels that have passed: only the newest level that is due counts.
+      if (!next.done && start + next.value.at <= performance.now()) continue
+      await pause(Math.max(0, start + level.at - performance.now()), signal)
       if (signal?.aborted) return
-      const lost = await takeLost()
-      if (total(lost) > 0) answered = await reach(level.connections, lost)
+      const reached = await this.#hold(level.connections, next.done ? 0 : start + next.value.at)
+      if (signal?.aborted) return
+      if (!reached) {
+        this.#report.stopped = 'nobody answers'
+        return
+      }
     }
-    if (!answered) {
-      report.stopped = 'nobody answers'
-      return
+  }
+
+  /**
+   * Reaches a level and holds it until `end`. Connections that the server closes meanwhile are reported and opened again,
+   * as its clients would do. Returns false if the server does not answer.
+   */
+  async #hold(connections: number, end: number): Promise<boolean> {
+    const { signal } = this.#options
+    let reached = await this.#reach(connections, await this.#takeLost())
+    while (reached && performance.now() + RECHECK < end) {
+      await pause(RECHECK, signal)
+      if (signal?.aborted) return true
+      const lost = await this.#takeLost()
+      if (total(lost) > 0) reached = await this.#reach(connections, lost)
     }
+    return reached
+  }
+
+  /** Opens or closes connections until `connections` are open. Returns false if the server does not answer. */
+  async #reach(connections: number, lost: Causes): Promise<boolean> {
+    const { signal, onEvent } = this.#options
+    let opened: Opened | null = null
+    if (connections > this.#open) {
+      opened = await this.#crowd.connect(connections - this.#open, signal)
+      this.#open += opened.connected
+      addResult(this.#report, opened)
+    } else if (connections < this.#open) {
+      await this.#crowd.shrink(this.#open - connections)
+      this.#open = connections
+    }
+    onEvent?.({ event: 'level', connections, open: this.#open, opened, lost })
+    return opened?.connected !== 0 || this.#open > 0 || signal?.aborted === true
+  }
+
+  async #takeLost(): Promise<Causes> {
+    const lost = await this.#crowd.takeAllLost()
+    this.#open -= total(lost)
+    addCauses(this.#report.lost, lost)
+    return lost
   }
 }

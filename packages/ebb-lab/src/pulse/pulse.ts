@@ -1,101 +1,133 @@
-/** `pulse()`: makes pulses at a server, and counts what came of them. */
+/** `pulse()` makes pulses of connections at a server and counts the results. */
 import { lookup } from 'node:dns/promises'
 import { isIP } from 'node:net'
 import { invalidArgument, SocketAddress } from 'ebb/sys'
-import { addCauses, type Causes, type ClientOptions, type Opened, total } from './client.js'
-import { type Crowd, crowdOf, MOST_PROCESSES, processesFor } from './crowd.js'
+import { addCauses, type Causes, total } from './causes.js'
+import type { ClientOptions } from './client.js'
+import { type Crowd, MOST_PROCESSES, processesFor } from './crowd.js'
 import type { Quantiles } from './histogram.js'
+import type { Opened } from './opened.js'
+import { crowdOf } from './own-crowd.js'
 import { pause } from './pause.js'
 import { type Plan, type Pulse, planSchema, pulsesOf } from './plan.js'
-import type { Coordinator, SwarmReport } from './swarm/coordinator.js'
+import type { Coordinator } from './swarm/coordinator.js'
+import type { SwarmReport } from './swarm/report.js'
 import { SwarmCrowd } from './swarm/swarm-crowd.js'
 
-/** The server: a host (a name is looked up once) and port, or a Unix socket. */
+/** The server to connect to: a host and port, or the path of a Unix socket. A host name is looked up once. */
 export type Server = { host: string; port: number } | { path: string }
 
-/** What `pulse()` takes beside the plan. All optional; times are milliseconds. */
+/** How `pulse()` connects. */
 export interface PulseOptions {
-  /** Connects per second over all processes. Default: as fast as the server answers. */
+  /** Connects per second, over all processes. Default: as fast as the server answers. */
   rate?: number
-  /** Processes that hold the connections. Default: as many as the descriptor limit asks for. */
+  /** Number of processes that hold the connections, from 1 to 256. Default: as many as the descriptor limit requires. */
   procs?: number
-  /** Local addresses to connect from. Default: the kernel's choice, and more of 127.0.0.0/8 when the ports of one run out. */
+  /**
+   * Local IP addresses to connect from, in turn. Default: the kernel chooses; on loopback, more addresses of 127.0.0.0/8
+   * are used when the ports of one run out.
+   */
   sources?: readonly string[]
-  /** Most that a connect, or an awaited answer, may take. Default: 10 s. */
+  /** Milliseconds after which a connect, or an awaited answer, has failed. Default: 10,000. */
   timeout?: number
-  /** How to close. Default: `fin`. */
+  /** How to close connections: with a FIN or with a reset. Default: `fin`. */
   close?: 'fin' | 'rst'
-  /** Sent once by the active connections. */
+  /** Bytes, or text as UTF-8, that each active connection sends once. Default: nothing. */
   payload?: string | Uint8Array
-  /** The share of connections that are active, 0 to 1. Default: 1 with a payload. */
+  /** Share of connections that send the payload, from 0 to 1. Default: 1. */
   active?: number
-  /** Active connections wait until as many bytes, the same, have come back. Default: false. */
+  /** Whether active connections wait until the server has sent the payload back. Default: false. */
   expectEcho?: boolean
-  /** Agents on several machines make the connections, from their own `sources` and in their own processes. */
+  /**
+   * Agents on several machines that make the connections. They use their own `sources` and `procs`, so these options must
+   * not be given. Default: this machine makes the connections.
+   */
   swarm?: Coordinator
-  /** Ends the run: all connections are closed, and the report covers what was. */
+  /** Ends the run. All connections are closed, and the report covers the run so far. */
   signal?: AbortSignal
-  /** Told of each step. */
+  /** Called at each step of a pulse, and regularly while a pulse connects. */
   onEvent?: (event: PulseEvent) => void
 }
 
-/** The steps of a pulse, and how it goes on while it connects. */
+/** A step of a pulse, or its progress while it connects. */
 export type PulseEvent =
+  /** The pulse begins to connect. */
   | { event: 'pulse'; pulse: Pulse }
+  /** Number of open connections and failed connects so far, about every 500 ms. */
   | { event: 'progress'; pulse: Pulse; open: number; failed: number }
+  /** All connects have ended, and the pulse begins to hold its connections. */
   | { event: 'connected'; pulse: Pulse; opened: Opened }
+  /** The pulse begins to close its connections. */
   | { event: 'closing'; pulse: Pulse }
+  /** All connections are closed. `lost` counts those that the server closed first. */
   | { event: 'closed'; pulse: Pulse; lost: Causes }
 
-/** What came of a run. Times are milliseconds. */
+/** Results of a run. */
 export interface PulseReport {
+  /** Number of pulses that were begun. */
   pulses: number
+  /** Number of connections that were opened. */
   connected: number
   /** Connects that failed, by errno. */
   failed: Causes
-  /** Connections that the server closed first, by what was seen: `FIN`, `ECONNRESET`. */
+  /** Connections that the server closed first, by what the client saw: `FIN`, `ECONNRESET`. */
   lost: Causes
-  /** Connects that `signal` left undone. */
+  /** Number of connects that `signal` cancelled. */
   abandoned: number
+  /** Number of active connections that received their whole payload back. */
   echoed: number
+  /** Active connections that did not, by cause: see {@link Opened}. */
   unanswered: Causes
+  /** Quantiles of the connect times, in milliseconds. */
   latency: Quantiles
-  /** The same whole: an HdrHistogram of microseconds (V2, compressed, base64). */
+  /** All connect times: an HdrHistogram in microseconds (V2 encoding, compressed, base64). */
   histogram: string
-  /** Over the time that was spent connecting; 0 when nothing was connected. */
+  /** Connections per second, over the time spent connecting. 0 if nothing was connected. */
   connectsPerSecond: number
-  /** Why it ended before its plan did. `agents lost`: one, with `strict`, or all. */
+  /**
+   * Why the run ended before its plan did, or null. `agents lost`: all agents of the swarm were lost, or one of them with
+   * the coordinator's option `strict`.
+   */
   stopped: 'signal' | 'nobody answers' | 'agents lost' | null
-  /** With a swarm: what its agents did, over all runs that it has made. */
+  /** Results by agent, over all runs of the swarm's coordinator. */
   swarm?: SwarmReport
 }
 
-const PROGRESS = 500
+/** Milliseconds between two `progress` events. */
+const PROGRESS_INTERVAL = 500
+
+/** Default of `timeout`, in ms. */
+const DEFAULT_TIMEOUT = 10_000
 
 /**
- * Makes the pulses of a plan.
+ * Makes the pulses of a plan at a server and returns the results.
  *
- * Ends by itself when not one connection of a pulse could be made: nobody answers.
+ * The run ends early when a pulse could not open a single connection. It does not reject then: see
+ * {@link PulseReport.stopped}.
  *
- * @param plan what is left out is as in {@link Plan}'s defaults
- * @throws TypeError, ZodError for what cannot be; the error of `dns.lookup` for a name that is not known
+ * @param plan fields that are left out have the defaults of {@link Plan}
+ * @throws TypeError for an option that is out of its range or does not fit the server
+ * @throws ZodError for a plan that is not valid
+ * @throws SwarmError if the agents cannot hold that many connections, or refuse the server
+ * @throws Error of `dns.lookup` for a host name that is not known
  */
 export async function pulse(
   server: Server,
   plan: Partial<Plan> = {},
   options: PulseOptions = {}
 ): Promise<PulseReport> {
-  const whole = planSchema.parse(plan)
+  const wholePlan = planSchema.parse(plan)
   checkOptions(options)
   const { swarm, onEvent = () => {} } = options
   const signal = either(options.signal, swarm?.stopped)
-  const most = Math.max(whole.iterations > 0 ? whole.big : 0, whole.pulses > 0 ? whole.small : 0)
-  const crowd =
-    swarm === undefined ? await crowdHere(server, most, options) : await crowdOfAgents(server, most, options, swarm)
+  const most = Math.max(wholePlan.iterations > 0 ? wholePlan.big : 0, wholePlan.pulses > 0 ? wholePlan.small : 0)
+  const crowd = await (swarm === undefined
+    ? localCrowd(server, most, options)
+    : swarmCrowd(server, most, options, swarm))
   const report = emptyReport()
   let connecting = 0
   try {
-    for (const next of pulsesOf(whole)) {
+    for (const next of pulsesOf(wholePlan)) {
       if (signal?.aborted) break
       const opened = await pulseOnce(crowd, next, report, signal, onEvent)
       connecting += opened.ms
@@ -117,7 +149,7 @@ export async function pulse(
   return report
 }
 
-/** Of a run in which nothing has been done yet. */
+/** Returns the report of a run in which nothing has happened yet. */
 export function emptyReport(): PulseReport {
   return {
     pulses: 0,
@@ -134,40 +166,50 @@ export function emptyReport(): PulseReport {
   }
 }
 
-/** Held by this process and its children. */
-async function crowdHere(server: Server, most: number, options: PulseOptions): Promise<Crowd> {
+/** Adds the result of opening connections to a report. */
+export function addResult(report: PulseReport, opened: Opened): void {
+  report.connected += opened.connected
+  report.abandoned += opened.abandoned
+  report.echoed += opened.echoed
+  addCauses(report.failed, opened.failed)
+  addCauses(report.unanswered, opened.unanswered)
+}
+
+/** Makes a crowd that this process and its children hold. */
+async function localCrowd(server: Server, most: number, options: PulseOptions): Promise<Crowd> {
   const { procs: processes = processesFor(most), sources = [] } = options
   if (processes > MOST_PROCESSES) {
     throw invalidArgument(
-      `${most} connections take ${processes} processes under the descriptor limit, ${MOST_PROCESSES} at most: raise it (ulimit -n)`
+      `${most} connections need ${processes} processes under the descriptor limit, but ${MOST_PROCESSES} is the maximum: raise the limit (ulimit -n)`
     )
   }
   const address = await resolve(server)
   checkAddresses(address, sources)
-  return await crowdOf({ address, sources, ...howOf(options), part: { index: 0, of: 1 } }, processes)
+  return await crowdOf({ address, sources, ...clientOptions(options), part: { index: 0, of: 1 } }, processes)
 }
 
-async function crowdOfAgents(server: Server, most: number, options: PulseOptions, swarm: Coordinator): Promise<Crowd> {
-  if ('path' in server) throw invalidArgument('a Unix socket is on one machine: give a swarm HOST:PORT')
-  for (const own of ['sources', 'procs'] as const) {
-    if (options[own] !== undefined) throw invalidArgument(`${own} are each agent's own: give them to ebb agent`)
+/** Makes a crowd that the agents of a swarm hold. */
+async function swarmCrowd(server: Server, most: number, options: PulseOptions, swarm: Coordinator): Promise<Crowd> {
+  if ('path' in server) throw invalidArgument('a swarm cannot reach a Unix socket of one machine: give HOST:PORT')
+  for (const name of ['sources', 'procs'] as const) {
+    if (options[name] !== undefined) throw invalidArgument(`${name} are each agent's own: give them to ebb agent`)
   }
-  const { rate, payload, ...how } = howOf(options)
-  const json = {
+  const { rate, payload, ...rest } = clientOptions(options)
+  const how = {
     server,
-    ...how,
+    ...rest,
     rate: rate === Number.POSITIVE_INFINITY ? null : rate,
     payload: payload === null ? null : Buffer.from(payload).toString('base64')
   }
-  return await SwarmCrowd.of(swarm, json, most)
+  return await SwarmCrowd.create(swarm, how, most)
 }
 
-/** How a client is to connect, with what was left out. */
-export function howOf(options: PulseOptions): Omit<ClientOptions, 'address' | 'sources' | 'part'> {
+/** Returns the options of a client, with the defaults filled in. */
+export function clientOptions(options: PulseOptions): Omit<ClientOptions, 'address' | 'sources' | 'part'> {
   const payload = typeof options.payload === 'string' ? Buffer.from(options.payload) : (options.payload ?? null)
   return {
     rate: options.rate ?? Number.POSITIVE_INFINITY,
-    timeout: options.timeout ?? 10_000,
+    timeout: options.timeout ?? DEFAULT_TIMEOUT,
     close: options.close ?? 'fin',
     payload: payload?.length === 0 ? null : payload,
     active: options.active ?? 1,
@@ -175,7 +217,7 @@ export function howOf(options: PulseOptions): Omit<ClientOptions, 'address' | 's
   }
 }
 
-/** One pulse, from its first connect to its last close; what came of it is added to the report. */
+/** Makes one pulse, from its first connect to its last close, and adds its results to the report. */
 export async function pulseOnce(
   crowd: Crowd,
   pulse: Pulse,
@@ -186,7 +228,7 @@ export async function pulseOnce(
   onEvent({ event: 'pulse', pulse })
   const timer = setInterval(
     () => onEvent({ event: 'progress', pulse, open: crowd.open, failed: crowd.failed }),
-    PROGRESS
+    PROGRESS_INTERVAL
   )
   let opened: Opened
   try {
@@ -195,14 +237,10 @@ export async function pulseOnce(
     clearInterval(timer)
   }
   report.pulses++
-  report.connected += opened.connected
-  report.abandoned += opened.abandoned
-  report.echoed += opened.echoed
-  addCauses(report.failed, opened.failed)
-  addCauses(report.unanswered, opened.unanswered)
+  addResult(report, opened)
   onEvent({ event: 'connected', pulse, opened })
   if (opened.connected > 0) await pause(pulse.linger, either(signal, crowd.gone))
-  // Asked before closing: what the server closes after us is not lost.
+  // Asks before it closes, because connections that the server closes after us are not lost.
   const lost = await crowd.takeLost()
   onEvent({ event: 'closing', pulse })
   await crowd.close()
@@ -216,7 +254,6 @@ function either(one: AbortSignal | undefined, other: AbortSignal | undefined): A
   return one === undefined || other === undefined ? (one ?? other) : AbortSignal.any([one, other])
 }
 
-/** @throws TypeError for what would never end, or means nothing */
 function checkOptions({ rate = 1, procs = 1, timeout = 1, active = 1 }: PulseOptions): void {
   if (!(rate > 0)) throw invalidArgument(`rate must be above 0 connects per second, not ${rate}`)
   if (!(timeout > 0)) throw invalidArgument(`timeout must be above 0 ms, not ${timeout}`)
@@ -226,7 +263,7 @@ function checkOptions({ rate = 1, procs = 1, timeout = 1, active = 1 }: PulseOpt
   }
 }
 
-/** Here, and not in each process that connects. @throws TypeError */
+/** Checks addresses here once, so that the error does not come from each process that connects. */
 function checkAddresses(server: Server, sources: readonly string[]): void {
   const target = new SocketAddress(server)
   if ('path' in server && sources.length > 0)
@@ -240,12 +277,12 @@ function checkAddresses(server: Server, sources: readonly string[]): void {
   }
 }
 
-/** Whether all went as planned: nothing failed, nothing was lost, every answer came. */
+/** Returns whether the run had no failed connects, no lost connections and no missing answers. */
 export function succeeded(report: PulseReport): boolean {
   return failuresOf(report) === 0 && report.stopped !== 'nobody answers'
 }
 
-/** Connects that failed, connections lost, and answers that did not come. */
+/** Returns the number of failed connects, lost connections and missing answers. */
 export function failuresOf(report: PulseReport): number {
   return total(report.failed) + total(report.lost) + total(report.unanswered)
 }

@@ -1,9 +1,14 @@
+/** Random numbers from a seed, so that a load can be repeated. */
+
 /**
- * Random numbers from a seed: the same seed, the same numbers, on every machine. Mulberry32 by Tommy Ettinger (public domain,
- * https://gist.github.com/tommyettinger/46a874533244883189143505d203312c): one 32-bit word of state, good enough to spread loads.
+ * Returns a random number generator. The same seed gives the same numbers on every machine.
  *
- * @param seed its lower 32 bits count
- * @returns a function that gives the next number, from 0 and below 1
+ * The algorithm is Mulberry32 by Tommy Ettinger (public domain,
+ * https://gist.github.com/tommyettinger/46a874533244883189143505d203312c). Its state is one 32-bit word, which is good
+ * enough to spread loads.
+ *
+ * @param seed a number of which the lower 32 bits are used
+ * @returns a function that returns the next number, at least 0 and below 1
  */
 export function randomFrom(seed: number): () => number {
   let state = seed | 0
@@ -15,7 +20,7 @@ export function randomFrom(seed: number): () => number {
   }
 }
 
-/** A time until the next of events that happen `rate` times a second at random: milliseconds. */
+/** Returns a random time in milliseconds until the next of events that happen `rate` times per second on average. */
 export function exponential(random: () => number, rate: number): number {
   return (-Math.log(1 - random()) / rate) * 1000
 }

@@ -1,79 +1,85 @@
 /**
- * Loads over time: how many connections a server is to have, and when. Everything random comes from a seed, so that the same load
- * can be made again, at another server. Times are milliseconds from the beginning of the run.
+ * Loads over time: how many connections a server is to have, and when.
+ *
+ * All random numbers come from a seed, so that the same load can be repeated at another server. Times are milliseconds from
+ * the beginning of the run.
  */
 import { type Plan, type Pulse, pulsesOf } from './plan.js'
 import { exponential, randomFrom } from './random.js'
 
-/** What every shape has. */
+/** Timing that all shapes have. */
 interface Timing {
-  /** When it begins. */
+  /** Time at which the shape begins. */
   offset: number
-  /** Each pulse, and any other shape as a whole, begins up to this much later, at random. */
+  /** Maximum random delay of the shape's beginning. In a pulse shape, each pulse is delayed by itself. */
   jitter: number
-  /** Of its random numbers. */
+  /** Seed of the random numbers. */
   seed: number
 }
 
 /** Big pulses, then small ones. */
 export type PulseShape = Timing & Plan & { shape: 'pulse' }
 
-/** A load that is not one of pulses: a number of connections over time. */
+/** A shape that gives the number of connections over time. */
 export type LevelShape =
-  /** As many all the time. */
+  /** Holds a constant number of connections. */
   | (Timing & { shape: 'steady'; connections: number; duration: number })
-  /** From `low` to `high` at an even pace, and back at once. */
+  /** Rises from `low` to `high` at an even pace within each period, and falls back at once. */
   | (Timing & { shape: 'sawtooth'; low: number; high: number; period: number; duration: number })
-  /** Connections that come at random, `rate` a second, and stay for `hold` on average. */
+  /** Opens `rate` connections per second at random times; each stays open for `hold` ms on average. */
   | (Timing & { shape: 'poisson'; rate: number; hold: number; duration: number })
-  /** As they were at a real service. */
+  /** Replays the connections of a real service. */
   | (Timing & { shape: 'trace'; file: string; levels: readonly Level[] })
 
+/** A load over time. */
 export type Shape = PulseShape | LevelShape
 
-/** From `at` on there are to be so many connections. */
+/** A number of connections from a point in time on. */
 export interface Level {
+  /** Time at which the level begins. */
   at: number
+  /** Number of connections. */
   connections: number
 }
 
-/** A pulse at its time. One that takes long to connect pushes those after it. */
+/** A pulse with its start time. */
 export interface TimedPulse extends Pulse {
+  /** Time at which the pulse begins. If an earlier pulse takes longer, the pulse begins later. */
   at: number
 }
 
-/** Shapes that change all the time do so in steps of this length. */
+/** Length of a step in ms, for shapes that change all the time. */
 export const STEP = 100
 
-/** The pulses that end, but for their connecting and closing, by `until`. */
+/** Generates the pulses that end by `until`, without the time that connecting and closing take. */
 export function* timedPulses(shape: PulseShape, until: number): Generator<TimedPulse, void, void> {
   const random = randomFrom(shape.seed)
   let at = shape.offset
-  let free = 0
+  let previousEnd = 0
   for (const pulse of pulsesOf(shape)) {
-    // A jitter longer than the separation does not put a pulse before the end of the one before it.
-    const begins = Math.max(free, at + random() * shape.jitter)
-    free = begins + pulse.linger
-    if (free > until) return
-    yield { ...pulse, at: begins }
+    // A jitter that is longer than the separation must not make pulses overlap.
+    const start = Math.max(previousEnd, at + random() * shape.jitter)
+    previousEnd = start + pulse.linger
+    if (previousEnd > until) return
+    yield { ...pulse, at: start }
     at += pulse.linger + pulse.after
   }
 }
 
-/** The levels in the order of their times, the first at the shape's beginning, the last one of no connections, by `until`. */
+/** Generates the levels in order, up to `until`. The last level has no connections, if the shape ends. */
 export function* levelsOf(shape: LevelShape, until: number): Generator<Level, void, void> {
   const random = randomFrom(shape.seed)
   const start = shape.offset + random() * shape.jitter
   const end = Math.min(until, start + (shape.shape === 'trace' ? lengthOf(shape.levels) : shape.duration))
-  for (const { at, connections } of rawLevels(shape, random)) {
+  for (const { at, connections } of relativeLevels(shape, random)) {
     if (start + at >= end) break
     yield { at: start + at, connections }
   }
   if (end < Number.POSITIVE_INFINITY && end > start) yield { at: end, connections: 0 }
 }
 
-/** Times from the shape's beginning. */
-function* rawLevels(shape: LevelShape, random: () => number): Generator<Level, void, void> {
+/** Generates levels with times from the beginning of the shape, without regard to its duration. */
+function* relativeLevels(shape: LevelShape, random: () => number): Generator<Level, void, void> {
   switch (shape.shape) {
     case 'steady':
       yield { at: 0, connections: shape.connections }
@@ -87,7 +93,7 @@ function* rawLevels(shape: LevelShape, random: () => number): Generator<Level, v
       }
     }
     case 'poisson':
-      yield* birthsAndDeaths(shape.rate, shape.hold, mostOf(shape), random)
+      yield* birthDeathLevels(shape.rate, shape.hold, mostOf(shape), random)
       break
     case 'trace':
       yield* shape.levels
@@ -95,40 +101,44 @@ function* rawLevels(shape: LevelShape, random: () => number): Generator<Level, v
 }
 
 /**
- * Connections that come and go independently of each other: a birth-death chain, from nothing on (the queue M/M/∞). Its mean in the long
- * run is rate * hold, and it is Poisson-distributed about that.
+ * Generates the levels of connections that come and go independently: a birth-death process that starts at 0 (the M/M/∞
+ * queue). In the long run, the level has a Poisson distribution with the mean `rate * hold / 1000`.
+ *
+ * @param rate connections per second
+ * @param hold mean duration of a connection in ms
+ * @param most upper limit of the level
  */
-function* birthsAndDeaths(
+function* birthDeathLevels(
   rate: number,
   hold: number,
   most: number,
   random: () => number
 ): Generator<Level, void, void> {
-  const deaths = 1000 / hold
+  const deathRate = 1000 / hold
   let connections = 0
   let at = 0
-  let told = -1
+  let previous = -1
   for (let next = 0; ; next += STEP) {
     while (at < next) {
-      const events = rate + connections * deaths
-      at += exponential(random, events)
+      const eventRate = rate + connections * deathRate
+      at += exponential(random, eventRate)
       if (at >= next) break
-      connections += random() * events < rate ? 1 : -1
+      connections += random() * eventRate < rate ? 1 : -1
     }
-    // The chain has no memory: what would have come after this step may be drawn anew.
+    // The process has no memory, so an event that would come after this step may be drawn again.
     at = next
     const level = Math.min(connections, most)
-    if (level !== told) yield { at: next, connections: level }
-    told = level
+    if (level !== previous) yield { at: next, connections: level }
+    previous = level
   }
 }
 
-/** The last row of a trace ends it. */
+/** Returns the length of a trace in ms. Its last row ends it. */
 function lengthOf(levels: readonly Level[]): number {
   return levels.at(-1)?.at ?? 0
 }
 
-/** The most connections that it ever has at once. */
+/** Returns the maximum number of connections that a shape has at once. */
 export function mostOf(shape: Shape): number {
   switch (shape.shape) {
     case 'pulse':
@@ -138,7 +148,7 @@ export function mostOf(shape: Shape): number {
     case 'sawtooth':
       return Math.max(shape.low, shape.high)
     case 'poisson': {
-      // Six standard deviations above the mean, for once in years.
+      // Six standard deviations above the mean: exceeded once in years.
       const mean = (shape.rate * shape.hold) / 1000
       return Math.ceil(mean + 6 * Math.sqrt(mean) + 6)
     }
@@ -147,7 +157,10 @@ export function mostOf(shape: Shape): number {
   }
 }
 
-/** When it ends by itself, but for the time of connecting and closing; `Infinity`: never. */
+/**
+ * Returns the time at which a shape ends by itself, or `Infinity`. The time that pulses take to connect and close is not
+ * included.
+ */
 export function endOf(shape: Shape): number {
   switch (shape.shape) {
     case 'pulse': {

@@ -56,7 +56,7 @@ test('gaps that are allowed', () => {
 test.each([
   ['', /^trace\.csv:1: a trace has the columns time and connections/],
   ['when,who\n1,2\n', /^trace\.csv:1: .*, not "when,who"$/],
-  ['time,connections\n', /^trace\.csv: a trace needs two rows or more; there are 0$/],
+  ['time,connections\n', /^trace\.csv: a trace needs at least two rows, but there are 0$/],
   ['1,2\n', /there is 1$/],
   ['1,2\n2\n', /^trace\.csv:2: the number of connections is missing$/],
   ['1,2\n,3\n', /^trace\.csv:2: the time is missing$/],
@@ -71,7 +71,10 @@ test.each([
   ['1,2\n2,10000001\n', /^trace\.csv:2: connections are /],
   ['time,connections\n5,1\n6,1\n4,1\n', /^trace\.csv:4: time goes backward/],
   ['5,1\n5,1\n', /^trace\.csv:2: the time is that of the row before/],
-  ['0,1\n15,1\n30,1\n45,1\n200,1\n215,1\n', /^trace\.csv:5: a gap: 155 s after the row before, where 15 s are usual; /]
+  [
+    '0,1\n15,1\n30,1\n45,1\n200,1\n215,1\n',
+    /^trace\.csv:5: a gap: 155 s after the row before, where 15 s is the median; /
+  ]
 ])('%j is refused, with its line', (text, sentence) => {
   expect(() => parse(text)).toThrow(sentence)
 })

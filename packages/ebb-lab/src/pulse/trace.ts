@@ -1,29 +1,35 @@
-/** Traces: the connections of a real service over time, from CSV. */
+/** Traces: the number of connections of a real service over time, as CSV. */
 import { readFileSync, statSync } from 'node:fs'
+import { LabError } from '../units/errors.js'
 import type { Level } from './shapes.js'
 
-/** What is wrong with a trace: one sentence with the file and the line. */
-export class TraceError extends Error {
+/** A trace is not valid. The message begins with the file and the line. */
+export class TraceError extends LabError {
   override readonly name = 'TraceError'
-  readonly code = 'ERR_TRACE_INVALID'
+
+  constructor(message: string) {
+    super(message, 'ERR_TRACE_INVALID')
+  }
 }
 
+/** How to read a trace. */
 export interface TraceOptions {
-  /** The longest time without a row, ms. Default: five times the usual one (the median). */
+  /** Maximum time between two rows, in ms of the trace. Default: five times the median. */
   maxGap?: number
-  /** Times as fast as it was. Default: 1. */
+  /** How many times faster the trace is replayed than it was recorded. Default: 1. */
   speed?: number
-  /** Connections are multiplied by it. Default: 1. */
+  /** Factor for the number of connections. Default: 1. */
   scale?: number
 }
 
-/** Bytes. A row a second for two weeks is less than half of this. */
-const MOST_BYTES = 64e6
-const MOST_CONNECTIONS = 10_000_000
-const USUAL_GAPS = 5
+/** Maximum size of a file in bytes. Two weeks with a row per second need less than half of it. */
+const MAX_BYTES = 64e6
+const MAX_CONNECTIONS = 10_000_000
+/** Default of `maxGap`, as a multiple of the median gap. */
+const MAX_GAP_FACTOR = 5
 
 /**
- * Reads a trace: a row for each time, with the connections from then on.
+ * Reads a trace. Each row has a time and the number of connections from that time on.
  *
  * ```csv
  * time,connections
@@ -31,22 +37,25 @@ const USUAL_GAPS = 5
  * 2026-03-14T09:00:15Z,1340
  * ```
  *
- * Times are seconds from anywhere, or dates as ISO 8601 has them. Other columns are passed over where the first line names the
- * columns; without such a line the first two are meant. The last row ends the trace.
+ * Times are numbers of seconds, or dates in ISO 8601. If the first line names the columns, other columns are ignored.
+ * Without such a line, the first two columns are used. The last row ends the trace.
  *
- * @throws TraceError naming the line: a value that is missing or none, time that goes back or stands still, a gap; the system's
- *   error where the file cannot be read
+ * @returns levels whose times are milliseconds from the first row
+ * @throws TraceError for a missing or invalid value, a time that is not later than the one before, or a gap
+ * @throws Error of the system if the file cannot be read
  */
 export function readTrace(path: string, options: TraceOptions = {}): Level[] {
   const { size } = statSync(path)
-  if (size > MOST_BYTES) throw new TraceError(`${path} has ${size} bytes, ${MOST_BYTES} at most: thin it out`)
+  if (size > MAX_BYTES) {
+    throw new TraceError(`${path}: the trace has ${size} bytes, and ${MAX_BYTES} is the maximum: leave out rows`)
+  }
   return parseTrace(readFileSync(path, 'utf8'), path, options)
 }
 
-/** As {@link readTrace}; `name` stands in the errors. */
+/** Parses the text of a trace like {@link readTrace}. `name` is the file in error messages. */
 export function parseTrace(text: string, name: string, { maxGap, speed = 1, scale = 1 }: TraceOptions = {}): Level[] {
   const lines = text.replace(/^\ufeff/, '').split(/\r?\n/)
-  // The newline of the last row.
+  // The empty text after the last newline is not a row.
   if (lines.at(-1) === '') lines.pop()
   const columns = columnsOf(lines[0] ?? '', name)
   const rows: Row[] = []
@@ -55,12 +64,12 @@ export function parseTrace(text: string, name: string, { maxGap, speed = 1, scal
     const last = rows.at(-1)
     if (last !== undefined && row.time <= last.time) {
       const what = row.time === last.time ? 'the time is that of the row before' : 'time goes backward'
-      throw new TraceError(`${name}:${line}: ${what}: rows must stand in the order of their times, one for each`)
+      throw new TraceError(`${name}:${line}: ${what}: sort the rows by time, and keep one row for each time`)
     }
     rows.push(row)
   }
   if (rows.length < 2)
-    throw new TraceError(`${name}: a trace needs two rows or more; there ${rows.length === 1 ? 'is 1' : 'are 0'}`)
+    throw new TraceError(`${name}: a trace needs at least two rows, but there ${rows.length === 1 ? 'is 1' : 'are 0'}`)
   checkGaps(rows, name, maxGap)
   const start = (rows[0] as Row).time
   return rows.map(({ time, connections }) => ({
@@ -70,15 +79,18 @@ export function parseTrace(text: string, name: string, { maxGap, speed = 1, scal
 }
 
 interface Row {
-  /** ms */
+  /** Time in ms. */
   time: number
   connections: number
+  /** Number of its line in the file, counted from 1. */
   line: number
 }
 
+/** Indexes of the columns. */
 interface Columns {
   time: number
   connections: number
+  /** Whether the first line names the columns. */
   named: boolean
 }
 
@@ -89,7 +101,7 @@ function columnsOf(line: string, name: string): Columns {
   const [time, connections] = [lower.indexOf('time'), lower.indexOf('connections')]
   if (time === -1 || connections === -1) {
     throw new TraceError(
-      `${name}:1: a trace has the columns time and connections, separated by a comma, not ${JSON.stringify(line.slice(0, 80))}`
+      `${name}:1: a trace has the columns time and connections, separated by commas, not ${JSON.stringify(line.slice(0, 80))}`
     )
   }
   return { time, connections, named: true }
@@ -108,24 +120,24 @@ function rowOf(text: string, columns: Columns, where: string, line: number): Row
     )
   }
   const connections = /^\d+(\.\d+)?$/.test(countCell) ? Number(countCell) : Number.NaN
-  if (!(connections <= MOST_CONNECTIONS)) {
+  if (!(connections <= MAX_CONNECTIONS)) {
     throw new TraceError(`${where}: connections are a number from 0 to 10,000,000, not ${JSON.stringify(countCell)}`)
   }
   return { time, connections, line }
 }
 
-/** ms, or null for what is no time. */
+/** Returns the time of a cell in ms, or null if it is not a time. */
 function timeOf(cell: string): number | null {
   if (/^\d+(\.\d+)?$/.test(cell)) return Number(cell) * 1000
   const [, day, clock = '00:00', zone = ''] = DATE.exec(cell) ?? []
-  // By itself `Date.parse` takes February 30 for March 2.
+  // Checked because `Date.parse` reads February 30 as March 2.
   if (day === undefined || !isDay(day)) return null
-  // Without a zone it is not that of this machine: a trace is the same everywhere, and no hour of it is missing in March.
+  // A date without a zone is UTC, not local time. So a trace is the same on every machine, and summer time has no effect.
   const date = Date.parse(`${day}T${clock.replace(',', '.')}${offsetOf(zone)}`)
   return Number.isNaN(date) ? null : date
 }
 
-/** As ISO 8601 has it, and with the blanks and zones that databases print. */
+/** A date in ISO 8601, or with the blanks and zone names that databases print. */
 const DATE = /^(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?) ?(Z|UTC|GMT|[+-]\d\d(?::?\d\d)?)?)?$/i
 
 function isDay(day: string): boolean {
@@ -133,30 +145,30 @@ function isDay(day: string): boolean {
   return !Number.isNaN(date.getTime()) && date.toISOString().startsWith(day)
 }
 
-/** `+0530` and `+05` as `+05:30` and `+05:00`. */
+/** Returns `+0530` as `+05:30`, `+05` as `+05:00`, and a zone name as `Z`. */
 function offsetOf(zone: string): string {
   const [, hours, minutes = '00'] = /^([+-]\d\d):?(\d\d)?$/.exec(zone) ?? []
   return hours === undefined ? 'Z' : `${hours}:${minutes}`
 }
 
-/** Cells may be quoted, as spreadsheets do, and then have commas in them, and quotes, which are doubled. */
+/** Returns the cells of a line. Quoted cells may contain commas, and quotes if they are doubled. */
 function cellsOf(line: string): string[] {
   if (!line.includes('"')) return line.split(',').map((cell) => cell.trim())
   const cells = `,${line}`.matchAll(/,(?:\s*"((?:[^"]|"")*)"\s*(?=,|$)|([^,]*))/g)
   return [...cells].map(([, quoted, plain = '']) => (quoted ?? plain).trim())
 }
 
+/** @throws TraceError for the first gap between two rows that is longer than `maxGap` */
 function checkGaps(rows: readonly Row[], name: string, maxGap: number | undefined): void {
   const steps = rows.slice(1).map(({ time }, i) => time - (rows[i] as Row).time)
-  const usual = [...steps].sort((a, b) => a - b)[steps.length >>> 1] as number
-  const most = maxGap ?? usual * USUAL_GAPS
-  const at = steps.findIndex((step) => step > most)
+  const median = [...steps].sort((a, b) => a - b)[steps.length >>> 1] as number
+  const max = maxGap ?? median * MAX_GAP_FACTOR
+  const at = steps.findIndex((step) => step > max)
   if (at === -1) return
   const { line } = rows[at + 1] as Row
   const seconds = (ms: number): string => `${Number((ms / 1000).toFixed(3))} s`
+  const allowed = maxGap === undefined ? `${seconds(median)} is the median` : `${seconds(maxGap)} are allowed`
   throw new TraceError(
-    `${name}:${line}: a gap: ${seconds(steps[at] as number)} after the row before, where ${
-      maxGap === undefined ? `${seconds(usual)} are usual` : `${seconds(maxGap)} are allowed`
-    }; fill it, or allow it with maxGap`
+    `${name}:${line}: a gap: ${seconds(steps[at] as number)} after the row before, where ${allowed}; add the missing rows, or raise maxGap`
   )
 }

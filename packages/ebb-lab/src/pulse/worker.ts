@@ -1,25 +1,29 @@
-/** A process that holds a part of a crowd. It does what its parent orders, and ends, with all it holds, when its parent does. */
+/**
+ * A worker process that holds a part of a crowd. It executes the orders of its parent. When the parent ends, the worker
+ * ends too, and its connections are closed.
+ */
 import { Client } from './client.js'
-import type { Order, Reply } from './crowd.js'
+import type { Order, Reply } from './forked-crowd.js'
 
-const PROGRESS = 250
+/** Milliseconds between two progress messages. */
+const PROGRESS_INTERVAL = 250
 
 let client: Client | undefined
 let abort = new AbortController()
 
 process.on('disconnect', () => process.exit())
-// A Ctrl-C at the terminal reaches every process of the group: the parent decides what follows.
+// A Ctrl-C at the terminal reaches every process of the group. The parent decides what happens then.
 process.on('SIGINT', () => {})
 
 setInterval(() => {
-  if (client !== undefined) tell({ reply: 'progress', open: client.open, failed: client.failed })
-}, PROGRESS).unref()
+  if (client !== undefined) send({ reply: 'progress', open: client.open, failed: client.failed })
+}, PROGRESS_INTERVAL).unref()
 
 process.on('message', (order: Order) => {
   switch (order.order) {
     case 'start':
       client = new Client(order.options)
-      tell({ reply: 'started' })
+      send({ reply: 'started' })
       break
     case 'connect':
       abort = new AbortController()
@@ -29,21 +33,21 @@ process.on('message', (order: Order) => {
       abort.abort()
       break
     case 'close':
-      void client?.close(order.most).then(() => tell({ reply: 'closed' }))
+      void client?.close(order.max).then(() => send({ reply: 'closed' }))
       break
     case 'lost':
-      tell({ reply: 'lost', lost: client?.takeLost() ?? {} })
+      send({ reply: 'lost', lost: client?.takeLost() ?? {} })
   }
 })
 
 async function connect(n: number): Promise<void> {
   if (client === undefined) return
   const opened = await client.connect(n, abort.signal)
-  tell({ reply: 'connected', opened, latency: client.latency.encoded() })
+  send({ reply: 'connected', opened, latency: client.latency.encoded() })
   client.latency.reset()
 }
 
-function tell(reply: Reply): void {
-  // The parent is gone: `disconnect` ends this process.
+function send(reply: Reply): void {
+  // If the parent is gone, the `disconnect` event ends this process.
   if (process.connected) process.send?.(reply, () => {})
 }

@@ -1,6 +1,6 @@
 /** Results in two columns: a name and what there is to say. */
 import { total } from '../../pulse/client.js'
-import type { SwarmReport } from '../../pulse/swarm/coordinator.js'
+import type { SwarmReport } from '../../pulse/swarm/report.js'
 import { clean } from '../../units/text.js'
 import { causes } from './causes.js'
 

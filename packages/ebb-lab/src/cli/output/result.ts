@@ -1,5 +1,5 @@
 /** What `ebb bench` and `ebb report` print at their end, and the exit code that follows from it. */
-import type { SwarmReport } from '../../pulse/swarm/coordinator.js'
+import type { SwarmReport } from '../../pulse/swarm/report.js'
 import { markdownTable, table } from '../../report/table.js'
 import { type Verdict, verdictToJson } from '../../report/verdict.js'
 import { columnsOf, swarmRows } from './columns.js'

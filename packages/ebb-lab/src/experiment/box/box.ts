@@ -11,10 +11,11 @@ import { type Member, MemoryGroup } from '../../process/memory-group.js'
 import { freePorts } from '../../process/ports.js'
 import { checkAlone, start } from '../../process/target.js'
 import { total } from '../../pulse/client.js'
-import { crowdOf, type OwnCrowd, processesFor } from '../../pulse/crowd.js'
+import { type OwnCrowd, processesFor } from '../../pulse/crowd.js'
 import { type DriveEvent, drive } from '../../pulse/drive.js'
+import { crowdOf } from '../../pulse/own-crowd.js'
 import { pause } from '../../pulse/pause.js'
-import { howOf } from '../../pulse/pulse.js'
+import { clientOptions } from '../../pulse/pulse.js'
 import { endOf, mostOf, type Shape } from '../../pulse/shapes.js'
 import { BoxRecorder } from '../../record/box/recorder.js'
 import { answersMissing, oneOfSeveral } from '../../record/notes.js'
@@ -363,7 +364,7 @@ function environmentOf({ env, governed }: ServerPlan): Record<string, string> {
 
 /** In processes of their own: a thousand connects in a burst do not keep the sampler waiting. */
 function crowdFor({ server: { connect, shape }, host, port }: Started): Promise<OwnCrowd> {
-  const options = { address: { host, port }, sources: [], ...howOf(connect), part: { index: 0, of: 1 } }
+  const options = { address: { host, port }, sources: [], ...clientOptions(connect), part: { index: 0, of: 1 } }
   return crowdOf(options, processesFor(mostOf(shape)), true)
 }
 

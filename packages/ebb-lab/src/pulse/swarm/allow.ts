@@ -1,24 +1,35 @@
-/** Where an agent may connect to. What is checked is the address, and what was checked is what is connected to. */
+/**
+ * The servers that an agent may connect to.
+ *
+ * The check applies to IP addresses, and the agent connects to the very address that was checked. So a host name that
+ * resolves to another address later does not get around the check.
+ */
 import { lookup } from 'node:dns/promises'
 import { BlockList, isIP } from 'node:net'
 import { invalidArgument } from 'ebb/sys'
+import { LabError } from '../../units/errors.js'
 
 interface Endpoint {
   host: string
   port: number
 }
 
-/** All addresses of a host. */
+/** Returns all addresses of a host. */
 export type Lookup = (host: string) => Promise<string[]>
 
-/** An order for a target that this agent's owner did not name. */
-class NotAllowedError extends Error {
-  readonly code = 'EACCES'
+/** The agent must not connect to a server, because its owner did not allow it. */
+class NotAllowedError extends LabError {
+  override readonly name = 'NotAllowedError'
+
+  constructor(message: string) {
+    super(message, 'EACCES')
+  }
 }
 
-/** Addresses of one name that are looked at, at most. */
-const MOST_ADDRESSES = 64
+/** Maximum number of addresses of one host name to check. */
+const MAX_ADDRESSES = 64
 
+/** A list of servers and networks. */
 export class AllowList {
   readonly #networks = new BlockList()
   readonly #endpoints: Endpoint[] = []
@@ -26,25 +37,26 @@ export class AllowList {
   readonly #lookup: Lookup
 
   /**
-   * @param entries `HOST:PORT`, `[IPv6]:PORT` or CIDR (`10.0.0.0/8`, for every port); none: this machine's loopback
-   * @throws TypeError for anything else
+   * @param entries `HOST:PORT`, `[IPv6]:PORT`, or a network in CIDR notation, such as `10.0.0.0/8`, which allows every port.
+   *   Default: the loopback addresses of this machine
+   * @throws TypeError for an entry of another form
    */
   constructor(entries: readonly string[] = [], lookup: Lookup = addressesOf) {
     this.#lookup = lookup
     for (const entry of entries.length === 0 ? ['127.0.0.0/8', '::1/128'] : entries) this.#add(entry)
-    this.#text = entries.length === 0 ? 'loopback alone' : entries.join(', ')
+    this.#text = entries.length === 0 ? 'loopback only' : entries.join(', ')
   }
 
-  /** What is allowed, for a person. */
+  /** Returns the entries as text for people. */
   toString(): string {
     return this.#text
   }
 
   /**
-   * The address to connect to: the first of the target's that is allowed. A name is looked up here, once: what it means to others,
-   * or a moment later, is of no consequence.
+   * Returns the first address of the target that is allowed. A host name is looked up once, here.
    *
-   * @throws Error (`EACCES`) with what is allowed; the error of `dns.lookup` for a name that is not known
+   * @throws {LabError} EACCES if no address of the target is allowed
+   * @throws Error of `dns.lookup` for a host name that is not known
    */
   async check(target: Endpoint): Promise<Endpoint> {
     const addresses = await this.#addresses(target.host)
@@ -69,7 +81,7 @@ export class AllowList {
     const port = Number(endpoint?.[3])
     if (endpoint === null || (endpoint[1] !== undefined && isIP(host) !== 6) || !(port >= 1 && port <= 65_535)) {
       throw invalidArgument(
-        `what is allowed is HOST:PORT, [IPv6]:PORT or a network such as 10.0.0.0/8 (10.0.0.5/32 is one address, every port), not ${JSON.stringify(entry)}`
+        `an allowed server is HOST:PORT, [IPv6]:PORT or a network such as 10.0.0.0/8 (10.0.0.5/32 is one address with every port), not ${JSON.stringify(entry)}`
       )
     }
     this.#endpoints.push({ host, port })
@@ -80,7 +92,7 @@ export class AllowList {
     for (const endpoint of this.#endpoints) {
       if (endpoint.port !== port) continue
       const named = new BlockList()
-      // An entry whose name is not known allows nothing; the target's own is told where it is looked up.
+      // An entry whose host name is not known allows nothing.
       for (const host of await this.#addresses(endpoint.host).catch(() => [])) named.addAddress(host, familyOf(host))
       if (contains(named, address)) return true
     }
@@ -88,11 +100,11 @@ export class AllowList {
   }
 
   async #addresses(host: string): Promise<string[]> {
-    return isIP(host) === 0 ? (await this.#lookup(host)).slice(0, MOST_ADDRESSES) : [host]
+    return isIP(host) === 0 ? (await this.#lookup(host)).slice(0, MAX_ADDRESSES) : [host]
   }
 }
 
-/** An IPv4 address in IPv6's clothes (`::ffff:10.0.0.1`) is that IPv4 address: `BlockList` sees to it. */
+/** Returns whether a list contains an address. `BlockList` treats `::ffff:10.0.0.1` as the IPv4 address 10.0.0.1. */
 function contains(list: BlockList, address: string): boolean {
   return list.check(address, familyOf(address))
 }

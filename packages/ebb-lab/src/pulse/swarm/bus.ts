@@ -1,46 +1,63 @@
-/** What agents and a co-ordinator speak over: this process, or NATS. Messages may be lost on either. */
+/** The bus that agents and a coordinator talk over: this process, or NATS. Either may lose messages. */
 import type { Offer } from './messages.js'
 
-/** Somebody that can be discovered. */
+/** An agent's presence on the bus, from `offer()` to `withdraw()`. */
 export interface Offering {
+  /** Id of the agent, unique on the bus. */
   readonly id: string
-  /** Fails when it cannot be discovered, or reached, any more. */
+  /** Resolves when the agent can no longer be discovered or reached, with the error that caused it. Never rejects. */
   readonly ended: Promise<Error | undefined>
+  /** Removes the agent from the bus. */
   withdraw(): Promise<void>
 }
 
+/** Carries messages by subject, and lets coordinators discover agents. */
 export interface Bus {
-  /** Where it leads, for a person. */
+  /** Description for people, such as `NATS at 10.0.0.1:4222`. */
   readonly name: string
-  /** False while the server between is away. */
+  /** Whether the server that carries the messages is reachable. */
   readonly up: boolean
-  /** Sends to whoever listens now. @throws Error for a message that is too large for the server between */
+  /**
+   * Sends a message to everybody who is subscribed now.
+   *
+   * @throws {NatsError} if the message is larger than the server accepts
+   */
   publish(subject: string, message: Uint8Array): void
-  /** Returns what ends it. */
+  /** Calls `receive` for each message on a subject. Returns a function that ends the subscription. */
   subscribe(subject: string, receive: (message: Uint8Array) => void): () => void
   /**
-   * Makes an agent known as one of `service`, and has it receive what is sent to its subject.
+   * Makes an agent known as a member of `service` and delivers the messages on its subject.
    *
-   * @param about what others are told, in words; `id` is added
-   * @param statistics asked for now and then by people's tools
+   * @param about description of the agent for whoever discovers it; the bus adds the `id`
+   * @throws {NatsError} if the server refuses it
    */
   offer(service: string, about: OfferText, agent: OfferedAgent): Promise<Offering>
-  /** Everybody that offers itself as one of `service` now; not yet checked. */
+  /**
+   * Returns the descriptions of all agents of `service`. They are not validated.
+   *
+   * @throws {NatsError} if the server refuses it or cannot be used
+   */
   discover(service: string): Promise<unknown[]>
-  /** Told whenever `up` changes. Returns what ends it. */
+  /** Calls `changed` whenever `up` changes. Returns a function that ends this. */
   watch(changed: (up: boolean) => void): () => void
-  /** Settles when it is closed: by `close()`, or with what the server had against us. */
+  /** Resolves when the bus is closed: with undefined after `close()`, else with the error. Never rejects. */
   readonly closed: Promise<Error | undefined>
-  /** What was published is sent, as far as the server is there. */
+  /** Sends what was published, if the server is reachable, and closes the bus. */
   close(): Promise<void>
 }
 
-/** An {@link Offer} without its id, and more for people. All text: so does NATS's service protocol have it. */
+/**
+ * Description of an agent: an {@link Offer} without its id, and more fields for people. All values are text, because NATS's
+ * service protocol requires it.
+ */
 export type OfferText = Record<Exclude<keyof Offer, 'id'>, string> & Record<string, string>
 
+/** What the bus needs of an agent. */
 export interface OfferedAgent {
-  /** The subject of its orders, by its id. */
+  /** Returns the subject on which the agent with this id receives orders. */
   subject(id: string): string
+  /** Called for each message on that subject. */
   receive(message: Uint8Array): void
+  /** Returns figures for monitoring tools, such as `nats micro stats`. */
   statistics(): Record<string, number>
 }

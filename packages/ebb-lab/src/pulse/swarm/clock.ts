@@ -1,40 +1,48 @@
 /**
- * The difference between two monotonic clocks, from messages that went to and fro: NTP's method (RFC 5905, section 8) on the
- * sample with the shortest way, whose error is half of that way at most.
+ * Estimates the offset between the monotonic clocks of two machines.
+ *
+ * Each exchange of messages gives one sample, by the method of NTP (RFC 5905, section 8). The sample with the shortest
+ * round trip is the best: its error is at most half of that round trip.
  */
 
-/** One exchange: sent by us, received there, sent there, received by us. Ours: `t0`, `t3`; theirs: `t1`, `t2`. All ms. */
+/** Four times in ms: `t0` and `t3` by our clock, `t1` and `t2` by theirs. */
 export interface Exchange {
+  /** We sent the request. */
   t0: number
+  /** They received it. */
   t1: number
+  /** They sent the reply. */
   t2: number
+  /** We received it. */
   t3: number
 }
 
+/** Offset of another clock. */
 export interface Offset {
   /** Their clock minus ours, ms. */
   offset: number
-  /** The most that it can be off, ms: half of the way to and fro. */
+  /** Maximum error of the offset in ms: half of the round trip. */
   error: number
 }
 
-/** Quartz drifts by 0.1 ms in a second at the very worst: samples that are older than this say less than newer ones, ms. */
-const OLDEST = 10_000
-const MOST = 64
+/** Maximum age of a sample in ms. Quartz clocks drift by up to 0.1 ms per second, so old samples are less exact. */
+const MAX_AGE = 10_000
+const MAX_SAMPLES = 64
 
+/** The clock of another machine, as known from exchanges with it. */
 export class Clock {
   #samples: (Offset & { at: number })[] = []
 
-  /** False for an exchange that cannot have been: an answer that took less than no time. */
+  /** Adds an exchange. Returns false if it is impossible, for example because its round trip is negative. */
   add({ t0, t1, t2, t3 }: Exchange): boolean {
-    const way = t3 - t0 - (t2 - t1)
-    if (t3 < t0 || t2 < t1 || way < 0) return false
-    this.#samples = this.#samples.filter(({ at }) => t3 - at <= OLDEST).slice(1 - MOST)
-    this.#samples.push({ offset: (t1 - t0 + (t2 - t3)) / 2, error: way / 2, at: t3 })
+    const roundTrip = t3 - t0 - (t2 - t1)
+    if (t3 < t0 || t2 < t1 || roundTrip < 0) return false
+    this.#samples = this.#samples.filter(({ at }) => t3 - at <= MAX_AGE).slice(1 - MAX_SAMPLES)
+    this.#samples.push({ offset: (t1 - t0 + (t2 - t3)) / 2, error: roundTrip / 2, at: t3 })
     return true
   }
 
-  /** The best that is known; undefined before the first exchange. */
+  /** Offset with the smallest error, or undefined before the first exchange. */
   get best(): Offset | undefined {
     let best: Offset | undefined
     for (const sample of this.#samples) if (best === undefined || sample.error < best.error) best = sample

@@ -1,23 +1,32 @@
-/** Messages that were dropped are told of, but a flood of them is not answered by a flood of lines. */
+/** Reports dropped messages, without a line for each of them in a flood. */
 
-/** This many are told of, and then every so many-th. */
-const TOLD = 10
-const TOLD_EVERY = 1000
-/** Characters: a reason may have been made of what was dropped. */
-const LONGEST = 500
+/** Number of drops that are reported one by one. */
+const REPORTED = 10
+/** After that, one of so many drops is reported. */
+const REPORT_EVERY = 1000
+/** Maximum characters of a reason, because it may quote the dropped message. */
+const MAX_REASON = 500
 
-export class Drops {
-  readonly #tell: (reason: string) => void
+/** Counts dropped messages and reports some of them. */
+export class DropLog {
+  readonly #report: (reason: string) => void
   #dropped = 0
 
-  constructor(tell: (reason: string) => void) {
-    this.#tell = tell
+  /** @param report called with a sentence that says what was dropped and why */
+  constructor(report: (reason: string) => void) {
+    this.#report = report
   }
 
-  add(what: string, error: unknown): void {
+  /**
+   * Counts a dropped message.
+   *
+   * @param what names the message, such as `an order`
+   * @param reason says why it was dropped
+   */
+  add(what: string, reason: string): void {
     this.#dropped++
-    if (this.#dropped > TOLD && this.#dropped % TOLD_EVERY !== 0) return
-    const so = this.#dropped > TOLD ? ` (${this.#dropped} dropped so far)` : ''
-    this.#tell(`${what}: ${(error as Error).message.slice(0, LONGEST)}${so}`)
+    if (this.#dropped > REPORTED && this.#dropped % REPORT_EVERY !== 0) return
+    const soFar = this.#dropped > REPORTED ? ` (${this.#dropped} dropped so far)` : ''
+    this.#report(`${what}: ${reason.slice(0, MAX_REASON)}${soFar}`)
   }
 }

@@ -31,7 +31,7 @@ test('a holder that asks again has it still; one who knows half of the secret is
   ]) {
     expect(lease.take(other, 60)).toBe(false)
     expect(lease.renew(other.from, other.token, 60)).toBe(false)
-    expect(lease.is(other.from, other.token)).toBe(false)
+    expect(lease.isHeldBy(other.from, other.token)).toBe(false)
   }
   expect(lease.silence(60)).toBe(10)
 })

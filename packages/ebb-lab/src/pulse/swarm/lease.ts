@@ -1,60 +1,67 @@
-/** A lease: who holds an agent, for as long as they keep saying so. */
+/**
+ * The lease of an agent: one coordinator at a time holds an agent, for as long as it sends heartbeats.
+ */
 
-/** How long a holder may be silent. What is held is closed then, within 5 s of the last word. */
+/** Default duration in ms after which a silent holder loses the lease. Its connections are closed within 5 s. */
 export const LEASE = 3000
 
+/** A coordinator that holds an agent. */
 export interface Holder {
-  /** The co-ordinator's id. */
+  /** Id of the coordinator. */
   from: string
-  /** Known to the holder and the held alone: whoever names it speaks for the holder. */
+  /** Secret that only the coordinator and its agents know. It proves that a message is from the holder. */
   token: string
-  /** For a person: `ann@host (pid 4711)`. */
+  /** Name for people, such as `ann@host (pid 4711)`. */
   who: string
 }
 
-/** All times are the caller's, in ms by a monotonic clock. */
+/** Who holds an agent. Times are milliseconds of a monotonic clock that the caller reads. */
 export class Lease {
-  readonly #ms: number
+  readonly #duration: number
   #holder: Holder | undefined
-  #heard = 0
+  #lastHeard = 0
 
-  constructor(ms = LEASE) {
-    this.#ms = ms
+  /** @param duration milliseconds after which a silent holder loses the lease */
+  constructor(duration = LEASE) {
+    this.#duration = duration
   }
 
+  /** The present holder, or undefined. */
   get holder(): Holder | undefined {
     return this.#holder
   }
 
-  /** False when somebody else holds it: first come, first served. */
+  /** Gives the lease to `holder`. Returns false if another coordinator has it. */
   take(holder: Holder, now: number): boolean {
-    if (this.#holder !== undefined && !this.is(holder.from, holder.token)) return false
+    if (this.#holder !== undefined && !this.isHeldBy(holder.from, holder.token)) return false
     this.#holder = holder
-    this.#heard = now
+    this.#lastHeard = now
     return true
   }
 
-  /** Whether these are the words of the holder. */
-  is(from: string, token: string): boolean {
+  /** Returns whether a message with this id and token is from the holder. */
+  isHeldBy(from: string, token: string): boolean {
     return this.#holder?.from === from && this.#holder.token === token
   }
 
-  /** The holder is there. False when it is not the holder. */
+  /** Renews the lease. Returns false if the message is not from the holder. */
   renew(from: string, token: string, now: number): boolean {
-    if (!this.is(from, token)) return false
-    this.#heard = now
+    if (!this.isHeldBy(from, token)) return false
+    this.#lastHeard = now
     return true
   }
 
-  /** How long the holder has been silent; 0 when there is none. */
+  /** Returns the milliseconds since the last message of the holder; 0 if there is no holder. */
   silence(now: number): number {
-    return this.#holder === undefined ? 0 : Math.max(0, now - this.#heard)
+    return this.#holder === undefined ? 0 : Math.max(0, now - this.#lastHeard)
   }
 
+  /** Returns whether the holder has been silent for too long. */
   expired(now: number): boolean {
-    return this.silence(now) >= this.#ms
+    return this.silence(now) >= this.#duration
   }
 
+  /** Ends the lease. */
   free(): void {
     this.#holder = undefined
   }

@@ -1,23 +1,19 @@
-/** The bus of one process: what is said arrives a turn of the event loop later, as bytes. */
-import { randomBytes } from 'node:crypto'
+/** A bus within this process. Messages are bytes that arrive in the next turn of the event loop, as over a network. */
 import type { Bus, OfferedAgent, Offering, OfferText } from './bus.js'
+import { newToken } from './messages.js'
 
-/** 128 random bits. */
-export function newToken(): string {
-  return randomBytes(16).toString('hex')
-}
-
+/** Connects agents and coordinators of this process. */
 export class LocalBus implements Bus {
   readonly name = 'this process'
   readonly up = true
   readonly closed: Promise<undefined>
   readonly #listeners = new Map<string, Set<(message: Uint8Array) => void>>()
   readonly #offers = new Map<string, Map<string, OfferText>>()
-  #close: (nothing: undefined) => void = () => {}
+  #resolveClosed: (nothing: undefined) => void = () => {}
 
   constructor() {
     this.closed = new Promise((resolve) => {
-      this.#close = resolve
+      this.#resolveClosed = resolve
     })
   }
 
@@ -38,19 +34,19 @@ export class LocalBus implements Bus {
 
   async offer(service: string, about: OfferText, { subject, receive }: OfferedAgent): Promise<Offering> {
     const id = newToken()
-    const end = this.subscribe(subject(id), receive)
+    const unsubscribe = this.subscribe(subject(id), receive)
     const offers = this.#offers.get(service) ?? new Map<string, OfferText>()
     this.#offers.set(service, offers.set(id, about))
-    let ended: (nothing: undefined) => void = () => {}
+    let resolveEnded: (nothing: undefined) => void = () => {}
     return {
       id,
       ended: new Promise((resolve) => {
-        ended = resolve
+        resolveEnded = resolve
       }),
       withdraw: async () => {
         offers.delete(id)
-        end()
-        ended(undefined)
+        unsubscribe()
+        resolveEnded(undefined)
       }
     }
   }
@@ -66,6 +62,6 @@ export class LocalBus implements Bus {
   async close(): Promise<void> {
     this.#listeners.clear()
     this.#offers.clear()
-    this.#close(undefined)
+    this.#resolveClosed(undefined)
   }
 }

@@ -1,42 +1,47 @@
-/** An agent as its co-ordinator knows it. */
-import type { Causes } from '../client.js'
+/** The agents of a run, as their coordinator knows them. */
+import type { Causes } from '../causes.js'
 import { Clock } from './clock.js'
 import type { Answer, Capacity, Offer, Order } from './messages.js'
 
-/** An order that is not answered yet, to be repeated. */
-export interface Waiting {
+/** An order that the agent has not answered yet. It is sent again until the answer comes. */
+export interface Pending {
   bytes: Uint8Array
-  /** Longer than a beat ago. */
-  sent: boolean
+  /** Whether a heartbeat has passed since the order was sent, so that the next one sends it again. */
+  due: boolean
+  /** Called with the answer, or with undefined if the agent is lost. */
   resolve: (answer: Answer | undefined) => void
 }
 
+/** State of a member. `asked`: for its lease. `here`: the coordinator holds it. `lost`: the coordinator held it before. */
+export type MemberState = 'asked' | 'here' | 'lost'
+
+/** One agent of a run. */
 export class Member {
   readonly id: string
-  /** What people call it; the co-ordinator sees to it that no two are called the same. */
+  /** Name for people, unique in the run. */
   readonly name: string
-  /** `asked`: for its lease. `here`: ours. `lost`: was ours. */
-  state: 'asked' | 'here' | 'lost' = 'asked'
-  /** Why it was lost. */
+  state: MemberState = 'asked'
+  /** Why it was lost, or null. */
   why: string | null = null
+  /** Time (ms) of its last message. */
   lastHeard = performance.now()
   capacity: Capacity = { descriptors: 0, ports: 0, sources: 0 }
-  /** The port of the server beside it, which it records. */
+  /** Port of the server that the agent records, or null. Such an agent makes no connections. */
   records: number | null = null
   readonly clock = new Clock()
-  /** By number. */
-  readonly waiting = new Map<number, Waiting>()
+  /** Orders without an answer, by sequence number. */
+  readonly pending = new Map<number, Pending>()
+  /** Sequence number of the last order. */
   seq = 0
-  /** As last told. */
+  /** Number of open connections, as last reported. */
   open = 0
+  /** Number of failed connects of the current pulse, as last reported. */
   failing = 0
-
-  /** What its crowd was made for. */
+  /** Key of the crowd that it has prepared, or an empty string. */
   prepared = ''
-  /** What it holds, by its answers. */
+  /** Number of connections that it holds according to its answers. */
   held = 0
-
-  /** Over all its pulses. */
+  /** Results over all its pulses. */
   readonly total: { connected: number; failed: Causes; lost: Causes; unanswered: Causes } = {
     connected: 0,
     failed: {},
@@ -49,14 +54,70 @@ export class Member {
     this.name = name
   }
 
-  /** Nothing that was ordered will be answered. */
-  forget(): void {
-    for (const { resolve } of this.waiting.values()) resolve(undefined)
-    this.waiting.clear()
+  /** Resolves all pending orders with undefined. */
+  dropPending(): void {
+    for (const { resolve } of this.pending.values()) resolve(undefined)
+    this.pending.clear()
   }
 }
 
 type DistributiveOmit<T, K extends PropertyKey> = T extends unknown ? Omit<T, K> : never
 
-/** An order before it is addressed. */
+/** An order without the fields that address it. */
 export type Command = DistributiveOmit<Order, 'v' | 'from' | 'lease' | 'seq'>
+
+/** All agents that a coordinator holds, has asked for, or has lost. */
+export class MemberList {
+  readonly #members = new Map<string, Member>()
+
+  /** All members. */
+  get all(): Member[] {
+    return [...this.#members.values()]
+  }
+
+  /** Members that the coordinator holds. */
+  get here(): Member[] {
+    return this.all.filter(({ state }) => state === 'here')
+  }
+
+  /** Members that the coordinator holds and that make connections. */
+  get pulsing(): Member[] {
+    return this.here.filter(({ records }) => records === null)
+  }
+
+  /** Whether a member was lost. */
+  get degraded(): boolean {
+    return this.all.some(({ why }) => why !== null)
+  }
+
+  /** Number of members. */
+  get size(): number {
+    return this.#members.size
+  }
+
+  /** Returns the member with this id, or undefined. */
+  get(id: string): Member | undefined {
+    return this.#members.get(id)
+  }
+
+  /** Adds an agent under a unique name, such as `host`, `host (2)`. */
+  add(offer: Offer): Member {
+    const member = new Member(offer, this.#uniqueName(offer.name))
+    this.#members.set(offer.id, member)
+    return member
+  }
+
+  /** Removes an agent that did not become a member. */
+  remove(member: Member): void {
+    this.#members.delete(member.id)
+  }
+
+  #uniqueName(name: string): string {
+    const taken = new Set(this.all.map((member) => member.name))
+    if (!taken.has(name)) return name
+    for (let i = 2; ; i++) {
+      const numbered = `${name} (${i})`
+      if (!taken.has(numbered)) return numbered
+    }
+  }
+}

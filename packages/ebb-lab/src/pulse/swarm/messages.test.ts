@@ -1,15 +1,15 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import {
+  agentMessageSchema,
   beatSchema,
   decode,
   encode,
-  LARGEST,
+  MAX_MESSAGE,
   MessageError,
   offerSchema,
   orderSchema,
-  PROTOCOL,
-  tellSchema
+  PROTOCOL
 } from './messages.js'
 
 const ID = 'a1'.repeat(16)
@@ -40,12 +40,12 @@ const ANSWER = {
   latency: 'abc',
   began: 5
 }
-const SCHEMAS = [orderSchema, tellSchema, beatSchema]
+const SCHEMAS = [orderSchema, agentMessageSchema, beatSchema]
 
 test('what is sent arrives as it was', () => {
   for (const message of [CONNECT, BEGIN, { ...HEAD, order: 'abort' }])
     expect(decode(orderSchema, encode(message))).toEqual(message)
-  expect(decode(tellSchema, encode(ANSWER))).toEqual(ANSWER)
+  expect(decode(agentMessageSchema, encode(ANSWER))).toEqual(ANSWER)
 })
 
 /** Each is one change that must not pass. */
@@ -87,12 +87,12 @@ test.each([
   ['negative counts', { ...ANSWER, opened: { ...ANSWER.opened, connected: -1 } }],
   ['an unknown answer', { ...ANSWER, answer: 'owned' }]
 ])('%s are not read', (_, message) => {
-  expect(() => decode(tellSchema, Buffer.from(JSON.stringify(message)))).toThrow(MessageError)
+  expect(() => decode(agentMessageSchema, Buffer.from(JSON.stringify(message)))).toThrow(MessageError)
 })
 
 test('the size is looked at before anything else', () => {
-  expect(() => decode(orderSchema, Buffer.alloc(LARGEST + 1, 0x5b))).toThrow(/bytes are more than/)
-  expect(() => encode({ ...CONNECT, filler: 'x'.repeat(LARGEST) })).toThrow(/is larger than/)
+  expect(() => decode(orderSchema, Buffer.alloc(MAX_MESSAGE + 1, 0x5b))).toThrow(/bytes are more than/)
+  expect(() => encode({ ...CONNECT, filler: 'x'.repeat(MAX_MESSAGE) })).toThrow(/is larger than the maximum/)
 })
 
 test('garbage is told from messages, and nothing else is thrown', () => {

@@ -1,54 +1,57 @@
 /**
- * What agents and co-ordinators say to each other: JSON, each with the protocol's version, checked on arrival.
+ * The protocol between agents and coordinators: JSON messages with a version, validated on arrival.
  *
- * A co-ordinator gives orders with numbers and repeats them until they are answered; an agent answers a repeated order again, and
- * does not do it again. So nothing is lost with a NATS server that restarts.
+ * A coordinator numbers its orders and repeats each of them until it is answered. An agent answers a repeated order again,
+ * but does not execute it again. So no order is lost when a NATS server restarts.
  */
+import { randomBytes } from 'node:crypto'
 import { z } from 'zod'
+import { LabError } from '../../units/errors.js'
 
-/** An agent and a co-ordinator with different ones refuse each other. */
+/** Version of the protocol. An agent and a coordinator with different versions refuse each other. */
 export const PROTOCOL = 1
 
-/** The largest message that is read or sent, bytes: NATS itself takes 1 MB by default. */
-export const LARGEST = 262_144
+/** Maximum size of a message in bytes. NATS itself accepts 1 MB by default. */
+export const MAX_MESSAGE = 262_144
 
-/** Connections in one order, at most: as in a plan. */
-const MOST = 10_000_000
+/** Maximum number of connections of one order, as in a plan. */
+const MAX_CONNECTIONS = 10_000_000
 
 const count = z.number().int().nonnegative()
-const connections = count.max(MOST)
+const connections = count.max(MAX_CONNECTIONS)
 const ms = z.number().nonnegative()
-/** A reading of somebody's monotonic clock. */
+/** A reading of a monotonic clock, in ms. */
 const clock = z.number()
-/** Ids and secrets. */
+/** An id or a secret. */
 const token = z.string().regex(/^[A-Za-z0-9]{16,64}$/)
-/** Shown to a person: no control characters, nothing that turns the writing direction. */
-const text = (longest: number) =>
+/** Text for people, without control characters and characters that change the writing direction. */
+const text = (maxLength: number) =>
   z
     .string()
-    .max(longest)
+    .max(maxLength)
     .regex(/^[^\p{Cc}\p{Cs}\p{Cf}\p{Zl}\p{Zp}]*$/u)
-/** What people call an agent or a co-ordinator. */
+/** Name of an agent or a coordinator for people. */
 export const nameSchema = text(100).min(1)
 const name = nameSchema
 const reason = text(1000)
 const causes = z
   .record(
-    // Causes are added up in objects, where some names are taken: `toString`.
+    // Causes become keys of plain objects, where names such as `toString` have a meaning.
     z.string().refine((cause) => /^[\w-]{1,40}$/.test(cause) && !(cause in {}), 'no cause'),
     count
   )
   .refine((by) => Object.keys(by).length <= 100, 'too many causes')
 
 const capacity = z.object({
-  /** Descriptors, over all processes that the agent may start. */
+  /** Number of descriptors, over all processes that the agent may start. */
   descriptors: count,
-  /** Local ports of one source address. */
+  /** Number of local ports of one source address. */
   ports: count,
-  /** Source addresses that it was given; 0: the kernel's choice. */
+  /** Number of source addresses of the agent; 0: the kernel chooses. */
   sources: count
 })
 
+/** What limits the connections of an agent. */
 export type Capacity = z.infer<typeof capacity>
 
 const opened = z.object({
@@ -60,48 +63,55 @@ const opened = z.object({
   ms
 })
 
-/** How to connect: `ClientOptions`, as JSON has it. */
-export const howSchema = z.object({
+/** How to connect: `ClientOptions` in JSON. */
+export const connectSettingsSchema = z.object({
   server: z.object({ host: z.string().min(1).max(253), port: z.number().int().min(1).max(65_535) }),
-  /** Connects per second of this agent; null: as fast as the server answers. */
+  /** Connects per second of this agent, or null for as fast as the server answers. */
   rate: z.number().positive().nullable(),
+  /** Milliseconds. */
   timeout: z.number().positive(),
   close: z.enum(['fin', 'rst']),
-  /** Base64. */
+  /** Payload in base64, or null. */
   payload: z.string().max(131_072, 'it must be 96 KiB at most').nullable(),
+  /** Share of connections that send the payload. */
   active: z.number().min(0).max(1),
   expectEcho: z.boolean()
 })
 
-export type How = z.infer<typeof howSchema>
+/** How to connect. */
+export type ConnectSettings = z.infer<typeof connectSettingsSchema>
 
 const toAgent = { v: z.literal(PROTOCOL), from: token, lease: token, seq: count }
 
-/** From a co-ordinator to one agent. */
+/** An order from a coordinator to one agent. */
 export const orderSchema = z.discriminatedUnion('order', [
-  /** Be mine. */
+  /** Asks for the agent's lease. */
   z.object({ ...toAgent, order: z.literal('lease'), who: name }),
-  /** Prepare to hold `n` connections. */
-  z.object({ ...toAgent, order: z.literal('begin'), n: connections, how: howSchema }),
-  /** Connect `n` of the pulse's `of`, beginning at `at` of the agent's clock. */
+  /** Prepares to hold `n` connections. */
+  z.object({ ...toAgent, order: z.literal('begin'), n: connections, how: connectSettingsSchema }),
+  /** Opens `n` of the `of` connections of a pulse, when the agent's clock reads `at`. */
   z.object({ ...toAgent, order: z.literal('connect'), pulse: count, n: connections, of: connections, at: clock }),
-  /** Give up what is connecting. */
+  /** Cancels connects in progress. */
   z.object({ ...toAgent, order: z.literal('abort') }),
-  /** Tell what the server closed since this was last asked. */
+  /** Asks for the connections that the server closed since the last such order. */
   z.object({ ...toAgent, order: z.literal('lost') }),
-  /** Close all, beginning at `at` of the agent's clock. */
+  /** Closes all connections, when the agent's clock reads `at`. */
   z.object({ ...toAgent, order: z.literal('close'), at: clock }),
-  /** Record the server beside you. */
+  /** Begins to record the server beside the agent. */
   z.object({ ...toAgent, order: z.literal('record') }),
-  /** Tell what was recorded from line number `first` on; what is before it has arrived. */
+  /** Asks for the lines of the recording from number `first` on. The lines before it have arrived. */
   z.object({ ...toAgent, order: z.literal('lines'), first: count }),
-  /** Close all, and be free. */
+  /** Closes all connections and ends the lease. */
   z.object({ ...toAgent, order: z.literal('end') })
 ])
 
+/** An order from a coordinator to one agent. */
 export type Order = z.infer<typeof orderSchema>
 
-/** From a co-ordinator to all: it is there. `spread`: answer within so many ms, each at another moment. */
+/**
+ * A heartbeat from a coordinator to all its agents. `spread`: each agent answers at a random time within so many ms, so that
+ * the answers of many agents do not come at once.
+ */
 export const beatSchema = z.object({
   v: z.literal(PROTOCOL),
   from: token,
@@ -111,30 +121,34 @@ export const beatSchema = z.object({
 })
 
 const toCoordinator = { v: z.literal(PROTOCOL), agent: token, lease: token }
-const toOrder = { ...toCoordinator, tell: z.literal('answer'), seq: count }
+const answerTo = { ...toCoordinator, tell: z.literal('answer'), seq: count }
 
 const answerSchema = z.discriminatedUnion('answer', [
-  /** To `lease`. `records`: the port of the server beside it. */
+  /** Answer to `lease`. `records`: port of the server that the agent records. */
   z.object({
-    ...toOrder,
+    ...answerTo,
     answer: z.literal('granted'),
     capacity,
     records: z.number().int().min(1).max(65_535).nullable()
   }),
-  /** To `lease`: held by somebody else, who last spoke so long ago. */
-  z.object({ ...toOrder, answer: z.literal('taken'), by: name, silence: ms }),
-  /** To any: it will not, or cannot. */
-  z.object({ ...toOrder, answer: z.literal('refused'), reason }),
-  /** To `begin`, `abort`, `close` and `end`. */
-  z.object({ ...toOrder, answer: z.literal('done') }),
-  /** To `connect`. `latency`: an HdrHistogram (V2, compressed, base64) of this pulse's; `began`: by the agent's clock. */
-  z.object({ ...toOrder, answer: z.literal('connected'), opened, latency: z.string().max(200_000), began: clock }),
-  z.object({ ...toOrder, answer: z.literal('lost'), lost: causes }),
-  /** To `record`: a recording's header, and its present time by the agent's clock when that read `at`. */
-  z.object({ ...toOrder, answer: z.literal('recording'), header: z.unknown(), at: clock, t: ms }),
-  /** To `lines`: of a recording. `ended`: no more will come. */
+  /** Answer to `lease`: coordinator `by` has it, and has been silent for `silence` ms. */
+  z.object({ ...answerTo, answer: z.literal('taken'), by: name, silence: ms }),
+  /** Answer to any order: the agent cannot or must not execute it. */
+  z.object({ ...answerTo, answer: z.literal('refused'), reason }),
+  /** Answer to `begin`, `abort`, `close` and `end`. */
+  z.object({ ...answerTo, answer: z.literal('done') }),
+  /**
+   * Answer to `connect`. `latency`: connect times of this pulse, an HdrHistogram (V2, compressed, base64). `began`: start by
+   * the agent's clock.
+   */
+  z.object({ ...answerTo, answer: z.literal('connected'), opened, latency: z.string().max(200_000), began: clock }),
+  /** Answer to `lost`. */
+  z.object({ ...answerTo, answer: z.literal('lost'), lost: causes }),
+  /** Answer to `record`: the header of the recording, whose time was `t` when the agent's clock read `at`. */
+  z.object({ ...answerTo, answer: z.literal('recording'), header: z.unknown(), at: clock, t: ms }),
+  /** Answer to `lines`. `ended`: the recording has ended, and no more lines follow. */
   z.object({
-    ...toOrder,
+    ...answerTo,
     answer: z.literal('lines'),
     first: count,
     lines: z.array(z.unknown()).max(2000),
@@ -142,23 +156,25 @@ const answerSchema = z.discriminatedUnion('answer', [
   })
 ])
 
+/** The answer of an agent to an order. */
 export type Answer = z.infer<typeof answerSchema>
 
-/** From an agent to its co-ordinator. */
-export const tellSchema = z.discriminatedUnion('tell', [
+/** A message from an agent to its coordinator. */
+export const agentMessageSchema = z.discriminatedUnion('tell', [
   answerSchema,
-  /** To a beat: when that came, when this went, and how its connections are. */
+  /** Answer to a heartbeat: when it came (`t1`), when this was sent (`t2`), and how the connections are. */
   z.object({ ...toCoordinator, tell: z.literal('beat'), t0: clock, t1: clock, t2: clock, open: count, failed: count }),
-  /** It ends, and closes all. */
+  /** The agent leaves the swarm and closes all connections. */
   z.object({ ...toCoordinator, tell: z.literal('leaving'), reason })
 ])
 
-export type Tell = z.infer<typeof tellSchema>
+/** A message from an agent to its coordinator. */
+export type AgentMessage = z.infer<typeof agentMessageSchema>
 
-/** How an agent makes itself known. The same through NATS's service protocol, in strings. */
+/** Description of an agent on the bus. NATS's service protocol carries it as strings. */
 export const offerSchema = z.object({
   id: token,
-  /** The protocol version. */
+  /** Version of the protocol. */
   protocol: z
     .string()
     .regex(/^\d{1,9}$/)
@@ -166,24 +182,45 @@ export const offerSchema = z.object({
   name
 })
 
+/** Description of an agent on the bus. */
 export type Offer = z.infer<typeof offerSchema>
 
-/** A message that is not one: what is wrong with it. */
-export class MessageError extends Error {}
+/** A message is too large or not valid. */
+export class MessageError extends LabError {
+  override readonly name = 'MessageError'
 
-/** @throws {MessageError} when it is too large to be sent */
+  constructor(message: string) {
+    super(message, 'ERR_EBB_MESSAGE')
+  }
+}
+
+/** Returns a new id or secret of 128 random bits. */
+export function newToken(): string {
+  return randomBytes(16).toString('hex')
+}
+
+/**
+ * Encodes a message.
+ *
+ * @throws {MessageError} if it is too large
+ */
 export function encode(message: unknown): Uint8Array {
   const bytes = Buffer.from(JSON.stringify(message))
-  if (bytes.length > LARGEST) {
-    throw new MessageError(`a message of ${bytes.length} bytes is larger than the ${LARGEST} that the other side reads`)
+  if (bytes.length > MAX_MESSAGE) {
+    throw new MessageError(`a message of ${bytes.length} bytes is larger than the maximum of ${MAX_MESSAGE}`)
   }
   return bytes
 }
 
-/** @throws {MessageError} for what is too large, no JSON, of another version, or not as `schema` has it */
+/**
+ * Decodes and validates a message.
+ *
+ * @throws {MessageError} if it is too large, not JSON, of another protocol version, or does not match `schema`
+ */
 export function decode<T>(schema: z.ZodType<T>, bytes: Uint8Array): T {
-  if (bytes.length > LARGEST)
-    throw new MessageError(`${bytes.length} bytes are more than the ${LARGEST} that a message has at most`)
+  if (bytes.length > MAX_MESSAGE) {
+    throw new MessageError(`${bytes.length} bytes are more than the maximum of ${MAX_MESSAGE}`)
+  }
   let value: unknown
   try {
     value = JSON.parse(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString())
@@ -191,13 +228,14 @@ export function decode<T>(schema: z.ZodType<T>, bytes: Uint8Array): T {
     throw new MessageError('it is not JSON')
   }
   const version = (value as { v?: unknown } | null)?.v
-  if (typeof version === 'number' && version !== PROTOCOL) {
-    throw new MessageError(
-      `it speaks version ${version} of the protocol, and this is version ${PROTOCOL}: use the same ebb on both sides`
-    )
-  }
+  if (typeof version === 'number' && version !== PROTOCOL) throw new MessageError(otherVersion(version))
   const result = schema.safeParse(value)
   if (result.success) return result.data
   const [issue] = result.error.issues
-  throw new MessageError(`${issue?.path.join('.') || 'it'}: ${issue?.message ?? 'not understood'}`)
+  throw new MessageError(`${issue?.path.join('.') || 'the message'}: ${issue?.message ?? 'not valid'}`)
+}
+
+/** Says that the other side uses another version of the protocol, and what to do. */
+export function otherVersion(version: number): string {
+  return `it speaks version ${version} of the protocol, and this is version ${PROTOCOL}: use the same ebb on both sides`
 }

@@ -1,10 +1,14 @@
-/** Where messages go: subjects of NATS, of which a swarm has its own. */
+/** Subjects of messages. Each swarm has its own. On NATS, they are NATS subjects. */
 import { invalidArgument } from 'ebb/sys'
 
-/** A part of a subject: no dot, no wildcard, no blank. */
+/** A part of a subject: without dots, wildcards and blanks. */
 const TOKEN = /^[A-Za-z0-9_-]{1,64}$/
 
-/** @throws TypeError for a name that cannot be a part of a subject */
+/**
+ * Checks the name of a swarm and returns it.
+ *
+ * @throws TypeError for a name that cannot be a part of a subject
+ */
 export function checkSwarmName(name: string): string {
   if (TOKEN.test(name)) return name
   throw invalidArgument(
@@ -12,22 +16,22 @@ export function checkSwarmName(name: string): string {
   )
 }
 
-/** What NATS's service protocol calls the agents of a swarm: `nats micro info ebb-NAME`. */
+/** Returns the name of the agents of a swarm in NATS's service protocol: `nats micro info ebb-NAME`. */
 export function serviceOf(swarm: string): string {
   return `ebb-${swarm}`
 }
 
-/** Orders to one agent. */
+/** Returns the subject of orders to one agent. */
 export function agentSubject(swarm: string, id: string): string {
   return `ebb.${swarm}.agent.${id}`
 }
 
-/** What agents tell a co-ordinator. */
+/** Returns the subject of messages to a coordinator. */
 export function coordinatorSubject(swarm: string, id: string): string {
   return `ebb.${swarm}.coordinator.${id}`
 }
 
-/** What a co-ordinator tells all its agents at once. */
+/** Returns the subject of heartbeats to all agents of a swarm. */
 export function everyone(swarm: string): string {
   return `ebb.${swarm}.all`
 }

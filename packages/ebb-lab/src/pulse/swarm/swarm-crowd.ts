@@ -1,55 +1,68 @@
-/** A crowd that agents hold: what `pulse()` opens and closes when it has a swarm. */
-import { addCauses, addOpened, type Causes, count, emptyOpened, type Opened, total } from '../client.js'
+/** A crowd that the agents of a swarm hold. `pulse()` uses it like a crowd of its own. */
+import { addCauses, type Causes, count, total } from '../causes.js'
 import type { Crowd } from '../crowd.js'
 import { LatencyHistogram } from '../histogram.js'
+import { addOpened, emptyOpened, type Opened } from '../opened.js'
 import { capacityTo, describeCapacity } from './capacity.js'
-import { AGENT_LOST, type Coordinator, SwarmError } from './coordinator.js'
+import type { Coordinator } from './coordinator.js'
+import { AGENT_LOST, SwarmError } from './errors.js'
 import type { Member } from './member.js'
-import { type Answer, type How, howSchema } from './messages.js'
+import { type Answer, type ConnectSettings, connectSettingsSchema } from './messages.js'
 import { split } from './split.js'
 
-/** Agents that are named in a sentence, at most. */
-const NAMED = 8
+/** Maximum number of agents to name in an error. */
+const MAX_NAMED = 8
 
 let crowds = 0
 
+/** Agents that make connections, with the number of connections that each can hold to the server. */
+interface Room {
+  members: Member[]
+  /** Capacity of each member. */
+  capacities: number[]
+  /** Sum of the capacities. */
+  all: number
+}
+
+/** An agent that refuses to prepare its share. */
+interface Refusal {
+  member: Member
+  reason: string
+}
+
+/** Shares its connections out over agents, in proportion to their capacities. */
 export class SwarmCrowd implements Crowd {
   readonly latency = new LatencyHistogram()
+  /** Number of this crowd, which tells its preparations from those of other crowds. */
   readonly #number = ++crowds
   readonly #coordinator: Coordinator
-  readonly #how: How
+  readonly #settings: ConnectSettings
   readonly #most: number
   #pulses = 0
-  /** Whom it has asked to connect. */
+  /** Agents that were ordered to connect and not yet ordered to close. */
   readonly #holders = new Set<Member>()
 
-  private constructor(coordinator: Coordinator, how: How, most: number) {
+  private constructor(coordinator: Coordinator, settings: ConnectSettings, most: number) {
     this.#coordinator = coordinator
-    this.#how = how
+    this.#settings = settings
     this.#most = most
   }
 
   /**
-   * A crowd of up to `most` connections; the rate of `how` is that of all agents together.
+   * Makes a crowd of up to `most` connections. The rate of `settings` is that of all agents together.
    *
-   * @throws {SwarmError} that is more than the agents offer, or one of them refuses; ZodError for what no agent would read
+   * @throws {SwarmError} if the agents cannot hold `most` connections, or one of them refuses
+   * @throws ZodError for settings that the protocol cannot carry
    */
-  static async of(coordinator: Coordinator, how: How, most: number): Promise<SwarmCrowd> {
-    howSchema.parse(how)
-    const crowd = new SwarmCrowd(coordinator, how, most)
-    const { members, room, all } = crowd.#room()
-    if (most > all) {
-      const each = members.map(({ name, capacity }, i) => `${name} ${room[i]} (${describeCapacity(capacity)})`)
-      const who = each.length > NAMED ? [...each.slice(0, NAMED), `and ${each.length - NAMED} more`] : each
-      throw new SwarmError(
-        `${most} connections to ${how.server.host} are ${most - all} more than the ${all} that swarm ${coordinator.swarm} offers: ${who.join(', ') || 'no agent makes connections'}; add agents, or source addresses`
-      )
-    }
-    const refusals = await crowd.#begin()
+  static async create(coordinator: Coordinator, settings: ConnectSettings, most: number): Promise<SwarmCrowd> {
+    connectSettingsSchema.parse(settings)
+    const crowd = new SwarmCrowd(coordinator, settings, most)
+    crowd.#checkRoom()
+    const refusals = await crowd.#prepare()
     const [first] = refusals
     if (first === undefined) return crowd
-    const told = `the agent ${first.member.name} refuses: ${first.reason}`
-    throw new SwarmError(refusals.length === 1 ? told : `${told} (one of ${refusals.length} that refuse)`)
+    const refusal = `the agent ${first.member.name} refuses: ${first.reason}`
+    throw new SwarmError(refusals.length === 1 ? refusal : `${refusal} (one of ${refusals.length} that refuse)`)
   }
 
   get open(): number {
@@ -67,17 +80,12 @@ export class SwarmCrowd implements Crowd {
   async connect(n: number, signal?: AbortSignal): Promise<Opened> {
     const sum = emptyOpened()
     const pulse = this.#pulses++
-    if (this.#coordinator.degraded) {
-      await this.#coordinator.replenish(signal)
-      for (let refusals = await this.#begin(); refusals.length > 0; refusals = await this.#begin()) {
-        for (const { member, reason } of refusals) this.#coordinator.lose(member, reason)
-      }
-    }
+    if (this.#coordinator.degraded) await this.#replenish(signal)
     if (signal?.aborted) return { ...sum, abandoned: n }
-    const { members, room, all } = this.#room()
+    const { members, capacities, all } = this.#room()
     const placed = Math.min(n, all)
     count(sum.failed, AGENT_LOST, n - placed)
-    const shares = split(placed, room) ?? []
+    const shares = split(placed, capacities) ?? []
     const starts: { at: number; error: number }[] = []
     const abort = (): void => {
       for (const member of members) void this.#coordinator.ask(member, { order: 'abort' })
@@ -97,17 +105,12 @@ export class SwarmCrowd implements Crowd {
           of: n,
           at: at + offset
         })
-        const opened = this.#opened(member, share, answer)
         if (answer?.answer === 'connected') starts.push({ at: answer.began - offset, error })
-        addOpened(sum, opened)
-        member.held += opened.connected
-        member.total.connected += opened.connected
-        addCauses(member.total.failed, opened.failed)
-        addCauses(member.total.unanswered, opened.unanswered)
+        this.#addResult(sum, member, this.#resultOf(member, share, answer))
       })
     )
     signal?.removeEventListener('abort', abort)
-    this.#coordinator.began(starts)
+    this.#coordinator.addStarts(starts)
     return sum
   }
 
@@ -116,7 +119,7 @@ export class SwarmCrowd implements Crowd {
     await Promise.all(
       [...this.#holders].map(async (member) => {
         const { offset = 0 } = member.clock.best ?? {}
-        const answer = this.#sound(member, await this.#coordinator.ask(member, { order: 'close', at: at + offset }))
+        const answer = await this.#askHolder(member, { order: 'close', at: at + offset })
         if (answer?.answer !== 'done') return
         this.#holders.delete(member)
         member.held = 0
@@ -130,7 +133,7 @@ export class SwarmCrowd implements Crowd {
     await Promise.all(
       this.#coordinator.pulsing.map(async (member) => {
         if (member.prepared === '') return
-        const answer = this.#sound(member, await this.#coordinator.ask(member, { order: 'lost' }))
+        const answer = await this.#askHolder(member, { order: 'lost' })
         if (answer?.answer !== 'lost') return
         addCauses(lost, answer.lost)
         addCauses(member.total.lost, answer.lost)
@@ -149,18 +152,40 @@ export class SwarmCrowd implements Crowd {
 
   async dispose(): Promise<void> {}
 
+  /** @throws {SwarmError} if the agents cannot hold as many connections as the crowd may have */
+  #checkRoom(): void {
+    const { members, capacities, all } = this.#room()
+    if (this.#most <= all) return
+    const { host } = this.#settings.server
+    const each = members.map(({ name, capacity }, i) => `${name} ${capacities[i]} (${describeCapacity(capacity)})`)
+    const named = each.slice(0, MAX_NAMED)
+    if (each.length > MAX_NAMED) named.push(`and ${each.length - MAX_NAMED} more`)
+    throw new SwarmError(
+      `${this.#most} connections to ${host} are ${this.#most - all} more than the ${all} that swarm ${this.#coordinator.swarm} offers: ${named.join(', ') || 'no agent makes connections'}; add agents, or source addresses`
+    )
+  }
+
+  /** Takes agents again after one was lost, and has all of them prepare. Gives up those that refuse. */
+  async #replenish(signal: AbortSignal | undefined): Promise<void> {
+    await this.#coordinator.replenish(signal)
+    for (let refusals = await this.#prepare(); refusals.length > 0; refusals = await this.#prepare()) {
+      for (const { member, reason } of refusals) this.#coordinator.lose(member, reason)
+    }
+  }
+
   /**
-   * Has every agent prepare its share, once more when one is lost meanwhile: the shares of the others have grown then. Returns who will
-   * not, and why.
+   * Has every agent prepare its share. If an agent is lost meanwhile, the shares of the others grow, and all prepare again.
+   *
+   * @returns the agents that refuse
    */
-  async #begin(): Promise<{ member: Member; reason: string }[]> {
+  async #prepare(): Promise<Refusal[]> {
     for (;;) {
-      const { members, room, all } = this.#room()
-      const shares = split(Math.min(this.#most, all), room) ?? []
-      const refusals: { member: Member; reason: string }[] = []
+      const { members, capacities, all } = this.#room()
+      const shares = split(Math.min(this.#most, all), capacities) ?? []
+      const refusals: Refusal[] = []
       await Promise.all(
         members.map(async (member, i) => {
-          const reason = await this.#beginOne(member, shares[i] ?? 0, room[i] as number)
+          const reason = await this.#prepareMember(member, shares[i] ?? 0, capacities[i] as number)
           if (reason !== undefined) refusals.push({ member, reason })
         })
       )
@@ -168,46 +193,62 @@ export class SwarmCrowd implements Crowd {
     }
   }
 
-  /** Undefined, or why it will not. */
-  async #beginOne(member: Member, share: number, room: number): Promise<string | undefined> {
-    // Of a smaller pulse it may have one more, by its remainder.
-    const n = Math.min(share + 1, room)
+  /** Has one agent prepare its share. Returns the reason if it refuses. */
+  async #prepareMember(member: Member, share: number, capacity: number): Promise<string | undefined> {
+    // In a smaller pulse, rounding may give the agent one connection more.
+    const n = Math.min(share + 1, capacity)
     if (n === 0) return undefined
-    const rate = this.#how.rate === null ? null : (this.#how.rate * Math.max(1, share)) / Math.max(1, this.#most)
+    const { rate: allRate } = this.#settings
+    const rate = allRate === null ? null : (allRate * Math.max(1, share)) / Math.max(1, this.#most)
     const prepared = `${this.#number} ${n} ${rate}`
     if (member.prepared === prepared) return undefined
-    const answer = await this.#coordinator.ask(member, { order: 'begin', n, how: { ...this.#how, rate } })
+    const how = { ...this.#settings, rate }
+    const answer = await this.#coordinator.ask(member, { order: 'begin', n, how })
     if (answer?.answer === 'refused') return answer.reason
     if (answer?.answer === 'done') member.prepared = prepared
     return undefined
   }
 
-  /** What an agent answers that holds what it was told to. One that refuses does not: it freed itself while this process was held up. */
-  #sound(member: Member, answer: Answer | undefined): Answer | undefined {
-    if (answer?.answer === 'refused') this.#coordinator.lose(member, answer.reason)
+  /** Gives an order to an agent that holds connections, and gives up the agent if it refuses. */
+  async #askHolder(member: Member, command: Parameters<Coordinator['ask']>[1]): Promise<Answer | undefined> {
+    const answer = await this.#coordinator.ask(member, command)
+    this.#loseIfRefused(member, answer)
     return answer
   }
 
-  /** What an agent told of its share; all of it failed when it did not tell, or told what cannot be. */
-  #opened(member: Member, n: number, answer: Answer | undefined): Opened {
+  /** Gives up an agent that refuses an order: it has closed everything, because this process was silent for too long. */
+  #loseIfRefused(member: Member, answer: Answer | undefined): void {
+    if (answer?.answer === 'refused') this.#coordinator.lose(member, answer.reason)
+  }
+
+  #addResult(sum: Opened, member: Member, opened: Opened): void {
+    addOpened(sum, opened)
+    member.held += opened.connected
+    member.total.connected += opened.connected
+    addCauses(member.total.failed, opened.failed)
+    addCauses(member.total.unanswered, opened.unanswered)
+  }
+
+  /** Returns an agent's result of opening `n` connections. All of them have failed if there is no valid answer. */
+  #resultOf(member: Member, n: number, answer: Answer | undefined): Opened {
     if (answer?.answer === 'connected') {
       const { opened } = answer
       try {
         const sum = opened.connected + opened.abandoned + total(opened.failed)
-        if (sum !== n) throw new Error(`${sum} connects in place of ${n}`)
+        if (sum !== n) throw new SwarmError(`${sum} connects in place of ${n}`)
         this.latency.merge(answer.latency, opened.connected)
         return opened
       } catch (error) {
-        this.#coordinator.lose(member, `what it tells cannot be: ${(error as Error).message}`)
+        this.#coordinator.lose(member, `its result is not possible: ${(error as Error).message}`)
       }
     }
-    this.#sound(member, answer)
+    this.#loseIfRefused(member, answer)
     return { ...emptyOpened(), failed: { [AGENT_LOST]: n } }
   }
 
-  #room(): { members: Member[]; room: number[]; all: number } {
+  #room(): Room {
     const members = this.#coordinator.pulsing
-    const room = members.map(({ capacity }) => capacityTo(this.#how.server.host, capacity))
-    return { members, room, all: room.reduce((sum, one) => sum + one, 0) }
+    const capacities = members.map(({ capacity }) => capacityTo(this.#settings.server.host, capacity))
+    return { members, capacities, all: capacities.reduce((sum, capacity) => sum + capacity, 0) }
   }
 }

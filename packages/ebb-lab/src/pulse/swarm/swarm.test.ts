@@ -4,11 +4,12 @@ import { afterEach, expect, onTestFinished, test, vi } from 'vitest'
 import { until } from '../../../../../test/support/sockets.js'
 import { LatencyHistogram } from '../histogram.js'
 import { type PulseEvent, pulse, succeeded } from '../pulse.js'
-import { Agent, type AgentEvent, type AgentOptions, type SideRecorder } from './agent.js'
+import { Agent } from './agent.js'
+import type { AgentEvent, AgentOptions, SideRecorder } from './agent-options.js'
 import { AllowList } from './allow.js'
 import { Coordinator, type SwarmEvent, type SwarmOptions } from './coordinator.js'
 import { LocalBus } from './local-bus.js'
-import { encode, LARGEST, PROTOCOL } from './messages.js'
+import { encode, MAX_MESSAGE, PROTOCOL } from './messages.js'
 import { agentSubject, coordinatorSubject, serviceOf } from './subjects.js'
 import { FakeCrowd } from './testing/fake-crowd.js'
 import { Line } from './testing/line.js'
@@ -383,7 +384,7 @@ test('a co-ordinator that was held up, while its agents freed themselves: what t
     }
   )
   expect(freed(a.events)).toMatchObject([{ closed: 60 }])
-  expect(events).toContainEqual({ event: 'lost', agent: 'a', why: expect.stringContaining('it was free') })
+  expect(events).toContainEqual({ event: 'lost', agent: 'a', why: expect.stringContaining('had lost its lease') })
   expect(report).toMatchObject({ connected: 60, lost: { EAGENTLOST: 60 } })
   expect(report.swarm?.degraded).toBe(true)
   await until(() => sockets.size === 0)
@@ -542,9 +543,9 @@ test('a target that is not allowed: the agent that refuses is named', async () =
   await agents(bus, 1, { name: 'b', allow: new AllowList(['10.0.0.0/8']) })
   const { coordinator } = await gather(bus)
   await expect(pulse({ host: '10.0.0.1', port: 80 }, PLAN, { swarm: coordinator })).rejects.toThrow(
-    /^the agent a refuses: 10\.0\.0\.1:80 is not allowed here: this agent connects to loopback alone$/
+    /^the agent a refuses: 10\.0\.0\.1:80 is not allowed here: this agent connects to loopback only$/
   )
-  expect(events).toContainEqual({ event: 'refused', reason: expect.stringContaining('loopback alone') })
+  expect(events).toContainEqual({ event: 'refused', reason: expect.stringContaining('loopback only') })
 })
 
 test.each([
@@ -556,7 +557,7 @@ test.each([
   const { coordinator } = await gather(bus)
   await expect(pulse(SERVER, PLAN, { ...options, swarm: coordinator })).rejects.toThrow(`${what} are each agent's own`)
   await expect(pulse({ path: '/run/a' }, PLAN, { swarm: coordinator })).rejects.toThrow(
-    'a Unix socket is on one machine'
+    'a swarm cannot reach a Unix socket of one machine'
   )
 })
 
@@ -575,18 +576,18 @@ test('forged, oversized and mangled messages are dropped with a line, and change
   bus.publish(toAgent, encode({ ...forged, order: 'end' }))
   bus.publish(toAgent, encode({ ...forged, v: 2, order: 'end' }))
   bus.publish(toAgent, Buffer.from('close!'))
-  bus.publish(toAgent, Buffer.alloc(LARGEST + 1))
+  bus.publish(toAgent, Buffer.alloc(MAX_MESSAGE + 1))
   const toCoordinator = coordinatorSubject('test', coordinator.id)
   const told = { v: PROTOCOL, agent: a.agent.id, lease: secret }
   bus.publish(toCoordinator, encode({ ...told, tell: 'leaving', reason: 'ha' }))
   bus.publish(toCoordinator, encode({ ...told, tell: 'answer', seq: 3, answer: 'done' }))
   bus.publish(toCoordinator, Buffer.from([0xff, 0xfe]))
-  bus.publish(toCoordinator, Buffer.alloc(LARGEST + 1))
+  bus.publish(toCoordinator, Buffer.alloc(MAX_MESSAGE + 1))
   await until(() => a.events.filter(({ event }) => event === 'dropped').length === 5)
   await until(() => events.filter(({ event }) => event === 'dropped').length === 4)
   expect(a.events.flatMap((event) => (event.event === 'dropped' ? [event.reason] : []))).toEqual([
-    'the order close: it is not from who holds this agent',
-    'the order end: it is not from who holds this agent',
+    'the order close: it is not from the coordinator that holds this agent',
+    'the order end: it is not from the coordinator that holds this agent',
     expect.stringContaining('version 2'),
     'an order: it is not JSON',
     expect.stringContaining('bytes are more than')
@@ -617,7 +618,7 @@ test('what an agent tells and cannot be: it is not believed, nor relied on any m
   expect(events).toContainEqual({
     event: 'lost',
     agent: 'liar',
-    why: 'what it tells cannot be: 31 connects in place of 30'
+    why: 'its result is not possible: 31 connects in place of 30'
   })
 })
 

@@ -49,7 +49,7 @@ test('what it may not is said, also when the answer to the flush comes after it,
   })
   const bus = await natsBus({ url })
   await expect(bus.offer(serviceOf('test'), { protocol: '1', name: 'a' }, AGENT)).rejects.toThrow(
-    /does not let us subscribe to \$SRV\.\S+: give this user the subjects/
+    /does not let this user subscribe to \$SRV\.\S+: allow it the subjects/
   )
   expect(await bus.closed).toMatchObject({ code: 'ERR_NATS' })
   await bus.close()

@@ -1,4 +1,4 @@
-/** The bus over NATS. Agents are discovered by its service protocol, which its tools (`nats micro`) speak too. */
+/** The bus over NATS. Agents are discovered with NATS's service protocol, which tools such as `nats micro` use too. */
 import { createRequire } from 'node:module'
 import { setImmediate as turn } from 'node:timers/promises'
 import { Svcm } from '@nats-io/services'
@@ -7,15 +7,17 @@ import type { Bus, OfferedAgent, Offering, OfferText } from '../bus.js'
 import { connectNats, explained } from './connect.js'
 import { NatsError, type NatsOptions } from './options.js'
 
-/** Answers to a discovery come within this time of the one before, ms; all of them within the other. */
-const STALL = 250
-const MOST_WAIT = 3000
+/** Milliseconds without another answer after which a discovery ends. */
+const DISCOVERY_STALL = 250
+/** Maximum duration of a discovery, ms. */
+const MAX_DISCOVERY = 3000
 
-/** For what was published to leave when the bus is closed, ms. */
-const FLUSH = 500
+/** Milliseconds to wait until published messages are sent, when the bus is closed. */
+const FLUSH_TIMEOUT = 500
 
 const { version } = createRequire(import.meta.url)('ebb-lab/package.json') as { version: string }
 
+/** Connects agents and coordinators over NATS. */
 export class NatsBus implements Bus {
   readonly name: string
   readonly closed: Promise<Error | undefined>
@@ -24,21 +26,27 @@ export class NatsBus implements Bus {
   readonly #services: Svcm
   readonly #watchers = new Set<(up: boolean) => void>()
   #up = true
-  #largest: number
+  /** Maximum size of a message in bytes (`max_payload` of the server). */
+  #maxPayload: number
+  /** Error with which the server has refused a subject. */
   #refused: Error | undefined
 
   private constructor(connection: NatsConnection) {
     this.#connection = connection
     this.#where = connection.getServer()
     this.name = `NATS at ${this.#where}`
-    this.#largest = connection.info?.max_payload ?? Number.POSITIVE_INFINITY
-    // It comes with a core of its own, whose types are not the connection's; what it calls is the same in both.
+    this.#maxPayload = connection.info?.max_payload ?? Number.POSITIVE_INFINITY
+    // The service library depends on another version of NATS's core than the client. The methods that it calls are the same.
     this.#services = new Svcm(connection as unknown as ConstructorParameters<typeof Svcm>[0])
-    this.closed = this.#close()
-    void this.#follow()
+    this.closed = this.#awaitClose()
+    void this.#followStatus()
   }
 
-  /** @throws {NatsError} a sentence on what is wrong */
+  /**
+   * Connects to NATS.
+   *
+   * @throws {NatsError} if the options are not valid, or the server cannot be reached or refuses the user
+   */
   static async connect(options: NatsOptions): Promise<NatsBus> {
     return new NatsBus(await connectNats(options))
   }
@@ -48,18 +56,18 @@ export class NatsBus implements Bus {
   }
 
   publish(subject: string, message: Uint8Array): void {
-    // Above it the server would hang up.
-    if (message.length > this.#largest) {
+    // The server would close the connection.
+    if (message.length > this.#maxPayload) {
       throw new NatsError(
-        `a message of ${message.length} bytes is more than ${this.name} takes (max_payload ${this.#largest})`
+        `a message of ${message.length} bytes is larger than ${this.name} accepts: raise its max_payload of ${this.#maxPayload}`
       )
     }
     try {
       this.#connection.publish(subject, message)
     } catch (error) {
-      // Nobody hears what is said after the end.
-      if (!(error instanceof errors.ClosedConnectionError) && !(error instanceof errors.DrainingConnectionError))
-        throw error
+      // Messages that are published after the end are dropped.
+      const closed = error instanceof errors.ClosedConnectionError || error instanceof errors.DrainingConnectionError
+      if (!closed) throw error
     }
   }
 
@@ -91,8 +99,8 @@ export class NatsBus implements Bus {
         else agent.receive(message.data)
       }
     })
-    // What it must not, the server has said when it answers. A connection that is closed meanwhile, for instance because it has
-    // said so, has no answer any more: the client leaves who waits for one alone.
+    // When the server has answered the flush, it has also reported a subject that it refuses. If the connection is closed
+    // meanwhile, the client never settles the flush.
     const closed = await Promise.race([this.#connection.flush().catch(() => {}), this.closed])
     await turn()
     if (this.#refused !== undefined) throw explained(this.#refused, this.#where)
@@ -101,7 +109,7 @@ export class NatsBus implements Bus {
       id,
       ended: offered.stopped.then((error) => error ?? undefined),
       withdraw: async () => {
-        await Promise.race([offered.stop(), this.closed, later(FLUSH)])
+        await Promise.race([offered.stop(), this.closed, later(FLUSH_TIMEOUT)])
       }
     }
   }
@@ -109,13 +117,11 @@ export class NatsBus implements Bus {
   async discover(service: string): Promise<unknown[]> {
     const found: unknown[] = []
     try {
-      const client = this.#services.client({ strategy: 'stall', maxWait: MOST_WAIT, stall: STALL })
+      const client = this.#services.client({ strategy: 'stall', maxWait: MAX_DISCOVERY, stall: DISCOVERY_STALL })
       for await (const { id, metadata } of await client.info(service)) found.push({ ...metadata, id })
     } catch (error) {
       if (this.#refused !== undefined) throw explained(this.#refused, this.#where)
-      // Nobody there. The service library brings its own classes of errors.
-      if (!/no.?responders/i.test(`${(error as Error).name} ${(error as Error).message}`))
-        throw explained(error, this.#where)
+      if (!isNoResponders(error)) throw explained(error, this.#where)
     }
     return found
   }
@@ -126,39 +132,44 @@ export class NatsBus implements Bus {
   }
 
   async close(): Promise<void> {
-    if (this.#up) await Promise.race([this.#connection.flush().catch(() => {}), this.closed, later(FLUSH)])
+    if (this.#up) await Promise.race([this.#connection.flush().catch(() => {}), this.closed, later(FLUSH_TIMEOUT)])
     await this.#connection.close()
   }
 
-  async #close(): Promise<Error | undefined> {
+  async #awaitClose(): Promise<Error | undefined> {
     const error = await this.#connection.closed()
     this.#up = false
     const reason = this.#refused ?? (error instanceof Error ? error : undefined)
     return reason === undefined ? undefined : explained(reason, this.#where)
   }
 
-  /** Ends it: without the subject there would be silence. */
+  /** Closes the bus after the server has refused a subject. Without the subject, nothing would ever arrive. */
   #refuse(error: Error): void {
     this.#refused ??= error
     void this.#connection.close()
   }
 
-  async #follow(): Promise<void> {
+  async #followStatus(): Promise<void> {
     for await (const status of this.#connection.status()) {
-      if (status.type === 'disconnect') this.#set(false)
+      if (status.type === 'disconnect') this.#setUp(false)
       if (status.type === 'reconnect') {
-        this.#largest = this.#connection.info?.max_payload ?? this.#largest
-        this.#set(true)
+        this.#maxPayload = this.#connection.info?.max_payload ?? this.#maxPayload
+        this.#setUp(true)
       }
       if (status.type === 'error' && status.error instanceof errors.PermissionViolationError) this.#refuse(status.error)
     }
   }
 
-  #set(up: boolean): void {
+  #setUp(up: boolean): void {
     if (up === this.#up) return
     this.#up = up
     for (const changed of this.#watchers) changed(up)
   }
+}
+
+/** Returns whether a request failed because nobody is subscribed to its subject: the swarm has no agents. */
+function isNoResponders(error: unknown): boolean {
+  return error instanceof errors.NoRespondersError || (error instanceof errors.RequestError && error.isNoResponders())
 }
 
 function later(ms: number): Promise<void> {

@@ -1,4 +1,4 @@
-/** Connecting to NATS as its clients do: credentials, nkeys, user and password, a token, TLS. Errors are sentences. */
+/** Connects to NATS with credentials, an nkey, a user and password, a token, or TLS. */
 import { readFile } from 'node:fs/promises'
 import {
   type Authenticator,
@@ -11,107 +11,121 @@ import {
 } from '@nats-io/transport-node'
 import { NatsError, type NatsOptions } from './options.js'
 
-/** To be let in by a server that is there, ms. */
+/** Maximum milliseconds until the server accepts the connection. */
 const CONNECT_TIMEOUT = 5000
-/** From one try to come back to the next, and by how much that varies, so that many agents do not come at once, ms. */
+/** Milliseconds between two attempts to reconnect. */
 const RECONNECT_WAIT = 100
+/** Random milliseconds that are added to it, so that many agents do not reconnect at once. */
 const RECONNECT_JITTER = 200
-/** A server that does not answer this often, two times, has gone, ms. */
-const PING = 2000
+/** Milliseconds between two pings. A server that does not answer two of them is gone. */
+const PING_INTERVAL = 2000
 
-/** A connection that comes back by itself for as long as it is not closed. @throws {NatsError} */
+/**
+ * Opens a connection that is restored by itself until it is closed.
+ *
+ * @throws {NatsError} if the options are not valid, or the server cannot be reached or refuses the user
+ */
 export async function connectNats(options: NatsOptions): Promise<NatsConnection> {
   const servers = options.url.split(',').map((url) => serverOf(url.trim()))
-  const [first] = servers
-  const { password = first?.password, creds, nkey } = options
-  // A user in the address without a password is a token: so do NATS's other clients have it.
-  const bare = options.user === undefined && password === undefined
-  const { user = bare ? undefined : first?.user, token = bare ? first?.user : undefined } = options
-  const { tlsCa, tlsCert, tlsKey } = options
-  if ((tlsCert === undefined) !== (tlsKey === undefined)) {
-    throw new NatsError('a TLS certificate and its key go together: give both')
-  }
-  const secured = servers.some(({ tls }) => tls) || tlsCa !== undefined || tlsCert !== undefined
-  const authenticators: Authenticator[] = []
-  if (creds !== undefined) authenticators.push(credsAuthenticator(await bytesOf(creds)))
-  if (nkey !== undefined) authenticators.push(nkeyAuthenticator(Buffer.from(String(await bytesOf(nkey)).trim())))
-  const connecting: ConnectionOptions = {
-    servers: servers.map(({ host }) => host),
-    name: 'ebb',
-    timeout: CONNECT_TIMEOUT,
-    maxReconnectAttempts: -1,
-    reconnectTimeWait: RECONNECT_WAIT,
-    reconnectJitter: RECONNECT_JITTER,
-    reconnectJitterTLS: RECONNECT_JITTER,
-    pingInterval: PING,
-    ...(user !== undefined && { user }),
-    ...(password !== undefined && { pass: password }),
-    ...(token !== undefined && { token }),
-    ...(authenticators.length > 0 && { authenticator: authenticators }),
-    ...(secured && {
-      tls: {
-        ...(tlsCa !== undefined && { ca: String(await bytesOf(tlsCa)) }),
-        ...(tlsCert !== undefined && { cert: String(await bytesOf(tlsCert)) }),
-        ...(tlsKey !== undefined && { key: String(await bytesOf(tlsKey)) })
-      }
-    })
-  }
   try {
-    return await connect(connecting)
+    return await connect({
+      servers: servers.map(({ host }) => host),
+      name: 'ebb',
+      timeout: CONNECT_TIMEOUT,
+      maxReconnectAttempts: -1,
+      reconnectTimeWait: RECONNECT_WAIT,
+      reconnectJitter: RECONNECT_JITTER,
+      reconnectJitterTLS: RECONNECT_JITTER,
+      pingInterval: PING_INTERVAL,
+      ...(await encryption(options, servers)),
+      ...(await authentication(options, servers[0]))
+    })
   } catch (error) {
-    throw explained(error, servers.map(({ host }) => host).join(', '))
+    throw error instanceof NatsError ? error : explained(error, servers.map(({ host }) => host).join(', '))
   }
 }
 
-/** What NATS says, as a person would. */
+/** Returns the client's options for authentication. Options take precedence over the address of the first server. */
+async function authentication(options: NatsOptions, first: Server | undefined): Promise<ConnectionOptions> {
+  const { password = first?.password, creds, nkey } = options
+  // In an address, a user without a password is a token, as in NATS's other clients.
+  const isToken = options.user === undefined && password === undefined
+  const { user = isToken ? undefined : first?.user, token = isToken ? first?.user : undefined } = options
+  const authenticators: Authenticator[] = []
+  if (creds !== undefined) authenticators.push(credsAuthenticator(await bytesOf(creds)))
+  if (nkey !== undefined) authenticators.push(nkeyAuthenticator(Buffer.from(String(await bytesOf(nkey)).trim())))
+  return {
+    ...(user !== undefined && { user }),
+    ...(password !== undefined && { pass: password }),
+    ...(token !== undefined && { token }),
+    ...(authenticators.length > 0 && { authenticator: authenticators })
+  }
+}
+
+/** Returns the client's options for TLS, or no options if TLS is not required. */
+async function encryption(
+  { tlsCa, tlsCert, tlsKey }: NatsOptions,
+  servers: readonly Server[]
+): Promise<ConnectionOptions> {
+  if ((tlsCert === undefined) !== (tlsKey === undefined)) {
+    throw new NatsError('a TLS certificate and its key go together: give both')
+  }
+  if (!servers.some(({ tls }) => tls) && tlsCa === undefined && tlsCert === undefined) return {}
+  return {
+    tls: {
+      ...(tlsCa !== undefined && { ca: String(await bytesOf(tlsCa)) }),
+      ...(tlsCert !== undefined && { cert: String(await bytesOf(tlsCert)) }),
+      ...(tlsKey !== undefined && { key: String(await bytesOf(tlsKey)) })
+    }
+  }
+}
+
+/** Makes an error that says what failed, at which server, and what to do. */
 export function explained(error: unknown, where: string): NatsError {
   const { message, code, cause } = error as NodeJS.ErrnoException
   const reason = (cause as NodeJS.ErrnoException | undefined)?.code ?? code
-  const because = { cause: error }
+  const failed = (text: string): NatsError => new NatsError(text, { cause: error })
   if (error instanceof errors.AuthorizationError || error instanceof errors.UserAuthenticationExpiredError) {
-    return new NatsError(
-      `NATS at ${where} does not let us in (${message}): check --creds, --nkey, --user and --password, or --token`,
-      because
+    return failed(
+      `NATS at ${where} refuses this user (${message}): check --creds, --nkey, --user and --password, or --token`
     )
   }
   if (error instanceof errors.PermissionViolationError) {
     const { operation, subject } = error
-    return new NatsError(
-      `NATS at ${where} does not let us ${operation === 'publish' ? 'publish' : 'subscribe'} to ${subject}: give this user the subjects ebb.>, $SRV.> and _INBOX.>`,
-      because
+    const what = operation === 'publish' ? 'publish' : 'subscribe'
+    return failed(
+      `NATS at ${where} does not let this user ${what} to ${subject}: allow it the subjects ebb.>, $SRV.> and _INBOX.>`
     )
   }
   if (error instanceof errors.TimeoutError) {
-    return new NatsError(
-      `NATS at ${where} does not answer within ${CONNECT_TIMEOUT / 1000} s: is it a NATS server?`,
-      because
-    )
+    return failed(`NATS at ${where} does not answer within ${CONNECT_TIMEOUT / 1000} s: check that it is a NATS server`)
   }
   if (reason === 'ECONNREFUSED') {
-    return new NatsError(
-      `no NATS server listens at ${where}: start one (nats-server -p 4222), or check --nats`,
-      because
-    )
+    return failed(`no NATS server listens at ${where}: start one (nats-server -p 4222), or check --nats`)
   }
+  // The client has no code and no class for this error.
   if (message.includes('unexpected response')) {
-    return new NatsError(`what listens at ${where} is no NATS server: check --nats`, because)
+    return failed(`the server at ${where} is not a NATS server: check --nats`)
   }
-  return new NatsError(`cannot use NATS at ${where}: ${message}`, because)
+  return failed(`cannot use NATS at ${where}: ${message}`)
 }
 
+/** A server of the address. */
 interface Server {
+  /** `HOST:PORT` */
   host: string
+  /** Whether TLS is required. */
   tls: boolean
   user?: string
   password?: string
 }
 
-/** The client takes `tls://` for a plain address, and leaves a user in it out: both are read here. */
+/** Parses an address, because the client ignores `tls://` and a user in it. */
 function serverOf(url: string): Server {
   const wrong = (): NatsError =>
     new NatsError(
-      // Who is let in is nobody else's business.
-      `NATS's address is nats://HOST:PORT or tls://HOST:PORT, not ${JSON.stringify(url.replace(/^([a-z]+:\/\/)?.*@/, '$1...@'))}`
+      // Leaves out the credentials.
+      `the address of NATS is nats://HOST:PORT or tls://HOST:PORT, not ${JSON.stringify(url.replace(/^([a-z]+:\/\/)?.*@/, '$1...@'))}`
     )
   const decoded = (text: string): string => {
     try {

@@ -1,23 +1,36 @@
-/** Where NATS is, and how it lets us in. */
+/** Options of the NATS connection. */
+import { LabError } from '../../../units/errors.js'
 
-/** Paths are of files. */
+/** Where NATS is and how to authenticate. Without credentials, the connection is anonymous. */
 export interface NatsOptions {
-  /** `nats://HOST:PORT`, several with commas between; `tls://` insists on TLS; `nats://USER:PASSWORD@HOST:PORT` and `nats://TOKEN@HOST:PORT` work too. */
+  /**
+   * `nats://HOST:PORT`, or several servers of a cluster with commas in between. `tls://` requires TLS. The address may
+   * contain credentials: `nats://USER:PASSWORD@HOST:PORT` or `nats://TOKEN@HOST:PORT`. Default port: 4222.
+   */
   url: string
+  /** User name. Takes precedence over the address. */
   user?: string
+  /** Password of the user. Takes precedence over the address. */
   password?: string
+  /** Token. Takes precedence over the address. */
   token?: string
-  /** Credentials: a JWT and its key (`nsc generate creds`). */
+  /** Path of a credentials file with a JWT and its key, as `nsc generate creds` writes it. */
   creds?: string
-  /** The seed of an nkey. */
+  /** Path of a file with the seed of an nkey. */
   nkey?: string
-  /** The authority that signed the server's certificate, and a certificate and its key of one's own: PEM. */
+  /** Path of a PEM file with the certificate authority of the server. */
   tlsCa?: string
+  /** Path of a PEM file with the client's certificate. Requires `tlsKey`. */
   tlsCert?: string
+  /** Path of a PEM file with the client's private key. Requires `tlsCert`. */
   tlsKey?: string
 }
 
-/** Why NATS cannot be used, in a sentence. */
-export class NatsError extends Error {
-  readonly code = 'ERR_NATS'
+/** NATS cannot be used: the options are not valid, or the server is not reachable or refuses something. */
+export class NatsError extends LabError {
+  override readonly name = 'NatsError'
+
+  constructor(message: string, options?: ErrorOptions) {
+    super(message, 'ERR_NATS', undefined, options?.cause)
+  }
 }

@@ -1,9 +1,11 @@
-/** A crowd without sockets: every connect succeeds after `ms`. */
-import { type Causes, emptyOpened, type Opened } from '../../client.js'
+/** A crowd without sockets, for tests of messages. */
+import type { Causes } from '../../causes.js'
 import type { Crowd } from '../../crowd.js'
 import { LatencyHistogram } from '../../histogram.js'
+import { emptyOpened, type Opened } from '../../opened.js'
 import { pause } from '../../pause.js'
 
+/** Every connect succeeds after `ms` milliseconds. */
 export class FakeCrowd implements Crowd {
   readonly latency = new LatencyHistogram()
   open = 0

@@ -1,12 +1,13 @@
-/** One participant's line to a bus: it can be cut, and it can lose what it carries. */
+/** One participant's line to a bus. Tests can cut it, or make it lose messages. */
 import type { Bus, OfferedAgent, Offering, OfferText } from '../bus.js'
 
+/** Passes everything on to a bus, unless it is cut. */
 export class Line implements Bus {
   readonly name: string
   readonly closed: Promise<Error | undefined>
-  /** Nothing gets through. */
+  /** Whether all messages are lost. */
   cut = false
-  /** Whether a message is lost. */
+  /** Returns whether a message is lost. */
   loses: (message: Uint8Array) => boolean = () => false
   readonly #bus: Bus
 

@@ -1,0 +1,65 @@
+/** Crowds that this machine holds, in this process or in others. */
+import type { Causes } from './causes.js'
+import { Client, type ClientOptions } from './client.js'
+import type { OwnCrowd } from './crowd.js'
+import { ForkedCrowd } from './forked-crowd.js'
+import type { LatencyHistogram } from './histogram.js'
+import type { Opened } from './opened.js'
+
+/**
+ * Makes a crowd.
+ *
+ * @param processes number of processes that hold the connections
+ * @param apart whether a single process is to be a child process. By default, 1 stands for this process
+ */
+export async function crowdOf(options: ClientOptions, processes: number, apart = false): Promise<OwnCrowd> {
+  if (processes === 1 && !apart) return new LocalCrowd(options)
+  const crowd = new ForkedCrowd(options, processes)
+  await crowd.ready
+  return crowd
+}
+
+/** A crowd that this process holds. */
+class LocalCrowd implements OwnCrowd {
+  readonly #client: Client
+
+  constructor(options: ClientOptions) {
+    this.#client = new Client(options)
+  }
+
+  get latency(): LatencyHistogram {
+    return this.#client.latency
+  }
+
+  get open(): number {
+    return this.#client.open
+  }
+
+  get failed(): number {
+    return this.#client.failed
+  }
+
+  connect(n: number, signal?: AbortSignal): Promise<Opened> {
+    return this.#client.connect(n, signal)
+  }
+
+  close(): Promise<void> {
+    return this.#client.close()
+  }
+
+  shrink(n: number): Promise<void> {
+    return this.#client.close(n)
+  }
+
+  async takeLost(): Promise<Causes> {
+    return this.#client.takeLost()
+  }
+
+  takeAllLost(): Promise<Causes> {
+    return this.takeLost()
+  }
+
+  async dispose(): Promise<void> {
+    this.#client.dispose()
+  }
+}

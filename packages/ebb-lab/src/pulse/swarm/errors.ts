@@ -1,0 +1,23 @@
+/** Errors of swarms. */
+import { LabError } from '../../units/errors.js'
+
+/** A swarm cannot be used: it has no agents, another coordinator holds them, or they cannot do what is asked. */
+export class SwarmError extends LabError {
+  override readonly name = 'SwarmError'
+
+  constructor(message: string) {
+    super(message, 'ERR_SWARM')
+  }
+}
+
+/** An agent cannot carry out an order. The coordinator receives the message as the reason. */
+export class OrderError extends LabError {
+  override readonly name = 'OrderError'
+
+  constructor(message: string) {
+    super(message, 'ERR_EBB_ORDER')
+  }
+}
+
+/** Cause of the connections that an agent held, or was connecting, when it was lost. */
+export const AGENT_LOST = 'EAGENTLOST'

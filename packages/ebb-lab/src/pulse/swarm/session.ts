@@ -1,0 +1,258 @@
+/** A session: what one coordinator has ordered an agent to do, from its lease until the lease ends. */
+import { isIP } from 'node:net'
+import { setImmediate as turn } from 'node:timers/promises'
+import { addCauses, type Causes } from '../causes.js'
+import type { ClientOptions } from '../client.js'
+import { type Crowd, processesFor } from '../crowd.js'
+import { crowdOf } from '../own-crowd.js'
+import { pause } from '../pause.js'
+import type { AgentEvent, AgentOptions, AgentPulse, SideRecording } from './agent-options.js'
+import type { AllowList } from './allow.js'
+import { capacityTo } from './capacity.js'
+import { OrderError } from './errors.js'
+import type { Answer, Capacity, ConnectSettings, Order } from './messages.js'
+
+/** A start that is further away than this (ms) is a mistake in a clock. */
+const MAX_START_DELAY = 60_000
+/** Milliseconds before an instant at which a timer ends and polling begins, because timers are too coarse. */
+const POLL_BEFORE = 3
+/** Maximum bytes of recorded lines in one message. */
+const LINES_BYTES = 131_072
+
+type DistributiveOmit<T, K extends PropertyKey> = T extends unknown ? Omit<T, K> : never
+
+/** An answer without the fields that address it. */
+export type Reply = DistributiveOmit<Answer, 'v' | 'agent' | 'lease' | 'tell' | 'seq'>
+
+type OrderOf<K extends Order['order']> = Extract<Order, { order: K }>
+
+/** What a session needs of its agent. */
+interface SessionOptions {
+  agent: Pick<AgentOptions, 'sources' | 'procs' | 'recorder' | 'crowdOf'>
+  capacity: Capacity
+  allow: AllowList
+  /** Figures of the agent that the session adds to. */
+  statistics: { pulses: number; connected: number }
+  onEvent(event: AgentEvent): void
+}
+
+/** Executes the orders of one coordinator. Orders that change connections are executed one after the other. */
+export class Session {
+  readonly #options: SessionOptions
+  /** Cancels the connect in progress. */
+  #abort = new AbortController()
+  /** Sequence number of the last order to cancel connects. */
+  #abortedAt = 0
+  /** Aborted when the session ends. */
+  readonly #over = new AbortController()
+  /** Resolves when the last order in turn has been executed. */
+  #queue: Promise<unknown> = Promise.resolve()
+  #crowd: Crowd | undefined
+  /** Number of connections that the crowd was prepared for. */
+  #prepared = 0
+  #target = ''
+  #pulse: AgentPulse | undefined
+  #heldSince = 0
+  /** Connections that the server closed and that the coordinator does not know of yet. */
+  #lost: Causes = {}
+  #recording: SideRecording | undefined
+
+  constructor(options: SessionOptions) {
+    this.#options = options
+  }
+
+  /** Number of connections that are open. */
+  get open(): number {
+    return this.#crowd?.open ?? 0
+  }
+
+  /** Number of connects of the current pulse that have failed. */
+  get failed(): number {
+    return this.#crowd?.failed ?? 0
+  }
+
+  /**
+   * Executes an order and returns the reply.
+   *
+   * @throws Error whose message tells the coordinator why the order cannot be executed
+   */
+  async execute(order: Order): Promise<Reply> {
+    switch (order.order) {
+      case 'begin':
+        return this.#inTurn(() => this.#begin(order))
+      case 'connect': {
+        const abort = new AbortController()
+        this.#abort = abort
+        // The order was lost on its way and has come again, after the order to cancel it.
+        if (order.seq < this.#abortedAt) abort.abort()
+        return this.#inTurn(() => this.#connect(order, abort.signal))
+      }
+      case 'abort':
+        this.#abortedAt = order.seq
+        this.#abort.abort()
+        return { answer: 'done' }
+      case 'lost':
+        return this.#inTurn(() => this.#reportLost())
+      case 'close':
+        return this.#inTurn(() => this.#close(order.at))
+      case 'record':
+        // In turn, so that end() also stops a recording that is just being started.
+        return this.#inTurn(() => this.#record())
+      case 'lines':
+        return this.#lines(order.first)
+      default:
+        return { answer: 'done' }
+    }
+  }
+
+  /**
+   * Ends the session: cancels the orders in progress, closes all connections and stops the recording.
+   *
+   * @returns number of connections that were open
+   */
+  end(): Promise<number> {
+    this.#abort.abort()
+    this.#over.abort()
+    return this.#inTurn(async () => {
+      const { open } = this
+      await this.#disposeCrowd()
+      this.#recording?.stop()
+      this.#recording = undefined
+      this.#pulse = undefined
+      return open
+    })
+  }
+
+  /** Makes a crowd for up to `n` connections. */
+  async #begin({ n, how }: OrderOf<'begin'>): Promise<Reply> {
+    const { capacity, allow, agent } = this.#options
+    const room = capacityTo(how.server.host, capacity)
+    if (n > room) {
+      throw new OrderError(`it is to hold ${n} connections to ${how.server.host}, but can hold only ${room}`)
+    }
+    const address = await allow.check(how.server)
+    const { sources = [], procs = Number.POSITIVE_INFINITY } = agent
+    const usable = sources.filter((source) => isIP(source) === isIP(address.host))
+    if (sources.length > 0 && usable.length === 0) {
+      throw new OrderError(`none of its source addresses (${sources.join(', ')}) can connect to ${address.host}`)
+    }
+    await this.#disposeCrowd()
+    const make = agent.crowdOf ?? crowdOf
+    this.#crowd = await make(clientOptions(how, address, usable), Math.min(procs, processesFor(n)))
+    this.#prepared = n
+    this.#target = `${how.server.host}:${how.server.port}`
+    return { answer: 'done' }
+  }
+
+  async #connect({ pulse, n, of, at }: OrderOf<'connect'>, signal: AbortSignal): Promise<Reply> {
+    const crowd = this.#preparedCrowd()
+    if (n > this.#prepared) {
+      throw new OrderError(`it is to open ${n} connections, but was prepared for ${this.#prepared}`)
+    }
+    await waitUntil(at, signal)
+    const began = performance.now()
+    const opened = await crowd.connect(n, signal)
+    const latency = crowd.latency.encoded()
+    crowd.latency.reset()
+    const { statistics } = this.#options
+    statistics.pulses++
+    statistics.connected += opened.connected
+    this.#pulse = { index: pulse, target: this.#target, n, of, opened, lost: {}, heldMs: 0 }
+    this.#heldSince = performance.now()
+    return { answer: 'connected', opened, latency, began }
+  }
+
+  async #reportLost(): Promise<Reply> {
+    await this.#countLost()
+    const lost = this.#lost
+    this.#lost = {}
+    return { answer: 'lost', lost }
+  }
+
+  async #close(at: number): Promise<Reply> {
+    const crowd = this.#preparedCrowd()
+    await waitUntil(at, this.#over.signal)
+    // Asks before it closes, because connections that the server closes after us are not lost.
+    await this.#countLost()
+    await crowd.close()
+    await this.#countLost()
+    if (this.#pulse !== undefined) {
+      const pulse = { ...this.#pulse, heldMs: performance.now() - this.#heldSince }
+      this.#options.onEvent({ event: 'pulse', pulse })
+      this.#pulse = undefined
+    }
+    return { answer: 'done' }
+  }
+
+  async #countLost(): Promise<void> {
+    const lost = (await this.#crowd?.takeLost()) ?? {}
+    addCauses(this.#lost, lost)
+    if (this.#pulse !== undefined) addCauses(this.#pulse.lost, lost)
+  }
+
+  async #record(): Promise<Reply> {
+    const { recorder } = this.#options.agent
+    if (recorder === undefined) throw new OrderError('it records no server: start it with --record-port')
+    this.#recording?.stop()
+    const recording = await recorder.start()
+    this.#recording = recording
+    this.#options.onEvent({ event: 'recording', port: recorder.port })
+    return { answer: 'recording', header: recording.header, at: performance.now(), t: recording.now() }
+  }
+
+  #lines(first: number): Reply {
+    if (this.#recording === undefined) throw new OrderError('it does not record')
+    return { answer: 'lines', first, ...this.#recording.take(first, LINES_BYTES) }
+  }
+
+  #preparedCrowd(): Crowd {
+    if (this.#crowd === undefined) throw new OrderError('it has no server to connect to: the order begin is missing')
+    return this.#crowd
+  }
+
+  async #disposeCrowd(): Promise<void> {
+    const crowd = this.#crowd
+    this.#crowd = undefined
+    await crowd?.close()
+    await crowd?.dispose()
+  }
+
+  /** Executes `work` after all work before it. */
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.#queue.then(work)
+    this.#queue = done.catch(() => {})
+    return done
+  }
+}
+
+function clientOptions(
+  how: ConnectSettings,
+  address: { host: string; port: number },
+  sources: readonly string[]
+): ClientOptions {
+  return {
+    address,
+    sources,
+    rate: how.rate ?? Number.POSITIVE_INFINITY,
+    timeout: how.timeout,
+    close: how.close,
+    payload: how.payload === null || how.payload === '' ? null : Buffer.from(how.payload, 'base64'),
+    active: how.active,
+    expectEcho: how.expectEcho,
+    part: { index: 0, of: 1 }
+  }
+}
+
+/**
+ * Waits until this process's monotonic clock reads `at` (ms), exact to a fraction of a millisecond, or until the abort.
+ *
+ * @throws {OrderError} if `at` is more than a minute away
+ */
+async function waitUntil(at: number, signal: AbortSignal): Promise<void> {
+  const wait = at - performance.now()
+  if (wait > MAX_START_DELAY) {
+    throw new OrderError(`it is to begin in ${Math.round(wait / 1000)} s: check the clocks of the machines`)
+  }
+  if (wait > POLL_BEFORE) await pause(wait - POLL_BEFORE, signal)
+  while (performance.now() < at && !signal.aborted) await turn()
+}
