@@ -1,21 +1,23 @@
 /**
- * Fastify with parked connections: its `serverFactory` makes the server, and parks it.
+ * Fastify with parked connections. The option `serverFactory` creates the server with `park()`.
  *
  *     PORT=3000 node examples/fastify.mjs
  *     curl http://127.0.0.1:3000/ http://127.0.0.1:3000/stats
+ *
+ * `/` returns the id of the connection and how often it has woken. `/stats` returns how many connections are parked.
  */
 import http from 'node:http'
 import { park } from 'ebb'
 import Fastify from 'fastify'
 
 const app = Fastify({
-  // Fastify sets its timeouts on servers that it makes itself: here that is for the factory to do. The connection of a
-  // client that comes back within 72 seconds (Fastify's default) is still there, and costs next to nothing until then.
+  // Fastify sets timeouts only on servers that it creates itself, so the factory passes `keepAliveTimeout` on.
+  // Fastify's default keeps an idle connection for 72 s. While it is parked, it costs almost nothing.
   serverFactory: (handler, { keepAliveTimeout }) => park(http.createServer({ keepAliveTimeout }, handler))
 })
 
 app.get('/', async (request) => {
-  // `id` survives the sleep of a connection, `wakes` counts; the socket is a new one each time.
+  // A parked connection wakes with a new socket. `id` stays the same, and `wakes` increases.
   const connection = app.server.connection(request.raw.socket)
   return { hello: 'world', connection: connection?.id, wakes: connection?.wakes }
 })
@@ -26,5 +28,5 @@ app.get('/stats', async () => app.server.stats())
 
 console.log(`Listening on ${await app.listen({ port: Number(process.env.PORT ?? 3000), host: '127.0.0.1' })}`)
 
-// Requests under way are answered; connections that are idle or parked are closed now. Then the process ends by itself.
+// Answers the requests in progress, and closes idle and parked connections at once. Then the process ends by itself.
 for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => app.close())

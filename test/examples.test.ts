@@ -1,4 +1,4 @@
-/** The examples run: each as a process of its own, used by real clients, with sleeps in between. */
+/** The examples: each runs as a process, is used by real clients, and has its connections parked in between. */
 import { execFile, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -13,30 +13,30 @@ import { Cli, ROOT } from './support/cli.js'
 
 const run = promisify(execFile)
 
-/** Connections are parked a second after they fell silent, on two cores that others use as well. */
+/** Connections are parked after a second of silence. The limit is long, because the machine may be busy. */
 const SOON = { timeout: 30_000, interval: 50 }
 
-/** Debian has nginx where a user's `PATH` may not lead. */
+/** Debian installs nginx in a directory that may not be in a user's `PATH`. */
 const PATH = `${process.env.PATH}:/usr/sbin`
 const has = (program: string): boolean =>
   spawnSync('sh', ['-c', `command -v ${program}`], { env: { PATH } }).status === 0
 
 type Example = Cli & { port: number }
 
-/** An example, once it listens, on a port of the kernel's choice. */
+/** Starts an example on a port that the kernel chooses, and waits until it listens. */
 async function example(name: string, args: string[] = []): Promise<Example> {
   const cli = new Cli([process.execPath, ...args, join(ROOT, 'examples', name)], { env: { PORT: '0' } })
   const [, port] = await cli.said(/^Listening on (?:http:\/\/)?127\.0\.0\.1:(\d+)\n/m)
   return Object.assign(cli, { port: Number(port) })
 }
 
-/** It has gone by itself, and without a word on stderr. */
+/** Waits until an example has ended by itself, with code 0 and an empty stderr. */
 async function ended(cli: Cli): Promise<void> {
   const { code, signal, stderr } = await cli.ended
   expect({ code, signal, stderr }).toEqual({ code: 0, signal: null, stderr: '' })
 }
 
-/** Ends it as a service manager does. */
+/** Ends an example like a service manager. */
 async function ends(cli: Cli, signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
   cli.kill(signal)
   await ended(cli)
@@ -53,7 +53,7 @@ interface Asking {
   body?: string
 }
 
-/** One request: on a connection of its own, unless there is an agent. */
+/** Sends a request, on a new connection if no agent is given. */
 async function ask(
   { port, socketPath }: Where,
   path: string,
@@ -85,7 +85,7 @@ async function stats(server: Where): Promise<Stats> {
   return JSON.parse((await ask(server, '/stats')).body) as Stats
 }
 
-/** Waits until exactly `parked` connections sleep. Who asks is awake. */
+/** Waits until exactly `parked` connections are parked. The connection of this request is awake. */
 function asleep(server: Where, parked: number): Promise<void> {
   return vi.waitFor(async () => expect(await stats(server)).toMatchObject({ parked }), SOON)
 }
@@ -96,7 +96,7 @@ function agent(maxSockets = 1): http.Agent {
   return made
 }
 
-/** Waits until nobody listens any more: the signal has been heard. */
+/** Waits until nobody listens any longer, so the signal was handled. */
 function refused({ port = 0 }: Where): Promise<void> {
   return vi.waitFor(async () => {
     const socket = net.connect(port, '127.0.0.1')
@@ -109,7 +109,7 @@ function refused({ port = 0 }: Where): Promise<void> {
   }, SOON)
 }
 
-/** Someone with a line client. */
+/** A person in the chat. */
 class Person {
   readonly socket: net.Socket
   heard = ''
@@ -133,7 +133,7 @@ class Person {
     await vi.waitFor(() => expect(this.heard).toMatch(line), SOON)
   }
 
-  /** Waits until that many are there, and that many of them are parked. */
+  /** Waits until `/who` reports `here` people, of whom `parked` are parked. */
   async sees(here: number, parked: number): Promise<void> {
     await vi.waitFor(async () => {
       const before = this.heard.length
@@ -147,7 +147,7 @@ class Person {
 async function joined(chat: { port: number }, name: string): Promise<Person> {
   const person = new Person(chat)
   person.socket.write(`${name}\n`)
-  // Answered only once there is a name.
+  // The server answers `/who` only after it knows the name.
   await vi.waitFor(async () => {
     person.socket.write('/who\n')
     await person.hears('are here')
@@ -156,7 +156,7 @@ async function joined(chat: { port: number }, name: string): Promise<Person> {
   return person
 }
 
-/** A subscriber: `EventSource` by hand. */
+/** A subscriber, like `EventSource`. */
 class Subscriber {
   readonly topic: string
   readonly events: string[] = []
@@ -213,7 +213,7 @@ async function publish(server: Where, topic: string, body: string): Promise<numb
   return Number(answer.body)
 }
 
-/** Waits until each of them has had exactly these, in this order. */
+/** Waits until each subscriber has received exactly these events, in this order. */
 function had(subscribers: Subscriber[], events: string[]): Promise<void> {
   return vi.waitFor(() => {
     for (const { failure, events: own } of subscribers) expect({ failure, events: own }).toEqual({ events })
@@ -221,7 +221,7 @@ function had(subscribers: Subscriber[], events: string[]): Promise<void> {
 }
 
 describe('chat', () => {
-  test('a line may be split over packets, within a character, and over a sleep', async () => {
+  test('a line may be split over chunks, within a character, and around a parking', async () => {
     const chat = await example('chat.mjs')
     const ann = await joined(chat, 'ann')
     const bob = await joined(chat, 'bob')
@@ -237,12 +237,12 @@ describe('chat', () => {
     await bob.hears('ann: and more\nann: one\nann: two\nann: three\n')
     bob.socket.write('I heard that\n')
     await ann.hears('bob: I heard that\n')
-    // Her own lines would have come before it.
+    // Her own lines would have arrived before this line.
     expect(ann.heard).not.toContain('ann: ')
     await ends(chat)
   })
 
-  test('the name is known after any number of sleeps', async () => {
+  test('keeps the name over any number of parkings', async () => {
     const chat = await example('chat.mjs')
     const ann = await joined(chat, 'ann')
     const bob = await joined(chat, 'bob')
@@ -254,7 +254,7 @@ describe('chat', () => {
     await ends(chat)
   })
 
-  test('those who never said a word hear everything, in order', async () => {
+  test('silent people receive everything in order', async () => {
     const chat = await example('chat.mjs')
     const crowd = Array.from({ length: 300 }, () => new Person(chat))
     const ann = await joined(chat, 'ann')
@@ -264,19 +264,19 @@ describe('chat', () => {
     await vi.waitFor(() => {
       for (const person of crowd) expect(person.heard.slice(person.heard.indexOf('* ann joined'))).toBe(all)
     }, SOON)
-    // Nobody was woken to be told.
+    // No connection woke to receive it.
     await ann.sees(301, 300)
     await ends(chat)
   })
 
-  test('who leaves is announced once: asleep or awake, with a FIN or a reset', async () => {
+  test('announces each person who leaves once: parked or awake, with a FIN or a reset', async () => {
     const chat = await example('chat.mjs')
     const bob = await joined(chat, 'bob')
     const parked = await joined(chat, 'parked')
     const reset = await joined(chat, 'reset')
     await new Person(chat).socket.end()
     await bob.sees(3, 2)
-    // Who sleeps has not left, nor has anyone who never said a name.
+    // Neither a parking nor a person without a name is announced.
     expect(bob.heard).not.toContain(' left')
     parked.socket.end()
     await bob.hears('* parked left\n')
@@ -296,7 +296,7 @@ describe('chat', () => {
   test.each([
     ['no end', ''],
     ['an end', '\n']
-  ])('a line that is too long, and has %s, does not fill the memory', async (_, end) => {
+  ])('a line that is too long, with %s, does not fill the memory', async (_, end) => {
     const chat = await example('chat.mjs')
     const ann = await joined(chat, 'ann')
     const bob = await joined(chat, 'bob')
@@ -308,7 +308,7 @@ describe('chat', () => {
     await ends(chat)
   })
 
-  test.each(['SIGTERM', 'SIGINT'] as const)('%s ends it, and everyone hears so', async (signal) => {
+  test.each(['SIGTERM', 'SIGINT'] as const)('%s ends it and tells everybody', async (signal) => {
     const chat = await example('chat.mjs')
     const silent = new Person(chat)
     const ann = await joined(chat, 'ann')
@@ -330,7 +330,7 @@ describe.each(['express.mjs', 'fastify.mjs'])('%s', (name) => {
     wakes: number
   }
 
-  test('a keep-alive connection sleeps between requests', async () => {
+  test('parks a keep-alive connection between requests', async () => {
     const server = await example(name)
     const client = agent()
     const first = await ask(server, '/', { agent: client })
@@ -344,7 +344,7 @@ describe.each(['express.mjs', 'fastify.mjs'])('%s', (name) => {
         reused: true,
         body: JSON.stringify({ hello: 'world', connection, wakes })
       })
-      // Without a pause it stays awake.
+      // Without a pause, the connection stays awake.
       expect(await ask(server, '/', { agent: client })).toEqual({
         status: 200,
         reused: true,
@@ -354,7 +354,7 @@ describe.each(['express.mjs', 'fastify.mjs'])('%s', (name) => {
     await ends(server)
   })
 
-  test('fetch comes back to it', async () => {
+  test('fetch reuses a parked connection', async () => {
     const server = await example(name)
     const get = async (): Promise<Hello> => (await fetch(`http://127.0.0.1:${server.port}/`)).json() as Promise<Hello>
     const { connection } = await get()
@@ -363,7 +363,7 @@ describe.each(['express.mjs', 'fastify.mjs'])('%s', (name) => {
     await ends(server)
   })
 
-  test('an upload wakes it', async () => {
+  test('an upload wakes a parked connection', async () => {
     const server = await example(name)
     const client = agent()
     await ask(server, '/', { agent: client })
@@ -375,7 +375,7 @@ describe.each(['express.mjs', 'fastify.mjs'])('%s', (name) => {
     await ends(server)
   })
 
-  test('a crowd goes to sleep and is woken, each on its own connection', async () => {
+  test('parks and wakes a crowd, each client on its own connection', async () => {
     const server = await example(name)
     const client = agent(200)
     const all = (): Promise<Hello[]> =>
@@ -390,12 +390,12 @@ describe.each(['express.mjs', 'fastify.mjs'])('%s', (name) => {
     const after = await all()
     expect(ids(after)).toEqual(ids(before))
     expect(after.every(({ wakes }) => wakes === 2)).toBe(true)
-    // The request that asks is one more.
+    // One more for the request to /stats.
     expect((await stats(server)).accepted).toBe(accepted + 1)
     await ends(server)
   })
 
-  test.skipIf(!has('ab'))('ApacheBench, with keep-alive', async () => {
+  test.skipIf(!has('ab'))('serves ApacheBench with keep-alive', async () => {
     const server = await example(name)
     const { stdout } = await run('ab', ['-k', '-l', '-q', '-n', '3000', '-c', '30', `http://127.0.0.1:${server.port}/`])
     expect(stdout).toMatch(/^Complete requests: +3000$/m)
@@ -404,7 +404,7 @@ describe.each(['express.mjs', 'fastify.mjs'])('%s', (name) => {
     await ends(server)
   })
 
-  test.skipIf(!has('curl'))('curl, two requests on a connection', async () => {
+  test.skipIf(!has('curl'))('serves two requests of curl on one connection', async () => {
     const server = await example(name)
     const url = `http://127.0.0.1:${server.port}/`
     const { stdout } = await run('curl', ['-sS', '-w', ' %{http_code} %{num_connects}\n', url, url])
@@ -412,7 +412,7 @@ describe.each(['express.mjs', 'fastify.mjs'])('%s', (name) => {
     await ends(server)
   })
 
-  test('SIGTERM: the parked are closed, and what is under way is finished', async () => {
+  test('SIGTERM closes parked connections and finishes requests in progress', async () => {
     const server = await example(name)
     const client = agent()
     await ask(server, '/', { agent: client })
@@ -437,7 +437,7 @@ describe.each(['express.mjs', 'fastify.mjs'])('%s', (name) => {
 })
 
 describe('events', () => {
-  test('go to the subscribers of their topic, who stay parked', async () => {
+  test('go to the subscribers of their topic, whose connections stay parked', async () => {
     const server = await example('events.mjs')
     const news = await subscribe(server, 'news', 300)
     const weather = await subscribe(server, 'weather', 100)
@@ -450,19 +450,19 @@ describe('events', () => {
     expect(await publish(server, 'sport', 'nobody')).toBe(0)
     await had(news, ['news begins', 'one', 'two\nlines'])
     await had(weather, ['weather begins', 'rain'])
-    // The four who published and the one who asks were woken, as anyone who sends a byte.
+    // Only the four publishers and the request to /stats woke a connection.
     const after = await stats(server)
     expect(after.woken - before.woken).toBe(5)
     expect(after).toMatchObject({ parked: 400, subscribers: 400 })
     await ends(server)
   })
 
-  test('who leaves is forgotten', async () => {
+  test('forgets subscribers that leave', async () => {
     const server = await example('events.mjs')
     const [staying, leaving] = [await subscribe(server, 'news', 50), await subscribe(server, 'news', 150)]
     await had([...staying, ...leaving], ['news begins'])
     for (const subscriber of leaving) subscriber.leave()
-    // `fetch` may connect again in place of what it broke off, and say nothing: the number of those asleep tells little.
+    // `fetch` may open a replacement connection and send nothing, so the number of parked connections is not checked.
     await vi.waitFor(async () => expect((await stats(server)).subscribers).toBe(50), SOON)
     expect((await stats(server)).closed.peer).toBeGreaterThanOrEqual(150)
     expect(await publish(server, 'news', 'still here?')).toBe(50)
@@ -470,7 +470,7 @@ describe('events', () => {
     await ends(server)
   })
 
-  test('one who does not read holds nobody up, and gets all of it later', async () => {
+  test('a subscriber that does not read blocks nobody, and receives everything later', async () => {
     const server = await example('events.mjs')
     const others = await subscribe(server, 'big', 3)
     const slow = net.connect(server.port, '127.0.0.1')
@@ -479,7 +479,7 @@ describe('events', () => {
     })
     slow.write('GET /events?topic=big HTTP/1.1\r\nHost: x\r\n\r\n')
     await vi.waitFor(async () => expect(await stats(server)).toMatchObject({ subscribers: 4 }), SOON)
-    // More than the kernel holds for a connection on loopback.
+    // More than the kernel buffers for a connection on loopback.
     const bodies = Array.from({ length: 16 }, (_, i) => `${i} `.repeat(500_000))
     for (const body of bodies) expect(await publish(server, 'big', body)).toBe(4)
     await vi.waitFor(() => {
@@ -498,7 +498,7 @@ describe('events', () => {
     await ends(server)
   })
 
-  test.skipIf(!has('curl'))('curl -N reads them', async () => {
+  test.skipIf(!has('curl'))('curl -N prints them', async () => {
     const server = await example('events.mjs')
     const curl = new Cli(['curl', '-sSN', `http://127.0.0.1:${server.port}/events?topic=news`])
     await curl.said(/news begins\n\n/)
@@ -508,22 +508,22 @@ describe('events', () => {
     expect(await curl.ended).toMatchObject({ code: 0, stderr: '' })
   })
 
-  test('they end with the server', async () => {
+  test('streams end with the server', async () => {
     const server = await example('events.mjs')
     const subscribers = await subscribe(server, 'news', 100)
     await asleep(server, 100)
     await ends(server, 'SIGINT')
     await vi.waitFor(() => expect(subscribers.every(({ ended }) => ended)).toBe(true), SOON)
-    // An end, not a reset.
+    // A FIN, not a reset.
     expect(subscribers.filter(({ failure }) => failure !== undefined)).toEqual([])
   })
 })
 
 describe.skipIf(!has('nginx'))('nginx', () => {
-  /** The example's nginx.conf, but for its addresses, on a Unix socket: no port can be taken in between. */
+  /** Starts nginx with the example's configuration on a Unix socket, because another process could take a free port. */
   async function nginx({ port }: Where): Promise<Cli & { socketPath: string }> {
     const directory = mkdtempSync(join(tmpdir(), 'ebb-nginx-'))
-    // Started by root, nginx has workers of another user.
+    // If root starts nginx, its workers run as another user.
     chmodSync(directory, 0o755)
     onTestFinished(() => rmSync(directory, { recursive: true, force: true }))
     const conf = readFileSync(join(ROOT, 'examples/nginx/nginx.conf'), 'utf8')
@@ -539,7 +539,7 @@ describe.skipIf(!has('nginx'))('nginx', () => {
     return Object.assign(cli, { socketPath })
   }
 
-  test('its connections sleep between requests, and are used again', async () => {
+  test('parks and reuses the connections of nginx', async () => {
     const server = await example('nginx/server.mjs')
     const front = await nginx(server)
     await asleep(server, 1)
@@ -547,20 +547,20 @@ describe.skipIf(!has('nginx'))('nginx', () => {
     await asleep(server, 1)
     const second = JSON.parse((await ask(front, '/')).body) as { connection: number; wakes: number }
     expect(second).toMatchObject({ connection: first.connection, wakes: first.wakes + 1 })
-    // There is no other, but for the one that asks.
+    // The only other connection is that of the request to /stats.
     const { awake, parked } = await stats(server)
     expect(awake + parked).toBe(2)
     await ends(front, 'SIGQUIT')
     await ends(server)
   })
 
-  test('a crowd through it', async () => {
+  test('serves a crowd through nginx', async () => {
     const server = await example('nginx/server.mjs')
     const front = await nginx(server)
     for (let round = 0; round < 2; round++) {
       const answers = await Promise.all(Array.from({ length: 200 }, () => ask(front, '/')))
       expect(answers.every(({ status }) => status === 200)).toBe(true)
-      // nginx keeps 64 of them at most.
+      // nginx keeps at most 64 idle connections.
       await vi.waitFor(async () => {
         const { awake, parked } = await stats(server)
         expect(awake).toBe(1)
@@ -572,7 +572,7 @@ describe.skipIf(!has('nginx'))('nginx', () => {
     await ends(server)
   })
 
-  test('events pass at once; who leaves nginx leaves the server', async () => {
+  test('passes events at once; a client that leaves nginx also leaves the server', async () => {
     const server = await example('nginx/server.mjs')
     const front = await nginx(server)
     const listeners = await Promise.all(
@@ -594,7 +594,7 @@ describe.skipIf(!has('nginx'))('nginx', () => {
         return listener
       })
     )
-    // One of them has the connection of the first request.
+    // One of them reuses the connection of the first request.
     await asleep(server, 20)
     await vi.waitFor(() => {
       for (const { heard } of listeners) expect(heard).toMatch(/^(data: \S+Z\n\n){2,}$/)
@@ -603,13 +603,13 @@ describe.skipIf(!has('nginx'))('nginx', () => {
     await asleep(server, 5)
     await ends(server)
     await vi.waitFor(() => expect(listeners.every(({ ended }) => ended)).toBe(true), SOON)
-    // It has seen its upstream go, and says nothing of it: these streams had no length.
+    // nginx ends the streams without an error, because they had no length.
     await ends(front, 'SIGQUIT')
   })
 })
 
-describe('where nothing can be parked', () => {
-  // As on a machine for which koffi has no binary.
+describe('on a machine where nothing can be parked', () => {
+  // Like a machine for which koffi has no binary.
   const broken = `import Module from 'node:module'
     const load = Module._load
     Module._load = (id, ...rest) => {
@@ -633,7 +633,7 @@ describe('where nothing can be parked', () => {
     })
   }
 
-  test('people chat', async () => {
+  test('the chat works', async () => {
     const chat = await plain('chat.mjs')
     const ann = await joined(chat, 'ann')
     const bob = await joined(chat, 'bob')
@@ -646,7 +646,7 @@ describe('where nothing can be parked', () => {
     await endsPlain(chat)
   })
 
-  test('events pass', async () => {
+  test('events are delivered', async () => {
     const server = await plain('events.mjs')
     const subscribers = await subscribe(server, 'news', 5)
     expect(await publish(server, 'news', 'one')).toBe(5)

@@ -1,4 +1,6 @@
-/** The peers of `npm run bench` do what they are measured for, and the program writes down what was measured. */
+/**
+ * `npm run bench`: its peers behave as the benchmark requires, and its results are written as table, page and picture.
+ */
 import { readdirSync, readFileSync } from 'node:fs'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { connect, type Socket } from 'node:net'
@@ -20,47 +22,50 @@ const { missing } = (await import(join(ROOT, 'bench/harness/servers.mjs'))) as {
 }
 
 describe.each(PEERS.map((peer) => ({ ...peer, absent: missing(peer) })))('$name', ({ command, absent }) => {
-  test.skipIf(absent !== undefined)(`accepts, reads and drops, closes${absent ? `: ${absent}` : ''}`, async () => {
-    const { pid, host, port, launched } = await start(command)
-    onTestFinished(async () => void (await launched?.stop()))
-    const descriptors = (): number => readdirSync(`/proc/${pid}/fd`).length
-    const open = async (): Promise<Socket> => {
-      const socket = connect({ host, port, allowHalfOpen: true })
-      onTestFinished(() => void socket.destroy())
-      await new Promise((resolve, reject) => socket.once('connect', resolve).once('error', reject))
-      return socket
+  test.skipIf(absent !== undefined)(
+    `accepts connections, drops data and closes${absent ? `: ${absent}` : ''}`,
+    async () => {
+      const { pid, host, port, launched } = await start(command)
+      onTestFinished(async () => void (await launched?.stop()))
+      const descriptors = (): number => readdirSync(`/proc/${pid}/fd`).length
+      const open = async (): Promise<Socket> => {
+        const socket = connect({ host, port, allowHalfOpen: true })
+        onTestFinished(() => void socket.destroy())
+        await new Promise((resolve, reject) => socket.once('connect', resolve).once('error', reject))
+        return socket
+      }
+
+      // Counts before the first connection, because a busy server may close it later than the client sees.
+      const before = descriptors()
+      const talker = await open()
+      let answer = 0
+      talker.on('data', (bytes) => {
+        answer += bytes.length
+      })
+      // More than the kernel buffers for a server that does not read.
+      await new Promise((resolve, reject) => talker.once('error', reject).write(Buffer.alloc(32 << 20), resolve))
+      talker.end()
+      await gone(talker)
+      expect(answer).toBe(0)
+
+      const crowd = await Promise.all(Array.from({ length: 200 }, open))
+      await until(() => descriptors() >= before + 200)
+      for (const socket of crowd) socket.resume().end()
+      await Promise.all(crowd.map(gone))
+      await until(() => descriptors() < before + 100)
     }
-
-    // Before any connection: a busy server may close the talker's after its end has been seen here.
-    const before = descriptors()
-    const talker = await open()
-    let answer = 0
-    talker.on('data', (bytes) => {
-      answer += bytes.length
-    })
-    // More than the kernel takes for a server that does not read.
-    await new Promise((resolve, reject) => talker.once('error', reject).write(Buffer.alloc(32 << 20), resolve))
-    talker.end()
-    await gone(talker)
-    expect(answer).toBe(0)
-
-    const crowd = await Promise.all(Array.from({ length: 200 }, open))
-    await until(() => descriptors() >= before + 200)
-    for (const socket of crowd) socket.resume().end()
-    await Promise.all(crowd.map(gone))
-    await until(() => descriptors() < before + 100)
-  })
+  )
 })
 
 const bench = (...args: string[]): Cli => new Cli([process.execPath, join(ROOT, 'bench/peers/main.mjs'), ...args])
 
-/** As the recorder writes it. */
+/** Returns a recording as the recorder writes it. */
 function lines({ header, samples, events }: Recording): string {
   const rest = [...samples, ...events].sort((a, b) => a.t - b.t)
   return [header, ...rest].map((line) => `${JSON.stringify(line)}\n`).join('')
 }
 
-test('the medians of what was measured before, as a table, a page and a picture', async () => {
+test('writes the medians of earlier rounds as a table, a page and a picture', async () => {
   const out = directory()
   const plan = JSON.parse(
     (
@@ -88,7 +93,7 @@ test('the medians of what was measured before, as a table, a page and a picture'
   expect(code).toBe(0)
   const rows = stdout.trimEnd().split('\n')
   expect(rows.filter((row) => row.length > 120)).toEqual([])
-  // At rest, footprint, ..., and the proportional share: the median of the rounds.
+  // Medians of the rounds: rest, footprint, ..., proportional share.
   expect(rows[2]).toMatch(/^C, epoll +5\.\d .* 10\.0$/)
   expect(rows[3]).toMatch(/^Go net +5\.\d .* never .* 10\.0$/)
   const page = readFileSync(join(out, 'RESULTS.md'), 'utf8')
@@ -97,7 +102,7 @@ test('the medians of what was measured before, as a table, a page and a picture'
   expect(readFileSync(join(out, 'memory.svg'), 'utf8')).toContain('Go net')
 })
 
-test('a table for a narrow terminal goes on below, and loses nothing', async () => {
+test('splits a table that is wider than the terminal, without losing cells', async () => {
   const { textTable } = (await import(join(ROOT, 'bench/peers/figures.mjs'))) as {
     textTable(rows: string[][], width: number): string
   }
@@ -114,14 +119,14 @@ test.each([
   ['a server that there is not', ['--only', 'c,nosuch'], /no such server: nosuch; there are c, /],
   ['no rounds', ['--rounds', '0'], /--rounds/],
   ['an option that there is not', ['--nosuch'], /--nosuch/]
-])('%s: one sentence, exit 1', async (_, args, sentence) => {
+])('prints one sentence and ends with exit code 1 for %s', async (_, args, sentence) => {
   const { code, stdout, stderr } = await bench(...args).ended
   expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
   expect(stderr).toMatch(sentence)
   expect(stderr).not.toMatch(/^\s+at /m)
 })
 
-test('bench/install of a peer that there is not: one sentence, exit 1', async () => {
+test('bench/install prints one sentence and ends with exit code 1 for an unknown peer', async () => {
   const { code, stderr } = await new Cli([join(ROOT, 'bench/install'), 'nosuch']).ended
   expect(code).toBe(1)
   expect(stderr).toMatch(/^bench\/install: no such peer: nosuch; there are c .*\n$/)

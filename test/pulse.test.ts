@@ -4,7 +4,7 @@ import { descendants } from './support/processes.js'
 
 const SHORT = ['--big', '40', '-i', '1', '--pulses', '0', '-l', '200ms']
 
-test('all spellings, with one dash and two, with = and a blank', async () => {
+test('accepts options with one dash or two, and with = or a blank', async () => {
   const cli = await server()
   const args = '-big=100 -i 2 -bs=0.1 -small=10 -ss 100ms -l=100ms --pulses 2'.split(' ')
   const { code, stdout, stderr } = await run(['pulse', `127.0.0.1:${cli.port}`, ...args])
@@ -15,7 +15,7 @@ test('all spellings, with one dash and two, with = and a blank', async () => {
   await cli.said(/Cycle #\s*4: 0 clients/)
 })
 
-test('nobody there: counted, said, exit 2', async () => {
+test('counts refused connects and ends with exit code 2 if nobody listens', async () => {
   const cli = await server()
   await cli.end('SIGTERM')
   const { code, stdout } = await run(['pulse', String(cli.port), '--big', '50'])
@@ -24,7 +24,7 @@ test('nobody there: counted, said, exit 2', async () => {
   expect(stdout).toMatch(/^stopped +nobody answers$/m)
 })
 
-test('the server is killed in the middle: lost, then nobody answers', async () => {
+test('counts lost connections and ends when the server is killed', async () => {
   const cli = await server()
   const pulse = ebb(['pulse', String(cli.port), '--big', '100', '-l', '1', '-bs', '0.1'])
   await pulse.said(/100 connected/)
@@ -35,7 +35,7 @@ test('the server is killed in the middle: lost, then nobody answers', async () =
   expect(stdout).toMatch(/nobody answers/)
 })
 
-test('a server that refuses half', async () => {
+test('counts the connections that a server resets', async () => {
   const refusing = await program(`let n = 0
     net.createServer((s) => { s.on('error', () => {}); if (n++ % 2) s.resetAndDestroy() }).listen(0, '127.0.0.1',
       function () { console.log(this.address().port) })`)
@@ -47,7 +47,7 @@ test('a server that refuses half', async () => {
   expect(sum(failed) + sum(lost)).toBe(20)
 })
 
-test('a server that never accepts: its time limit ends it', async () => {
+test('ends by its time limit if the server never accepts', async () => {
   const deaf = await program(`net.createServer().listen({ port: 0, host: '127.0.0.1', backlog: 1 }, function () {
     console.log(this.address().port); setTimeout(() => { for (;;); }, 50) })`)
   const { code, stdout } = await run(['pulse', String(deaf.port), ...SHORT, '--timeout', '500ms'])
@@ -55,7 +55,7 @@ test('a server that never accepts: its time limit ends it', async () => {
   expect(stdout).toMatch(/ETIMEDOUT/)
 })
 
-test('echo, of a share, reset at the end', async () => {
+test('waits for the echo of an active share, and closes with a reset', async () => {
   const echo = await program(`net.createServer((s) => { s.on('error', () => {}); s.pipe(s) }).listen(0, '127.0.0.1',
     function () { console.log(this.address().port) })`)
   const args = ['--payload', 'hello', '--active', '25%', '--expect-echo', '--close', 'rst']
@@ -64,7 +64,7 @@ test('echo, of a share, reset at the end', async () => {
   expect(stdout).toMatch(/^echoed +10$/m)
 })
 
-test.each(['connecting', 'holding'])('Ctrl-C while %s: the table, and no connection is left', async (phase) => {
+test.each(['connecting', 'holding'])('Ctrl-C while %s prints the table and leaves no connection', async (phase) => {
   const cli = await server()
   const rate = phase === 'connecting' ? ['--rate', '50'] : []
   const pulse = ebb(['pulse', String(cli.port), '--big', '200', '-l', '60', ...rate])
@@ -75,7 +75,7 @@ test.each(['connecting', 'holding'])('Ctrl-C while %s: the table, and no connect
   await cli.said(/Cycle #\s*1: 0 clients/)
 })
 
-test('the client is killed in the middle: the server has no clients left', async () => {
+test('no connection is left when the client is killed', async () => {
   const cli = await server()
   const pulse = ebb(['pulse', String(cli.port), '--big', '200', '-l', '60'])
   await cli.said(/: 200 clients/)
@@ -83,7 +83,7 @@ test('the client is killed in the middle: the server has no clients left', async
   await cli.said(/Cycle #\s*1: 0 clients/)
 })
 
-test('a crowd over the descriptor limit is held by several processes', async () => {
+test('several processes hold a crowd over the descriptor limit', async () => {
   const cli = await server(['--every', '100'])
   const pulse = ebb(['pulse', String(cli.port), '--big', '600', '-i', '1', '--pulses', '0', '-l', '60'], {
     shell: 'ulimit -n 256'
@@ -92,11 +92,11 @@ test('a crowd over the descriptor limit is held by several processes', async () 
   const workers = descendants(pulse.pid)
   expect(workers.length).toBeGreaterThan(1)
   await pulse.end('SIGKILL')
-  // The workers notice that their parent is gone.
+  // The workers end when their parent is gone.
   await cli.said(/Cycle #\s*1: 0 clients/)
 })
 
-test('--source', async () => {
+test('--source sets the source addresses', async () => {
   const cli = await server()
   const { code } = await run(['pulse', String(cli.port), ...SHORT, '--source', '127.0.0.2', '127.0.0.3'])
   expect(code).toBe(0)

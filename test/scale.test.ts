@@ -1,4 +1,4 @@
-/** `npm run bench:scale` at a size that any machine has. */
+/** `npm run bench:scale` with few connections. */
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { expect, test } from 'vitest'
@@ -7,7 +7,7 @@ import { alive, descendants } from './support/processes.js'
 
 const scale = (...args: string[]): Cli => new Cli([process.execPath, join(ROOT, 'bench/scale/main.mjs'), ...args])
 
-test('a thousand with two servers: all are there, and what they cost', async () => {
+test('measures 1,000 connections to two servers', async () => {
   const { code, stdout, stderr } = await scale('--sizes', '200,1k', '--procs', '2', '--reserve', '1', '--json').ended
   expect({ code, stderr }).toEqual({ code: 0, stderr: expect.stringContaining('1,000 connected') })
   const { rows, stops } = JSON.parse(stdout)
@@ -23,7 +23,7 @@ test('a thousand with two servers: all are there, and what they cost', async () 
   }
 })
 
-test('what this machine cannot hold is said before it is tried', async () => {
+test('reports a size that this machine cannot hold without trying it', async () => {
   const { code, stdout, stderr } = await scale('--sizes', '1k', '--reserve', '100000000').ended
   expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
   expect(stderr).toMatch(
@@ -41,7 +41,7 @@ test('Ctrl-C leaves no process behind', async () => {
   expect(started.filter(alive)).toEqual([])
 })
 
-test('wrong input: one sentence, exit 1', async () => {
+test('prints one sentence and ends with exit code 1 for invalid options', async () => {
   for (const args of [
     ['--sizes', 'x'],
     ['--sizes', '0'],

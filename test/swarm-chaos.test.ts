@@ -1,4 +1,7 @@
-/** Agents, co-ordinators and NATS are killed at random moments: whatever happens, nothing is left behind and somebody says something. */
+/**
+ * Kills agents, coordinators and NATS at random moments. After each round no connection and no process is left, and the
+ * coordinator has printed a report or an error.
+ */
 import { setTimeout as wait } from 'node:timers/promises'
 import { randomFrom } from 'ebb-lab/testing'
 import { expect, test } from 'vitest'
@@ -8,18 +11,18 @@ import { alive, descendants } from './support/processes.js'
 import { until } from './support/sockets.js'
 
 const ROUNDS = 50
-/** Side by side, each with a NATS server, a server and agents of its own. */
+/** Number of rounds in parallel, each with its own NATS server, server and agents. */
 const LANES = 10
 const AGENTS = 3
 const PLAN = ['--big', '600', '-i', '2', '-bs', '100ms', '--pulses', '0', '-l', '500ms']
-/** A round without accident takes about this long, ms. */
+/** Duration of a round without kills, in ms. */
 const ROUND = 2500
-/** For which a killed NATS server may be away, ms: less and more than a lease. */
+/** Maximum time in ms until a killed NATS server is started again. It may be shorter or longer than a lease. */
 const AWAY = 4500
-/** 192 connections each process: what an agent is to hold takes two. */
+/** Allows 192 connections per process, so that an agent needs two processes. */
 const FEW = 'ulimit -n 256'
 
-type Victim = 'agent' | 'co-ordinator' | 'NATS'
+type Victim = 'agent' | 'coordinator' | 'NATS'
 
 class Lane {
   readonly #nats: Nats
@@ -44,10 +47,10 @@ class Lane {
     for (let kills = 1 + pick(2); kills > 0; kills--) {
       await wait(random() * ROUND)
       for (const agent of this.#agents) for (const pid of descendants(agent.pid)) workers.add(pid)
-      const victim = (['agent', 'co-ordinator', 'NATS'] as const)[pick(3)] as Victim
+      const victim = (['agent', 'coordinator', 'NATS'] as const)[pick(3)] as Victim
       victims.push(victim)
       if (victim === 'agent') await this.#agents.splice(pick(this.#agents.length), 1)[0]?.end('SIGKILL')
-      else if (victim === 'co-ordinator') pulsing.kill('SIGKILL')
+      else if (victim === 'coordinator') pulsing.kill('SIGKILL')
       else {
         await this.#nats.kill()
         await wait(random() * AWAY)
@@ -61,9 +64,9 @@ class Lane {
       const report = /^connected +\d+$/m.test(stdout)
       const sentence = /^ebb: .+$/m.test(stderr)
       expect(report || sentence, what).toBe(true)
-      // An accident that came before the start or after the end is none.
+      // A kill before the start or after the end has no effect.
       expect(report ? [0, 2, 4] : [1], what).toContain(code)
-    } else expect(victims, what).toContain('co-ordinator')
+    } else expect(victims, what).toContain('coordinator')
     await until(() => this.#held.clients() === 0)
     for (const agent of this.#agents) {
       await until(
@@ -87,7 +90,7 @@ class Lane {
 }
 
 test.skipIf(noNats !== undefined)(`kill -9 at random moments, ${ROUNDS} rounds`, { timeout: 900_000 }, async () => {
-  const killed: Record<Victim, number> = { agent: 0, 'co-ordinator': 0, NATS: 0 }
+  const killed: Record<Victim, number> = { agent: 0, coordinator: 0, NATS: 0 }
   await Promise.all(
     Array.from({ length: LANES }, async (_, index) => {
       const lane = new Lane(await Nats.start(), await server(), index % 2 === 0 ? FEW : 'true')

@@ -1,4 +1,4 @@
-/** Agents on machines of their own, as far as network namespaces can be machines: as `npm run bench:swarm` has them. */
+/** Agents in network namespaces, which stand for machines, as in `npm run bench:swarm`. */
 import { join } from 'node:path'
 import type { PulseReport } from 'ebb-lab'
 import { describe, expect, onTestFinished, test } from 'vitest'
@@ -32,8 +32,8 @@ async function machines(processes: number): Promise<Machines> {
   return swarm
 }
 
-describe.skipIf(absent !== undefined)('four machines and a server on a fifth', () => {
-  test('40,000 connections in a pulse: all told, exactly, and nothing is left', { timeout: 240_000 }, async () => {
+describe.skipIf(absent !== undefined)('four machines with agents and a fifth with the server', () => {
+  test('counts 40,000 connections of a pulse exactly, and leaves nothing behind', { timeout: 240_000 }, async () => {
     const swarm = await machines(3)
     for (let run = 0; run < 2; run++) {
       const { report, samples, sameHistogram } = await swarm.pulse(40_000)
@@ -45,7 +45,7 @@ describe.skipIf(absent !== undefined)('four machines and a server on a fifth', (
     }
   })
 
-  test('a cable is pulled out: that machine is lost, closes all by itself, and is there again', {
+  test('a machine whose cable is pulled out is lost, closes everything by itself, and comes back', {
     timeout: 240_000
   }, async () => {
     const swarm = await machines(1)
@@ -54,7 +54,7 @@ describe.skipIf(absent !== undefined)('four machines and a server on a fifth', (
       connected = true
     }
     const pulsing = swarm.pulse(400, { linger: '6s', expected: [4], onConnected })
-    // And it is known: what an agent has not told yet is no connection that could be lost.
+    // Also waits for the reports of the agents. Connections that are not reported yet count as failed, not as lost.
     await until(() => connected && swarm.established === 800)
     swarm.connect(1, false)
     const timer = setTimeout(() => swarm.connect(1, true), 7000)

@@ -1,4 +1,4 @@
-/** Agents on several machines, as far as one machine can show it: processes of their own, and a real NATS server between. */
+/** Swarms on the command line: agents as processes, with a real NATS server in between. */
 import { execFileSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -10,16 +10,16 @@ import { alive, descendants } from './support/processes.js'
 import { directory, until } from './support/sockets.js'
 
 const SHORT = ['--big', '60', '-i', '1', '--pulses', '0', '-l', '200ms']
-/** Holds until it is stopped. */
+/** A pulse that holds until it is stopped. */
 const LONG = ['--big', '60', '-i', '1', '--pulses', '0', '-l', '1h']
 
-/** All are connected, and the run knows it: until then what is lost has never been held. */
+/** Waits until all connections are open and the run knows it. Only then does a lost agent count as lost connections. */
 async function holding(pulsing: Cli, held: Awaited<ReturnType<typeof server>>): Promise<void> {
   await held.said(/: 60 clients/)
   await pulsing.said(/: 60 connected in /)
 }
 
-/** `ebb agent`, once it offers itself. */
+/** Starts `ebb agent` and waits until it can be discovered. */
 async function agent(nats: Nats, name: string, args: readonly string[] = []): Promise<Cli> {
   const cli = ebb(['agent', '--nats', nats.url, '--swarm', 'lab', '--name', name, ...args])
   await cli.said(/^Agent /m)
@@ -31,7 +31,7 @@ function swarm(nats: Nats, ...args: string[]): string[] {
 }
 
 describe.skipIf(noNats !== undefined)('over NATS', () => {
-  test('two agents make what one process would, and each says what it did', async () => {
+  test('two agents make the connections of one run, and each prints what it did', async () => {
     const nats = await Nats.start()
     const held = await server()
     const [a, b] = await Promise.all([agent(nats, 'a'), agent(nats, 'b', ['--most', '20'])])
@@ -53,7 +53,7 @@ describe.skipIf(noNats !== undefined)('over NATS', () => {
       name,
       connected
     ])
-    // In proportion to what they offer: to within 1.
+    // In proportion to their capacities, to within 1.
     expect(new Map(each)).toEqual(
       new Map([
         ['a', 60],
@@ -68,7 +68,7 @@ describe.skipIf(noNats !== undefined)('over NATS', () => {
     await held.said(/Cycle #\s*1: 0 clients/)
   })
 
-  test('the table has the failures of each agent', async () => {
+  test('the table shows the failures of each agent', async () => {
     const nats = await Nats.start()
     const held = await server()
     await held.end('SIGTERM')
@@ -81,7 +81,7 @@ describe.skipIf(noNats !== undefined)('over NATS', () => {
     expect(stdout).toMatch(/^ {2}a +0 connected; 30 failed: ECONNREFUSED 30$/m)
   })
 
-  test('NATS’s own tools find, ping and ask the agents', async () => {
+  test('NATS tools can discover, ping and query the agents', async () => {
     const nats = await Nats.start()
     const held = await server()
     await agent(nats, 'a', ['--allow', '127.0.0.0/8'])
@@ -99,7 +99,7 @@ describe.skipIf(noNats !== undefined)('over NATS', () => {
     await pulsing.end('SIGINT')
   })
 
-  test('an agent is killed while it holds: lost within the run, which goes on and ends with 4', async () => {
+  test('an agent that is killed while it holds is lost; the run goes on and ends with exit code 4', async () => {
     const nats = await Nats.start()
     const held = await server()
     const [a] = await Promise.all([agent(nats, 'a'), agent(nats, 'b')])
@@ -116,7 +116,7 @@ describe.skipIf(noNats !== undefined)('over NATS', () => {
     await until(() => held.clients() === 0)
   })
 
-  test('--strict: it ends the run', async () => {
+  test('with --strict, the loss of an agent ends the run', async () => {
     const nats = await Nats.start()
     const held = await server()
     const [a] = await Promise.all([agent(nats, 'a'), agent(nats, 'b')])
@@ -129,7 +129,7 @@ describe.skipIf(noNats !== undefined)('over NATS', () => {
     await until(() => held.clients() === 0)
   })
 
-  test('the co-ordinator is killed: agents close all, and are there for the next', async () => {
+  test('agents close everything when the coordinator is killed, and serve the next one', async () => {
     const nats = await Nats.start()
     const held = await server()
     const [a] = await Promise.all([agent(nats, 'a'), agent(nats, 'b')])
@@ -141,7 +141,7 @@ describe.skipIf(noNats !== undefined)('over NATS', () => {
     expect(await run(['pulse', `${held.port}`, ...swarm(nats, '--agents', '2'), ...SHORT])).toMatchObject({ code: 0 })
   })
 
-  test('who comes second is told who has the swarm, and disturbs nobody', async () => {
+  test('a second run is told who has the swarm, and does not disturb the first', async () => {
     const nats = await Nats.start()
     const held = await server()
     await Promise.all([agent(nats, 'a'), agent(nats, 'b')])
@@ -154,8 +154,9 @@ describe.skipIf(noNats !== undefined)('over NATS', () => {
     expect(await first.end('SIGINT')).toMatchObject({ code: 0 })
   })
 
-  // An agent that is silent for 2.25 s is lost, and another test's. What the restart takes of that is the machine's.
-  test('NATS restarts in the middle: the run goes on', { retry: 2 }, async () => {
+  // An agent that is silent for 2.25 s is lost. On a busy machine the restart of NATS may take longer: hence the
+  // retries.
+  test('the run goes on when NATS restarts', { retry: 2 }, async () => {
     const nats = await Nats.start()
     const held = await server()
     const [a] = await Promise.all([agent(nats, 'a'), agent(nats, 'b')])
@@ -172,7 +173,7 @@ describe.skipIf(noNats !== undefined)('over NATS', () => {
     await until(() => held.clients() === 0)
   })
 
-  test('NATS is gone: agents close all, the run ends with what it has; and when NATS is back, so are they', async () => {
+  test('when NATS is gone, agents close everything and the run ends; when NATS is back, agents are too', async () => {
     const nats = await Nats.start()
     const held = await server()
     const [a] = await Promise.all([agent(nats, 'a'), agent(nats, 'b')])
@@ -188,7 +189,7 @@ describe.skipIf(noNats !== undefined)('over NATS', () => {
     expect(await run(['pulse', `${held.port}`, ...swarm(nats, '--agents', '2'), ...SHORT])).toMatchObject({ code: 0 })
   })
 
-  test('a crowd over the descriptor limit: the agent has processes for it, and they end with it', async () => {
+  test('an agent holds a crowd over the descriptor limit in worker processes, which end with it', async () => {
     const nats = await Nats.start()
     const held = await server(['--every', '100'])
     const small = ebb(['agent', '--nats', nats.url, '--swarm', 'lab', '--procs', '4'], { shell: 'ulimit -n 256' })
@@ -215,7 +216,7 @@ describe.skipIf(noNats !== undefined)('over NATS', () => {
     expect(await pulsing.ended).toMatchObject({ code: 4 })
   })
 
-  test('orders for a target that is not allowed; more than all can hold; nobody there', async () => {
+  test('rejects servers that are not allowed, crowds that are too large, and swarms without agents', async () => {
     const nats = await Nats.start()
     const a = await agent(nats, 'a', ['--allow', '10.0.0.0/8', 'localhost:99'])
     const cases: [string[], RegExp][] = [
@@ -245,7 +246,7 @@ describe.skipIf(noNats !== undefined)('over NATS', () => {
     await a.said(/^Refused: 127\.0\.0\.1:80 is not allowed here/m)
   })
 
-  test('forged, oversized and mangled messages are dropped with a line', async () => {
+  test('drops and reports forged, oversized and malformed messages', async () => {
     const nats = await Nats.start()
     const held = await server()
     const a = await agent(nats, 'a')
@@ -278,7 +279,7 @@ describe.skipIf(noNats !== undefined)('over NATS', () => {
     expect(await pulsing.end('SIGINT')).toMatchObject({ code: 0 })
   })
 
-  test('an agent of another version is refused by its name', async () => {
+  test('names an agent of another version that is not used', async () => {
     const nats = await Nats.start()
     const connection = await natsClient.connect({ servers: nats.url })
     onTestFinished(() => connection.close())
@@ -301,7 +302,7 @@ describe.skipIf(noNats !== undefined)('over NATS', () => {
     })
   })
 
-  test('what NATS does not carry is refused in a sentence, and nobody waits', async () => {
+  test('rejects an order that is larger than NATS accepts', async () => {
     const folder = directory()
     writeFileSync(join(folder, 'nats.conf'), 'max_payload: 4096')
     const nats = await Nats.start(['-c', join(folder, 'nats.conf')])
@@ -313,8 +314,8 @@ describe.skipIf(noNats !== undefined)('over NATS', () => {
     expect(stderr).toMatch(/^ebb: .*bytes is larger than NATS at .* accepts: raise its max_payload of 4096/m)
   })
 
-  describe('a server that lets in only whom it knows', () => {
-    /** Both sides get in with it, and neither without. */
+  describe('a NATS server with authentication', () => {
+    /** Checks that agent and coordinator can connect with the credentials, and cannot without. */
     async function lets(
       config: string,
       given: { args?: string[]; env?: NodeJS.ProcessEnv },
@@ -339,9 +340,9 @@ describe.skipIf(noNats !== undefined)('over NATS', () => {
     }
 
     const VIOLATION =
-      /^ebb: NATS at localhost:\d+ does not let us in \(.*\): check --creds, --nkey, --user and --password, or --token$/m
+      /^ebb: NATS at localhost:\d+ refuses this user \(.*\): check --creds, --nkey, --user and --password, or --token$/m
 
-    test('user and password', async () => {
+    test('accepts user and password', async () => {
       await lets(
         'authorization { user: ann, password: "s3cret" }',
         { args: ['--user', 'ann', '--password', 's3cret'] },
@@ -349,11 +350,11 @@ describe.skipIf(noNats !== undefined)('over NATS', () => {
       )
     })
 
-    test('a token, from the environment', async () => {
+    test('accepts a token from the environment', async () => {
       await lets('authorization { token: "s3cret" }', { env: { NATS_TOKEN: 's3cret' } }, VIOLATION)
     })
 
-    test('a token, as an address has it', async () => {
+    test('accepts a token in the address', async () => {
       const folder = directory()
       writeFileSync(join(folder, 'nats.conf'), 'authorization { token: "s3cret" }')
       const nats = await Nats.start(['-c', join(folder, 'nats.conf')])
@@ -362,7 +363,7 @@ describe.skipIf(noNats !== undefined)('over NATS', () => {
       expect(inside.stderr).not.toContain('s3cret')
     })
 
-    test('an nkey', async () => {
+    test('accepts an nkey', async () => {
       const folder = directory()
       const user = natsClient.nkeys.createUser()
       const seed = join(folder, 'user.nk')
@@ -370,27 +371,27 @@ describe.skipIf(noNats !== undefined)('over NATS', () => {
       await lets(`authorization { users: [{ nkey: ${user.getPublicKey()} }] }`, { args: ['--nkey', seed] }, VIOLATION)
     })
 
-    test('credentials', async () => {
+    test('accepts a credentials file', async () => {
       const { config, creds } = operator()
       const file = join(directory(), 'user.creds')
       writeFileSync(file, creds)
       await lets(config, { args: ['--creds', file] }, VIOLATION)
     })
 
-    test('TLS, with certificates on both sides', async () => {
+    test('accepts TLS with certificates on both sides', async () => {
       const { ca, cert, key } = certificates()
       const config = `tls { cert_file: "${cert}", key_file: "${key}", ca_file: "${ca}", verify: true }`
       const args = ['--tls-ca', ca, '--tls-cert', cert, '--tls-key', key]
       await lets(config, { args }, /^ebb: cannot use NATS at localhost:\d+: .*certificate/m, 'tls')
     })
 
-    test('a user who may no more than is needed', async () => {
+    test('accepts a user with only the permissions that the error names', async () => {
       const may = '["ebb.lab.>", "$SRV.>", "_INBOX.>"]'
       const users = `users: [{ user: ann, password: p, permissions: { publish: ${may}, subscribe: ${may} } }]`
       await lets(`authorization { ${users} }`, { args: ['--user', 'ann', '--password', 'p'] }, VIOLATION)
     })
 
-    test('a user who may not, and who is told what is missing', async () => {
+    test('tells a user which permissions are missing', async () => {
       const folder = directory()
       const users = 'users: [{ user: ann, password: p, permissions: { publish: "ebb.>", subscribe: "none" } }]'
       writeFileSync(join(folder, 'nats.conf'), `authorization { ${users} }`)
@@ -398,7 +399,7 @@ describe.skipIf(noNats !== undefined)('over NATS', () => {
       const { code, stderr } = await run(['agent', ...swarm(nats), '--user', 'ann', '--password', 'p'])
       expect(code).toBe(1)
       expect(stderr).toMatch(
-        /^ebb: NATS at .* does not let us subscribe to \S+: give this user the subjects ebb\.>, \$SRV\.> and _INBOX\.>\n$/
+        /^ebb: NATS at .* does not let this user subscribe to \S+: allow it the subjects ebb\.>, \$SRV\.> and _INBOX\.>\n$/
       )
     })
 
@@ -408,7 +409,7 @@ describe.skipIf(noNats !== undefined)('over NATS', () => {
       ['subscribe to _INBOX\\.\\S+', `publish: ${ALL}, subscribe: ["ebb.>", "$SRV.>"]`],
       ['subscribe to ebb\\.lab\\.\\S+', `publish: ${ALL}, subscribe: ["$SRV.>", "_INBOX.>"]`],
       ['publish to ebb\\.lab\\.\\S+', `publish: ["$SRV.>", "_INBOX.>"], subscribe: ${ALL}`]
-    ])('a co-ordinator that may not %s is told so', async (what, permissions) => {
+    ])('tells a coordinator that it must not %s', async (what, permissions) => {
       const folder = directory()
       const users = `{ user: ann, password: p, permissions: { ${permissions} } }, { user: bob, password: p }`
       writeFileSync(join(folder, 'nats.conf'), `authorization { users: [${users}] }`)
@@ -422,14 +423,14 @@ describe.skipIf(noNats !== undefined)('over NATS', () => {
     })
   })
 
-  test('tls:// is never taken for plain', async () => {
+  test('tls:// never falls back to a plain connection', async () => {
     const nats = await Nats.start()
     const { code, stderr } = await run(['agent', '--swarm', 'lab', '--nats', `tls://127.0.0.1:${nats.port}`])
     expect(code).toBe(1)
     expect(stderr).toMatch(/^ebb: .*does not support 'tls'/m)
   })
 
-  test('a server is recorded where it is, and judged as one that is here', async () => {
+  test('an agent beside the server records it, and the verdict is like that of a local server', async () => {
     const nats = await Nats.start()
     const held = await server()
     const out = directory()
@@ -474,7 +475,7 @@ describe.skipIf(noNats !== undefined)('over NATS', () => {
         .map(([key]) => key)
     expect(known(remote)).toEqual(known(local))
     expect(remote).toMatchObject({ name: 'it', connects: 480, failed: 0, lost: 0 })
-    // The same server, twice: not the same figures, but not another's either.
+    // Both runs measured the same server, so the figures are similar but not equal.
     expect(remote?.resident as number).toBeGreaterThan((local?.resident as number) / 2)
     const recording = await readRecording(join(out, 'it.ndjson'))
     expect(recording).toMatchObject({ complete: true, notes: [], header: { pid: held.pid, runtime: { name: 'node' } } })
@@ -485,7 +486,7 @@ describe.skipIf(noNats !== undefined)('over NATS', () => {
     ])
   })
 
-  test('the agent beside the server is lost: what was recorded is judged, and it is said', async () => {
+  test('when the recording agent is lost, the verdict covers what was recorded and a note says so', async () => {
     const nats = await Nats.start()
     const held = await server()
     const out = directory()
@@ -501,7 +502,7 @@ describe.skipIf(noNats !== undefined)('over NATS', () => {
     expect((await readRecording(join(out, 'it.ndjson'))).complete).toBe(true)
   })
 
-  test('the server that is recorded there ends: so does the run', async () => {
+  test('the run ends when the server that an agent records ends', async () => {
     const nats = await Nats.start()
     const held = await server()
     await Promise.all([agent(nats, 'a'), agent(nats, 'beside', ['--record-port', `${held.port}`])])
@@ -527,7 +528,7 @@ describe.skipIf(noNats !== undefined)('over NATS', () => {
   })
 })
 
-test('without --nats the swarm is this process', async () => {
+test('without --nats, the swarm is this process', async () => {
   const held = await server()
   const { code, stdout, stderr } = await run(['pulse', `${held.port}`, '--swarm', 'lab', ...SHORT, '--procs', '2'])
   expect(code).toBe(0)
@@ -542,7 +543,7 @@ const WRONG: [args: string[], says: RegExp][] = [
   [['agent', '--swarm', 'a.b', '--nats', 'nats://127.0.0.1:1'], /letters, digits, - and _/],
   [['agent', '--swarm', 'lab', '--nats', 'nats://127.0.0.1:1'], /no NATS server listens at 127\.0\.0\.1:1: start one/],
   [['agent', '--swarm', 'lab', '--nats', 'http://127.0.0.1'], /nats:\/\/HOST:PORT or tls:\/\/HOST:PORT, not "http:/],
-  // And what lets us in is not told.
+  // Errors must not contain credentials.
   [
     ['agent', '--swarm', 'lab', '--nats', 'nats://ann:s3cret@127.0.0.1/x'],
     /HOST:PORT, not "nats:\/\/\.\.\.@127\.0\.0\.1\/x"/
@@ -596,7 +597,7 @@ async function all<T>(some: AsyncIterable<T>): Promise<T[]> {
   return found
 }
 
-/** A certificate authority, and a certificate of it for localhost: paths of PEM files. */
+/** Creates a certificate authority and a certificate for localhost. Returns the paths of the PEM files. */
 function certificates(): { ca: string; cert: string; key: string } {
   const folder = directory()
   const [ca, caKey, cert, key, request, extensions] = [
@@ -632,7 +633,10 @@ function certificates(): { ca: string; cert: string; key: string } {
   return { ca, cert, key }
 }
 
-/** An operator, an account and a user, as `nsc` makes them: https://docs.nats.io/running-a-nats-service/configuration/securing_nats/auth_intro/jwt */
+/**
+ * Creates an operator, an account and a user, as `nsc` does:
+ * https://docs.nats.io/running-a-nats-service/configuration/securing_nats/auth_intro/jwt
+ */
 function operator(): { config: string; creds: string } {
   const [operator, account, user] = [
     natsClient.nkeys.createOperator(),

@@ -1,7 +1,8 @@
 /**
- * A server of examples/box.yaml: plain Node.
+ * An HTTP server on plain Node that answers every request with `hello`. examples/box.yaml measures it.
  *
  *     node examples/box/http.mjs 8080
+ *     curl http://127.0.0.1:8080/
  */
 import http from 'node:http'
 

@@ -1,16 +1,16 @@
-/** Node processes for tests: a module's source in, lines of JSON out. */
+/** Node processes for tests. Each runs the source of a module and prints lines of JSON. */
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { onTestFinished } from 'vitest'
 
-/** Where `ebb` resolves, to the built library. */
+/** A directory from which `ebb` resolves to the built library. */
 const cwd = fileURLToPath(new URL('../..', import.meta.url))
 
 export interface ChildOptions {
-  /** For Node: `--expose-gc`, ... */
+  /** Options of Node, such as `--expose-gc`. */
   args?: string[]
-  /** Run by `sh` before it becomes Node: `ulimit -n 256`. */
+  /** Shell command to run before Node, such as `ulimit -n 256`. */
   shell?: string
 }
 
@@ -20,7 +20,7 @@ export interface Ended {
   stderr: string
 }
 
-/** A child process. Killed, if it still runs, when its test is over. */
+/** A child process. It is killed after the test if it still runs. */
 export class Child {
   readonly process: ChildProcessWithoutNullStreams
   readonly ended: Promise<Ended>
@@ -43,7 +43,7 @@ export class Child {
       this.#lines.push(JSON.parse(line))
       this.#wake?.()
     })
-    // A child that has gone does not read what it is told: its end says so.
+    // A child that has ended does not read its input. Its exit is reported elsewhere.
     this.process.stdin.on('error', () => {})
     this.ended = new Promise((resolve, reject) => {
       this.process.on('error', reject)
@@ -59,13 +59,13 @@ export class Child {
     })
   }
 
-  /** The next line that it prints, parsed. Throws, with what it said on stderr, when it ends before. */
+  /** Returns the next line that it prints, parsed. Throws with its stderr if it ends without another line. */
   async next<T>(): Promise<T> {
     await this.until(() => this.#lines.length > 0)
     return this.#lines.shift() as T
   }
 
-  /** Waits until `ready` holds; looks whenever the child says anything. */
+  /** Waits until `ready()` returns true. Checks after each output of the child. */
   async until(ready: () => boolean): Promise<void> {
     while (!ready()) {
       if (this.#over) throw new Error(`the child ended:\n${this.stderr}`)
@@ -75,12 +75,12 @@ export class Child {
     }
   }
 
-  /** Sends it a line. */
+  /** Sends a line to the child. */
   tell(line: string): void {
     this.process.stdin.write(`${line}\n`)
   }
 
-  /** Sends it a line and waits for the next that it prints. */
+  /** Sends a line and returns the next line that the child prints. */
   ask<T>(line: string): Promise<T> {
     this.tell(line)
     return this.next<T>()

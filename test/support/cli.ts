@@ -1,4 +1,4 @@
-/** The built `ebb` on its command line, as a process of its own. */
+/** Runs the built `ebb` command as a process. */
 import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { CLI_PATH } from 'ebb-lab/testing'
@@ -16,16 +16,16 @@ export interface Ran {
 }
 
 export interface CliOptions {
-  /** Run by `sh` before it becomes `ebb`: `ulimit -n 256`. */
+  /** Shell command to run before `ebb`, such as `ulimit -n 256`. */
   shell?: string
   env?: NodeJS.ProcessEnv
   cwd?: string
   uid?: number
-  /** The test's own, where tests run beside each other. */
+  /** `onTestFinished` of the test, for tests that run concurrently. */
   onTestFinished?: (cleanUp: () => Promise<void>) => void
 }
 
-/** A process whose output is kept. It, and all that it started, is gone when its test is over. */
+/** A process whose output is kept. After the test, it is killed with all its descendants. */
 export class Cli {
   readonly process: ChildProcess
   readonly ended: Promise<Ran>
@@ -74,13 +74,13 @@ export class Cli {
     this.process.kill(signal)
   }
 
-  /** Sends the signal; resolves when the process has ended. */
+  /** Sends a signal. Resolves when the process has ended. */
   async end(signal: NodeJS.Signals): Promise<Ran> {
     this.kill(signal)
     return await this.ended
   }
 
-  /** Waits for `pattern` in what was printed, on either stream; throws when the process ends without it. */
+  /** Waits until `pattern` matches stdout or stderr. Throws if the process ends before. */
   async said(pattern: RegExp): Promise<RegExpExecArray> {
     for (;;) {
       const match = pattern.exec(this.stdout) ?? pattern.exec(this.stderr)
@@ -111,18 +111,20 @@ export function ebb(args: readonly string[], options?: CliOptions): Cli {
   return new Cli([process.execPath, MAIN, ...args], options)
 }
 
-/** Runs `ebb ARGS` to its end. */
+/** Runs `ebb ARGS` until it ends. */
 export function run(args: readonly string[], options?: CliOptions): Promise<Ran> {
   return ebb(args, options).ended
 }
 
 export interface Server extends Cli {
   port: number
-  /** The number of clients that its last line told. */
+  /** Returns the number of clients in its last line. */
   clients(): number
 }
 
-/** `ebb serve` on a port of the kernel's choice, once it listens. It tells of every client, unless `args` say otherwise. */
+/**
+ * Starts `ebb serve` on a port that the kernel chooses, and waits until it listens. It prints a line for each client.
+ */
 export async function server(args: readonly string[] = [], options?: CliOptions): Promise<Server> {
   const cli = ebb(['serve', '--port', '0', '--every', '1', ...args], options)
   const [, port] = await cli.said(/^Listening on \S+:(\d+) \(/m)
@@ -130,7 +132,7 @@ export async function server(args: readonly string[] = [], options?: CliOptions)
   return Object.assign(cli, { port: Number(port), clients })
 }
 
-/** A server of the test's own: JavaScript with `net` and `port` (0) in scope, which prints the port that it listens on. */
+/** Starts a server from JavaScript source with `net` in scope. The source prints the port that it listens on. */
 export async function program(source: string, options?: CliOptions): Promise<Cli & { port: number }> {
   const cli = new Cli(
     [process.execPath, '--input-type=module', '--eval', `import net from 'node:net';${source}`],

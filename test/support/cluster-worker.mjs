@@ -1,4 +1,4 @@
-/** A worker of a cluster with a parked echo server, for tests. Its argument is what `listen()` is given. */
+/** A cluster worker with a parked echo server, for tests. Its argument is the argument of `listen()`. */
 import { createServer } from 'ebb/net'
 
 const server = createServer({ idle: 5 }, (socket) => {

@@ -1,17 +1,18 @@
-/** A real `nats-server`, as a process of its own. */
+/** Runs a real `nats-server` as a process. */
 import { spawnSync } from 'node:child_process'
 import { Cli, type CliOptions } from './cli.js'
 import { freePort } from './sockets.js'
 
-/** Debian has it outside a user's path. */
+/** Debian installs it in a directory that may not be in a user's `PATH`. */
 const PROGRAM = ['nats-server', '/usr/sbin/nats-server'].find(
   (name) => spawnSync(name, ['--version']).error === undefined
 )
 
-/** Why tests that need it are skipped; undefined where it is there. */
+/** Why tests that need NATS are skipped, or undefined. */
 export const noNats = PROGRAM === undefined ? 'there is no nats-server (apt-get install nats-server)' : undefined
 if (noNats !== undefined) console.warn(`skipped, because ${noNats}: agents over NATS`)
 
+/** A NATS server that can be killed and started again. */
 export class Nats {
   readonly port: number
   readonly #args: readonly string[]
@@ -25,7 +26,7 @@ export class Nats {
     this.#cli = cli
   }
 
-  /** Once it listens, on a port that nobody else is given while it is killed and started again. */
+  /** Starts the server on a port that nobody else gets while the server is restarted. */
   static async start(args: readonly string[] = [], options?: CliOptions): Promise<Nats> {
     const cli = new Cli([PROGRAM as string, '-a', '127.0.0.1', '-p', `${await freePort()}`, ...args], options)
     const [, port] = await cli.said(/Listening for client connections on \S+:(\d+)/)
@@ -44,7 +45,7 @@ export class Nats {
     await this.#cli.end('SIGKILL')
   }
 
-  /** On the same port, after it was killed. */
+  /** Starts the server again on the same port, after it was killed. */
   async startAgain(): Promise<void> {
     this.#cli = new Cli([PROGRAM as string, '-a', '127.0.0.1', '-p', String(this.port), ...this.#args], this.#options)
     await this.#cli.said(/Server is ready/)

@@ -1,6 +1,8 @@
 /**
- * A crowd of connections whose every byte is accounted for: a parked server and its clients in this process, and what must have come
- * of each step that is taken. Bytes know their place (see `coded`), and what the server sends is in frames that are numbered.
+ * A model of a parked server and its clients, for tests that take random steps.
+ *
+ * The model knows which bytes must arrive after each step. Bytes depend on their position in the stream (see `coded`),
+ * and the server sends numbered frames. So every lost, duplicated or reordered byte is noticed.
  */
 import { closeSync, openSync, readlinkSync } from 'node:fs'
 import type { Socket } from 'node:net'
@@ -14,7 +16,7 @@ const SO_SNDBUF = 7
 const SO_RCVBUF = 8
 const BUFFER = 30_000
 
-/** To one: numbered for each connection. To those that a filter chose, and to all: numbered for the server. */
+/** Receivers of a frame. Frames to `one` are numbered by connection; frames to `chosen` and `all`, by server. */
 type FrameKind = 'one' | 'chosen' | 'all'
 const KINDS: FrameKind[] = ['one', 'chosen', 'all']
 
@@ -26,9 +28,9 @@ function frame(kind: FrameKind, number: number, length: number): Buffer {
   return Buffer.concat([header, coded(number, length, KINDS.indexOf(kind))])
 }
 
-/** Reads frames, and throws at the first byte that is not what must come. */
+/** Reads frames. Throws at the first wrong byte. */
 class FrameReader {
-  /** Numbers of the frames that came whole. */
+  /** Numbers of the complete frames. */
   readonly came: Record<FrameKind, number[]> = { one: [], chosen: [], all: [] }
   #header = Buffer.alloc(0)
   #kind = 0
@@ -48,11 +50,11 @@ class FrameReader {
         this.#number = this.#header.readUInt32BE(1)
         this.#length = this.#header.readUInt32BE(5)
         this.#at = 0
-        if (this.#kind >= KINDS.length) throw new Error('what comes is no frame')
+        if (this.#kind >= KINDS.length) throw new Error('the received bytes are not a frame')
       }
       const part = bytes.subarray(0, this.#length - this.#at)
       if (!part.equals(coded(this.#number + this.#at, part.length, this.#kind))) {
-        throw new Error(`frame ${KINDS[this.#kind]} ${this.#number}: other bytes than were sent, after ${this.#at}`)
+        throw new Error(`frame ${KINDS[this.#kind]} ${this.#number}: wrong byte after ${this.#at}`)
       }
       this.#at += part.length
       bytes = bytes.subarray(part.length)
@@ -64,8 +66,8 @@ class FrameReader {
 }
 
 /**
- * `open`; `ended`: either side has sent its FIN, and all that was on its way arrives; `broken`: a RST, or the server's close, and
- * what arrives is the beginning of what was sent.
+ * State of a connection. `ended`: one side has sent a FIN, and everything sent before it arrives. `broken`: the
+ * connection was reset, or the server closed it, and only a prefix of the sent bytes arrives.
  */
 type State = 'open' | 'ended' | 'broken'
 
@@ -74,18 +76,19 @@ class Member {
   readonly peer: Socket
   readonly port: number
   state: State = 'open'
-  /** What its client has sent, and what its listeners have read. */
+  /** Number of bytes that the client has sent. */
   sent = 0
+  /** Bytes that the server's listeners have read. */
   readonly read: CodedReader
   readonly frames = new FrameReader()
-  /** Numbers of the frames that must come. */
+  /** Numbers of the frames that must arrive. */
   readonly sentOne: number[] = []
   readonly sentChosen: number[] = []
-  /** The first `all` that it cannot have missed. */
+  /** Number of the first frame to `all` that must arrive. */
   firstAll: number | undefined
-  /** How many `chosen` there were when it stopped to be open. */
+  /** Number of frames to `chosen` that were sent while the connection was open. */
   chosenWhenOpen = 0
-  /** The last socket and connection that a listener got. */
+  /** The last socket that a listener received, and its connection. */
   socket: Socket | undefined
   connection: Connection | undefined
   wakes = 0
@@ -99,7 +102,9 @@ class Member {
   }
 }
 
-/** Files that are opened and closed between the connections: one that is closed by somebody else had a number that was not his. */
+/**
+ * Files that are opened and closed between connections. If ebb closed a wrong descriptor, one of them would be gone.
+ */
 class Bystanders {
   readonly #open: number[] = []
 
@@ -119,7 +124,7 @@ class Bystanders {
   }
 }
 
-/** Shares of a step. */
+/** How often each action is chosen, relative to the others. */
 export const ACTIONS = {
   connect: 12,
   up: 40,
@@ -144,19 +149,20 @@ export const ACTIONS = {
 } as const
 export type Action = keyof typeof ACTIONS | 'sleep'
 
-/** Has the kernel keep little for who does not read: then what is sent often waits. */
+/** Makes the kernel's buffers small, so that sent bytes often have to wait. */
 function limitBuffers(of: Socket | ParkServer): void {
   const { fd } = (of as unknown as { _handle: { fd: number } })._handle
   for (const name of [SO_SNDBUF, SO_RCVBUF]) setOption(fd, libc.SOL_SOCKET, name, BUFFER)
 }
 
-/** Most connections that are open at once. */
+/** Maximum number of open connections. */
 const MOST = 60
-/** A lot is so many times as much: more than the kernel keeps for a peer that does not read. */
+/** Factor for the size of `a lot`: more than the kernel buffers for a peer that does not read. */
 const MANY = 150
-/** Longer than idle and two ticks of the server's timer (ms). */
+/** Milliseconds: longer than the idle timeout and two ticks of the server's timer. */
 const SLEEP = 40
 
+/** The model. */
 export class Crowd {
   readonly #members: Member[] = []
   readonly #byPort = new Map<number, Member>()
@@ -170,17 +176,17 @@ export class Crowd {
   #broadcastNumber = 0
   #allNumber = 0
 
-  /** How many steps did something. */
+  /** Number of steps that had an effect. */
   done = 0
 
   async start(): Promise<void> {
     const options = { idle: 2, noDelay: true }
     this.#server = await listening(createServer(options, (socket, connection) => this.#woken(socket, connection)))
-    // What is accepted has the buffers of the socket that it comes from.
+    // Accepted sockets inherit the buffer sizes of the listening socket.
     limitBuffers(this.#server)
     this.#server.on('disconnect', ({ id, attachment }: Connection) => {
       const member = this.#byId.get(id)
-      // It may have broken before its first wake could tell whose it is.
+      // The connection may have broken before its first wake identified it.
       if (member === undefined) return
       member.disconnected++
       this.#check(() => {
@@ -190,7 +196,7 @@ export class Crowd {
     })
   }
 
-  /** Takes a step, with a member and an amount that `number` says. */
+  /** Takes a step. `number` selects the connection and the amount of bytes. */
   async step(action: Action, number: number): Promise<void> {
     const open = this.#members
     const member = open[number % open.length]
@@ -223,7 +229,7 @@ export class Crowd {
     if (this.#failures.length > 0) throw this.#failures[0]
   }
 
-  /** False: there was nothing to do. */
+  /** Acts on one connection. Returns false if the action does not apply to its state. */
   #act(member: Member, action: Action, size: number): boolean {
     const { connection, socket, peer } = member
     if (member.state !== 'open') {
@@ -253,7 +259,7 @@ export class Crowd {
         peer.resetAndDestroy()
         return true
     }
-    // The rest is for those who woke before: nobody else is known to the application.
+    // The application only knows connections that have woken before.
     if (connection === undefined || socket === undefined) return false
     switch (action) {
       case 'send':
@@ -265,7 +271,7 @@ export class Crowd {
         )
         return true
       case 'write':
-        // To the last socket, whether its connection sleeps or not.
+        // Writes to the last socket, even if its connection is parked.
         socket.write(this.#frameFor(member, size))
         return true
       case 'park':
@@ -292,7 +298,7 @@ export class Crowd {
     }
   }
 
-  /** Everybody reads, all that was sent arrives, everybody goes. */
+  /** Lets all clients read, checks what has arrived, and closes everything. */
   async finish(): Promise<void> {
     await eventually(() => expect(this.#connecting).toBe(0))
     this.#rethrow()
@@ -325,7 +331,7 @@ export class Crowd {
     }
     expect([member.read.position, came.one.length]).toEqual([member.sent, length])
     expect(came.one).toEqual(member.sentOne)
-    // After its end those that come are still in order.
+    // After the end, frames may be missing, but they are still in order.
     if (member.state === 'ended') {
       expect(came.chosen.length).toBeGreaterThanOrEqual(member.chosenWhenOpen)
       expect(came.chosen).toEqual(member.sentChosen.slice(0, came.chosen.length))
@@ -341,7 +347,7 @@ export class Crowd {
     member.state = state
     member.chosenWhenOpen = member.sentChosen.length
     this.#members.splice(this.#members.indexOf(member), 1)
-    // Or a client that does not read would never see the end.
+    // A client that does not read would never see the end.
     member.peer.resume()
   }
 
@@ -356,7 +362,7 @@ export class Crowd {
         this.#members.push(member)
         this.#byPort.set(member.port, member)
         peer.on('data', (bytes: Buffer) => this.#check(() => member.frames.take(bytes)))
-        // Half-open: the other side is closed by hand.
+        // The socket is half-open, so its other side must be closed too.
         peer.on('end', () => peer.end())
       })
       .catch((error) => this.#failures.push(error))
@@ -412,7 +418,7 @@ export class Crowd {
     )
   }
 
-  /** What fails within a callback is a failure of the step, not of the server that calls it. */
+  /** Keeps an error of a callback for the step, instead of throwing it into the server. */
   #check(check: () => void): void {
     try {
       check()

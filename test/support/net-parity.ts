@@ -1,4 +1,7 @@
-/** TCP servers, plain and parked, for the same scenario; their clients; and bytes that know their place. */
+/**
+ * Plays a scenario with a plain and with parked TCP servers. Also has clients, and streams whose bytes show their
+ * position.
+ */
 import { readdirSync, readlinkSync } from 'node:fs'
 import { createServer as createPlain, connect as dial, type Server, type ServerOpts, type Socket } from 'node:net'
 import { type Parked, type ParkOptions, type ParkStats, park } from 'ebb'
@@ -8,13 +11,16 @@ import { afterAll, beforeAll, expect, onTestFinished, vi } from 'vitest'
 export type Address = { host: string; port: number } | { path: string }
 export type Where = Address | { fd: number }
 
-/** Plain Node passes no connection. */
+/** Listener of a server. Plain Node passes no connection. */
 type OnConnection = (socket: Socket, connection?: Connection) => void
 
+/** A way to create a TCP server. */
 export interface Kind {
   name: string
   create: (options: ServerOpts, listener?: OnConnection) => Server
-  /** Whether connections are parked again: the listener is then called more than once, each time with another socket. */
+  /**
+   * Whether connections are parked again, so that the listener is called more than once, each time with another socket.
+   */
   again: boolean
 }
 
@@ -28,7 +34,7 @@ function parked(name: string, options: ParkOptions, again = false): Kind {
   return { name, again, create: (serverOptions, listener) => createServer({ ...serverOptions, ...options }, listener) }
 }
 
-/** All the ways in which a connection of a TCP server can be parked. */
+/** All ways to park the connections of a TCP server. */
 export const PARKED: Kind[] = [
   parked('createServer of ebb/net, never parked again', { idle: false }),
   parked('createServer of ebb/net, parked again after 5 ms', { idle: 5 }, true),
@@ -40,18 +46,17 @@ export const PARKED: Kind[] = [
   }
 ]
 
-/** Those whose listener is called once for each connection, so that what a socket tells is the whole story. */
+/** Kinds whose listener is called once per connection, so that one socket emits all events of it. */
 export const ONCE: Kind[] = PARKED.filter(({ again }) => !again)
 
-/** Plays `scenario` with plain Node and with each of `kinds`; what they return must be equal. */
+/** Plays `scenario` with plain Node and with each of `kinds`. Their results must be equal. */
 export async function expectSame<T>(scenario: (kind: Kind) => Promise<T>, kinds = PARKED): Promise<T> {
   const expected = await scenario(PLAIN)
-  for (const kind of kinds)
-    expect(await scenario(kind), `${kind.name}, where plain Node is what is expected`).toEqual(expected)
+  for (const kind of kinds) expect(await scenario(kind), `${kind.name}, compared with plain Node`).toEqual(expected)
   return expected
 }
 
-/** What a test knows of a server: who came from here, and what to end. */
+/** Clients and sockets of a server, which are ended after the test. */
 interface Open {
   clients: Set<Socket>
   sockets: Set<Socket>
@@ -60,8 +65,8 @@ interface Open {
 const open = new WeakMap<Server, Open>()
 
 /**
- * Listens on loopback, at a port of the kernel's choice, until the test is over: then everybody goes, and the server must
- * close by itself.
+ * Listens on loopback, on a port that the kernel chooses. After the test, all sockets are destroyed, and the server
+ * must close by itself.
  */
 export async function listening<S extends Server>(
   server: S,
@@ -98,14 +103,14 @@ export async function closed(server: Server): Promise<void> {
   await close
 }
 
-/** Where a server of {@link listening} is. */
+/** Returns the address of a server. */
 export function addressOf(server: Server): Address {
   const address = server.address()
   if (address === null) throw new Error('the server does not listen')
   return typeof address === 'string' ? { path: address } : { host: address.address, port: address.port }
 }
 
-/** A connected client; half-open: it ends when the test ends it. Errors are the test's to look for. */
+/** Connects a client. It is half-open, so the test ends it. Errors are ignored unless the test listens for them. */
 export async function client(server: Server): Promise<Socket> {
   const socket = dial({ ...addressOf(server), allowHalfOpen: true })
   open.get(server)?.clients.add(socket)
@@ -122,17 +127,17 @@ export function clients(server: Server, count: number): Promise<Socket[]> {
   return Promise.all(Array.from({ length: count }, () => client(server)))
 }
 
-/** Waits until `check` passes. The limit is for what never will. */
+/** Waits until `check` does not throw, up to 20 s. */
 export async function eventually(check: () => void): Promise<void> {
   await vi.waitFor(check, { timeout: 20_000, interval: 2 })
 }
 
-/** Waits until the statistics are so. */
+/** Waits until the statistics match. */
 export async function stats(server: Parked, expected: Partial<ParkStats>): Promise<void> {
   await eventually(() => expect(server.stats()).toMatchObject(expected))
 }
 
-/** Every connection that was accepted is parked, awake or closed for one reason. */
+/** Checks that every accepted connection is parked, awake, or closed for exactly one reason. */
 export function expectSum(server: Parked): void {
   const { parked, awake, accepted, closed } = server.stats()
   const gone = Object.values(closed).reduce((sum, count) => sum + count, 0)
@@ -145,7 +150,7 @@ export function getConnections(server: Server): Promise<number> {
   })
 }
 
-/** What a client gets until the connection is over, and how that is. */
+/** Reads until the connection ends. Returns the bytes and how it ended. */
 export async function outcome(socket: Socket): Promise<{ received: string; ended: boolean; reset: boolean }> {
   const chunks: Buffer[] = []
   let ended = socket.readableEnded
@@ -157,7 +162,7 @@ export async function outcome(socket: Socket): Promise<{ received: string; ended
   await new Promise<void>((resolve) => {
     const end = (): void => {
       ended = true
-      // Its own direction, if it is still open.
+      // Ends the client's direction, if it is still open.
       socket.end()
     }
     if (socket.closed) resolve()
@@ -168,11 +173,11 @@ export async function outcome(socket: Socket): Promise<{ received: string; ended
   return { received: `${Buffer.concat(chunks)}`, ended, reset }
 }
 
-/** For a file: the descriptors of this process are the same, at its end, as before its first test. */
+/** Checks for a test file that the same descriptors are open after its last test as before its first. */
 export function descriptorsReturn(): void {
   let before: string[] = []
   beforeAll(async () => {
-    // What ebb makes once stays.
+    // Opens the descriptors that ebb keeps for the life of the process.
     const server = createServer({ first: 'server' }, (socket) => socket.end())
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
     const socket = dial(addressOf(server) as { host: string; port: number }).resume()
@@ -185,20 +190,20 @@ export function descriptorsReturn(): void {
   })
 }
 
-/** What the descriptors of this process are. Without the files of `/proc` that ebb keeps open once it has read them. */
+/** Returns the targets of all descriptors, without files of `/proc`, which ebb keeps open after it has read them. */
 function openFiles(): string[] {
   const files = readdirSync('/proc/self/fd').map((fd) => {
     try {
       return readlinkSync(`/proc/self/fd/${fd}`).replace(/:\[\d+\]$/, '')
     } catch {
-      // The one that reads the list.
+      // The descriptor that reads the list.
       return '/proc/self/fd'
     }
   })
   return files.filter((file) => !file.startsWith('/proc/')).sort()
 }
 
-// A prime: no usual size of a buffer, and no sum of a few, is a multiple.
+// A prime, so that no usual buffer size, nor a sum of a few of them, is a multiple of it.
 const PERIOD = 65_521
 const PATTERN = Buffer.alloc(PERIOD)
 for (let at = 0, random = 1; at < PERIOD; at++) {
@@ -206,7 +211,7 @@ for (let at = 0, random = 1; at < PERIOD; at++) {
   PATTERN[at] = random >>> 16
 }
 
-/** `length` bytes from position `from` of the stream `seed`: one that is lost, doubled or out of order shows. */
+/** Returns `length` bytes from position `from` of the stream `seed`. Lost, duplicated or reordered bytes show up. */
 export function coded(from: number, length: number, seed = 0): Buffer {
   const bytes = Buffer.allocUnsafe(length)
   let at = (from + seed * 7919) % PERIOD
@@ -218,7 +223,7 @@ export function coded(from: number, length: number, seed = 0): Buffer {
   return bytes
 }
 
-/** Reads a {@link coded} stream, and throws at the first byte that is not what must come. */
+/** Reads a {@link coded} stream. Throws at the first wrong byte. */
 export class CodedReader {
   position = 0
   readonly #seed: number
@@ -231,7 +236,7 @@ export class CodedReader {
     const expected = coded(this.position, chunk.length, this.#seed)
     if (!expected.equals(chunk)) {
       const at = chunk.findIndex((byte, i) => byte !== expected[i])
-      throw new Error(`stream ${this.#seed}: at ${this.position + at} came another byte than was sent`)
+      throw new Error(`stream ${this.#seed}: wrong byte at position ${this.position + at}`)
     }
     this.position += chunk.length
   }

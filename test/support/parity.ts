@@ -1,43 +1,52 @@
-/** The same scenario, played against plain Node and against `park()`, and what was seen compared. */
+/** Plays a scenario with plain Node and with `park()`, and compares what clients and server observed. */
 import http from 'node:http'
 import net, { type AddressInfo, type Socket } from 'node:net'
 import { type Parked, type ParkOptions, type ParkStats, park, release } from 'ebb'
 import { expect, onTestFinished, test } from 'vitest'
 import { descriptors, quiet, until } from './sockets.js'
 
-/** Short, so that tests are; longer than what takes a few turns of the loop. */
+/** Idle timeout in ms: short, so that tests are short, but longer than a few turns of the event loop. */
 export const IDLE = 25
 
-/** Where a scenario starts: at the first byte of a connection, at the first after a sleep, or at one of a connection that is awake. */
+/**
+ * State of a connection at the start of a scenario: no byte sent yet, parked after a request, or awake after a request.
+ */
 export type From = 'fresh' | 'slept' | 'awake'
 
-/** Notes an event of the server. With a socket it goes to the log of that connection: those of two have no order. */
+/**
+ * Logs an event. With a socket, it goes to the log of that connection, because events of two connections have no order.
+ */
 export type See = (event: string, socket?: Socket) => void
 
+/** A server, its application, and what its clients do. */
 export interface Scenario {
-  /** The server, as for `http.createServer`. */
+  /** Options of `http.createServer`. */
   options?: http.ServerOptions
+  /** Creates the server. Default: `http.createServer(options)`. */
   create?: () => http.Server
-  /** How a client connects, where it is not plain TCP. */
+  /** Connects a client. Default: plain TCP. */
   connect?: (port: number) => Socket
+  /** Options of `park()`. */
   park?: ParkOptions
-  /** What the application does: listeners, limits. Runs before `park()` gets the server, and before it listens. */
+  /** Sets up the application: listeners and limits. Runs before `park()` and before the server listens. */
   serve: (server: http.Server, see: See) => void
-  /** What the clients do. */
+  /** Plays the clients. */
   play: (stage: Stage) => Promise<void>
+  /** State of connections that `stage.connect()` opens. Default: `fresh`. */
   from?: From
-  /** What must have been seen in both, for a scenario that would also pass with nothing seen. */
+  /** Checks the observations of plain Node, for a scenario that would also pass without any. */
   check?: (seen: Seen) => void
-  /** ms: what `stage.time()` measures takes at least this, and about as long in both. */
+  /** Minimum duration in ms of what `stage.time()` measures. Both servers must take about as long. */
   lasts?: number
-  /** What of it is compared, where some is chance. */
+  /** Selects the observations to compare, if some of them are random. */
   compared?: (seen: Seen) => Seen
-  /** Where park differs by design: what was seen without it is turned into what must be seen with it. */
+  /** Turns the observations of plain Node into those that `park()` must have, if they differ by design. */
   design?: (plain: Seen) => Seen
 }
 
+/** Observations of a scenario. */
 export interface Seen {
-  /** What each client received, and how that ended; in the order in which they connected. */
+  /** What each client received and how its connection ended, in the order of their connects. */
   clients: { received: string; ended: 'FIN' | 'RST' | undefined }[]
   /** Events of the server as a whole. */
   server: string[]
@@ -45,7 +54,7 @@ export interface Seen {
   connections: string[][]
 }
 
-/** A registered test: `scenario` against both. */
+/** Registers a test that plays `scenario` with plain Node and with `park()`. */
 export function parity(name: string, scenario: Scenario): void {
   test(name, async () => {
     const { check, compared = same, design = same } = scenario
@@ -59,38 +68,39 @@ function same(seen: Seen): Seen {
   return seen
 }
 
-/** What was seen without park and with it. Beside each other: most of a scenario is waiting. */
+/** Plays a scenario with both servers at the same time, because most of it is waiting. */
 async function both(scenario: Scenario): Promise<[plain: Seen, parked: Seen]> {
   await warm()
   for (let tries = 3; ; tries--) {
     const before = descriptors()
     const took: [plain: number, parked: number] = [0, 0]
     const seen = await Promise.all([perform(scenario, false, took), perform(scenario, true, took)])
-    // Nothing is left open, and nothing was closed that was somebody else's.
+    // No descriptor is left, and no descriptor of others was closed.
     await until(() => descriptors() <= before)
     expect(descriptors()).toBe(before)
     try {
       if (scenario.lasts !== undefined) expectTimes(scenario.lasts, took)
       return seen
     } catch (error) {
-      // The machine may have stood still between the end of one and that of the other; not three times.
+      // On a busy machine, one server may be delayed by chance. Tries up to three times.
       if (tries === 1) throw error
     }
   }
 }
 
 function expectTimes(least: number, [plain, parked]: [plain: number, parked: number]): void {
-  // What is measured begins at the client, which on a busy machine looks at the clock after the server did.
+  // The client may start its measurement later than the server's timer on a busy machine.
   expect(plain).toBeGreaterThan(0.7 * least)
   expect(parked).toBeGreaterThan(0.7 * least)
-  // A client may trust in what plain Node adds to the time that it tells. And nothing lasts for ever, on a slow machine either.
+  // Parked connections must not end much earlier than plain ones, because clients rely on it. Nor must they end much
+  // later.
   expect(parked).toBeGreaterThan(0.8 * plain)
   expect(parked).toBeLessThan(3 * plain)
 }
 
 let isWarm = false
 
-/** What the process opens once, for good: the epoll of all parked connections, and what a give-back needs. */
+/** Opens the descriptors that ebb keeps for the life of the process: for epoll, and for releases. */
 async function warm(): Promise<void> {
   if (isWarm) return
   isWarm = true
@@ -100,12 +110,12 @@ async function warm(): Promise<void> {
   await new Promise((resolve) => server.close(resolve))
 }
 
-/** Three tests, one for each state in which the connection may be. */
+/** Registers three tests, one for each state of the connection. */
 export function parityFromEach(name: string, scenario: Scenario): void {
   for (const from of ['fresh', 'slept', 'awake'] as const) parity(`${name} (${from})`, { ...scenario, from })
 }
 
-/** Whether plain Node closes connections that have not sent a byte with those that are idle; newer ones do. */
+/** Returns whether `close()` of plain Node also closes connections that have not sent a byte. Newer versions do. */
 export async function closesSilent(): Promise<boolean> {
   const server = http.createServer()
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
@@ -119,7 +129,7 @@ export async function closesSilent(): Promise<boolean> {
   return silent
 }
 
-/** Plays it once. */
+/** Plays a scenario with one server. */
 async function perform(scenario: Scenario, parked: boolean, took: [number, number]): Promise<Seen> {
   const stage = new Stage(scenario, parked)
   onTestFinished(() => stage.abandon())
@@ -163,12 +173,12 @@ export class Stage {
     }
   }
 
-  /** Whether this is the performance with park. */
+  /** Whether the server is parked. */
   get parked(): boolean {
     return this.#park !== undefined
   }
 
-  /** Where it listens, or did last. */
+  /** Port on which the server listens, or has listened. */
   get port(): number {
     return this.#port
   }
@@ -185,7 +195,7 @@ export class Stage {
     })
   }
 
-  /** A client in the state where the scenario starts. */
+  /** Connects a client and brings its connection into the state `from`. */
   async connect(from: From = this.#scenario.from ?? 'fresh'): Promise<Client> {
     const client = await this.open()
     if (from === 'fresh') return client
@@ -195,7 +205,7 @@ export class Stage {
     return client
   }
 
-  /** A client that has sent nothing. Half-open: it ends when the scenario ends it. */
+  /** Connects a client that has sent nothing. It is half-open, so the scenario ends it. */
   async open(): Promise<Client> {
     const client = new Client(this.#scenario.connect?.(this.port) ?? tcp(this.port))
     await client.connected
@@ -203,7 +213,7 @@ export class Stage {
     return client
   }
 
-  /** A client that speaks nothing but TCP. */
+  /** Connects a plain TCP client, without the scenario's `connect`. */
   async openTcp(): Promise<Client> {
     const client = new Client(tcp(this.port))
     await client.connected
@@ -211,7 +221,10 @@ export class Stage {
     return client
   }
 
-  /** Waits until so many connections are parked and none is awake; without park for a while as long as that would take. */
+  /**
+   * Waits until `count` connections are parked and none is awake. With plain Node, waits for as long as that would
+   * take.
+   */
   async asleep(count = 1): Promise<void> {
     const parked = this.#park
     if (parked === undefined) {
@@ -221,32 +234,32 @@ export class Stage {
     await until(() => parked.stats().parked === count && parked.stats().awake === 0)
   }
 
-  /** Waits until `check` accepts the statistics; at once without park. */
+  /** Waits until `check` accepts the statistics. Returns at once with plain Node. */
   async stats(check: (stats: ParkStats) => boolean): Promise<void> {
     const parked = this.#park
     if (parked !== undefined) await until(() => check(parked.stats()))
   }
 
-  /** Waits until `check` accepts the events of the one connection. */
+  /** Waits until `check` accepts the events of all connections. */
   async until(check: (events: readonly string[]) => boolean): Promise<void> {
     await until(() => check([...this.#logs.values()].flat()))
   }
 
-  /** Measures how long something takes. */
+  /** Measures the duration of a task. */
   async time(task: () => Promise<unknown>): Promise<void> {
     const start = performance.now()
     await task()
     this.took = performance.now() - start
   }
 
-  /** What `getConnections()` says. */
+  /** Returns the result of `getConnections()`. */
   connections(): Promise<number> {
     return new Promise((resolve, reject) => {
       this.server.getConnections((error, count) => (error === null ? resolve(count) : reject(error)))
     })
   }
 
-  /** Waits until `getConnections()` says `count`. */
+  /** Waits until `getConnections()` returns `count`. */
   async have(count: number): Promise<void> {
     while ((await this.connections()) !== count) await pause(2)
   }
@@ -256,14 +269,14 @@ export class Stage {
     return this.#closed
   }
 
-  /** Lets arrive what is under way, ends all, and tells what was seen. */
+  /** Waits for bytes in flight, closes everything, and returns the observations. */
   async close(): Promise<Seen> {
     await quiet()
     const clients = this.clients.map(({ received, ended }) => ({ received: normal(received), ended }))
     for (const { socket } of this.clients) socket.destroy()
     if (this.server.listening) this.server.close()
     await this.#closed
-    // The last socket's own 'close' comes after the server's, and those of its requests after that.
+    // The last socket emits 'close' after the server, and its requests emit 'close' after that.
     await until(() => this.#sockets.size === 0)
     await turn()
     if (this.#park !== undefined) {
@@ -275,7 +288,7 @@ export class Stage {
     return { clients, server: this.#log, connections: ports.map((port) => this.#logs.get(port) ?? []) }
   }
 
-  /** After a failure: nothing of it may disturb the next. */
+  /** Closes everything after a failure, so that the next test is not disturbed. */
   abandon(): void {
     for (const { socket } of this.clients) socket.destroy()
     if (this.server.listening) this.server.close()
@@ -288,7 +301,7 @@ export class Stage {
     else this.#logs.set(port, [...(this.#logs.get(port) ?? []), event])
   }
 
-  /** The port of a client. A socket that has been destroyed does not know it any more. */
+  /** Returns the port of a client. It is remembered, because a destroyed socket does not know it. */
   #portOf(socket: Socket): number | undefined {
     const port = this.#ports.get(socket) ?? socket.remotePort
     if (port !== undefined) this.#ports.set(socket, port)
@@ -296,12 +309,15 @@ export class Stage {
   }
 }
 
-/** Half-open: it ends when the scenario ends it. */
+/** Connects a half-open socket, so that the scenario ends it. */
 function tcp(port: number): Socket {
   return net.connect({ port, host: '127.0.0.1', allowHalfOpen: true })
 }
 
-/** Notes what every server tells. Listeners that change what the server does ('clientError', 'timeout', ...) are a scenario's own. */
+/**
+ * Logs the events of every server. Listeners that change its behaviour ('clientError', 'timeout') are left to
+ * scenarios.
+ */
 function observe(server: http.Server, see: See): void {
   server.on('request', watch)
   server.on('dropRequest', (request: http.IncomingMessage, socket: Socket) => see(`dropRequest ${request.url}`, socket))
@@ -311,7 +327,7 @@ function observe(server: http.Server, see: See): void {
     const { socket, method, url, httpVersion, rawHeaders } = request
     const say = (event: string): void => see(`${method} ${url}: ${event}`, socket)
     say(`HTTP/${httpVersion} ${rawHeaders.join(',')}`)
-    // What happens to a body is told by whoever reads it.
+    // Events of bodies are left to scenarios that read them.
     request.on('aborted', () => say('aborted'))
     request.on('error', (error: NodeJS.ErrnoException) => say(`request error ${error.code}`))
     request.on('close', () => say(`request close, ${request.complete ? 'complete' : 'incomplete'}`))
@@ -323,16 +339,16 @@ function observe(server: http.Server, see: See): void {
 
 export interface Response {
   status: number
-  /** The head as it came, without the empty line. */
+  /** The head as received, without the empty line. */
   head: string
   body: string
 }
 
-/** A client that sees every byte. */
+/** A client that keeps every received byte. */
 export class Client {
   readonly socket: Socket
   readonly connected: Promise<void>
-  /** All that came, as latin1. */
+  /** All received bytes, as latin1. */
   received = ''
   ended: 'FIN' | 'RST' | undefined
   port = 0
@@ -355,19 +371,19 @@ export class Client {
       this.#wake?.()
     })
     socket.on('end', () => this.#over('FIN'))
-    // EPIPE: the reset was noticed by a write.
+    // An EPIPE means that a write noticed the reset.
     socket.on('error', () => this.#over('RST'))
     socket.on('close', () => this.#wake?.())
   }
 
-  /** Resolves when the kernel has it. What cannot be sent any more is not an error. */
+  /** Sends bytes. Resolves when the kernel has them, or when they cannot be sent any longer. */
   send(bytes: string | Uint8Array): Promise<void> {
     return new Promise((resolve) => {
       this.socket.write(typeof bytes === 'string' ? Buffer.from(bytes, 'latin1') : bytes, () => resolve())
     })
   }
 
-  /** Sends every byte alone, each in a turn of the loop of its own. */
+  /** Sends each byte in its own turn of the event loop. */
   async dribble(bytes: string): Promise<void> {
     for (const byte of bytes) {
       await this.send(byte)
@@ -375,7 +391,7 @@ export class Client {
     }
   }
 
-  /** FIN, after the last bytes. The other direction stays open. */
+  /** Sends the last bytes and a FIN. The other direction stays open. */
   fin(bytes?: string): void {
     if (bytes === undefined) this.socket.end()
     else this.socket.end(bytes, 'latin1')
@@ -385,7 +401,7 @@ export class Client {
     this.socket.resetAndDestroy()
   }
 
-  /** Waits until `text` has come, after all that was waited for before. Throws when the connection ends without. */
+  /** Waits for `text`, after everything that was waited for before. Throws if the connection ends without it. */
   async reads(text: string): Promise<void> {
     const at = await this.#find(() => {
       const start = this.received.indexOf(text, this.#cursor)
@@ -402,7 +418,7 @@ export class Client {
     return this.received.slice(start, end)
   }
 
-  /** Waits for a whole response. `bodiless`: it answers a HEAD. Interim responses (1xx) are responses. */
+  /** Waits for a complete response. `bodiless`: the response to a HEAD. Interim responses (1xx) count as responses. */
   async response({ bodiless = false } = {}): Promise<Response> {
     const from = this.#cursor
     const headEnd = await this.#find(() => {
@@ -435,7 +451,7 @@ export class Client {
     return await this.response()
   }
 
-  /** Waits until the connection has ended, however. */
+  /** Waits until the connection has ended, and returns how. */
   async over(): Promise<'FIN' | 'RST'> {
     for (;;) {
       if (this.ended !== undefined) return this.ended
@@ -444,10 +460,10 @@ export class Client {
     }
   }
 
-  /** Skips whole chunks, from one that begins at `at`: where the last of those that have begun to arrive begins. */
+  /** Skips complete chunks from position `at`. Returns the position of the last chunk that has begun to arrive. */
   #lastChunk(at: number): number {
     for (;;) {
-      // Cheap while a large chunk arrives.
+      // Returns early, because a large chunk arrives in many parts.
       if (at >= this.received.length) return at
       const line = this.received.indexOf('\r\n', at)
       const size = line === -1 ? 0 : Number.parseInt(this.received.slice(at, line), 16)
@@ -456,7 +472,7 @@ export class Client {
     }
   }
 
-  /** Where the trailers end that begin at `at`. */
+  /** Returns where the trailers that begin at `at` end, or undefined. */
   #trailersEnd(at: number): number | undefined {
     if (this.received.startsWith('\r\n', at)) return at + 2
     const end = this.received.indexOf('\r\n\r\n', at)
@@ -486,12 +502,12 @@ export class Client {
   }
 }
 
-/** What differs from one run to the next. */
+/** Replaces what differs from one run to the next. */
 function normal(received: string): string {
   return received.replace(/^Date: .*\r$/gm, 'Date: -\r')
 }
 
-/** Longer than what makes a connection idle. */
+/** Waits longer than the idle timeout. */
 export function silence(): Promise<void> {
   return pause(4 * IDLE)
 }
@@ -500,22 +516,22 @@ export function pause(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms))
 }
 
-/** A turn of the event loop: what was written before it can be read after it. */
+/** Waits for a turn of the event loop. What was written before it can be read after it. */
 export function turn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve))
 }
 
-/** A request without a body. `headers`: whole lines. */
+/** Returns a request without a body. `headers` consists of complete lines. */
 export function GET(path: string, headers = ''): string {
   return `GET ${path} HTTP/1.1\r\nHost: x\r\n${headers}\r\n`
 }
 
-/** Answers with the path. */
+/** Answers each request with its path. */
 export function echoPath(server: http.Server): void {
   server.on('request', (request, response) => response.end(`[${request.url}]`))
 }
 
-/** Answers with the body, and notes its trailers. */
+/** Answers each request with its body, and logs its trailers. */
 export function echoBody(server: http.Server, see: See): void {
   server.on('request', async (request, response) => {
     const chunks: Buffer[] = []
@@ -527,7 +543,7 @@ export function echoBody(server: http.Server, see: See): void {
   })
 }
 
-/** Bytes that are not all alike. */
+/** Returns bytes with a long period. */
 export function pattern(length: number): Buffer {
   const unit = Buffer.from(Array.from({ length: 9973 }, (_, i) => 33 + ((i * i) % 90)))
   return Buffer.alloc(length, unit)

@@ -1,11 +1,12 @@
-/** Processes as `/proc` shows them: who is whose child, and who is left. */
+/** Reads processes from `/proc`. */
 import { readdirSync, readFileSync } from 'node:fs'
 
-/** Whether a process is there; one that has ended and waits to be collected is not. */
+/** Returns whether a process runs. A zombie does not. */
 export function alive(pid: number): boolean {
   return stat(pid) !== undefined
 }
 
+/** Returns the command line of a process, or an empty string. */
 export function commandOf(pid: number): string {
   try {
     return readFileSync(`/proc/${pid}/cmdline`, 'latin1').replaceAll('\0', ' ').trim()
@@ -14,7 +15,7 @@ export function commandOf(pid: number): string {
   }
 }
 
-/** The children of a process, theirs, and so on. */
+/** Returns the children of a process, their children, and so on. */
 export function descendants(pid: number): number[] {
   const childrenOf = new Map<number, number[]>()
   for (const name of readdirSync('/proc')) {
@@ -35,13 +36,13 @@ export function descendants(pid: number): number[] {
   }
 }
 
-/** A field of `/proc/PID/status`, bytes. */
+/** Returns a field of `/proc/PID/status` in bytes. */
 export function memoryOf(pid: number, field: 'VmRSS' | 'RssAnon'): number {
   const text = readFileSync(`/proc/${pid}/status`, 'latin1')
   return Number(new RegExp(`^${field}:\\s+(\\d+) kB`, 'm').exec(text)?.[1]) * 1024
 }
 
-/** CPU time, in the kernel's ticks. */
+/** Returns the CPU time of a process in clock ticks. */
 export function ticksOf(pid: number): number {
   const { user, system } = stat(pid) ?? { user: 0, system: 0 }
   return user + system
@@ -50,7 +51,7 @@ export function ticksOf(pid: number): number {
 function stat(pid: number): { parent: number; user: number; system: number } | undefined {
   try {
     const text = readFileSync(`/proc/${pid}/stat`, 'latin1')
-    // pid (comm) state ppid ...: comm may hold blanks and parentheses.
+    // The format is `pid (comm) state ppid ...`, where comm may contain blanks and parentheses.
     const fields = text.slice(text.lastIndexOf(')') + 2).split(' ')
     if (fields[0] === 'Z' || fields[0] === 'X') return undefined
     return { parent: Number(fields[1]), user: Number(fields[11]), system: Number(fields[12]) }

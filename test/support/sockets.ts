@@ -1,4 +1,4 @@
-/** Clients and servers for tests. */
+/** Clients for tests, and small helpers. */
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { connect, createServer, type Socket, type SocketConnectOpts } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import type { AddressInfo } from 'ebb'
 import { onTestFinished } from 'vitest'
 
-/** A port that nobody listens on; nor is it one that the kernel gives to a client, or to a listener of port 0, meanwhile. */
+/** Returns a free port outside the range from which the kernel chooses ports, so that no other socket gets it. */
 export async function freePort(): Promise<number> {
   const [first = 32_768] = readFileSync('/proc/sys/net/ipv4/ip_local_port_range', 'utf8').split('\t').map(Number)
   const lowest = 10_000
@@ -21,12 +21,12 @@ export async function freePort(): Promise<number> {
   }
 }
 
-/** How `node:net` says where a listener is. */
+/** Returns the options of `net.connect` for the address of a listener. */
 export function target(address: AddressInfo): SocketConnectOpts {
   return 'path' in address ? { path: address.path } : { host: address.address, port: address.port }
 }
 
-/** A connected client. Half-open: it ends when the test ends it. Errors are the test's to look for. */
+/** Connects a client. It is half-open, so the test ends it. Errors are ignored unless the test listens for them. */
 export async function client(address: AddressInfo): Promise<Socket> {
   const socket = connect({ ...target(address), allowHalfOpen: true })
   onTestFinished(() => {
@@ -40,11 +40,12 @@ export async function client(address: AddressInfo): Promise<Socket> {
   return socket
 }
 
+/** Connects `count` clients. */
 export function clients(address: AddressInfo, count: number): Promise<Socket[]> {
   return Promise.all(Array.from({ length: count }, () => client(address)))
 }
 
-/** All that comes until the server's FIN; rejects when the connection breaks first. */
+/** Reads until the server's FIN. Rejects if the connection breaks before. */
 export function readAll(socket: Socket): Promise<Buffer> {
   const chunks: Buffer[] = []
   return new Promise((resolve, reject) => {
@@ -55,7 +56,7 @@ export function readAll(socket: Socket): Promise<Buffer> {
   })
 }
 
-/** The next `length` bytes; what comes with them is left for the next call. */
+/** Reads the next `length` bytes. Further bytes are left for the next call. */
 export async function readExactly(socket: Socket, length: number): Promise<Buffer> {
   const chunks: Buffer[] = []
   let missing = length
@@ -72,7 +73,7 @@ export async function readExactly(socket: Socket, length: number): Promise<Buffe
   return Buffer.concat(chunks)
 }
 
-/** Resolves when there is something to read; rejects when there will be nothing. */
+/** Resolves when there is something to read. Rejects if the socket has ended. */
 function readable(socket: Socket): Promise<void> {
   if (socket.destroyed || socket.readableEnded) return Promise.reject(new Error('ended too early'))
   return new Promise((resolve, reject) => {
@@ -91,27 +92,27 @@ function readable(socket: Socket): Promise<void> {
   })
 }
 
-/** Resolves when the client's connection is gone, however. */
+/** Resolves when the client's socket is closed, for whatever reason. */
 export function gone(socket: Socket): Promise<void> {
   return socket.closed ? Promise.resolve() : new Promise((resolve) => socket.once('close', () => resolve()))
 }
 
-/** Waits until `ready` holds. */
+/** Waits until `ready()` returns true. */
 export async function until(ready: () => boolean): Promise<void> {
   while (!ready()) await new Promise((resolve) => setTimeout(resolve, 2))
 }
 
-/** Lets everything that is under way on loopback arrive: for what must not happen. */
+/** Waits until everything in flight on loopback has arrived, before a test checks that something did not happen. */
 export async function quiet(): Promise<void> {
   for (let i = 0; i < 10; i++) await new Promise((resolve) => setTimeout(resolve, 5))
 }
 
-/** Descriptors of this process. The one that reads the list is in it. */
+/** Returns the number of open descriptors, including the one that reads the list. */
 export function descriptors(): number {
   return readdirSync('/proc/self/fd').length
 }
 
-/** What `during` throws at the process, in order. Vitest does not see it. */
+/** Returns the uncaught exceptions that occur during `during`, in order. Vitest does not see them. */
 export async function uncaught(during: () => Promise<void>): Promise<unknown[]> {
   const errors: unknown[] = []
   const others = process.listeners('uncaughtException')
@@ -128,7 +129,7 @@ export async function uncaught(during: () => Promise<void>): Promise<unknown[]> 
   return errors
 }
 
-/** A new directory, gone after the test. */
+/** Creates a directory that is removed after the test. */
 export function directory(): string {
   const path = mkdtempSync(join(tmpdir(), 'ebb-'))
   onTestFinished(() => rmSync(path, { recursive: true, force: true }))

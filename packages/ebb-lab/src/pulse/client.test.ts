@@ -10,7 +10,7 @@ import { Client, type ClientOptions, type Opened, total } from './client.js'
 
 type Address = ClientOptions['address']
 
-/** A server whose sockets are `sockets` for as long as they are open; what goes wrong with them is counted by cause. */
+/** Starts a server. `sockets` contains its open sockets; errors of sockets are counted by cause. */
 interface Peer {
   address: Address
   sockets: Set<Socket>
@@ -45,7 +45,7 @@ async function peer(onSocket: (socket: Socket, index: number) => void = () => {}
   return made
 }
 
-/** A socket that listens and that nobody accepts from: its queue has room for a connection or two. */
+/** Listens without accepting. The backlog has room for one or two connections. */
 function deaf(): Address {
   const fd = libc.check(libc.socket(libc.AF_INET, libc.SOCK_STREAM | libc.SOCK_CLOEXEC, 0), 'socket')
   onTestFinished(() => {
@@ -90,12 +90,12 @@ function client(address: Address, options: Partial<ClientOptions> = {}): Client 
   return made
 }
 
-/** Whatever happened: every connect is accounted for, once. */
+/** Checks that every connect was counted exactly once. */
 function accountedFor(opened: Opened, n: number): void {
   expect(opened.connected + total(opened.failed) + opened.abandoned).toBe(n)
 }
 
-test('connects, holds, closes; nothing is left', async () => {
+test('connects, holds and closes; no socket or descriptor is left', async () => {
   const server = await peer()
   const crowd = client(server.address)
   const before = descriptors()
@@ -113,7 +113,7 @@ test('connects, holds, closes; nothing is left', async () => {
   await until(() => descriptors() === before)
 })
 
-test('rst: closes with a reset', async () => {
+test('closes with a reset if close is rst', async () => {
   const server = await peer()
   const crowd = client(server.address, { close: 'rst' })
   await crowd.connect(50)
@@ -123,7 +123,7 @@ test('rst: closes with a reset', async () => {
   expect(server.resets).toBe(50)
 })
 
-test('several times', async () => {
+test('connects several times with one client', async () => {
   const server = await peer()
   const crowd = client(server.address)
   for (const n of [0, 1, 700, 3]) {
@@ -134,7 +134,7 @@ test('several times', async () => {
   expect(crowd.latency.count).toBe(704)
 })
 
-test('nobody listens: ECONNREFUSED, every one', async () => {
+test('counts ECONNREFUSED for every connect if nobody listens', async () => {
   const crowd = client(await nobody())
   const before = descriptors()
   const opened = await crowd.connect(100)
@@ -144,19 +144,19 @@ test('nobody listens: ECONNREFUSED, every one', async () => {
   expect(descriptors()).toBe(before)
 })
 
-test('a Unix socket that is not there: ENOENT', async () => {
+test('counts ENOENT if the Unix socket does not exist', async () => {
   const opened = await client({ path: join(directory(), 'none.sock') }).connect(10)
   expect(opened).toMatchObject({ connected: 0, failed: { ENOENT: 10 } })
 })
 
-test('a Unix socket, more connects at once than its queue has room for', async () => {
+test('connects to a Unix socket although its backlog is full at times', async () => {
   const server = await peer(undefined, join(directory(), 'a.sock'))
   const crowd = client(server.address)
   expect((await crowd.connect(1500)).connected).toBe(1500)
   await until(() => server.sockets.size === 1500)
 })
 
-test('IPv6', async () => {
+test('connects over IPv6', async () => {
   const server = createServer()
   await new Promise<void>((resolve) => server.listen(0, '::1', resolve))
   onTestFinished(() => void server.close())
@@ -164,7 +164,7 @@ test('IPv6', async () => {
   expect((await client({ host: '::1', port }).connect(20)).connected).toBe(20)
 })
 
-test('a server that resets at once: each fails, or is lost, and never both', async () => {
+test('counts a connection that the server resets at once as failed or as lost, never as both', async () => {
   const server = await peer((socket) => socket.resetAndDestroy())
   const crowd = client(server.address)
   const opened = await crowd.connect(200)
@@ -174,7 +174,7 @@ test('a server that resets at once: each fails, or is lost, and never both', asy
   expect(crowd.takeLost()).toEqual({})
 })
 
-test('a server that closes half: the half is lost, once, the other stays', async () => {
+test('counts the connections that the server closes as lost, once; the others stay open', async () => {
   const server = await peer((socket, index) => {
     if (index % 2 === 0) socket.end()
   })
@@ -186,7 +186,7 @@ test('a server that closes half: the half is lost, once, the other stays', async
   expect(crowd.takeLost()).toEqual({})
 })
 
-test('a server that never accepts: the time limit ends what waits', async () => {
+test('fails connects after the time limit if the server never accepts', async () => {
   const crowd = client(deaf(), { timeout: 300 })
   const opened = await crowd.connect(20)
   accountedFor(opened, 20)
@@ -194,7 +194,7 @@ test('a server that never accepts: the time limit ends what waits', async () => 
   expect(total(opened.failed)).toBeGreaterThan(10)
 })
 
-test('an abort while connecting: ends, accounts for all, leaves nothing that connects', async () => {
+test('an abort while connecting ends all connects and counts them', async () => {
   const crowd = client(deaf())
   const before = descriptors()
   const abort = new AbortController()
@@ -211,14 +211,14 @@ test('an abort while connecting: ends, accounts for all, leaves nothing that con
   expect(descriptors()).toBe(before)
 })
 
-test('an abort before: nothing is begun', async () => {
+test('an abort before connect() begins no connect', async () => {
   const server = await peer()
   const opened = await client(server.address).connect(10, AbortSignal.abort())
   expect(opened).toMatchObject({ connected: 0, failed: {}, abandoned: 10 })
   expect(server.accepted).toBe(0)
 })
 
-test('an abort while answers are awaited', async () => {
+test('an abort ends the wait for answers', async () => {
   const server = await peer()
   const crowd = client(server.address, { payload: Buffer.from('hello'), expectEcho: true })
   const abort = new AbortController()
@@ -245,15 +245,15 @@ test('aborts leave no listener on the signal', async () => {
   expect(warnings).toEqual([])
 })
 
-test('--rate: no sooner than asked', async () => {
+test('does not connect faster than the rate', async () => {
   const server = await peer()
   const rate = 400
   const opened = await client(server.address, { rate }).connect(101)
-  // A hundred intervals. A timer may come a millisecond early.
+  // There are 100 intervals. A timer may fire a millisecond early.
   expect(opened.ms).toBeGreaterThanOrEqual((100 / rate) * 1000 - 5)
 })
 
-test('a rate of next to nothing can be aborted, and does not overflow a timer', async () => {
+test('a very low rate can be aborted, and does not overflow a timer', async () => {
   const server = await peer()
   const warnings: Error[] = []
   const warned = (warning: Error): unknown => warnings.push(warning)
@@ -268,7 +268,7 @@ test('a rate of next to nothing can be aborted, and does not overflow a timer', 
   expect(warnings).toEqual([])
 })
 
-test('sources are taken in turn', async () => {
+test('uses the sources in turn', async () => {
   const seen: Record<string, number> = {}
   const server = await peer((socket) => {
     const from = String(socket.remoteAddress)
@@ -279,7 +279,7 @@ test('sources are taken in turn', async () => {
   expect(seen).toEqual({ '127.0.0.2': 20, '127.0.0.3': 20 })
 })
 
-test('a source that this machine does not have: counted', async () => {
+test('counts EADDRNOTAVAIL for a source that this machine does not have', async () => {
   const server = await peer()
   const opened = await client(server.address, { sources: ['192.0.2.1'] }).connect(5)
   expect(opened.failed).toEqual({ EADDRNOTAVAIL: 5 })
@@ -287,7 +287,7 @@ test('a source that this machine does not have: counted', async () => {
 
 const echo = (socket: Socket): unknown => socket.pipe(socket)
 
-test('echo', async () => {
+test('waits for the echo of the payload', async () => {
   const server = await peer(echo)
   const crowd = client(server.address, { payload: Buffer.from('hello'), expectEcho: true })
   expect(await crowd.connect(100)).toMatchObject({ connected: 100, echoed: 100, unanswered: {} })
@@ -295,7 +295,7 @@ test('echo', async () => {
   expect(await crowd.connect(5)).toMatchObject({ connected: 5, echoed: 5 })
 })
 
-test('echo of 1 MB, byte for byte', async () => {
+test('compares an echo of 1 MB byte by byte', async () => {
   const payload = Buffer.alloc(1_000_000)
   for (let i = 0; i < payload.length; i++) payload[i] = (i * 31) >> 3
   const server = await peer(echo)
@@ -310,7 +310,7 @@ test.each([
   ['half, then the end', (socket: Socket) => socket.on('data', () => socket.end('hel')), 'FIN'],
   ['nothing', () => {}, 'TIMEOUT'],
   ['half, then nothing', (socket: Socket) => socket.on('data', () => socket.write('hel')), 'TIMEOUT']
-])('an answer of %s', async (_, answer, cause) => {
+])('counts an answer of %s as unanswered', async (_, answer, cause) => {
   const server = await peer(answer)
   const timeout = cause === 'TIMEOUT' ? 300 : 30_000
   const crowd = client(server.address, { payload: Buffer.from('hello'), expectEcho: true, timeout })
@@ -320,7 +320,7 @@ test.each([
   expect(crowd.takeLost()).toEqual(cause === 'FIN' ? { FIN: 10 } : {})
 })
 
-test('a reset in place of an answer is unanswered, and lost', async () => {
+test('counts a reset in place of an answer as unanswered and as lost', async () => {
   const server = await peer((socket) => socket.once('data', () => socket.resetAndDestroy()))
   const crowd = client(server.address, { payload: Buffer.from('hello'), expectEcho: true })
   const opened = await crowd.connect(10)
@@ -328,7 +328,7 @@ test('a reset in place of an answer is unanswered, and lost', async () => {
   expect(crowd.takeLost()).toEqual({ ECONNRESET: 10 })
 })
 
-test('the share that is active sends, the others do not', async () => {
+test('only the active share of connections sends the payload', async () => {
   let sent = 0
   const server = await peer((socket) => socket.once('data', () => sent++))
   await fc.assert(
@@ -338,7 +338,7 @@ test('the share that is active sends, the others do not', async () => {
       const crowd = client(server.address, { payload: Buffer.from('x'), active: percent / 100 })
       await crowd.connect(n)
       await crowd.close()
-      // Closed by our FIN: all that was sent has come.
+      // The FIN came last, so everything that was sent has arrived.
       await until(() => server.accepted === already + n && server.sockets.size === 0)
       expect(Math.abs(sent - (n * percent) / 100)).toBeLessThan(1)
     }),
@@ -353,7 +353,7 @@ test('the share that is active sends, the others do not', async () => {
   )
 })
 
-test('more than is read in one turn is read to its end', async () => {
+test('reads to the end what does not fit into one turn', async () => {
   const server = await peer((socket) => socket.end(Buffer.alloc(20_000_000)))
   const crowd = client(server.address)
   await crowd.connect(4)
@@ -361,8 +361,8 @@ test('more than is read in one turn is read to its end', async () => {
   expect(crowd.takeLost()).toEqual({ FIN: 4 })
 })
 
-test('a server that sends without end does not keep the loop to itself', async () => {
-  // In a process of its own, so that it can be as fast as it likes.
+test('a server that sends without end does not block the event loop', async () => {
+  // The server is another process, so that it can send at full speed.
   const server = await program(`
     const chunk = Buffer.alloc(1 << 20)
     const server = net.createServer((socket) => {

@@ -1,8 +1,8 @@
 /**
  * The connections that one process holds: non-blocking connects over the reactor.
  *
- * A connection has no object, only a descriptor. Each descriptor is watched edge-triggered from its connect on. Therefore
- * the client learns that a connection is established, answered or closed without another system call.
+ * A connection has no object, only a descriptor. Each descriptor is watched edge-triggered from its connect on.
+ * Therefore the client learns that a connection is established, answered or closed without another system call.
  */
 import { setImmediate as turn } from 'node:timers/promises'
 import { errorName, grown, libc, reactor, resized, SocketAddress, setOption, takeError, type Watcher } from 'ebb/sys'
@@ -19,7 +19,10 @@ export { localPorts } from './sources.js'
 export interface ClientOptions {
   /** The server: an IP address (not a host name) and a port, or the path of a Unix socket. */
   address: { host: string; port: number } | { path: string }
-  /** Local addresses to connect from, in turn. If empty, the kernel chooses; on loopback, more are added as ports run out. */
+  /**
+   * Local addresses to connect from, in turn. If empty, the kernel chooses; on loopback, more are added as ports run
+   * out.
+   */
   sources: readonly string[]
   /** Connects per second. `Infinity` connects as fast as the server answers. */
   rate: number
@@ -213,8 +216,8 @@ export class Client implements Watcher {
    * Begins up to `max` connects, and returns how many were begun.
    *
    * It begins fewer when the server's backlog is full, which only a Unix socket reports. It also begins fewer when the
-   * connects take long, so that timers and other connections get a turn: with most ports in use, the kernel searches for
-   * milliseconds.
+   * connects take long, so that timers and other connections get a turn: with most ports in use, the kernel searches
+   * for milliseconds.
    */
   #beginBurst(max: number): number {
     const start = performance.now()
@@ -264,7 +267,8 @@ export class Client implements Watcher {
   /**
    * Binds the socket to its source address, if it has one. Returns 0 or an errno.
    *
-   * A bind to port 0 would reserve the port for this socket alone. `IP_BIND_ADDRESS_NO_PORT` leaves the choice to connect.
+   * A bind to port 0 would reserve the port for this socket alone. `IP_BIND_ADDRESS_NO_PORT` leaves the choice to
+   * connect.
    */
   #bindSource(fd: number, index: number): number {
     const source = this.#sources.at(index)
@@ -377,7 +381,9 @@ export class Client implements Watcher {
     this.#reactor.close(fd)
   }
 
-  /** Closes connects in progress and stops waiting for answers, so that nothing changes after `connect()` has resolved. */
+  /**
+   * Closes connects in progress and stops waiting for answers, so that nothing changes after `connect()` has resolved.
+   */
   #cancel(): void {
     for (let fd = this.#next(-1); fd !== -1; fd = this.#next(fd)) {
       if (this.#reactor.state[fd] === CONNECTING) this.#discard(fd)

@@ -1,4 +1,4 @@
-/** Processes are forked from the built files: these tests run them, and not the sources. */
+/** Crowds. These tests run the built files, because worker processes are forked from them. */
 
 import { type ClientOptions, type Crowd, crowdOf, processesFor, pulse } from 'ebb-lab/testing'
 import { expect, onTestFinished, test } from 'vitest'
@@ -37,7 +37,7 @@ function sum(causes: Record<string, number>): number {
   return Object.values(causes).reduce((a, b) => a + b, 0)
 }
 
-test('several processes connect, hold and close what one would', async () => {
+test('several processes open, hold and close the connections like one', async () => {
   const held = await server()
   const several = await crowd(held.port, 3)
   expect(workersOf(process.pid)).toHaveLength(3)
@@ -55,7 +55,7 @@ test('several processes connect, hold and close what one would', async () => {
   expect(workers.filter(alive)).toEqual([])
 })
 
-test('a worker killed while it holds: what it held is lost, once, and the others go on', async () => {
+test('the connections of a worker that is killed while it holds are lost, once; the other workers go on', async () => {
   const held = await server()
   const several = await crowd(held.port, 3)
   await several.connect(90)
@@ -72,7 +72,7 @@ test('a worker killed while it holds: what it held is lost, once, and the others
   expect(again).toMatchObject({ connected: 60, failed: { EWORKERLOST: 30 }, abandoned: 0 })
 })
 
-test('what the server closed and was told is not lost a second time with the worker', async () => {
+test('a connection that the server closed is not counted again when its worker dies', async () => {
   const closing = await program(`
     let n = 0
     const server = net.createServer((socket) => { if (n++ < 20) socket.end(); socket.on('error', () => {}).resume() })
@@ -87,7 +87,7 @@ test('what the server closed and was told is not lost a second time with the wor
   expect(await several.takeLost()).toEqual({ EWORKERLOST: 80 })
 })
 
-test('a worker killed while it connects: all are accounted for, and nobody hangs', async () => {
+test('counts all connects when a worker is killed while it connects', async () => {
   const held = await server()
   const several = await crowd(held.port, 3, { rate: 300 })
   const opening = several.connect(300)
@@ -97,7 +97,7 @@ test('a worker killed while it connects: all are accounted for, and nobody hangs
   expect(opened).toMatchObject({ connected: 200, failed: { EWORKERLOST: 100 } })
 })
 
-test('a run goes to its end when a worker dies in the middle', async () => {
+test('a run completes although a worker dies', async () => {
   const held = await server()
   const report = await pulse(
     { host: '127.0.0.1', port: held.port },
@@ -120,7 +120,7 @@ test('a run goes to its end when a worker dies in the middle', async () => {
   await until(() => held.clients() === 0)
 })
 
-test('an abort, twice, and one before the start', async () => {
+test('accepts two aborts, and an abort before the start', async () => {
   const held = await server()
   const several = await crowd(held.port, 3, { rate: 100 })
   const abort = new AbortController()
@@ -139,7 +139,7 @@ test('an abort, twice, and one before the start', async () => {
   expect(none.abandoned).toBeGreaterThan(900)
 })
 
-test('the parent killed: the workers end, and what they held is closed', async () => {
+test('workers end and close their connections when their parent is killed', async () => {
   const held = await server()
   const args = ['--procs', '3', '--big', '60', '--linger', '1h']
   const parent = ebb(['pulse', String(held.port), ...args])
@@ -151,7 +151,7 @@ test('the parent killed: the workers end, and what they held is closed', async (
   await until(() => held.clients() === 0 && !workers.some(alive))
 })
 
-test('as many processes as the descriptors ask for', () => {
+test('processesFor() returns as many processes as the descriptor limit requires', () => {
   expect(processesFor(0)).toBe(1)
   expect(processesFor(1)).toBe(1)
   const large = processesFor(10_000_000)

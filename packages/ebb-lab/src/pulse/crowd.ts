@@ -10,7 +10,9 @@ export interface Crowd {
   readonly latency: LatencyHistogram
   /** Number of open connections. Other processes report theirs now and then. */
   readonly open: number
-  /** Number of connects that have failed in the current or last `connect()`. Other processes report theirs now and then. */
+  /**
+   * Number of connects that have failed in the current or last `connect()`. Other processes report theirs now and then.
+   */
   readonly failed: number
   /** Aborted when nothing is left that could hold connections. */
   readonly gone?: AbortSignal
@@ -29,8 +31,8 @@ export interface OwnCrowd extends Crowd {
   /** Closes `n` of its connections. */
   shrink(n: number): Promise<void>
   /**
-   * Like `takeLost()`, but also counts the connections of worker processes that have died. `takeLost()` counts these only
-   * after `close()`.
+   * Like `takeLost()`, but also counts the connections of worker processes that have died. `takeLost()` counts these
+   * only after `close()`.
    */
   takeAllLost(): Promise<Causes>
 }

@@ -1,4 +1,4 @@
-/** Processes are forked from the built files: these tests run them, and not the sources. */
+/** Crowds that follow a shape. These tests run the built files, because worker processes are forked from them. */
 
 import { clientOptions, crowdOf, type DriveEvent, drive, type OwnCrowd, planSchema, type Shape } from 'ebb-lab/testing'
 import { expect, test } from 'vitest'
@@ -15,13 +15,13 @@ function crowd(port: number, processes = 1): Promise<OwnCrowd> {
 
 async function run(port: number, shape: Shape, length = 60_000, processes = 1, events: DriveEvent[] = []) {
   const driven = await crowd(port, processes)
-  // Its processes are there: what takes long on a busy machine is not of the run.
+  // The run starts after the processes, which take long to start on a busy machine.
   const options = { start: performance.now(), until: length, onEvent: (event: DriveEvent) => void events.push(event) }
   const report = await drive(driven, shape, options)
   return { report, levels: events.filter((event) => event.event === 'level'), events }
 }
 
-test.each([1, 2])('levels up and down, in %i processes of their own', async (processes) => {
+test.each([1, 2])('follows levels up and down with %i worker processes', async (processes) => {
   const held: Server = await server()
   const before = descendants(process.pid).length
   const counts = [30, 10, 25, 25, 0, 7]
@@ -30,7 +30,7 @@ test.each([1, 2])('levels up and down, in %i processes of their own', async (pro
   await until(() => held.clients() === 30)
   expect(descendants(process.pid).length).toBe(before + processes)
   const { report, levels: steps } = await driven
-  // A step that came late may have been passed over; the last ones are there.
+  // A step that was late may have been skipped, but not the last one.
   expect(steps.every(({ connections, open }) => connections === open)).toBe(true)
   expect(steps.map(({ connections }) => connections).slice(-1)).toEqual([0])
   expect(report).toMatchObject({ failed: {}, lost: {}, abandoned: 0, stopped: null })
@@ -39,7 +39,7 @@ test.each([1, 2])('levels up and down, in %i processes of their own', async (pro
   expect(descendants(process.pid).length).toBe(before)
 })
 
-test('pulses at their times, in order', async () => {
+test('makes pulses at their times', async () => {
   const held = await server()
   const plan = planSchema.parse({
     big: 40,
@@ -59,7 +59,7 @@ test('pulses at their times, in order', async () => {
   expect(report).toMatchObject({ pulses: 3, connected: 50, failed: {}, lost: {} })
 })
 
-test('what the server closes is lost, and made again with the next level', async () => {
+test('opens connections that the server has closed again with the next level', async () => {
   const closing = await program(`
     let n = 0
     const server = net.createServer((socket) => { if (n++ < 10) socket.end(); socket.on('error', () => {}).resume() })
@@ -71,7 +71,7 @@ test('what the server closes is lost, and made again with the next level', async
   expect(steps.slice(0, 3).map(({ open }) => open)).toEqual([20, 20, 0])
 })
 
-test('what the server closes while a level lasts is told before it changes, and made again', async () => {
+test('reports and reopens connections that the server closes while a level lasts', async () => {
   const closing = await program(`
     let n = 0
     const server = net.createServer((socket) => { if (n++ < 10) socket.end(); socket.on('error', () => {}).resume() })
@@ -89,11 +89,11 @@ test('what the server closes while a level lasts is told before it changes, and 
 test.each<Shape>([
   { ...timing, shape: 'steady', connections: 50, duration: 3000 },
   { ...timing, shape: 'sawtooth', low: 20, high: 50, period: 3000, duration: 3000 }
-])('a process of the crowd killed while it holds: what it held is lost ($shape)', async (shape) => {
+])('the connections of a worker that is killed while it holds are lost ($shape)', async (shape) => {
   const held = await server()
   const told: DriveEvent[] = []
   const driven = run(held.port, shape, 60_000, 1, told)
-  // And the crowd has told of them: what it has not told of yet would have failed, and not be lost.
+  // Waits until the crowd has reported them. Otherwise they would count as failed, not as lost.
   await until(() => told.some(({ event }) => event === 'level') && held.clients() >= 20)
   const [worker] = descendants(process.pid).filter((pid) => commandOf(pid).includes('pulse/worker.js'))
   process.kill(worker as number, 'SIGKILL')
@@ -103,7 +103,7 @@ test.each<Shape>([
   expect(steps.at(-1)?.open).toBe(0)
 })
 
-test('nobody answers: it ends', async () => {
+test('ends if the server does not answer', async () => {
   const gone = await server()
   await gone.end('SIGKILL')
   const { report } = await run(gone.port, {
@@ -117,7 +117,7 @@ test('nobody answers: it ends', async () => {
   expect(report).toMatchObject({ connected: 0, failed: { ECONNREFUSED: 5 }, stopped: 'nobody answers' })
 })
 
-test('a signal ends it, and closes all', async () => {
+test('a signal ends the run and closes all connections', async () => {
   const held = await server()
   const controller = new AbortController()
   const options = { start: performance.now(), until: 60_000, signal: controller.signal }

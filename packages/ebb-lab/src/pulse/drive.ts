@@ -109,8 +109,8 @@ class LevelDriver {
   }
 
   /**
-   * Reaches a level and holds it until `end`. Connections that the server closes meanwhile are reported and opened again,
-   * as its clients would do. Returns false if the server does not answer.
+   * Reaches a level and holds it until `end`. Connections that the server closes meanwhile are reported and opened
+   * again, as its clients would do. Returns false if the server does not answer.
    */
   async #hold(connections: number, end: number): Promise<boolean> {
     const { signal } = this.#options

@@ -11,7 +11,7 @@ function of(values: readonly number[]): LatencyHistogram {
   return histogram
 }
 
-test('what processes recorded and was merged is what one would have recorded', () => {
+test('merged histograms of several processes equal the histogram of one', () => {
   fc.assert(
     fc.property(fc.array(latencies, { maxLength: 5 }), (parts) => {
       const merged = new LatencyHistogram()
@@ -24,7 +24,7 @@ test('what processes recorded and was merged is what one would have recorded', (
   )
 })
 
-test('quantiles are those of the values, to 3 digits', () => {
+test('quantiles are exact to 3 digits', () => {
   fc.assert(
     fc.property(latencies, (values) => {
       fc.pre(values.length > 0)
@@ -32,7 +32,7 @@ test('quantiles are those of the values, to 3 digits', () => {
       const { p50, p90, p99, max } = of(values).quantiles()
       const near = (quantile: number, percent: number): void => {
         const exact = sorted[Math.max(0, Math.ceil((percent / 100) * sorted.length) - 1)] as number
-        // Microseconds are the unit below which nothing is told apart.
+        // The resolution is 1 us.
         expect(Math.abs(quantile - exact)).toBeLessThanOrEqual(exact / 1000 + 0.001)
       }
       near(p50, 50)
@@ -43,23 +43,23 @@ test('quantiles are those of the values, to 3 digits', () => {
   )
 })
 
-test('nothing recorded: all 0; what cannot be is bounded', () => {
+test('quantiles are 0 without values; values out of range are bounded', () => {
   const histogram = new LatencyHistogram()
   expect(histogram.quantiles()).toEqual({ p50: 0, p90: 0, p99: 0, max: 0 })
   histogram.record(-1)
   histogram.record(1e12)
   expect(histogram.count).toBe(2)
-  // An hour, to 3 digits.
+  // An hour, exact to 3 digits.
   expect(histogram.quantiles().max / 3_600_000).toBeCloseTo(1, 2)
 })
 
-test('reset forgets', () => {
+test('reset removes all values', () => {
   const histogram = of([1, 2, 3])
   histogram.reset()
   expect(histogram.count).toBe(0)
 })
 
-test('what is merged is the very histogram of all values', () => {
+test('a merged histogram is identical to the histogram of all values', () => {
   fc.assert(
     fc.property(fc.array(latencies, { minLength: 1, maxLength: 5 }), (parts) => {
       const merged = new LatencyHistogram()
@@ -70,13 +70,13 @@ test('what is merged is the very histogram of all values', () => {
   )
 })
 
-test('another number of values than was told: nothing is merged', () => {
+test('rejects a histogram with another number of values than expected', () => {
   const merged = new LatencyHistogram()
   expect(() => merged.merge(of([1, 2]).encoded(), 3)).toThrow(/2 latencies in place of 3/)
   expect(merged.count).toBe(0)
 })
 
-test('what somebody made up is not merged, and asks for no memory', () => {
+test('rejects forged histograms without allocating much memory', () => {
   const merged = new LatencyHistogram()
   const fine = of([1, 2, 3]).encoded()
   const deflated = (bytes: Buffer): string => {
@@ -91,7 +91,7 @@ test('what somebody made up is not merged, and asks for no memory', () => {
   wide.writeBigInt64BE(2n ** 52n, 24)
   const fineDigits = Buffer.from(header)
   fineDigits.writeInt32BE(5, 12)
-  // A few thousand bytes that inflate to a hundred million.
+  // Inflates to 100 million bytes.
   const bomb = deflated(Buffer.concat([header, Buffer.alloc(100_000_000)]))
   expect(bomb.length).toBeLessThan(200_000)
   for (const wrong of ['', 'x', fine.slice(0, -8), fine.slice(4), bomb, deflated(wide), deflated(fineDigits)]) {
@@ -102,10 +102,10 @@ test('what somebody made up is not merged, and asks for no memory', () => {
   expect(merged.count).toBe(3)
 })
 
-test('text that can be read in two ways: what was checked is what is merged', () => {
+test('merges the bytes that were checked, although the base64 can be decoded in two ways', () => {
   const encoded = of([1, 2, 3]).encoded()
   const merged = new LatencyHistogram()
-  // Left out by Node's base64, and zeros to others.
+  // Node ignores these characters; other decoders read them as zeros.
   merged.merge(`${encoded.slice(0, 16)}!!!!${encoded.slice(16)}`, 3)
   expect(merged.encoded()).toBe(encoded)
 })

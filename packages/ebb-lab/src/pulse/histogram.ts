@@ -18,8 +18,8 @@ export interface Quantiles {
 const HOUR_US = 3_600_000_000
 const DIGITS = 3
 
-// HdrHistogram's V2 encoding, big-endian. The outer layer is a cookie, a length and deflated bytes. These contain a header
-// and the counts, of up to 9 bytes each.
+// HdrHistogram's V2 encoding, big-endian. The outer layer is a cookie, a length and deflated bytes. These contain a
+// header and the counts, of up to 9 bytes each.
 const COMPRESSED_COOKIE = 0x1c849314
 const COUNTS_COOKIE = 0x1c849313
 const HEADER_BYTES = 40
@@ -84,8 +84,8 @@ export class LatencyHistogram {
 }
 
 /**
- * Decodes a histogram after it has checked the size and the range. The library would inflate any input and take the range
- * from it, so a few bytes could make it allocate all memory.
+ * Decodes a histogram after it has checked the size and the range. The library would inflate any input and take the
+ * range from it, so a few bytes could make it allocate all memory.
  */
 function decoded(encoded: string): Histogram {
   const bytes = Buffer.from(encoded, 'base64')

@@ -12,8 +12,8 @@ export interface Opened {
   /** Number of active connections that received their whole payload back. */
   echoed: number
   /**
-   * Active connections that did not, by cause. `TIMEOUT`: the payload did not come back in time. `MISMATCH`: other bytes
-   * came back. `FIN`, `ECONNRESET`, ...: the server closed the connection first.
+   * Active connections that did not, by cause. `TIMEOUT`: the payload did not come back in time. `MISMATCH`: other
+   * bytes came back. `FIN`, `ECONNRESET`, ...: the server closed the connection first.
    */
   unanswered: Causes
   /** Milliseconds from the start of the first connect to the end of the last one. */
@@ -25,7 +25,9 @@ export function emptyOpened(): Opened {
   return { connected: 0, failed: {}, abandoned: 0, echoed: 0, unanswered: {}, ms: 0 }
 }
 
-/** Adds the result of one part of a crowd to the sum. Parts connect at the same time, so the longest duration counts. */
+/**
+ * Adds the result of one part of a crowd to the sum. Parts connect at the same time, so the longest duration counts.
+ */
 export function addOpened(to: Opened, from: Opened): void {
   to.connected += from.connected
   to.abandoned += from.abandoned

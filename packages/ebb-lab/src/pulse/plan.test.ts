@@ -14,7 +14,7 @@ const plans: fc.Arbitrary<Plan> = fc.record({
   pulses: count
 })
 
-test('big pulses first, then small ones; waits between them and none after the last', () => {
+test('makes big pulses, then small ones, with waits between them and none after the last', () => {
   fc.assert(
     fc.property(plans, (plan) => {
       const pulses = [...pulsesOf(plan)]
@@ -32,7 +32,7 @@ test('big pulses first, then small ones; waits between them and none after the l
   )
 })
 
-test('a plan that is valid stays as it is', () => {
+test('a valid plan is not changed', () => {
   fc.assert(
     fc.property(plans, (plan) => {
       expect(planSchema.parse(plan)).toEqual(plan)
@@ -40,7 +40,7 @@ test('a plan that is valid stays as it is', () => {
   )
 })
 
-test('small pulses without end are made as they are asked for', () => {
+test('an endless sequence of small pulses is generated on demand', () => {
   const pulses = pulsesOf({ ...planSchema.parse({}), iterations: 1, small: 7, smallSeparation: 3 })
   expect(pulses.next().value).toMatchObject({ size: 'big' })
   for (let i = 1; i < 1000; i++) {
@@ -48,7 +48,7 @@ test('small pulses without end are made as they are asked for', () => {
   }
 })
 
-test('small pulses without end, of no connections, are none', () => {
+test('there are no small pulses if they have no connections', () => {
   expect([...pulsesOf(planSchema.parse({ big: 0, small: 0 }))]).toEqual([])
 })
 
@@ -64,6 +64,6 @@ test.each([
   { pulses: -1 },
   { pulses: 0.5 },
   { pulses: 'forever' }
-])('%j is no plan', (plan) => {
+])('rejects the plan %j', (plan) => {
   expect(planSchema.safeParse(plan).success).toBe(false)
 })

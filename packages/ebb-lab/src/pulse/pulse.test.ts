@@ -23,7 +23,7 @@ async function listening(onSocket: (socket: Socket) => void = () => {}) {
 
 const PLAN = { big: 30, iterations: 2, bigSeparation: 10, small: 5, smallSeparation: 10, linger: 10, pulses: 3 }
 
-test('makes the pulses of its plan, in order, and tells of each step', async () => {
+test('makes the pulses of a plan in order and reports each step', async () => {
   const { at, sockets } = await listening()
   const told: string[] = []
   const report = await pulse(at, PLAN, {
@@ -40,13 +40,13 @@ test('makes the pulses of its plan, in order, and tells of each step', async () 
   await until(() => sockets.size === 0)
 })
 
-test('a name is looked up', async () => {
+test('looks up a host name', async () => {
   const { at } = await listening()
   const report = await pulse({ host: 'localhost', port: at.port }, { ...PLAN, iterations: 1, pulses: 0 })
   expect(report.connected).toBe(30)
 })
 
-test('nobody answers: ends after the first pulse', async () => {
+test('ends after the first pulse if nobody answers', async () => {
   const { at, server } = await listening()
   await new Promise((resolve) => server.close(resolve))
   const report = await pulse(at, PLAN)
@@ -54,7 +54,7 @@ test('nobody answers: ends after the first pulse', async () => {
   expect(succeeded(report)).toBe(false)
 })
 
-test('a server that ends between two pulses', async () => {
+test('ends if the server ends between two pulses', async () => {
   const { at, server, sockets } = await listening()
   const report = await pulse(at, PLAN, {
     onEvent: ({ event }) => {
@@ -67,7 +67,7 @@ test('a server that ends between two pulses', async () => {
   expect(Object.values(report.lost).reduce((a, b) => a + b, 0)).toBe(30)
 })
 
-test('a plan of nothing', async () => {
+test('accepts a plan without pulses', async () => {
   const { at } = await listening()
   const report = await pulse(at, { big: 0, small: 0 })
   expect(report).toMatchObject({ pulses: 0, connected: 0, stopped: null, connectsPerSecond: 0 })
@@ -81,7 +81,7 @@ const PHASES: [string, (event: PulseEvent) => boolean][] = [
   ['between two pulses', ({ event }) => event === 'closed']
 ]
 
-test.each(PHASES)('stopped %s: all is closed and accounted for', async (_, at) => {
+test.each(PHASES)('a stop %s closes and counts all connections', async (_, at) => {
   const listener = await listening()
   const before = descriptors()
   const abort = new AbortController()
@@ -107,7 +107,7 @@ test.each(PHASES)('stopped %s: all is closed and accounted for', async (_, at) =
   await until(() => descriptors() === before)
 })
 
-test('stopped before it starts', async () => {
+test('a stop before the start makes no pulse', async () => {
   const { at, sockets } = await listening()
   expect(await pulse(at, PLAN, { signal: AbortSignal.abort() })).toMatchObject({ pulses: 0, stopped: 'signal' })
   await wait(10)
@@ -131,14 +131,14 @@ const WRONG: [string, Server, PulseOptions][] = [
   ['path', { path: '' }, {}]
 ]
 
-test.each(WRONG)('a %s that cannot be: said at once (%j, %j)', async (what, server, options) => {
+test.each(WRONG)('rejects an invalid %s at once (%j, %j)', async (what, server, options) => {
   await expect(pulse(server, PLAN, options)).rejects.toMatchObject({
     code: 'ERR_INVALID_ARG_VALUE',
     message: expect.stringContaining(what)
   })
 })
 
-test('what a handler throws ends the run, and closes all', async () => {
+test('an error of an event handler ends the run and closes all connections', async () => {
   const { at, sockets } = await listening()
   const before = descriptors()
   const running = pulse(at, PLAN, {

@@ -21,11 +21,13 @@ export type Server = { host: string; port: number } | { path: string }
 export interface PulseOptions {
   /** Connects per second, over all processes. Default: as fast as the server answers. */
   rate?: number
-  /** Number of processes that hold the connections, from 1 to 256. Default: as many as the descriptor limit requires. */
+  /**
+   * Number of processes that hold the connections, from 1 to 256. Default: as many as the descriptor limit requires.
+   */
   procs?: number
   /**
-   * Local IP addresses to connect from, in turn. Default: the kernel chooses; on loopback, more addresses of 127.0.0.0/8
-   * are used when the ports of one run out.
+   * Local IP addresses to connect from, in turn. Default: the kernel chooses; on loopback, more addresses of
+   * 127.0.0.0/8 are used when the ports of one run out.
    */
   sources?: readonly string[]
   /** Milliseconds after which a connect, or an awaited answer, has failed. Default: 10,000. */
@@ -39,8 +41,8 @@ export interface PulseOptions {
   /** Whether active connections wait until the server has sent the payload back. Default: false. */
   expectEcho?: boolean
   /**
-   * Agents on several machines that make the connections. They use their own `sources` and `procs`, so these options must
-   * not be given. Default: this machine makes the connections.
+   * Agents on several machines that make the connections. They use their own `sources` and `procs`, so these options
+   * must not be given. Default: this machine makes the connections.
    */
   swarm?: Coordinator
   /** Ends the run. All connections are closed, and the report covers the run so far. */
@@ -85,8 +87,8 @@ export interface PulseReport {
   /** Connections per second, over the time spent connecting. 0 if nothing was connected. */
   connectsPerSecond: number
   /**
-   * Why the run ended before its plan did, or null. `agents lost`: all agents of the swarm were lost, or one of them with
-   * the coordinator's option `strict`.
+   * Why the run ended before its plan did, or null. `agents lost`: all agents of the swarm were lost, or one of them
+   * with the coordinator's option `strict`.
    */
   stopped: 'signal' | 'nobody answers' | 'agents lost' | null
   /** Results by agent, over all runs of the swarm's coordinator. */

@@ -19,7 +19,7 @@ function pulses(options: Partial<PulseShape> = {}): PulseShape {
   return { ...plan, ...timing, shape: 'pulse', ...options }
 }
 
-test('pulses at their times: linger and separation, from the offset on', () => {
+test('pulses follow each other by linger and separation, from the offset on', () => {
   const at = [...timedPulses(pulses({ offset: 15_000 }), Number.POSITIVE_INFINITY)].map((pulse) => [pulse.at, pulse.n])
   expect(at).toEqual([
     [15_000, 100],
@@ -30,14 +30,14 @@ test('pulses at their times: linger and separation, from the offset on', () => {
   expect(endOf(pulses({ offset: 15_000 }))).toBe(25_500)
 })
 
-test('what does not end by the end of the box is left out', () => {
+test('leaves out pulses that would end after the run', () => {
   expect([...timedPulses(pulses(), 7999)]).toHaveLength(2)
   expect([...timedPulses(pulses(), 8000)]).toHaveLength(3)
   expect([...timedPulses(pulses({ pulses: Number.POSITIVE_INFINITY }), 100_000)].length).toBeGreaterThan(30)
   expect(endOf(pulses({ pulses: Number.POSITIVE_INFINITY }))).toBe(Number.POSITIVE_INFINITY)
 })
 
-test('jitter: later by up to as much, each pulse by its own', () => {
+test('jitter delays each pulse by its own random time', () => {
   fc.assert(
     fc.property(fc.integer(), fc.integer({ min: 1, max: 10_000 }), (seed, jitter) => {
       const calm = [...timedPulses(pulses(), Number.POSITIVE_INFINITY)]
@@ -49,7 +49,7 @@ test('jitter: later by up to as much, each pulse by its own', () => {
   )
 })
 
-test('a jitter longer than the separation: one after the other all the same, and none is left out', () => {
+test('a jitter longer than the separation neither overlaps nor drops pulses', () => {
   fc.assert(
     fc.property(fc.integer(), fc.integer({ min: 1000, max: 60_000 }), (seed, jitter) => {
       const wild = pulses({ seed, jitter, iterations: 5 })
@@ -62,7 +62,7 @@ test('a jitter longer than the separation: one after the other all the same, and
   )
 })
 
-test('the last row of a trace ends it, however long the run is', () => {
+test('the last row ends a trace, however long the run is', () => {
   const levels = [20, 30, 10].map((connections, i) => ({ at: i * 1000, connections }))
   const trace: LevelShape = { ...timing, shape: 'trace', file: 'x', levels, offset: 500 }
   expect([...levelsOf(trace, 60_000)]).toEqual([
@@ -104,7 +104,7 @@ const shape: fc.Arbitrary<LevelShape> = fc
     }
   })
 
-test('levels: the same for the same seed, in order, within the most, and nothing at the end', () => {
+test('levels are the same for the same seed, in order, within the maximum, and end with 0', () => {
   fc.assert(
     fc.property(shape, fc.integer({ min: 1, max: 20_000 }), (shape, until) => {
       const levels = [...levelsOf(shape, until)]
@@ -122,7 +122,7 @@ test('levels: the same for the same seed, in order, within the most, and nothing
   )
 })
 
-test('a sawtooth rises from low to high, and falls at once', () => {
+test('a sawtooth rises from low to high and falls at once', () => {
   const levels = [
     ...levelsOf({ ...timing, shape: 'sawtooth', low: 100, high: 200, period: 1000, duration: 2000 }, 9000)
   ]
@@ -132,20 +132,20 @@ test('a sawtooth rises from low to high, and falls at once', () => {
   expect(levels.at(-1)).toEqual({ at: 2000, connections: 0 })
 })
 
-test('poisson: as many as come in the time that they stay', () => {
+test('the mean of a poisson shape is rate times hold', () => {
   const levels = [...levelsOf({ ...timing, shape: 'poisson', rate: 200, hold: 2000, duration: 60_000 }, 60_000)]
   expect(levels[0]).toEqual({ at: 0, connections: 0 })
   const late = levels.filter(({ at }) => at > 10_000 && at < 60_000).map(({ connections }) => connections)
   const mean = late.reduce((sum, n) => sum + n, 0) / late.length
   expect(mean / 400).toBeGreaterThan(0.9)
   expect(mean / 400).toBeLessThan(1.1)
-  // Of a Poisson distribution the variance is the mean; neighbours depend on each other, hence the room.
+  // The variance of a Poisson distribution is its mean. Adjacent levels are correlated, hence the wide bounds.
   const variance = late.reduce((sum, n) => sum + (n - mean) ** 2, 0) / late.length
   expect(variance / mean).toBeGreaterThan(0.4)
   expect(variance / mean).toBeLessThan(2.5)
 })
 
-test('a seed is a stream of its own, evenly spread', () => {
+test('each seed gives its own, evenly distributed numbers', () => {
   const numbers = Array.from({ length: 10_000 }, randomFrom(7))
   expect(numbers.every((number) => number >= 0 && number < 1)).toBe(true)
   for (const [tenth, count] of Array.from({ length: 10 }, (_, i) => [
@@ -155,6 +155,6 @@ test('a seed is a stream of its own, evenly spread', () => {
     expect([tenth, Math.round((count as number) / 200)]).toEqual([tenth, 5])
   }
   expect(randomFrom(8)()).not.toBe(randomFrom(7)())
-  // Fixed for ever: a seed in somebody's file is to mean the same load tomorrow.
+  // Must never change, so that a seed in a file keeps its load.
   expect(randomFrom(1)()).toBeCloseTo(0.6270739405881613, 15)
 })

@@ -1,8 +1,8 @@
 /**
  * Loads over time: how many connections a server is to have, and when.
  *
- * All random numbers come from a seed, so that the same load can be repeated at another server. Times are milliseconds from
- * the beginning of the run.
+ * All random numbers come from a seed, so that the same load can be repeated at another server. Times are milliseconds
+ * from the beginning of the run.
  */
 import { type Plan, type Pulse, pulsesOf } from './plan.js'
 import { exponential, randomFrom } from './random.js'
@@ -158,8 +158,8 @@ export function mostOf(shape: Shape): number {
 }
 
 /**
- * Returns the time at which a shape ends by itself, or `Infinity`. The time that pulses take to connect and close is not
- * included.
+ * Returns the time at which a shape ends by itself, or `Infinity`. The time that pulses take to connect and close is
+ * not included.
  */
 export function endOf(shape: Shape): number {
   switch (shape.shape) {

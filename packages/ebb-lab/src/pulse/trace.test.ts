@@ -3,7 +3,7 @@ import { parseTrace, readTrace } from './trace.js'
 
 const parse = (text: string, options = {}) => parseTrace(text, 'trace.csv', options)
 
-test('seconds, with and without a line that names the columns', () => {
+test('reads seconds, with and without a line that names the columns', () => {
   const levels = [
     { at: 0, connections: 10 },
     { at: 1000, connections: 20 },
@@ -14,7 +14,7 @@ test('seconds, with and without a line that names the columns', () => {
   expect(parse('\ufeffHost,Connections,Time\r\na,10,100\r\nb,20,101\r\nc,0,102.5\r\n')).toEqual(levels)
 })
 
-test('dates, quoted cells, averages', () => {
+test('reads dates, quoted cells and fractions', () => {
   const text = '"time","connections"\n"2026-03-14T09:00:00Z","1200.4"\n"2026-03-14T09:00:15Z","1340.6"\n'
   expect(parse(text)).toEqual([
     { at: 0, connections: 1200 },
@@ -22,16 +22,16 @@ test('dates, quoted cells, averages', () => {
   ])
 })
 
-test('a quoted cell may have commas and quotes in it', () => {
+test('a quoted cell may contain commas and quotes', () => {
   expect(parse('time,note,connections\n0,"a,5,b",10\n1," said ""c"", and d" ,20\n')).toEqual([
     { at: 0, connections: 10 },
     { at: 1000, connections: 20 }
   ])
 })
 
-test('dates as databases print them; without a zone they are the same on every machine', () => {
+test('reads dates as databases print them; dates without a zone are the same on every machine', () => {
   const zone = process.env.TZ
-  // Here the clocks skip an hour in that night.
+  // In this zone, clocks skip an hour in that night.
   process.env.TZ = 'Europe/Berlin'
   try {
     const text = '2026-03-29 01:30,1\n2026-03-29 02:30:00,2\n2026-03-29T03:30:00.000,3\n2026-03-29 06:30:00+02,4\n'
@@ -42,14 +42,14 @@ test('dates as databases print them; without a zone they are the same on every m
   }
 })
 
-test('faster, and smaller', () => {
+test('applies speed and scale', () => {
   expect(parse('0,1000\n60,500\n', { speed: 60, scale: 0.1 })).toEqual([
     { at: 0, connections: 100 },
     { at: 1000, connections: 50 }
   ])
 })
 
-test('gaps that are allowed', () => {
+test('maxGap allows longer gaps', () => {
   expect(parse('0,1\n1,2\n2,3\n600,4\n', { maxGap: 600_000 }).at(-1)).toEqual({ at: 600_000, connections: 4 })
 })
 
@@ -75,14 +75,14 @@ test.each([
     '0,1\n15,1\n30,1\n45,1\n200,1\n215,1\n',
     /^trace\.csv:5: a gap: 155 s after the row before, where 15 s is the median; /
   ]
-])('%j is refused, with its line', (text, sentence) => {
+])('rejects %j and names the line', (text, sentence) => {
   expect(() => parse(text)).toThrow(sentence)
 })
 
-test('a gap that is longer than allowed', () => {
+test('rejects a gap that is longer than maxGap', () => {
   expect(() => parse('0,1\n1,2\n9,3\n', { maxGap: 5000 })).toThrow(/^trace\.csv:3: a gap: 8 s .* where 5 s are allowed/)
 })
 
-test('a file that is not there', () => {
+test('rejects a file that does not exist', () => {
   expect(() => readTrace('/no/such.csv')).toThrow(/ENOENT/)
 })

@@ -132,7 +132,8 @@ function timeOf(cell: string): number | null {
   const [, day, clock = '00:00', zone = ''] = DATE.exec(cell) ?? []
   // Checked because `Date.parse` reads February 30 as March 2.
   if (day === undefined || !isDay(day)) return null
-  // A date without a zone is UTC, not local time. So a trace is the same on every machine, and summer time has no effect.
+  // A date without a zone is UTC, not local time. So a trace is the same on every machine, and summer time has no
+  // effect.
   const date = Date.parse(`${day}T${clock.replace(',', '.')}${offsetOf(zone)}`)
   return Number.isNaN(date) ? null : date
 }

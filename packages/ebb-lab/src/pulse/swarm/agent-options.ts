@@ -24,8 +24,8 @@ export interface AgentOptions {
   /** Maximum number of connections. Default: as many as descriptors and ports allow. */
   most?: number
   /**
-   * Records the server on this machine. Such an agent makes no connections, because it would take CPU time from the server.
-   * Default: records nothing.
+   * Records the server on this machine. Such an agent makes no connections, because it would take CPU time from the
+   * server. Default: records nothing.
    */
   recorder?: SideRecorder
   /** Makes the crowds; tests use crowds without sockets. Default: crowds with real connections. */

@@ -34,8 +34,8 @@ const KEPT_ANSWERS = 64
 type DistributiveOmit<T, K extends PropertyKey> = T extends unknown ? Omit<T, K> : never
 
 /**
- * Offers this machine to a swarm. One coordinator at a time holds an agent. If the coordinator is silent for too long, the
- * agent closes everything and can be taken again.
+ * Offers this machine to a swarm. One coordinator at a time holds an agent. If the coordinator is silent for too long,
+ * the agent closes everything and can be taken again.
  */
 export class Agent {
   /** Resolves when the agent has left the swarm: with undefined after {@link leave}, else with the error. */

@@ -14,7 +14,7 @@ async function lookup(host: string): Promise<string[]> {
   return found
 }
 
-/** `host` to `address`, or refused: null. */
+/** A target and the address to connect to, or null if it is refused. */
 const CASES: [allow: string[], target: string, port: number, address: string | null][] = [
   [[], '127.0.0.1', 80, '127.0.0.1'],
   [[], '127.9.8.7', 80, '127.9.8.7'],
@@ -22,18 +22,18 @@ const CASES: [allow: string[], target: string, port: number, address: string | n
   [[], '::ffff:127.0.0.1', 80, '::ffff:127.0.0.1'],
   [[], '10.1.2.3', 80, null],
   [[], 'db.test', 80, null],
-  // The kernel takes it for loopback; nobody named it.
+  // The kernel treats this address as loopback, but the default list does not contain it.
   [[], '0.0.0.0', 80, null],
   [[], '::', 80, null],
   [[], '::ffff:10.1.2.3', 80, null],
-  // With a list, it is the list alone.
+  // A list replaces the default.
   [['10.0.0.0/8'], '127.0.0.1', 80, null],
   [['10.0.0.0/8'], '10.255.0.1', 65_535, '10.255.0.1'],
   [['10.0.0.0/8'], '11.0.0.1', 80, null],
   [['10.0.0.0/8'], 'db.test', 80, '10.1.2.3'],
   [['10.0.0.0/8'], 'six.test', 80, '::ffff:10.1.2.3'],
   [['10.0.0.0/8'], 'bad.test', 80, null],
-  // The address that is allowed, and no other, is connected to.
+  // Of several addresses, the allowed one is used.
   [['192.168.0.0/16'], 'both.test', 80, '192.168.0.7'],
   [['10.1.2.3/32'], '10.1.2.3', 1, '10.1.2.3'],
   [['10.1.2.3/32'], '10.1.2.4', 1, null],
@@ -52,20 +52,20 @@ const CASES: [allow: string[], target: string, port: number, address: string | n
   [['gone.test:80'], 'db.test', 80, null]
 ]
 
-test.each(CASES)('allowed %j, asked for %s:%d: %j', async (allow, host, port, address) => {
+test.each(CASES)('list %j, target %s:%d: %j', async (allow, host, port, address) => {
   const checked = new AllowList(allow, lookup).check({ host, port })
   if (address !== null) expect(await checked).toEqual({ host: address, port })
   else await expect(checked).rejects.toThrow(/not allowed here: this agent connects to/)
 })
 
-test('a name that changes between the look and the connect changes nothing', async () => {
+test('a host name that resolves to another address later does not get around the check', async () => {
   let asked = 0
   const list = new AllowList(['10.0.0.0/8'], async () => (asked++ === 0 ? ['10.0.0.1'] : ['127.0.0.1']))
   expect(await list.check({ host: 'rebinding.test', port: 80 })).toEqual({ host: '10.0.0.1', port: 80 })
   await expect(list.check({ host: 'rebinding.test', port: 80 })).rejects.toThrow(/127\.0\.0\.1.* is not allowed/)
 })
 
-test('a name that is not known: the error of the lookup', async () => {
+test('rejects an unknown host name with the error of the lookup', async () => {
   await expect(new AllowList(['10.0.0.0/8']).check({ host: 'no.such.host.invalid', port: 80 })).rejects.toMatchObject({
     code: 'ENOTFOUND'
   })
@@ -85,6 +85,6 @@ test.each([
   'a b:80',
   ':80',
   '10.0.0.0/8:80'
-])('%j is not what can be allowed', (entry) => {
+])('rejects the entry %j', (entry) => {
   expect(() => new AllowList([entry])).toThrow(/HOST:PORT/)
 })

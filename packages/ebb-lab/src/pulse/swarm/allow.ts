@@ -37,8 +37,8 @@ export class AllowList {
   readonly #lookup: Lookup
 
   /**
-   * @param entries `HOST:PORT`, `[IPv6]:PORT`, or a network in CIDR notation, such as `10.0.0.0/8`, which allows every port.
-   *   Default: the loopback addresses of this machine
+   * @param entries `HOST:PORT`, `[IPv6]:PORT`, or a network in CIDR notation, such as `10.0.0.0/8`, which allows every
+   *   port. Default: the loopback addresses of this machine
    * @throws TypeError for an entry of another form
    */
   constructor(entries: readonly string[] = [], lookup: Lookup = addressesOf) {

@@ -47,8 +47,8 @@ export interface Bus {
 }
 
 /**
- * Description of an agent: an {@link Offer} without its id, and more fields for people. All values are text, because NATS's
- * service protocol requires it.
+ * Description of an agent: an {@link Offer} without its id, and more fields for people. All values are text, because
+ * NATS's service protocol requires it.
  */
 export type OfferText = Record<Exclude<keyof Offer, 'id'>, string> & Record<string, string>
 

@@ -5,7 +5,7 @@ import { Clock } from './clock.js'
 const way = fc.double({ min: 0, max: 1000, noNaN: true })
 const exchanges = fc.array(fc.record({ there: way, stay: way, back: way }), { minLength: 1, maxLength: 80 })
 
-test('the offset is never further off than the error says', () => {
+test('the offset is never wrong by more than its error', () => {
   fc.assert(
     fc.property(fc.double({ min: -1e9, max: 1e9, noNaN: true }), exchanges, (offset, all) => {
       const clock = new Clock()
@@ -17,13 +17,13 @@ test('the offset is never further off than the error says', () => {
         now = t3
       }
       const { best } = clock
-      // Doubles of a billion have a ten-millionth to spare.
+      // Numbers around a billion are exact to about 1e-7.
       if (best !== undefined) expect(Math.abs(best.offset - offset)).toBeLessThanOrEqual(best.error + 1e-5)
     })
   )
 })
 
-test('the shortest way counts, until it is old', () => {
+test('uses the shortest round trip, until it is too old', () => {
   const clock = new Clock()
   const exchange = (at: number, there: number, back: number): boolean =>
     clock.add({ t0: at, t1: at + there + 500, t2: at + there + 500, t3: at + there + back })
@@ -35,7 +35,7 @@ test('the shortest way counts, until it is old', () => {
   expect(clock.best).toEqual({ offset: 470, error: 30 })
 })
 
-test('what cannot have been is no sample', () => {
+test('rejects impossible exchanges', () => {
   const clock = new Clock()
   expect(clock.add({ t0: 10, t1: 0, t2: 0, t3: 9 })).toBe(false)
   expect(clock.add({ t0: 0, t1: 5, t2: 4, t3: 9 })).toBe(false)

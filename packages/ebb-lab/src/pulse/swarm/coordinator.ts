@@ -66,7 +66,8 @@ const RETRY = 250
 /**
  * Holds the agents of a swarm for one or several runs.
  *
- * Create it with {@link Coordinator.gather}, pass it to `pulse()` as the option `swarm`, and call {@link Coordinator.end}.
+ * Create it with {@link Coordinator.gather}, pass it to `pulse()` as the option `swarm`, and call {@link
+ * Coordinator.end}.
  */
 export class Coordinator {
   /** Name of the swarm. */
@@ -236,8 +237,8 @@ export class Coordinator {
   }
 
   /**
-   * Takes lost agents again, and new ones. If no agent is left, waits up to 10 s for one. Does nothing if no agent was lost,
-   * or with the option `strict`.
+   * Takes lost agents again, and new ones. If no agent is left, waits up to 10 s for one. Does nothing if no agent was
+   * lost, or with the option `strict`.
    */
   async replenish(signal?: AbortSignal): Promise<void> {
     if (!this.degraded || this.#options.strict === true) return

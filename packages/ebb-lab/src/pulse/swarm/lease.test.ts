@@ -4,7 +4,7 @@ import { Lease } from './lease.js'
 const ANN = { from: 'a', token: 'x', who: 'ann' }
 const BOB = { from: 'b', token: 'y', who: 'bob' }
 
-test('who comes first has it, until it is silent for too long or frees it', () => {
+test('the first holder has the lease until it is silent for too long', () => {
   const lease = new Lease(100)
   expect(lease.expired(1e9)).toBe(false)
   expect(lease.take(ANN, 0)).toBe(true)
@@ -14,13 +14,13 @@ test('who comes first has it, until it is silent for too long or frees it', () =
   expect(lease.expired(189)).toBe(false)
   expect(lease.silence(150)).toBe(60)
   expect(lease.expired(190)).toBe(true)
-  // Nobody takes what is not freed: what was held has to be closed before.
+  // An expired lease must be freed first, because connections have to be closed before.
   expect(lease.take(BOB, 500)).toBe(false)
   lease.free()
   expect(lease.take(BOB, 501)).toBe(true)
 })
 
-test('a holder that asks again has it still; one who knows half of the secret is somebody else', () => {
+test('a holder may ask again; id and token must both match', () => {
   const lease = new Lease(100)
   lease.take(ANN, 0)
   expect(lease.take(ANN, 50)).toBe(true)

@@ -12,7 +12,9 @@ export interface Pending {
   resolve: (answer: Answer | undefined) => void
 }
 
-/** State of a member. `asked`: for its lease. `here`: the coordinator holds it. `lost`: the coordinator held it before. */
+/**
+ * State of a member. `asked`: for its lease. `here`: the coordinator holds it. `lost`: the coordinator held it before.
+ */
 export type MemberState = 'asked' | 'here' | 'lost'
 
 /** One agent of a run. */

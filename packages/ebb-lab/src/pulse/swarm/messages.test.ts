@@ -42,13 +42,13 @@ const ANSWER = {
 }
 const SCHEMAS = [orderSchema, agentMessageSchema, beatSchema]
 
-test('what is sent arrives as it was', () => {
+test('messages are decoded as they were encoded', () => {
   for (const message of [CONNECT, BEGIN, { ...HEAD, order: 'abort' }])
     expect(decode(orderSchema, encode(message))).toEqual(message)
   expect(decode(agentMessageSchema, encode(ANSWER))).toEqual(ANSWER)
 })
 
-/** Each is one change that must not pass. */
+/** Valid messages with one mistake each. */
 const WRONG: [what: string, message: unknown, says: RegExp][] = [
   ['an older version', { ...CONNECT, v: 0 }, /version 0 .* version 1/],
   ['a newer version', { ...CONNECT, v: 2 }, /version 2/],
@@ -70,7 +70,7 @@ const WRONG: [what: string, message: unknown, says: RegExp][] = [
   ['a number', 7, /./]
 ]
 
-test.each(WRONG)('%s is not read', (_, message, says) => {
+test.each(WRONG)('rejects a message with %s', (_, message, says) => {
   expect(() => decode(orderSchema, Buffer.from(JSON.stringify(message)))).toThrow(says)
 })
 
@@ -86,20 +86,20 @@ test.each([
   ],
   ['negative counts', { ...ANSWER, opened: { ...ANSWER.opened, connected: -1 } }],
   ['an unknown answer', { ...ANSWER, answer: 'owned' }]
-])('%s are not read', (_, message) => {
+])('rejects %s', (_, message) => {
   expect(() => decode(agentMessageSchema, Buffer.from(JSON.stringify(message)))).toThrow(MessageError)
 })
 
-test('the size is looked at before anything else', () => {
+test('checks the size first', () => {
   expect(() => decode(orderSchema, Buffer.alloc(MAX_MESSAGE + 1, 0x5b))).toThrow(/bytes are more than/)
   expect(() => encode({ ...CONNECT, filler: 'x'.repeat(MAX_MESSAGE) })).toThrow(/is larger than the maximum/)
 })
 
-test('garbage is told from messages, and nothing else is thrown', () => {
+test('rejects random bytes with a MessageError and nothing else', () => {
   const bytes = fc.oneof(
     fc.uint8Array({ maxLength: 200 }),
     fc.json().map((text) => Buffer.from(text)),
-    // One byte of a message changed.
+    // A valid message with one byte changed.
     fc.tuple(fc.nat(), fc.nat(255)).map(([at, to]) => {
       const message = Buffer.from(encode(CONNECT))
       message[at % message.length] = to
@@ -120,7 +120,7 @@ test('garbage is told from messages, and nothing else is thrown', () => {
   )
 })
 
-test('offers', () => {
+test('validates offers', () => {
   const offer = { id: ID, protocol: '1', name: 'alpha' }
   expect(offerSchema.parse({ ...offer, more: 'x' })).toEqual({ id: ID, protocol: 1, name: 'alpha' })
   for (const wrong of [{ id: 'a.b' }, { protocol: 'one' }, { name: '' }, { name: 'a\nb' }, { name: undefined }]) {

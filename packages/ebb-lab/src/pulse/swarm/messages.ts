@@ -1,8 +1,8 @@
 /**
  * The protocol between agents and coordinators: JSON messages with a version, validated on arrival.
  *
- * A coordinator numbers its orders and repeats each of them until it is answered. An agent answers a repeated order again,
- * but does not execute it again. So no order is lost when a NATS server restarts.
+ * A coordinator numbers its orders and repeats each of them until it is answered. An agent answers a repeated order
+ * again, but does not execute it again. So no order is lost when a NATS server restarts.
  */
 import { randomBytes } from 'node:crypto'
 import { z } from 'zod'
@@ -109,8 +109,8 @@ export const orderSchema = z.discriminatedUnion('order', [
 export type Order = z.infer<typeof orderSchema>
 
 /**
- * A heartbeat from a coordinator to all its agents. `spread`: each agent answers at a random time within so many ms, so that
- * the answers of many agents do not come at once.
+ * A heartbeat from a coordinator to all its agents. `spread`: each agent answers at a random time within so many ms, so
+ * that the answers of many agents do not come at once.
  */
 export const beatSchema = z.object({
   v: z.literal(PROTOCOL),
@@ -138,8 +138,8 @@ const answerSchema = z.discriminatedUnion('answer', [
   /** Answer to `begin`, `abort`, `close` and `end`. */
   z.object({ ...answerTo, answer: z.literal('done') }),
   /**
-   * Answer to `connect`. `latency`: connect times of this pulse, an HdrHistogram (V2, compressed, base64). `began`: start by
-   * the agent's clock.
+   * Answer to `connect`. `latency`: connect times of this pulse, an HdrHistogram (V2, compressed, base64). `began`:
+   * start by the agent's clock.
    */
   z.object({ ...answerTo, answer: z.literal('connected'), opened, latency: z.string().max(200_000), began: clock }),
   /** Answer to `lost`. */

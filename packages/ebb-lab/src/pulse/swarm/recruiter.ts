@@ -74,8 +74,9 @@ export class Recruiter {
   }
 
   /**
-   * Takes agents in the order of their ids, one by one until one is taken, and then the others at once. If two coordinators
-   * gather at the same time, one of them gets the first agent and then all others; the other one gets none.
+   * Takes agents in the order of their ids, one by one until one is taken, and then the others at once. If two
+   * coordinators gather at the same time, one of them gets the first agent and then all others; the other one gets
+   * none.
    */
   async #takeInOrder(offers: Offer[]): Promise<void> {
     offers.sort((a, b) => (a.id < b.id ? -1 : 1))

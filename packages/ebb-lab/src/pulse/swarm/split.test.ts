@@ -4,7 +4,7 @@ import { split } from './split.js'
 
 const capacities = fc.array(fc.oneof(fc.nat(20), fc.nat(10_000_000)), { maxLength: 50 })
 
-test('all are placed, nobody above its capacity, each in proportion to within 1', () => {
+test('splits all connections in proportion to within 1, and never above a capacity', () => {
   fc.assert(
     fc.property(capacities, fc.double({ min: 0, max: 1, noNaN: true }), (room, share) => {
       const all = room.reduce((sum, one) => sum + one, 0)
@@ -21,7 +21,7 @@ test('all are placed, nobody above its capacity, each in proportion to within 1'
   )
 })
 
-test('one more than all have cannot be split', () => {
+test('returns undefined for one connection more than all capacities', () => {
   fc.assert(
     fc.property(capacities, (room) => {
       const all = room.reduce((sum, one) => sum + one, 0)

@@ -1,8 +1,8 @@
 /**
  * Splits `n` connections over agents in proportion to their capacities, by the largest-remainder method.
  *
- * @returns one whole number per agent: at most its capacity, and within 1 of its exact share. Undefined if all capacities
- *   together are less than `n`
+ * @returns one whole number per agent: at most its capacity, and within 1 of its exact share. Undefined if all
+ *   capacities together are less than `n`
  */
 export function split(n: number, capacities: readonly number[]): number[] | undefined {
   const all = capacities.reduce((sum, capacity) => sum + capacity, 0)

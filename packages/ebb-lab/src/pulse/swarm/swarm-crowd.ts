@@ -174,7 +174,8 @@ export class SwarmCrowd implements Crowd {
   }
 
   /**
-   * Has every agent prepare its share. If an agent is lost meanwhile, the shares of the others grow, and all prepare again.
+   * Has every agent prepare its share. If an agent is lost meanwhile, the shares of the others grow, and all prepare
+   * again.
    *
    * @returns the agents that refuse
    */
@@ -216,7 +217,9 @@ export class SwarmCrowd implements Crowd {
     return answer
   }
 
-  /** Gives up an agent that refuses an order: it has closed everything, because this process was silent for too long. */
+  /**
+   * Gives up an agent that refuses an order: it has closed everything, because this process was silent for too long.
+   */
   #loseIfRefused(member: Member, answer: Answer | undefined): void {
     if (answer?.answer === 'refused') this.#coordinator.lose(member, answer.reason)
   }

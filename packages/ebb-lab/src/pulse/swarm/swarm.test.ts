@@ -1,4 +1,4 @@
-/** Agents and a co-ordinator over the bus of this process: real connections where they matter, none where messages do. */
+/** Agents and a coordinator over the bus of this process. Tests of messages use crowds without sockets. */
 import { createServer, type Socket } from 'node:net'
 import { afterEach, expect, onTestFinished, test, vi } from 'vitest'
 import { until } from '../../../../../test/support/sockets.js'
@@ -15,7 +15,7 @@ import { FakeCrowd } from './testing/fake-crowd.js'
 import { Line } from './testing/line.js'
 
 const PLAN = { big: 120, iterations: 2, bigSeparation: 10, small: 12, smallSeparation: 10, linger: 10, pulses: 2 }
-/** A plan that ends when it is stopped. */
+/** A plan that runs until it is stopped. */
 const LONG = { big: 60, iterations: 1, small: 0, pulses: 0, linger: 3_600_000 }
 const SERVER = { host: '127.0.0.1', port: 9 }
 
@@ -46,7 +46,7 @@ interface TestAgent {
   events: AgentEvent[]
 }
 
-/** Agents called a, b, c ... */
+/** Starts agents with the names a, b, c, ... */
 async function agents(bus: LocalBus, n: number, options: Partial<AgentOptions> = {}): Promise<TestAgent[]> {
   return await Promise.all(
     Array.from({ length: n }, async (_, i) => {
@@ -78,7 +78,7 @@ async function gather(bus: LocalBus | Line, options: Partial<SwarmOptions> = {})
   return { coordinator, events }
 }
 
-/** For what is to be lost: five times as fast. */
+/** Shorter times, so that a loss is noticed five times as fast. */
 const BEAT = { beat: 100 }
 const LEASE = { lease: 600 }
 
@@ -88,7 +88,7 @@ function freed(events: readonly AgentEvent[]) {
   return events.filter((event) => event.event === 'freed')
 }
 
-test('the pulses of a plan, by four agents: all that one process would tell, and who did what', async () => {
+test('four agents make the pulses of a plan; the report has the totals and the results by agent', async () => {
   const { at, sockets, accepted } = await listening()
   const bus = new LocalBus()
   const four = await agents(bus, 4)
@@ -120,7 +120,7 @@ test('the pulses of a plan, by four agents: all that one process would tell, and
   await until(() => sockets.size === 0)
 })
 
-test('the merged histogram is that of all raw samples', async () => {
+test('the merged histogram equals the histogram of all samples', async () => {
   const raw: number[] = []
   const { record } = LatencyHistogram.prototype
   vi.spyOn(LatencyHistogram.prototype, 'record').mockImplementation(function (this: LatencyHistogram, ms: number) {
@@ -139,7 +139,7 @@ test('the merged histogram is that of all raw samples', async () => {
   expect(latency).toEqual(whole.quantiles())
 })
 
-test('shares follow capacity; a server that closes, and one that refuses, are told by agent', async () => {
+test('shares follow capacities; lost connections and failed connects are reported by agent', async () => {
   const { at } = await listening((socket) => setImmediate(() => socket.destroy()))
   const bus = new LocalBus()
   const [a] = await agents(bus, 1, { most: 100 })
@@ -163,7 +163,7 @@ test('shares follow capacity; a server that closes, and one that refuses, are to
   expect(nobody.swarm?.agents.find(({ name }) => name === 'a')?.failed).toEqual({ ECONNREFUSED: 30 })
 })
 
-test('an echo, a rate and a payload go through', async () => {
+test('agents receive the rate, the payload and the echo option', async () => {
   const { at } = await listening((socket) => socket.pipe(socket))
   const bus = new LocalBus()
   await agents(bus, 2)
@@ -173,12 +173,12 @@ test('an echo, a rate and a payload go through', async () => {
   expect(report).toMatchObject({ connected: 120, echoed: 60, unanswered: {} })
 })
 
-test('messages that are lost are sent again, and nothing is done twice', async () => {
+test('lost messages are sent again, and no order is executed twice', async () => {
   const { at, accepted, sockets } = await listening()
   const bus = new LocalBus()
   const three = await agents(bus, 3)
   const { coordinator } = await gather(bus, { beat: 200 })
-  // The first order of every kind, and the first answer to it, of every agent.
+  // Loses the first order of each kind to each agent, and the first answer to it.
   for (const { line } of three) {
     const lost = new Set<string>()
     line.loses = (message) => {
@@ -195,7 +195,7 @@ test('messages that are lost are sent again, and nothing is done twice', async (
   await until(() => sockets.size === 0)
 })
 
-test('an agent that is lost while it holds: noticed, counted, and it closes by itself; the run goes on', async () => {
+test('an agent that is cut off while it holds is counted as lost and closes by itself; the run goes on', async () => {
   const { at, sockets } = await listening()
   const bus = new LocalBus()
   const three = await agents(bus, 3, LEASE)
@@ -233,7 +233,7 @@ test('an agent that is lost while it holds: noticed, counted, and it closes by i
   await until(() => sockets.size === 0)
 })
 
-test('an agent that is lost while it connects: its share has failed, the others are asked for it in the next pulse', async () => {
+test('the share of an agent that is lost while it connects has failed; the others take it over in the next pulse', async () => {
   const bus = new LocalBus()
   const three = await agents(bus, 3, { crowdOf: async () => new FakeCrowd(900), ...LEASE })
   const { coordinator, events } = await gather(bus, BEAT)
@@ -254,7 +254,7 @@ test('an agent that is lost while it connects: its share has failed, the others 
   expect(report).toMatchObject({ pulses: 2, connected: 100, failed: { EAGENTLOST: 20 }, lost: {}, stopped: null })
 })
 
-test('an agent that comes back has its share of the next pulse', async () => {
+test('an agent that comes back takes part in the next pulse', async () => {
   const { at, sockets } = await listening()
   const bus = new LocalBus()
   const two = await agents(bus, 2, LEASE)
@@ -278,9 +278,9 @@ test('an agent that comes back has its share of the next pulse', async () => {
   await until(() => sockets.size === 0)
 })
 
-test('agents that are lost while shares are prepared: the others prepare for theirs, and have them', async () => {
+test('agents take over the shares of agents that are lost during the preparation', async () => {
   const bus = new LocalBus()
-  /** Cut off when it makes its crowd for the `n`th time. */
+  /** Starts an agent that is cut off when it makes its `n`th crowd. */
   const fragile = async (name: string, n: number): Promise<void> => {
     let made = 0
     const [{ line }] = (await agents(bus, 1, {
@@ -305,7 +305,7 @@ test('agents that are lost while shares are prepared: the others prepare for the
   ])
 })
 
-test('all agents are lost: the pause ends, and so does the run', async () => {
+test('the run ends when all agents are lost', async () => {
   const bus = new LocalBus()
   const two = await agents(bus, 2, fake)
   const { coordinator } = await gather(bus)
@@ -319,7 +319,7 @@ test('all agents are lost: the pause ends, and so does the run', async () => {
   expect(report.swarm?.agents.map(({ gone }) => gone)).toEqual(['it left: it was stopped', 'it left: it was stopped'])
 })
 
-test('strict: one that is lost ends the run', async () => {
+test('with strict, the loss of one agent ends the run', async () => {
   const { at, sockets } = await listening()
   const bus = new LocalBus()
   const two = await agents(bus, 2)
@@ -334,7 +334,7 @@ test('strict: one that is lost ends the run', async () => {
   await until(() => sockets.size === 0)
 })
 
-test('the co-ordinator is gone: all is closed, and who comes next has the swarm', async () => {
+test('when the coordinator is gone, agents close everything and the next coordinator gets them', async () => {
   const { at, sockets } = await listening()
   const bus = new LocalBus()
   const two = await agents(bus, 2)
@@ -344,7 +344,7 @@ test('the co-ordinator is gone: all is closed, and who comes next has the swarm'
   const running = pulse(at, LONG, { swarm: coordinator, signal: stop.signal })
   await until(() => sockets.size === 60)
   line.cut = true
-  // While it lives, as far as anybody knows, it is told of; then it is waited for.
+  // The second coordinator waits until the lease of the first has expired.
   const next = await gather(bus)
   expect(next.coordinator.pulsing).toHaveLength(2)
   expect(sockets.size).toBe(0)
@@ -355,7 +355,7 @@ test('the co-ordinator is gone: all is closed, and who comes next has the swarm'
   expect(await running).toMatchObject({ lost: { EAGENTLOST: 60 } })
 })
 
-test('somebody else has the swarm: the second is told who, and the first is not disturbed', async () => {
+test('a second coordinator is told who has the swarm, and does not disturb the first', async () => {
   const bus = new LocalBus()
   await agents(bus, 3, fake)
   const { coordinator, events } = await gather(bus, { who: 'ann@there (pid 1)' })
@@ -367,7 +367,7 @@ test('somebody else has the swarm: the second is told who, and the first is not 
   expect((await gather(bus)).coordinator.pulsing).toHaveLength(3)
 })
 
-test('a co-ordinator that was held up, while its agents freed themselves: what they held is lost, and it is told', async () => {
+test('when the coordinator was silent and its agents freed themselves, their connections are lost', async () => {
   const { at, sockets } = await listening()
   const bus = new LocalBus()
   const [a] = (await agents(bus, 1, { lease: 700 })) as [TestAgent]
@@ -378,7 +378,7 @@ test('a co-ordinator that was held up, while its agents freed themselves: what t
     {
       swarm: coordinator,
       onEvent: ({ event }) => {
-        // No beat arrives any more; orders do.
+        // Heartbeats are lost, orders are not.
         if (event === 'connected') a.line.loses = (message) => String(message).includes('"spread"')
       }
     }
@@ -390,7 +390,7 @@ test('a co-ordinator that was held up, while its agents freed themselves: what t
   await until(() => sockets.size === 0)
 })
 
-test('stopped while the order to connect is on its second way: it is not carried out', async () => {
+test('an order to connect that arrives after its cancellation is not executed', async () => {
   const bus = new LocalBus()
   const [a] = (await agents(bus, 1, { crowdOf: async () => new FakeCrowd(3_600_000) })) as [TestAgent]
   const { coordinator } = await gather(bus, BEAT)
@@ -407,7 +407,7 @@ test('stopped while the order to connect is on its second way: it is not carried
   expect(report).toMatchObject({ connected: 0, abandoned: 60, stopped: 'signal' })
 })
 
-test('who has it ends and wants it anew in one breath: it is free, and then theirs', async () => {
+test('a coordinator may end its lease and take a new one at once', async () => {
   const bus = new LocalBus()
   const said: Record<string, unknown>[] = []
   let receive: (message: Uint8Array) => void = () => {}
@@ -426,7 +426,7 @@ test('who has it ends and wants it anew in one breath: it is free, and then thei
     receive(encode({ v: PROTOCOL, from, lease: 'd'.repeat(32), seq, ...what }))
   order(1, { order: 'lease', who: 'ann' })
   await until(() => said.length === 1)
-  // As they come in one packet.
+  // Both orders arrive in the same turn.
   order(2, { order: 'end' })
   order(3, { order: 'lease', who: 'ann' })
   await until(() => said.length === 3)
@@ -440,7 +440,7 @@ test('who has it ends and wants it anew in one breath: it is free, and then thei
   ])
 })
 
-test('an order to close far in the future: the lease ends first, and all is closed then', async () => {
+test('the end of the lease overtakes an order to close in the future', async () => {
   const { at, sockets } = await listening()
   const bus = new LocalBus()
   const [a] = (await agents(bus, 1, LEASE)) as [TestAgent]
@@ -457,7 +457,7 @@ test('an order to close far in the future: the lease ends first, and all is clos
   await running
 })
 
-test('a recording that is being started when the lease ends is stopped', async () => {
+test('stops a recording that is being started when the lease ends', async () => {
   const bus = new LocalBus()
   let start: (() => void) | undefined
   let stopped = 0
@@ -476,14 +476,14 @@ test('a recording that is being started when the lease ends is stopped', async (
   await until(() => start !== undefined)
   a.line.cut = true
   expect(await asked).toBeUndefined()
-  // For its lease to be over.
+  // Waits until its lease has expired.
   await new Promise((resolve) => setTimeout(resolve, 1000))
   start?.()
   await until(() => freed(a.events).length === 1)
   expect(stopped).toBe(1)
 })
 
-test('a run with a co-ordinator that has ended: an error, and nobody waits', async () => {
+test('a run with a coordinator that has ended is rejected', async () => {
   const bus = new LocalBus()
   await agents(bus, 1, fake)
   const { coordinator } = await gather(bus)
@@ -491,7 +491,7 @@ test('a run with a co-ordinator that has ended: an error, and nobody waits', asy
   await expect(pulse(SERVER, LONG, { swarm: coordinator })).rejects.toThrow('no agent makes connections')
 })
 
-test('many at once: one has all of it', async () => {
+test('of several coordinators at once, one gets all agents', async () => {
   const bus = new LocalBus()
   await agents(bus, 5, fake)
   const tried = await Promise.allSettled(Array.from({ length: 6 }, (_, i) => gather(bus, { who: `number ${i}` })))
@@ -499,7 +499,7 @@ test('many at once: one has all of it', async () => {
   expect(won.map(({ coordinator }) => coordinator.pulsing.length)).toEqual([5])
 })
 
-test('nobody there; fewer than asked for; another version, by name', async () => {
+test('reports a swarm without agents, and names agents of another version', async () => {
   const bus = new LocalBus()
   await expect(gather(bus)).rejects.toThrow(/swarm test \(this process\) has no agents: start some/)
   await bus.offer(
@@ -515,7 +515,7 @@ test('nobody there; fewer than asked for; another version, by name', async () =>
   expect(events).toContainEqual({ event: 'refused', agent: 'grandpa', why: expect.stringContaining('version 0') })
 })
 
-test('agents that come late are waited for, where they are asked for', async () => {
+test('waits for the number of agents that was asked for', async () => {
   const bus = new LocalBus()
   const gathering = gather(bus, { agents: 3 })
   for (let i = 0; i < 3; i++) {
@@ -526,7 +526,7 @@ test('agents that come late are waited for, where they are asked for', async () 
   expect(coordinator.pulsing.map(({ name }) => name).sort()).toEqual(['same', 'same (2)', 'same (3)'])
 })
 
-test('more than all can hold: what is missing is said, and nothing is begun', async () => {
+test('rejects more connections than the agents can hold, and begins nothing', async () => {
   const bus = new LocalBus()
   const [{ events }] = (await agents(bus, 1, { ...fake, most: 100 })) as [TestAgent]
   await agents(bus, 1, { ...fake, name: 'z', most: 50 })
@@ -537,7 +537,7 @@ test('more than all can hold: what is missing is said, and nothing is begun', as
   expect(events.some(({ event }) => event === 'pulse')).toBe(false)
 })
 
-test('a target that is not allowed: the agent that refuses is named', async () => {
+test('names the agent that refuses a server that is not allowed', async () => {
   const bus = new LocalBus()
   const [{ events }] = (await agents(bus, 1)) as [TestAgent]
   await agents(bus, 1, { name: 'b', allow: new AllowList(['10.0.0.0/8']) })
@@ -551,7 +551,7 @@ test('a target that is not allowed: the agent that refuses is named', async () =
 test.each([
   ['sources', { sources: ['127.0.0.1'] }],
   ['procs', { procs: 2 }]
-])('%s are the agents’ own', async (what, options) => {
+])('rejects the option %s, which each agent has itself', async (what, options) => {
   const bus = new LocalBus()
   await agents(bus, 1, fake)
   const { coordinator } = await gather(bus)
@@ -561,7 +561,7 @@ test.each([
   )
 })
 
-test('forged, oversized and mangled messages are dropped with a line, and change nothing', async () => {
+test('drops and reports forged, oversized and malformed messages', async () => {
   const { at, sockets } = await listening()
   const bus = new LocalBus()
   const [a] = (await agents(bus, 2)) as [TestAgent]
@@ -597,7 +597,7 @@ test('forged, oversized and mangled messages are dropped with a line, and change
   expect(await running).toMatchObject({ connected: 60, lost: {} })
 })
 
-test('a flood of forged messages is told of a few times', async () => {
+test('reports only some of a flood of forged messages', async () => {
   const bus = new LocalBus()
   await agents(bus, 1, fake)
   const { coordinator, events } = await gather(bus)
@@ -606,7 +606,7 @@ test('a flood of forged messages is told of a few times', async () => {
   expect(events.filter(({ event }) => event === 'dropped')).toHaveLength(12)
 })
 
-test('what an agent tells and cannot be: it is not believed, nor relied on any more', async () => {
+test('gives up an agent whose result is not possible', async () => {
   const bus = new LocalBus()
   const lying = new FakeCrowd()
   lying.connect = async (n) => ({ connected: n + 1, failed: {}, abandoned: 0, echoed: 0, unanswered: {}, ms: 0 })
@@ -622,7 +622,7 @@ test('what an agent tells and cannot be: it is not believed, nor relied on any m
   })
 })
 
-test.each(['connecting', 'holding', 'waiting'])('stopped while %s: all is closed and accounted for', async (phase) => {
+test.each(['connecting', 'holding', 'waiting'])('a stop while %s closes and counts all connections', async (phase) => {
   const { at, sockets } = await listening()
   const bus = new LocalBus()
   const three = await agents(bus, 3)
@@ -647,7 +647,7 @@ test.each(['connecting', 'holding', 'waiting'])('stopped while %s: all is closed
   await until(() => three.every(({ events }) => freed(events).length === 1))
 })
 
-test('an agent that leaves closes all, and is not found any more', async () => {
+test('an agent that leaves closes everything and cannot be discovered any longer', async () => {
   const { at, sockets } = await listening()
   const bus = new LocalBus()
   const [a] = (await agents(bus, 2)) as [TestAgent]
@@ -664,7 +664,7 @@ test('an agent that leaves closes all, and is not found any more', async () => {
   expect(await running).toMatchObject({ lost: { EAGENTLOST: 30 } })
 })
 
-test('a thousand agents without sockets', async () => {
+test('works with 1,000 agents without sockets', async () => {
   const bus = new LocalBus()
   const many = await Promise.all(
     Array.from({ length: 1000 }, () => Agent.start({ bus, swarm: 'test', name: 'n', ...fake }))

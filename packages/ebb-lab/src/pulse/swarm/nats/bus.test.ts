@@ -1,4 +1,4 @@
-/** The bus over NATS, where a server has to say things at moments of the test's choice: to one that speaks as little of NATS as it takes. */
+/** The NATS bus against a minimal server, so that a test decides when the server answers. */
 import { createServer, type Socket } from 'node:net'
 import { expect, onTestFinished, test } from 'vitest'
 import { agentSubject, serviceOf } from '../subjects.js'
@@ -6,7 +6,7 @@ import { natsBus } from './nats.js'
 
 const INFO = `INFO ${JSON.stringify({ server_id: 'test', version: '2.9.10', max_payload: 1_048_576, headers: true })}\r\n`
 
-/** Lets everybody in; then whatever a client says, line by line, is for `answer`. */
+/** Starts a server that accepts every client and passes each line of a client to `answer`. */
 async function speaking(answer: (line: string, socket: Socket) => void): Promise<string> {
   const sockets = new Set<Socket>()
   const server = createServer((socket) => {
@@ -43,7 +43,7 @@ function violation(line: string): string {
   return `-ERR 'Permissions Violation for Subscription to "${subject}"${queue === undefined ? '' : ` using queue "${queue}"`}'\r\n`
 }
 
-test('what it may not is said, also when the answer to the flush comes after it, or never', async () => {
+test('reports a refused subject, also if the answer to the flush comes later or never', async () => {
   const url = await speaking((line, socket) => {
     if (line.startsWith('SUB ')) socket.write(violation(line))
   })
@@ -55,7 +55,7 @@ test('what it may not is said, also when the answer to the flush comes after it,
   await bus.close()
 })
 
-test('a bus that is closed while an agent is being offered, and before it is withdrawn: nobody waits', async () => {
+test('a close settles an offer in progress and its withdrawal', async () => {
   const url = await speaking(() => {})
   const bus = await natsBus({ url })
   const offering = bus.offer(serviceOf('test'), { protocol: '1', name: 'a' }, AGENT)

@@ -36,7 +36,8 @@ export class NatsBus implements Bus {
     this.#where = connection.getServer()
     this.name = `NATS at ${this.#where}`
     this.#maxPayload = connection.info?.max_payload ?? Number.POSITIVE_INFINITY
-    // The service library depends on another version of NATS's core than the client. The methods that it calls are the same.
+    // The service library depends on another version of NATS's core than the client. The methods that it calls are the
+    // same.
     this.#services = new Svcm(connection as unknown as ConstructorParameters<typeof Svcm>[0])
     this.closed = this.#awaitClose()
     void this.#followStatus()
@@ -99,8 +100,8 @@ export class NatsBus implements Bus {
         else agent.receive(message.data)
       }
     })
-    // When the server has answered the flush, it has also reported a subject that it refuses. If the connection is closed
-    // meanwhile, the client never settles the flush.
+    // When the server has answered the flush, it has also reported a subject that it refuses. If the connection is
+    // closed meanwhile, the client never settles the flush.
     const closed = await Promise.race([this.#connection.flush().catch(() => {}), this.closed])
     await turn()
     if (this.#refused !== undefined) throw explained(this.#refused, this.#where)
