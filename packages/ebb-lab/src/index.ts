@@ -15,14 +15,7 @@ export type { Causes } from './pulse/causes.js'
 export type { Quantiles } from './pulse/histogram.js'
 export type { Opened } from './pulse/opened.js'
 export type { Plan, Pulse } from './pulse/plan.js'
-export {
-  type PulseEvent,
-  type PulseOptions,
-  type PulseReport,
-  pulse,
-  type Server,
-  succeeded
-} from './pulse/pulse.js'
+export { type PulseEvent, type PulseOptions, type PulseReport, pulse, type Server, succeeded } from './pulse/pulse.js'
 export { Agent } from './pulse/swarm/agent.js'
 export type { AgentEvent, AgentOptions, AgentPulse } from './pulse/swarm/agent-options.js'
 export { AllowList } from './pulse/swarm/allow.js'

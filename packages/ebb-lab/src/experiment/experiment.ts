@@ -5,7 +5,7 @@
 import { join } from 'node:path'
 import { describe } from '../process/describe.js'
 import { checkAlone, find, type Running, start } from '../process/target.js'
-import { total } from '../pulse/client.js'
+import { total } from '../pulse/causes.js'
 import { pause } from '../pulse/pause.js'
 import { countsOf, type Plan, planSchema } from '../pulse/plan.js'
 import { failuresOf, type PulseEvent, type PulseOptions, type PulseReport, pulse } from '../pulse/pulse.js'

@@ -6,7 +6,9 @@ import fc from 'fast-check'
 import { expect, onTestFinished, test } from 'vitest'
 import { program } from '../../../../test/support/cli.js'
 import { descriptors, directory, until } from '../../../../test/support/sockets.js'
-import { Client, type ClientOptions, type Opened, total } from './client.js'
+import { total } from './causes.js'
+import { Client, type ClientOptions } from './client.js'
+import type { Opened } from './opened.js'
 
 type Address = ClientOptions['address']
 

@@ -11,10 +11,6 @@ import { LatencyHistogram } from './histogram.js'
 import { emptyOpened, type Opened } from './opened.js'
 import { Sources } from './sources.js'
 
-export { addCauses, type Causes, count, total } from './causes.js'
-export { emptyOpened, type Opened } from './opened.js'
-export { localPorts } from './sources.js'
-
 /** How a client connects. */
 export interface ClientOptions {
   /** The server: an IP address (not a host name) and a port, or the path of a Unix socket. */

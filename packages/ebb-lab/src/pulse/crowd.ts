@@ -41,14 +41,14 @@ export interface OwnCrowd extends Crowd {
 const RESERVED_DESCRIPTORS = 64
 
 /** Maximum number of processes of a crowd. Each is a Node process of about 40 MB. */
-export const MOST_PROCESSES = 256
+export const MAX_PROCESSES = 256
 
 /** Returns how many connections `processes` processes can hold under the descriptor limit. */
-export function roomOf(processes: number): number {
+export function crowdCapacity(processes: number): number {
   return processes * Math.max(1, descriptorLimit() - RESERVED_DESCRIPTORS)
 }
 
 /** Returns how many processes are needed to hold `n` connections under the descriptor limit; at least 1. */
 export function processesFor(n: number): number {
-  return Math.max(1, Math.ceil(n / roomOf(1)))
+  return Math.max(1, Math.ceil(n / crowdCapacity(1)))
 }

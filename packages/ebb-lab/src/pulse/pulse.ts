@@ -4,7 +4,7 @@ import { isIP } from 'node:net'
 import { invalidArgument, SocketAddress } from 'ebb/sys'
 import { addCauses, type Causes, total } from './causes.js'
 import type { ClientOptions } from './client.js'
-import { type Crowd, MOST_PROCESSES, processesFor } from './crowd.js'
+import { type Crowd, MAX_PROCESSES, processesFor } from './crowd.js'
 import type { Quantiles } from './histogram.js'
 import type { Opened } from './opened.js'
 import { crowdOf } from './own-crowd.js'
@@ -180,9 +180,9 @@ export function addResult(report: PulseReport, opened: Opened): void {
 /** Makes a crowd that this process and its children hold. */
 async function localCrowd(server: Server, most: number, options: PulseOptions): Promise<Crowd> {
   const { procs: processes = processesFor(most), sources = [] } = options
-  if (processes > MOST_PROCESSES) {
+  if (processes > MAX_PROCESSES) {
     throw invalidArgument(
-      `${most} connections need ${processes} processes under the descriptor limit, but ${MOST_PROCESSES} is the maximum: raise the limit (ulimit -n)`
+      `${most} connections need ${processes} processes under the descriptor limit, but ${MAX_PROCESSES} is the maximum: raise the limit (ulimit -n)`
     )
   }
   const address = await resolve(server)
@@ -260,8 +260,8 @@ function checkOptions({ rate = 1, procs = 1, timeout = 1, active = 1 }: PulseOpt
   if (!(rate > 0)) throw invalidArgument(`rate must be above 0 connects per second, not ${rate}`)
   if (!(timeout > 0)) throw invalidArgument(`timeout must be above 0 ms, not ${timeout}`)
   if (!(active >= 0 && active <= 1)) throw invalidArgument(`active must be a share from 0 to 1, not ${active}`)
-  if (!Number.isInteger(procs) || procs < 1 || procs > MOST_PROCESSES) {
-    throw invalidArgument(`procs must be a whole number from 1 to ${MOST_PROCESSES}, not ${procs}`)
+  if (!Number.isInteger(procs) || procs < 1 || procs > MAX_PROCESSES) {
+    throw invalidArgument(`procs must be a whole number from 1 to ${MAX_PROCESSES}, not ${procs}`)
   }
 }
 

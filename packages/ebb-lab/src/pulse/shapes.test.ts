@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { planSchema } from './plan.js'
 import { randomFrom } from './random.js'
-import { endOf, type LevelShape, levelsOf, mostOf, type PulseShape, timedPulses } from './shapes.js'
+import { endOf, type LevelShape, levelsOf, maxConnections, type PulseShape, timedPulses } from './shapes.js'
 
 const timing = { offset: 0, jitter: 0, seed: 1 }
 
@@ -114,7 +114,7 @@ test('levels are the same for the same seed, in order, within the maximum, and e
         expect(at).toBeLessThanOrEqual(until)
         expect(at).toBeGreaterThan(levels[i - 1]?.at ?? -1)
         expect(connections).toBeGreaterThanOrEqual(0)
-        expect(connections).toBeLessThanOrEqual(mostOf(shape))
+        expect(connections).toBeLessThanOrEqual(maxConnections(shape))
         expect(Number.isInteger(connections)).toBe(true)
       }
       if (levels.length > 0) expect(levels.at(-1)?.connections).toBe(0)

@@ -93,7 +93,7 @@ function* relativeLevels(shape: LevelShape, random: () => number): Generator<Lev
       }
     }
     case 'poisson':
-      yield* birthDeathLevels(shape.rate, shape.hold, mostOf(shape), random)
+      yield* birthDeathLevels(shape.rate, shape.hold, maxConnections(shape), random)
       break
     case 'trace':
       yield* shape.levels
@@ -139,7 +139,7 @@ function lengthOf(levels: readonly Level[]): number {
 }
 
 /** Returns the maximum number of connections that a shape has at once. */
-export function mostOf(shape: Shape): number {
+export function maxConnections(shape: Shape): number {
   switch (shape.shape) {
     case 'pulse':
       return Math.max(shape.iterations > 0 ? shape.big : 0, shape.pulses > 0 ? shape.small : 0)

@@ -2,7 +2,7 @@
 import { hostname } from 'node:os'
 import { Command } from 'commander'
 import { sideRecorder } from '../../experiment/side-recorder.js'
-import { total } from '../../pulse/client.js'
+import { total } from '../../pulse/causes.js'
 import { Agent, checkAgent } from '../../pulse/swarm/agent.js'
 import type { AgentEvent } from '../../pulse/swarm/agent-options.js'
 import { AllowList } from '../../pulse/swarm/allow.js'

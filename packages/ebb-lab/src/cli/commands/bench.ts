@@ -2,7 +2,7 @@
 import { fileURLToPath } from 'node:url'
 import { Command } from 'commander'
 import { BENCH_PLAN, type ExperimentEvent, experiment, QUICK_PLAN, type Target } from '../../experiment/experiment.js'
-import { total } from '../../pulse/client.js'
+import { total } from '../../pulse/causes.js'
 import type { Server } from '../../pulse/pulse.js'
 import { duration, megabytes } from '../../units/format.js'
 import { type LimitFlags, limitOptions, limitsOf } from '../options/limits.js'

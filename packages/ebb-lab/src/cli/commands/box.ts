@@ -2,8 +2,8 @@
 import { Command } from 'commander'
 import { type BoxProgress, type BoxResult, box, loadOf, variantsFor } from '../../experiment/box/box.js'
 import { type BoxPlan, readBoxFile, type Variant } from '../../experiment/box/file.js'
-import { total } from '../../pulse/client.js'
-import { mostOf } from '../../pulse/shapes.js'
+import { total } from '../../pulse/causes.js'
+import { maxConnections } from '../../pulse/shapes.js'
 import { duration, integer, megabytes, size } from '../../units/format.js'
 import { type LimitFlags, limitOptions, limitsOf } from '../options/limits.js'
 import { arg } from '../options/plan.js'
@@ -98,7 +98,7 @@ function collect(text: string, names: string[] = []): string[] {
 function describe({ name, duration: length }: BoxPlan, variants: readonly Variant[], limit: number | null): string {
   const [{ servers } = { servers: [] }] = variants
   const widest = Math.max(...servers.map((server) => server.name.length))
-  const most = servers.reduce((sum, { shape }) => sum + mostOf(shape), 0)
+  const most = servers.reduce((sum, { shape }) => sum + maxConnections(shape), 0)
   const lines = [
     `${name}: ${servers.length} server${servers.length === 1 ? '' : 's'}, ${integer(most)} connections at most, ${duration(length)} a run`,
     ...servers.map((server) => `  ${server.name.padEnd(widest)}  ${loadOf(server.shape)}`)

@@ -1,6 +1,6 @@
 /** `ebb pulse` */
 import { Command } from 'commander'
-import { total } from '../../pulse/client.js'
+import { total } from '../../pulse/causes.js'
 import { planSchema } from '../../pulse/plan.js'
 import { type PulseEvent, type PulseReport, pulse, type Server, succeeded } from '../../pulse/pulse.js'
 import { NATS_ENVIRONMENT } from '../options/nats.js'

@@ -1,5 +1,5 @@
 /** Counts by cause, for a person. */
-import { type Causes, total } from '../../pulse/client.js'
+import { type Causes, total } from '../../pulse/causes.js'
 
 /** `ECONNREFUSED 20, ETIMEDOUT 1`: the most frequent first. */
 export function causes(by: Causes): string {

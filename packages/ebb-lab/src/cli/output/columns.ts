@@ -1,5 +1,5 @@
 /** Results in two columns: a name and what there is to say. */
-import { total } from '../../pulse/client.js'
+import { total } from '../../pulse/causes.js'
 import type { SwarmReport } from '../../pulse/swarm/report.js'
 import { clean } from '../../units/text.js'
 import { causes } from './causes.js'

@@ -10,13 +10,13 @@ import type { Exit, Launched } from '../../process/launch.js'
 import { type Member, MemoryGroup } from '../../process/memory-group.js'
 import { freePorts } from '../../process/ports.js'
 import { checkAlone, start } from '../../process/target.js'
-import { total } from '../../pulse/client.js'
+import { total } from '../../pulse/causes.js'
 import { type OwnCrowd, processesFor } from '../../pulse/crowd.js'
 import { type DriveEvent, drive } from '../../pulse/drive.js'
 import { crowdOf } from '../../pulse/own-crowd.js'
 import { pause } from '../../pulse/pause.js'
 import { clientOptions } from '../../pulse/pulse.js'
-import { endOf, mostOf, type Shape } from '../../pulse/shapes.js'
+import { endOf, maxConnections, type Shape } from '../../pulse/shapes.js'
 import { BoxRecorder } from '../../record/box/recorder.js'
 import { answersMissing, oneOfSeveral } from '../../record/notes.js'
 import { type BoxReport, reportBoxes } from '../../report/box/report.js'
@@ -365,7 +365,7 @@ function environmentOf({ env, governed }: ServerPlan): Record<string, string> {
 /** In processes of their own: a thousand connects in a burst do not keep the sampler waiting. */
 function crowdFor({ server: { connect, shape }, host, port }: Started): Promise<OwnCrowd> {
   const options = { address: { host, port }, sources: [], ...clientOptions(connect), part: { index: 0, of: 1 } }
-  return crowdOf(options, processesFor(mostOf(shape)), true)
+  return crowdOf(options, processesFor(maxConnections(shape)), true)
 }
 
 async function load(context: Context, one: Started, crowd: OwnCrowd, start: number, until: number): Promise<void> {

@@ -1,23 +1,23 @@
 /** Whether a box can be: the descriptors and ports that its plans take, against what there is. */
 import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { descriptorLimit } from 'ebb/sys'
-import { localPorts } from '../../pulse/client.js'
-import { MOST_PROCESSES, processesFor, roomOf } from '../../pulse/crowd.js'
-import { mostOf } from '../../pulse/shapes.js'
+import { crowdCapacity, MAX_PROCESSES, processesFor } from '../../pulse/crowd.js'
+import { maxConnections } from '../../pulse/shapes.js'
+import { localPorts } from '../../pulse/sources.js'
 import { integer } from '../../units/format.js'
 import { BoxFileError, type ServerPlan } from './file.js'
 
 /** Before anything is started. @throws BoxFileError: what is missing */
 export function checkClients(servers: readonly ServerPlan[]): void {
-  const crowds = servers.map(({ shape }) => mostOf(shape))
+  const crowds = servers.map(({ shape }) => maxConnections(shape))
   const processes = crowds.reduce((sum, most) => sum + processesFor(most), 0)
-  if (processes <= MOST_PROCESSES) return
-  const [largest] = servers.toSorted((a, b) => mostOf(b.shape) - mostOf(a.shape))
+  if (processes <= MAX_PROCESSES) return
+  const [largest] = servers.toSorted((a, b) => maxConnections(b.shape) - maxConnections(a.shape))
   const connections = crowds.reduce((sum, most) => sum + most, 0)
-  const over = connections - roomOf(MOST_PROCESSES)
+  const over = connections - crowdCapacity(MAX_PROCESSES)
   throw new BoxFileError(
     `${largest?.where}: the plans ask for ${integer(connections)} connections; under the descriptor limit of ${integer(descriptorLimit())} they take ` +
-      `${processes} processes, ${MOST_PROCESSES} at most: ${over > 0 ? `${integer(over)} connections are` : `${processes - MOST_PROCESSES} processes are`} too many; ` +
+      `${processes} processes, ${MAX_PROCESSES} at most: ${over > 0 ? `${integer(over)} connections are` : `${processes - MAX_PROCESSES} processes are`} too many; ` +
       'ask for fewer, or raise the limit (ulimit -n)'
   )
 }
@@ -32,7 +32,7 @@ export function checkFolders(servers: readonly ServerPlan[]): void {
 
 /** As soon as it listens. @throws BoxFileError: what is missing */
 export function checkServer({ name, shape, where }: ServerPlan, { pid, host }: { pid: number; host: string }): void {
-  const most = mostOf(shape)
+  const most = maxConnections(shape)
   const { limit, open } = descriptorsOf(pid)
   if (most + open > limit) {
     throw new BoxFileError(

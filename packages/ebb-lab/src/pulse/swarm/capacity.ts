@@ -1,6 +1,6 @@
 /** How many connections an agent can hold, and to which servers. */
 import { availableParallelism } from 'node:os'
-import { roomOf } from '../crowd.js'
+import { crowdCapacity } from '../crowd.js'
 import { localPorts, MAX_SOURCES } from '../sources.js'
 import type { Capacity } from './messages.js'
 
@@ -11,7 +11,7 @@ import type { Capacity } from './messages.js'
  * @param processes maximum number of processes that hold connections. Default: one per CPU
  */
 export function capacityHere(sources: readonly string[], processes = availableParallelism()): Capacity {
-  return { descriptors: roomOf(processes), ports: localPorts(), sources: sources.length }
+  return { descriptors: crowdCapacity(processes), ports: localPorts(), sources: sources.length }
 }
 
 /**
