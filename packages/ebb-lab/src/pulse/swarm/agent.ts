@@ -24,7 +24,7 @@ import {
   PROTOCOL
 } from './messages.js'
 import { type Reply, Session } from './session.js'
-import { agentSubject, checkSwarmName, coordinatorSubject, everyone, serviceOf } from './subjects.js'
+import { agentSubject, beatSubject, checkSwarmName, coordinatorSubject, serviceOf } from './subjects.js'
 
 /** Milliseconds between two checks of the lease. */
 const LEASE_CHECK = 250
@@ -113,7 +113,7 @@ export class Agent {
     const timer = setInterval(() => void this.#checkLease(), LEASE_CHECK)
     this.#cleanUps.push(
       () => clearInterval(timer),
-      bus.subscribe(everyone(swarm), (bytes) => this.#onBeat(bytes)),
+      bus.subscribe(beatSubject(swarm), (bytes) => this.#onBeat(bytes)),
       bus.watch((up) => this.#emit(up ? { event: 'back' } : { event: 'away' }))
     )
     const about = {

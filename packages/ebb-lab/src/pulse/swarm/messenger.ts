@@ -3,7 +3,7 @@ import type { Bus } from './bus.js'
 import { DropLog } from './drop-log.js'
 import type { Command, Member, MemberList } from './member.js'
 import { type AgentMessage, type Answer, agentMessageSchema, decode, encode, newToken, PROTOCOL } from './messages.js'
-import { agentSubject, coordinatorSubject, everyone } from './subjects.js'
+import { agentSubject, beatSubject, coordinatorSubject } from './subjects.js'
 
 /** What a messenger needs. */
 interface MessengerOptions {
@@ -65,7 +65,7 @@ export class Messenger {
    */
   beat(spread: number): void {
     const beat = { v: PROTOCOL, from: this.id, lease: this.#lease, t0: performance.now(), spread }
-    this.#send(everyone(this.#options.swarm), encode(beat))
+    this.#send(beatSubject(this.#options.swarm), encode(beat))
   }
 
   /** Counts and reports a dropped message. */

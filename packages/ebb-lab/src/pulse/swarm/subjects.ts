@@ -32,6 +32,6 @@ export function coordinatorSubject(swarm: string, id: string): string {
 }
 
 /** Returns the subject of heartbeats to all agents of a swarm. */
-export function everyone(swarm: string): string {
+export function beatSubject(swarm: string): string {
   return `ebb.${swarm}.all`
 }

@@ -4,7 +4,7 @@ import { setImmediate as turn } from 'node:timers/promises'
 import { Svcm } from '@nats-io/services'
 import { errors, type NatsConnection } from '@nats-io/transport-node'
 import type { Bus, OfferedAgent, Offering, OfferText } from '../bus.js'
-import { connectNats, explained } from './connect.js'
+import { connectNats, toNatsError } from './connect.js'
 import { NatsError, type NatsOptions } from './options.js'
 
 /** Milliseconds without another answer after which a discovery ends. */
@@ -21,7 +21,7 @@ const { version } = createRequire(import.meta.url)('ebb-lab/package.json') as { 
 export class NatsBus implements Bus {
   readonly name: string
   readonly closed: Promise<Error | undefined>
-  readonly #where: string
+  readonly #server: string
   readonly #connection: NatsConnection
   readonly #services: Svcm
   readonly #watchers = new Set<(up: boolean) => void>()
@@ -33,8 +33,8 @@ export class NatsBus implements Bus {
 
   private constructor(connection: NatsConnection) {
     this.#connection = connection
-    this.#where = connection.getServer()
-    this.name = `NATS at ${this.#where}`
+    this.#server = connection.getServer()
+    this.name = `NATS at ${this.#server}`
     this.#maxPayload = connection.info?.max_payload ?? Number.POSITIVE_INFINITY
     // The service library depends on another version of NATS's core than the client. The methods that it calls are the
     // same.
@@ -104,13 +104,13 @@ export class NatsBus implements Bus {
     // closed meanwhile, the client never settles the flush.
     const closed = await Promise.race([this.#connection.flush().catch(() => {}), this.closed])
     await turn()
-    if (this.#refused !== undefined) throw explained(this.#refused, this.#where)
+    if (this.#refused !== undefined) throw toNatsError(this.#refused, this.#server)
     if (closed instanceof Error) throw closed
     return {
       id,
       ended: offered.stopped.then((error) => error ?? undefined),
       withdraw: async () => {
-        await Promise.race([offered.stop(), this.closed, later(FLUSH_TIMEOUT)])
+        await Promise.race([offered.stop(), this.closed, delay(FLUSH_TIMEOUT)])
       }
     }
   }
@@ -121,8 +121,8 @@ export class NatsBus implements Bus {
       const client = this.#services.client({ strategy: 'stall', maxWait: MAX_DISCOVERY, stall: DISCOVERY_STALL })
       for await (const { id, metadata } of await client.info(service)) found.push({ ...metadata, id })
     } catch (error) {
-      if (this.#refused !== undefined) throw explained(this.#refused, this.#where)
-      if (!isNoResponders(error)) throw explained(error, this.#where)
+      if (this.#refused !== undefined) throw toNatsError(this.#refused, this.#server)
+      if (!isNoResponders(error)) throw toNatsError(error, this.#server)
     }
     return found
   }
@@ -133,7 +133,7 @@ export class NatsBus implements Bus {
   }
 
   async close(): Promise<void> {
-    if (this.#up) await Promise.race([this.#connection.flush().catch(() => {}), this.closed, later(FLUSH_TIMEOUT)])
+    if (this.#up) await Promise.race([this.#connection.flush().catch(() => {}), this.closed, delay(FLUSH_TIMEOUT)])
     await this.#connection.close()
   }
 
@@ -141,7 +141,7 @@ export class NatsBus implements Bus {
     const error = await this.#connection.closed()
     this.#up = false
     const reason = this.#refused ?? (error instanceof Error ? error : undefined)
-    return reason === undefined ? undefined : explained(reason, this.#where)
+    return reason === undefined ? undefined : toNatsError(reason, this.#server)
   }
 
   /** Closes the bus after the server has refused a subject. Without the subject, nothing would ever arrive. */
@@ -173,7 +173,7 @@ function isNoResponders(error: unknown): boolean {
   return error instanceof errors.NoRespondersError || (error instanceof errors.RequestError && error.isNoResponders())
 }
 
-function later(ms: number): Promise<void> {
+function delay(ms: number): Promise<void> {
   return new Promise((resolve) => {
     setTimeout(resolve, ms).unref()
   })

@@ -41,7 +41,7 @@ export async function connectNats(options: NatsOptions): Promise<NatsConnection>
       ...(await authentication(options, servers[0]))
     })
   } catch (error) {
-    throw error instanceof NatsError ? error : explained(error, servers.map(({ host }) => host).join(', '))
+    throw error instanceof NatsError ? error : toNatsError(error, servers.map(({ host }) => host).join(', '))
   }
 }
 
@@ -81,7 +81,7 @@ async function encryption(
 }
 
 /** Makes an error that says what failed, at which server, and what to do. */
-export function explained(error: unknown, where: string): NatsError {
+export function toNatsError(error: unknown, where: string): NatsError {
   const { message, code, cause } = error as NodeJS.ErrnoException
   const reason = (cause as NodeJS.ErrnoException | undefined)?.code ?? code
   const failed = (text: string): NatsError => new NatsError(text, { cause: error })
