@@ -4,8 +4,8 @@ import { connect, createServer, type Socket, type SocketConnectOpts } from 'node
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { onTestFinished } from 'vitest'
-import { type Handlers, type Listener, listen } from '../../packages/ebb/src/listen/listener.js'
-import type { ListenOptions } from '../../packages/ebb/src/socket/listening-socket.js'
+import { type Listener, type ListenOptions, listen } from '../../packages/ebb/src/listen/listen.js'
+import type { Handlers } from '../../packages/ebb/src/listen/listener.js'
 import type { AddressInfo } from '../../packages/ebb/src/sys/sockaddr.js'
 
 /** Listens on a port of the kernel's choice, without give-backs, until the test is over. */

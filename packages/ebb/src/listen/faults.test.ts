@@ -1,4 +1,7 @@
-/** Connections that break, handlers that throw, processes that are killed: `close` once for each `open`, and nothing left behind. */
+/**
+ * Connections that break, handlers that throw, processes that are killed: `close` once for each `open`, and nothing
+ * left behind.
+ */
 import { connect, type Socket } from 'node:net'
 import { describe, expect, test } from 'vitest'
 import { Child } from '../../../../test/support/child.js'
@@ -18,7 +21,8 @@ import {
 import { reactor } from '../sys/reactor.js'
 import type { AddressInfo } from '../sys/sockaddr.js'
 import type { Connection } from './connection.js'
-import { type Handlers, listen } from './listener.js'
+import { listen } from './listen.js'
+import type { Handlers } from './listener.js'
 
 // Made before descriptors are counted: it stays.
 reactor()

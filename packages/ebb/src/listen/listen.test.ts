@@ -17,12 +17,12 @@ import {
   target,
   until
 } from '../../../../test/support/sockets.js'
-import type { ListenOptions } from '../socket/listening-socket.js'
 import * as libc from '../sys/libc.js'
 import { reactor } from '../sys/reactor.js'
 import { type AddressInfo, SocketAddress } from '../sys/sockaddr.js'
 import type { Connection } from './connection.js'
-import { type Handlers, type Listener, listen } from './listener.js'
+import { type Listener, type ListenOptions, listen } from './listen.js'
+import type { Handlers } from './listener.js'
 
 // Made before descriptors are counted: it stays.
 reactor()

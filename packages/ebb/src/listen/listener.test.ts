@@ -16,9 +16,9 @@ import {
   target,
   until
 } from '../../../../test/support/sockets.js'
-import type { ListenOptions } from '../socket/listening-socket.js'
 import type { Connection } from './connection.js'
-import type { Listener } from './listener.js'
+import type { Listener, ListenOptions } from './listen.js'
+import type { EpollListener } from './listener.js'
 
 const MEGABYTE = Buffer.alloc(1_000_000, randomBytes(10_007))
 
@@ -501,7 +501,7 @@ describe('pause and resume', () => {
     await gone(socket)
     await until(() => record.connections.length > 0)
     const [connection] = record.connections as [Connection]
-    const ready = vi.spyOn(record.listener, 'ready')
+    const ready = vi.spyOn(record.listener as EpollListener, 'ready')
     await quiet()
     // It is over, which epoll would say again and again: at every turn of the loop.
     expect(ready.mock.calls.length).toBeLessThan(5)

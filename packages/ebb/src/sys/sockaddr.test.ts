@@ -6,7 +6,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { directory } from '../../../../test/support/sockets.js'
 import * as libc from './libc.js'
 import { type Address, decodeAddress, formatAddress, SOCKADDR_SIZE, SocketAddress } from './sockaddr.js'
-import { setOption } from './socket-options.js'
+import { setOption } from './socket.js'
 
 const port = fc.integer({ min: 0, max: 65_535 })
 
