@@ -2,13 +2,13 @@
 import type { Socket } from 'node:net'
 import { EbbError } from '../sys/errors.js'
 import { resetOnClose } from '../sys/socket.js'
-import { restored } from './attachments.js'
 import { type ConnectionHandle, type ConnectionHost, connectionOf } from './connection.js'
-import type { Connections } from './connections.js'
 import type { Protocol } from './protocol/protocol.js'
 import type { Sender } from './sender.js'
+import { restored } from './state/attachments.js'
+import type { Connections } from './state/connections.js'
+import { FRESH, STREAM } from './state/table.js'
 import type { Cause } from './stats.js'
-import { FRESH, STREAM } from './table.js'
 
 /** The server whose connections are accessed. */
 export interface AccessHost {

@@ -1,7 +1,7 @@
 /** Sending the same bytes to many connections. */
 import { addressOf } from '../sys/transfer.js'
-import type { Connections } from './connections.js'
 import type { Sender } from './sender.js'
+import type { Connections } from './state/connections.js'
 
 /** A broadcast runs for this long (ms) before the event loop goes on. */
 const TURN = 2

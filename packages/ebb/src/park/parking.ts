@@ -38,7 +38,6 @@ import { AcceptGate } from './accept-gate.js'
 import { type AccessHost, ConnectionAccess } from './access.js'
 import { Broadcaster } from './broadcast.js'
 import { type Connection, ConnectionHandle, connectionOf, setConnection } from './connection.js'
-import { Connections } from './connections.js'
 import { forwardDetached } from './detached-socket.js'
 import type { HandleClass, HandleOwner } from './node/handle.js'
 import { countConnection, emitCloseIfDrained, type ServerInternals, uncountConnection } from './node/server.js'
@@ -47,11 +46,13 @@ import { isHttp, protocolOf } from './protocol/detect.js'
 import type { Protocol } from './protocol/protocol.js'
 import { Registration } from './registration.js'
 import { Sender, type SenderHost } from './sender.js'
+import { Connections } from './state/connections.js'
+import { ENDED, FRESH, STREAM } from './state/table.js'
+import { Wheel } from './state/timer-wheel.js'
 import type { Cause, ParkStats } from './stats.js'
 import { notStreamable, type StreamHost, Streams } from './streams.js'
-import { ENDED, FRESH, STREAM } from './table.js'
-import { Wheel } from './timer-wheel.js'
 
+/** Options of `park()` in their final form. */
 export interface ParkingOptions {
   /** Time without a byte, in ms, after which an awake connection is parked again; undefined: never. */
   idle: number | undefined
@@ -72,8 +73,9 @@ const STREAM_IDLE = 1000
 /** Bytes that the reactor keeps for each descriptor. */
 const REACTOR_BYTES = 13
 
+/** The connections of one server. See the top of this file for their states. */
 export class Parking implements Watcher, AcceptHost, AccessHost, HandleOwner, SenderHost, StreamHost {
-  /** What the application asks of single connections. */
+  /** What the application does with connections. */
   readonly access: ConnectionAccess
 
   readonly #server: ServerInternals
@@ -122,7 +124,7 @@ export class Parking implements Watcher, AcceptHost, AccessHost, HandleOwner, Se
   // Listening.
 
   /**
-   * Starts to accept from `socket`, which is owned from now on.
+   * Takes ownership of `socket` and starts to accept from it.
    *
    * @throws {SystemError} of `epoll_ctl`; the caller still owns the socket
    */
@@ -145,12 +147,14 @@ export class Parking implements Watcher, AcceptHost, AccessHost, HandleOwner, Se
     this.onAccept(fd)
   }
 
+  /** Closes the listening socket. Open connections stay. */
   stopListening(): void {
     this.#acceptor?.close()
     this.#acceptor = undefined
     this.#registration.stops()
   }
 
+  /** Sets whether the listening socket keeps the process running. */
   hold(listening: boolean): void {
     this.#registration.hold(listening)
   }
@@ -301,6 +305,7 @@ export class Parking implements Watcher, AcceptHost, AccessHost, HandleOwner, Se
 
   // From awake to parked.
 
+  /** Schedules the next idle check of an awake connection, unless the server is closed. */
   checkLater(row: number): void {
     if (this.#registration.open) this.#wheel.add(row, (this.#options.idle ?? STREAM_IDLE) / 2)
   }
@@ -325,6 +330,7 @@ export class Parking implements Watcher, AcceptHost, AccessHost, HandleOwner, Se
     if (this.#connections.isStream(row) || !this.#protocol.isUpgraded(socket)) this.checkLater(row)
   }
 
+  /** Parks an awake connection, unless something is in progress on it. @returns whether it is parked */
   park(row: number, connection: ConnectionHandle): boolean {
     const socket = connection.socket as Socket
     if (connection.keepAwake || !this.#registration.open) return false
@@ -438,15 +444,18 @@ export class Parking implements Watcher, AcceptHost, AccessHost, HandleOwner, Se
 
   // For the application.
 
+  /** Sends bytes to all connections: see {@link Parked.broadcast}. */
   broadcast(data: string | Uint8Array, filter?: (id: number) => boolean): Promise<number> {
     return this.#protocol.isPlain ? this.#broadcaster.send(data, filter) : Promise.resolve(0)
   }
 
+  /** Makes the connection of a response a stream: see {@link Parked.stream}. */
   stream(response: ServerResponse): Connection {
     if (!this.#isHttp) throw notStreamable()
     return this.#streams.start(response)
   }
 
+  /** Returns the figures of this server. */
   stats(): ParkStats {
     const { table, awake, bytes } = this.#connections
     const kept = bytes + this.#wheel.bytes + REACTOR_BYTES * this.#registration.parked

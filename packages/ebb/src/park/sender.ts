@@ -3,8 +3,8 @@ import type { Socket } from 'node:net'
 import { shutdownWrite } from '../sys/socket.js'
 import { sendAt, sendBytes } from '../sys/transfer.js'
 import type { ConnectionHandle } from './connection.js'
-import type { Connections } from './connections.js'
-import { ENDED } from './table.js'
+import type { Connections } from './state/connections.js'
+import { ENDED } from './state/table.js'
 
 /** The server that a {@link Sender} sends for. */
 export interface SenderHost {

@@ -5,10 +5,10 @@ import { E } from '../sys/constants.js'
 import { EbbError, invalidArgument } from '../sys/errors.js'
 import { receiveAndDrop } from '../sys/transfer.js'
 import type { Connection, ConnectionHandle } from './connection.js'
-import type { Connections } from './connections.js'
 import { endAsLast, sendEndlessHead } from './node/http.js'
+import type { Connections } from './state/connections.js'
+import { STREAM } from './state/table.js'
 import type { Cause } from './stats.js'
-import { STREAM } from './table.js'
 
 /** The server that owns the streams. */
 export interface StreamHost {

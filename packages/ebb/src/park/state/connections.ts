@@ -1,7 +1,7 @@
 /** The connections of a parked server, and what is kept for each. */
 import type { Socket } from 'node:net'
+import type { ConnectionHandle } from '../connection.js'
 import { Attachments } from './attachments.js'
-import type { ConnectionHandle } from './connection.js'
 import { STREAM, Table } from './table.js'
 
 /** All state that is kept by connection. Every connection has a row in {@link table}; the rest is optional. */

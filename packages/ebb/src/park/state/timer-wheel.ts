@@ -7,7 +7,7 @@
  * precision: a deadline is never early, and late by at most 1/7 of its time or one {@link TICK}, whichever is larger. A
  * deadline has no object, only three numbers in arrays indexed by its connection.
  */
-import { grown, resized, shrunk } from '../sys/arrays.js'
+import { grown, resized, shrunk } from '../../sys/arrays.js'
 
 /** Precision of the lowest level, in ms. */
 const TICK = 16

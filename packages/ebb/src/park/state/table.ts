@@ -5,7 +5,7 @@
  * connection combines the number of its row with how often that row has been used. So an id leads to its row without a
  * search, and is never reused.
  */
-import { grown, resized, shrunk } from '../sys/arrays.js'
+import { grown, resized, shrunk } from '../../sys/arrays.js'
 
 /** Upper limit of rows, above any descriptor limit. Of the 53 bits of an id, 31 are left for the uses of a row. */
 const ROWS = 2 ** 22

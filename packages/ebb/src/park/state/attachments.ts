@@ -1,6 +1,6 @@
 /** Attachments: data that the application keeps with its connections. */
 import v8 from 'node:v8'
-import { withCode } from '../sys/errors.js'
+import { withCode } from '../../sys/errors.js'
 
 /** Serialised attachments by row. Each is a Latin-1 string, which takes less memory than a buffer. */
 export class Attachments {
