@@ -17,9 +17,10 @@ import {
   target,
   until
 } from '../../../../test/support/sockets.js'
-import * as libc from '../sys/libc.js'
+import { E } from '../sys/constants.js'
 import { reactor } from '../sys/reactor.js'
 import { type AddressInfo, SocketAddress } from '../sys/sockaddr.js'
+import { createSocket, startConnect } from '../sys/socket.js'
 import type { Connection } from './connection.js'
 import { type Listener, type ListenOptions, listen } from './listen.js'
 import type { Handlers } from './listener.js'
@@ -103,8 +104,8 @@ describe('addresses', () => {
     const listener = serve({ ...echo, open: ({ remoteAddress }) => void peers.push(remoteAddress) }, { path })
     expect(listener.address).toEqual({ path })
     const at = new SocketAddress({ path })
-    const fd = libc.check(libc.socket(libc.AF_UNIX, libc.SOCK_STREAM | libc.SOCK_NONBLOCK, 0), 'socket')
-    libc.check(libc.connect(fd, at.pointer, at.length), 'connect')
+    const fd = createSocket(at.family)
+    expect(startConnect(fd, at)).toBe(0)
     const socket = new Socket({ fd, readable: true, writable: true })
     await expectEcho(socket)
     socket.destroy()
@@ -136,7 +137,7 @@ describe('what is taken or forbidden', () => {
       expect.objectContaining({
         code: 'EADDRINUSE',
         syscall: 'bind',
-        errno: -libc.E.EADDRINUSE,
+        errno: -E.EADDRINUSE,
         message: `bind EADDRINUSE: address already in use, 127.0.0.1:${port}`
       })
     )
