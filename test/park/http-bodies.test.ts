@@ -1,4 +1,6 @@
-/** Bodies in both directions behind `park()`, in pieces, with silences, to slow readers: as with plain Node. */
+/**
+ * Request and response bodies of a parked server, in pieces, with pauses, to slow readers: the same as with plain Node.
+ */
 import { createHash } from 'node:crypto'
 import { expect } from 'vitest'
 import { echoBody, echoPath, GET, parityFromEach, pattern, pause, silence, turn } from '../support/parity.js'
@@ -37,7 +39,7 @@ parityFromEach('POST: a chunked body cut anywhere, with trailers', {
   check: ({ connections: [log] }) => expect(log?.filter((event) => event === 'end X-Sum,1')).toHaveLength(2)
 })
 
-parityFromEach('POST: answered before its body has come; the rest comes after a silence', {
+parityFromEach('POST: answered before its body is complete; the rest comes after a silence', {
   serve: echoPath,
   play: async (stage) => {
     const client = await stage.connect()
@@ -56,7 +58,7 @@ parityFromEach('POST: answered before its body has come; the rest comes after a 
   }
 })
 
-parityFromEach('POST: a body that nobody reads', {
+parityFromEach('POST: a body that is not read', {
   serve: (server) => {
     server.on('request', async (request, response) => {
       await pause(request.url === '/warm' ? 0 : 50)
@@ -139,12 +141,12 @@ parityFromEach("Expect: 100-continue, with 'checkContinue'", {
     await stage.asleep()
     client.send('POST /refused HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n')
     expect((await client.response()).status).toBe(403)
-    // Node closes it: nobody knows whether a body comes.
+    // Node closes the connection, because it is unknown whether a body follows.
     expect(await client.over()).toBe('FIN')
   }
 })
 
-parityFromEach('Expect: what nobody can do', {
+parityFromEach('Expect: an unknown expectation', {
   serve: echoPath,
   play: async (stage) => {
     const client = await stage.connect()
@@ -218,7 +220,7 @@ parityFromEach('trailers of a response', {
 parityFromEach('HTTP/1.0', {
   serve: (server) => {
     server.on('request', (request, response) => {
-      // Without it, what answers HTTP/1.0 ends with the connection.
+      // Without a length, a response to HTTP/1.0 ends with the connection.
       response.setHeader('Content-Length', 4)
       response.end(request.url === '/warm' ? 'warm' : `[${request.url}]`)
     })
@@ -267,7 +269,7 @@ parityFromEach('Connection: close, from the client and from the server', {
     const client = await stage.connect()
     expect((await client.get('/1', 'Connection: close\r\n')).body).toBe('[/1]')
     expect(await client.over()).toBe('FIN')
-    // The slept and the awake of this scenario are told by their number.
+    // In this scenario, parked and awake connections are told apart by their number.
     const other = await stage.open()
     await other.get('/0')
     await silence()
@@ -308,7 +310,7 @@ parityFromEach('a response larger than the buffers of the sockets, to a slow rea
   check: ({ connections: [log] }) => expect(log).toEqual(expect.arrayContaining(['write false', 'drain']))
 })
 
-parityFromEach('a slow reader that reads nothing for a long time: its connection waits awake', {
+parityFromEach('a reader that reads nothing for a long time: its connection stays awake', {
   serve: (server) => {
     server.on('request', (request, response) => {
       response.end(request.url === '/large' ? pattern(20_000_000) : `[${request.url}]`)
@@ -330,7 +332,7 @@ parityFromEach('a slow reader that reads nothing for a long time: its connection
   }
 })
 
-parityFromEach('a response that takes its time, and one that trickles', {
+parityFromEach('a slow response, and one that is sent in small pieces', {
   serve: (server) => {
     server.on('request', async (request, response) => {
       if (request.url === '/late') await silence()
