@@ -15,7 +15,7 @@ parityFromEach('POST: a body in pieces, with silences', {
       client.send(piece)
     }
     expect((await client.response()).body).toBe('[hello world....]')
-    await stage.asleep()
+    await stage.untilParked()
     client.send('POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc')
     expect((await client.response()).body).toBe('[abc]')
   }
@@ -32,7 +32,7 @@ parityFromEach('POST: a chunked body cut anywhere, with trailers', {
       client.send(chunked.slice(i, i + 7))
     }
     expect((await client.response()).body).toBe('[hello world]')
-    await stage.asleep()
+    await stage.untilParked()
     await client.dribble(`POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n${chunked}`)
     expect((await client.response()).body).toBe('[hello world]')
   },
@@ -71,7 +71,7 @@ parityFromEach('POST: a body that is not read', {
     client.send(`POST /1 HTTP/1.1\r\nHost: x\r\nContent-Length: ${body.length}\r\n\r\n`)
     client.send(body)
     expect((await client.response()).body).toBe('[/1]')
-    await stage.asleep()
+    await stage.untilParked()
     expect((await client.get('/2')).body).toBe('[/2]')
   }
 })
@@ -99,7 +99,7 @@ parityFromEach('POST: a large body to a reader that pauses', {
     client.send(body)
     const digest = createHash('sha1').update(body).digest('hex')
     expect((await client.response()).body).toBe(`${body.length} ${digest}`)
-    await stage.asleep()
+    await stage.untilParked()
     expect((await client.get('/2')).status).toBe(200)
   }
 })
@@ -113,7 +113,7 @@ parityFromEach('Expect: 100-continue', {
     await silence()
     client.send('hello')
     expect((await client.response()).body).toBe('[hello]')
-    await stage.asleep()
+    await stage.untilParked()
     expect((await client.get('/2')).body).toBe('[]')
   }
 })
@@ -138,7 +138,7 @@ parityFromEach("Expect: 100-continue, with 'checkContinue'", {
     expect((await client.response()).status).toBe(100)
     client.send('hello')
     expect((await client.response()).body).toBe('[hello]')
-    await stage.asleep()
+    await stage.untilParked()
     client.send('POST /refused HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n')
     expect((await client.response()).status).toBe(403)
     // Node closes the connection, because it is unknown whether a body follows.
@@ -190,11 +190,11 @@ parityFromEach('HEAD, 204, 304', {
     for (const sleeping of [false, true]) {
       client.send('HEAD / HTTP/1.1\r\nHost: x\r\n\r\n')
       expect((await client.response({ bodiless: true })).status).toBe(200)
-      if (sleeping) await stage.asleep()
+      if (sleeping) await stage.untilParked()
       expect((await client.get('/204')).status).toBe(204)
-      if (sleeping) await stage.asleep()
+      if (sleeping) await stage.untilParked()
       expect((await client.get('/304')).status).toBe(304)
-      if (sleeping) await stage.asleep()
+      if (sleeping) await stage.untilParked()
       expect((await client.get('/200')).body).toBe('a body')
     }
   }
@@ -212,7 +212,7 @@ parityFromEach('trailers of a response', {
   play: async (stage) => {
     const client = await stage.connect()
     expect((await client.get('/')).body).toBe('5\r\nhello\r\n0\r\nX-Sum: 1\r\n\r\n')
-    await stage.asleep()
+    await stage.untilParked()
     expect((await client.get('/')).status).toBe(200)
   }
 })
@@ -231,7 +231,7 @@ parityFromEach('HTTP/1.0', {
     const { head, body } = await client.response()
     expect(head).toMatch(/^Connection: keep-alive$/m)
     expect(body).toBe('[/1]')
-    await stage.asleep()
+    await stage.untilParked()
     client.send('GET /2 HTTP/1.0\r\n\r\n')
     expect((await client.response()).body).toBe('[/2]')
     expect(await client.over()).toBe('FIN')
@@ -304,7 +304,7 @@ parityFromEach('a response larger than the buffers of the sockets, to a slow rea
     }
     expect((await client.response()).body).toMatch(/\r\nthe end\r\n0\r\n\r\n$/)
     expect((await client.response()).body).toBe('[/pipelined]')
-    await stage.asleep()
+    await stage.untilParked()
     expect((await client.get('/after')).body).toBe('[/after]')
   },
   check: ({ connections: [log] }) => expect(log).toEqual(expect.arrayContaining(['write false', 'drain']))
@@ -327,7 +327,7 @@ parityFromEach('a reader that reads nothing for a long time: its connection stay
     client.socket.resume()
     const { body } = await client.response()
     expect(body === pattern(20_000_000).toString('latin1')).toBe(true)
-    await stage.asleep()
+    await stage.untilParked()
     expect((await client.get('/after')).body).toBe('[/after]')
   }
 })
@@ -348,9 +348,9 @@ parityFromEach('a slow response, and one that is sent in small pieces', {
   play: async (stage) => {
     const client = await stage.connect()
     expect((await client.get('/late')).body).toBe('[/late]')
-    await stage.asleep()
+    await stage.untilParked()
     expect((await client.get('/trickle')).body).toContain('[/trickle]')
-    await stage.asleep()
+    await stage.untilParked()
     expect((await client.get('/late')).body).toBe('[/late]')
   }
 })

@@ -18,7 +18,7 @@ interface Server extends Cli {
   port: number
   stats(): Promise<{ parked: number; awake: number; accepted: number; woken: number; parkedAgain: number }>
   /** Waits until the server has exactly `count` connections, all parked. */
-  asleep(count?: number): Promise<void>
+  untilParked(count?: number): Promise<void>
 }
 
 /** Responds with the path; to `/hash` with the hash of the body; to `/large` with a megabyte. */
@@ -48,14 +48,14 @@ async function serve(options = `{ idle: ${IDLE} }`): Promise<Server> {
     const [line] = await child.said(/^\{.*\}$/m)
     return JSON.parse(line)
   }
-  const asleep: Server['asleep'] = async (count) => {
+  const untilParked: Server['untilParked'] = async (count) => {
     for (;;) {
       const { awake, parked } = await stats()
       if (awake === 0 && (count === undefined || parked === count)) return
       await pause(20)
     }
   }
-  return Object.assign(child, { stats, asleep })
+  return Object.assign(child, { stats, untilParked })
 }
 
 function has(program: string): boolean {
@@ -77,7 +77,7 @@ test('fetch (undici): requests at the same time and after parking', async () => 
     const paths = Array.from({ length: 40 }, (_, i) => `/${round}/${i}`)
     expect(await Promise.all(paths.map(get))).toEqual(paths.map((path) => `[${path}]`))
     for (const path of paths.slice(0, 10)) expect(await get(path)).toBe(`[${path}]`)
-    await server.asleep()
+    await server.untilParked()
   }
   const { parkedAgain, accepted } = await server.stats()
   expect(parkedAgain).toBeGreaterThanOrEqual(accepted)
@@ -102,7 +102,7 @@ test('fetch (undici): a body as a stream', async () => {
     const init = { method: 'POST', body, duplex: 'half' } as RequestInit
     const response = await fetch(`http://127.0.0.1:${server.port}/hash`, init)
     expect(await response.text()).toBe(hash)
-    await server.asleep()
+    await server.untilParked()
   }
 })
 
@@ -124,7 +124,7 @@ test('http.Agent: its sockets are used again after parking', async () => {
   for (let round = 0; round < 4; round++) {
     const paths = Array.from({ length: 50 }, (_, i) => `/${round}/${i}`)
     expect(await Promise.all(paths.map(get))).toEqual(paths.map((path) => `[${path}]`))
-    await server.asleep(5)
+    await server.untilParked(5)
   }
   expect(await server.stats()).toMatchObject({ accepted: 5 })
 })
@@ -176,7 +176,7 @@ test.skipIf(!has('ab'))('ApacheBench: HTTP/1.0, kept alive and not', async () =>
     expect(stdout).not.toMatch(/Non-2xx/)
     if (keepAlive.length > 0) expect(stdout).toMatch(/^Keep-Alive requests: +3000$/m)
   }
-  await server.asleep(0)
+  await server.untilParked(0)
 })
 
 test('autocannon: pipelining, and many connections that are parked between their requests', async () => {
@@ -194,7 +194,7 @@ test('autocannon: pipelining, and many connections that are parked between their
   const slowly = { connections: 100, amount: 2000, connectionRate: 10 }
   expect(await load({ url, ...slowly })).toMatchObject({ ...well, '2xx': 2000 })
   expect((await server.stats()).parkedAgain - before.parkedAgain).toBeGreaterThan(100)
-  await server.asleep(0)
+  await server.untilParked(0)
 })
 
 test('2,000 clients that send a byte a second do not disturb normal requests', async () => {
@@ -215,7 +215,7 @@ test('2,000 clients that send a byte a second do not disturb normal requests', a
       await new Promise<void>((resolve, reject) => socket.once('connect', resolve).once('error', reject))
     })
   )
-  await server.asleep(2000)
+  await server.untilParked(2000)
   let asked = 0
   for (let sent = 0; sent < 5; sent++) {
     const start = performance.now()
@@ -231,7 +231,7 @@ test('2,000 clients that send a byte a second do not disturb normal requests', a
   expect(asked).toBeGreaterThan(50)
   for (const { socket } of crowd) socket.write(head.slice(5))
   while (crowd.some(({ received }) => !received.endsWith('[/slow]'))) await pause(20)
-  await server.asleep()
+  await server.untilParked()
   // Now they behave like any other connection.
   for (const { socket } of crowd) socket.end('GET /again HTTP/1.1\r\nHost: x\r\n\r\n')
   while (crowd.some(({ received }) => !received.endsWith('[/again]'))) await pause(20)

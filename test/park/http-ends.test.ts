@@ -65,7 +65,7 @@ parityFromEach('the client ends between requests, of a server with httpAllowHalf
   }
 })
 
-for (const from of ['fresh', 'slept', 'awake'] as const) {
+for (const from of ['fresh', 'parked', 'awake'] as const) {
   parity(`the client breaks between requests (${from})`, {
     from,
     serve: (server, see) => {
@@ -121,7 +121,7 @@ for (const [what, bytes] of [
       }
     })
 
-    for (const from of ['fresh', 'slept', 'awake'] as const) {
+    for (const from of ['fresh', 'parked', 'awake'] as const) {
       parity(`the client breaks ${name}, after a silence (${from})`, {
         from,
         serve,
@@ -292,7 +292,7 @@ const LATE: [string, (socket: Socket) => void][] = [
   ['resetAndDestroy()', (socket) => socket.resetAndDestroy()]
 ]
 for (const [what, ending] of LATE) {
-  parity(`the application keeps the socket of a request and calls ${what} when the connection sleeps`, {
+  parity(`the application keeps the socket of a request and calls ${what} when the connection is parked`, {
     serve: (server) => {
       server.on('request', (request, response) => {
         response.end(`[${request.url}]`)
@@ -302,7 +302,7 @@ for (const [what, ending] of LATE) {
     play: async (stage) => {
       const client = await stage.connect()
       await client.get('/keep')
-      await stage.asleep()
+      await stage.untilParked()
       const socket = kept.get(stage.server)
       expect(socket).toBeDefined()
       if (socket !== undefined) ending(socket)
@@ -325,7 +325,7 @@ parity('the application keeps the socket of a request and writes when the connec
   play: async (stage) => {
     const client = await stage.connect()
     await client.get('/keep')
-    await stage.asleep()
+    await stage.untilParked()
     kept.get(stage.server)?.write('late')
     await silence()
     expect(client.received).toMatch(/late$/)
@@ -340,9 +340,9 @@ const SILENT_GO = await closesSilent()
  */
 async function five(stage: Stage): Promise<[Client, Client, Client, Client, Client]> {
   const silent = await stage.open()
-  const slept = await stage.open()
-  await slept.get('/1')
-  await stage.asleep(2)
+  const parkedOne = await stage.open()
+  await parkedOne.get('/1')
+  await stage.untilParked(2)
   const waiting = await stage.open()
   waiting.send(GET('/1') + GET('/never'))
   await waiting.reads('[/1]')
@@ -351,7 +351,7 @@ async function five(stage: Stage): Promise<[Client, Client, Client, Client, Clie
   await half.reads('[/1]')
   const awake = await stage.open()
   await awake.get('/1')
-  return [silent, slept, awake, waiting, half]
+  return [silent, parkedOne, awake, waiting, half]
 }
 
 function neverly(server: http.Server): void {
@@ -364,9 +364,9 @@ parity('getConnections() counts all', {
   serve: neverly,
   play: async (stage) => {
     expect(await stage.connections()).toBe(0)
-    const [silent, slept, awake] = await five(stage)
+    const [silent, parkedOne, awake] = await five(stage)
     expect(await stage.connections()).toBe(5)
-    slept.fin()
+    parkedOne.fin()
     await stage.have(4)
     silent.rst()
     await stage.have(3)
@@ -380,9 +380,9 @@ parity('getConnections() counts all', {
 parity('closeIdleConnections()', {
   serve: neverly,
   play: async (stage) => {
-    const [silent, slept, awake, waiting, half] = await five(stage)
+    const [silent, parkedOne, awake, waiting, half] = await five(stage)
     stage.server.closeIdleConnections()
-    expect(await slept.over()).toBe('FIN')
+    expect(await parkedOne.over()).toBe('FIN')
     expect(await awake.over()).toBe('FIN')
     await stage.have(SILENT_GO ? 2 : 3)
     await silence()
@@ -430,7 +430,7 @@ parity('close() ends idle connections, and waits for the others', {
     server.on('close', () => see('closed'))
   },
   play: async (stage) => {
-    const [silent, slept, awake, waiting, half] = await five(stage)
+    const [silent, parkedOne, awake, waiting, half] = await five(stage)
     let called = false
     stage.server.close((error) => {
       called = true
@@ -438,7 +438,7 @@ parity('close() ends idle connections, and waits for the others', {
     })
     expect(stage.server.listening).toBe(false)
     expect(stage.server.address()).toBe(null)
-    expect(await slept.over()).toBe('FIN')
+    expect(await parkedOne.over()).toBe('FIN')
     expect(await awake.over()).toBe('FIN')
     await stage.have(SILENT_GO ? 2 : 3)
     await expect(stage.open()).rejects.toMatchObject({ code: 'ECONNREFUSED' })
@@ -499,7 +499,7 @@ parity('close() in the handler', {
       response.end(`[${request.url}]`)
     })
   },
-  from: 'slept',
+  from: 'parked',
   play: async (stage) => {
     const client = await stage.connect()
     const other = await stage.connect()
@@ -514,7 +514,7 @@ parity('close() in the handler', {
 parity('close() twice, and close() of a server that never listened', {
   serve: echoPath,
   play: async (stage) => {
-    await stage.connect('slept')
+    await stage.connect('parked')
     const errors: unknown[] = []
     const close = (): Promise<void> =>
       new Promise((resolve) => {
@@ -535,9 +535,9 @@ parity('close(), and listen() again', {
     for (let round = 0; round < 3; round++) {
       const client = await stage.open()
       expect((await client.get('/1')).body).toBe('[/1]')
-      await stage.asleep()
+      await stage.untilParked()
       expect((await client.get('/2')).body).toBe('[/2]')
-      await stage.asleep()
+      await stage.untilParked()
       await new Promise((resolve) => stage.server.close(resolve))
       expect(await client.over()).toBe('FIN')
       await stage.listen()
@@ -548,9 +548,9 @@ parity('close(), and listen() again', {
 parity('listen() again while earlier connections are open', {
   serve: neverly,
   play: async (stage) => {
-    const [silent, slept, awake, waiting, half] = await five(stage)
+    const [silent, parkedOne, awake, waiting, half] = await five(stage)
     stage.server.close()
-    expect(await slept.over()).toBe('FIN')
+    expect(await parkedOne.over()).toBe('FIN')
     expect(await awake.over()).toBe('FIN')
     await stage.listen()
     if (SILENT_GO) await silent.over()
@@ -569,14 +569,14 @@ parity('listen() again while earlier connections are open', {
 parity('asyncDispose', {
   serve: echoPath,
   play: async (stage) => {
-    const client = await stage.connect('slept')
+    const client = await stage.connect('parked')
     await stage.server[Symbol.asyncDispose]()
     expect(await client.over()).toBe('FIN')
     expect(stage.server.listening).toBe(false)
   }
 })
 
-parity("maxConnections: 'drop' tells who, and those who sleep are counted", {
+parity("maxConnections: the data of 'drop', and parked connections count", {
   serve: (server, see) => {
     echoPath(server)
     server.maxConnections = 2
@@ -587,7 +587,7 @@ parity("maxConnections: 'drop' tells who, and those who sleep are counted", {
     })
   },
   play: async (stage) => {
-    const [one, two] = [await stage.connect('slept'), await stage.open()]
+    const [one, two] = [await stage.connect('parked'), await stage.open()]
     for (let i = 0; i < 3; i++) expect(await (await stage.open()).over()).toBe('FIN')
     await stage.have(2)
     one.fin()
@@ -672,10 +672,10 @@ function describeThrowing(): void {
     const child = await serverIn(parked, app)
     child.stdout = ''
     const seen: unknown[] = []
-    for (const from of ['fresh', 'slept']) {
+    for (const from of ['fresh', 'parked']) {
       const client = new Client(net.connect({ port: child.port, host: '127.0.0.1', allowHalfOpen: true }))
       await client.connected
-      if (from === 'slept') {
+      if (from === 'parked') {
         await client.get('/warm')
         await pause(200)
       }

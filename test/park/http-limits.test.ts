@@ -33,7 +33,7 @@ function tellClientErrors(server: http.Server, see: See): void {
 }
 
 for (const [state, idle] of [
-  ['asleep', IDLE],
+  ['parked', IDLE],
   ['awake', NEVER]
 ] as const) {
   parity(`keepAliveTimeout, ${state}`, {
@@ -258,7 +258,7 @@ parityFromEach('headersTimeout: a head in time, byte by byte', {
   }
 })
 
-for (const from of ['slept', 'awake'] as const) {
+for (const from of ['parked', 'awake'] as const) {
   parity(`an empty line between two requests is not the beginning of one (${from})`, {
     from,
     options: { headersTimeout: 100, requestTimeout: 100, connectionsCheckingInterval: CHECK },
@@ -318,7 +318,7 @@ for (const limit of [1, 2, 3]) {
       for (let i = 1; i <= limit; i++) {
         const { head } = await client.get(`/${i}`)
         expect(head.includes('Connection: close')).toBe(i === limit)
-        if (i < limit) await stage.asleep()
+        if (i < limit) await stage.untilParked()
       }
       expect(await client.over()).toBe('FIN')
     }
@@ -347,12 +347,12 @@ parity('maxRequestsPerSocket: set while the server listens', {
   play: async (stage) => {
     const client = await stage.open()
     await client.get('/1')
-    await stage.asleep()
+    await stage.untilParked()
     await client.get('/2')
     stage.server.maxRequestsPerSocket = 2
-    await stage.asleep()
+    await stage.untilParked()
     const { head } = await client.get('/3')
-    await stage.asleep()
+    await stage.untilParked()
     expect(head).toContain('keep-alive')
   }
 })
@@ -367,11 +367,11 @@ parity('maxRequestsPerSocket: requests with Expect are counted', {
     })
   },
   play: async (stage) => {
-    const client = await stage.connect('slept')
+    const client = await stage.connect('parked')
     client.send('POST /1 HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\nx')
     expect((await client.response()).status).toBe(100)
     expect((await client.response()).head).toContain('Connection: keep-alive')
-    await stage.asleep()
+    await stage.untilParked()
     expect((await client.get('/2')).head).toContain('Connection: close')
     expect(await client.over()).toBe('FIN')
   }
@@ -486,9 +486,9 @@ parityFromEach('request.setTimeout(), response.setTimeout(), socket.setTimeout()
     client.send('POST /1 HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf')
     expect((await client.response()).body).toBe('[request]')
     client.send('whole.')
-    await stage.asleep()
+    await stage.untilParked()
     expect((await client.get('/2')).body).toBe('[response]')
-    await stage.asleep()
+    await stage.untilParked()
     expect((await client.get('/3')).body).toBe('[socket]')
   }
 })

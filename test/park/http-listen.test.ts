@@ -531,13 +531,13 @@ async function live(parked: boolean, source: string): Promise<unknown> {
   await look('alone')
   if (code === undefined) {
     const port = Number(stdout)
-    const [silent, slept] = [await connect({ port, host: '127.0.0.1' }), await connect({ port, host: '127.0.0.1' })]
-    await slept.get('/1')
-    await look('with one that is silent and one that sleeps')
+    const [silent, parkedOne] = [await connect({ port, host: '127.0.0.1' }), await connect({ port, host: '127.0.0.1' })]
+    await parkedOne.get('/1')
+    await look('with a silent connection and a parked one')
     // The last response may arrive or not: idle connections are closed in the same turn.
-    slept.send('GET /close HTTP/1.1\r\nHost: x\r\n\r\n')
+    parkedOne.send('GET /close HTTP/1.1\r\nHost: x\r\n\r\n')
     await look('closed')
-    slept.fin()
+    parkedOne.fin()
     await look('with one that is silent')
     silent.fin()
     await look('with none')

@@ -30,7 +30,7 @@ for (const [what, bytes] of BROKEN) {
       client.send(bytes)
       await client.over()
       // The server still works.
-      await stage.asleep(0)
+      await stage.untilParked(0)
       expect((await (await stage.open()).get('/')).status).toBe(200)
     }
   })
@@ -84,7 +84,7 @@ parityFromEach('server options: maxHeaderSize, maxHeadersCount, insecureHTTPPars
     const client = await stage.connect()
     client.send('GET / HTTP/1.1\r\nA: \x01\r\nB: 2\r\nC: 3\r\n\r\n')
     expect(JSON.parse((await client.response()).body)).toEqual({ a: '\x01', b: '2', c: '3' })
-    await stage.asleep()
+    await stage.untilParked()
     client.send(GET('/', `X: ${'x'.repeat(300)}\r\n`))
     expect((await client.response()).status).toBe(431)
     await client.over()
@@ -134,7 +134,7 @@ parityFromEach('server options: noDelay, keepAlive', {
     const client = await stage.connect()
     await keptAlive(stage.port, client.port)
     await client.get('/')
-    await stage.asleep()
+    await stage.untilParked()
     // TCP keep-alive also works for parked connections.
     await keptAlive(stage.port, client.port)
   }
@@ -152,10 +152,10 @@ parityFromEach('the application can turn off TCP keep-alive', {
     const client = await stage.connect()
     await keptAlive(stage.port, client.port)
     await client.get('/off')
-    await stage.asleep()
+    await stage.untilParked()
     await keptAlive(stage.port, client.port, '00')
     await client.get('/')
-    await stage.asleep()
+    await stage.untilParked()
     await keptAlive(stage.port, client.port, '00')
   }
 })
@@ -173,7 +173,7 @@ parity("a listener of 'connection' gets sockets that it may listen to", {
     echoPath(server)
   },
   play: async (stage) => {
-    const client = await stage.connect('slept')
+    const client = await stage.connect('parked')
     expect((await client.get('/now')).body).toBe('[/now]')
   },
   // Without park(), the request has the socket of the warm-up.
@@ -204,7 +204,7 @@ parity('a handler that keeps writing to the socket of a request: the connection 
     await silence()
     client.socket.resume()
     expect((await client.take(20_000_000)) === pattern(20_000_000).toString('latin1')).toBe(true)
-    await stage.asleep()
+    await stage.untilParked()
     expect((await client.get('/2')).body).toBe('[/2]')
   }
 })

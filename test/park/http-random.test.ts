@@ -22,7 +22,7 @@ interface Script {
   cuts: [at: number, gap: Gap][]
   /** Whether the last packet has the FIN. */
   joined: boolean
-  from: 'fresh' | 'slept' | 'awake'
+  from: 'fresh' | 'parked' | 'awake'
 }
 
 const path = fc.constantFrom('/', '/a', '/a/long/path?with=a&query=string')
@@ -85,7 +85,7 @@ const script: fc.Arbitrary<Script> = fc
       { maxLength: 6 }
     ),
     joined: fc.boolean(),
-    from: fc.constantFrom('fresh' as const, 'slept' as const, 'awake' as const)
+    from: fc.constantFrom('fresh' as const, 'parked' as const, 'awake' as const)
   })
   .map(({ messages, last, cuts, joined, from }) => {
     const whole = messages.map(({ bytes }) => bytes).join('')
@@ -145,7 +145,7 @@ test('random streams of requests', async () => {
 async function perform(stage: Stage, { bytes, last, cuts, joined, from }: Script): Promise<string> {
   const client = await stage.open()
   if (from !== 'fresh') await client.get('/warm')
-  if (from === 'slept') await pause(3 * IDLE)
+  if (from === 'parked') await pause(3 * IDLE)
   let at = 0
   for (const [thousandth, gap] of cuts) {
     const end = Math.floor((bytes.length * thousandth) / 1000)

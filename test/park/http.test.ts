@@ -40,10 +40,10 @@ parity('keep-alive: parked between any two requests', {
   serve: echoPath,
   play: async (stage) => {
     const client = await stage.connect()
-    await stage.asleep()
+    await stage.untilParked()
     for (let i = 0; i < 5; i++) {
       expect((await client.get(`/${i}`)).body).toBe(`[/${i}]`)
-      await stage.asleep()
+      await stage.untilParked()
       // The first byte causes the first wake.
       await stage.stats(({ woken, parkedAgain }) => woken === i + 1 && parkedAgain === i + 1)
     }
@@ -56,7 +56,7 @@ parity('keep-alive: several connections, parked at different times', {
     const clients = []
     for (let i = 0; i < 8; i++) clients.push(await stage.connect())
     for (let round = 0; round < 3; round++) {
-      await stage.asleep(8)
+      await stage.untilParked(8)
       for (const [i, client] of clients.entries()) {
         if (i % 3 === round) continue
         expect((await client.get(`/${round}/${i}`)).body).toBe(`[/${round}/${i}]`)
@@ -72,7 +72,7 @@ parityFromEach('pipelined: in one packet', {
     const client = await stage.connect()
     client.send(GET('/1') + GET('/2') + GET('/3'))
     for (const path of ['/1', '/2', '/3']) expect((await client.response()).body).toBe(`[${path}]`)
-    await stage.asleep()
+    await stage.untilParked()
     expect((await client.get('/4')).body).toBe('[/4]')
   }
 })
@@ -153,7 +153,7 @@ parityFromEach('a head in pieces with silences', {
       client.send(piece)
     }
     expect((await client.response()).body).toBe('[/slowly]')
-    await stage.asleep()
+    await stage.untilParked()
     expect((await client.get('/again')).body).toBe('[/again]')
   }
 })
@@ -164,7 +164,7 @@ parityFromEach('a request begins with empty lines', {
     const client = await stage.connect()
     client.send(`\r\n\r\n${GET('/1')}`)
     expect((await client.response()).body).toBe('[/1]')
-    await stage.asleep()
+    await stage.untilParked()
     // The empty line that some old clients send after a body, not counted in its length.
     client.send('\r\n')
     await silence()
@@ -223,7 +223,7 @@ parityFromEach('upgrade: refused by the application, and without an upgrade list
   play: async (stage) => {
     const client = await stage.connect()
     expect((await client.get('/ws', 'Connection: Upgrade\r\nUpgrade: x\r\n')).body).toBe('[/ws x]')
-    await stage.asleep()
+    await stage.untilParked()
     expect((await client.get('/', '')).body).toBe('[/ undefined]')
     client.send('CONNECT a:1 HTTP/1.1\r\nHost: x\r\n\r\n')
     expect(await client.over()).toBe('FIN')
@@ -260,7 +260,7 @@ parity('a release of memory frees pooled parsers, not those in use', {
       const answers = clients.map((client, i) => client.get(`/${round}/${i}`))
       if (round % 3 === 1) await release()
       expect((await Promise.all(answers)).map(({ body }) => body)).toEqual(clients.map((_, i) => `[/${round}/${i}]`))
-      if (round % 2 === 0) await stage.asleep(50)
+      if (round % 2 === 0) await stage.untilParked(50)
       if (round % 3 === 2) await release()
     }
   }

@@ -213,20 +213,20 @@ describe('close()', () => {
         })
       )
       server.on('close', () => events.push('close'))
-      const [awake, asleep] = (await clients(server, 2)) as [Socket, Socket]
+      const [awake, parkedOne] = (await clients(server, 2)) as [Socket, Socket]
       while ((await getConnections(server)) < 2) await quiet()
       awake.write('x')
       await readExactly(awake, 1)
       server.close((error) => events.push(`callback ${error ?? ''}`))
       await quiet()
-      for (const peer of [awake, asleep]) {
+      for (const peer of [awake, parkedOne]) {
         peer.write('still there')
         events.push(`${await readExactly(peer, 11)}`)
       }
       awake.destroy()
       await quiet()
       events.push(`${server.listening} ${await getConnections(server)}`)
-      asleep.destroy()
+      parkedOne.destroy()
       await eventually(() => expect(events).toContain('close'))
       return events
     })

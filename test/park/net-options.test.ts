@@ -284,7 +284,7 @@ describe('allowHalfOpen', () => {
   })
 
   /** A server whose connection is parked after one message, with the events of its sockets. */
-  async function asleep(options: ServerOpts): Promise<{ peer: Socket; events: string[]; stats: () => object }> {
+  async function parkedServer(options: ServerOpts): Promise<{ peer: Socket; events: string[]; stats: () => object }> {
     const events: string[] = []
     const server = await listening(
       createServer({ ...options, idle: 5 }, (socket, { wakes }) => {
@@ -303,7 +303,7 @@ describe('allowHalfOpen', () => {
   }
 
   test('true: a FIN wakes a parked connection, and the listener may still write', async () => {
-    const { peer, events, stats } = await asleep({ allowHalfOpen: true })
+    const { peer, events, stats } = await parkedServer({ allowHalfOpen: true })
     peer.end()
     expect(await outcome(peer)).toEqual({ received: 'good bye', ended: true, reset: false })
     expect(events).toEqual(['wake 1', 'wake 2', 'end'])
@@ -313,7 +313,7 @@ describe('allowHalfOpen', () => {
   })
 
   test('false: a FIN closes a parked connection, and the listener is not called', async () => {
-    const { peer, events, stats } = await asleep({})
+    const { peer, events, stats } = await parkedServer({})
     peer.end()
     expect(await outcome(peer)).toEqual({ received: '', ended: true, reset: false })
     expect(events).toEqual(['wake 1'])

@@ -272,7 +272,7 @@ describe('a cluster of two', () => {
   test.each([
     ['port 0', 'port: 0'],
     ['one port', ''],
-    ['one port, exclusive of nobody', 'exclusive: false']
+    ['one shared port', 'exclusive: false']
   ])('%s: both listen on it, and share what comes', async (_, listen) => {
     const free = await freePort()
     const child = cluster(`{ host: '127.0.0.1', ${listen.includes('port') ? listen : `port: ${free}, ${listen}`} }`)

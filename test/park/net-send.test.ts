@@ -360,7 +360,7 @@ describe('broadcast()', () => {
     const { server, peers, connections } = await crowd(30)
     const byId = new Map(connections.map((connection) => [connection.id, connection]))
     const got = peers.map(collect)
-    const count = await server.broadcast('for those who are gone', (id) => {
+    const count = await server.broadcast('not received', (id) => {
       // All but the first: low descriptor numbers belong to other connections, too.
       if (id === connections[0]?.id) return false
       byId.get(id)?.close()
@@ -502,7 +502,7 @@ describe('broadcast()', () => {
   test('completes when all connections close meanwhile', async () => {
     const { server, peers } = await crowd(1000)
     const thrown = await uncaught(async () => {
-      const sending = server.broadcast('nobody hears this')
+      const sending = server.broadcast('not received')
       for (const peer of peers) peer.resetAndDestroy()
       expect(await sending).toBeLessThanOrEqual(1000)
       await stats(server, { parked: 0, awake: 0 })

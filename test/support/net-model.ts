@@ -265,7 +265,7 @@ export class Crowd {
         )
         return true
       case 'write':
-        // To the last socket, whether its connection sleeps or not.
+        // To the last socket, whether its connection is parked or not.
         socket.write(this.#frameFor(member, size))
         return true
       case 'park':

@@ -8,8 +8,8 @@ import { descriptors, quiet, until } from './sockets.js'
 /** Short, so that tests are; longer than what takes a few turns of the loop. */
 export const IDLE = 25
 
-/** Where a scenario starts: at the first byte of a connection, at the first after a sleep, or at one of a connection that is awake. */
-export type From = 'fresh' | 'slept' | 'awake'
+/** State of the connection when a scenario starts: new, parked again after a first request, or awake after one. */
+export type From = 'fresh' | 'parked' | 'awake'
 
 /** Notes an event of the server. With a socket it goes to the log of that connection: those of two have no order. */
 export type See = (event: string, socket?: Socket) => void
@@ -102,7 +102,7 @@ async function warm(): Promise<void> {
 
 /** Three tests, one for each state in which the connection may be. */
 export function parityFromEach(name: string, scenario: Scenario): void {
-  for (const from of ['fresh', 'slept', 'awake'] as const) parity(`${name} (${from})`, { ...scenario, from })
+  for (const from of ['fresh', 'parked', 'awake'] as const) parity(`${name} (${from})`, { ...scenario, from })
 }
 
 /** Whether plain Node closes connections that have not sent a byte with those that are idle; newer ones do. */
@@ -191,7 +191,7 @@ export class Stage {
     if (from === 'fresh') return client
     client.send('GET /warm HTTP/1.1\r\nHost: x\r\n\r\n')
     await client.response()
-    if (from === 'slept') await this.asleep(this.clients.length)
+    if (from === 'parked') await this.untilParked(this.clients.length)
     return client
   }
 
@@ -212,7 +212,7 @@ export class Stage {
   }
 
   /** Waits until so many connections are parked and none is awake; without park for a while as long as that would take. */
-  async asleep(count = 1): Promise<void> {
+  async untilParked(count = 1): Promise<void> {
     const parked = this.#park
     if (parked === undefined) {
       await pause(2 * IDLE)
