@@ -2,6 +2,7 @@
 import { connect, type DropArgument, type Server, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { type Connection, createServer, type ParkServer } from 'ebb/net'
+import { reactor } from 'ebb/sys'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { Child } from '../support/child.js'
 import {
@@ -22,6 +23,13 @@ import { directory, gone, quiet, readExactly, uncaught } from '../support/socket
 descriptorsReturn()
 
 const IDLE = 5
+
+/** Returns the owner number that the reactor would give to the next watcher. */
+function freeOwner(): number {
+  const owner = reactor().register({ ready: () => {} })
+  reactor().unregister(owner)
+  return owner
+}
 
 describe('maxConnections', () => {
   test('connections above it are dropped with the event of plain Node, and closing one makes room', async () => {
@@ -230,6 +238,20 @@ describe('close()', () => {
       await eventually(() => expect(events).toContain('close'))
       return events
     })
+  })
+
+  test('leaves the reactor when its last parked connection is woken', async () => {
+    const before = freeOwner()
+    const server = createServer({ idle: false }, (socket) => socket.pipe(socket))
+    const [peer] = (await clients(await listening(server), 1)) as [Socket]
+    await stats(server, { parked: 1, awake: 0 })
+    server.close()
+    expect(freeOwner()).toBeGreaterThan(before)
+    peer.write('x')
+    await readExactly(peer, 1)
+    expect(freeOwner()).toBe(before)
+    peer.destroy()
+    await stats(server, { parked: 0, awake: 0 })
   })
 
   test('of a server that does not listen: the error of plain Node', async () => {

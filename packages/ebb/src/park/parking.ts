@@ -33,7 +33,7 @@ import { E, EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLRDHUP } from '../sys/constants.js'
 import type { SystemError } from '../sys/errors.js'
 import type { Watcher } from '../sys/reactor.js'
 import { takeError } from '../sys/socket.js'
-import { peek, peeked, receiveAndDrop, sendBytes } from '../sys/transfer.js'
+import { peek, peeked, receiveAndDrop } from '../sys/transfer.js'
 import { AcceptGate } from './accept-gate.js'
 import { type AccessHost, ConnectionAccess } from './access.js'
 import { Broadcaster } from './broadcast.js'
@@ -48,9 +48,9 @@ import { Registration } from './registration.js'
 import { Sender, type SenderHost } from './sender.js'
 import { Connections } from './state/connections.js'
 import { ENDED, FRESH, STREAM } from './state/table.js'
-import { Wheel } from './state/timer-wheel.js'
 import type { Cause, ParkStats } from './stats.js'
 import { notStreamable, type StreamHost, Streams } from './streams.js'
+import { type TimerHost, Timers } from './timers.js'
 
 /** Options of `park()` in their final form. */
 export interface ParkingOptions {
@@ -68,13 +68,11 @@ export interface ParkingOptions {
 const PEEKED = 16
 /** Events that a parked connection is watched for: bytes, and the peer's FIN. */
 const WATCHED = EPOLLIN | EPOLLRDHUP
-/** Idle time (ms) after which a stream with a slow reader is parked again, if the server has no `idle`. */
-const STREAM_IDLE = 1000
 /** Bytes that the reactor keeps for each descriptor. */
 const REACTOR_BYTES = 13
 
 /** The connections of one server. See the top of this file for their states. */
-export class Parking implements Watcher, AcceptHost, AccessHost, HandleOwner, SenderHost, StreamHost {
+export class Parking implements Watcher, AcceptHost, AccessHost, HandleOwner, SenderHost, StreamHost, TimerHost {
   /** What the application does with connections. */
   readonly access: ConnectionAccess
 
@@ -83,9 +81,8 @@ export class Parking implements Watcher, AcceptHost, AccessHost, HandleOwner, Se
   readonly #isHttp: boolean
   readonly #options: ParkingOptions
   readonly #connections: Connections
-  /** By row: the next idle check of an awake connection, or the timeout of a parked one. */
-  readonly #wheel: Wheel
   readonly #registration: Registration
+  readonly #timers: Timers
   readonly #gate: AcceptGate
   readonly #streams: Streams
   readonly #broadcaster: Broadcaster
@@ -109,11 +106,8 @@ export class Parking implements Watcher, AcceptHost, AccessHost, HandleOwner, Se
     this.#protocol = protocolOf(server, options.idle !== undefined)
     this.#isHttp = isHttp(server)
     this.#connections = new Connections(options.attachmentLimit)
-    this.#wheel = new Wheel(
-      (row) => this.#onTimer(row),
-      () => this.#protocol.endBatch()
-    )
     this.#registration = new Registration(this, () => this.#trim())
+    this.#timers = new Timers(this.#connections, this.#protocol, this.#registration, options.idle, this)
     this.#gate = new AcceptGate(server)
     const sender = new Sender(this.#connections, this)
     this.access = new ConnectionAccess(this.#connections, this.#protocol, sender, this)
@@ -161,7 +155,7 @@ export class Parking implements Watcher, AcceptHost, AccessHost, HandleOwner, Se
 
   #trim(): void {
     this.#connections.table.trim()
-    this.#wheel.trim(this.#connections.table.end)
+    this.#timers.trim(this.#connections.table.end)
     this.#protocol.trim()
   }
 
@@ -248,9 +242,13 @@ export class Parking implements Watcher, AcceptHost, AccessHost, HandleOwner, Se
   wake(row: number, announced: boolean): ConnectionHandle | undefined {
     const fd = this.#connections.table.fd(row)
     this.#registration.reactor.remove(fd)
-    this.#wheel.remove(row)
+    this.#timers.remove(row)
     this.#registration.countParked(-1)
-    return this.#makeSocket(row, fd, announced)
+    try {
+      return this.#makeSocket(row, fd, announced)
+    } finally {
+      this.#registration.leaveIfEmpty()
+    }
   }
 
   #makeSocket(row: number, fd: number, announced: boolean): ConnectionHandle | undefined {
@@ -300,34 +298,13 @@ export class Parking implements Watcher, AcceptHost, AccessHost, HandleOwner, Se
     connection.socket = socket
     socket.on('close', this.#onSocketClose)
     this.#options.governor?.joined()
-    if (this.#protocol.parksAgain) this.checkLater(row)
+    if (this.#protocol.parksAgain) this.#timers.checkLater(row)
   }
 
   // From awake to parked.
 
-  /** Schedules the next idle check of an awake connection, unless the server is closed. */
   checkLater(row: number): void {
-    if (this.#registration.open) this.#wheel.add(row, (this.#options.idle ?? STREAM_IDLE) / 2)
-  }
-
-  #onTimer(row: number): void {
-    const connection = this.#connections.awake.get(row)
-    if (connection === undefined) this.#onTimeout(row)
-    else this.#checkIdle(row, connection)
-  }
-
-  /** Parks an awake connection that was silent for `idle`; otherwise checks again after half of that time. */
-  #checkIdle(row: number, connection: ConnectionHandle): void {
-    const socket = connection.socket as Socket
-    const bytes = socket.bytesRead + socket.bytesWritten
-    const now = performance.now()
-    const silent = now - connection.quietSince
-    if (bytes !== connection.bytesSeen) {
-      connection.bytesSeen = bytes
-      connection.quietSince = now
-    } else if (silent >= (this.#options.idle ?? STREAM_IDLE) && this.park(row, connection)) return
-    else if (connection.wakes > 1 && this.#protocol.isHeadOverdue(socket, silent)) socket.emit('timeout')
-    if (this.#connections.isStream(row) || !this.#protocol.isUpgraded(socket)) this.checkLater(row)
+    this.#timers.checkLater(row)
   }
 
   /** Parks an awake connection, unless something is in progress on it. @returns whether it is parked */
@@ -337,6 +314,11 @@ export class Parking implements Watcher, AcceptHost, AccessHost, HandleOwner, Se
     const stream = this.#connections.isStream(row)
     const may = stream ? connection.responseEnded && isQuiet(socket) : this.#protocol.mayPark(socket)
     return may && this.#parkSocket(row, connection, socket)
+  }
+
+  parkUntouched(row: number, connection: ConnectionHandle): void {
+    const { socket } = connection
+    if (this.#registration.open && socket !== undefined && isQuiet(socket)) this.#parkSocket(row, connection, socket)
   }
 
   /** Parks a connection whose socket has nothing buffered. @returns false if it must stay awake after all */
@@ -369,37 +351,16 @@ export class Parking implements Watcher, AcceptHost, AccessHost, HandleOwner, Se
   #setParked(row: number, fd: number, limit: number): void {
     this.#connections.table.park(row, fd)
     this.#registration.countParked(1)
-    if (limit > 0) this.#wheel.add(row, limit)
-    else this.#wheel.remove(row)
+    this.#timers.set(row, limit)
   }
 
   // Closing.
-
-  /** Handles the timeout of a parked connection. */
-  #onTimeout(row: number): void {
-    const { table } = this.#connections
-    const { finalResponse, wake } = this.#protocol.onTimeout((table.flags(row) & FRESH) !== 0)
-    if (wake !== undefined) {
-      const connection = this.wake(row, wake.announced)
-      if (connection?.socket === undefined) return
-      wake.onTimeout(connection.socket)
-      const { socket } = connection
-      // The listeners left the connection alone. It is parked again, whatever its protocol says: to `http`, an awake
-      // connection is in the middle of a request.
-      if (this.#registration.open && socket?.bytesRead === 0 && isQuiet(socket))
-        this.#parkSocket(row, connection, socket)
-      return
-    }
-    // The send buffer of an idle connection is empty, so the kernel takes all of it.
-    if (finalResponse !== undefined) sendBytes(table.fd(row), finalResponse)
-    this.close(row, 'timeout')
-  }
 
   /** Closes a parked connection. */
   close(row: number, cause: Cause): void {
     const { table } = this.#connections
     this.#registration.reactor.close(table.fd(row))
-    this.#wheel.remove(row)
+    this.#timers.remove(row)
     this.#registration.countParked(-1)
     uncountConnection(this.#server)
     try {
@@ -433,7 +394,7 @@ export class Parking implements Watcher, AcceptHost, AccessHost, HandleOwner, Se
   socketClosed(connection: ConnectionHandle): void {
     const row = this.#connections.table.find(connection.id)
     if (row === -1 || this.#connections.awake.get(row) !== connection) return
-    this.#wheel.remove(row)
+    this.#timers.remove(row)
     this.#options.governor?.left()
     this.#onClosed(row, connection, 'socket')
   }
@@ -458,7 +419,7 @@ export class Parking implements Watcher, AcceptHost, AccessHost, HandleOwner, Se
   /** Returns the figures of this server. */
   stats(): ParkStats {
     const { table, awake, bytes } = this.#connections
-    const kept = bytes + this.#wheel.bytes + REACTOR_BYTES * this.#registration.parked
+    const kept = bytes + this.#timers.bytes + REACTOR_BYTES * this.#registration.parked
     return {
       parked: this.#registration.parked,
       awake: awake.size,
