@@ -1,24 +1,20 @@
 /**
- * The connections of a parked server, and their way between the states.
+ * The connections of a parked server, and the states of a connection.
  *
- *              accept                  first byte, or first: 'server'
- *     kernel ---------> accepted --------------------------------------> awake
- *                          |                                            |  ^
- *                          | first: 'client'                      idle  |  |  a byte, a timeout,
- *                          v                                            v  |  or a full send buffer
- *                        parked <--------------------------------- parking |
- *                          |  |____________________________________________|
- *                          v
- *                        closed (from every state)
+ *     accepted -> parked     the client sends the first byte (`first: 'client'`)
+ *     accepted -> awake      the server sends the first byte (`first: 'server'`)
+ *     parked   -> awake      a byte arrives, a timeout has a listener, or the send buffer is full
+ *     awake    -> parking    the connection was idle, or `park()` was called
+ *     parking  -> parked     within the same call
+ *     any state -> closed    either side closes, an error, or a timeout
  *
- * | state    | what the connection is                             | owner of the descriptor, who closes it           |
- * |----------|----------------------------------------------------|--------------------------------------------------|
- * | accepted | a descriptor, during `onAccept()`                  | `AcceptGate` if it refuses it, else `Parking`    |
- * | parked   | a row in the table and a registration at epoll     | `Parking`, by the reactor                        |
- * | awake    | a row, a `net.Socket` and a `ConnectionHandle`     | the socket; `Parking` never touches it           |
- * | parking  | a row, a socket and a second descriptor, during    | the socket its own; `Parking` the duplicate,     |
- * |          | `park()`                                           | which epoll watches                              |
- * | closed   | nothing; its row is free                           | nobody                                           |
+ * | state    | the connection is                                        | the descriptor belongs to                   |
+ * |----------|----------------------------------------------------------|---------------------------------------------|
+ * | accepted | a descriptor, during `onAccept()`                        | `Parking`; `AcceptGate` closes a refused one|
+ * | parked   | a row in the table, and a registration at the reactor    | `Parking`                                   |
+ * | awake    | a row, a `net.Socket` and a `ConnectionHandle`           | the socket; `Parking` never touches it      |
+ * | parking  | a row, a socket, and a duplicate of its descriptor       | the socket; the duplicate to `Parking`      |
+ * | closed   | nothing: its row is free                                 | nothing: it is closed                       |
  *
  * To wake a connection, its descriptor is removed from epoll and given to a new socket. To park it, its descriptor is
  * duplicated, the duplicate is watched, and the socket is destroyed. Closing the socket's descriptor sends no FIN,
