@@ -6,6 +6,7 @@
  * slowly has an object here: the bytes that wait to be sent.
  */
 import type { Governor } from '../govern/connection-governor.js'
+import { type Retained, retain } from '../memory/hidden-classes.js'
 import { type AcceptHost, Acceptor } from '../socket/acceptor.js'
 import type { ListeningSocket } from '../socket/listening-socket.js'
 import { E, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from '../sys/constants.js'
@@ -76,8 +77,8 @@ export class EpollListener implements Watcher, AcceptHost, ConnectionHost {
   readonly reactor: Reactor
 
   readonly #handlers: Handlers
-  /** One handle that is always alive: V8 drops a hidden class, and code optimised for it, with its last object. */
-  readonly retainedHandle: Connection
+  /** A handle for no connection, so that the class of handles is retained while there are no connections. */
+  readonly retained: Retained
   readonly #owner: number
   readonly #acceptor: Acceptor
   readonly #governor: Governor | undefined
@@ -103,7 +104,7 @@ export class EpollListener implements Watcher, AcceptHost, ConnectionHost {
     this.address = socket.address
     this.#handlers = handlers
     this.#governor = governor
-    this.retainedHandle = new ConnectionHandle(this, -1, -1)
+    this.retained = retain(new ConnectionHandle(this, -1, -1))
     this.#acceptor = new Acceptor(this.reactor, socket, this)
     this.#owner = this.reactor.register(this)
     this.reactor.ref()

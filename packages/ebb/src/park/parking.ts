@@ -23,6 +23,7 @@
 import type { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Governor } from '../govern/connection-governor.js'
+import { type Retained, retainSocket } from '../memory/hidden-classes.js'
 import { type AcceptHost, Acceptor } from '../socket/acceptor.js'
 import type { ListeningSocket } from '../socket/listening-socket.js'
 import { E, EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLRDHUP } from '../sys/constants.js'
@@ -37,7 +38,7 @@ import { type Connection, ConnectionHandle, connectionOf, setConnection } from '
 import { forwardDetached } from './detached-socket.js'
 import type { HandleClass, HandleOwner } from './node/handle.js'
 import { countConnection, emitCloseIfDrained, type ServerInternals, uncountConnection } from './node/server.js'
-import { clientHandle, descriptorOf, endQuietly, isQuiet, partsOf, socketFor } from './node/socket.js'
+import { clientHandle, descriptorOf, endQuietly, isQuiet, socketFor } from './node/socket.js'
 import { isHttp, protocolOf } from './protocol/detect.js'
 import type { Protocol } from './protocol/protocol.js'
 import { Registration } from './registration.js'
@@ -91,10 +92,8 @@ export class Parking implements Watcher, AcceptHost, AccessHost, HandleOwner, Se
   #acceptor: Acceptor | undefined
   /** Class of handles for connections that came through this kind of listening socket. */
   #handleClass: HandleClass | undefined
-  /**
-   * Objects of the first socket that was parked: they keep V8's hidden classes of sockets alive while none is awake.
-   */
-  #retainedParts: unknown
+  /** The first socket that was parked. */
+  #retained: Retained | undefined
 
   constructor(server: ServerInternals, options: ParkingOptions) {
     this.#server = server
@@ -327,7 +326,7 @@ export class Parking implements Watcher, AcceptHost, AccessHost, HandleOwner, Se
     if (fd < 0 || this.#watch(fd) !== 0) return false
     if (connection.requests > 0) this.#connections.requests.set(row, connection.requests)
     const silent = connection.bytesSeen === -1 ? 0 : performance.now() - connection.quietSince
-    this.#retainedParts ??= retainParts(socket)
+    this.#retained ??= retainSocket(socket)
     socket.removeListener('close', this.#onSocketClose)
     connection.socket = undefined
     this.#connections.awake.delete(row)
@@ -427,13 +426,6 @@ export class Parking implements Watcher, AcceptHost, AccessHost, HandleOwner, Se
       bytesPerConnection: table.size === 0 ? 0 : kept / table.size
     }
   }
-}
-
-/** Returns the parts of a socket to retain, and detaches what the application has attached to it. */
-function retainParts(socket: Socket): unknown[] {
-  const parts = partsOf(socket)
-  socket.once('close', () => setImmediate(() => socket.removeAllListeners()))
-  return parts
 }
 
 /** Makes one listener for all sockets: it finds the connection by its socket, which saves a closure for each. */

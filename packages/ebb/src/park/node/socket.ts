@@ -89,14 +89,6 @@ function rememberOptions(socket: Socket, server: ServerInternals): void {
   set('kSetKeepAliveInitialDelay', server.keepAliveInitialDelay)
 }
 
-/**
- * Returns the objects that an open socket consists of, to retain their hidden classes and the code optimised for them.
- */
-export function partsOf(socket: Socket): unknown[] {
-  const { _handle } = socket as SocketInternals
-  return [socket, _handle, (socket as { parser?: unknown }).parser]
-}
-
 /** Returns the descriptor of a socket; -1 if it has none, or shares it with another object (TLS). */
 export function descriptorOf(socket: Socket): number {
   return (socket as SocketInternals)._handle?.fd ?? -1
