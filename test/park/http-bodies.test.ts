@@ -1,4 +1,6 @@
-/** Bodies in both directions behind `park()`, in pieces, with silences, to slow readers: as with plain Node. */
+/**
+ * Request and response bodies of a parked server, in pieces, with pauses, to slow readers: the same as with plain Node.
+ */
 import { createHash } from 'node:crypto'
 import { expect } from 'vitest'
 import { echoBody, echoPath, GET, parityFromEach, pattern, pause, silence, turn } from '../support/parity.js'
@@ -13,7 +15,7 @@ parityFromEach('POST: a body in pieces, with silences', {
       client.send(piece)
     }
     expect((await client.response()).body).toBe('[hello world....]')
-    await stage.asleep()
+    await stage.untilParked()
     client.send('POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc')
     expect((await client.response()).body).toBe('[abc]')
   }
@@ -30,14 +32,14 @@ parityFromEach('POST: a chunked body cut anywhere, with trailers', {
       client.send(chunked.slice(i, i + 7))
     }
     expect((await client.response()).body).toBe('[hello world]')
-    await stage.asleep()
+    await stage.untilParked()
     await client.dribble(`POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n${chunked}`)
     expect((await client.response()).body).toBe('[hello world]')
   },
   check: ({ connections: [log] }) => expect(log?.filter((event) => event === 'end X-Sum,1')).toHaveLength(2)
 })
 
-parityFromEach('POST: answered before its body has come; the rest comes after a silence', {
+parityFromEach('POST: answered before its body is complete; the rest comes after a silence', {
   serve: echoPath,
   play: async (stage) => {
     const client = await stage.connect()
@@ -56,7 +58,7 @@ parityFromEach('POST: answered before its body has come; the rest comes after a 
   }
 })
 
-parityFromEach('POST: a body that nobody reads', {
+parityFromEach('POST: a body that is not read', {
   serve: (server) => {
     server.on('request', async (request, response) => {
       await pause(request.url === '/warm' ? 0 : 50)
@@ -69,7 +71,7 @@ parityFromEach('POST: a body that nobody reads', {
     client.send(`POST /1 HTTP/1.1\r\nHost: x\r\nContent-Length: ${body.length}\r\n\r\n`)
     client.send(body)
     expect((await client.response()).body).toBe('[/1]')
-    await stage.asleep()
+    await stage.untilParked()
     expect((await client.get('/2')).body).toBe('[/2]')
   }
 })
@@ -97,7 +99,7 @@ parityFromEach('POST: a large body to a reader that pauses', {
     client.send(body)
     const digest = createHash('sha1').update(body).digest('hex')
     expect((await client.response()).body).toBe(`${body.length} ${digest}`)
-    await stage.asleep()
+    await stage.untilParked()
     expect((await client.get('/2')).status).toBe(200)
   }
 })
@@ -111,7 +113,7 @@ parityFromEach('Expect: 100-continue', {
     await silence()
     client.send('hello')
     expect((await client.response()).body).toBe('[hello]')
-    await stage.asleep()
+    await stage.untilParked()
     expect((await client.get('/2')).body).toBe('[]')
   }
 })
@@ -136,15 +138,15 @@ parityFromEach("Expect: 100-continue, with 'checkContinue'", {
     expect((await client.response()).status).toBe(100)
     client.send('hello')
     expect((await client.response()).body).toBe('[hello]')
-    await stage.asleep()
+    await stage.untilParked()
     client.send('POST /refused HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n')
     expect((await client.response()).status).toBe(403)
-    // Node closes it: nobody knows whether a body comes.
+    // Node closes the connection, because it is unknown whether a body follows.
     expect(await client.over()).toBe('FIN')
   }
 })
 
-parityFromEach('Expect: what nobody can do', {
+parityFromEach('Expect: an unknown expectation', {
   serve: echoPath,
   play: async (stage) => {
     const client = await stage.connect()
@@ -188,11 +190,11 @@ parityFromEach('HEAD, 204, 304', {
     for (const sleeping of [false, true]) {
       client.send('HEAD / HTTP/1.1\r\nHost: x\r\n\r\n')
       expect((await client.response({ bodiless: true })).status).toBe(200)
-      if (sleeping) await stage.asleep()
+      if (sleeping) await stage.untilParked()
       expect((await client.get('/204')).status).toBe(204)
-      if (sleeping) await stage.asleep()
+      if (sleeping) await stage.untilParked()
       expect((await client.get('/304')).status).toBe(304)
-      if (sleeping) await stage.asleep()
+      if (sleeping) await stage.untilParked()
       expect((await client.get('/200')).body).toBe('a body')
     }
   }
@@ -210,7 +212,7 @@ parityFromEach('trailers of a response', {
   play: async (stage) => {
     const client = await stage.connect()
     expect((await client.get('/')).body).toBe('5\r\nhello\r\n0\r\nX-Sum: 1\r\n\r\n')
-    await stage.asleep()
+    await stage.untilParked()
     expect((await client.get('/')).status).toBe(200)
   }
 })
@@ -218,7 +220,7 @@ parityFromEach('trailers of a response', {
 parityFromEach('HTTP/1.0', {
   serve: (server) => {
     server.on('request', (request, response) => {
-      // Without it, what answers HTTP/1.0 ends with the connection.
+      // Without a length, a response to HTTP/1.0 ends with the connection.
       response.setHeader('Content-Length', 4)
       response.end(request.url === '/warm' ? 'warm' : `[${request.url}]`)
     })
@@ -229,7 +231,7 @@ parityFromEach('HTTP/1.0', {
     const { head, body } = await client.response()
     expect(head).toMatch(/^Connection: keep-alive$/m)
     expect(body).toBe('[/1]')
-    await stage.asleep()
+    await stage.untilParked()
     client.send('GET /2 HTTP/1.0\r\n\r\n')
     expect((await client.response()).body).toBe('[/2]')
     expect(await client.over()).toBe('FIN')
@@ -267,7 +269,7 @@ parityFromEach('Connection: close, from the client and from the server', {
     const client = await stage.connect()
     expect((await client.get('/1', 'Connection: close\r\n')).body).toBe('[/1]')
     expect(await client.over()).toBe('FIN')
-    // The slept and the awake of this scenario are told by their number.
+    // In this scenario, parked and awake connections are told apart by their number.
     const other = await stage.open()
     await other.get('/0')
     await silence()
@@ -302,13 +304,13 @@ parityFromEach('a response larger than the buffers of the sockets, to a slow rea
     }
     expect((await client.response()).body).toMatch(/\r\nthe end\r\n0\r\n\r\n$/)
     expect((await client.response()).body).toBe('[/pipelined]')
-    await stage.asleep()
+    await stage.untilParked()
     expect((await client.get('/after')).body).toBe('[/after]')
   },
   check: ({ connections: [log] }) => expect(log).toEqual(expect.arrayContaining(['write false', 'drain']))
 })
 
-parityFromEach('a slow reader that reads nothing for a long time: its connection waits awake', {
+parityFromEach('a reader that reads nothing for a long time: its connection stays awake', {
   serve: (server) => {
     server.on('request', (request, response) => {
       response.end(request.url === '/large' ? pattern(20_000_000) : `[${request.url}]`)
@@ -325,12 +327,12 @@ parityFromEach('a slow reader that reads nothing for a long time: its connection
     client.socket.resume()
     const { body } = await client.response()
     expect(body === pattern(20_000_000).toString('latin1')).toBe(true)
-    await stage.asleep()
+    await stage.untilParked()
     expect((await client.get('/after')).body).toBe('[/after]')
   }
 })
 
-parityFromEach('a response that takes its time, and one that trickles', {
+parityFromEach('a slow response, and one that is sent in small pieces', {
   serve: (server) => {
     server.on('request', async (request, response) => {
       if (request.url === '/late') await silence()
@@ -346,9 +348,9 @@ parityFromEach('a response that takes its time, and one that trickles', {
   play: async (stage) => {
     const client = await stage.connect()
     expect((await client.get('/late')).body).toBe('[/late]')
-    await stage.asleep()
+    await stage.untilParked()
     expect((await client.get('/trickle')).body).toContain('[/trickle]')
-    await stage.asleep()
+    await stage.untilParked()
     expect((await client.get('/late')).body).toBe('[/late]')
   }
 })

@@ -1,4 +1,4 @@
-/** Real clients, with keep-alive, against a server behind `park()` in a process of its own. */
+/** Real clients, with keep-alive, against a parked server in its own process. */
 import { execFile, execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { writeFileSync } from 'node:fs'
@@ -17,11 +17,11 @@ const IDLE = 100
 interface Server extends Cli {
   port: number
   stats(): Promise<{ parked: number; awake: number; accepted: number; woken: number; parkedAgain: number }>
-  /** Waits until all of its connections are asleep, `count` of them. */
-  asleep(count?: number): Promise<void>
+  /** Waits until the server has exactly `count` connections, all parked. */
+  untilParked(count?: number): Promise<void>
 }
 
-/** Answers with the path; to `/hash` with that of the body; to `/large` with a megabyte. */
+/** Responds with the path; to `/hash` with the hash of the body; to `/large` with a megabyte. */
 async function serve(options = `{ idle: ${IDLE} }`): Promise<Server> {
   const child = await program(`
     import http from 'node:http'
@@ -35,7 +35,7 @@ async function serve(options = `{ idle: ${IDLE} }`): Promise<Server> {
         return
       }
       const body = request.url === '/large' ? large : '[' + request.url + ']'
-      // With its length, HTTP/1.0 can be kept alive.
+      // With a length, a connection of HTTP/1.0 can be kept alive.
       response.setHeader('Content-Length', body.length)
       response.end(body)
     }), ${options})
@@ -48,14 +48,14 @@ async function serve(options = `{ idle: ${IDLE} }`): Promise<Server> {
     const [line] = await child.said(/^\{.*\}$/m)
     return JSON.parse(line)
   }
-  const asleep: Server['asleep'] = async (count) => {
+  const untilParked: Server['untilParked'] = async (count) => {
     for (;;) {
       const { awake, parked } = await stats()
       if (awake === 0 && (count === undefined || parked === count)) return
       await pause(20)
     }
   }
-  return Object.assign(child, { stats, asleep })
+  return Object.assign(child, { stats, untilParked })
 }
 
 function has(program: string): boolean {
@@ -67,7 +67,7 @@ function has(program: string): boolean {
   }
 }
 
-test('fetch (undici): requests beside each other and after sleeps', async () => {
+test('fetch (undici): requests at the same time and after parking', async () => {
   const server = await serve()
   const get = async (path: string): Promise<string> => {
     const response = await fetch(`http://127.0.0.1:${server.port}${path}`)
@@ -77,7 +77,7 @@ test('fetch (undici): requests beside each other and after sleeps', async () => 
     const paths = Array.from({ length: 40 }, (_, i) => `/${round}/${i}`)
     expect(await Promise.all(paths.map(get))).toEqual(paths.map((path) => `[${path}]`))
     for (const path of paths.slice(0, 10)) expect(await get(path)).toBe(`[${path}]`)
-    await server.asleep()
+    await server.untilParked()
   }
   const { parkedAgain, accepted } = await server.stats()
   expect(parkedAgain).toBeGreaterThanOrEqual(accepted)
@@ -93,7 +93,7 @@ test('fetch (undici): a body as a stream', async () => {
       async start(controller) {
         for (const chunk of chunks) {
           if (chunk.length > 0) controller.enqueue(new Uint8Array(chunk))
-          // Longer than the server's patience with those who are idle.
+          // Longer than the server's idle timeout.
           if (chunk.length === 50_000) await pause(3 * IDLE)
         }
         controller.close()
@@ -102,11 +102,11 @@ test('fetch (undici): a body as a stream', async () => {
     const init = { method: 'POST', body, duplex: 'half' } as RequestInit
     const response = await fetch(`http://127.0.0.1:${server.port}/hash`, init)
     expect(await response.text()).toBe(hash)
-    await server.asleep()
+    await server.untilParked()
   }
 })
 
-test('http.Agent: its sockets are used again after a sleep', async () => {
+test('http.Agent: its sockets are used again after parking', async () => {
   const server = await serve()
   const agent = new http.Agent({ keepAlive: true, maxSockets: 5 })
   onTestFinished(() => agent.destroy())
@@ -124,7 +124,7 @@ test('http.Agent: its sockets are used again after a sleep', async () => {
   for (let round = 0; round < 4; round++) {
     const paths = Array.from({ length: 50 }, (_, i) => `/${round}/${i}`)
     expect(await Promise.all(paths.map(get))).toEqual(paths.map((path) => `[${path}]`))
-    await server.asleep(5)
+    await server.untilParked(5)
   }
   expect(await server.stats()).toMatchObject({ accepted: 5 })
 })
@@ -132,7 +132,7 @@ test('http.Agent: its sockets are used again after a sleep', async () => {
 test.skipIf(!has('curl'))('curl: several URLs over one connection, uploads with Expect, a slow download', async () => {
   const server = await serve()
   const at = `http://127.0.0.1:${server.port}`
-  // A rate of two requests a second: it sleeps between them.
+  // Two requests per second: the connection is parked in between.
   const { stdout, stderr } = await run('curl', ['-sv', '--rate', '2/s', `${at}/1`, `${at}/2`, `${at}/3`])
   expect(stdout).toBe('[/1][/2][/3]')
   expect(stderr.match(/Re-using existing connection/g)).toHaveLength(2)
@@ -176,28 +176,28 @@ test.skipIf(!has('ab'))('ApacheBench: HTTP/1.0, kept alive and not', async () =>
     expect(stdout).not.toMatch(/Non-2xx/)
     if (keepAlive.length > 0) expect(stdout).toMatch(/^Keep-Alive requests: +3000$/m)
   }
-  await server.asleep(0)
+  await server.untilParked(0)
 })
 
-test('autocannon: pipelining, and many connections of which each sleeps between its requests', async () => {
-  // In a variable: it has no types.
+test('autocannon: pipelining, and many connections that are parked between their requests', async () => {
+  // In a variable, because the module has no types.
   const name = 'autocannon'
   const { default: load } = (await import(name)) as { default: (options: object) => Promise<Record<string, number>> }
   const server = await serve('{ idle: 20 }')
   const url = `http://127.0.0.1:${server.port}/`
   const well = { errors: 0, timeouts: 0, mismatches: 0, non2xx: 0 }
   expect(await load({ url, connections: 50, amount: 20_000 })).toMatchObject({ ...well, '2xx': 20_000 })
-  // It stops counting while its last pipelines are under way.
+  // It stops counting before its last pipelined responses have arrived.
   expect(await load({ url, connections: 20, amount: 20_000, pipelining: 10 })).toMatchObject(well)
-  // Ten requests a second for every connection, in bursts.
+  // Ten requests per second for each connection, in bursts.
   const before = await server.stats()
   const slowly = { connections: 100, amount: 2000, connectionRate: 10 }
   expect(await load({ url, ...slowly })).toMatchObject({ ...well, '2xx': 2000 })
   expect((await server.stats()).parkedAgain - before.parkedAgain).toBeGreaterThan(100)
-  await server.asleep(0)
+  await server.untilParked(0)
 })
 
-test('a crowd of 2,000 that send a byte a second does not disturb who asks properly', async () => {
+test('2,000 clients that send a byte a second do not disturb normal requests', async () => {
   const server = await serve()
   const crowd: { socket: Socket; received: string }[] = []
   onTestFinished(() => {
@@ -215,7 +215,7 @@ test('a crowd of 2,000 that send a byte a second does not disturb who asks prope
       await new Promise<void>((resolve, reject) => socket.once('connect', resolve).once('error', reject))
     })
   )
-  await server.asleep(2000)
+  await server.untilParked(2000)
   let asked = 0
   for (let sent = 0; sent < 5; sent++) {
     const start = performance.now()
@@ -225,14 +225,14 @@ test('a crowd of 2,000 that send a byte a second does not disturb who asks prope
       expect(await response.text()).toBe(`[/${asked++}]`)
     }
   }
-  // It is awake, every one of it: its heads are half there.
+  // All of these connections are awake, because half of a head has arrived.
   expect((await server.stats()).awake).toBeGreaterThanOrEqual(2000)
   expect(crowd.every(({ received }) => received === '')).toBe(true)
   expect(asked).toBeGreaterThan(50)
   for (const { socket } of crowd) socket.write(head.slice(5))
   while (crowd.some(({ received }) => !received.endsWith('[/slow]'))) await pause(20)
-  await server.asleep()
-  // And now they are as any others.
+  await server.untilParked()
+  // Now they behave like any other connection.
   for (const { socket } of crowd) socket.end('GET /again HTTP/1.1\r\nHost: x\r\n\r\n')
   while (crowd.some(({ received }) => !received.endsWith('[/again]'))) await pause(20)
 })

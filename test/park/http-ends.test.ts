@@ -1,4 +1,4 @@
-/** How connections end behind `park()`, from either side and at every stage: as with plain Node. */
+/** How connections of a parked server end, from either side and in every state: the same as with plain Node. */
 import http from 'node:http'
 import net, { type Socket } from 'node:net'
 import { expect, test } from 'vitest'
@@ -19,14 +19,14 @@ import {
 
 const POST = 'POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n'
 
-/** Answers when the body has come. */
+/** Responds when the body is complete. */
 function afterBody(server: http.Server): void {
   server.on('request', (request, response) => {
     request.resume().on('end', () => response.end(`[${request.url}]`))
   })
 }
 
-/** Answers to `/slow` after a silence. */
+/** Responds to `/slow` after a pause. */
 function slowly(server: http.Server): void {
   server.on('request', async (request, response) => {
     if (request.url === '/slow') await silence()
@@ -65,7 +65,7 @@ parityFromEach('the client ends between requests, of a server with httpAllowHalf
   }
 })
 
-for (const from of ['fresh', 'slept', 'awake'] as const) {
+for (const from of ['fresh', 'parked', 'awake'] as const) {
   parity(`the client breaks between requests (${from})`, {
     from,
     serve: (server, see) => {
@@ -79,7 +79,7 @@ for (const from of ['fresh', 'slept', 'awake'] as const) {
       await stage.have(0)
     },
     check: ({ connections: [log] }) => expect(log).toContain('clientError ECONNRESET read ECONNRESET, writable false'),
-    // Nobody is told of one that sleeps: there is no socket to tell it of.
+    // A parked connection has no socket, so no event is emitted.
     ...(from !== 'awake' && { design: withoutClientErrors })
   })
 }
@@ -121,7 +121,7 @@ for (const [what, bytes] of [
       }
     })
 
-    for (const from of ['fresh', 'slept', 'awake'] as const) {
+    for (const from of ['fresh', 'parked', 'awake'] as const) {
       parity(`the client breaks ${name}, after a silence (${from})`, {
         from,
         serve,
@@ -132,14 +132,14 @@ for (const [what, bytes] of [
           client.rst()
           await stage.have(0)
         },
-        // Empty lines are no request: it has gone to sleep again by then.
+        // Empty lines are not a request: the connection is parked again by then.
         ...(bytes === '\r\n\r\n' && from !== 'fresh' && { design: withoutClientErrors })
       })
     }
   }
 }
 
-parityFromEach('the client ends with its request, in one packet', {
+parityFromEach('the client sends its request and FIN in one packet', {
   serve: echoPath,
   play: async (stage) => {
     const client = await stage.connect()
@@ -149,7 +149,7 @@ parityFromEach('the client ends with its request, in one packet', {
   }
 })
 
-parityFromEach('the client ends with three pipelined requests, in one packet', {
+parityFromEach('the client sends three pipelined requests and FIN in one packet', {
   serve: echoPath,
   play: async (stage) => {
     const client = await stage.connect()
@@ -197,7 +197,7 @@ parityFromEach('the client ends after the response', {
   }
 })
 
-parityFromEach('the client breaks with its request, in one instant', {
+parityFromEach('the client resets right after its request', {
   serve: echoPath,
   play: async (stage) => {
     const client = await stage.connect()
@@ -206,11 +206,11 @@ parityFromEach('the client breaks with its request, in one instant', {
     client.rst()
     await stage.have(0)
   },
-  // A socket made of a descriptor that has been reset has no peer any more: its events are nobody's.
+  // A socket that is made from a reset descriptor has no peer address, so its events cannot be assigned.
   compared: ofNobody
 })
 
-parityFromEach('the client breaks while it waits', {
+parityFromEach('the client resets while it waits', {
   serve: slowly,
   play: async (stage) => {
     const client = await stage.connect()
@@ -222,7 +222,7 @@ parityFromEach('the client breaks while it waits', {
   }
 })
 
-parityFromEach('the client breaks while it receives', {
+parityFromEach('the client resets while it receives', {
   serve: (server, see) => {
     server.on('request', (request, response) => {
       response.end(request.url === '/large' ? Buffer.alloc(20_000_000) : 'small')
@@ -239,7 +239,7 @@ parityFromEach('the client breaks while it receives', {
     client.rst()
     await stage.have(0)
   },
-  // How much came until then is chance.
+  // How many bytes had arrived by then varies.
   compared: (seen) => ({ ...seen, clients: [] })
 })
 
@@ -292,7 +292,7 @@ const LATE: [string, (socket: Socket) => void][] = [
   ['resetAndDestroy()', (socket) => socket.resetAndDestroy()]
 ]
 for (const [what, ending] of LATE) {
-  parity(`the application keeps the socket of a request and calls ${what} when the connection sleeps`, {
+  parity(`the application keeps the socket of a request and calls ${what} when the connection is parked`, {
     serve: (server) => {
       server.on('request', (request, response) => {
         response.end(`[${request.url}]`)
@@ -302,7 +302,7 @@ for (const [what, ending] of LATE) {
     play: async (stage) => {
       const client = await stage.connect()
       await client.get('/keep')
-      await stage.asleep()
+      await stage.untilParked()
       const socket = kept.get(stage.server)
       expect(socket).toBeDefined()
       if (socket !== undefined) ending(socket)
@@ -315,7 +315,7 @@ for (const [what, ending] of LATE) {
 }
 const kept = new WeakMap<http.Server, Socket>()
 
-parity('the application keeps the socket of a request and writes when the connection sleeps', {
+parity('the application keeps the socket of a request and writes when the connection is parked', {
   serve: (server) => {
     server.on('request', (request, response) => {
       response.end(`[${request.url}]`)
@@ -325,7 +325,7 @@ parity('the application keeps the socket of a request and writes when the connec
   play: async (stage) => {
     const client = await stage.connect()
     await client.get('/keep')
-    await stage.asleep()
+    await stage.untilParked()
     kept.get(stage.server)?.write('late')
     await silence()
     expect(client.received).toMatch(/late$/)
@@ -335,12 +335,14 @@ parity('the application keeps the socket of a request and writes when the connec
 
 const SILENT_GO = await closesSilent()
 
-/** Five clients: one that has said nothing, one that sleeps, one that is awake, one that waits for a response, one with half a head. */
+/**
+ * Five clients: one that has sent nothing, one parked, one awake, one that waits for a response, one with half a head.
+ */
 async function five(stage: Stage): Promise<[Client, Client, Client, Client, Client]> {
   const silent = await stage.open()
-  const slept = await stage.open()
-  await slept.get('/1')
-  await stage.asleep(2)
+  const parkedOne = await stage.open()
+  await parkedOne.get('/1')
+  await stage.untilParked(2)
   const waiting = await stage.open()
   waiting.send(GET('/1') + GET('/never'))
   await waiting.reads('[/1]')
@@ -349,7 +351,7 @@ async function five(stage: Stage): Promise<[Client, Client, Client, Client, Clie
   await half.reads('[/1]')
   const awake = await stage.open()
   await awake.get('/1')
-  return [silent, slept, awake, waiting, half]
+  return [silent, parkedOne, awake, waiting, half]
 }
 
 function neverly(server: http.Server): void {
@@ -362,9 +364,9 @@ parity('getConnections() counts all', {
   serve: neverly,
   play: async (stage) => {
     expect(await stage.connections()).toBe(0)
-    const [silent, slept, awake] = await five(stage)
+    const [silent, parkedOne, awake] = await five(stage)
     expect(await stage.connections()).toBe(5)
-    slept.fin()
+    parkedOne.fin()
     await stage.have(4)
     silent.rst()
     await stage.have(3)
@@ -378,9 +380,9 @@ parity('getConnections() counts all', {
 parity('closeIdleConnections()', {
   serve: neverly,
   play: async (stage) => {
-    const [silent, slept, awake, waiting, half] = await five(stage)
+    const [silent, parkedOne, awake, waiting, half] = await five(stage)
     stage.server.closeIdleConnections()
-    expect(await slept.over()).toBe('FIN')
+    expect(await parkedOne.over()).toBe('FIN')
     expect(await awake.over()).toBe('FIN')
     await stage.have(SILENT_GO ? 2 : 3)
     await silence()
@@ -388,7 +390,7 @@ parity('closeIdleConnections()', {
     if (!SILENT_GO) expect((await silent.get('/first')).body).toBe('[/first]')
     half.send(GET('/2').slice(10))
     expect((await half.response()).body).toBe('[/2]')
-    // It goes on.
+    // The server goes on.
     const other = await stage.open()
     expect((await other.get('/3')).body).toBe('[/3]')
   }
@@ -417,7 +419,7 @@ parity('closeAllConnections(), and close() with its callback', {
   }
 })
 
-parity('close() ends those who are idle, and waits for the others', {
+parity('close() ends idle connections, and waits for the others', {
   serve: (server, see) => {
     neverly(server)
     let answer: (() => void) | undefined
@@ -428,7 +430,7 @@ parity('close() ends those who are idle, and waits for the others', {
     server.on('close', () => see('closed'))
   },
   play: async (stage) => {
-    const [silent, slept, awake, waiting, half] = await five(stage)
+    const [silent, parkedOne, awake, waiting, half] = await five(stage)
     let called = false
     stage.server.close((error) => {
       called = true
@@ -436,13 +438,13 @@ parity('close() ends those who are idle, and waits for the others', {
     })
     expect(stage.server.listening).toBe(false)
     expect(stage.server.address()).toBe(null)
-    expect(await slept.over()).toBe('FIN')
+    expect(await parkedOne.over()).toBe('FIN')
     expect(await awake.over()).toBe('FIN')
     await stage.have(SILENT_GO ? 2 : 3)
     await expect(stage.open()).rejects.toMatchObject({ code: 'ECONNREFUSED' })
     await silence()
     expect(called).toBe(false)
-    // One that had said nothing may still ask, if it is left.
+    // A client that had sent nothing may still send a request, if its connection is open.
     if (!SILENT_GO) {
       silent.send(GET('/answer'))
       expect((await silent.response()).body).toBe('[/answer]')
@@ -461,7 +463,7 @@ parity('close() ends those who are idle, and waits for the others', {
   }
 })
 
-parity('close(): silent connections go with the others, or let it end when they do', {
+parity('close(): silent connections close with the idle ones, or let the server end when they close', {
   serve: echoPath,
   play: async (stage) => {
     const [one, two] = [await stage.open(), await stage.open()]
@@ -476,7 +478,7 @@ parity('close(): silent connections go with the others, or let it end when they 
   }
 })
 
-parity('close(): those who ask after it are closed when their time is over', {
+parity('close(): connections that send a request after it are closed at their timeout', {
   options: { keepAliveTimeout: 50 },
   serve: slowly,
   play: async (stage) => {
@@ -497,7 +499,7 @@ parity('close() in the handler', {
       response.end(`[${request.url}]`)
     })
   },
-  from: 'slept',
+  from: 'parked',
   play: async (stage) => {
     const client = await stage.connect()
     const other = await stage.connect()
@@ -509,10 +511,10 @@ parity('close() in the handler', {
   }
 })
 
-parity('close() twice, and of a server that never listened', {
+parity('close() twice, and close() of a server that never listened', {
   serve: echoPath,
   play: async (stage) => {
-    await stage.connect('slept')
+    await stage.connect('parked')
     const errors: unknown[] = []
     const close = (): Promise<void> =>
       new Promise((resolve) => {
@@ -533,9 +535,9 @@ parity('close(), and listen() again', {
     for (let round = 0; round < 3; round++) {
       const client = await stage.open()
       expect((await client.get('/1')).body).toBe('[/1]')
-      await stage.asleep()
+      await stage.untilParked()
       expect((await client.get('/2')).body).toBe('[/2]')
-      await stage.asleep()
+      await stage.untilParked()
       await new Promise((resolve) => stage.server.close(resolve))
       expect(await client.over()).toBe('FIN')
       await stage.listen()
@@ -543,12 +545,12 @@ parity('close(), and listen() again', {
   }
 })
 
-parity('listen() again while connections of before are there', {
+parity('listen() again while earlier connections are open', {
   serve: neverly,
   play: async (stage) => {
-    const [silent, slept, awake, waiting, half] = await five(stage)
+    const [silent, parkedOne, awake, waiting, half] = await five(stage)
     stage.server.close()
-    expect(await slept.over()).toBe('FIN')
+    expect(await parkedOne.over()).toBe('FIN')
     expect(await awake.over()).toBe('FIN')
     await stage.listen()
     if (SILENT_GO) await silent.over()
@@ -567,14 +569,14 @@ parity('listen() again while connections of before are there', {
 parity('asyncDispose', {
   serve: echoPath,
   play: async (stage) => {
-    const client = await stage.connect('slept')
+    const client = await stage.connect('parked')
     await stage.server[Symbol.asyncDispose]()
     expect(await client.over()).toBe('FIN')
     expect(stage.server.listening).toBe(false)
   }
 })
 
-parity("maxConnections: 'drop' tells who, and those who sleep are counted", {
+parity("maxConnections: the data of 'drop', and parked connections count", {
   serve: (server, see) => {
     echoPath(server)
     server.maxConnections = 2
@@ -585,7 +587,7 @@ parity("maxConnections: 'drop' tells who, and those who sleep are counted", {
     })
   },
   play: async (stage) => {
-    const [one, two] = [await stage.connect('slept'), await stage.open()]
+    const [one, two] = [await stage.connect('parked'), await stage.open()]
     for (let i = 0; i < 3; i++) expect(await (await stage.open()).over()).toBe('FIN')
     await stage.have(2)
     one.fin()
@@ -601,7 +603,7 @@ parity("maxConnections: 'drop' tells who, and those who sleep are counted", {
 })
 
 for (const parked of [false, true]) {
-  test(`close() in a storm of connects: all of them end, park ${parked}`, async () => {
+  test(`close() during a connect storm: all connections end, park ${parked}`, async () => {
     const child = await serverIn(parked, "server.on('request', (_, response) => response.end('body'))", 200)
     for (const action of ['close', 'close', 'closeAll']) {
       const clients: net.Socket[] = []
@@ -618,7 +620,7 @@ for (const parked of [false, true]) {
             http.get({ port: child.port, path: `/${action}`, agent: false }, (r) => r.resume()).on('error', () => {})
           )
       }
-      // Those who have said nothing are not ended by close().
+      // close() does not end connections that have sent nothing.
       await child.said(/closing/)
       await silence()
       for (const client of clients) client.end()
@@ -670,10 +672,10 @@ function describeThrowing(): void {
     const child = await serverIn(parked, app)
     child.stdout = ''
     const seen: unknown[] = []
-    for (const from of ['fresh', 'slept']) {
+    for (const from of ['fresh', 'parked']) {
       const client = new Client(net.connect({ port: child.port, host: '127.0.0.1', allowHalfOpen: true }))
       await client.connected
-      if (from === 'slept') {
+      if (from === 'parked') {
         await client.get('/warm')
         await pause(200)
       }
@@ -681,7 +683,7 @@ function describeThrowing(): void {
       await child.said(/(uncaught|unhandled) .*\n/)
       await pause(200)
       client.send(GET('/after'))
-      // Answered, ended or neither: as plain Node has it.
+      // Answered, ended or neither: the same as plain Node.
       await Promise.race([client.reads('[/after]').catch(() => {}), pause(2000)])
       await pause(200)
       seen.push([from, client.received.replace(/^Date: .*$/gm, ''), client.ended, child.stdout])
@@ -698,14 +700,17 @@ function describeThrowing(): void {
   }
 }
 
-/** A server in a process of its own; `app` has `server`, before it is parked. `/close` and `/closeAll` close it, after which it listens again. */
+/**
+ * A server in its own process. `app` runs with `server` before it is parked. After `/close` and `/closeAll`, the server
+ * listens again.
+ */
 async function serverIn(parked: boolean, app: string, idle = 25): ReturnType<typeof program> {
   return await program(`
     import http from 'node:http'
     import { readdirSync } from 'node:fs'
     import { park as parkIt, release } from 'ebb'
     const park = ${parked ? 'parkIt' : '(server) => server'}
-    // It takes a descriptor for good, as the first listen() may.
+    // This opens a descriptor that stays open, as the first listen() may.
     await release()
     const descriptors = () => readdirSync('/proc/self/fd').length
     const server = http.createServer()
@@ -715,7 +720,7 @@ async function serverIn(parked: boolean, app: string, idle = 25): ReturnType<typ
       console.log('closing')
       server.close(() => {
         server.getConnections((_, count) => {
-          // What closed it closes its socket after this.
+          // The socket of the closing request is closed after this.
           const look = (again) => {
             const more = descriptors() - before
             if (more !== 0 && again > 0) return setTimeout(look, 50, again - 1)
@@ -739,7 +744,7 @@ async function serverIn(parked: boolean, app: string, idle = 25): ReturnType<typ
   `)
 }
 
-/** What was told of a client's errors is left out. */
+/** Leaves out the events of client errors. */
 function withoutClientErrors(seen: Seen): Seen {
   return {
     ...seen,
@@ -747,7 +752,7 @@ function withoutClientErrors(seen: Seen): Seen {
   }
 }
 
-/** The events of all connections become the server's. */
+/** Merges the events of all connections into the server's. */
 function ofNobody({ clients, server, connections }: Seen): Seen {
   return { clients, server: [...connections.flat(), ...server], connections: [] }
 }

@@ -1,4 +1,4 @@
-/** Limits of an HTTP server behind `park()`: what is closed, when, and who is told, as with plain Node. */
+/** Limits of a parked HTTP server: what is closed, when, and with which events, the same as with plain Node. */
 import type http from 'node:http'
 import net, { type Socket } from 'node:net'
 import { expect } from 'vitest'
@@ -6,9 +6,9 @@ import { GET, IDLE, parity, parityFromEach, pause, type See, silence } from '../
 
 const POST = 'POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n'
 
-/** How often Node looks for those who are late (ms). */
+/** Interval (ms) at which Node checks for timeouts. */
 const CHECK = 20
-/** Never, as far as a test is concerned. */
+/** Longer than any test. */
 const NEVER = 600_000
 
 function echoPath(server: http.Server): void {
@@ -33,7 +33,7 @@ function tellClientErrors(server: http.Server, see: See): void {
 }
 
 for (const [state, idle] of [
-  ['asleep', IDLE],
+  ['parked', IDLE],
   ['awake', NEVER]
 ] as const) {
   parity(`keepAliveTimeout, ${state}`, {
@@ -55,7 +55,7 @@ for (const [state, idle] of [
     options: { keepAliveTimeout: 1 },
     park: { idle },
     serve: echoPath,
-    // Node adds a second to it.
+    // Node adds one second.
     lasts: 1,
     play: async (stage) => {
       const client = await stage.open()
@@ -101,7 +101,7 @@ for (const [state, idle] of [
   })
 
   parity(`keepAliveTimeout, ${state}, with a listener of 'timeout' that lets it be`, {
-    // A connection between two requests is not late with the next one.
+    // headersTimeout does not apply to a connection between two requests.
     options: { keepAliveTimeout: 1, headersTimeout: 100, requestTimeout: 100, connectionsCheckingInterval: CHECK },
     park: { idle },
     serve: (server, see) => {
@@ -203,7 +203,7 @@ parity('requestTimeout without headersTimeout: a silent connection gets 408', {
   }
 })
 
-parity('no limits: a silent connection may wait', {
+parity('no limits: a silent connection stays open', {
   options: { headersTimeout: 0, requestTimeout: 0, keepAliveTimeout: 1, connectionsCheckingInterval: CHECK },
   serve: echoPath,
   play: async (stage) => {
@@ -219,7 +219,7 @@ parityFromEach('headersTimeout: half of a head', {
   lasts: 300,
   play: async (stage) => {
     const client = await stage.connect()
-    // The time of one that slept begins when it speaks.
+    // The time of a parked connection begins with its first byte.
     if (client.received !== '') await pause(200)
     client.send('G')
     await stage.time(async () => {
@@ -258,7 +258,7 @@ parityFromEach('headersTimeout: a head in time, byte by byte', {
   }
 })
 
-for (const from of ['slept', 'awake'] as const) {
+for (const from of ['parked', 'awake'] as const) {
   parity(`an empty line between two requests is not the beginning of one (${from})`, {
     from,
     options: { headersTimeout: 100, requestTimeout: 100, connectionsCheckingInterval: CHECK },
@@ -305,7 +305,7 @@ parityFromEach('requestTimeout: a handler may take longer', {
 })
 
 for (const limit of [1, 2, 3]) {
-  // What says `Connection: close` then is closed by the client; else by the time that it is kept alive.
+  // The client closes after `Connection: close`; otherwise the keep-alive timeout does.
   const options = { keepAliveTimeout: 1 }
   parity(`maxRequestsPerSocket: ${limit}`, {
     options,
@@ -318,7 +318,7 @@ for (const limit of [1, 2, 3]) {
       for (let i = 1; i <= limit; i++) {
         const { head } = await client.get(`/${i}`)
         expect(head.includes('Connection: close')).toBe(i === limit)
-        if (i < limit) await stage.asleep()
+        if (i < limit) await stage.untilParked()
       }
       expect(await client.over()).toBe('FIN')
     }
@@ -329,7 +329,7 @@ for (const limit of [1, 2, 3]) {
     serve: (server) => {
       server.maxRequestsPerSocket = limit
       server.on('request', async (request, response) => {
-        // Those behind come while the first is answered.
+        // The later requests arrive while the first is answered.
         if (request.url !== '/warm') await silence()
         response.end(`[${request.url}]`)
       })
@@ -342,22 +342,22 @@ for (const limit of [1, 2, 3]) {
   })
 }
 
-parity('maxRequestsPerSocket: set while it listens', {
+parity('maxRequestsPerSocket: set while the server listens', {
   serve: echoPath,
   play: async (stage) => {
     const client = await stage.open()
     await client.get('/1')
-    await stage.asleep()
+    await stage.untilParked()
     await client.get('/2')
     stage.server.maxRequestsPerSocket = 2
-    await stage.asleep()
+    await stage.untilParked()
     const { head } = await client.get('/3')
-    await stage.asleep()
+    await stage.untilParked()
     expect(head).toContain('keep-alive')
   }
 })
 
-parity('maxRequestsPerSocket: those with Expect are counted', {
+parity('maxRequestsPerSocket: requests with Expect are counted', {
   serve: (server) => {
     server.maxRequestsPerSocket = 3
     echoPath(server)
@@ -367,11 +367,11 @@ parity('maxRequestsPerSocket: those with Expect are counted', {
     })
   },
   play: async (stage) => {
-    const client = await stage.connect('slept')
+    const client = await stage.connect('parked')
     client.send('POST /1 HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\nx')
     expect((await client.response()).status).toBe(100)
     expect((await client.response()).head).toContain('Connection: keep-alive')
-    await stage.asleep()
+    await stage.untilParked()
     expect((await client.get('/2')).head).toContain('Connection: close')
     expect(await client.over()).toBe('FIN')
   }
@@ -409,7 +409,7 @@ parity('server.setTimeout() with its listener: a silent connection', {
 })
 
 parityFromEach('server.timeout: half of a head', {
-  // Where a connection is kept alive, that limit holds until the head is whole.
+  // On a kept-alive connection, keepAliveTimeout applies until the head is complete.
   options: { keepAliveTimeout: 1 },
   serve: (server) => {
     server.timeout = 300
@@ -425,13 +425,13 @@ parityFromEach('server.timeout: half of a head', {
   }
 })
 
-parityFromEach('keepAliveTimeout: half of a head that ends one', {
+parityFromEach('keepAliveTimeout: half of a head after an idle time', {
   options: { keepAliveTimeout: 1, headersTimeout: NEVER, requestTimeout: NEVER },
   serve: echoPath,
   play: async (stage) => {
     const client = await stage.connect()
     client.send('GET / HTTP/1.1\r\n')
-    // One that is fresh is not kept alive yet.
+    // A new connection is not kept alive yet.
     if (client.received !== '') await Promise.race([client.over(), pause(3000)])
     expect(client.ended).toBe(client.received === '' ? undefined : 'FIN')
   }
@@ -453,7 +453,7 @@ parityFromEach('server.timeout: a handler that does not answer', {
   }
 })
 
-parity('server.timeout does not end those between two requests', {
+parity('server.timeout does not close connections between two requests', {
   serve: (server) => {
     server.timeout = 100
     echoPath(server)
@@ -486,9 +486,9 @@ parityFromEach('request.setTimeout(), response.setTimeout(), socket.setTimeout()
     client.send('POST /1 HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf')
     expect((await client.response()).body).toBe('[request]')
     client.send('whole.')
-    await stage.asleep()
+    await stage.untilParked()
     expect((await client.get('/2')).body).toBe('[response]')
-    await stage.asleep()
+    await stage.untilParked()
     expect((await client.get('/3')).body).toBe('[socket]')
   }
 })

@@ -1,4 +1,4 @@
-/** `listen()` of a parked HTTP server, in every form, and what goes with it: as with plain Node. */
+/** `listen()` of a parked HTTP server, in every form, with its events and errors: the same as with plain Node. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { closeSync, existsSync, openSync, statSync, writeFileSync } from 'node:fs'
 import http from 'node:http'
@@ -14,10 +14,13 @@ import { descriptors, directory, freePort, gone, target, until } from '../suppor
 
 type Listening = http.Server & { said: unknown[] }
 
-/** What is told of both must be the same. One after the other: they may listen at one place. */
+/**
+ * Plain Node and the parked server must report the same. They run one after the other, because both may use one
+ * address.
+ */
 function alike(name: string, scenario: (make: () => Listening, parked: boolean) => Promise<unknown>): void {
   test(name, async () => {
-    // What is opened once, for good.
+    // Opened once, and never closed.
     await play(true, async (make) => {
       await listen(make(), [0])
     })
@@ -59,7 +62,7 @@ async function play(
 
 type Arguments = unknown[]
 
-/** Resolves when it listens, rejects with its error. */
+/** Resolves when the server listens, and rejects with its error. */
 function listen(server: Server, args: Arguments): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', reject)
@@ -71,7 +74,7 @@ function listen(server: Server, args: Arguments): Promise<void> {
   })
 }
 
-/** Those of one performance. */
+/** The servers of one run. */
 const clients: Client[] = []
 
 async function connect(where: net.NetConnectOpts): Promise<Client> {
@@ -84,7 +87,7 @@ async function connect(where: net.NetConnectOpts): Promise<Client> {
   return client
 }
 
-/** Where the clients of a server connect. */
+/** The address that clients of a server connect to. */
 function place(server: Server): net.NetConnectOpts {
   const address = server.address() as AddressInfo | string
   if (typeof address === 'string') return { path: address }
@@ -142,7 +145,7 @@ for (const [name, form] of FORMS) {
     const last = args.at(-1)
     if (typeof last === 'function') args[args.length - 1] = () => server.said.push('called')
     expect(server.listen(...(args as [number]))).toBe(server)
-    // Before 'listening'; an address where no name is looked up.
+    // Before 'listening': the address is known if no name is looked up.
     server.said.push(server.listening, addressOf(server))
     if (!server.said.includes('listening')) await new Promise((resolve) => server.once('listening', resolve))
     server.said.push(server.listening, addressOf(server))
@@ -168,7 +171,7 @@ alike('a port of its own', async (make) => {
   await listen(server, [port, '127.0.0.1'])
   expect((server.address() as AddressInfo).port).toBe(port)
   await new Promise((resolve) => server.close(resolve))
-  // At once again: connections in TIME_WAIT do not matter.
+  // Immediately again: connections in TIME_WAIT must not prevent it.
   await listen(server, [port, '127.0.0.1'])
   const client = await connect({ port, host: '127.0.0.1' })
   return (await client.get('/')).body
@@ -197,25 +200,25 @@ alike('ipv6Only refuses IPv4; without it, both come', async (make) => {
 })
 
 const MISTAKES: [string, (taken: number, path: string, file: number) => Arguments][] = [
-  ['a port that is taken', (port) => [port]],
-  ['a port that is taken, with a host', (port) => [port, '127.0.0.1']],
-  ['a port that is taken, with a name', (port) => [port, 'localhost']],
-  ['a port that is taken, exclusive', (port) => [{ port, host: '127.0.0.1', exclusive: true }]],
-  ['a path that is taken', (_, path) => [path]],
-  ['a path that is taken, in options', (_, path) => [{ path, readableAll: true }]],
-  ['a path in a directory that is not there', (_, path) => [`${path}/no/socket`]],
-  ['an address that is not here', () => [0, '192.0.2.1']],
-  ['an address that is not here, with a port', (port) => [port, '192.0.2.1']],
-  ['a name that nobody has', () => [0, 'no-such-name.invalid']],
+  ['a port in use', (port) => [port]],
+  ['a port in use, with a host', (port) => [port, '127.0.0.1']],
+  ['a port in use, with a name', (port) => [port, 'localhost']],
+  ['a port in use, exclusive', (port) => [{ port, host: '127.0.0.1', exclusive: true }]],
+  ['a path in use', (_, path) => [path]],
+  ['a path in use, in options', (_, path) => [{ path, readableAll: true }]],
+  ['a path in a directory that does not exist', (_, path) => [`${path}/no/socket`]],
+  ['an address of another machine', () => [0, '192.0.2.1']],
+  ['an address of another machine, with a port', (port) => [port, '192.0.2.1']],
+  ['a name that does not exist', () => [0, 'no-such-name.invalid']],
   ['a descriptor that is not open', () => [{ fd: 9999 }]],
   ['a descriptor of a file', (_, __, fd) => [{ fd }]],
-  ['a port that is none', () => [70_000]],
+  ['a port out of range', () => [70_000]],
   ['a negative port', () => [-1]],
-  ['a port that is none, in options', () => [{ port: -1 }]],
+  ['a port out of range, in options', () => [{ port: -1 }]],
   ['no port and no path', () => [{}]],
   ['a host alone', () => [{ host: '127.0.0.1' }]],
   ['a boolean', () => [true]],
-  ['a signal that is none', () => [{ port: 0, signal: 1 }]],
+  ['a signal of the wrong type', () => [{ port: 0, signal: 1 }]],
   ['readableAll of an abstract path', () => [{ path: '\0ebb', readableAll: true }]]
 ]
 
@@ -231,7 +234,7 @@ for (const [name, mistake] of MISTAKES) {
       const server = make()
       const said: unknown[] = [await failure(server, mistake(port, path, file))]
       said.push(server.listening, existsSync(path))
-      // What went wrong once does not keep it from listening elsewhere.
+      // After an error, the server can still listen elsewhere.
       await listen(server, [0, '127.0.0.1'])
       said.push((await (await connect(place(server))).get('/')).body, server.said)
       return JSON.stringify(said, null, 1).replaceAll(String(port), 'PORT').replaceAll(path, 'PATH')
@@ -248,7 +251,7 @@ async function failure(server: Server, args: Arguments): Promise<unknown> {
   const how = { thrown: true }
   try {
     const listening = listen(server, args)
-    // A throw in it rejects at once.
+    // If listen() throws, this rejects at once.
     listening.then(
       () => {},
       () => {}
@@ -294,13 +297,13 @@ alike('errors: two servers for one path', async (make) => {
   const [first, second] = [make(), make()]
   await listen(first, [path])
   const error = (await failure(second, [path])) as { code: string }
-  // The first one's file is still there, and its own.
+  // The file of the first server still exists, and still belongs to it.
   const body = (await (await connect({ path })).get('/')).body
   await new Promise((resolve) => first.close(resolve))
   return [error.code, body, existsSync(path)]
 })
 
-test.each(['127.0.0.1', undefined])('errors: nobody listens for them, at %s', async (host) => {
+test.each(['127.0.0.1', undefined])('errors without a listener, at %s', async (host) => {
   const taken = net.createServer()
   await listen(taken, [0, host])
   onTestFinished(() => {
@@ -420,7 +423,7 @@ test('reusePort: two servers share a port', async () => {
   expect([...told].sort()).toEqual(['0', '1'])
 })
 
-/** A Node process with `server`, plain or parked, that runs `source`. */
+/** A Node process that runs `source` with `server`, plain or parked. */
 function serving(parked: boolean, source: string, stdio: (number | 'pipe' | 'ignore')[] = []): ChildProcess {
   const child = spawn(process.execPath, ['--input-type=module', '--eval', prelude(parked) + source], {
     cwd: ROOT,
@@ -442,7 +445,7 @@ function prelude(parked: boolean): string {
 }
 
 for (const where of ['port', 'path'] as const) {
-  test(`a descriptor that is inherited, as systemd does it (${where})`, async () => {
+  test(`an inherited descriptor, as from systemd (${where})`, async () => {
     const path = join(directory(), 'socket')
     const [plain, parked] = [await inherit(false), await inherit(true)]
     expect(parked).toEqual(plain)
@@ -468,7 +471,7 @@ for (const where of ['port', 'path'] as const) {
       await pause(10 * IDLE)
       child.kill('SIGTERM')
       const code = await new Promise((resolve) => child.on('close', resolve))
-      // systemd's own copy still listens: the file of a path is not the child's to remove.
+      // systemd's own descriptor still listens, so the child must not remove the file of the path.
       const there = existsSync(`${path}${parked}`)
       closeSync(fd)
       const { port } = at as { port?: number }
@@ -483,22 +486,22 @@ for (const where of ['port', 'path'] as const) {
   })
 }
 
-/** Whether the process ends by itself, each time its clients have done what `steps` say. */
+/** Whether the process ends by itself after each of the client's `steps`. */
 const LIVES: [string, string][] = [
   ['unref() before it listens', "server.unref(); server.listen(0, '127.0.0.1', say)"],
   ['unref() while it listens', "server.listen(0, '127.0.0.1', () => { say(); server.unref() })"],
   ['unref() and ref()', "server.listen(0, '127.0.0.1', say); server.unref(); server.ref()"],
   [
-    'close() when it is asked',
+    'close() after the requests',
     "server.listen(0, '127.0.0.1', say); server.on('request', (q) => q.url === '/close' && server.close())"
   ],
   [
-    'unref() when it is asked',
+    'unref() after the requests',
     "server.listen(0, '127.0.0.1', say); server.on('request', (q) => q.url === '/close' && server.unref())"
   ]
 ]
 
-test.each(LIVES)('the life of a process: %s', async (_, source) => {
+test.each(LIVES)('when the process ends: %s', async (_, source) => {
   const [plain, parked] = await Promise.all([false, true].map((parked) => live(parked, source)))
   expect(parked).toEqual(plain)
 })
@@ -521,20 +524,20 @@ async function live(parked: boolean, source: string): Promise<unknown> {
   await until(() => stdout.includes('\n') || code !== undefined)
   const said: unknown[] = []
   const look = async (when: string): Promise<void> => {
-    // Time to end, on a machine that is busy.
+    // Time to end on a busy machine.
     await Promise.race([ended, pause(1500)])
     said.push([when, code])
   }
   await look('alone')
   if (code === undefined) {
     const port = Number(stdout)
-    const [silent, slept] = [await connect({ port, host: '127.0.0.1' }), await connect({ port, host: '127.0.0.1' })]
-    await slept.get('/1')
-    await look('with one that is silent and one that sleeps')
-    // The response to the last one may come or not: it closes idle connections in the same turn.
-    slept.send('GET /close HTTP/1.1\r\nHost: x\r\n\r\n')
+    const [silent, parkedOne] = [await connect({ port, host: '127.0.0.1' }), await connect({ port, host: '127.0.0.1' })]
+    await parkedOne.get('/1')
+    await look('with a silent connection and a parked one')
+    // The last response may arrive or not: idle connections are closed in the same turn.
+    parkedOne.send('GET /close HTTP/1.1\r\nHost: x\r\n\r\n')
     await look('closed')
-    slept.fin()
+    parkedOne.fin()
     await look('with one that is silent')
     silent.fin()
     await look('with none')
@@ -545,10 +548,10 @@ async function live(parked: boolean, source: string): Promise<unknown> {
 }
 
 for (const ends of ['unref', 'close'] as const) {
-  test(`the life of a process: those who are connected hold it after ${ends}()`, async () => {
+  test(`when the process ends: open connections keep it running after ${ends}()`, async () => {
     const [plain, parked] = await Promise.all([false, true].map((parked) => held(parked)))
     expect(parked).toEqual(plain)
-    // Newer Nodes close one that has not sent a byte with the others.
+    // Newer versions of Node also close connections that have not sent a byte.
     if (ends === 'unref') expect(plain).toEqual(['held', 'held', 0])
   })
 
@@ -637,7 +640,7 @@ for (const policy of ['rr', 'none'] as const) {
         })
         const ended = new Promise((resolve) => child.on('close', resolve))
         onTestFinished(async () => {
-          // Workers go with their primary.
+          // Workers end with their primary.
           child.kill('SIGKILL')
           await ended
         })
@@ -655,7 +658,7 @@ for (const policy of ['rr', 'none'] as const) {
           clients.push([client, (await client.get('/')).body])
         }
         const workers = new Set(clients.map(([, id]) => id))
-        // Who gets how many is the kernel's choice, but in a round robin.
+        // The kernel chooses how many each worker gets, except with round robin.
         if (policy === 'rr' && where !== 'exclusive') expect([...workers].sort()).toEqual(['1', '2'])
         await pause(10 * IDLE)
         for (const [client, id] of clients) expect((await client.get('/')).body).toBe(id)
@@ -664,7 +667,7 @@ for (const policy of ['rr', 'none'] as const) {
         child.stdin.write(`kill ${dead}\n`)
         await until(() => stdout.includes(`exit ${dead} `))
         for (const [client, id] of clients) if (id === dead) await client.over()
-        // New ones come to who is left.
+        // New connections go to the remaining worker.
         const left = dead === '1' ? '2' : '1'
         if (where !== 'exclusive') {
           for (let i = 0; i < 10; i++) expect((await (await connect(at)).get('/')).body).toBe(left)
@@ -672,7 +675,7 @@ for (const policy of ['rr', 'none'] as const) {
         child.stdin.write('fork\n')
         await until(() => stdout.includes('ready 3'))
         await pause(10 * IDLE)
-        // Of an exclusive one the primary knows nothing: it would go on for ever.
+        // The primary does not know of an exclusive server, which would stay open.
         child.stdin.write(`${where === 'exclusive' ? 'kill' : 'disconnect'} ${left}\n`)
         await until(() => stdout.includes(`exit ${left} `))
         for (const [client, id] of clients) if (id === left) await client.over()
@@ -705,7 +708,7 @@ const THREAD = `
   })
 `
 
-test.each(['ends', 'terminate'])('a worker thread serves, and is over: %s', async (how) => {
+test.each(['ends', 'terminate'])('a worker thread serves, and ends: %s', async (how) => {
   const [plain, parked] = [await thread(false), await thread(true)]
   expect(parked).toEqual(plain)
 
@@ -720,7 +723,7 @@ test.each(['ends', 'terminate'])('a worker thread serves, and is over: %s', asyn
         worker.on('message', (port) => console.log(port))
         worker.on('error', (error) => console.log('error', error.message))
         worker.on('exit', (code) => setTimeout(() => {
-          // The first thread may open what the process keeps.
+          // The first thread may open descriptors that the process keeps.
           console.log('over', code, before === undefined ? '' : descriptors() - before)
           before ??= descriptors()
           start()
@@ -737,7 +740,7 @@ test.each(['ends', 'terminate'])('a worker thread serves, and is over: %s', asyn
       for (let i = 0; i < 30; i++) {
         const client = await connect({ port: Number(port), host: '127.0.0.1' })
         clients.push(client)
-        // A third is silent, one sleeps, one waits.
+        // One third is silent, one third is parked, one third waits.
         if (i % 3 > 0) await client.get('/1')
       }
       await pause(10 * IDLE)
@@ -755,7 +758,7 @@ test.each(['ends', 'terminate'])('a worker thread serves, and is over: %s', asyn
   }
 })
 
-test('a thousand servers, one after the other, leave nothing', async () => {
+test('a thousand servers, one after the other, leave no memory or descriptor behind', async () => {
   const once = async (): Promise<void> => {
     const server = park(http.createServer((_, response) => response.end()))
     await listen(server, [0, '127.0.0.1'])

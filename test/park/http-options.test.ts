@@ -1,4 +1,7 @@
-/** What is no request, what servers are told to do otherwise, and what applications do with sockets behind `park()`: as with plain Node. */
+/**
+ * Invalid requests, server options, and what applications do with sockets of a parked server: the same as with plain
+ * Node.
+ */
 import { readFileSync } from 'node:fs'
 import http from 'node:http'
 import net, { type Socket } from 'node:net'
@@ -9,7 +12,7 @@ import { until } from '../support/sockets.js'
 
 const BROKEN: [string, string][] = [
   ['no method', 'garbage\r\n\r\n'],
-  ['a first byte that is none', '\x16\x03\x01\x02'],
+  ['a first byte that is not HTTP', '\x16\x03\x01\x02'],
   ['no version', 'GET / FTP/1.1\r\n\r\n'],
   ['no Host', 'GET / HTTP/1.1\r\n\r\n'],
   ['two lengths', 'POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n'],
@@ -26,8 +29,8 @@ for (const [what, bytes] of BROKEN) {
       const client = await stage.connect()
       client.send(bytes)
       await client.over()
-      // The server is well.
-      await stage.asleep(0)
+      // The server still works.
+      await stage.untilParked(0)
       expect((await (await stage.open()).get('/')).status).toBe(200)
     }
   })
@@ -71,7 +74,7 @@ parityFromEach("malformed: the second of two in one packet, with 'clientError'",
   }
 })
 
-parityFromEach('the options of the server: maxHeaderSize, maxHeadersCount, insecureHTTPParser, requireHostHeader', {
+parityFromEach('server options: maxHeaderSize, maxHeadersCount, insecureHTTPParser, requireHostHeader', {
   options: { maxHeaderSize: 200, insecureHTTPParser: true, requireHostHeader: false, joinDuplicateHeaders: true },
   serve: (server) => {
     server.maxHeadersCount = 3
@@ -81,14 +84,14 @@ parityFromEach('the options of the server: maxHeaderSize, maxHeadersCount, insec
     const client = await stage.connect()
     client.send('GET / HTTP/1.1\r\nA: \x01\r\nB: 2\r\nC: 3\r\n\r\n')
     expect(JSON.parse((await client.response()).body)).toEqual({ a: '\x01', b: '2', c: '3' })
-    await stage.asleep()
+    await stage.untilParked()
     client.send(GET('/', `X: ${'x'.repeat(300)}\r\n`))
     expect((await client.response()).status).toBe(431)
     await client.over()
   }
 })
 
-parityFromEach('the options of the server: one header more than maxHeadersCount', {
+parityFromEach('server options: one header more than maxHeadersCount', {
   options: { requireHostHeader: false },
   serve: (server) => {
     server.maxHeadersCount = 3
@@ -98,7 +101,7 @@ parityFromEach('the options of the server: one header more than maxHeadersCount'
     const client = await stage.connect()
     client.send('GET / HTTP/1.1\r\nA: 1\r\nB: 2\r\nC: 3\r\nD: 4\r\n\r\n')
     const { status, body } = await client.response()
-    // Node 20 leaves it out, later ones refuse the request.
+    // Node 20 ignores the header, later versions refuse the request.
     if (status === 200) expect(JSON.parse(body)).toEqual({ a: '1', b: '2', c: '3' })
     else expect(status).toBe(431)
   }
@@ -111,7 +114,7 @@ class Answering extends http.ServerResponse<Asking> {
   answered = true
 }
 
-parityFromEach('the options of the server: classes of its own', {
+parityFromEach('server options: classes of its own', {
   options: { IncomingMessage: Asking, ServerResponse: Answering } as unknown as http.ServerOptions,
   serve: (server) => {
     server.on('request', (request, response) => {
@@ -124,20 +127,20 @@ parityFromEach('the options of the server: classes of its own', {
   }
 })
 
-parityFromEach('the options of the server: noDelay, keepAlive', {
+parityFromEach('server options: noDelay, keepAlive', {
   options: { noDelay: false, keepAlive: true, keepAliveInitialDelay: 20_000 },
   serve: echoPath,
   play: async (stage) => {
     const client = await stage.connect()
     await keptAlive(stage.port, client.port)
     await client.get('/')
-    await stage.asleep()
-    // TCP's own keep-alive watches over those who sleep too.
+    await stage.untilParked()
+    // TCP keep-alive also works for parked connections.
     await keptAlive(stage.port, client.port)
   }
 })
 
-parityFromEach("TCP's keep-alive is the application's to turn off", {
+parityFromEach('the application can turn off TCP keep-alive', {
   options: { keepAlive: true, keepAliveInitialDelay: 20_000 },
   serve: (server) => {
     server.on('request', ({ socket, url }, response) => {
@@ -149,10 +152,10 @@ parityFromEach("TCP's keep-alive is the application's to turn off", {
     const client = await stage.connect()
     await keptAlive(stage.port, client.port)
     await client.get('/off')
-    await stage.asleep()
+    await stage.untilParked()
     await keptAlive(stage.port, client.port, '00')
     await client.get('/')
-    await stage.asleep()
+    await stage.untilParked()
     await keptAlive(stage.port, client.port, '00')
   }
 })
@@ -170,10 +173,10 @@ parity("a listener of 'connection' gets sockets that it may listen to", {
     echoPath(server)
   },
   play: async (stage) => {
-    const client = await stage.connect('slept')
+    const client = await stage.connect('parked')
     expect((await client.get('/now')).body).toBe('[/now]')
   },
-  // Without park it is the same socket that got the warm-up.
+  // Without park(), the request has the socket of the warm-up.
   check: ({ connections: [log] }) => expect(log).not.toContain('data GET /now'),
   design: (seen) => ({
     ...seen,
@@ -185,12 +188,12 @@ function withData(event: string): string[] {
   return event.startsWith('GET /now: HTTP') ? [event, 'data GET /now'] : [event]
 }
 
-parity('a handler that keeps the socket of a request busy: it is not parked while that writes', {
+parity('a handler that keeps writing to the socket of a request: the connection is not parked meanwhile', {
   serve: (server) => {
     server.on('request', (request, response) => {
       response.end(`[${request.url}]`)
       if (request.url !== '/1') return
-      // Not HTTP, but the socket is the application's as well.
+      // Not HTTP, but the application may use the socket as it likes.
       setTimeout(() => request.socket.write(pattern(20_000_000)), 5)
     })
   },
@@ -201,7 +204,7 @@ parity('a handler that keeps the socket of a request busy: it is not parked whil
     await silence()
     client.socket.resume()
     expect((await client.take(20_000_000)) === pattern(20_000_000).toString('latin1')).toBe(true)
-    await stage.asleep()
+    await stage.untilParked()
     expect((await client.get('/2')).body).toBe('[/2]')
   }
 })
@@ -233,15 +236,15 @@ parity("a stream without a descriptor, with emit('connection')", {
   }
 })
 
-/** Waits until TCP's keep-alive timer (02) runs on the server's side of a connection; or none (00). */
+/** Waits until TCP's keep-alive timer (02), or no timer (00), runs on the server's side of a connection. */
 async function keptAlive(serverPort: number, clientPort: number, timer = '02'): Promise<void> {
   const hex = (port: number): string => `0100007F:${port.toString(16).toUpperCase().padStart(4, '0')}`
-  // Columns: number, local, remote, state (01: established), queues, timer and when it ends.
+  // Columns: number, local, remote, state (01: established), queues, timer and its end.
   const row = new RegExp(`^ *\\d+: ${hex(serverPort)} ${hex(clientPort)} 01 \\S+ ${timer}:`, 'm')
   await until(() => row.test(readFileSync('/proc/self/net/tcp', 'latin1')))
 }
 
-/** One request over a Duplex that is no socket. */
+/** One request over a Duplex that is not a socket. */
 function overStream(stage: Stage, path: string): Promise<string> {
   return new Promise((resolve) => {
     let received = ''

@@ -1,4 +1,4 @@
-/** Requests of all kinds, cut anywhere, with silences anywhere: whatever is sent, plain Node and park answer with the same bytes. */
+/** Random requests, cut anywhere, with pauses anywhere: plain Node and a parked server respond with the same bytes. */
 import type http from 'node:http'
 import fc from 'fast-check'
 import { expect, onTestFinished, test } from 'vitest'
@@ -7,22 +7,22 @@ import { descriptors, until } from '../support/sockets.js'
 
 interface Message {
   bytes: string
-  /** Answered after a while: what breaks the connection meanwhile is a matter of time. */
+  /** Answered after a pause, so whether an error of the connection comes before it depends on timing. */
   late: boolean
 }
 
-/** What comes between two pieces of a stream of bytes. */
+/** What happens between two pieces of the sent bytes. */
 type Gap = 'nothing' | 'turn' | 'nap' | 'sleep'
 
 interface Script {
   bytes: string
-  /** Comes after a silence: what breaks a connection breaks the responses that are under way. */
+  /** Sent after a pause, because an error of the connection also breaks responses that are being sent. */
   last: string
-  /** Where it is cut, in thousandths of its length, and what comes there. */
+  /** Where the bytes are cut, in thousandths of their length, and what happens there. */
   cuts: [at: number, gap: Gap][]
-  /** With the FIN in the last packet. */
+  /** Whether the last packet has the FIN. */
   joined: boolean
-  from: 'fresh' | 'slept' | 'awake'
+  from: 'fresh' | 'parked' | 'awake'
 }
 
 const path = fc.constantFrom('/', '/a', '/a/long/path?with=a&query=string')
@@ -60,7 +60,7 @@ const message: fc.Arbitrary<Message> = fc.oneof(
   fc.constant({ bytes: '\r\n', late: false })
 )
 
-/** ms: a connection that has not ended by then is lost. */
+/** Time (ms) after which a connection that has not ended is considered lost. */
 const PATIENCE = 10_000
 
 /** How a stream of messages ends. */
@@ -85,7 +85,7 @@ const script: fc.Arbitrary<Script> = fc
       { maxLength: 6 }
     ),
     joined: fc.boolean(),
-    from: fc.constantFrom('fresh' as const, 'slept' as const, 'awake' as const)
+    from: fc.constantFrom('fresh' as const, 'parked' as const, 'awake' as const)
   })
   .map(({ messages, last, cuts, joined, from }) => {
     const whole = messages.map(({ bytes }) => bytes).join('')
@@ -95,7 +95,7 @@ const script: fc.Arbitrary<Script> = fc
 
 const scenario: Scenario = {
   serve: (server: http.Server, see: See) => {
-    // All responses come, also those that the client's FIN comes before.
+    // All responses arrive, also those after the client's FIN.
     Object.assign(server, { httpAllowHalfOpen: true })
     server.on('request', async (request, response) => {
       let body = ''
@@ -135,17 +135,17 @@ test('random streams of requests', async () => {
     }),
     { numRuns: 30, endOnFailure: true }
   )
-  // Much of it was asleep again and again.
+  // The connections were parked many times.
   await stages[1].stats(({ parkedAgain, accepted }) => parkedAgain > accepted / 2)
   for (const stage of stages) await stage.close()
   await until(() => descriptors() <= before + 1)
 })
 
-/** Plays a script with one client; all that it received. */
+/** Runs a script with one client, and returns all bytes that it received. */
 async function perform(stage: Stage, { bytes, last, cuts, joined, from }: Script): Promise<string> {
   const client = await stage.open()
   if (from !== 'fresh') await client.get('/warm')
-  if (from === 'slept') await pause(3 * IDLE)
+  if (from === 'parked') await pause(3 * IDLE)
   let at = 0
   for (const [thousandth, gap] of cuts) {
     const end = Math.floor((bytes.length * thousandth) / 1000)

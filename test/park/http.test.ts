@@ -1,4 +1,6 @@
-/** Requests and connections behind `park()`: byte for byte what plain Node does, wherever a sleep falls. */
+/**
+ * Requests and connections of a parked server: the same bytes as with plain Node, wherever the connection is parked.
+ */
 import net, { type Socket } from 'node:net'
 import { release } from 'ebb'
 import { expect } from 'vitest'
@@ -34,27 +36,27 @@ parity('keep-alive: one request after the other', {
   }
 })
 
-parity('keep-alive: a sleep between any two requests', {
+parity('keep-alive: parked between any two requests', {
   serve: echoPath,
   play: async (stage) => {
     const client = await stage.connect()
-    await stage.asleep()
+    await stage.untilParked()
     for (let i = 0; i < 5; i++) {
       expect((await client.get(`/${i}`)).body).toBe(`[/${i}]`)
-      await stage.asleep()
-      // The first wake is the first byte's.
+      await stage.untilParked()
+      // The first byte causes the first wake.
       await stage.stats(({ woken, parkedAgain }) => woken === i + 1 && parkedAgain === i + 1)
     }
   }
 })
 
-parity('keep-alive: several connections, which sleep at different times', {
+parity('keep-alive: several connections, parked at different times', {
   serve: echoPath,
   play: async (stage) => {
     const clients = []
     for (let i = 0; i < 8; i++) clients.push(await stage.connect())
     for (let round = 0; round < 3; round++) {
-      await stage.asleep(8)
+      await stage.untilParked(8)
       for (const [i, client] of clients.entries()) {
         if (i % 3 === round) continue
         expect((await client.get(`/${round}/${i}`)).body).toBe(`[/${round}/${i}]`)
@@ -70,12 +72,12 @@ parityFromEach('pipelined: in one packet', {
     const client = await stage.connect()
     client.send(GET('/1') + GET('/2') + GET('/3'))
     for (const path of ['/1', '/2', '/3']) expect((await client.response()).body).toBe(`[${path}]`)
-    await stage.asleep()
+    await stage.untilParked()
     expect((await client.get('/4')).body).toBe('[/4]')
   }
 })
 
-parityFromEach('pipelined: answered in the order of the requests, whichever is ready first', {
+parityFromEach('pipelined: answered in the order of the requests, whichever response is ready first', {
   serve: (server) => {
     server.on('request', (request, response) => {
       const rank = Number(request.url?.slice(1))
@@ -111,14 +113,14 @@ parityFromEach('pipelined: the second head is cut in half while the first respon
     await client.reads('0')
     client.send(second.slice(20, 30))
     expect((await client.response()).body).toMatch(/!/)
-    // Nobody may think that it is idle now: half of a head is in the parser.
+    // The connection must not count as idle: half of a head is in the parser.
     await silence()
     client.send(second.slice(30))
     expect((await client.response()).body).toBe('[/2]')
   }
 })
 
-parityFromEach('pipelined: half of a head comes with the end of the one before, then silence, then the rest', {
+parityFromEach('pipelined: half of a head arrives with the end of the previous request, then silence, then the rest', {
   serve: echoPath,
   play: async (stage) => {
     const client = await stage.connect()
@@ -151,7 +153,7 @@ parityFromEach('a head in pieces with silences', {
       client.send(piece)
     }
     expect((await client.response()).body).toBe('[/slowly]')
-    await stage.asleep()
+    await stage.untilParked()
     expect((await client.get('/again')).body).toBe('[/again]')
   }
 })
@@ -162,8 +164,8 @@ parityFromEach('a request begins with empty lines', {
     const client = await stage.connect()
     client.send(`\r\n\r\n${GET('/1')}`)
     expect((await client.response()).body).toBe('[/1]')
-    await stage.asleep()
-    // The empty line that some old clients send after a body, which they do not count.
+    await stage.untilParked()
+    // The empty line that some old clients send after a body, not counted in its length.
     client.send('\r\n')
     await silence()
     client.send(GET('/2'))
@@ -214,21 +216,21 @@ for (const method of ['upgrade', 'connect'] as const) {
   })
 }
 
-parityFromEach('upgrade: refused by the application; asked for where nobody listens', {
+parityFromEach('upgrade: refused by the application, and without an upgrade listener', {
   serve: (server) => {
     server.on('request', (request, response) => response.end(`[${request.url} ${request.headers.upgrade}]`))
   },
   play: async (stage) => {
     const client = await stage.connect()
     expect((await client.get('/ws', 'Connection: Upgrade\r\nUpgrade: x\r\n')).body).toBe('[/ws x]')
-    await stage.asleep()
+    await stage.untilParked()
     expect((await client.get('/', '')).body).toBe('[/ undefined]')
     client.send('CONNECT a:1 HTTP/1.1\r\nHost: x\r\n\r\n')
     expect(await client.over()).toBe('FIN')
   }
 })
 
-parityFromEach('upgrade: the peer breaks it', {
+parityFromEach('upgrade: the peer resets the connection', {
   serve: (server, see) => {
     echoPath(server)
     server.on('upgrade', ({ socket }) => {
@@ -249,7 +251,7 @@ parityFromEach('upgrade: the peer breaks it', {
   check: ({ connections: [log] }) => expect(log).toEqual(expect.arrayContaining(['error ECONNRESET', 'close true']))
 })
 
-parity('memory is given back: the parsers that are let go of are not those in use', {
+parity('a release of memory frees pooled parsers, not those in use', {
   serve: echoPath,
   play: async (stage) => {
     const clients: Client[] = []
@@ -258,7 +260,7 @@ parity('memory is given back: the parsers that are let go of are not those in us
       const answers = clients.map((client, i) => client.get(`/${round}/${i}`))
       if (round % 3 === 1) await release()
       expect((await Promise.all(answers)).map(({ body }) => body)).toEqual(clients.map((_, i) => `[/${round}/${i}]`))
-      if (round % 2 === 0) await stage.asleep(50)
+      if (round % 2 === 0) await stage.untilParked(50)
       if (round % 3 === 2) await release()
     }
   }

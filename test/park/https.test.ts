@@ -1,4 +1,4 @@
-/** An `https.Server` behind `park()`: parked before its handshake, an ordinary server's connection after it. */
+/** A parked `https.Server`: connections are parked before their handshake, and ordinary ones after it. */
 import { execFileSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import type http from 'node:http'
@@ -24,7 +24,7 @@ const home = mkdtempSync(join(tmpdir(), 'ebb-'))
 afterAll(() => rmSync(home, { recursive: true, force: true }))
 const certificate = selfSigned()
 
-/** undefined where there is no `openssl`. */
+/** Undefined without the program `openssl`. */
 function selfSigned(): { key: Buffer; cert: Buffer } | undefined {
   const [key, cert] = [join(home, 'key.pem'), join(home, 'cert.pem')]
   const request = ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '2']
@@ -54,12 +54,12 @@ function echoPath(server: http.Server, see: See): void {
 
 function tellErrors(server: http.Server, see: See): void {
   server.on('tlsClientError', (error: NodeJS.ErrnoException, socket: tls.TLSSocket) => {
-    // The text of OpenSSL's own errors has an address in it.
+    // The messages of OpenSSL contain a memory address.
     see(`tlsClientError ${error.code}, destroyed ${socket.destroyed}`)
   })
 }
 
-/** Waits until so many connections are silent, before their handshake. */
+/** Waits until this many connections are parked before their handshake. */
 async function parked(stage: Stage, count: number): Promise<void> {
   await stage.have(count)
   await stage.stats((stats) => stats.parked === count && stats.awake === 0)
@@ -74,7 +74,7 @@ describe.skipIf(certificate === undefined)('https', () => {
       for (let i = 0; i < 4; i++) {
         expect((await client.get(`/${i}`)).body).toBe(`[/${i}]`)
         await silence()
-        // Once TLS is established it lives in this process: it is not parked again.
+        // An established TLS session lives in this process, so its connection is not parked again.
         await stage.stats((stats) => stats.awake === 1 && stats.parkedAgain === 0 && stats.woken === 1)
       }
       client.send(GET('/a') + GET('/b'))
@@ -96,7 +96,7 @@ describe.skipIf(certificate === undefined)('https', () => {
       const received = new Promise<string>((resolve) => inside.once('data', (chunk: Buffer) => resolve(`${chunk}`)))
       inside.write(GET('/late'))
       expect(await received).toContain('[/late]')
-      // What the client of this scenario received is encrypted.
+      // The bytes that this client received are encrypted.
       client.received = ''
       inside.destroy()
     }
@@ -149,7 +149,7 @@ describe.skipIf(certificate === undefined)('https', () => {
         await stage.have(0)
         await stage.stats(({ woken, closed }) => woken === 0 && closed.peer + closed.reset === 1)
       },
-      // Nobody is told of one that never said anything.
+      // No event is emitted for a connection that never sent a byte.
       design: (seen) => ({ ...seen, server: seen.server.filter((event) => !event.startsWith('tlsClientError')) })
     })
 
@@ -212,7 +212,7 @@ describe.skipIf(certificate === undefined)('https', () => {
     }
   })
 
-  parity('handshakeTimeout: in the middle of it', {
+  parity('handshakeTimeout: in the middle of the handshake', {
     ...secure({ handshakeTimeout: 300 }),
     serve: (server, see) => {
       echoPath(server, see)
@@ -293,7 +293,7 @@ describe.skipIf(certificate === undefined)('https', () => {
       stage.server.closeAllConnections()
       await waiting.over()
       await pause(50)
-      // It has not got so far that HTTP knows it: it holds the server open until it goes.
+      // `http` does not know this connection yet, so it keeps the server open until it closes.
       expect(called).toBe(stage.parked)
       if (!stage.parked) silent.fin()
       await silent.over()
@@ -301,7 +301,7 @@ describe.skipIf(certificate === undefined)('https', () => {
     }
   })
 
-  parity('a hundred at once', {
+  parity('a hundred connections at once', {
     ...secure(),
     serve: (server) => {
       server.on('request', (request, response) => response.end(`[${request.url}]`))

@@ -1,4 +1,4 @@
-/** What a connection keeps across its sleep. */
+/** Attachments: what a connection keeps while it is parked. */
 import { createServer as createPlain, type Socket } from 'node:net'
 import { park } from 'ebb'
 import { type Connection, createServer, type ParkServer } from 'ebb/net'
@@ -11,7 +11,7 @@ descriptorsReturn()
 
 const LIMIT = 16_384
 
-/** A connection that is awake, and the means to let it sleep and wake. */
+/** An awake connection, and functions that park and wake it. */
 class Sleeper {
   readonly server: ParkServer
   readonly peer: Socket
@@ -27,7 +27,7 @@ class Sleeper {
     return this.woken.at(-1) as Connection
   }
 
-  /** Lets it sleep, and wakes it: the connection of the new wake. */
+  /** Parks and wakes it, and returns the connection of the new wake. */
   async sleep(): Promise<Connection> {
     expect(this.now.park()).toBe(true)
     expect(this.server.stats()).toMatchObject({ parked: 1, awake: 0 })
@@ -58,7 +58,7 @@ const cycle: { self?: unknown; list: unknown[] } = { list: [1] }
 cycle.self = cycle
 cycle.list.push(cycle)
 
-describe('is the same after a sleep', () => {
+describe('is the same after parking and waking', () => {
   test.each<[string, unknown]>([
     ['undefined', undefined],
     ['null', null],
@@ -90,11 +90,11 @@ describe('is the same after a sleep', () => {
     const expected = structuredClone(value)
     expect(before).toStrictEqual(expected)
     expect(after).toStrictEqual(expected)
-    // And after one more, for which nobody set it.
+    // And after one more wake, without setting it again.
     expect((await it.sleep()).attachment).toStrictEqual(expected)
   })
 
-  test('a Buffer: its bytes, and no more of the pool than those', async () => {
+  test('a Buffer: only its own bytes, not the rest of the pool', async () => {
     const it = await sleeper({ attachmentLimit: 100 })
     it.now.attachment = { bytes: Buffer.from('some bytes') }
     const { bytes } = (await it.sleep()).attachment as { bytes: Uint8Array }
@@ -102,7 +102,7 @@ describe('is the same after a sleep', () => {
     expect(Buffer.from(bytes).toString()).toBe('some bytes')
   })
 
-  test('anything else that can be cloned', async () => {
+  test('random values that can be cloned', async () => {
     const it = await sleeper({ attachmentLimit: 2 ** 20 })
     const anything = fc.anything({
       withBigInt: true,
@@ -122,7 +122,7 @@ describe('is the same after a sleep', () => {
 })
 
 describe('is a copy', () => {
-  test('of the moment when it was set, and a new one each time', async () => {
+  test('taken when it is set, and made anew by each read', async () => {
     const it = await sleeper()
     const value = { list: [1] }
     it.now.attachment = value
@@ -134,7 +134,7 @@ describe('is a copy', () => {
     expect((await it.sleep()).attachment).toEqual({ list: [1] })
   })
 
-  test('set anew, or to undefined: that is what counts', async () => {
+  test('the last value set counts, also undefined', async () => {
     const it = await sleeper()
     for (const value of [{ a: 'x'.repeat(1000) }, 'short', undefined, { a: 1 }, null]) {
       it.now.attachment = value
@@ -159,7 +159,7 @@ describe('is a copy', () => {
       await stats(server, { parked: 50, awake: 0 })
     }
     expect(woken.size).toBe(50)
-    // Some go, others come with their descriptors: who is new has nothing.
+    // Some close, and new ones get their descriptors: a new connection has no attachment.
     for (const peer of peers.slice(0, 25)) peer.destroy()
     await stats(server, { parked: 25 })
     const known = new Set(woken.keys())
@@ -173,7 +173,7 @@ describe('is a copy', () => {
     expect(first.every((connection) => connection?.wakes === 1)).toBe(true)
   })
 
-  test('a new connection has none, whatever that of its descriptor had', async () => {
+  test('a new connection has none, even if it has the descriptor of one that had', async () => {
     const woken: Connection[] = []
     const server = await listening(
       createServer({ idle: false }, (socket, connection) => {
@@ -187,7 +187,7 @@ describe('is a copy', () => {
       const peer = await client(server)
       peer.write('x')
       await readExactly(peer, 1)
-      // Some end while they sleep, some awake.
+      // Some end while parked, some while awake.
       if (i % 2 === 0) woken.at(-1)?.park()
       peer.destroy()
       await stats(server, { parked: 0, awake: 0, accepted: i })
@@ -196,7 +196,7 @@ describe('is a copy', () => {
   })
 })
 
-describe('is refused at the call, and the old one stays', () => {
+describe('is refused when it is set, and the old value stays', () => {
   const tooLarge = expect.objectContaining({ name: 'RangeError', code: 'ERR_EBB_ATTACHMENT_TOO_LARGE' })
 
   test.each<[string, unknown]>([
@@ -222,7 +222,7 @@ describe('is refused at the call, and the old one stays', () => {
     const set = (length: number): void => {
       it.now.attachment = new Uint8Array(length)
     }
-    // A few bytes of it say what they are.
+    // A few bytes are the serialisation's own.
     set(LIMIT - 100)
     expect(() => set(LIMIT)).toThrow(tooLarge)
     // One character, two bytes.
@@ -232,7 +232,7 @@ describe('is refused at the call, and the old one stays', () => {
     expect((await it.sleep()).attachment).toHaveLength(LIMIT - 100)
   })
 
-  test('attachmentLimit, in either direction, of either kind of server', async () => {
+  test('attachmentLimit, lower and higher, of park() and createServer()', async () => {
     const seen: [number, boolean][] = []
     const listener = (socket: Socket, connection: Connection): void => {
       for (const length of [10, 900, 100_000]) {
@@ -286,12 +286,12 @@ describe('is refused at the call, and the old one stays', () => {
     } catch (thrown) {
       expected = thrown
     }
-    // As structuredClone() says it.
+    // The error of structuredClone().
     expect(error).toMatchObject({ name: 'DataCloneError', message: (expected as Error).message })
     expect((await it.sleep()).attachment).toEqual(['old'])
   })
 
-  test('a getter that throws: that is what is thrown', async () => {
+  test('an error of a getter is passed on', async () => {
     const it = await sleeper()
     it.now.attachment = 1
     const error = new Error('mine')
@@ -306,7 +306,7 @@ describe('is refused at the call, and the old one stays', () => {
   })
 })
 
-test('may be read and set while the connection sleeps', async () => {
+test('can be read and set while the connection is parked', async () => {
   const it = await sleeper()
   const { now } = it
   now.attachment = 'first'
@@ -316,7 +316,7 @@ test('may be read and set while the connection sleeps', async () => {
   expect((await it.wake()).attachment).toBe('second')
 })
 
-test('is still there when the connection is gone', async () => {
+test('can be read after the connection has closed', async () => {
   const it = await sleeper()
   let attachment: unknown
   it.now.attachment = new Map([['last', 'words']])

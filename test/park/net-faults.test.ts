@@ -1,4 +1,7 @@
-/** Connections that break at every stage, and listeners that throw: what plain Node makes of it, and nobody else is hurt. */
+/**
+ * Connections that break in every state, and listeners that throw: the behaviour of plain Node, without harm to other
+ * connections.
+ */
 import type { Socket } from 'node:net'
 import { type Connection, createServer } from 'ebb/net'
 import { describe, expect, test } from 'vitest'
@@ -24,7 +27,7 @@ descriptorsReturn()
 
 const IDLE = 5
 
-/** Notes what happens to a server's socket. */
+/** Records the events of a server's socket. */
 function note(socket: Socket, events: string[]): void {
   let bytes = ''
   const tell = (event: string): void => {
@@ -40,7 +43,7 @@ function note(socket: Socket, events: string[]): void {
   socket.on('close', (hadError) => tell(`close ${hadError}`))
 }
 
-describe('the end of a client, whose connection was never awake', () => {
+describe('a client that ends before its connection was awake', () => {
   test.each<[string, (peer: Socket) => void]>([
     ['a byte and a FIN', (peer) => void peer.end('x')],
     ['many bytes and a FIN', (peer) => void peer.end(Buffer.alloc(300_000, 'x'))]
@@ -57,7 +60,8 @@ describe('the end of a client, whose connection was never awake', () => {
   })
 
   test('a byte, and then a RST', async () => {
-    // Whether the byte can still be read is a matter of who is first; that there is one end, with or without its reason, is not.
+    // Whether the byte can still be read depends on timing. In either case the socket ends once, with or without an
+    // error.
     for (const kind of [PLAIN, ...ONCE]) {
       const events: string[] = []
       const server = await listening(kind.create({}, (socket) => note(socket, events)))
@@ -104,43 +108,46 @@ describe('the end of a client, whose connection was never awake', () => {
 })
 
 describe('a RST', () => {
-  /** What the server's sockets tell, and its statistics, after `reset` of 10 clients in the state that `prepare` makes. */
+  /** The events of the server's sockets, and its statistics, after 10 clients in the state of `prepare` were reset. */
   const stages: [string, { idle: number | false }, string, (peer: Socket, woken: number) => Promise<void> | void][] = [
     ['awake', { idle: false }, 'socket', () => {}],
     ['parked again', { idle: IDLE }, 'reset', () => {}]
   ]
-  test.each(stages)('%s: one end for each, with its cause, and nothing thrown', async (_, { idle }, cause) => {
-    const events: string[] = []
-    const causes: string[] = []
-    const server = await listening(
-      createServer({ idle }, (socket) => {
-        socket.on('data', (bytes) => socket.write(bytes))
-        socket.on('error', ({ code }: NodeJS.ErrnoException) => events.push(`error ${code}`))
-        socket.on('close', (hadError) => events.push(`close ${hadError}`))
+  test.each(stages)(
+    '%s: each connection ends once, with its cause, and nothing is thrown',
+    async (_, { idle }, cause) => {
+      const events: string[] = []
+      const causes: string[] = []
+      const server = await listening(
+        createServer({ idle }, (socket) => {
+          socket.on('data', (bytes) => socket.write(bytes))
+          socket.on('error', ({ code }: NodeJS.ErrnoException) => events.push(`error ${code}`))
+          socket.on('close', (hadError) => events.push(`close ${hadError}`))
+        })
+      )
+      server.on('disconnect', (_: Connection, cause: string) => void causes.push(cause))
+      const peers = await clients(server, 10)
+      for (const peer of peers) peer.write('x')
+      await Promise.all(peers.map((peer) => readExactly(peer, 1)))
+      if (idle !== false) await stats(server, { parked: 10, awake: 0 })
+      const thrown = await uncaught(async () => {
+        for (const peer of peers) peer.resetAndDestroy()
+        await stats(server, { parked: 0, awake: 0, woken: 10 })
+        await quiet()
       })
-    )
-    server.on('disconnect', (_: Connection, cause: string) => void causes.push(cause))
-    const peers = await clients(server, 10)
-    for (const peer of peers) peer.write('x')
-    await Promise.all(peers.map((peer) => readExactly(peer, 1)))
-    if (idle !== false) await stats(server, { parked: 10, awake: 0 })
-    const thrown = await uncaught(async () => {
-      for (const peer of peers) peer.resetAndDestroy()
-      await stats(server, { parked: 0, awake: 0, woken: 10 })
-      await quiet()
-    })
-    expect(thrown).toEqual([])
-    expect(causes).toEqual(Array(10).fill(cause))
-    if (idle === false) {
-      expect(events.sort()).toEqual([...Array(10).fill('close true'), ...Array(10).fill('error ECONNRESET')])
-    } else {
-      // They were closed when they fell asleep, and nothing is told of what comes after.
-      expect(events).toEqual(Array(10).fill('close false'))
+      expect(thrown).toEqual([])
+      expect(causes).toEqual(Array(10).fill(cause))
+      if (idle === false) {
+        expect(events.sort()).toEqual([...Array(10).fill('close true'), ...Array(10).fill('error ECONNRESET')])
+      } else {
+        // The sockets were closed when their connections were parked, and emit nothing after that.
+        expect(events).toEqual(Array(10).fill('close false'))
+      }
+      expectSum(server)
     }
-    expectSum(server)
-  })
+  )
 
-  test('awake, as plain Node tells it', async () => {
+  test('awake: the events of plain Node', async () => {
     await expectSame(async (kind) => {
       const events: string[] = []
       const server = await listening(
@@ -158,7 +165,7 @@ describe('a RST', () => {
     }, ONCE)
   })
 
-  test('awake, with bytes that wait for the peer', async () => {
+  test('awake, with bytes that wait to be sent', async () => {
     await expectSame(async (kind) => {
       const events: string[] = []
       const server = await listening(
@@ -178,7 +185,7 @@ describe('a RST', () => {
     }, ONCE)
   })
 
-  test('while bytes that send() could not pass on wait', async () => {
+  test('while bytes of send() wait to be sent', async () => {
     const woken: Connection[] = []
     const causes: string[] = []
     const server = await listening(
@@ -203,7 +210,7 @@ describe('a RST', () => {
     expectSum(server)
   })
 
-  test('in the very turn of the wake, of send() and of park()', async () => {
+  test('in the same turn as the wake, send() or park()', async () => {
     const causes: string[] = []
     const open = new Set<number>()
     const server = await listening(
@@ -241,7 +248,7 @@ describe('a RST', () => {
     expectSum(server)
   })
 
-  test('with data just before it, while parked: told once, whether it was woken or not', async () => {
+  test('right after data, while parked: one disconnect, whether the connection was woken or not', async () => {
     const open = new Set<number>()
     const gone_ = new Set<number>()
     const server = await listening(
@@ -269,8 +276,8 @@ describe('a RST', () => {
   })
 })
 
-describe('data with the FIN, while parked', () => {
-  test.each([1, 1000, 1_000_000])('%i bytes: they wake it, all are read, then the end', async (length) => {
+describe('data and a FIN in one packet, while parked', () => {
+  test.each([1, 1000, 1_000_000])('%i bytes wake the connection, all are read, then it ends', async (length) => {
     const received: Buffer[] = []
     const events: string[] = []
     const causes: string[] = []
@@ -300,7 +307,7 @@ describe('data with the FIN, while parked', () => {
     expect(server.stats()).toMatchObject({ woken: 2, parked: 0, awake: 0 })
   })
 
-  test('the reply to the last words arrives', async () => {
+  test('the reply to the last data arrives', async () => {
     const server = await listening(
       createServer({ idle: IDLE }, (socket) => {
         socket.on('data', (bytes) => socket.write(`${bytes}`.toUpperCase()))
@@ -337,20 +344,20 @@ describe('the listener', () => {
   ])('%s at once, and on data: the client sees what it sees of plain Node', async (name, act) => {
     await expectSame(async (kind) => {
       const seen: unknown[] = []
-      // With a RST at once a client of plain Node may be told that it could not connect.
+      // After an immediate RST, a client of plain Node may get an error of connect().
       for (const when of name.includes('reset') ? ['on data'] : ['at once', 'on data']) {
         const server = await listening(
           kind.create({}, (socket) => {
             if (when === 'on data') socket.once('data', () => act(socket))
             else {
               act(socket)
-              // What has come is read, or the kernel would answer it with a RST, if it is in time.
+              // Received bytes are read, because the kernel sends a RST for unread ones.
               socket.resume()
             }
           })
         )
         const peer = await client(server)
-        // At once: whether the byte was there before the end is chance, and with it what the kernel makes of it.
+        // Immediately: whether the byte arrives before the end depends on timing, and so does what the kernel sends.
         peer.write('x')
         const { received, ended, reset } = await outcome(peer)
         seen.push(when === 'on data' ? { received, ended, reset } : ended || reset)
@@ -359,7 +366,7 @@ describe('the listener', () => {
     })
   })
 
-  test('ends connections while they wake, sleep and wake: every descriptor is closed once', async () => {
+  test('ends connections while they are woken and parked: every descriptor is closed once', async () => {
     let calls = 0
     const server = await listening(
       createServer({ idle: IDLE }, (socket, connection) => {
@@ -384,7 +391,7 @@ describe('the listener', () => {
     expectSum(server)
   })
 
-  test('emits an error that nobody listens to: uncaught, as in plain Node, and that connection is closed', async () => {
+  test('emits an error without a listener: uncaught, as in plain Node, and the connection is closed', async () => {
     await expectSame(async (kind) => {
       const server = await listening(
         kind.create({}, (socket) => {
@@ -445,7 +452,7 @@ describe('the listener', () => {
       return peer
     }
     const peers = await Promise.all(Array.from({ length: 40 }, open))
-    // In one segment, in one turn: of a batch of wakes some throw.
+    // In one turn: in a batch of wakes, some listeners throw.
     for (const peer of peers) peer.write('hello')
     for (const peer of peers) expect(`${await readExactly(peer, 5)}`).toBe('hello')
     const [thrower, ...others] = peers as [Socket, ...Socket[]]
@@ -458,7 +465,7 @@ describe('the listener', () => {
     const late = await open()
     late.write('after all that')
     expect(`${await readExactly(late, 14)}`).toBe('after all that')
-    // Nobody reads from the one whose listener threw: it would not see a FIN.
+    // The socket whose listener threw is not read, so it would not see a FIN.
     thrower.resetAndDestroy()
     for (const peer of [...others, late]) peer.destroy()
     await eventually(async () => {

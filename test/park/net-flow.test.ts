@@ -1,4 +1,4 @@
-/** Bytes under way: readers that are slow, and bytes that come at the very moment when a connection is parked. */
+/** Flow control: slow readers, and bytes that arrive at the moment when a connection is parked. */
 import type { Socket } from 'node:net'
 import { type Connection, createServer } from 'ebb/net'
 import { describe, expect, test } from 'vitest'
@@ -22,8 +22,8 @@ descriptorsReturn()
 const IDLE = 5
 const MB = 1e6
 
-describe('the peer reads slowly', () => {
-  test('8 MB and more arrive whole, while idle passes many times; it is not parked before that', async () => {
+describe('a peer that reads slowly', () => {
+  test('8 MB and more arrive complete before the connection is parked, although that takes longer than idle', async () => {
     let written = 0
     let woken: Socket | undefined
     const server = await listening(
@@ -31,7 +31,7 @@ describe('the peer reads slowly', () => {
         socket.resume()
         if (woken !== undefined) return
         woken = socket
-        // As much as the kernel does not take, and 8 MB at least.
+        // More than the kernel takes, and at least 8 MB.
         while (written < 8 * MB || socket.writableLength === 0) {
           socket.write(coded(written, MB))
           written += MB
@@ -59,7 +59,7 @@ describe('the peer reads slowly', () => {
     await stats(server, { parked: 1, awake: 0, woken: 1 })
   })
 
-  test('what was written is called back once it is with the kernel, before the connection sleeps', async () => {
+  test('write callbacks are called before the connection is parked', async () => {
     const log: string[] = []
     const server = await listening(
       createServer({ idle: IDLE }, (socket) => {
@@ -86,7 +86,7 @@ describe('the peer reads slowly', () => {
     const server = await listening(
       createServer({ idle: IDLE }, (socket) => {
         socket.pipe(socket)
-        // A pipe whose socket closes without an end is told of it.
+        // pipeline() reports a socket that closes without an end.
         socket.on('error', () => {})
       })
     )
@@ -119,8 +119,8 @@ describe('the peer reads slowly', () => {
   })
 })
 
-describe('the listener reads slowly', () => {
-  test('what it does not read waits in the kernel: not lost, and not parked in a loop', async () => {
+describe('a listener that reads slowly', () => {
+  test('unread bytes wait in the kernel: none is lost, and the connection is not parked in a loop', async () => {
     const reader = new CodedReader()
     const woken: Socket[] = []
     const server = await listening(
@@ -139,7 +139,7 @@ describe('the listener reads slowly', () => {
     }
     await eventually(() => expect(woken).toHaveLength(1))
     for (let i = 0; i < 6; i++) await quiet()
-    // Node may have read what its buffer holds; more is not asked for.
+    // Node may have read one buffer ahead, and not more.
     expect(server.stats()).toMatchObject({ parked: 0, awake: 1, woken: 1, parkedAgain: 0 })
     expect(reader.position).toBe(0)
     expect(drained).toBe(false)
@@ -148,7 +148,7 @@ describe('the listener reads slowly', () => {
     await stats(server, { parked: 1, awake: 0 })
   })
 
-  test('paused after a part, with nothing in Node’s own buffer', async () => {
+  test('paused after the first bytes, with nothing in Node’s buffer', async () => {
     const reader = new CodedReader()
     const woken: Socket[] = []
     const server = await listening(
@@ -163,10 +163,10 @@ describe('the listener reads slowly', () => {
     const peer = await client(server)
     peer.write(coded(0, 1000))
     await eventually(() => expect(reader.position).toBe(1000))
-    // Before it has been idle, and it is not read.
+    // Before the connection is idle, and the bytes are not read.
     peer.write(coded(1000, 5000))
     for (let i = 0; i < 6; i++) await quiet()
-    // Whether it was parked before those came or not: they are read by whoever is awake, once.
+    // Whether the connection was parked before these bytes arrived or not, they are read once.
     expect(server.stats().woken).toBeLessThanOrEqual(2)
     woken[0]?.resume()
     await eventually(() => expect(reader.position).toBe(6000))
@@ -180,7 +180,7 @@ describe('the listener reads slowly', () => {
           const bytes = (socket.read(30_000) ?? socket.read()) as Buffer | null
           if (bytes !== null) reader.take(bytes)
         }, 1)
-        // Or it would not read at all.
+        // Otherwise it would not read at all.
         socket.on('readable', () => {})
         socket.on('close', () => clearInterval(timer))
       })
@@ -194,7 +194,7 @@ describe('the listener reads slowly', () => {
     await stats(server, { parked: 1, awake: 0 })
   })
 
-  test('the FIN behind bytes that nobody reads yet', async () => {
+  test('a FIN after bytes that are not read yet', async () => {
     const chunks: Buffer[] = []
     const events: string[] = []
     let first: Socket | undefined
@@ -219,11 +219,11 @@ describe('the listener reads slowly', () => {
 })
 
 describe('bytes at the very moment of parking', () => {
-  /** It is parked when idle has passed, and up to two ticks of its timer later (ms). */
+  /** The connection is parked at `idle`, or up to two timer ticks (ms) later. */
   const LEAST = IDLE
   const MOST = IDLE + 35
 
-  /** Rounds of a client: a message at the time when the server parks it, give or take a few ms, and its echo. */
+  /** Rounds of a client: a message within a few ms of the time when the server parks its connection, and the echo. */
   async function rounds(peer: Socket, count: number, seed: number): Promise<void> {
     const pause = (round: number): number => LEAST + ((round * 7 + seed * 13) % (MOST - LEAST))
     const reader = new CodedReader(seed)
@@ -259,7 +259,7 @@ describe('bytes at the very moment of parking', () => {
     expect(reader.position).toBe(sent)
   }
 
-  test('from this process: thousands of rounds, and every byte comes back in order', async () => {
+  test('from this process: thousands of rounds, and every byte is echoed in order', async () => {
     const server = await listening(
       createServer({ idle: IDLE }, (socket) => {
         socket.on('data', (bytes) => socket.write(bytes))
@@ -274,7 +274,7 @@ describe('bytes at the very moment of parking', () => {
     expectSum(server)
   })
 
-  test('from another process, at its own pace', async () => {
+  test('from another process', async () => {
     const server = await listening(
       createServer({ idle: IDLE }, (socket) => {
         socket.on('data', (bytes) => socket.write(bytes))
@@ -297,7 +297,7 @@ describe('bytes at the very moment of parking', () => {
           await echo
           if (got !== expected) { failed++; break }
           echoed++
-          // Busy for a part of it: timers alone would all fall on whole milliseconds.
+          // Partly a busy loop, because timers would always fire at whole milliseconds.
           await new Promise((resolve) => setTimeout(resolve, ${LEAST} + (seed * 13 + round * 7) % ${MOST - LEAST}))
           const until = performance.now() + Math.random()
           while (performance.now() < until);
@@ -312,7 +312,7 @@ describe('bytes at the very moment of parking', () => {
     expectSum(server)
   })
 
-  test('in the same turn as park(): they wake it, and none is lost', async () => {
+  test('in the same turn as park(): they wake the connection, and no byte is lost', async () => {
     let last: Connection | undefined
     const server = await listening(
       createServer({ idle: false }, (socket, connection) => {
@@ -328,7 +328,7 @@ describe('bytes at the very moment of parking', () => {
     let sent = 0
     for (let round = 0; round < 1000; round++) {
       const length = 1 + (round % 100)
-      // In the kernel before this returns, and nobody has looked.
+      // The bytes are in the kernel when this returns, and the reactor has not looked yet.
       peer.write(coded(sent, length))
       sent += length
       last?.park()

@@ -1,7 +1,8 @@
-/** As many as there may be: `maxConnections`, `close()` in the middle of a storm, and no descriptor left. */
+/** Limits of a parked TCP server: `maxConnections`, `close()` during a connect storm, and no descriptor left. */
 import { connect, type DropArgument, type Server, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { type Connection, createServer, type ParkServer } from 'ebb/net'
+import { reactor } from 'ebb/sys'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { Child } from '../support/child.js'
 import {
@@ -23,8 +24,15 @@ descriptorsReturn()
 
 const IDLE = 5
 
+/** Returns the owner number that the reactor would give to the next watcher. */
+function freeOwner(): number {
+  const owner = reactor().register({ ready: () => {} })
+  reactor().unregister(owner)
+  return owner
+}
+
 describe('maxConnections', () => {
-  test('those above it are dropped, with the data of plain Node; one that goes makes room', async () => {
+  test('connections above it are dropped with the event of plain Node, and closing one makes room', async () => {
     const seen = await expectSame(async (kind) => {
       const drops: (DropArgument | undefined)[] = []
       const server = kind.create({}, (socket) => socket.on('data', (bytes) => socket.write(bytes)))
@@ -44,11 +52,11 @@ describe('maxConnections', () => {
       const data = drops.map((drop, i) => ({
         ...drop,
         keys: Object.keys(drop ?? {}),
-        // Of this run alone.
+        // Only of this run.
         localPort: drop?.localPort === port,
         remotePort: drop?.remotePort !== undefined && drop.remotePort === dropped[i]?.localPort
       }))
-      // Those who are in are served, and when one goes another may come.
+      // Accepted connections are served, and when one closes, another is accepted.
       for (const peer of peers) {
         peer.write('x')
         await readExactly(peer, 1)
@@ -63,7 +71,7 @@ describe('maxConnections', () => {
     expect(seen).toMatchObject({ drops: 2, now: 3 })
   })
 
-  test('remotePort is that of who was dropped', async () => {
+  test('remotePort is that of the dropped connection', async () => {
     const ports: (number | undefined)[] = []
     const server = createServer({ idle: IDLE })
     server.maxConnections = 1
@@ -79,7 +87,7 @@ describe('maxConnections', () => {
     expectSum(server)
   })
 
-  test('parked or awake, each counts', async () => {
+  test('parked and awake connections both count', async () => {
     const server = createServer({ idle: false }, (socket) => socket.on('data', (bytes) => socket.write(bytes)))
     server.maxConnections = 4
     let drops = 0
@@ -96,7 +104,7 @@ describe('maxConnections', () => {
     await Promise.all(more.map((peer) => outcome(peer)))
     expect(drops).toBe(3)
     expect(server.stats()).toMatchObject({ parked: 2, awake: 2, dropped: 3, accepted: 4 })
-    // Set while it listens.
+    // Set while the server listens.
     server.maxConnections = 5
     const late = await client(server)
     late.write('x')
@@ -105,28 +113,31 @@ describe('maxConnections', () => {
     expectSum(server)
   })
 
-  test.each([0, -1, undefined, Number.POSITIVE_INFINITY])('%j is what it is to plain Node', async (maxConnections) => {
-    await expectSame(async (kind) => {
-      const server = kind.create({}, (socket) => socket.on('data', (bytes) => socket.write(bytes)))
-      server.maxConnections = maxConnections as number
-      await listening(server)
-      const peers = await clients(server, 2)
-      const echoed: boolean[] = []
-      for (const peer of peers) {
-        peer.on('error', () => {})
-        peer.write('x')
-        echoed.push(
-          await readExactly(peer, 1).then(
-            () => true,
-            () => false
+  test.each([0, -1, undefined, Number.POSITIVE_INFINITY])(
+    '%j means the same as in plain Node',
+    async (maxConnections) => {
+      await expectSame(async (kind) => {
+        const server = kind.create({}, (socket) => socket.on('data', (bytes) => socket.write(bytes)))
+        server.maxConnections = maxConnections as number
+        await listening(server)
+        const peers = await clients(server, 2)
+        const echoed: boolean[] = []
+        for (const peer of peers) {
+          peer.on('error', () => {})
+          peer.write('x')
+          echoed.push(
+            await readExactly(peer, 1).then(
+              () => true,
+              () => false
+            )
           )
-        )
-      }
-      return echoed
-    })
-  })
+        }
+        return echoed
+      })
+    }
+  )
 
-  test('a drop listener that throws: uncaught, and that connection is dropped all the same', async () => {
+  test('a drop listener that throws: uncaught, and the connection is dropped', async () => {
     const server = createServer({ idle: IDLE }, (socket) => socket.on('data', (bytes) => socket.write(bytes)))
     server.maxConnections = 1
     server.on('drop', () => {
@@ -144,7 +155,7 @@ describe('maxConnections', () => {
     expect(server.stats()).toMatchObject({ dropped: 3, accepted: 1 })
   })
 
-  test('on a Unix path: the same data, which is none', async () => {
+  test('on a Unix path: the drop event has no data, as in plain Node', async () => {
     await expectSame(async (kind) => {
       const drops: unknown[] = []
       const server = kind.create({}, (socket) => socket.resume())
@@ -160,7 +171,7 @@ describe('maxConnections', () => {
 })
 
 describe('getConnections()', () => {
-  test('counts those who sleep and those who do not', async () => {
+  test('counts parked and awake connections', async () => {
     await expectSame(async (kind) => {
       const server = await listening(
         kind.create({}, (socket) => {
@@ -185,7 +196,7 @@ describe('getConnections()', () => {
     })
   })
 
-  test('after close() too, until the last has gone', async () => {
+  test('counts also after close(), until the last connection has closed', async () => {
     await expectSame(async (kind) => {
       const server = await listening(kind.create({}, (socket) => socket.on('data', (bytes) => socket.write(bytes))))
       const peers = await clients(server, 2)
@@ -200,7 +211,7 @@ describe('getConnections()', () => {
 })
 
 describe('close()', () => {
-  test('those who sleep are still served; the server ends with the last of them', async () => {
+  test('parked connections are still served, and the server closes with the last of them', async () => {
     await expectSame(async (kind) => {
       const events: string[] = []
       const server = await listening(
@@ -210,26 +221,40 @@ describe('close()', () => {
         })
       )
       server.on('close', () => events.push('close'))
-      const [awake, asleep] = (await clients(server, 2)) as [Socket, Socket]
+      const [awake, parkedOne] = (await clients(server, 2)) as [Socket, Socket]
       while ((await getConnections(server)) < 2) await quiet()
       awake.write('x')
       await readExactly(awake, 1)
       server.close((error) => events.push(`callback ${error ?? ''}`))
       await quiet()
-      for (const peer of [awake, asleep]) {
+      for (const peer of [awake, parkedOne]) {
         peer.write('still there')
         events.push(`${await readExactly(peer, 11)}`)
       }
       awake.destroy()
       await quiet()
       events.push(`${server.listening} ${await getConnections(server)}`)
-      asleep.destroy()
+      parkedOne.destroy()
       await eventually(() => expect(events).toContain('close'))
       return events
     })
   })
 
-  test('of one that does not listen: the error of plain Node', async () => {
+  test('leaves the reactor when its last parked connection is woken', async () => {
+    const before = freeOwner()
+    const server = createServer({ idle: false }, (socket) => socket.pipe(socket))
+    const [peer] = (await clients(await listening(server), 1)) as [Socket]
+    await stats(server, { parked: 1, awake: 0 })
+    server.close()
+    expect(freeOwner()).toBeGreaterThan(before)
+    peer.write('x')
+    await readExactly(peer, 1)
+    expect(freeOwner()).toBe(before)
+    peer.destroy()
+    await stats(server, { parked: 0, awake: 0 })
+  })
+
+  test('of a server that does not listen: the error of plain Node', async () => {
     await expectSame(async (kind) => {
       const server = kind.create({})
       const said = await new Promise<unknown>((resolve) =>
@@ -239,7 +264,7 @@ describe('close()', () => {
     })
   })
 
-  test('and listen() again, with connections of before', async () => {
+  test('then listen() again, with connections from before', async () => {
     await expectSame(async (kind) => {
       const server = kind.create({}, (socket) => {
         socket.on('error', () => {})
@@ -261,7 +286,7 @@ describe('close()', () => {
     })
   })
 
-  test('of one server: the connections of another sleep, wake and are written to as before', async () => {
+  test('of one server: the connections of another are parked, woken and written to as before', async () => {
     const make = (): Promise<ParkServer> =>
       listening(
         createServer({ idle: IDLE }, (socket) => {
@@ -275,7 +300,7 @@ describe('close()', () => {
     await stats(one, { parked: 20 })
     for (const peer of others) peer.destroy()
     await new Promise((resolve) => one.close(resolve))
-    // It takes the place of the first.
+    // The new server gets the port of the first.
     const third = await make()
     const last = await clients(third, 20)
     for (let round = 1; round <= 2; round++) {
@@ -291,7 +316,7 @@ describe('close()', () => {
     expect(one.stats()).toMatchObject({ parked: 0, awake: 0, accepted: 20 })
   })
 
-  test('in the middle of a storm: whoever was accepted is served, the others are refused, and it ends once', async () => {
+  test('during a connect storm: accepted connections are served, others refused, and close is emitted once', async () => {
     let server: ParkServer | undefined
     let closes = 0
     let callbacks = 0
@@ -316,7 +341,7 @@ describe('close()', () => {
       })
       peer.on('data', () => {
         echoed++
-        // Some go at once, some when they have slept, some with a RST.
+        // Some close at once, some after they were parked, some with a RST.
         if (i % 3 === 0) peer.end()
         else if (i % 3 === 1) peer.resetAndDestroy()
         else setTimeout(() => peer.end(), 4 * IDLE)
@@ -327,7 +352,7 @@ describe('close()', () => {
     await eventually(() => expect([closes, callbacks]).toEqual([1, 1]))
     expect(connected).toBeGreaterThanOrEqual(1000)
     expect(server.stats()).toMatchObject({ parked: 0, awake: 0 })
-    // Each that was accepted and lived to send was answered.
+    // Each connection that was accepted and sent something was answered.
     expect(echoed).toBeGreaterThan(0)
     expect(echoed).toBeLessThanOrEqual(server.stats().accepted)
     expect(server.stats().woken).toBeGreaterThanOrEqual(echoed)
@@ -350,7 +375,7 @@ describe('close()', () => {
   })
 })
 
-/** A server in a process that may have few descriptors. It answers lines: `stats`, `fill` (leaves none), `free`. */
+/** A server in a process with few descriptors. Commands by line: `stats`, `fill` (uses up all descriptors), `free`. */
 const few = (options: string): string => `
   import { closeSync, openSync } from 'node:fs'
   import { createServer } from 'ebb/net'
@@ -397,11 +422,11 @@ describe('no descriptor left', () => {
     expect(`${await readExactly(peer, 5)}`).toBe('hello')
   }
 
-  test('while accepting: nobody who is served is lost, and those who wait come in when there is room', async () => {
+  test('while accepting: no connection is lost, and waiting clients are accepted when there is room', async () => {
     const child = new Child(few(`{ idle: ${IDLE} }`), { shell: 'ulimit -n 128' })
     const port = await child.next<number>()
     const peers = await Promise.all(Array.from({ length: 200 }, () => dial(port)))
-    // All that it can take.
+    // As many as it can accept.
     let before = -1
     await eventually(async () => {
       const last = before
@@ -412,11 +437,11 @@ describe('no descriptor left', () => {
     expect(accepted).toBeGreaterThan(50)
     expect(accepted).toBeLessThan(128)
     expect(parked + awake).toBe(accepted)
-    // It says so.
+    // It emits a warning.
     expect(errors).toContain('EMFILE')
-    // The kernel accepts in order: those who are in are the first.
+    // Connections are accepted in order, so these are the first ones.
     for (const peer of peers.slice(0, accepted - 5)) await echo(peer)
-    // Everybody says something; those in the queue are answered in their turn, and none is dropped.
+    // All clients send something. Those in the backlog are answered later, and none is dropped.
     for (const peer of peers.slice(accepted)) peer.write('queued')
     for (const peer of peers.slice(0, accepted - 5)) {
       peer.destroy()
@@ -429,13 +454,13 @@ describe('no descriptor left', () => {
     child.process.kill()
   })
 
-  test('while parking: they stay awake and are served, and are parked when there is room', async () => {
+  test('while parking: connections stay awake and are served, and are parked when there is room', async () => {
     const child = new Child(few("{ idle: '50ms' }"), { shell: 'ulimit -n 128' })
     const port = await child.next<number>()
     const peers = await Promise.all(Array.from({ length: 40 }, () => dial(port)))
     for (const peer of peers) await echo(peer)
     await child.ask('fill')
-    // Idle passes several times, for each.
+    // Each connection is idle for several times `idle`.
     for (let round = 0; round < 5; round++) {
       for (let i = 0; i < 4; i++) await quiet()
       for (const peer of peers) await echo(peer)
@@ -450,7 +475,7 @@ describe('no descriptor left', () => {
     child.process.kill()
   })
 
-  test('while waking: it takes none', async () => {
+  test('while waking: a wake needs no descriptor', async () => {
     const child = new Child(few(`{ idle: ${IDLE} }`), { shell: 'ulimit -n 128' })
     const port = await child.next<number>()
     const peers = await Promise.all(Array.from({ length: 40 }, () => dial(port)))
@@ -464,7 +489,7 @@ describe('no descriptor left', () => {
     child.process.kill()
   })
 
-  test('it rests: a process with nothing to do but to wait for room does not spin', async () => {
+  test('a process that only waits for room uses no CPU', async () => {
     const child = new Child(few(`{ idle: ${IDLE} }`), { shell: 'ulimit -n 128' })
     const port = await child.next<number>()
     const peers = await Promise.all(Array.from({ length: 150 }, () => dial(port)))
@@ -475,13 +500,13 @@ describe('no descriptor left', () => {
     const started = performance.now()
     for (let i = 0; i < 20; i++) await quiet()
     const seconds = (performance.now() - started) / 1000
-    // A ticks is a hundredth of a second. Spinning takes all of them.
+    // A clock tick is 10 ms. A busy loop would use all of them.
     expect((ticksOf(child.process.pid as number) - before) / 100).toBeLessThan(0.5 * seconds)
     child.process.kill()
   })
 })
 
-test('a thousand connections at once, that come, sleep, wake and go', async () => {
+test('a thousand connections at once that are accepted, parked, woken and closed', async () => {
   const woken = new Map<number, number>()
   const server: Server & ParkServer = await listening(
     createServer({ idle: IDLE }, (socket, { id, wakes }: Connection) => {
@@ -517,11 +542,11 @@ describe('a crowd of 5,000', () => {
     return { server, peers, heard: () => heard }
   }
 
-  test('of which each sends a byte a second: all are heard, and all sleep between', async () => {
+  test('each sends a byte a second: all are answered, and all are parked in between', async () => {
     const { server, peers, heard } = await crowd()
     const start = performance.now()
     for (let second = 0; second < 3; second++) {
-      // Spread over the second, a part of them in each turn.
+      // Spread over the second, a part of the connections in each turn.
       for (let part = 0; part < 100; part++) {
         for (let i = part; i < peers.length; i += 100) peers[i]?.write('x')
         const due = start + 1000 * second + 10 * part
@@ -533,12 +558,12 @@ describe('a crowd of 5,000', () => {
     const { woken, parkedAgain } = server.stats()
     expect(parkedAgain).toBe(woken)
     expect(woken).toBeGreaterThan(5000)
-    // One may be parked before its byte was read, and woken again for that; not again and again.
+    // A connection may be parked before its byte was read, and is woken again once, but not repeatedly.
     expect(woken).toBeLessThan(20_000)
     expectSum(server)
   })
 
-  test('that wakes all at once', async () => {
+  test('all are woken at once', async () => {
     const { server, peers, heard } = await crowd()
     for (let round = 1; round <= 2; round++) {
       for (const peer of peers) peer.write('x')

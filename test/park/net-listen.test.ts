@@ -1,4 +1,6 @@
-/** Where a parked TCP server listens: every form of `listen()`, its errors, and what it leaves behind, as plain Node has it. */
+/**
+ * `listen()` of a parked TCP server: every form, its errors, and what it leaves behind, the same as with plain Node.
+ */
 import { closeSync, existsSync, openSync, statSync, writeFileSync } from 'node:fs'
 import { connect, createServer as createPlain, type Server, type Socket } from 'node:net'
 import { networkInterfaces } from 'node:os'
@@ -40,7 +42,7 @@ async function expectEcho(peer: Socket, text = 'hello'): Promise<void> {
   expect(`${await readExactly(peer, text.length)}`).toBe(text)
 }
 
-/** What `listen(...)` brings: an error that is thrown, or events until the server listens or says why not. */
+/** The result of `listen(...)`: the error that it throws, or the events until the server listens or fails. */
 async function attempt(kind: Kind, listen: (server: Server) => Server): Promise<unknown[]> {
   const seen: unknown[] = []
   const say = (error: unknown): object => {
@@ -103,7 +105,7 @@ describe('listen()', () => {
       '({ port, ipv6Only })',
       (server, port) => server.listen({ port, host: hasIPv6 ? '::' : '127.0.0.1', ipv6Only: hasIPv6 })
     ],
-    // What cannot be.
+    // Arguments that are not valid.
     ['({})', (server) => server.listen({})],
     ['(true)', (server) => server.listen(true as unknown as number)],
     ['({ port: 65536 })', (server) => server.listen({ port: 65_536 })],
@@ -112,7 +114,7 @@ describe('listen()', () => {
     ['(1.5)', (server) => server.listen(1.5)],
     ["({ host: '127.0.0.1' })", (server) => server.listen({ host: '127.0.0.1' })],
     ['({ signal: no signal })', (server) => server.listen({ port: 0, signal: 'no' as unknown as AbortSignal })],
-    ['(port, an address of somebody else)', (server) => server.listen(9, '192.0.2.1')],
+    ['(port, an address of another machine)', (server) => server.listen(9, '192.0.2.1')],
     ['({ fd: one that is not open })', (server) => server.listen({ fd: 987_654 })],
     ['(a path in no directory)', (server) => server.listen('/nonexistent/ebb/test.sock')]
   ]
@@ -121,7 +123,7 @@ describe('listen()', () => {
     await expectSame((kind) => attempt(kind, (server) => listen(server, port)))
   })
 
-  test('a port that is taken: by plain Node or by a parked server', async () => {
+  test('a port in use, by plain Node or by a parked server', async () => {
     for (const other of [PLAIN, ...PARKED.slice(0, 1)]) {
       const taken = await listening(other.create({}))
       const { port } = addressOf(taken) as { port: number }
@@ -134,7 +136,7 @@ describe('listen()', () => {
     }
   })
 
-  test('after a port that was taken: the next', async () => {
+  test('the next port, after one in use', async () => {
     await expectSame(async (kind) => {
       const taken = await listening(PLAIN.create({}))
       const { port } = addressOf(taken) as { port: number }
@@ -149,7 +151,7 @@ describe('listen()', () => {
     })
   })
 
-  test('twice: the error of plain Node', async () => {
+  test('called twice: the error of plain Node', async () => {
     await expectSame(async (kind) => {
       const server = await listening(kind.create({}, echo))
       let said: unknown
@@ -222,7 +224,7 @@ describe('listen()', () => {
     })
   })
 
-  test('on a descriptor that is bound', async () => {
+  test('on a bound descriptor', async () => {
     await expectSame(async (kind) => {
       const fd = libc.check(libc.socket(libc.AF_INET, libc.SOCK_STREAM | libc.SOCK_CLOEXEC, 0), 'socket')
       const address = new SocketAddress({ host: '127.0.0.1', port: 0 })
@@ -235,7 +237,7 @@ describe('listen()', () => {
     })
   })
 
-  test('a descriptor from systemd: the socket that is number 3', async () => {
+  test('on a descriptor from systemd: number 3', async () => {
     const listening_ = createPlain()
     await new Promise<void>((resolve) => listening_.listen(0, '127.0.0.1', resolve))
     const { port } = listening_.address() as { port: number }
@@ -257,7 +259,7 @@ describe('listen()', () => {
     )
     onTestFinished(() => void child.kill('SIGKILL'))
     await new Promise((resolve) => child.stdout?.once('data', resolve))
-    // Ours is closed: the other process has its own.
+    // This process closes its descriptor: the other process has its own.
     await new Promise((resolve) => listening_.close(resolve))
     const peer = connect(port, '127.0.0.1')
     for (let i = 0; i < 3; i++) {
@@ -282,7 +284,7 @@ describe('listen()', () => {
 })
 
 describe('a Unix path', () => {
-  test('the file is there while it listens', async () => {
+  test('the file exists while the server listens', async () => {
     await expectSame(async (kind) => {
       const path = join(directory(), 'é.sock')
       const server = await listening(kind.create({}, echo), { path })
@@ -309,7 +311,7 @@ describe('a Unix path', () => {
     })
   })
 
-  test.each(['a file', 'a socket'])('where %s is: the error of plain Node, and that stays', async (what) => {
+  test.each(['a file', 'a socket'])('where %s exists: the error of plain Node, and the file stays', async (what) => {
     const path = join(directory(), 'there')
     if (what === 'a file') writeFileSync(path, 'mine')
     else await listening(createPlain(), { path })
@@ -331,13 +333,13 @@ describe('a Unix path', () => {
     })
   })
 
-  test('one that is too long: said, where plain Node cuts it off', async () => {
+  test('a path that is too long: an error, where plain Node truncates it', async () => {
     const [kind] = PARKED as [Kind]
     const seen = await attempt(kind, (server) => server.listen(`/tmp/${'x'.repeat(200)}`))
     expect(seen).toEqual([true, expect.objectContaining({ code: 'ERR_INVALID_ARG_VALUE' }), false])
   })
 
-  test('connections sleep, wake, are written to and end there as over TCP', async () => {
+  test('connections are parked, woken, written to and closed as over TCP', async () => {
     const path = join(directory(), 'there')
     const woken: Connection[] = []
     const causes: string[] = []
@@ -368,7 +370,7 @@ describe('a Unix path', () => {
     expect((await readExactly(first, 5e6)).equals(big)).toBe(true)
     await stats(server, { parked: 10, awake: 0 })
     first.end()
-    // What the server wrote and nobody read: the kernel's way of a RST.
+    // The client closes with unread bytes, so the kernel sends a RST.
     server.send((woken[1] as Connection).id, 'unread')
     await quiet()
     for (const peer of peers.slice(1)) peer.destroy()
@@ -376,7 +378,7 @@ describe('a Unix path', () => {
     expect(causes).toHaveLength(10)
   })
 
-  test('with the FIN in the same instant as the last words', async () => {
+  test('with the FIN right after the last data', async () => {
     const path = join(directory(), 'there')
     const server = await listening(createServer({ idle: IDLE }, echo), { path })
     const peer = await client(server)
@@ -428,7 +430,7 @@ describe.runIf(hasIPv6)('IPv6', () => {
 })
 
 describe('ref() and unref()', () => {
-  /** A process with a server, which must end by itself, or must not; it says `up` when it listens. */
+  /** A process with a server, which must end by itself, or must not. It prints `up` when it listens. */
   const process_ = (create: string, then: string): Child =>
     new Child(`
       import net from 'node:net'
@@ -457,7 +459,7 @@ describe('ref() and unref()', () => {
     expect(back.process.exitCode).toBe(null)
     peer.destroy()
     back.process.kill()
-    // A connection holds it, asleep or awake, until it goes.
+    // A connection keeps the process running, parked or awake, until it closes.
     const held = process_(
       create,
       "server.unref(); process.stdin.once('data', () => {}).unref(); setTimeout(() => {}, 500)"
@@ -468,7 +470,7 @@ describe('ref() and unref()', () => {
     await expectEcho(holder)
     holder.destroy()
     expect(await held.ended).toMatchObject({ code: 0 })
-    // close(), with one that is asleep.
+    // close() with a parked connection.
     const closing = process_(create, "server.on('connection', () => setTimeout(() => server.close(), 50)); ")
     const last = connect(await closing.next<number>(), '127.0.0.1')
     await expectEcho(last)
@@ -490,7 +492,7 @@ test('a descriptor that is not a listening socket', async () => {
         try {
           closeSync(fd)
         } catch {
-          // Node has taken it.
+          // Node has taken the descriptor.
         }
       }
     },
@@ -498,7 +500,7 @@ test('a descriptor that is not a listening socket', async () => {
   )
 })
 
-test('two servers at one path, one after the other: the file of the second is not removed by the first', async () => {
+test('two servers at one path, one after the other: the first does not remove the file of the second', async () => {
   const path = join(directory(), 'there')
   const server = createServer({ idle: IDLE }, echo)
   await new Promise<void>((resolve) => server.listen(path, resolve))

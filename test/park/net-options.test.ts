@@ -1,4 +1,4 @@
-/** The options of `net.createServer` and the properties of its sockets: what plain Node makes of them. */
+/** The options of `net.createServer` and the properties of its sockets: the same as with plain Node. */
 import type { ServerOpts, Socket } from 'node:net'
 import { createServer } from 'ebb/net'
 import { libc } from 'ebb/sys'
@@ -23,7 +23,7 @@ const TCP_KEEPIDLE = 4
 const TCP_KEEPINTVL = 5
 const TCP_KEEPCNT = 6
 
-/** What the kernel says of a server's socket. */
+/** The options of a server's socket in the kernel. */
 function kernelOptions(socket: Socket): Record<string, number> {
   const { fd } = (socket as unknown as { _handle: { fd: number } })._handle
   const ask = (level: number, name: number): number => {
@@ -35,7 +35,7 @@ function kernelOptions(socket: Socket): Record<string, number> {
   return {
     noDelay: ask(libc.IPPROTO_TCP, libc.TCP_NODELAY),
     keepAlive,
-    // What they are when it is off is nobody's concern.
+    // Without keep-alive, these values do not matter.
     ...(keepAlive === 1 && {
       idle: ask(libc.IPPROTO_TCP, TCP_KEEPIDLE),
       interval: ask(libc.IPPROTO_TCP, TCP_KEEPINTVL),
@@ -67,7 +67,7 @@ describe('options of the kernel', () => {
     ]
   ]
 
-  test('what the server has turned on, a socket can turn off', async () => {
+  test('a socket can turn off what the server has turned on', async () => {
     const seen = await expectSame(async (kind) => {
       let turned: object | undefined
       const server = await listening(
@@ -99,7 +99,7 @@ describe('options of the kernel', () => {
     expect(seen).toMatchObject(expected)
   })
 
-  test.each(cases)('%j: after a sleep as before it', async (options) => {
+  test.each(cases)('%j: the same after parking and waking', async (options) => {
     const seen: object[] = []
     const server = await listening(
       createServer({ ...options, idle: 5 }, (socket) => {
@@ -117,7 +117,7 @@ describe('options of the kernel', () => {
     expect(seen[2]).toEqual(seen[0])
   })
 
-  test('what the application sets on a socket stays set', async () => {
+  test('options that the application sets on a socket stay set', async () => {
     const seen: object[] = []
     const server = await listening(
       createServer({ idle: 5 }, (socket, connection) => {
@@ -188,7 +188,7 @@ describe('properties of a socket', () => {
     })
   })
 
-  test('what was read and written is counted', async () => {
+  test('bytesRead and bytesWritten are counted', async () => {
     await expectSame(async (kind) => {
       let accepted: Socket | undefined
       const server = await listening(
@@ -268,7 +268,7 @@ describe('allowHalfOpen', () => {
     })
   }
 
-  test('a byte and the FIN at once: the whole of it is answered', async () => {
+  test('a byte and the FIN in one packet: the byte is answered', async () => {
     await expectSame(async (kind) => {
       const server = await listening(
         kind.create({ allowHalfOpen: true }, (socket) => {
@@ -283,8 +283,8 @@ describe('allowHalfOpen', () => {
     })
   })
 
-  /** A server whose connection sleeps after one message, and the events of its listener's sockets. */
-  async function asleep(options: ServerOpts): Promise<{ peer: Socket; events: string[]; stats: () => object }> {
+  /** A server whose connection is parked after one message, with the events of its sockets. */
+  async function parkedServer(options: ServerOpts): Promise<{ peer: Socket; events: string[]; stats: () => object }> {
     const events: string[] = []
     const server = await listening(
       createServer({ ...options, idle: 5 }, (socket, { wakes }) => {
@@ -302,8 +302,8 @@ describe('allowHalfOpen', () => {
     return { peer, events, stats: () => server.stats() }
   }
 
-  test('true: a FIN while parked wakes, and the listener may still speak', async () => {
-    const { peer, events, stats } = await asleep({ allowHalfOpen: true })
+  test('true: a FIN wakes a parked connection, and the listener may still write', async () => {
+    const { peer, events, stats } = await parkedServer({ allowHalfOpen: true })
     peer.end()
     expect(await outcome(peer)).toEqual({ received: 'good bye', ended: true, reset: false })
     expect(events).toEqual(['wake 1', 'wake 2', 'end'])
@@ -312,15 +312,15 @@ describe('allowHalfOpen', () => {
     )
   })
 
-  test('false: a FIN while parked closes, and the listener is not called', async () => {
-    const { peer, events, stats } = await asleep({})
+  test('false: a FIN closes a parked connection, and the listener is not called', async () => {
+    const { peer, events, stats } = await parkedServer({})
     peer.end()
     expect(await outcome(peer)).toEqual({ received: '', ended: true, reset: false })
     expect(events).toEqual(['wake 1'])
     expect(stats()).toMatchObject({ parked: 0, awake: 0, woken: 1, closed: { peer: 1, reset: 0, socket: 0 } })
   })
 
-  test('true: a FIN as the first thing that comes wakes too', async () => {
+  test('true: a FIN before any byte wakes the connection, too', async () => {
     const seen = await expectSame(async (kind) => {
       const server = await listening(
         kind.create({ allowHalfOpen: true }, (socket) => socket.resume().on('end', () => socket.end('good bye')))
@@ -333,7 +333,7 @@ describe('allowHalfOpen', () => {
     expect(seen.received).toBe('good bye')
   })
 
-  test('true: after the FIN it may be written to as long as the listener likes, and is not parked in a loop', async () => {
+  test('true: after the FIN the listener may write on, and the connection is not parked in a loop', async () => {
     let calls = 0
     const server = await listening(
       createServer({ allowHalfOpen: true, idle: 5 }, (socket) => {
@@ -380,7 +380,7 @@ describe('pauseOnConnect', () => {
     }, ONCE)
   })
 
-  test('parked again meanwhile or not: not a byte is lost', async () => {
+  test('whether it is parked meanwhile or not, no byte is lost', async () => {
     for (const kind of PARKED) {
       const server = await listening(
         kind.create({ pauseOnConnect: true }, (socket) => {

@@ -1,4 +1,4 @@
-/** Parked TCP servers in worker threads, in workers of a cluster, and where nothing can be parked. */
+/** Parked TCP servers in worker threads, in workers of a cluster, and where connections cannot be parked. */
 import { connect, type Socket } from 'node:net'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { Child, type ChildOptions } from '../support/child.js'
@@ -31,14 +31,14 @@ async function expectEcho(peer: Socket, text = 'hello'): Promise<void> {
 
 async function expectRefused(port: number): Promise<void> {
   const said = await dial(port).then(
-    // Not one more that the server waits for.
+    // The server waits for no further connection.
     (peer) => void peer.destroy(),
     (error: NodeJS.ErrnoException) => error.code
   )
   expect(said).toBe('ECONNREFUSED')
 }
 
-/** For both: an echo that ends on `bye`. */
+/** For both servers: an echo that ends on `bye`. */
 const SERVER = `
   const server = createServer({ idle: ${IDLE} }, (socket, connection) => {
     socket.on('error', () => {})
@@ -51,7 +51,10 @@ const SERVER = `
   })`
 
 describe('a worker thread', () => {
-  /** A process whose main thread has workers. Lines: `start`, `terminate`, `close`, `stats`, `alive`; answers in JSON. */
+  /**
+   * A process with worker threads. Commands by line: `start`, `terminate`, `close`, `stats`, `alive`; responses in
+   * JSON.
+   */
   const withWorkers = (options?: ChildOptions): Child =>
     new Child(
       `
@@ -101,7 +104,7 @@ describe('a worker thread', () => {
     descriptors: number
   }
 
-  test('connections sleep, wake and are written to as in the main thread', async () => {
+  test('connections are parked, woken and written to as in the main thread', async () => {
     const child = withWorkers()
     const { port, supported } = await child.ask<{ port: number; supported: boolean }>('start')
     expect(supported).toBe(true)
@@ -120,7 +123,7 @@ describe('a worker thread', () => {
     await child.ask('terminate')
   })
 
-  test('close(), and the last connection gone: it ends by itself, and the process lives on', async () => {
+  test('the thread ends by itself after close() and its last connection, and the process goes on', async () => {
     const child = withWorkers()
     const before = (await child.ask<State>('state')).descriptors
     for (let round = 0; round < 3; round++) {
@@ -128,7 +131,7 @@ describe('a worker thread', () => {
       const peers = await dials(port, 20)
       for (const peer of peers.slice(0, 10)) await expectEcho(peer)
       await child.ask('close')
-      // Parked, it is still a connection: the worker waits for it.
+      // The worker waits for a parked connection, too.
       for (let i = 0; i < 4; i++) await quiet()
       expect((await child.ask<State>('state')).exited).toHaveLength(round)
       await expectEcho(peers[15] as Socket)
@@ -142,8 +145,8 @@ describe('a worker thread', () => {
     expect(descriptors).toBeLessThanOrEqual(before + 2)
   })
 
-  test.each(['terminate()', 'process.exit()', 'an error that nobody catches'])(
-    '%s: the port is closed, clients are told, and the process lives on',
+  test.each(['terminate()', 'process.exit()', 'an uncaught error'])(
+    '%s: the port is closed, clients are told, and the process goes on',
     async (how) => {
       const child = withWorkers()
       let before = 0
@@ -151,14 +154,14 @@ describe('a worker thread', () => {
         const { port } = await child.ask<{ port: number }>('start')
         const peers = await dials(port, 20)
         for (const peer of peers.slice(0, 10)) await expectEcho(peer)
-        // Some sleep, some wake at this very moment.
+        // Some are parked, some are just being woken.
         for (const peer of peers.slice(5)) peer.write('x')
         const [last] = peers as [Socket]
         if (how === 'terminate()') await child.ask('terminate')
         else last.write(how === 'process.exit()' ? 'exit' : 'throw')
         await eventually(async () => expect((await child.ask<State>('state')).exited).toHaveLength(round + 1))
         await expectRefused(port)
-        // Those who sleep, too: their descriptors are the process's, and would outlive the thread.
+        // Parked connections, too: their descriptors belong to the process and would outlive the thread.
         for (const peer of peers) {
           const { ended, reset } = await outcome(peer)
           expect(ended || reset).toBe(true)
@@ -173,14 +176,14 @@ describe('a worker thread', () => {
         exited: Array(5).fill(code),
         ...(how.startsWith('an') && { error: 'in a worker' })
       })
-      // And another one serves.
+      // Another thread can serve.
       const { port } = await child.ask<{ port: number }>('start')
       await expectEcho(await dial(port))
       await child.ask('terminate')
     }
   )
 
-  test('five at a time, beside a server in the main thread', async () => {
+  test('five threads, beside a server in the main thread', async () => {
     const child = new Child(`
       import { Worker } from 'node:worker_threads'
       import { createServer } from 'ebb/net'
@@ -214,7 +217,7 @@ describe('a worker thread', () => {
 })
 
 describe('a cluster of two', () => {
-  /** Prints the port that each worker listens on; lines: `stats`, `kill` (the first worker), `exit` (of workers). */
+  /** Prints the port of each worker. Commands by line: `stats`, `kill` (the first worker), `exit` (of the workers). */
   const cluster = (listen: string): Child =>
     new Child(`
       import cluster from 'node:cluster'
@@ -269,7 +272,7 @@ describe('a cluster of two', () => {
   test.each([
     ['port 0', 'port: 0'],
     ['one port', ''],
-    ['one port, exclusive of nobody', 'exclusive: false']
+    ['one shared port', 'exclusive: false']
   ])('%s: both listen on it, and share what comes', async (_, listen) => {
     const free = await freePort()
     const child = cluster(`{ host: '127.0.0.1', ${listen.includes('port') ? listen : `port: ${free}, ${listen}`} }`)
@@ -288,7 +291,7 @@ describe('a cluster of two', () => {
       })
     }
     expect(await child.ask('listening')).toBe(2)
-    // One is killed: its connections break, the other serves on.
+    // One worker is killed: its connections break, and the other goes on.
     expect(await child.ask('kill')).toBe(1)
     await eventually(() => {
       for (const peer of peers) peer.read()
@@ -303,7 +306,7 @@ describe('a cluster of two', () => {
     await expectRefused(port)
   })
 
-  test('disconnect(): workers end when their connections have', async () => {
+  test('disconnect(): workers end with their last connection', async () => {
     const child = cluster(`{ host: '127.0.0.1', port: ${await freePort()} }`)
     const [port] = (await child.next<number[]>()) as [number]
     const peers = await dials(port, 10)
@@ -320,7 +323,7 @@ describe('a cluster of two', () => {
   })
 })
 
-describe('where nothing can be parked', () => {
+describe('where connections cannot be parked', () => {
   const ways: [string, string][] = [
     [
       'no koffi',
@@ -334,7 +337,7 @@ describe('where nothing can be parked', () => {
     ['not Linux', "Object.defineProperty(process, 'platform', { value: 'darwin' })"]
   ]
 
-  test.each(ways)('%s: one warning, and all of it works as plain Node', async (_, before) => {
+  test.each(ways)('%s: one warning, and everything works as in plain Node', async (_, before) => {
     const child = new Child(`
       ${before}
       const warnings = []
@@ -394,12 +397,12 @@ describe('where nothing can be parked', () => {
     const { port } = first
     const [peer, quiet_] = await dials(port, 2)
     if (peer === undefined || quiet_ === undefined) throw new Error('unreachable')
-    // Accepted is awake, as in plain Node.
+    // An accepted connection is awake, as in plain Node.
     await eventually(async () =>
       expect((await child.ask<Report>('?')).stats).toMatchObject({ accepted: 2, awake: 2, parked: 0 })
     )
     await expectEcho(peer)
-    // Idle passes, and nothing is parked.
+    // The connections are idle, and none is parked.
     await quiet()
     await expectEcho(peer)
     const ask = async (question: string, length: number): Promise<string> => {

@@ -1,4 +1,4 @@
-/** Writing to those who sleep: to one by its id, and to all. */
+/** Sending to connections: to one by its id, and to all. */
 import type { Socket } from 'node:net'
 import { type Connection, createServer, type ParkServer } from 'ebb/net'
 import { describe, expect, test } from 'vitest'
@@ -23,15 +23,15 @@ const MB = 1e6
 interface Crowd {
   server: ParkServer
   peers: Socket[]
-  /** By the place in `peers`. */
+  /** By index in `peers`. */
   ids: number[]
-  /** The last connection of each, by the place in `peers`. */
+  /** The last connection of each, by index in `peers`. */
   connections: Connection[]
   /** How often the listener was called. */
   calls: () => number
 }
 
-/** So many clients, each of which has said something; parked, unless `idle` says otherwise. */
+/** This many clients that have each sent something; parked, unless `idle` prevents it. */
 async function crowd(count: number, idle: number | false = IDLE): Promise<Crowd> {
   const byPort = new Map<number, Connection>()
   let calls = 0
@@ -51,7 +51,7 @@ async function crowd(count: number, idle: number | false = IDLE): Promise<Crowd>
   return { server, peers, ids: connections.map(({ id }) => id), connections, calls: () => calls }
 }
 
-/** All that comes, from now on. */
+/** Collects all bytes from now on. */
 function collect(peer: Socket): { text: string } {
   const got = { text: '' }
   peer.on('data', (bytes) => {
@@ -61,7 +61,7 @@ function collect(peer: Socket): { text: string } {
 }
 
 describe('send()', () => {
-  test('to one that sleeps: it gets it, and sleeps on', async () => {
+  test('to a parked connection: it is sent, and the connection stays parked', async () => {
     const { server, peers, ids, calls } = await crowd(3)
     expect(server.send(ids[1] as number, 'hello, é')).toBe(true)
     expect(server.send(ids[1] as number, Buffer.from(' there'))).toBe(true)
@@ -74,7 +74,7 @@ describe('send()', () => {
     expect(calls()).toBe(3)
   })
 
-  test('nothing is sent for nothing', async () => {
+  test('empty data sends nothing', async () => {
     const { server, peers, ids } = await crowd(1)
     const got = collect(peers[0] as Socket)
     expect(server.send(ids[0] as number, '')).toBe(true)
@@ -84,7 +84,7 @@ describe('send()', () => {
     expect(server.stats()).toMatchObject({ parked: 1, awake: 0 })
   })
 
-  test('to one that is awake: in order with what is written to its socket', async () => {
+  test('to an awake connection: in order with what is written to its socket', async () => {
     let woken: { socket: Socket; connection: Connection } | undefined
     const server = await listening(
       createServer({ idle: false }, (socket, connection) => {
@@ -105,7 +105,7 @@ describe('send()', () => {
       else expect(connection.send(text)).toBe(true)
     }
     expect(`${await readExactly(peer, expected.length)}`).toBe(expected)
-    // When the kernel has enough of it, too.
+    // Also when the kernel takes no more.
     let sent = 0
     for (; sent < 20 * MB; sent += MB) {
       if ((sent / MB) % 2 === 0) socket.write(coded(sent, MB))
@@ -116,7 +116,7 @@ describe('send()', () => {
     await eventually(() => expect(reader.position).toBe(sent))
   })
 
-  test('20 MB in pieces, to one that sleeps and whose peer reads slowly: it wakes, and every byte comes in order', async () => {
+  test('20 MB in chunks, to a parked connection with a slow reader: it is woken, and all arrives in order', async () => {
     const { server, peers, ids, calls } = await crowd(2)
     const [peer] = peers as [Socket]
     const [id] = ids as [number]
@@ -134,7 +134,7 @@ describe('send()', () => {
       if (bytes !== null) reader.take(bytes)
       await new Promise((resolve) => setTimeout(resolve, 1))
     }
-    // Once all of it is gone it may sleep again.
+    // When everything is sent, the connection may be parked again.
     await stats(server, { parked: 2, awake: 0 })
     expect(server.send(id, coded(sent, 1000))).toBe(true)
     peer.on('data', (bytes: Buffer) => reader.take(bytes))
@@ -142,7 +142,7 @@ describe('send()', () => {
     expect(server.stats()).toMatchObject({ parked: 2, awake: 0 })
   })
 
-  test('more, while what the kernel did not take still waits; and what the woken listener writes comes after it', async () => {
+  test('more data while earlier data waits: it arrives in order, before what the woken listener writes', async () => {
     let first = true
     const ids: number[] = []
     const server = await listening(
@@ -170,8 +170,8 @@ describe('send()', () => {
     })
     await eventually(() => expect(length).toBe(10 * MB + 17 + 8))
     const all = Buffer.concat(chunks)
-    // What was sent before the wake first; what was sent in the same turn as the wake on either side of what the listener
-    // wrote, but whole and in order.
+    // First, data that was sent before the wake. Data of the same turn may come before or after what the listener
+    // wrote, but complete and in order.
     const from = all.indexOf('FROM THE LISTENER')
     expect(from).toBeGreaterThan(0)
     expect(`${all.subarray(-8)}`).toBe('AFTER IT')
@@ -179,13 +179,13 @@ describe('send()', () => {
     expect(coded_.equals(coded(0, 10 * MB))).toBe(true)
   })
 
-  test('the buffer may be used again at once, when it goes to one that sleeps', async () => {
+  test('to a parked connection: the buffer may be reused at once', async () => {
     const { server, peers, ids } = await crowd(1)
     const bytes = Buffer.alloc(MB)
     let count = 0
     for (; server.stats().parked === 1; count++) {
       bytes.fill(count)
-      // The last of them wakes it, and a part of that waits.
+      // The last one wakes the connection, and a part of it waits.
       server.send(ids[0] as number, bytes)
       bytes.fill(255)
     }
@@ -195,7 +195,7 @@ describe('send()', () => {
     }
   })
 
-  test('to one that has gone, or never was: false', async () => {
+  test('to a closed connection, or an id that never existed: false', async () => {
     const { server, peers, ids, connections } = await crowd(3)
     const [parked, awake, broken] = peers as [Socket, Socket, Socket]
     parked.end()
@@ -212,14 +212,14 @@ describe('send()', () => {
     }
   })
 
-  test('to one whose end nobody has noticed yet: nothing is thrown, and it ends once', async () => {
+  test('to a connection whose end was not reported yet: nothing is thrown, and it ends once', async () => {
     const disconnected: string[] = []
     const { server, peers, ids } = await crowd(20)
     server.on('disconnect', (_: Connection, cause: string) => void disconnected.push(cause))
     const thrown = await uncaught(async () => {
       for (const peer of peers) peer.resetAndDestroy()
       await Promise.all(peers.map(gone))
-      // The first finds out, at the latest.
+      // The first call notices it, at the latest.
       for (const id of ids) server.send(id, 'x')
       for (const id of ids) server.send(id, 'x')
       await stats(server, { parked: 0, awake: 0 })
@@ -230,8 +230,8 @@ describe('send()', () => {
     expectSum(server)
   })
 
-  test('to one that was never awake', async () => {
-    // Its id is known from the filter of a broadcast alone.
+  test('to a connection that was never awake', async () => {
+    // Its id is only known from the filter of a broadcast.
     const server = await listening(createServer({ idle: IDLE }, (socket) => socket.resume()))
     const peer = await client(server)
     await stats(server, { parked: 1 })
@@ -248,7 +248,7 @@ describe('send()', () => {
     expect(server.stats()).toMatchObject({ parked: 1, woken: 0 })
   })
 
-  test('within disconnect and a socket’s close', async () => {
+  test('within disconnect and the close event of a socket', async () => {
     const sent: boolean[] = []
     const server = await listening(
       createServer({ idle: false }, (socket, connection) => {
@@ -277,7 +277,7 @@ describe('send()', () => {
     expect(`${await readExactly(peers[0] as Socket, 4)}`).toBe('fine')
   })
 
-  test('after the listener has ended its side: false or an error, but nothing is sent after the FIN', async () => {
+  test('after the listener has sent a FIN: false or an error, and nothing is sent after the FIN', async () => {
     const woken: Connection[] = []
     const server = await listening(
       createServer({ idle: IDLE, allowHalfOpen: true }, (socket, connection) => {
@@ -306,13 +306,13 @@ describe('send()', () => {
 })
 
 describe('broadcast()', () => {
-  test('reaches all: those who sleep, those who do not, and those who never woke', async () => {
+  test('reaches all connections: parked, awake, and never woken', async () => {
     const { server, peers, calls } = await crowd(30, false)
     const silent = await clients(server, 10)
     await stats(server, { parked: 10, awake: 30 })
     let n = 0
     server.on('connection', () => n++)
-    // Some of those who are awake sleep now.
+    // Some of the awake connections are parked now.
     const got = [...peers, ...silent].map(collect)
     expect(await server.broadcast('to all')).toBe(40)
     await eventually(() => expect(got.map(({ text }) => text)).toEqual(Array(40).fill('to all')))
@@ -320,7 +320,7 @@ describe('broadcast()', () => {
     expect(server.stats()).toMatchObject({ parked: 10, awake: 30, woken: 30 })
   })
 
-  test('parked again and awake, mixed', async () => {
+  test('reaches parked and awake connections in any mixture', async () => {
     const { server, peers, connections } = await crowd(40, false)
     for (const [i, connection] of connections.entries()) if (i % 2 === 0) expect(connection.park()).toBe(true)
     expect(server.stats()).toMatchObject({ parked: 20, awake: 20 })
@@ -330,7 +330,7 @@ describe('broadcast()', () => {
     expect(server.stats()).toMatchObject({ parked: 20, awake: 20 })
   })
 
-  test('filter: asked once for each, with its id; only those are reached', async () => {
+  test('filter: called once for each id, and only accepted ids are reached', async () => {
     const { server, peers, ids } = await crowd(20)
     const asked: number[] = []
     const wanted = new Set(ids.slice(5, 12))
@@ -345,7 +345,7 @@ describe('broadcast()', () => {
     expect(got.map(({ text }) => text)).toEqual(ids.map((id) => (wanted.has(id) ? 'chosen' : '')))
   })
 
-  test('a filter that throws rejects it; the server goes on', async () => {
+  test('a filter that throws rejects the promise, and the server goes on', async () => {
     const { server, peers } = await crowd(3)
     await expect(
       server.broadcast('x', () => {
@@ -356,12 +356,12 @@ describe('broadcast()', () => {
     for (const peer of peers) expect(`${await readExactly(peer, 4)}`).toBe('fine')
   })
 
-  test('a filter that closes whom it is asked about: nobody else gets the bytes', async () => {
+  test('a filter that closes the connection that it is called for: no other connection gets its bytes', async () => {
     const { server, peers, connections } = await crowd(30)
     const byId = new Map(connections.map((connection) => [connection.id, connection]))
     const got = peers.map(collect)
-    const count = await server.broadcast('for those who are gone', (id) => {
-      // All but the first: those whose numbers are small are somebody's, too.
+    const count = await server.broadcast('not received', (id) => {
+      // All but the first: low descriptor numbers belong to other connections, too.
       if (id === connections[0]?.id) return false
       byId.get(id)?.close()
       return true
@@ -373,7 +373,7 @@ describe('broadcast()', () => {
     expectSum(server)
   })
 
-  test('a filter that sends to, parks and wakes whom it is asked about', async () => {
+  test('a filter that sends to, parks and wakes the connection that it is called for', async () => {
     const { server, peers, connections } = await crowd(30, false)
     const byId = new Map(connections.map((connection) => [connection.id, connection]))
     const got = peers.map(collect)
@@ -388,14 +388,14 @@ describe('broadcast()', () => {
     expectSum(server)
   })
 
-  test('to nobody: 0', async () => {
+  test('to no connection: 0', async () => {
     const server = createServer()
     expect(await server.broadcast('x')).toBe(0)
     await listening(server)
     expect(await server.broadcast('x')).toBe(0)
   })
 
-  test('the bytes are those of the call', async () => {
+  test('the bytes are copied when it is called', async () => {
     const { server, peers } = await crowd(600)
     const bytes = Buffer.from('as it was')
     const sent = server.broadcast(bytes)
@@ -404,7 +404,7 @@ describe('broadcast()', () => {
     for (const peer of peers) expect(`${await readExactly(peer, 9)}`).toBe('as it was')
   })
 
-  test('whose peer reads slowly: those wake, and get all of it in order', async () => {
+  test('to slow readers: they are woken, and get everything in order', async () => {
     const { server, peers } = await crowd(6)
     let sent = 0
     while (server.stats().awake < 6) {
@@ -421,12 +421,12 @@ describe('broadcast()', () => {
     await stats(server, { parked: 6, awake: 0 })
   })
 
-  test('to 5,000: in slices that let the event loop turn, and two that overlap arrive in their order', async () => {
+  test('to 5,000: the event loop goes on between slices, and two broadcasts arrive in their order', async () => {
     const server = await listening(
       createServer({ idle: '1h' }, (socket, connection) => {
         socket.on('data', (bytes) => {
           socket.write(bytes)
-          // A part of them stays awake.
+          // Some of the connections stay awake.
           if (connection.id % 50 !== 0) connection.park()
         })
       })
@@ -459,7 +459,7 @@ describe('broadcast()', () => {
     expectSum(server)
   })
 
-  test('while connections come, wake, sleep and go: everybody who stays gets each once, in order', async () => {
+  test('while connections come and go, are parked and woken: those that stay get each broadcast once', async () => {
     const { server, peers } = await crowd(1500)
     const got = peers.map(collect)
     const broadcasts: Promise<number>[] = []
@@ -488,7 +488,7 @@ describe('broadcast()', () => {
     expectSum(server)
   })
 
-  test('goes on to its end when the server closes meanwhile', async () => {
+  test('completes when the server is closed meanwhile', async () => {
     const { server, peers } = await crowd(1000)
     const got = peers.map(collect)
     const sending = server.broadcast('the last')
@@ -499,10 +499,10 @@ describe('broadcast()', () => {
     await stats(server, { parked: 0, awake: 0 })
   })
 
-  test('ends when everybody goes meanwhile', async () => {
+  test('completes when all connections close meanwhile', async () => {
     const { server, peers } = await crowd(1000)
     const thrown = await uncaught(async () => {
-      const sending = server.broadcast('nobody hears this')
+      const sending = server.broadcast('not received')
       for (const peer of peers) peer.resetAndDestroy()
       expect(await sending).toBeLessThanOrEqual(1000)
       await stats(server, { parked: 0, awake: 0 })

@@ -1,4 +1,4 @@
-/** A hundred thousand random steps of many connections, in which every byte is accounted for. */
+/** 100,000 random steps of many connections, in which every byte is accounted for. */
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { ACTIONS, type Action, Crowd } from '../support/net-model.js'
@@ -9,7 +9,7 @@ descriptorsReturn()
 
 const RUNS = 50
 const STEPS = 2000
-/** A sleep is long: once in so many steps. */
+/** Parking takes long, so it happens once in this many steps. */
 const SLEEPS = 400
 
 const wheel = Object.entries(ACTIONS).flatMap(([action, share]) => Array<Action>(share).fill(action as Action))
@@ -27,14 +27,14 @@ class Steps {
     this.numbers = numbers
   }
 
-  /** Two thousand numbers tell nobody anything. */
+  /** A list of 2000 numbers is not readable, so it is shortened. */
   [fc.toStringMethod](): string {
     const steps = this.numbers.slice(0, 20).map((number) => decode(number).join(' '))
     return `${this.numbers.length} steps: ${steps.join(', ')}, ...`
   }
 }
 
-test('connect, send either way, park, wake, broadcast, end, break: not a byte is lost, doubled or out of place', async () => {
+test('connect, send, park, wake, broadcast, end, break: no byte is lost, doubled or out of order', async () => {
   const number = fc.noBias(fc.nat(2 ** 31 - 1))
   const steps = fc.array(number, { minLength: STEPS, maxLength: STEPS }).map((numbers) => new Steps(numbers))
   let taken = 0
@@ -48,7 +48,7 @@ test('connect, send either way, park, wake, broadcast, end, break: not a byte is
       taken += numbers.length
       expect(descriptors()).toBeLessThanOrEqual(before + 2)
     }),
-    // What fails once in a hundred thousand steps does not fail again in fewer.
+    // A failure after 100,000 steps does not repeat in fewer, so shrinking is useless.
     { numRuns: RUNS, endOnFailure: true }
   )
   expect(taken).toBe(RUNS * STEPS)

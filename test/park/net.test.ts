@@ -1,4 +1,4 @@
-/** TCP servers that park: when a connection sleeps, what wakes it, and what the application sees of it. */
+/** Parked TCP servers: when a connection is parked, what wakes it, and what the application sees of it. */
 import { closeSync, openSync } from 'node:fs'
 import { createServer as createPlain, type ServerOpts, Socket } from 'node:net'
 import { PassThrough } from 'node:stream'
@@ -24,7 +24,7 @@ import { gone, quiet, readExactly } from '../support/sockets.js'
 
 descriptorsReturn()
 
-/** Short, so that tests are. */
+/** Short, so that the tests are fast. */
 const IDLE = 10
 
 interface Wake {
@@ -32,7 +32,7 @@ interface Wake {
   connection: Connection
 }
 
-/** A server that echoes and keeps what its listener was called with, in order. */
+/** An echo server that records the arguments of its listener, in order. */
 async function echo(options: ServerOpts & ParkOptions = {}): Promise<{ server: ParkServer; woken: Wake[] }> {
   const woken: Wake[] = []
   const server = createServer({ idle: IDLE, ...options }, (socket, connection) => {
@@ -55,7 +55,7 @@ function last(woken: Wake[]): Wake {
 }
 
 describe('until the first byte', () => {
-  test('a connection is parked, and the listener does not know of it', async () => {
+  test('a connection is parked, and the listener is not called', async () => {
     const { server, woken } = await echo()
     await clients(server, 20)
     await stats(server, { accepted: 20, parked: 20, awake: 0, woken: 0 })
@@ -65,7 +65,7 @@ describe('until the first byte', () => {
     expectSum(server)
   })
 
-  test('it wakes the one that sent it, with all that was sent', async () => {
+  test('it wakes its connection, with all data that was sent', async () => {
     const { server, woken } = await echo({ idle: false })
     const [one] = await clients(server, 5)
     await stats(server, { parked: 5 })
@@ -87,7 +87,7 @@ describe('until the first byte', () => {
     expectSum(server)
   })
 
-  test('one that goes without a byte is never seen', async () => {
+  test('a connection that closes without a byte is never reported', async () => {
     const { server, woken } = await echo()
     const seen: unknown[] = []
     server.on('disconnect', (connection) => seen.push(connection))
@@ -102,7 +102,7 @@ describe('until the first byte', () => {
     expectSum(server)
   })
 
-  test('first: server, it is awake at once, and parked when it has been idle', async () => {
+  test('first: server: a connection is awake at once, and parked when it is idle', async () => {
     const woken: Connection[] = []
     const server = await listening(
       createServer({ first: 'server', idle: IDLE }, (socket, connection) => {
@@ -119,7 +119,7 @@ describe('until the first byte', () => {
     expect(woken[1]?.id).toBe(woken[0]?.id)
   })
 
-  test('first: server, a client that says nothing and goes is seen', async () => {
+  test('first: server: a client that closes without a byte is reported', async () => {
     const causes: string[] = []
     const server = await listening(createServer({ first: 'server', idle: false }, (socket) => socket.resume()))
     server.on('disconnect', (_, cause) => causes.push(cause))
@@ -131,7 +131,7 @@ describe('until the first byte', () => {
 })
 
 describe('after it has been idle', () => {
-  test('it is parked again, and the next byte calls the listener with a fresh socket and the same id', async () => {
+  test('it is parked again, and the next byte calls the listener with a new socket and the same id', async () => {
     const { server, woken } = await echo()
     const socket = await client(server)
     for (let wakes = 1; wakes <= 5; wakes++) {
@@ -147,7 +147,7 @@ describe('after it has been idle', () => {
     expectSum(server)
   })
 
-  test('its socket is closed, without an end and without an error; the client notices nothing', async () => {
+  test('its socket emits close, but neither end nor error, and the client notices nothing', async () => {
     const events: string[] = []
     let parked: boolean | undefined
     const server = await listening(
@@ -171,8 +171,8 @@ describe('after it has been idle', () => {
     expect(seen).toEqual([])
   })
 
-  test('bytes in either direction count', async () => {
-    // The listener writes more often than it may be idle, and the peer says nothing.
+  test('bytes in either direction make it not idle', async () => {
+    // The listener writes at intervals shorter than `idle`, and the peer sends nothing.
     let ticks = 0
     const server = await listening(
       createServer({ idle: 400 }, (socket) => {
@@ -203,7 +203,7 @@ describe('after it has been idle', () => {
     expect(server.stats()).toMatchObject({ parked: 0, awake: 1, parkedAgain: 0 })
   })
 
-  test('park() of a plain server without idle: it stays awake', async () => {
+  test('park() of a net.Server without idle: connections stay awake', async () => {
     const server = await listening(park(createPlain((socket) => socket.pipe(socket))))
     const socket = await client(server)
     await stats(server, { parked: 1 })
@@ -213,7 +213,7 @@ describe('after it has been idle', () => {
     expect(server.stats()).toMatchObject({ parked: 0, awake: 1, woken: 1, parkedAgain: 0 })
   })
 
-  test('park() of a plain server with idle: the same as createServer of ebb/net', async () => {
+  test('park() of a net.Server with idle: the same as createServer() of ebb/net', async () => {
     const plain = createPlain()
     const server = park(plain, { idle: `${IDLE}ms` })
     expect(server).toBe(plain)
@@ -244,7 +244,7 @@ describe('after it has been idle', () => {
 })
 
 describe('the application decides', () => {
-  test('keepAwake: it is not parked before that is over', async () => {
+  test('keepAwake: the connection is not parked until it is reset', async () => {
     const { server, woken } = await echo()
     const socket = await client(server)
     socket.write('x')
@@ -256,14 +256,14 @@ describe('the application decides', () => {
     expect(server.stats()).toMatchObject({ parked: 0, awake: 1 })
     connection.keepAwake = false
     await stats(server, { parked: 1, awake: 0 })
-    // Of that wake alone.
+    // Only for that wake.
     socket.write('y')
     await eventually(() => expect(woken).toHaveLength(2))
     expect(last(woken).connection.keepAwake).toBe(false)
     await stats(server, { parked: 1, awake: 0, parkedAgain: 2 })
   })
 
-  test('keepAwake: a reply that takes longer than idle goes out on the socket that asked', async () => {
+  test('keepAwake: a reply that takes longer than idle is sent on the socket of its request', async () => {
     const server = await listening(
       createServer({ idle: IDLE }, (socket, connection) => {
         socket.on('data', () => {
@@ -284,11 +284,11 @@ describe('the application decides', () => {
     }
   })
 
-  test('pause(): who does not want to read is not parked either', async () => {
+  test('pause(): a paused connection is not parked', async () => {
     const { server, woken } = await echo()
     const peer = await client(server)
     await expectEcho(peer)
-    // Nothing is buffered, and nothing comes.
+    // Nothing is buffered, and nothing arrives.
     const { socket, connection } = last(woken)
     socket.pause()
     expect(connection.park()).toBe(false)
@@ -298,7 +298,7 @@ describe('the application decides', () => {
     await stats(server, { parked: 1, awake: 0 })
   })
 
-  test('park(): now, whatever idle says', async () => {
+  test('park(): parks at once, whatever idle is', async () => {
     const { server, woken } = await echo({ idle: false })
     const socket = await client(server)
     await expectEcho(socket)
@@ -312,7 +312,7 @@ describe('the application decides', () => {
     expect(last(woken).connection.wakes).toBe(2)
   })
 
-  test('park() of one that is parked, or gone, changes nothing', async () => {
+  test('park() of a parked or closed connection changes nothing', async () => {
     const { server, woken } = await echo({ idle: false })
     const socket = await client(server)
     await expectEcho(socket)
@@ -321,7 +321,7 @@ describe('the application decides', () => {
     connection.park()
     expect(server.stats()).toMatchObject({ parked: 1, awake: 0, parkedAgain: 1 })
     await expectEcho(socket)
-    // The handle of the wake before is not that of a socket any more.
+    // The handle of the previous wake has no socket any more.
     expect(server.stats()).toMatchObject({ parked: 0, awake: 1 })
     socket.destroy()
     await stats(server, { awake: 0 })
@@ -330,7 +330,7 @@ describe('the application decides', () => {
     expect(last(woken).connection).toMatchObject({ parked: false, closed: true })
   })
 
-  test('park() with bytes that nobody has read: false, and they are there', async () => {
+  test('park() with unread bytes: false, and the bytes are still there', async () => {
     const woken: Wake[] = []
     const server = await listening(
       createServer({ idle: IDLE }, (socket, connection) => void woken.push({ socket, connection }))
@@ -339,7 +339,7 @@ describe('the application decides', () => {
     peer.write('unread')
     await eventually(() => expect(woken).toHaveLength(1))
     const { socket, connection } = last(woken)
-    // Into the socket's own buffer, from where the kernel does not get it back.
+    // Into the socket's own buffer, which cannot be returned to the kernel.
     socket.on('readable', () => {})
     await eventually(() => expect(socket.readableLength).toBe(6))
     expect(connection.park()).toBe(false)
@@ -349,7 +349,7 @@ describe('the application decides', () => {
     await stats(server, { parked: 1, parkedAgain: 1 })
   })
 
-  test('park() with bytes that the kernel has not taken: false, and they arrive', async () => {
+  test('park() with unsent bytes: false, and the bytes arrive', async () => {
     const woken: Wake[] = []
     const server = await listening(
       createServer({ idle: IDLE }, (socket, connection) => {
@@ -373,7 +373,7 @@ describe('the application decides', () => {
     await stats(server, { parked: 1, parkedAgain: 1 })
   })
 
-  test('park() within the listener, before the byte that woke it is read: the byte is not lost', async () => {
+  test('park() within the listener, before the first byte is read: the byte is not lost', async () => {
     let calls = 0
     const server = await listening(
       createServer({ idle: false }, (socket, connection) => {
@@ -384,7 +384,7 @@ describe('the application decides', () => {
     await expectEcho(await client(server), 'x'.repeat(50_000))
   })
 
-  test('park() in a data handler, right after the reply: the reply arrives, and so does all that follows', async () => {
+  test('park() in a data handler, right after the reply: the reply arrives, and so does all later data', async () => {
     const server = await listening(
       createServer({ idle: false }, (socket, connection) => {
         socket.on('data', (bytes) => {
@@ -406,8 +406,8 @@ describe('the application decides', () => {
   })
 })
 
-describe('a listener that waits for the end of its socket, when the connection sleeps', () => {
-  // A pipeline that ends in a socket which closes has been broken off, whatever the socket says.
+describe('a listener that waits for the end of its socket, when the connection is parked', () => {
+  // A pipeline() into a socket that closes always reports a premature close.
   const BROKEN = 'ERR_STREAM_PREMATURE_CLOSE'
   const listeners: [string, string, (socket: Socket) => Promise<void>][] = [
     [
@@ -444,15 +444,15 @@ describe('a listener that waits for the end of its socket, when the connection s
       await eventually(() => expect(results).toHaveLength(wakes))
     }
     expect(results).toEqual([told, told, told])
-    // Awake, it is the FIN that ends it.
+    // While it is awake, the FIN ends it.
     await expectEcho(peer)
     peer.end()
     await eventually(() => expect(results).toEqual([told, told, told, 'over']))
   })
 })
 
-describe('a write to a socket whose connection sleeps', () => {
-  test('is not lost, and does not wake it', async () => {
+describe('a write to a detached socket', () => {
+  test('is sent, and does not wake the connection', async () => {
     const { server, woken } = await echo()
     const socket = await client(server)
     await expectEcho(socket)
@@ -466,7 +466,7 @@ describe('a write to a socket whose connection sleeps', () => {
     expect(server.stats()).toMatchObject({ parked: 1, awake: 0, woken: 1 })
   })
 
-  test('keeps its place among what is sent in other ways', async () => {
+  test('keeps its order with data that is sent in other ways', async () => {
     const { server, woken } = await echo({ idle: false })
     const socket = await client(server)
     await expectEcho(socket)
@@ -488,7 +488,7 @@ describe('a write to a socket whose connection sleeps', () => {
     expect(`${await readExactly(socket, 5)}`).toBe('12345')
   })
 
-  test('in an encoding', async () => {
+  test('uses the encoding', async () => {
     const { server, woken } = await echo({ idle: false })
     const socket = await client(server)
     await expectEcho(socket)
@@ -501,7 +501,7 @@ describe('a write to a socket whose connection sleeps', () => {
     expect((await readExactly(socket, 7)).toString('hex')).toBe('c3a9c3a9e9c3a9')
   })
 
-  test('an end(), too: the bytes, then the FIN; what the client still says is heard', async () => {
+  test('end(): sends the bytes and the FIN; later data of the client still arrives', async () => {
     const heard: string[] = []
     const woken: Wake[] = []
     const causes: string[] = []
@@ -521,7 +521,7 @@ describe('a write to a socket whose connection sleeps', () => {
     await new Promise((resolve) => peer.once('end', resolve))
     expect(received.join('')).toBe('good bye')
     expect(server.stats()).toMatchObject({ parked: 1, awake: 0, woken: 1 })
-    // It can be written to no more.
+    // The connection cannot be written to any more.
     expect(server.send(last(woken).connection.id, 'x')).toBe(false)
     peer.write('but')
     await eventually(() => expect(heard).toEqual(['hello', 'but']))
@@ -534,14 +534,14 @@ describe('a write to a socket whose connection sleeps', () => {
     expect(causes).toHaveLength(1)
   })
 
-  test('reaches nobody when the connection has gone: an error, as of any socket', async () => {
+  test('gets an error when the connection is closed, as with any socket', async () => {
     const { server, woken } = await echo()
     const socket = await client(server)
     await expectEcho(socket)
     await stats(server, { parked: 1 })
     socket.destroy()
     await stats(server, { parked: 0, awake: 0 })
-    // Its descriptor's number is another's now.
+    // Another connection has its descriptor number now.
     const other = await client(server)
     const written = new Promise<Error | null | undefined>((resolve) => last(woken).socket.write('late', resolve))
     expect(await written).toBeInstanceOf(Error)
@@ -580,7 +580,7 @@ describe('disconnect', () => {
     ['end()', (peer, socket) => void socket.end(() => peer.end())],
     ['a RST of the server', (_, socket) => void socket.resetAndDestroy()]
   ]
-  test.each(ways)('awake, by %s: socket, once', async (_, end) => {
+  test.each(ways)('awake, by %s: emitted once with cause socket', async (_, end) => {
     const { server, woken, disconnected } = await watched({ idle: false })
     const peers = await clients(server, 3)
     await Promise.all(peers.map((peer) => expectEcho(peer)))
@@ -624,7 +624,7 @@ describe('disconnect', () => {
     expectSum(server)
   })
 
-  test('after many sleeps: once', async () => {
+  test('is emitted once, after many wakes', async () => {
     const { server, disconnected } = await watched()
     const peer = await client(server)
     for (let wakes = 1; wakes <= 4; wakes++) {
@@ -647,7 +647,7 @@ describe('disconnect', () => {
     ])
   })
 
-  test('the handle of the last wake is closed too, and its attachment stays readable', async () => {
+  test('the handle of the last wake is closed, too, and its attachment can still be read', async () => {
     const { server, woken, disconnected } = await watched()
     const peer = await client(server)
     await expectEcho(peer)
@@ -661,7 +661,7 @@ describe('disconnect', () => {
 })
 
 describe('ids', () => {
-  test('are never reused, though descriptors are: what is old reaches nobody', async () => {
+  test('are never reused, though descriptors are: an old handle reaches no connection', async () => {
     const { server, woken } = await echo()
     const ids = new Set<number>()
     const old: Connection[] = []
@@ -684,7 +684,7 @@ describe('ids', () => {
         expect(stale.park()).toBe(false)
         expect(stale).toMatchObject({ closed: true, parked: false })
       }
-      // Nothing of that came here, and this one was neither woken nor parked by it.
+      // None of these calls reached the new connection, or woke or parked it.
       await expectEcho(peer, 'mine')
       expect(last(woken).connection).toMatchObject({ id: connection.id, wakes: 2, attachment: ids.size - 1 })
       old.push(connection)
@@ -694,7 +694,7 @@ describe('ids', () => {
     expect(ids.size).toBe(old.length)
   })
 
-  test('an event of one that was closed in the same turn is not taken for one of who has its descriptor now', async () => {
+  test('an event of a connection closed in the same turn does not reach the new one with its descriptor', async () => {
     const woken = new Map<number | undefined, Connection[]>()
     let first: ((connection: Connection) => void) | undefined
     const server = await listening(
@@ -713,7 +713,7 @@ describe('ids', () => {
       Connection,
       Connection
     ]
-    // No number is free, until one is.
+    // No descriptor number is free, until one is closed.
     const fds = Array.from({ length: 200 }, () => openSync('/dev/null', 'r'))
     try {
       expect([waking.park(), closing.park()]).toEqual([true, true])
@@ -727,7 +727,7 @@ describe('ids', () => {
         closing.close()
         expect(parking.park()).toBe(true)
       }
-      // Both are reported at once, the first of them first.
+      // Both are reported in one batch, in this order.
       peers[0].write('x')
       peers[1].write('x')
       await eventually(() => expect(first).toBeUndefined())
@@ -740,7 +740,7 @@ describe('ids', () => {
     }
   })
 
-  test('are those of one server alone', async () => {
+  test('are valid only for their own server', async () => {
     const [one, other] = [await echo(), await echo()]
     const [here, there] = [await client(one.server), await client(other.server)]
     await expectEcho(here)
@@ -753,7 +753,7 @@ describe('ids', () => {
     expect(one.server.connection(new Socket())).toBeUndefined()
   })
 
-  test('each socket of a connection leads to it, the one that is awake and those before', async () => {
+  test('every socket of a connection leads to it, the present one and the earlier ones', async () => {
     const { server, woken } = await echo()
     const peer = await client(server)
     await expectEcho(peer)
@@ -766,7 +766,7 @@ describe('ids', () => {
 })
 
 describe('statistics', () => {
-  test('add up, whatever has happened', async () => {
+  test('add up after random events', async () => {
     const { server } = await echo({ attachmentLimit: 100 })
     const peers = await clients(server, 60)
     expectSum(server)
@@ -787,7 +787,7 @@ describe('statistics', () => {
   })
 })
 
-test('the client’s FIN while parked closes it, as it would have been closed awake', async () => {
+test('the client’s FIN closes a parked connection, as it would close an awake one', async () => {
   const { server } = await echo()
   const peer = await client(server)
   await expectEcho(peer)

@@ -11,7 +11,7 @@ export const IDLE = 25
 /**
  * State of a connection at the start of a scenario: no byte sent yet, parked after a request, or awake after a request.
  */
-export type From = 'fresh' | 'slept' | 'awake'
+export type From = 'fresh' | 'parked' | 'awake'
 
 /**
  * Logs an event. With a socket, it goes to the log of that connection, because events of two connections have no order.
@@ -112,7 +112,7 @@ async function warm(): Promise<void> {
 
 /** Registers three tests, one for each state of the connection. */
 export function parityFromEach(name: string, scenario: Scenario): void {
-  for (const from of ['fresh', 'slept', 'awake'] as const) parity(`${name} (${from})`, { ...scenario, from })
+  for (const from of ['fresh', 'parked', 'awake'] as const) parity(`${name} (${from})`, { ...scenario, from })
 }
 
 /** Returns whether `close()` of plain Node also closes connections that have not sent a byte. Newer versions do. */
@@ -201,7 +201,7 @@ export class Stage {
     if (from === 'fresh') return client
     client.send('GET /warm HTTP/1.1\r\nHost: x\r\n\r\n')
     await client.response()
-    if (from === 'slept') await this.asleep(this.clients.length)
+    if (from === 'parked') await this.untilParked(this.clients.length)
     return client
   }
 
@@ -225,7 +225,7 @@ export class Stage {
    * Waits until `count` connections are parked and none is awake. With plain Node, waits for as long as that would
    * take.
    */
-  async asleep(count = 1): Promise<void> {
+  async untilParked(count = 1): Promise<void> {
     const parked = this.#park
     if (parked === undefined) {
       await pause(2 * IDLE)

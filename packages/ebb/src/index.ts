@@ -1,15 +1,17 @@
-/** Servers whose memory follows their load. */
+/** `ebb`: servers whose memory follows their load. */
 
 export { ConnectionGovernor, Governor, type GovernorOptions } from './govern/connection-governor.js'
 export type { GovernOptions } from './govern/options.js'
 export { type Governing, type GovernStats, govern, type ProcessGovernor } from './govern/process-governor.js'
 export type { GovernorStats } from './govern/stats.js'
 export type { Connection } from './listen/connection.js'
-export { type Handlers, type Listener, listen } from './listen/listener.js'
+export { type Listener, type ListenOptions, listen } from './listen/listen.js'
+export type { Handlers } from './listen/listener.js'
 export { type Release, type ReleaseOptions, release } from './memory/release.js'
 export type { Connection as ParkedConnection } from './park/connection.js'
 export { type Parked, type ParkOptions, park } from './park/park.js'
-export type { Cause, ParkStats } from './park/parking.js'
-export type { ListenOptions } from './socket/listening-socket.js'
-export type { SystemError } from './sys/errors.js'
+export type { Cause, ParkStats } from './park/stats.js'
+export type { SocketOptions } from './socket/listening-socket.js'
+export { ERROR_CODES, type ErrorCode, WARNING_CODES, type WarningCode } from './sys/error-codes.js'
+export { EbbError, type SystemError } from './sys/errors.js'
 export type { AddressInfo } from './sys/sockaddr.js'

@@ -1,12 +1,14 @@
 /**
- * `ebb/listen`: {@link listen} and what a server of it may want to tell of itself, for processes in which a megabyte counts. `ebb`
- * loads `park()` and `govern()` as well.
+ * `ebb/listen`: {@link listen} alone, with the figures that a server may report about itself. It loads less code than
+ * `ebb`, which includes `park()` and `govern()`, for processes in which each megabyte counts.
  */
 export { ConnectionGovernor, Governor, type GovernorOptions } from './govern/connection-governor.js'
 export type { Connection } from './listen/connection.js'
-export { type Handlers, type Listener, listen } from './listen/listener.js'
+export { type Listener, type ListenOptions, listen } from './listen/listen.js'
+export type { Handlers } from './listen/listener.js'
 export { type Release, type ReleaseOptions, release } from './memory/release.js'
 export { type RuntimeView, runtimeView } from './memory/runtime.js'
-export type { ListenOptions } from './socket/listening-socket.js'
-export type { SystemError } from './sys/errors.js'
+export type { SocketOptions } from './socket/listening-socket.js'
+export type { ErrorCode } from './sys/error-codes.js'
+export { EbbError, type SystemError } from './sys/errors.js'
 export type { AddressInfo } from './sys/sockaddr.js'

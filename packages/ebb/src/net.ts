@@ -1,31 +1,35 @@
-/** `ebb/net`: `createServer()` as `node:net` has it, whose connections sleep when they are silent. */
+/** `ebb/net`: `createServer()` of `node:net`, with connections that are parked while they are idle. */
 import { createServer as createNodeServer, type Server, type ServerOpts, type Socket } from 'node:net'
 import { type Connection, connectionOf } from './park/connection.js'
 import { type Parked, type ParkOptions, park } from './park/park.js'
 
 export type { Connection } from './park/connection.js'
 export type { Parked, ParkOptions } from './park/park.js'
-export type { Cause, ParkStats } from './park/parking.js'
+export type { Cause, ParkStats } from './park/stats.js'
 
 /** A `net.Server` whose connections are parked. */
 export type ParkServer = Server & Parked
 
-/** Called at each wake, with a fresh socket and the connection behind it, which lasts from one to the next. */
+/** Called at each wake of a connection, with a new socket. The connection has the same id each time. */
 export type ConnectionListener = (socket: Socket, connection: Connection) => void
 
+/** Default of `idle`, in ms. */
 const IDLE = 1000
 
 /**
- * Makes a TCP server, with the options of `net.createServer()` and of {@link park}; `idle` is `'1s'` by default.
+ * Creates a TCP server, with the options of `net.createServer()` and of {@link park}. The default of `idle` is `'1s'`.
  *
- * A connection is handed to `listener` at its first byte, and parked again when `idle` has passed without one: its socket emits
- * `close`. At the next byte `listener` is called again. What is to last goes into `connection.attachment`.
+ * The server calls `listener` at the first byte of a connection. After `idle` without a byte, the connection is parked,
+ * and its socket emits `close`. At the next byte, the server calls `listener` again, with a new socket. To keep data
+ * from one wake to the next, set `connection.attachment`.
  *
  * ```ts
  * createServer({ idle: '5s' }, (socket, connection) => {
  *   socket.on('data', (bytes) => socket.write(`${connection.wakes}: ${bytes}`))
  * }).listen(7000)
  * ```
+ *
+ * @throws {TypeError} `ERR_INVALID_ARG_VALUE` for options that are not valid
  */
 export function createServer(options?: ServerOpts & ParkOptions, listener?: ConnectionListener): ParkServer
 export function createServer(listener?: ConnectionListener): ParkServer
@@ -35,8 +39,9 @@ export function createServer(
 ): ParkServer {
   if (typeof options === 'function') return createServer({}, options)
   const server = park(createNodeServer(options), { idle: IDLE, ...options })
-  // Found by its socket: where nothing can be parked, the event has no second argument.
-  if (listener)
+  // The event has no second argument where connections cannot be parked.
+  if (listener) {
     server.on('connection', (socket: Socket) => listener.call(server, socket, connectionOf(socket) as Connection))
+  }
   return server
 }

@@ -1,7 +1,10 @@
-/** `ebb/sys`: the kernel, for the laboratory and for those who build on it. Not covered by semantic versioning. */
+/**
+ * `ebb/sys`: the kernel's interface, for the laboratory and for programs that build on it. Not covered by semantic
+ * versioning.
+ */
 export { grown, resized } from './sys/arrays.js'
 export { descriptorLimit } from './sys/descriptors.js'
-export { errorName, invalidArgument, type SystemError, systemError } from './sys/errors.js'
+export { EbbError, errorName, invalidArgument, type SystemError, systemError } from './sys/errors.js'
 export * as libc from './sys/libc.js'
 export { Reactor, reactor, type Watcher } from './sys/reactor.js'
 export {
@@ -12,4 +15,16 @@ export {
   SOCKADDR_SIZE,
   SocketAddress
 } from './sys/sockaddr.js'
-export { setOption, takeError } from './sys/socket-options.js'
+export {
+  type BindOptions,
+  bindSocket,
+  bindTo,
+  closeDescriptor,
+  createSocket,
+  localAddress,
+  resetOnClose,
+  setOption,
+  startConnect,
+  takeError
+} from './sys/socket.js'
+export { addressOf, receiveAt, sendBytes } from './sys/transfer.js'

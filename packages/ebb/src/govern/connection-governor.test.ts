@@ -262,7 +262,7 @@ test('never holds the process open', async () => {
 })
 
 test('a listener releases memory when its crowd has gone', async () => {
-  const { listen } = await import('../listen/listener.js')
+  const { listen } = await import('../listen/listen.js')
   const releases: Release[] = []
   const listener = listen({ port: 0, giveBack: { onRelease: (release) => releases.push(release) } })
   const sockets = await clients(listener.address, 300)

@@ -1,76 +1,110 @@
-/** The handle that a handler gets. */
-
-import { peerAddress } from '../socket/listening-socket.js'
+/** The handle of a connection that handlers get. */
+import type { Reactor } from '../sys/reactor.js'
 import type { AddressInfo } from '../sys/sockaddr.js'
-import type { Listener } from './listener.js'
+import { peerAddress } from '../sys/socket.js'
 
 /**
- * A connection, as long as it lasts: three fields, and no state of its own. Two handles of one connection do the same, so it
- * may be kept, or found again by {@link id} in a `Map` of one's own.
+ * A connection of a listener. The object is only a handle, without any state of its own: two handles of the same
+ * connection are interchangeable. A program may keep one, or find it by {@link id} in a `Map` of its own.
  *
- * Once the connection is closed the methods do nothing and say so: `write()` returns false.
+ * Once the connection is closed, the methods do nothing, and `write()` returns false.
  */
-export class Connection {
-  /** The number of this connection: a whole number that no other connection of this thread has, before or after. */
+export interface Connection {
+  /** Number of this connection: a positive integer that no other connection of this thread ever has. */
   readonly id: number
-
-  readonly #listener: Listener
-  readonly #fd: number
-
-  /** @internal */
-  constructor(listener: Listener, fd: number, id: number) {
-    this.#listener = listener
-    this.#fd = fd
-    this.id = id
-  }
-
-  /** True from `close` on. */
-  get closed(): boolean {
-    return this.#listener.reactor.serial[this.#fd] !== this.id
-  }
-
-  /** Bytes given to `write()` that the kernel has not yet taken. */
-  get queued(): number {
-    return this.closed ? 0 : this.#listener.queued(this.#fd)
-  }
-
-  /** The peer's address; undefined when it is gone. Asks the kernel: it is not kept. */
-  get remoteAddress(): AddressInfo | undefined {
-    return this.closed ? undefined : peerAddress(this.#fd)
-  }
+  /** Whether the connection is closed. True from the `close` handler on. */
+  readonly closed: boolean
+  /** Bytes given to `write()` that the kernel has not taken yet. */
+  readonly queued: number
+  /** Address of the peer; undefined when the connection is closed. Each read asks the kernel. */
+  readonly remoteAddress: AddressInfo | undefined
 
   /**
    * Sends bytes, in order. A string is sent as UTF-8.
    *
-   * @returns whether the kernel took all. If not, the rest is kept (a copy) and sent on when there is room, with `drain`
-   *   after it; a caller with more to send waits for that. False, and nothing kept, when the connection is closed or broken, or
-   *   closes as soon as the queue is sent, because the peer has ended.
-   * @throws `ERR_STREAM_WRITE_AFTER_END` after `end()`
+   * If the kernel does not take all bytes, the rest is copied and sent when there is room; then the `drain` handler is
+   * called. A caller with more to send should wait for `drain`.
+   *
+   * @returns whether the kernel took all bytes. Also false if the connection is closed or broken, or if the peer has
+   *   sent its FIN and the connection closes as soon as its queue is sent; in these cases the bytes are dropped.
+   * @throws {EbbError} `ERR_STREAM_WRITE_AFTER_END` after `end()`
    */
-  write(data: string | Uint8Array): boolean {
-    if (this.closed) return false
-    return this.#listener.write(this.#fd, typeof data === 'string' ? Buffer.from(data) : data)
+  write(data: string | Uint8Array): boolean
+
+  /**
+   * Sends `data`, all that is queued, and a FIN. The connection closes when the peer sends its own FIN; until then the
+   * `data` handler may still be called.
+   *
+   * @throws {EbbError} `ERR_STREAM_WRITE_AFTER_END` for `data` after an earlier `end()`
+   */
+  end(data?: string | Uint8Array): void
+
+  /** Closes the connection now. Queued bytes are lost. If received bytes were not read, TCP sends a RST. */
+  close(): void
+
+  /** Stops reading. The kernel's receive buffer fills, and then the peer has to wait. */
+  pause(): void
+
+  /** Starts to read again after {@link pause}. */
+  resume(): void
+}
+
+/** The listener behind a handle. It expects that `fd` still belongs to the handle's connection. */
+export interface ConnectionHost {
+  readonly reactor: Reactor
+  write(fd: number, bytes: Uint8Array): boolean
+  end(fd: number): void
+  destroy(fd: number): void
+  pause(fd: number): void
+  resume(fd: number): void
+  queued(fd: number): number
+}
+
+/** The one implementation of {@link Connection}: three fields, garbage after each handler call unless it is kept. */
+export class ConnectionHandle implements Connection {
+  readonly id: number
+  readonly #host: ConnectionHost
+  readonly #fd: number
+
+  /** @param id serial number of the registration at the reactor */
+  constructor(host: ConnectionHost, fd: number, id: number) {
+    this.#host = host
+    this.#fd = fd
+    this.id = id
   }
 
-  /** Sends `data` and what is queued, then a FIN. The connection closes when the peer sends its own; until then `data` may come. */
+  get closed(): boolean {
+    return this.#host.reactor.serial[this.#fd] !== this.id
+  }
+
+  get queued(): number {
+    return this.closed ? 0 : this.#host.queued(this.#fd)
+  }
+
+  get remoteAddress(): AddressInfo | undefined {
+    return this.closed ? undefined : peerAddress(this.#fd)
+  }
+
+  write(data: string | Uint8Array): boolean {
+    if (this.closed) return false
+    return this.#host.write(this.#fd, typeof data === 'string' ? Buffer.from(data) : data)
+  }
+
   end(data?: string | Uint8Array): void {
     if (this.closed) return
     if (data !== undefined) this.write(data)
-    if (!this.closed) this.#listener.end(this.#fd)
+    if (!this.closed) this.#host.end(this.#fd)
   }
 
-  /** Closes now. What is queued is lost; a peer whose bytes were not read gets a RST, as TCP has it. */
   close(): void {
-    if (!this.closed) this.#listener.destroy(this.#fd)
+    if (!this.closed) this.#host.destroy(this.#fd)
   }
 
-  /** Stops reading: the kernel's buffer fills, then the peer's writes wait. */
   pause(): void {
-    if (!this.closed) this.#listener.pause(this.#fd)
+    if (!this.closed) this.#host.pause(this.#fd)
   }
 
-  /** Reads on. */
   resume(): void {
-    if (!this.closed) this.#listener.resume(this.#fd)
+    if (!this.closed) this.#host.resume(this.#fd)
   }
 }

@@ -1,4 +1,6 @@
-/** Connections that break, handlers that throw, processes that are killed: `close` once for each `open`, and nothing left behind. */
+/**
+ * Connections that break, handlers that throw, processes that are killed: one `close` for each `open`, and no leaks.
+ */
 import { connect, type Socket } from 'node:net'
 import { describe, expect, test } from 'vitest'
 import { Child } from '../../../../test/support/child.js'
@@ -17,10 +19,11 @@ import {
 import { reactor } from '../sys/reactor.js'
 import type { AddressInfo } from '../sys/sockaddr.js'
 import type { Connection } from './connection.js'
-import { type Handlers, listen } from './listener.js'
+import { listen } from './listen.js'
+import type { Handlers } from './listener.js'
 import { serve } from './testing/serve.js'
 
-// Made before descriptors are counted: it stays.
+// Made before descriptors are counted, because it stays open.
 reactor()
 
 const MEGABYTE = Buffer.alloc(1_000_000, 'abcdefg')
@@ -29,7 +32,7 @@ function block(connection: Connection): void {
   while (connection.write(MEGABYTE)) {
     // Until the kernel takes no more.
   }
-  // It may find room for a little more: for less than this.
+  // The kernel may take a little more, but less than this.
   connection.write(MEGABYTE)
 }
 
@@ -90,7 +93,7 @@ describe('a RST in place of a FIN', () => {
     expect(descriptors()).toBe(before)
   })
 
-  test('with bytes waiting for a peer that has ended', async () => {
+  test('while bytes wait to be sent to a peer that has sent its FIN', async () => {
     const closed: (string | undefined)[] = []
     let ended = false
     const listener = serve({
@@ -107,11 +110,11 @@ describe('a RST in place of a FIN', () => {
     socket.resetAndDestroy()
     await until(() => closed.length > 0)
     await quiet()
-    // What Linux calls it after the peer's FIN.
+    // Linux reports a RST after a FIN as EPIPE.
     expect(closed).toEqual(['EPIPE'])
   })
 
-  test('found by a write: false, and the error comes with close, after the handler', async () => {
+  test('found by a write: write() returns false, and close gets the error after the handler has returned', async () => {
     const log: unknown[] = []
     let handle: Connection | undefined
     const listener = serve({
@@ -127,7 +130,7 @@ describe('a RST in place of a FIN', () => {
     const connection = handle as Connection
     socket.resetAndDestroy()
     await gone(socket)
-    // The RST has come, and nobody has looked: this is the same turn.
+    // The RST has arrived, but this is the same turn, so the reactor has not seen it.
     log.push(connection.write('x'), connection.write('y'), connection.closed)
     connection.resume()
     connection.pause()
@@ -135,7 +138,7 @@ describe('a RST in place of a FIN', () => {
     connection.end()
     await until(() => connection.closed)
     await quiet()
-    // Whether epoll or the write sees it first is the kernel's affair.
+    // Either epoll or the write may report it first.
     expect(log.at(-1)).toBe('ECONNRESET')
     expect(log.slice(0, -1).every((said) => said === false || said === true)).toBe(true)
   })
@@ -159,7 +162,7 @@ describe('a RST in place of a FIN', () => {
         })
       }
       process.stdin.resume()`)
-    // The kernel shakes hands for a server that is busy.
+    // The kernel completes handshakes while the server is busy.
     const end = performance.now() + 700
     while (performance.now() < end) {
       // Busy.
@@ -238,7 +241,7 @@ describe('a handler that throws', () => {
     }
   )
 
-  test('close, within closeConnections(): all are closed, the first error is thrown', async () => {
+  test('close, within closeConnections(): all connections are closed, and the first error is thrown', async () => {
     const listener = listen(
       { port: 0, giveBack: false },
       {
@@ -264,7 +267,7 @@ describe('a handler that throws', () => {
     for (const socket of sockets) socket.destroy()
   })
 
-  test('unheard, it ends the process, as any error does', async () => {
+  test('without an uncaughtException listener, it ends the process like any error', async () => {
     const child = new Child(`
       import { listen } from 'ebb'
       const { address } = listen({ port: 0 }, { open() { throw new Error('mine') } })
@@ -275,7 +278,7 @@ describe('a handler that throws', () => {
 })
 
 describe('killed', () => {
-  test('a client process with a crowd: each of its connections is closed, once', async () => {
+  test('a client process with many connections: each is closed once', async () => {
     const open = new Set<number>()
     const closed: number[] = []
     const before = descriptors()
@@ -297,7 +300,7 @@ describe('killed', () => {
     expect(descriptors()).toBeLessThanOrEqual(before)
   })
 
-  test('a client process in the middle of its connects', async () => {
+  test('a client process while it connects', async () => {
     const open = new Set<number>()
     const closed = new Set<number>()
     const listener = serve({ open: ({ id }) => void open.add(id), close: ({ id }) => void closed.add(id) })
@@ -315,7 +318,7 @@ describe('killed', () => {
     expect(closed).toEqual(open)
   })
 
-  test('the server: its clients see it, and its port is free', async () => {
+  test('the server: its clients are told, and its port is free', async () => {
     const child = new Child(`
       import { listen } from 'ebb'
       console.log(JSON.stringify(listen({ port: 0 }, { data: (c, bytes) => c.write(bytes) }).address))`)
@@ -332,7 +335,7 @@ describe('killed', () => {
   })
 })
 
-test('a storm of connects, and a handler that throws in the middle of it: every one is accepted', async () => {
+test('a handler that throws during a connect storm: every connection is accepted', async () => {
   let opened = 0
   const server = serve({
     open() {

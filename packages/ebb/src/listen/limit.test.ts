@@ -1,11 +1,11 @@
-/** More clients than descriptors: those who are connected are served, the others wait, and nobody is lost. */
+/** More clients than descriptors: accepted clients are served, the others wait, and none is lost. */
 import type { Socket } from 'node:net'
 import { expect, test } from 'vitest'
 import { Child } from '../../../../test/support/child.js'
 import { client, clients, readExactly, until } from '../../../../test/support/sockets.js'
 import type { AddressInfo } from '../sys/sockaddr.js'
 
-/** What the server tells of itself. `cpu` and `now` in ms. */
+/** The report of the server. `cpu` and `now` are in ms. */
 interface Report {
   clients: number
   accepted: number
@@ -15,7 +15,7 @@ interface Report {
   now: number
 }
 
-/** An echo server that reports, and takes and frees descriptors, when it is asked to. */
+/** An echo server that reports, and uses up and frees descriptors, on command. */
 const SERVER = `
   import { closeSync, openSync } from 'node:fs'
   import { createInterface } from 'node:readline'
@@ -48,7 +48,7 @@ async function start(): Promise<{ child: Child; address: AddressInfo; ask(what: 
   return { child, address, ask: (what) => child.ask<Report>(what) }
 }
 
-/** Asks until what it reports is right. */
+/** Asks for reports until one is accepted. */
 async function reported(ask: (what: string) => Promise<Report>, right: (report: Report) => boolean): Promise<Report> {
   for (;;) {
     const report = await ask('report')
@@ -61,7 +61,7 @@ async function pause(ms: number): Promise<void> {
   await new Promise((resolve) => setTimeout(resolve, ms))
 }
 
-test('600 clients at a limit of 256: said once, no spinning, all are served in the end', async () => {
+test('600 clients at a limit of 256: one report, no busy loop, and all are served in the end', async () => {
   const { address, ask } = await start()
   const sockets = await clients(address, 600)
   const served = new Set<Socket>()
@@ -79,7 +79,7 @@ test('600 clients at a limit of 256: said once, no spinning, all are served in t
   )
   await until(() => served.size === full.clients)
 
-  // A pause without rest would take a whole core.
+  // A busy loop would use a whole core.
   const before = await ask('report')
   await pause(1000)
   const after = await ask('report')
@@ -87,12 +87,12 @@ test('600 clients at a limit of 256: said once, no spinning, all are served in t
   expect(after.clients).toBe(full.clients)
   expect(served.size).toBe(full.clients)
 
-  // Those who are in are served meanwhile.
+  // Accepted clients are served meanwhile.
   const [first] = served
   first?.write('still')
   expect(`${await readExactly(first as Socket, 5)}`).toBe('still')
 
-  // Room comes one by one, then by the dozen.
+  // Descriptors become free one by one, then by the dozen.
   const left = new Set<Socket>()
   while (left.size < 600) {
     const leaving = [...served].filter((socket) => !left.has(socket)).slice(0, left.size < 20 ? 1 : 60)
@@ -110,14 +110,14 @@ test('600 clients at a limit of 256: said once, no spinning, all are served in t
   expect(end.errors).toHaveLength(1)
 })
 
-test('a second crowd is news again', async () => {
+test('a second crowd causes a second report', async () => {
   const { address, ask } = await start()
   for (let crowd = 1; crowd <= 2; crowd++) {
     const sockets = await clients(address, 300)
     await reported(ask, ({ errors }) => errors.length === crowd)
     for (const socket of sockets) socket.destroy()
     await reported(ask, ({ accepted, clients }) => accepted === 301 * crowd - 1 && clients === 0)
-    // One that comes to a server with room ends the pause for good.
+    // A client that is accepted without a pause ends the last one.
     const socket = await client(address)
     socket.write('x')
     await readExactly(socket, 1)
@@ -126,19 +126,19 @@ test('a second crowd is news again', async () => {
   }
 })
 
-test('descriptors taken elsewhere in the process, and freed elsewhere', async () => {
+test('descriptors used and freed elsewhere in the process', async () => {
   const { address, ask } = await start()
   await ask('take')
   const waiting = await client(address)
   waiting.write('hello')
   await reported(ask, ({ errors }) => errors.length > 0)
-  // Nobody is connected, and it tries again and again: still it is said once.
+  // With no connections, it retries again and again, and still reports once.
   await pause(500)
   const report = await ask('report')
   expect(report.errors).toHaveLength(1)
   expect(report.errors[0]?.message).toContain('with 0 clients')
   expect(report.clients).toBe(0)
-  // No connection closes: it finds out by itself.
+  // No connection closes, so the retry must notice.
   await ask('free one')
   expect(`${await readExactly(waiting, 5)}`).toBe('hello')
   const next = await client(address)
@@ -150,7 +150,7 @@ test('descriptors taken elsewhere in the process, and freed elsewhere', async ()
   expect(await ask('report')).toMatchObject({ clients: 2, accepting: true })
 })
 
-test('closing while it pauses: those who wait are refused, those who are in are not', async () => {
+test('closing while accepting is paused: waiting clients are refused, connected ones stay', async () => {
   const child = new Child(
     `
     import { listen } from 'ebb'

@@ -1,4 +1,4 @@
-/** Where a listener listens, and what it says when it cannot. */
+/** The addresses that `listen()` takes, and its errors. */
 import { once } from 'node:events'
 import { existsSync, writeFileSync } from 'node:fs'
 import { connect, createServer, Socket } from 'node:net'
@@ -8,15 +8,16 @@ import { Worker } from 'node:worker_threads'
 import { describe, expect, test } from 'vitest'
 import { Child } from '../../../../test/support/child.js'
 import { client, descriptors, directory, gone, readExactly, target, until } from '../../../../test/support/sockets.js'
-import type { ListenOptions } from '../socket/listening-socket.js'
-import * as libc from '../sys/libc.js'
+import { E } from '../sys/constants.js'
 import { reactor } from '../sys/reactor.js'
 import { type AddressInfo, SocketAddress } from '../sys/sockaddr.js'
+import { createSocket, startConnect } from '../sys/socket.js'
 import type { Connection } from './connection.js'
-import { type Handlers, type Listener, listen } from './listener.js'
+import { type Listener, type ListenOptions, listen } from './listen.js'
+import type { Handlers } from './listener.js'
 import { serve } from './testing/serve.js'
 
-// Made before descriptors are counted: it stays.
+// Made before descriptors are counted, because it stays open.
 reactor()
 
 const echo: Handlers = { data: (connection, bytes) => void connection.write(bytes) }
@@ -33,14 +34,14 @@ async function expectEcho(socket: Socket): Promise<void> {
 }
 
 describe('addresses', () => {
-  test('IPv4 on loopback, at a port of the kernel’s choice, is the default', async () => {
+  test('the default is IPv4 on loopback, with a port that the kernel chooses', async () => {
     const listener = serve(echo, { port: 0 })
     expect(listener.address).toEqual({ address: '127.0.0.1', family: 'IPv4', port: expect.any(Number) })
     expect(portOf(listener)).toBeGreaterThan(0)
     await expectEcho(await client(listener.address))
   })
 
-  test('a name is not looked up, but for localhost', () => {
+  test('no name is looked up, except localhost', () => {
     expect(serve({}, { port: 0, host: 'localhost' }).address).toMatchObject({ address: '127.0.0.1' })
     expect(() => listen({ port: 0, host: 'example.com' })).toThrow(/IPv4 or IPv6 address, not "example\.com"/)
   })
@@ -74,7 +75,7 @@ describe('addresses', () => {
     })
   })
 
-  test('a Unix path, whose file goes with the listener', async () => {
+  test('a Unix path, whose file is removed with the listener', async () => {
     const path = join(directory(), 'é.sock')
     const listener = serve(echo, { path })
     expect(listener.address).toEqual({ path })
@@ -83,7 +84,7 @@ describe('addresses', () => {
     const closed = listener.close()
     expect(existsSync(path)).toBe(false)
     await expect(client(listener.address)).rejects.toMatchObject({ code: 'ENOENT' })
-    // Those that are connected stay.
+    // Open connections stay.
     await expectEcho(socket)
     socket.destroy()
     await closed
@@ -95,8 +96,8 @@ describe('addresses', () => {
     const listener = serve({ ...echo, open: ({ remoteAddress }) => void peers.push(remoteAddress) }, { path })
     expect(listener.address).toEqual({ path })
     const at = new SocketAddress({ path })
-    const fd = libc.check(libc.socket(libc.AF_UNIX, libc.SOCK_STREAM | libc.SOCK_NONBLOCK, 0), 'socket')
-    libc.check(libc.connect(fd, at.pointer, at.length), 'connect')
+    const fd = createSocket(at.family)
+    expect(startConnect(fd, at)).toBe(0)
     const socket = new Socket({ fd, readable: true, writable: true })
     await expectEcho(socket)
     socket.destroy()
@@ -106,7 +107,7 @@ describe('addresses', () => {
     serve(echo, { path })
   })
 
-  test('remoteAddress is the client’s, while there is one', async () => {
+  test('remoteAddress is the client’s address until the connection closes', async () => {
     const seen: (AddressInfo | undefined)[] = []
     const note = ({ remoteAddress }: Connection): void => void seen.push(remoteAddress)
     const listener = serve({ open: note, data: note, close: note })
@@ -118,8 +119,8 @@ describe('addresses', () => {
   })
 })
 
-describe('what is taken or forbidden', () => {
-  test('a port that is taken: one sentence with the address, and nothing left open', async () => {
+describe('addresses that are in use or not allowed', () => {
+  test('a port in use: the error names the address, and no descriptor is left open', async () => {
     const other = createServer()
     await new Promise<void>((resolve) => other.listen(0, '127.0.0.1', resolve))
     const { port } = other.address() as { port: number }
@@ -128,7 +129,7 @@ describe('what is taken or forbidden', () => {
       expect.objectContaining({
         code: 'EADDRINUSE',
         syscall: 'bind',
-        errno: -libc.E.EADDRINUSE,
+        errno: -E.EADDRINUSE,
         message: `bind EADDRINUSE: address already in use, 127.0.0.1:${port}`
       })
     )
@@ -137,13 +138,13 @@ describe('what is taken or forbidden', () => {
     serve(echo, { port })
   })
 
-  test('an address of somebody else', () => {
+  test('an address of another machine', () => {
     expect(() => listen({ port: 0, host: '192.0.2.1' })).toThrow(
       expect.objectContaining({ code: 'EADDRNOTAVAIL', message: expect.stringContaining('192.0.2.1:0') })
     )
   })
 
-  test.each(['a file', 'a socket'])('a path where %s is: it stays', (what) => {
+  test.each(['a file', 'a socket'])('a path where %s exists: the file stays', (what) => {
     const path = join(directory(), 'there')
     if (what === 'a file') writeFileSync(path, 'mine')
     else serve({}, { path })
@@ -155,7 +156,7 @@ describe('what is taken or forbidden', () => {
     expect(existsSync(path)).toBe(true)
   })
 
-  test('a path in no directory', () => {
+  test('a path in a directory that does not exist', () => {
     expect(() => listen({ path: join(directory(), 'no', 'such') })).toThrow(expect.objectContaining({ code: 'ENOENT' }))
   })
 
@@ -178,7 +179,7 @@ describe('what is taken or forbidden', () => {
     })
   })
 
-  test('no descriptor left: EMFILE, and no file where a path was asked for', async () => {
+  test('no descriptor left: EMFILE, and no file is left at the path', async () => {
     const path = join(directory(), 'there')
     const child = new Child(
       `
@@ -188,7 +189,7 @@ describe('what is taken or forbidden', () => {
       try { for (;;) fds.push(openSync('/dev/null')) } catch {}
       const { closeSync } = await import('node:fs')
       const said = []
-      // From none free, to enough.
+      // From no free descriptor to enough.
       for (let free = 0; free < 6; free++) {
         try { listen({ path: ${JSON.stringify(path)} }).unref(); said.push('listens'); break }
         catch ({ code }) { said.push(code + (existsSync(${JSON.stringify(path)}) ? ' with a file' : '')) }
@@ -204,7 +205,7 @@ describe('what is taken or forbidden', () => {
   })
 })
 
-describe('options that cannot be', () => {
+describe('options that are not valid', () => {
   test.each<[ListenOptions, string, string]>([
     [{}, 'ERR_MISSING_ARGS', 'listen() needs a port or a path'],
     [{ port: 65_536 }, 'ERR_INVALID_ARG_VALUE', 'port must be a whole number from 0 to 65535, not 65536'],
@@ -222,18 +223,18 @@ describe('options that cannot be', () => {
     expect(descriptors()).toBe(before)
   })
 
-  test('a bad give-back leaves no socket file', () => {
+  test('a bad giveBack option leaves no socket file', () => {
     const path = join(directory(), 'there')
     expect(() => listen({ path, giveBack: { budget: 0 } })).toThrow(/budget/)
     expect(existsSync(path)).toBe(false)
   })
 
-  test('any backlog that is a whole number will do', async () => {
+  test('every backlog that is a whole number is accepted', async () => {
     for (const backlog of [0, 1, 2 ** 40]) await client(serve({}, { port: 0, backlog }).address)
   })
 })
 
-describe('where there is no kernel to call', () => {
+describe('without epoll or koffi', () => {
   const source = (before: string): string => `
     ${before}
     const { listen, release } = await import('ebb')
@@ -243,7 +244,7 @@ describe('where there is no kernel to call', () => {
     const { before: held, ms } = await release()
     console.log(JSON.stringify({ code, message, released: typeof held + typeof ms }))`
 
-  test('not Linux: it can be imported, and listen() says why not; memory is given back all the same', async () => {
+  test('not Linux: the package loads, listen() throws the reason, and release() still works', async () => {
     const child = new Child(source(`Object.defineProperty(process, 'platform', { value: 'darwin' })`))
     expect(await child.next()).toEqual({
       code: 'ERR_EBB_UNSUPPORTED',
@@ -253,7 +254,7 @@ describe('where there is no kernel to call', () => {
     expect(await child.ended).toMatchObject({ code: 0, stderr: '' })
   })
 
-  test('no koffi: one sentence too', async () => {
+  test('no koffi: listen() throws the reason', async () => {
     const child = new Child(
       source(`
         import Module from 'node:module'
@@ -273,7 +274,7 @@ describe('where there is no kernel to call', () => {
 })
 
 describe('closing', () => {
-  test('stops accepting at once, and ends when the last connection has', async () => {
+  test('close() stops accepting at once, and resolves when the last connection has closed', async () => {
     const listener = serve(echo)
     const { address } = listener
     const socket = await client(address)
@@ -291,7 +292,7 @@ describe('closing', () => {
     expect(listener.clients).toBe(0)
   })
 
-  test('more than once is the same as once', async () => {
+  test('calling it twice is the same as calling it once', async () => {
     const listener = serve()
     expect(listener.close()).toBe(listener.close())
     await listener.close()
@@ -315,7 +316,7 @@ describe('closing', () => {
     expect(closed).toHaveLength(1)
   })
 
-  test('a closed listener has no hold on those that came after it', async () => {
+  test('closing the connections of a closed listener does not touch those of a newer one', async () => {
     const old = serve()
     await old.close()
     const listener = serve(echo)
@@ -347,7 +348,7 @@ describe('closing', () => {
   })
 })
 
-test('in a worker thread: serves, and ends with it, however it ends', async () => {
+test('in a worker thread: the listener serves, and closes when the thread ends in any way', async () => {
   const source = `const { parentPort } = require('node:worker_threads')
     import('ebb').then(({ listen }) => {
       const server = listen({ port: 0 }, { data: (connection, bytes) => connection.write(bytes) })
@@ -368,7 +369,7 @@ test('in a worker thread: serves, and ends with it, however it ends', async () =
       worker.postMessage('end')
       await once(worker, 'exit')
     }
-    // Its descriptors have ended with it: the connection is over, and nobody listens there any more.
+    // Its descriptors were closed with the thread: the connection ends, and nothing listens there any more.
     await over
     const late = connect(port, '127.0.0.1')
     const [error] = await once(late, 'error')

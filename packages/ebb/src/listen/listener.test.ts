@@ -1,4 +1,4 @@
-/** What goes through a connection: every byte, in order, and the handlers that tell of it. */
+/** The data of a connection: every byte arrives, in order, and the handlers are called as documented. */
 import { randomBytes } from 'node:crypto'
 import { connect, type Socket } from 'node:net'
 import { join } from 'node:path'
@@ -15,14 +15,14 @@ import {
   target,
   until
 } from '../../../../test/support/sockets.js'
-import type { ListenOptions } from '../socket/listening-socket.js'
 import type { Connection } from './connection.js'
-import type { Listener } from './listener.js'
+import type { Listener, ListenOptions } from './listen.js'
+import type { EpollListener } from './listener.js'
 import { serve } from './testing/serve.js'
 
 const MEGABYTE = Buffer.alloc(1_000_000, randomBytes(10_007))
 
-/** Writes until the kernel takes no more, and some more. Returns what was written. */
+/** Writes until the kernel takes no more, and once more. Returns the written bytes. */
 function fill(connection: Connection): Buffer[] {
   const written: Buffer[] = []
   let taken = true
@@ -30,7 +30,7 @@ function fill(connection: Connection): Buffer[] {
     written.push(MEGABYTE)
     taken = connection.write(MEGABYTE)
   }
-  // The kernel may find room for a little more: for less than this.
+  // The kernel may take a little more, but less than this.
   for (let i = 0; i < 2; i++) {
     written.push(MEGABYTE)
     connection.write(MEGABYTE)
@@ -38,7 +38,7 @@ function fill(connection: Connection): Buffer[] {
   return written
 }
 
-/** A listener whose connections, and what they tell, are kept. */
+/** A listener that records its connections and the calls of its handlers. */
 function recorded(
   on: { open?(connection: Connection): void; data?(connection: Connection, bytes: Buffer): void } = {},
   options?: ListenOptions
@@ -73,7 +73,7 @@ async function one({ listener, connections }: ReturnType<typeof recorded>): Prom
 }
 
 describe('echo', () => {
-  // Pieces of 1 byte to 1 MB: many small, some large.
+  // Chunks of 1 byte to 1 MB: many small ones, some large ones.
   const piece = fc.oneof(
     { weight: 6, arbitrary: fc.integer({ min: 1, max: 100 }) },
     { weight: 2, arbitrary: fc.integer({ min: 1, max: 70_000 }) },
@@ -94,7 +94,7 @@ describe('echo', () => {
         socket.write(bytes)
         if (i % 3 === 0) await new Promise((resolve) => setImmediate(resolve))
       }
-      // A FIN with all of it still on its way.
+      // A FIN while all of it is still being sent.
       socket.end()
       expect((await echoed).equals(Buffer.concat(sent))).toBe(true)
     }
@@ -112,7 +112,7 @@ describe('echo', () => {
     expect(`${await readAll(await client(listener.address))}`).toBe('é€😀')
   })
 
-  test('nothing is nothing', async () => {
+  test('empty writes send nothing', async () => {
     const results: boolean[] = []
     const listener = serve({
       open(connection) {
@@ -124,7 +124,7 @@ describe('echo', () => {
     expect(results).toEqual([true, true])
   })
 
-  test('what a view shows is sent, not what lies around it', async () => {
+  test('a view sends its own bytes, not the rest of its buffer', async () => {
     const whole = new Uint8Array([1, 2, 3, 4, 5, 6, 7, 8])
     const listener = serve({
       open(connection) {
@@ -138,7 +138,7 @@ describe('echo', () => {
 })
 
 describe('received bytes', () => {
-  test('are the handler’s: later reads do not touch them', async () => {
+  test('belong to the handler: later reads do not change them', async () => {
     const received: [number, Buffer][] = []
     const listener = serve({ data: ({ id }, bytes) => void received.push([id, bytes]) })
     const sockets = await clients(listener.address, 8)
@@ -162,7 +162,7 @@ describe('received bytes', () => {
     expect(received.every(([, bytes]) => bytes.length > 0)).toBe(true)
   })
 
-  test('may be written over without harm to others', async () => {
+  test('may be overwritten without harm to other connections', async () => {
     const received: string[] = []
     const listener = serve({
       data(_, bytes) {
@@ -178,7 +178,7 @@ describe('received bytes', () => {
     expect(received.join('')).toBe(Array.from({ length: 20 }, (_, i) => `${i};`).join(''))
   })
 
-  test('are read and dropped without a handler, FIN and all', async () => {
+  test('are read and dropped without a handler, and the FIN closes the connection', async () => {
     const listener = serve({})
     const socket = await client(listener.address)
     for (let i = 0; i < 10; i++) socket.write(MEGABYTE)
@@ -187,7 +187,7 @@ describe('received bytes', () => {
     await until(() => listener.clients === 0)
   })
 
-  test('one that sends without end does not keep the others waiting', async () => {
+  test('a connection that sends without end does not hold up the others', async () => {
     const listener = serve({
       data(connection, bytes) {
         if (bytes.length < 100) connection.write(bytes)
@@ -205,7 +205,7 @@ describe('received bytes', () => {
 })
 
 describe('a reader that is slow', () => {
-  test('gets 1 MB writes whole and in order; drain comes once for each time that write said no', async () => {
+  test('gets 1 MB writes complete and in order, with one drain for each write() that returned false', async () => {
     const record = recorded()
     const [connection, socket] = await one(record)
     const written: Buffer[] = []
@@ -218,7 +218,7 @@ describe('a reader that is slow', () => {
       written.push(Buffer.from('more'))
       expect(connection.queued).toBe(queued + 4)
       await quiet()
-      // Not before all of it is the kernel's.
+      // Not before the kernel has all of it.
       expect(record.log.filter((entry) => entry === 'drain')).toHaveLength(connection.queued > 0 ? round - 1 : round)
       const expected = Buffer.concat(written.splice(0))
       expect((await readExactly(socket, expected.length)).equals(expected)).toBe(true)
@@ -230,7 +230,7 @@ describe('a reader that is slow', () => {
     expect(record.log).toEqual(['open', 'drain', 'drain', 'drain'])
   })
 
-  test('gets 1-byte writes whole and in order', async () => {
+  test('gets 1-byte writes complete and in order', async () => {
     const record = recorded()
     const [connection, socket] = await one(record)
     const written = fill(connection)
@@ -243,11 +243,11 @@ describe('a reader that is slow', () => {
     expect((await readAll(socket)).equals(expected)).toBe(true)
     socket.end()
     await until(() => record.log.includes('close'))
-    // Nothing can be written after end(): there is nothing to drain for.
+    // Nothing can be written after end(), so drain would be useless.
     expect(record.log).toEqual(['open', 'close'])
   })
 
-  test('what waits is a copy: the caller may use its buffer again', async () => {
+  test('queued bytes are a copy: the caller may reuse its buffer', async () => {
     const record = recorded()
     const [connection, socket] = await one(record)
     const written = fill(connection)
@@ -262,7 +262,7 @@ describe('a reader that is slow', () => {
     expect((await readAll(socket)).equals(expected)).toBe(true)
   })
 
-  test('that waits between its reads still gets all, over a Unix socket too', async () => {
+  test('that pauses between its reads gets everything, also over a Unix socket', async () => {
     const record = recorded({}, { path: join(directory(), 'slow') })
     const [connection, socket] = await one(record)
     const expected = Buffer.concat([...fill(connection), ...Array.from({ length: 3 }, () => MEGABYTE)])
@@ -276,7 +276,7 @@ describe('a reader that is slow', () => {
     expect(Buffer.concat(got).equals(expected)).toBe(true)
   })
 
-  test('does not keep the others waiting', async () => {
+  test('does not hold up the other connections', async () => {
     const record = recorded({ data: (connection, bytes) => void connection.write(bytes) })
     const [connection] = await one(record)
     fill(connection)
@@ -288,7 +288,7 @@ describe('a reader that is slow', () => {
     expect(connection.queued).toBeGreaterThan(0)
   })
 
-  test('close() lets go of what waits', async () => {
+  test('close() frees the queued bytes', async () => {
     const record = recorded()
     const [connection, socket] = await one(record)
     fill(connection)
@@ -331,7 +331,7 @@ describe('writing from within a handler', () => {
     expect(blockages).toBe(4)
   })
 
-  test('close: there is nobody to write to', async () => {
+  test('close: write() returns false', async () => {
     const said: unknown[] = []
     const listener = serve({
       close(connection) {
@@ -349,7 +349,7 @@ describe('writing from within a handler', () => {
     expect(listener.clients).toBe(0)
   })
 
-  test('closing in data: no more data', async () => {
+  test('closing in data: data is not called again', async () => {
     const record = recorded({ data: (connection) => connection.close() })
     const socket = await client(record.listener.address)
     socket.write(MEGABYTE)
@@ -378,7 +378,7 @@ describe('writing from within a handler', () => {
 })
 
 describe('end()', () => {
-  test('sends what waits, then a FIN; the peer may go on until it ends too', async () => {
+  test('sends the queue, then a FIN; the peer may go on sending until its own FIN', async () => {
     const record = recorded()
     const [connection, socket] = await one(record)
     const written = fill(connection)
@@ -397,7 +397,7 @@ describe('end()', () => {
     expect(connection.write('x')).toBe(false)
   })
 
-  test('more than once is the same as once', async () => {
+  test('calling it twice is the same as calling it once', async () => {
     const record = recorded()
     const [connection, socket] = await one(record)
     connection.end('x')
@@ -410,7 +410,7 @@ describe('end()', () => {
 })
 
 describe('a peer that ends', () => {
-  test('with something waiting for it gets all of that', async () => {
+  test('gets all queued bytes', async () => {
     const record = recorded()
     const [connection, socket] = await one(record)
     const written = fill(connection)
@@ -418,7 +418,7 @@ describe('a peer that ends', () => {
     await until(() => record.data.length > 0)
     await quiet()
     expect(record.log).toEqual(['open'])
-    // Who writes all the same is told, not punished: it did not call end().
+    // A later write() returns false but does not throw, because end() was not called.
     const queued = connection.queued
     expect(connection.write('too late')).toBe(false)
     expect(connection.queued).toBe(queued)
@@ -429,7 +429,7 @@ describe('a peer that ends', () => {
     expect(`${Buffer.concat(record.data)}`).toBe('bye')
   })
 
-  test('with much unread by us: all of it is read first', async () => {
+  test('after sending much that is not read yet: all of it is read first', async () => {
     const record = recorded()
     const socket = await client(record.listener.address)
     const bytes = randomBytes(300_000)
@@ -438,7 +438,7 @@ describe('a peer that ends', () => {
     expect(Buffer.concat(record.data).equals(bytes)).toBe(true)
   })
 
-  test('while we end too: closed once', async () => {
+  test('at the same time as the server: close is called once', async () => {
     const record = recorded({ data: (connection) => connection.end('ok') })
     const socket = await client(record.listener.address)
     socket.end('x')
@@ -449,7 +449,7 @@ describe('a peer that ends', () => {
 })
 
 describe('pause and resume', () => {
-  test('nothing comes while it is paused; all of it after', async () => {
+  test('nothing is delivered while it is paused, and everything after it', async () => {
     const record = recorded({ open: (connection) => connection.pause() })
     const [connection, socket] = await one(record)
     socket.write(MEGABYTE)
@@ -460,7 +460,7 @@ describe('pause and resume', () => {
     expect(Buffer.concat(record.data).equals(MEGABYTE)).toBe(true)
   })
 
-  test('at every piece, to the FIN behind the last', async () => {
+  test('at every chunk, up to the FIN after the last one', async () => {
     const record = recorded({
       data(connection) {
         connection.pause()
@@ -474,7 +474,7 @@ describe('pause and resume', () => {
     expect(record.log).toEqual(['open', 'close'])
   })
 
-  test('what waits to be sent is sent while it is paused', async () => {
+  test('queued bytes are sent while it is paused', async () => {
     const record = recorded({ open: (connection) => connection.pause() })
     const [connection, socket] = await one(record)
     const expected = Buffer.concat(fill(connection))
@@ -501,9 +501,9 @@ describe('pause and resume', () => {
     await gone(socket)
     await until(() => record.connections.length > 0)
     const [connection] = record.connections as [Connection]
-    const ready = vi.spyOn(record.listener, 'ready')
+    const ready = vi.spyOn(record.listener as EpollListener, 'ready')
     await quiet()
-    // It is over, which epoll would say again and again: at every turn of the loop.
+    // epoll would report the hang-up in every turn of the event loop.
     expect(ready.mock.calls.length).toBeLessThan(5)
     expect(record.log).toEqual(['open'])
     connection.pause()
@@ -513,7 +513,7 @@ describe('pause and resume', () => {
     expect(`${Buffer.concat(record.data)}`).toBe('a word before I go')
   })
 
-  test('a peer that closed and left nothing to read is gone at once', async () => {
+  test('a peer that closed with nothing left to read closes the connection at once', async () => {
     const record = recorded({ open: (connection) => connection.pause() }, { path: join(directory(), 'paused') })
     const [, socket] = await one(record)
     socket.destroy()
@@ -523,7 +523,7 @@ describe('pause and resume', () => {
 })
 
 describe('handles', () => {
-  test('ids are never used again, and a stale handle does nothing to the new owner of its descriptor', async () => {
+  test('ids are never reused, and an old handle does not touch the new connection with its descriptor', async () => {
     const old: Connection[] = []
     const listener = serve({
       open: (connection) => void old.push(connection),
@@ -553,7 +553,7 @@ describe('handles', () => {
     expect(`${await readExactly(socket, 5)}`).toBe('hello')
   })
 
-  test('two handles of one connection do the same', async () => {
+  test('two handles of one connection are interchangeable', async () => {
     const handles: Connection[] = []
     const keep = (connection: Connection): void => void handles.push(connection)
     const listener = serve({ open: keep, data: keep })

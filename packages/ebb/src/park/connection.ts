@@ -1,119 +1,159 @@
-/** The connection behind the sockets that it has, one after the other, while it is awake. */
+/** The handle of a connection of a parked server. */
 import type { Socket } from 'node:net'
-import type { Parking } from './parking.js'
 
 /**
- * A connection of a server whose connections are parked. There is one of these from each wake to the next sleep; two of the same
- * connection have the same {@link id} and do the same.
+ * A connection of a parked server. Each wake makes a new object, and two objects of the same connection have the same
+ * {@link id} and are interchangeable, except that `wakes` and `keepAwake` belong to one wake.
  */
-export class Connection {
-  /** The number of this connection: the same while it lasts, asleep or awake, and no other connection's ever, in this thread. */
+export interface Connection {
+  /** Number of this connection: the same while it is open, parked or awake, and never reused in this thread. */
   readonly id: number
-  /** How often it was woken, this time included: 1 at first. */
+  /** How often the connection was woken, including this wake: 1 at first. */
   readonly wakes: number
-  /** True: it stays awake, because an answer is under way that has not been written yet. Default: false. */
+  /**
+   * Whether the connection must stay awake, for example because a response is being computed that has not been written
+   * yet. Default: false.
+   */
+  keepAwake: boolean
+
+  /**
+   * Data of the application, kept with the connection also while it is parked. Any value that `structuredClone` takes.
+   * It is stored serialised, so each read returns a new copy: to change it, set it again. `undefined` removes it.
+   *
+   * If setting throws, the previous value stays.
+   *
+   * @throws {RangeError} `ERR_EBB_ATTACHMENT_TOO_LARGE` above the server's `attachmentLimit`
+   * @throws `DataCloneError` for a value that cannot be cloned, such as a function or a socket
+   * @throws {EbbError} `ERR_EBB_CONNECTION_CLOSED` once the connection is closed
+   */
+  get attachment(): unknown
+  set attachment(value: unknown)
+
+  /** Whether the connection is parked. Then the socket that came with this object is destroyed. */
+  readonly parked: boolean
+  /** Whether the connection is closed. */
+  readonly closed: boolean
+  /** Bytes that wait for a peer that reads slowly; 0 for a parked or closed connection. */
+  readonly queued: number
+
+  /**
+   * Sends bytes, parked or awake: see {@link Parked.send}.
+   *
+   * @returns false when the connection is closed or broken, and for a server of TLS
+   */
+  send(bytes: string | Uint8Array): boolean
+
+  /**
+   * Parks the connection now.
+   *
+   * @returns whether the connection is parked. It stays awake while bytes are buffered, a message is incomplete,
+   *   `keepAwake` is set, or no descriptor is available. False also when it is closed.
+   */
+  park(): boolean
+
+  /** Sends a FIN after all that was sent. The connection closes when the peer sends its own FIN. */
+  end(): void
+
+  /** Closes the connection, parked or awake. Bytes that are still buffered are lost. */
+  close(): void
+}
+
+/** The server behind a handle. */
+export interface ConnectionHost {
+  has(id: number): boolean
+  isParked(id: number): boolean
+  queued(id: number): number
+  send(id: number, bytes: string | Uint8Array): boolean
+  parkNow(connection: ConnectionHandle): boolean
+  end(id: number): void
+  closeConnection(id: number, reset?: boolean): boolean
+  attachment(connection: ConnectionHandle): unknown
+  attach(connection: ConnectionHandle, value: unknown): void
+}
+
+/** The one implementation of {@link Connection}, with what its server keeps for it while it is awake. */
+export class ConnectionHandle implements Connection {
+  readonly id: number
+  readonly wakes: number
   keepAwake = false
 
-  /** @internal Undefined once it is parked or closed. */
+  /** Its socket; undefined once the connection is parked or closed. */
   socket: Socket | undefined
-  /** @internal Bytes that had gone either way when it was last looked at. */
-  seen = -1
-  /** @internal When that was; ms on the clock of `performance.now()`. */
-  since = 0
-  /** @internal A stream that `http` is through with. */
-  ready = true
-  /** @internal Requests so far, where the server limits them. */
+  /** Bytes that had passed in either direction at the last idle check. */
+  bytesSeen = -1
+  /** Time when `bytesSeen` last changed, by `performance.now()` (ms). */
+  quietSince = 0
+  /** False from `stream()` until its response is finished. */
+  responseEnded = true
+  /** Requests so far, if the server limits them. */
   requests = 0
-  /** @internal The attachment of a connection that is gone. */
-  last: string | undefined
+  /** Serialised attachment of a connection that is closed. */
+  lastAttachment: string | undefined
 
-  readonly #parking: Parking
+  readonly #host: ConnectionHost
 
-  /** @internal */
-  constructor(parking: Parking, id: number, wakes: number) {
-    this.#parking = parking
+  constructor(host: ConnectionHost, id: number, wakes: number) {
+    this.#host = host
     this.id = id
     this.wakes = wakes
   }
 
-  /**
-   * What the application keeps with the connection, also while it sleeps: anything that `structuredClone` takes. It is kept
-   * serialised, so reading gives a new copy each time: to change something, set it again. `undefined`: nothing is kept.
-   *
-   * Setting throws a RangeError, `ERR_EBB_ATTACHMENT_TOO_LARGE`, above the server's `attachmentLimit`; an error named
-   * `DataCloneError` for what cannot be cloned (a function, a socket); `ERR_EBB_CONNECTION_CLOSED` once the connection is gone.
-   * What was attached before stays.
-   */
   get attachment(): unknown {
-    return this.#parking.attachment(this)
+    return this.#host.attachment(this)
   }
 
   set attachment(value: unknown) {
-    this.#parking.attach(this, value)
+    this.#host.attach(this, value)
   }
 
-  /** It is asleep: the socket that this object came with is over. */
   get parked(): boolean {
-    return this.#parking.isParked(this.id)
+    return this.#host.isParked(this.id)
   }
 
-  /** It is gone. */
   get closed(): boolean {
-    return !this.#parking.has(this.id)
+    return !this.#host.has(this.id)
   }
 
-  /** Bytes that wait for a peer that reads slowly. */
   get queued(): number {
-    return this.#parking.queued(this.id)
+    return this.#host.queued(this.id)
   }
 
-  /** @internal */
-  isOf(parking: Parking): boolean {
-    return this.#parking === parking
+  /** Whether this is a connection of `host`. */
+  isOf(host: ConnectionHost): boolean {
+    return this.#host === host
   }
 
-  /**
-   * Sends bytes, asleep or awake: see {@link Parked.send}.
-   *
-   * @returns false when the connection is gone
-   */
   send(bytes: string | Uint8Array): boolean {
-    return this.#parking.send(this.id, bytes)
+    return this.#host.send(this.id, bytes)
   }
 
-  /**
-   * Parks it now.
-   *
-   * @returns false when it stays awake: something is buffered or half done, `keepAwake` is set, or there is no descriptor for it
-   */
   park(): boolean {
-    return this.#parking.park(this)
+    return this.#host.parkNow(this)
   }
 
-  /** Sends a FIN after what was sent. The connection lasts until the peer sends its own. */
   end(): void {
-    this.#parking.end(this.id)
+    this.#host.end(this.id)
   }
 
-  /** @internal Closes it with a RST, asleep. */
+  /** Closes the connection; if it is parked, with a RST. */
   reset(): void {
-    this.#parking.close(this.id, true)
+    this.#host.closeConnection(this.id, true)
   }
 
-  /** Closes it, asleep or awake. What is buffered is lost. */
   close(): void {
-    this.#parking.close(this.id)
+    this.#host.closeConnection(this.id)
   }
 }
 
 const kConnection = Symbol('ebb.connection')
-type ConnectedSocket = Socket & { [kConnection]?: Connection }
+type ConnectedSocket = Socket & { [kConnection]?: ConnectionHandle }
 
-/** The connection behind a socket, of whichever server. */
-export function connectionOf(socket: Socket): Connection | undefined {
+/** Returns the connection behind a socket, of any parked server. */
+export function connectionOf(socket: Socket): ConnectionHandle | undefined {
   return (socket as ConnectedSocket)[kConnection]
 }
 
-export function setConnection(socket: Socket, connection: Connection): void {
+/** Ties a connection to its socket, for {@link connectionOf}. */
+export function setConnection(socket: Socket, connection: ConnectionHandle): void {
   ;(socket as ConnectedSocket)[kConnection] = connection
 }

@@ -1,83 +1,99 @@
 /**
- * `server.listen()` of a parked server: as Node has it in every form, but that the listening socket ends up in our epoll.
+ * `server.listen()` of a parked server. It takes every form that Node takes, but the reactor watches the listening
+ * socket.
  *
- * Node does the listening: arguments, names, permissions, errors, cluster. When it is done, and before it has accepted anything
- * (both happen in the same turn), its socket is duplicated, its handle closed, and a handle of ours is put in its place, which answers
- * what `net.Server` asks of it. Node never sees a connection of that socket until it is woken.
+ * Node handles arguments, names, permissions, errors and clusters, and listens. In the same turn, before Node can
+ * accept a connection, the hook duplicates the listening socket, closes Node's handle, and gives the server a stand-in
+ * ({@link ReactorHandle}) in its place. Node sees a connection of that socket only when it is woken.
  *
- * Two things are done before: a Unix socket is bound here, because libuv removes its file with its handle; and in a cluster's
- * worker, or where this Node does not know `reusePort`, a socket with `SO_REUSEPORT`, so that the kernel shares out connections
- * among processes and none has to be passed on.
+ * The hook binds two kinds of sockets itself, before Node listens:
+ *
+ * - A Unix socket, because libuv removes its file when it closes its handle.
+ * - A TCP socket with `SO_REUSEPORT`, if the caller asks for it (also on a Node that does not know `reusePort`), and in
+ * a worker of a cluster: the kernel then distributes connections, and the primary does not have to pass them on.
  */
-import type { Cluster } from 'node:cluster'
 import { isIP, type ListenOptions as NodeListenOptions } from 'node:net'
 import { getSystemErrorMap } from 'node:util'
-import { isMainThread } from 'node:worker_threads'
-import { describe, keeper, openSocket } from '../socket/listening-socket.js'
+import { describeSocket, openSocket, ownInWorker } from '../socket/listening-socket.js'
+import {
+  E,
+  IPPROTO_TCP,
+  SO_KEEPALIVE,
+  SOL_SOCKET,
+  TCP_KEEPCNT,
+  TCP_KEEPIDLE,
+  TCP_KEEPINTVL,
+  TCP_NODELAY
+} from '../sys/constants.js'
 import { type SystemError, systemError } from '../sys/errors.js'
-import * as libc from '../sys/libc.js'
-import type { AddressInfo } from '../sys/sockaddr.js'
-import { setOption } from '../sys/socket-options.js'
-import { type ClientHandle, handleClassOf, handleFor, type ListeningHandle, type ServerInside } from './node/socket.js'
+import { closeDescriptor, duplicateDescriptor, listenOn, setOption } from '../sys/socket.js'
+import { type ListenRequest, parseListenArguments } from './listen-arguments.js'
+import { inCluster, tellPrimary } from './node/cluster.js'
+import {
+  handleClassOf,
+  interceptConnections,
+  isShared,
+  type ListeningHandle,
+  listeningHandle,
+  ReactorHandle
+} from './node/handle.js'
+import { handleOf, isUnreferenced, type ServerInternals, setHandle, setPath } from './node/server.js'
 import type { Parking } from './parking.js'
 
-/** Connections that wait to be accepted, where the caller does not say: a storm must not be refused. Node's own is 511. */
+/** Default backlog. Node's own is 511, which refuses connections in a storm. */
 const BACKLOG = 4096
 
-/** Not imported: a server in a process of its own does not pay for it. */
-const inCluster =
-  process.channel !== undefined &&
-  (process.getBuiltinModule('node:cluster') as unknown as Cluster).isWorker &&
-  isMainThread
-
-interface Request {
-  options: NodeListenOptions & { reusePort?: boolean }
-  callback: (() => void) | undefined
+/** The listening socket that Node is about to make. */
+interface PendingSocket {
+  backlog: number
+  /** Path of a Unix socket that the hook has bound, and whose file it removes. */
+  path: string | undefined
 }
 
-/** Has `server` hand its listening socket to `parking`, whenever it listens. */
-export function takeListening(server: ServerInside, parking: Parking): void {
+/** Has `server` hand its listening socket to `parking` whenever it listens. */
+export function hookListen(server: ServerInternals, parking: Parking): void {
   const listen = server.listen
-  // The backlog and the path of the socket that is being made.
-  let asked: { backlog: number; path: string | undefined } = { backlog: BACKLOG, path: undefined }
+  let pending: PendingSocket = { backlog: BACKLOG, path: undefined }
+
+  const take = (): void => {
+    const handle = handleOf(server)
+    if (handle === null || handle instanceof ReactorHandle) return
+    if (handle.fd === undefined || handle.fd < 0 || isShared(handle)) takeConnections(parking, handle)
+    else takeSocket(server, parking, handle, pending)
+  }
 
   server.listen = ((...args: unknown[]) => {
-    const request = read(args)
-    asked = { backlog: request?.options.backlog ?? BACKLOG, path: undefined }
-    if (request === undefined || server._handle) return listen.apply(server, args as [handle: unknown])
+    const request = parseListenArguments(args)
+    const backlog = request?.options.backlog ?? BACKLOG
+    pending = { backlog, path: undefined }
+    if (request === undefined || handleOf(server)) return listen.apply(server, args as [handle: unknown])
     const { options, callback } = request
     if (options.path && !options.path.startsWith('\0') && options.port === undefined && !inCluster) {
-      asked.path = options.path
-      listenOnPath(server, options, asked.backlog, (fd) => {
-        listen.call(server, { fd, backlog: asked.backlog, signal: options.signal } as NodeListenOptions, callback)
-        server._pipeName = options.path as string
-        const failed = allow(server._handle, options)
-        // At once: who closes it in this turn closes ours, which removes the file.
+      pending.path = options.path
+      listenOnPath(server, options, backlog, (fd) => {
+        listen.call(server, { fd, backlog, signal: options.signal } as NodeListenOptions, callback)
+        setPath(server, options.path as string)
+        const failed = allowAccess(handleOf(server), options)
+        // Not later: if the server is closed in this turn, the hook's socket must be closed, which removes the file.
         take()
         if (failed !== 0) {
-          server._handle?.close()
-          server._handle = null
+          handleOf(server)?.close()
+          setHandle(server, null)
           throw systemError('uv_pipe_chmod', -failed)
         }
       })
       return server
     }
     if (sharesPort(options)) {
-      listenOnSharedPort(server, options, asked.backlog, (handle) => {
+      listenOnSharedPort(server, options, backlog, (handle) => {
         listen.call(server, handle as NodeListenOptions, callback)
         if (options.signal) closeOnAbort(server, options.signal)
       })
       return server
     }
     return listen.apply(server, args as [handle: unknown])
-  }) as ServerInside['listen']
+  }) as ServerInternals['listen']
 
-  const take = (): void => {
-    const handle = server._handle
-    if (handle === null || handle instanceof OwnHandle) return
-    if (handle.fd === undefined || handle.fd < 0 || isShared(handle)) takeClients(parking, handle)
-    else takeSocket(server, parking, handle, asked)
-  }
   server.prependListener('listening', take)
   if (server.listening) take()
 }
@@ -86,154 +102,70 @@ export function takeListening(server: ServerInside, parking: Parking): void {
 const [READABLE, WRITABLE] = [1, 2]
 
 /**
- * Lets others read and write the file of a Unix socket, by libuv: from 1.51 on they may do that alone, before, that too.
+ * Sets the mode of a Unix socket's file, by libuv.
  *
  * @returns 0, or a negative errno
  */
-function allow(handle: ListeningHandle | null, { readableAll, writableAll }: NodeListenOptions): number {
+function allowAccess(handle: ListeningHandle | null, { readableAll, writableAll }: NodeListenOptions): number {
   const mode = (readableAll === true ? READABLE : 0) | (writableAll === true ? WRITABLE : 0)
   return mode === 0 ? 0 : (handle?.fchmod?.(mode) ?? 0)
 }
 
-/** The listening socket becomes ours. */
-function takeSocket(
-  server: ServerInside,
-  parking: Parking,
-  handle: ListeningHandle,
-  { backlog, path }: { backlog: number; path: string | undefined }
-): void {
-  const fd = libc.check(libc.fcntl(handle.fd as number, libc.F_DUPFD_CLOEXEC, 0), 'fcntl')
-  const close = keeper(fd)
+/** Takes over the listening socket of a handle. The handle is closed. */
+function takeSocket(server: ServerInternals, parking: Parking, handle: ListeningHandle, pending: PendingSocket): void {
+  const { backlog, path } = pending
+  const fd = duplicateDescriptor(handle.fd as number)
+  if (fd < 0) throw systemError('fcntl', -fd)
+  const close = ownInWorker(fd)
   try {
-    if (backlog === BACKLOG) libc.check(libc.listenOn(fd, backlog), 'listen')
-    const socket = { fd, ...describe(fd, backlog), path, close }
-    if (!('path' in socket.address)) inheritOptions(server, fd)
+    // Node has listened with its own default.
+    if (backlog === BACKLOG) listenOn(fd, backlog)
+    const socket = { fd, ...describeSocket(fd, backlog), path, close }
+    if (!('path' in socket.address)) setInheritedOptions(server, fd)
     parking.listen(socket, handleClassOf(handle))
-    server._handle = new OwnHandle(parking, fd, socket.address)
-    if (server._unref) parking.hold(false)
+    setHandle(server, new ReactorHandle(parking, fd, socket.address))
+    if (isUnreferenced(server)) parking.hold(false)
     handle.close()
   } catch (error) {
     if (close !== undefined) close()
-    else libc.close(fd)
+    else closeDescriptor(fd)
     server.close()
     server.emit('error', error)
   }
 }
 
-/** Accepted sockets have the options of the socket that they come from: no call for each. */
-function inheritOptions(server: ServerInside, fd: number): void {
-  if (server.noDelay) setOption(fd, libc.IPPROTO_TCP, libc.TCP_NODELAY, 1)
+/** Sets the server's options on its listening socket. Accepted sockets inherit them: no system call for each. */
+function setInheritedOptions(server: ServerInternals, fd: number): void {
+  if (server.noDelay) setOption(fd, IPPROTO_TCP, TCP_NODELAY, 1)
   if (server.keepAlive) {
-    setOption(fd, libc.SOL_SOCKET, libc.SO_KEEPALIVE, 1)
+    setOption(fd, SOL_SOCKET, SO_KEEPALIVE, 1)
     const seconds = server.keepAliveInitialDelay
     if (seconds > 0) {
-      setOption(fd, libc.IPPROTO_TCP, libc.TCP_KEEPIDLE, seconds)
-      // libuv's: a dead peer is noticed ten seconds after the first probe.
-      setOption(fd, libc.IPPROTO_TCP, libc.TCP_KEEPINTVL, 1)
-      setOption(fd, libc.IPPROTO_TCP, libc.TCP_KEEPCNT, 10)
+      setOption(fd, IPPROTO_TCP, TCP_KEEPIDLE, seconds)
+      // As libuv sets them: a dead peer is detected 10 s after the first probe.
+      setOption(fd, IPPROTO_TCP, TCP_KEEPINTVL, 1)
+      setOption(fd, IPPROTO_TCP, TCP_KEEPCNT, 10)
     }
   }
 }
 
-/**
- * Somebody else listens and passes connections on (a cluster's primary, for a path or for port 0): they are parked as they come.
- */
-function takeClients(parking: Parking, handle: ListeningHandle): void {
+/** Parks the connections that something else accepts: the primary of a cluster, for a path or for port 0. */
+function takeConnections(parking: Parking, handle: ListeningHandle): void {
   parking.listenElsewhere()
-  const accept = handle.onconnection
-  handle.onconnection = function (this: unknown, error: number, client?: ClientHandle) {
-    const fd = error || client === undefined ? -1 : libc.fcntl(client.fd, libc.F_DUPFD_CLOEXEC, 0)
-    if (fd === -1) {
-      accept?.call(this, error, client)
-      return
-    }
-    client?.close()
-    parking.take(fd, handleClassOf(client as ClientHandle))
-  }
-  const close = handle.close
-  handle.close = function (this: ListeningHandle, done?: () => void) {
-    parking.stopListening()
-    close.call(this, done)
-  }
+  interceptConnections(handle, parking, (fd, handleClass) => parking.take(fd, handleClass))
 }
 
-/** A handle that this worker has in common with others: closing it tells the primary. */
-function isShared(handle: ListeningHandle): boolean {
-  return Object.hasOwn(handle, 'close')
-}
-
-/** What `net.Server` has in place of Node's handle. */
-class OwnHandle implements ListeningHandle {
-  readonly fd: number
-  readonly getsockname?: (out: object) => number
-  readonly #parking: Parking
-
-  constructor(parking: Parking, fd: number, address: AddressInfo) {
-    this.#parking = parking
-    this.fd = fd
-    if (!('path' in address)) {
-      this.getsockname = (out) => {
-        Object.assign(out, address)
-        return 0
-      }
-    }
-  }
-
-  close(done?: () => void): void {
-    this.#parking.stopListening()
-    if (done !== undefined) setImmediate(done)
-  }
-
-  ref(): void {
-    this.#parking.hold(true)
-  }
-
-  unref(): void {
-    this.#parking.hold(false)
-  }
-
-  hasRef(): boolean {
-    return true
-  }
-
-  getAsyncId(): number {
-    return 0
-  }
-}
-
-/** What `listen()` was asked for; undefined where Node is to see to it: a handle, a descriptor, an error of the caller's. */
-function read(args: unknown[]): Request | undefined {
-  const last = args.at(-1)
-  const callback = typeof last === 'function' ? (last as () => void) : undefined
-  const [first, second, third] = args
-  if (typeof first === 'object' && first !== null) {
-    if ('fd' in first || '_handle' in first || 'handle' in first || 'getsockname' in first) return undefined
-    return { options: { ...first }, callback }
-  }
-  const backlog = number(second) || number(third)
-  const options: NodeListenOptions = backlog > 0 ? { backlog } : {}
-  if (typeof first === 'string' && Number.isNaN(Number(first)))
-    return { options: { ...options, path: first }, callback }
-  if (typeof first !== 'number' && typeof first !== 'string') return { options: { ...options, port: 0 }, callback }
-  return {
-    options: { ...options, port: Number(first), ...(typeof second === 'string' && { host: second }) },
-    callback
-  }
-}
-
-function number(value: unknown): number {
-  return typeof value === 'number' || typeof value === 'string' ? Number(value) : 0
-}
-
-function sharesPort({ port, path, reusePort, exclusive }: Request['options']): boolean {
+/** Whether this server binds its TCP port with `SO_REUSEPORT`. */
+function sharesPort({ port, path, reusePort, exclusive }: ListenRequest['options']): boolean {
   if (path !== undefined || port === undefined || !(Number(port) >= 0)) return false
   if (reusePort === true) return true
-  // Port 0 is the same for all workers: only the primary can see to that.
+  // Port 0 must become the same port for all workers, which only the primary can ensure.
   return inCluster && !exclusive && Number(port) > 0 && reusePort !== false
 }
 
+/** Binds a Unix socket. @param ready gets its descriptor */
 function listenOnPath(
-  server: ServerInside,
+  server: ServerInternals,
   { path = '' }: NodeListenOptions,
   backlog: number,
   ready: (fd: number) => void
@@ -242,17 +174,18 @@ function listenOnPath(
   try {
     fd = openSocket({ path, backlog }).fd
   } catch (error) {
-    // libuv's word for a folder that is not there.
+    // libuv reports a missing folder as EACCES.
     const noFolder = (error as SystemError).code === 'ENOENT'
-    fail(server, noFolder ? systemError('bind', libc.E.EACCES) : error, path, -1)
+    fail(server, noFolder ? systemError('bind', E.EACCES) : error, path, -1)
     return
   }
   ready(fd)
 }
 
+/** Binds a TCP socket with `SO_REUSEPORT`, after looking up `host`. @param ready gets a handle that owns the socket */
 function listenOnSharedPort(
-  server: ServerInside,
-  { host, port, ipv6Only = false }: Request['options'],
+  server: ServerInternals,
+  { host, port, ipv6Only = false }: ListenRequest['options'],
   backlog: number,
   ready: (handle: ListeningHandle) => void
 ): void {
@@ -266,10 +199,10 @@ function listenOnSharedPort(
         reusePort: true,
         noDelay: false
       })
-      ready(handleFor(fd))
+      ready(listeningHandle(fd))
       tellPrimary(server, host === undefined || host === '' ? null : address, Number(port))
     } catch (error) {
-      // Every interface, on a machine without IPv6.
+      // All interfaces, on a machine without IPv6.
       if (fallback !== undefined && (error as SystemError).code !== 'EADDRINUSE') open(fallback)
       else fail(server, error, address, Number(port))
     }
@@ -284,12 +217,12 @@ function listenOnSharedPort(
   }
 }
 
-/** As `net.Server` reports what kept it from listening. */
-function fail(server: ServerInside, error: unknown, address: string, port: number): void {
+/** Emits the error with which `net.Server` reports that it cannot listen. */
+function fail(server: ServerInternals, error: unknown, address: string, port: number): void {
   const { code, errno } = error as SystemError
   const [, message] = getSystemErrorMap().get(errno) ?? []
   const where = port > 0 ? `${address}:${port}` : address
-  const said =
+  const reported =
     message === undefined
       ? error
       : Object.assign(new Error(`listen ${code}: ${message} ${where}`), {
@@ -299,29 +232,15 @@ function fail(server: ServerInside, error: unknown, address: string, port: numbe
           address,
           ...(port > 0 ? { port } : { port: -1 })
         })
-  process.nextTick(() => server.emit('error', said))
+  process.nextTick(() => server.emit('error', reported))
 }
 
-function closeOnAbort(server: ServerInside, signal: AbortSignal): void {
+/** Closes the server when the signal aborts. */
+function closeOnAbort(server: ServerInternals, signal: AbortSignal): void {
   const close = () => server.close()
   if (signal.aborted) process.nextTick(close)
   else {
     signal.addEventListener('abort', close, { once: true })
     server.once('close', () => signal.removeEventListener('abort', close))
   }
-}
-
-/**
- * What a worker's own listening is to the primary: it emits `listening` for what workers tell it in this form; and when it
- * disconnects a worker (`cluster.disconnect()`), that closes its servers.
- */
-function tellPrimary(server: ServerInside, address: string | null, port: number): void {
-  if (!inCluster) return
-  const close = () => server.close()
-  process.once('disconnect', close)
-  server.once('close', () => process.off('disconnect', close))
-  server.once('listening', () => {
-    const addressType = address !== null && isIP(address) === 6 ? 6 : 4
-    process.send?.({ cmd: 'NODE_CLUSTER', act: 'listening', address, port, addressType, fd: undefined })
-  })
 }

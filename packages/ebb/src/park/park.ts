@@ -1,97 +1,120 @@
-/** `park()`: any `net`, `http`, `https` or `tls` server, with its silent connections as bare descriptors in epoll. */
+/** `park()`: any `net`, `http`, `https` or `tls` server, with its idle connections as bare descriptors in epoll. */
 import type { ServerResponse } from 'node:http'
 import type { Server, Socket } from 'node:net'
 import { Governor, type GovernorOptions } from '../govern/connection-governor.js'
 import { tuneAllocator } from '../memory/thresholds.js'
 import { milliseconds } from '../sys/duration.js'
+import type { WarningCode } from '../sys/error-codes.js'
 import { invalidArgument } from '../sys/errors.js'
 import { reactor } from '../sys/reactor.js'
 import type { Connection } from './connection.js'
-import { takeListening } from './listen-hook.js'
-import type { ServerInside } from './node/socket.js'
-import { Parking, type ParkStats } from './parking.js'
-import { isHttp } from './protocol/protocol.js'
+import { hookListen } from './listen-hook.js'
+import type { ServerInternals } from './node/server.js'
+import { Parking } from './parking.js'
+import { isHttp } from './protocol/detect.js'
+import type { ParkStats } from './stats.js'
 
-/** All optional. */
+/** Options of {@link park}. All are optional. */
 export interface ParkOptions {
   /**
-   * Time without a byte after which an awake connection is parked again: ms, or a text with a unit (`'250ms'`, `'5s'`, `'2m'`).
-   * `false`: never. Default: `'1s'` for HTTP between two requests; never for others, whose listener does not expect to be called again.
-   * Connections of TLS, HTTP/2, and those that were upgraded stay awake.
+   * Idle time after which an awake connection is parked again: milliseconds, or a string with a unit (`'250ms'`,
+   * `'5s'`, `'2m'`). `false`: never. Default: `'1s'` for HTTP, between two requests; `false` for other servers, because
+   * their `connection` listeners may not expect a second call for the same connection.
+   *
+   * Connections of TLS and HTTP/2, and connections after an upgrade, are never parked again.
    */
   idle?: number | string | false
-  /** Who speaks first. `'server'` (SMTP, SSH): a connection is awake from the start. Default: `'client'`. */
+  /**
+   * Which side sends the first byte. With `'server'` (SMTP, SSH), a connection is awake from the start. Default:
+   * `'client'`.
+   */
   first?: 'client' | 'server'
-  /** Bytes of an attachment, serialised, at most. Default: 16384. */
+  /** Maximum size of a serialised attachment, in bytes. Default: 16384. */
   attachmentLimit?: number
-  /** Give memory back when many have gone to sleep, or away. `false`: never. Default: true, from 500 sockets and 2 MB on. */
+  /**
+   * Whether to release memory to the operating system when many connections were parked or closed. Default: true, from
+   * 500 sockets and 2 MB on. `false`: never.
+   */
   giveBack?: boolean | GovernorOptions
 }
 
-/** What a parked server has besides its own. */
+/** What a parked server has in addition to its own methods. */
 export interface Parked {
-  /** Connections are parked. False (not Linux, no koffi): the server runs as plain Node, and all of this works on awake connections. */
+  /**
+   * Whether connections can be parked. False without Linux or koffi: then the server runs as a plain Node server, and
+   * all of this works on awake connections.
+   */
   readonly supported: boolean
+  /** Returns the figures of this server. */
   stats(): ParkStats
-  /** The connection behind a socket of this server. */
+  /** Returns the connection behind a socket; undefined for a socket of another server. */
   connection(socket: Socket): Connection | undefined
   /**
-   * Sends bytes to a connection, asleep or awake. One that sleeps is not woken, unless the kernel does not take all at once: then
-   * its new socket sends the rest before anything else. As with `socket.write()`, `bytes` is not to be changed while it may be on its way
-   * to an awake connection.
+   * Sends bytes to a connection, parked or awake.
    *
-   * @returns false when the connection is gone, or broken; for a server of TLS, whose sockets alone can encrypt
+   * A parked connection stays parked, unless the kernel does not take all bytes at once. Then it is woken, and its new
+   * socket sends the rest before anything else. As with `socket.write()`, `bytes` must not be changed while they may
+   * still be buffered for an awake connection.
+   *
+   * @returns false when the connection is closed or broken. Always false for a server of TLS, because only its sockets
+   *   can encrypt.
    */
   send(id: number, bytes: string | Uint8Array): boolean
   /**
-   * Sends bytes to all connections, in slices between which the event loop goes on; of an HTTP server, to its streams. One broadcast
-   * begins when the one before is through. Those that connect meanwhile may get it or not; what is sent to one of them
-   * by {@link send} meanwhile may come first.
+   * Sends bytes to all connections; of an HTTP server, to its streams only.
    *
-   * @param filter asked for each, by id
-   * @returns to how many it was sent
+   * It works in slices of a few ms, and the event loop goes on in between. Broadcasts run one after the other. A
+   * connection that is accepted meanwhile may or may not get the bytes. Bytes given to {@link send} meanwhile may
+   * arrive first.
+   *
+   * @param filter called with the id of each connection; false leaves the connection out
+   * @returns how many connections the bytes were sent to
    */
   broadcast(bytes: string | Uint8Array, filter?: (id: number) => boolean): Promise<number>
-  /** Closes one connection, asleep or awake; what is buffered for it is lost. False: it was gone. */
+  /** Closes one connection, parked or awake. Bytes that are still buffered are lost. @returns false if it was closed */
   closeConnection(id: number): boolean
   /**
-   * Closes all connections, asleep and awake; a server that was closed before ends by that. As `http.Server` has it, for every
-   * server.
+   * Closes all connections, parked and awake, as `http.Server` does. If the server was closed before, it emits `close`
+   * after this.
    */
   closeAllConnections(): void
-  /** Bytes that wait for a peer that reads slowly; 0 for one that sleeps, or is gone. */
+  /** Returns how many bytes wait for a peer that reads slowly; 0 for a parked or closed connection. */
   queued(id: number): number
   /**
-   * HTTP only: makes the connection of a response a stream of bytes without end (server-sent events), and parks it. Sends the
-   * headers, and finishes `response`. A response to HEAD is ended, and its connection is no stream. What follows goes out by {@link send} and
-   * {@link broadcast}; what the client sends is dropped; the stream lasts until either side closes.
+   * Makes the connection of an HTTP response a stream without end (server-sent events), and parks it.
    *
-   * @throws `ERR_HTTP_HEADERS_SENT` when the headers are sent, or have a length; TypeError for a response of another server, one that is
-   *   ended, and one that waits behind another (a pipelined request)
+   * Sends the headers and finishes `response`. After that, {@link send} and {@link broadcast} send to the stream, and
+   * what the client sends is dropped. The stream lasts until either side closes. The response to a HEAD request is
+   * ended, and its connection does not become a stream.
+   *
+   * @throws {EbbError} `ERR_HTTP_HEADERS_SENT` if the headers are sent, or have a Content-Length
+   * @throws {TypeError} `ERR_INVALID_ARG_VALUE` if the response belongs to another server, is ended, or is not the
+   *   connection's current one (a pipelined request)
    */
   stream(response: ServerResponse): Connection
 }
 
+/** Default of `idle` for HTTP, in ms. */
 const HTTP_IDLE = 1000
-/** A give-back makes what comes next slower for a while: a hundred busy connections that end are no reason for it. */
-const GIVE_BACK: GovernorOptions = { least: 500, worth: 2_000_000 }
+/** A release makes the next connections slower for a while. It is not worth it for fewer sockets than this. */
+const RELEASE_THRESHOLDS: GovernorOptions = { least: 500, worth: 2_000_000 }
 const ATTACHMENT_LIMIT = 16_384
 
 /**
- * Parks the connections of `server`: a new one until its first byte; one of HTTP between two requests, too. To the application it
- * is the server that it was.
+ * Parks the connections of `server`: new ones until their first byte, and those of HTTP also between two requests. To
+ * the application, the server behaves as before.
  *
  * ```ts
  * park(http.createServer(app), { idle: '5s' }).listen(8080)
  * ```
  *
- * Listeners of `connection` get a second argument, the {@link Connection}. Emits `disconnect` (connection, cause) when one that was
- * ever awake is gone, asleep or awake.
+ * Listeners of `connection` get the {@link Connection} as a second argument. The server emits `disconnect` (connection,
+ * cause) when a connection is closed that was awake at least once.
  *
- * Where connections cannot be parked, a process warning with code `EBB_UNSUPPORTED` says why, and `supported` is false.
+ * If connections cannot be parked, `supported` is false, and a process warning with code `EBB_UNSUPPORTED` says why.
  *
  * @returns `server`
- * @throws TypeError for options that cannot be, and for a server that is parked already
+ * @throws {TypeError} `ERR_INVALID_ARG_VALUE` for options that are not valid, and for a server that is already parked
  */
 export function park<S extends Server>(server: S, options: ParkOptions = {}): S & Parked {
   const { idle, first = 'client', attachmentLimit = ATTACHMENT_LIMIT, giveBack = true } = options
@@ -103,49 +126,58 @@ export function park<S extends Server>(server: S, options: ParkOptions = {}): S 
     throw invalidArgument(`attachmentLimit must be a whole number of bytes from 0 on, not ${attachmentLimit}`)
   }
   const http = isHttp(server)
-  const silence = idle ?? (http ? HTTP_IDLE : false)
-  const inside = server as unknown as ServerInside
-  const parking = new Parking(inside, {
-    idle: silence === false ? undefined : milliseconds(silence, 'idle'),
+  const idleTime = idle ?? (http ? HTTP_IDLE : false)
+  const internals = server as unknown as ServerInternals
+  const parking = new Parking(internals, {
+    idle: idleTime === false ? undefined : milliseconds(idleTime, 'idle'),
     first,
     attachmentLimit,
-    governor: giveBack === false ? undefined : new Governor({ ...GIVE_BACK, ...(giveBack === true ? {} : giveBack) })
+    governor:
+      giveBack === false ? undefined : new Governor({ ...RELEASE_THRESHOLDS, ...(giveBack === true ? {} : giveBack) })
   })
   const supported = isSupported()
   if (supported) {
     tuneAllocator({ timer: true })
-    takeListening(inside, parking)
+    hookListen(internals, parking)
   } else server.prependListener('connection', (socket: Socket) => parking.adopt(socket))
-  const closeAwake = http ? (server as unknown as HttpServer).closeAllConnections : undefined
-  const parked: Parked = {
+  const parked = toParked(server, parking, supported, http)
+  if (http) closeParkedAsIdle(server as unknown as HttpServer, parking)
+  return Object.assign(server, parked)
+}
+
+function toParked(server: Server, parking: Parking, supported: boolean, http: boolean): Parked {
+  const { access } = parking
+  const closeAwake = http ? (server as HttpServer).closeAllConnections : undefined
+  return {
     supported,
     stats: () => parking.stats(),
-    connection: (socket: Socket) => parking.connection(socket),
-    closeConnection: (id: number) => parking.close(id),
-    queued: (id: number) => parking.queued(id),
-    send: (id: number, bytes: string | Uint8Array) => parking.send(id, bytes),
+    connection: (socket: Socket) => access.connection(socket),
+    closeConnection: (id: number) => access.closeConnection(id),
+    queued: (id: number) => access.queued(id),
+    send: (id: number, bytes: string | Uint8Array) => access.send(id, bytes),
     broadcast: (bytes: string | Uint8Array, filter?: (id: number) => boolean) => parking.broadcast(bytes, filter),
     stream: (response: ServerResponse) => parking.stream(response),
     closeAllConnections() {
-      // Of `http`: those that were upgraded are not its own any more.
-      if (closeAwake === undefined) parking.closeAwake()
+      // The method of `http` leaves out connections after an upgrade.
+      if (closeAwake === undefined) access.closeAwake()
       else closeAwake.call(server)
-      parking.closeParked()
+      access.closeParked()
     }
   }
-  if (http) countIdle(server as unknown as HttpServer, parking)
-  return Object.assign(server, parked)
 }
 
 let warned = false
 
+/** Whether connections can be parked here. If not, warns once. */
 function isSupported(): boolean {
   try {
     reactor()
     return true
   } catch (error) {
-    if (!warned)
-      process.emitWarning(`${(error as Error).message}; the server runs as plain Node`, { code: 'EBB_UNSUPPORTED' })
+    if (!warned) {
+      const code: WarningCode = 'EBB_UNSUPPORTED'
+      process.emitWarning(`${(error as Error).message}; the server runs as plain Node`, { code })
+    }
     warned = true
     return false
   }
@@ -156,11 +188,11 @@ interface HttpServer extends Server {
   closeAllConnections(): void
 }
 
-/** Parked connections are idle ones. */
-function countIdle(server: HttpServer, parking: Parking): void {
+/** Has `closeIdleConnections()` close parked connections, too. */
+function closeParkedAsIdle(server: HttpServer, parking: Parking): void {
   const { closeIdleConnections } = server
   server.closeIdleConnections = () => {
     closeIdleConnections.call(server)
-    parking.closeIdle()
+    parking.access.closeIdle()
   }
 }

@@ -1,781 +1,437 @@
 /**
- * The connections of a `net.Server`: parked, as bare descriptors in epoll; awake, as ordinary sockets; and the way from one
- * to the other and back.
+ * The connections of a parked server, and the states of a connection.
  *
- * Each descriptor has one owner. Parked, it is the reactor's, and closed here. Awake, it is its socket's, and nothing here
- * touches it. Between the two: waking takes it out of epoll and gives it to a new socket; parking duplicates it, watches the
- * duplicate, and destroys the socket, which closes its own copy without a FIN since the connection lives on in the other.
+ *     accepted -> parked     the client sends the first byte (`first: 'client'`)
+ *     accepted -> awake      the server sends the first byte (`first: 'server'`)
+ *     parked   -> awake      a byte arrives, a timeout has a listener, or the send buffer is full
+ *     awake    -> parking    the connection was idle, or `park()` was called
+ *     parking  -> parked     within the same call
+ *     any state -> closed    either side closes, an error, or a timeout
+ *
+ * | state    | the connection is                                        | the descriptor belongs to                   |
+ * |----------|----------------------------------------------------------|---------------------------------------------|
+ * | accepted | a descriptor, during `onAccept()`                        | `Parking`; `AcceptGate` closes a refused one|
+ * | parked   | a row in the table, and a registration at the reactor    | `Parking`                                   |
+ * | awake    | a row, a `net.Socket` and a `ConnectionHandle`           | the socket; `Parking` never touches it      |
+ * | parking  | a row, a socket, and a duplicate of its descriptor       | the socket; the duplicate to `Parking`      |
+ * | closed   | nothing: its row is free                                 | nothing: it is closed                       |
+ *
+ * To wake a connection, its descriptor is removed from epoll and given to a new socket. To park it, its descriptor is
+ * duplicated, the duplicate is watched, and the socket is destroyed. Closing the socket's descriptor sends no FIN,
+ * because the connection still has the duplicate.
  */
 import type { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Governor } from '../govern/connection-governor.js'
-import { onTrim } from '../memory/trim.js'
-import { Acceptor, type Host } from '../socket/acceptor.js'
-import { type ListeningSocket, localAddress, peerAddress } from '../socket/listening-socket.js'
-import { invalidArgument, type SystemError, systemError } from '../sys/errors.js'
-import * as libc from '../sys/libc.js'
-import { type Reactor, reactor, type Watcher } from '../sys/reactor.js'
-import { SCRATCH } from '../sys/scratch.js'
-import { setOption, takeError } from '../sys/socket-options.js'
-import { receive, received, sendFrom, sendNow } from '../sys/transfer.js'
-import { Attachments, restored } from './attachments.js'
-import { Connection, connectionOf, setConnection } from './connection.js'
-import { forwardLate } from './detached-socket.js'
-import {
-  descriptorOf,
-  endAsLast,
-  endQuietly,
-  type HandleClass,
-  handleFrom,
-  isFull,
-  isQuiet,
-  partsOf,
-  type ServerInside,
-  sendEndlessHead,
-  socketFor
-} from './node/socket.js'
-import { isHttp, type Protocol, protocolOf } from './protocol/protocol.js'
-import { ENDED, FRESH, STREAM, Table } from './table.js'
-import { Wheel } from './timer-wheel.js'
+import { type Retained, retainSocket } from '../memory/hidden-classes.js'
+import { type AcceptHost, Acceptor } from '../socket/acceptor.js'
+import type { ListeningSocket } from '../socket/listening-socket.js'
+import { E, EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLRDHUP } from '../sys/constants.js'
+import type { SystemError } from '../sys/errors.js'
+import type { Watcher } from '../sys/reactor.js'
+import { takeError } from '../sys/socket.js'
+import { peek, peeked, receiveAndDrop } from '../sys/transfer.js'
+import { AcceptGate } from './accept-gate.js'
+import { type AccessHost, ConnectionAccess } from './access.js'
+import { Broadcaster } from './broadcast.js'
+import { type Connection, ConnectionHandle, connectionOf, setConnection } from './connection.js'
+import { forwardDetached } from './detached-socket.js'
+import type { HandleClass, HandleOwner } from './node/handle.js'
+import { countConnection, emitCloseIfDrained, type ServerInternals, uncountConnection } from './node/server.js'
+import { clientHandle, descriptorOf, endQuietly, isQuiet, socketFor } from './node/socket.js'
+import { isHttp, protocolOf } from './protocol/detect.js'
+import type { Protocol } from './protocol/protocol.js'
+import { Registration } from './registration.js'
+import { Sender, type SenderHost } from './sender.js'
+import { Connections } from './state/connections.js'
+import { ENDED, FRESH, STREAM } from './state/table.js'
+import type { Cause, ParkStats } from './stats.js'
+import { notStreamable, type StreamHost, Streams } from './streams.js'
+import { type TimerHost, Timers } from './timers.js'
 
-/** Why a connection is gone. */
-export type Cause =
-  /** The peer closed it while it was parked. */
-  | 'peer'
-  /** It broke while it was parked. */
-  | 'reset'
-  /** It stayed parked for longer than the server allows. */
-  | 'timeout'
-  /** The server closed it while it was parked. */
-  | 'server'
-  /** Its socket was closed, by either side, while it was awake. */
-  | 'socket'
-
-/** What {@link Parked.stats} tells. Counts are from the start. */
-export interface ParkStats {
-  /** Connections that are asleep now. */
-  parked: number
-  /** Connections that have a socket now. */
-  awake: number
-  accepted: number
-  /** Refused at `maxConnections`, or by the server's block list. */
-  dropped: number
-  /** Wakes, the first of each connection included. */
-  woken: number
-  parkedAgain: number
-  closed: Record<Cause, number>
-  /** Memory that is kept for connections outside the kernel, attachments included, but not the sockets of those awake: bytes for each. */
-  bytesPerConnection: number
-}
-
+/** Options of `park()` in their final form. */
 export interface ParkingOptions {
-  /** ms without a byte after which a connection is parked again; undefined: never. */
+  /** Time without a byte, in ms, after which an awake connection is parked again; undefined: never. */
   idle: number | undefined
+  /** Which side sends the first byte. */
   first: 'client' | 'server'
-  /** Bytes. */
+  /** Maximum size of a serialised attachment, in bytes. */
   attachmentLimit: number
+  /** Releases memory when many connections were parked or closed. */
   governor: Governor | undefined
 }
 
-/** Bytes that are looked at before a connection is woken. */
+/** Number of bytes that {@link Protocol.isIgnorable} looks at. */
 const PEEKED = 16
-/** What is watched of a parked connection: bytes, and the peer's FIN. */
-const WATCHED = libc.EPOLLIN | libc.EPOLLRDHUP
-/** Silence (ms) after which a stream whose reader was slow is parked again, where the server has no `idle` of its own. */
-const STREAM_IDLE = 1000
-/** A broadcast goes on for this long (ms) before others get their turn. */
-const TURN = 2
-/** The clock is read after this many. */
-const BETWEEN_LOOKS = 32
-/** What the reactor keeps for each descriptor (bytes). */
+/** Events that a parked connection is watched for: bytes, and the peer's FIN. */
+const WATCHED = EPOLLIN | EPOLLRDHUP
+/** Bytes that the reactor keeps for each descriptor. */
 const REACTOR_BYTES = 13
 
-export class Parking implements Watcher, Host {
-  readonly #server: ServerInside
+/** The connections of one server. See the top of this file for their states. */
+export class Parking implements Watcher, AcceptHost, AccessHost, HandleOwner, SenderHost, StreamHost, TimerHost {
+  /** What the application does with connections. */
+  readonly access: ConnectionAccess
+
+  readonly #server: ServerInternals
   readonly #protocol: Protocol
   readonly #isHttp: boolean
   readonly #options: ParkingOptions
-  readonly #table = new Table()
-  /** By row: when an awake connection is looked at, and when a parked one has reached its limit. */
-  readonly #wheel: Wheel
-  readonly #awake = new Map<number, Connection>()
-  readonly #attachments: Attachments
-  /** By row: requests that were answered, where the server limits them (`maxRequestsPerSocket`). */
-  readonly #requests = new Map<number, number>()
+  readonly #connections: Connections
+  readonly #registration: Registration
+  readonly #timers: Timers
+  readonly #gate: AcceptGate
+  readonly #streams: Streams
+  readonly #broadcaster: Broadcaster
 
   readonly #closed: Record<Cause, number> = { peer: 0, reset: 0, timeout: 0, server: 0, socket: 0 }
   #accepted = 0
-  #dropped = 0
   #woken = 0
   #parkedAgain = 0
-  #parked = 0
 
-  #reactor: Reactor | undefined
-  #owner = -1
   #acceptor: Acceptor | undefined
-  /** Connections come. Once they do not, none is parked again: those who close a server wait for its connections to go. */
-  #open = false
-  /** The listening socket holds the process open. */
-  #listening = false
-  /** Parked connections hold it open, as sockets would. */
-  #holding = false
-  #stopTrimming: (() => void) | undefined
-  /** The last broadcast: the next one waits for it. */
-  #broadcast: Promise<unknown> = Promise.resolve()
+  /** Class of handles for connections that came through this kind of listening socket. */
+  #handleClass: HandleClass | undefined
+  /** The first socket that was parked. */
+  #retained: Retained | undefined
 
-  constructor(server: ServerInside, options: ParkingOptions) {
+  constructor(server: ServerInternals, options: ParkingOptions) {
     this.#server = server
     this.#options = options
-    this.#attachments = new Attachments(options.attachmentLimit)
     this.#protocol = protocolOf(server, options.idle !== undefined)
     this.#isHttp = isHttp(server)
-    this.#wheel = new Wheel(
-      (row) => this.#due(row),
-      () => this.#protocol.asked()
-    )
+    this.#connections = new Connections(options.attachmentLimit)
+    this.#registration = new Registration(this, () => this.#trim())
+    this.#timers = new Timers(this.#connections, this.#protocol, this.#registration, options.idle, this)
+    this.#gate = new AcceptGate(server)
+    const sender = new Sender(this.#connections, this)
+    this.access = new ConnectionAccess(this.#connections, this.#protocol, sender, this)
+    this.#streams = new Streams(this.#connections, this)
+    this.#broadcaster = new Broadcaster(this.#connections, sender, this.#isHttp ? STREAM : 0)
   }
 
   // Listening.
 
-  /** What Node makes sockets of on this kind of address. */
-  #handleClass: HandleClass | undefined
-  /** What the first socket that went to sleep was made of. */
-  #specimen: unknown
-
-  /** Accepts from `socket`, which is its own from now on. @throws {SystemError} of `epoll_ctl`: then it is not */
+  /**
+   * Takes ownership of `socket` and starts to accept from it.
+   *
+   * @throws {SystemError} of `epoll_ctl`; the caller still owns the socket
+   */
   listen(socket: ListeningSocket, handleClass: HandleClass): void {
     this.#handleClass = handleClass
-    const reactor = this.#join()
-    const failed = reactor.add(socket.fd, libc.EPOLLIN, this.#owner)
-    if (failed !== 0) throw systemError('epoll_ctl', failed)
-    this.#acceptor = new Acceptor(reactor, socket, this)
-    this.#open = true
-    this.hold(true)
+    this.#acceptor = new Acceptor(this.#registration.join(), socket, this)
+    this.#registration.listens()
+    this.#registration.hold(true)
   }
 
-  /** Somebody else accepts, and gives what comes to {@link take}. */
+  /** Starts to take connections that something else accepts and passes to {@link take}. */
   listenElsewhere(): void {
-    this.#join()
-    this.#open = true
+    this.#registration.join()
+    this.#registration.listens()
   }
 
+  /** Takes ownership of a connection that something else accepted. */
   take(fd: number, handleClass: HandleClass): void {
     this.#handleClass = handleClass
-    this.welcome(fd)
+    this.onAccept(fd)
   }
 
+  /** Closes the listening socket. Open connections stay. */
   stopListening(): void {
-    this.#open = false
     this.#acceptor?.close()
     this.#acceptor = undefined
-    this.hold(false)
-    this.#leave()
+    this.#registration.stops()
   }
 
-  /** Whether the listening socket holds the process open. */
+  /** Sets whether the listening socket keeps the process running. */
   hold(listening: boolean): void {
-    if (listening === this.#listening) return
-    this.#listening = listening
-    if (listening) this.#reactor?.ref()
-    else this.#reactor?.unref()
-  }
-
-  #join(): Reactor {
-    if (this.#reactor === undefined) {
-      this.#reactor = reactor()
-      this.#owner = this.#reactor.register(this)
-      this.#stopTrimming = onTrim(() => this.#trim())
-    }
-    return this.#reactor
-  }
-
-  /** Once the server is closed and nobody is asleep, nothing refers to it any more. */
-  #leave(): void {
-    if (this.#open || this.#parked > 0 || this.#reactor === undefined) return
-    this.#reactor.unregister(this.#owner)
-    this.#reactor = undefined
-    this.#stopTrimming?.()
+    this.#registration.hold(listening)
   }
 
   #trim(): void {
-    this.#table.trim()
-    this.#wheel.trim(this.#table.end)
+    this.#connections.table.trim()
+    this.#timers.trim(this.#connections.table.end)
     this.#protocol.trim()
   }
 
-  // What the acceptor and the reactor ask and tell.
+  // Accepted connections: called by the acceptor.
 
   get clients(): number {
-    return this.#table.size
+    return this.#connections.table.size
   }
 
-  get accepted(): number {
-    return this.#accepted
-  }
-
-  /** Takes a connection that was accepted: 0, or the errno when it could not be watched, and was closed. */
-  welcome(fd: number): number {
-    if (isFull(this.#server)) {
-      this.#drop(fd)
-      return 0
-    }
-    if (this.#server.blockList !== undefined && this.#isBlocked(fd)) {
-      this.#dropped++
-      this.#reactor?.discard(fd)
-      return 0
-    }
+  onAccept(fd: number): number {
+    if (!this.#gate.admits(fd, this.#registration.reactor)) return 0
     if (this.#options.first === 'server') {
-      this.#makeSocket(this.#enroll(), fd, true)
+      this.#makeSocket(this.#addRow(), fd, true)
       return 0
     }
-    const failed = this.#watch(fd)
-    if (failed === 0) this.#parkIn(this.#enroll(), fd, this.#protocol.freshLimit())
-    return failed
+    const errno = this.#watch(fd)
+    if (errno === 0) this.#setParked(this.#addRow(), fd, this.#protocol.firstByteTimeout())
+    return errno
   }
 
-  /** 0, or the errno, and the descriptor is closed. */
-  #watch(fd: number): number {
-    const reactor = this.#reactor as Reactor
-    const failed = reactor.add(fd, WATCHED, this.#owner)
-    if (failed !== 0) reactor.discard(fd)
-    return failed
-  }
-
-  #enroll(): number {
-    this.#server._connections++
-    this.#accepted++
-    return this.#table.take()
-  }
-
-  /** One more than `maxConnections`: closed, and said, as Node does. */
-  #drop(fd: number): void {
-    this.#dropped++
-    try {
-      if (this.#server.listenerCount('drop') > 0) this.#server.emit('drop', ...endsOf(fd))
-    } finally {
-      // A listener that throws must not keep it.
-      this.#reactor?.discard(fd)
-    }
-  }
-
-  #isBlocked(fd: number): boolean {
-    const peer = peerAddress(fd)
-    if (peer === undefined || 'path' in peer) return false
-    return this.#server.blockList?.check(peer.address, peer.family === 'IPv6' ? 'ipv6' : 'ipv4') ?? false
-  }
-
-  report(error: SystemError): void {
+  onPause(error: SystemError): void {
     process.emitWarning(error.message, { code: error.code })
   }
 
-  broken(error: SystemError): void {
+  onFailure(error: SystemError): void {
     this.#server.close()
     this.#server.emit('error', error)
   }
 
+  /** Watches a connection. @returns 0; or an errno, and then `fd` is closed */
+  #watch(fd: number): number {
+    const reactor = this.#registration.reactor
+    const errno = reactor.add(fd, WATCHED, this.#registration.owner)
+    if (errno !== 0) reactor.discard(fd)
+    return errno
+  }
+
+  #addRow(): number {
+    countConnection(this.#server)
+    this.#accepted++
+    return this.#connections.table.take()
+  }
+
+  // Parked connections: called by the reactor.
+
   ready(fd: number, events: number): void {
-    if (fd === this.#acceptor?.fd) this.#acceptor.ready()
-    else this.#heard(this.#table.row(fd), fd, events)
+    const row = this.#connections.table.row(fd)
+    if (this.#connections.isStream(row)) this.#streams.onReadable(row, fd)
+    else if ((events & ~EPOLLIN) !== 0) this.#onEnd(row, fd, events)
+    else if (!this.#dropIgnorable(row, fd)) this.wake(row, true)
   }
 
-  /** Something has come for a parked connection. */
-  #heard(row: number, fd: number, events: number): void {
-    if (this.#isStream(row)) {
-      this.#drain(row, fd)
-      return
-    }
-    if ((events & ~libc.EPOLLIN) === 0) {
-      if (!this.#isNothing(row, fd)) this.#wake(row, true)
-      return
-    }
-    // Over, or broken; what was sent before that comes first.
-    const length = receive(fd, 1, libc.MSG_PEEK)
-    if (length > 0 || (length === 0 && this.#seesEnd(row))) this.#wake(row, true)
-    else if (length === 0) this.#close(row, 'peer')
-    else if (libc.errno() !== libc.E.EAGAIN) this.#close(row, 'reset')
-    // EAGAIN with a hang-up or an error: SO_ERROR alone tells.
-    else if ((events & (libc.EPOLLERR | libc.EPOLLHUP)) !== 0) {
-      this.#close(row, takeError(fd) === 0 ? 'peer' : 'reset')
-    }
+  /** Handles a FIN, a hang-up or an error. Bytes that were sent before it wake the connection. */
+  #onEnd(row: number, fd: number, events: number): void {
+    const length = peek(fd, 1)
+    if (length > 0 || (length === 0 && this.#seesFin(row))) this.wake(row, true)
+    else if (length === 0) this.close(row, 'peer')
+    else if (length !== -E.EAGAIN) this.close(row, 'reset')
+    // Nothing to read: only SO_ERROR tells a hang-up from an error.
+    else if ((events & (EPOLLERR | EPOLLHUP)) !== 0) this.close(row, takeError(fd) === 0 ? 'peer' : 'reset')
   }
 
-  /** Bytes that mean nothing do not wake: taken off, and the connection's time goes on. */
-  #isNothing(row: number, fd: number): boolean {
-    if (!this.#isHttp || (this.#table.flags(row) & FRESH) !== 0) return false
-    const length = receive(fd, PEEKED, libc.MSG_PEEK)
-    if (length <= 0 || !this.#protocol.isNothing(received(length))) return false
-    receive(fd, length, 0)
+  /** Drops bytes that mean nothing. The connection stays parked, and its timeout goes on. */
+  #dropIgnorable(row: number, fd: number): boolean {
+    if (!this.#protocol.hasIgnorableBytes || (this.#connections.table.flags(row) & FRESH) !== 0) return false
+    const length = peek(fd, PEEKED)
+    if (length <= 0 || !this.#protocol.isIgnorable(peeked(length))) return false
+    receiveAndDrop(fd, length)
     return true
   }
 
-  #seesEnd(row: number): boolean {
-    return this.#protocol.seesEnd && (this.#table.flags(row) & ENDED) === 0
+  #seesFin(row: number): boolean {
+    return this.#protocol.seesFin && (this.#connections.table.flags(row) & ENDED) === 0
   }
 
-  /** A stream goes one way: what its reader sends is dropped, until its FIN. */
-  #drain(row: number, fd: number): void {
-    const length = receive(fd, SCRATCH, 0)
-    if (length === 0) this.#close(row, 'peer')
-    else if (length === -1 && libc.errno() !== libc.E.EAGAIN) this.#close(row, 'reset')
+  // From parked to awake.
+
+  /**
+   * Makes the socket of a parked connection.
+   *
+   * @param announced whether to emit `connection`
+   * @returns undefined if the connection broke; then it is closed
+   */
+  wake(row: number, announced: boolean): ConnectionHandle | undefined {
+    const fd = this.#connections.table.fd(row)
+    this.#registration.reactor.remove(fd)
+    this.#timers.remove(row)
+    this.#registration.countParked(-1)
+    try {
+      return this.#makeSocket(row, fd, announced)
+    } finally {
+      this.#registration.leaveIfEmpty()
+    }
   }
 
-  // From asleep to awake.
-
-  /** Makes the socket of a parked connection, and hands it to the server if `announced`. Undefined: the connection broke meanwhile. */
-  #wake(row: number, announced: boolean): Connection | undefined {
-    const fd = this.#table.fd(row)
-    this.#reactor?.remove(fd)
-    this.#wheel.remove(row)
-    this.#counted(-1)
-    return this.#makeSocket(row, fd, announced)
-  }
-
-  #makeSocket(row: number, fd: number, announced: boolean): Connection | undefined {
-    const wakes = this.#table.wake(row)
-    const connection = new Connection(this, this.#table.id(row), wakes)
-    connection.requests = this.#requests.get(row) ?? 0
-    this.#awake.set(row, connection)
+  #makeSocket(row: number, fd: number, announced: boolean): ConnectionHandle | undefined {
+    const { table, awake, requests } = this.#connections
+    const wakes = table.wake(row)
+    const connection = new ConnectionHandle(this.access, table.id(row), wakes)
+    connection.requests = requests.get(row) ?? 0
+    awake.set(row, connection)
     let socket: Socket
     try {
-      const handle = handleFrom(this.#reactor as Reactor, this.#handleClass as HandleClass, fd)
-      socket = socketFor(this.#server, handle, (this.#table.flags(row) & ENDED) === 0)
+      const handle = clientHandle(this.#registration.reactor, this.#handleClass as HandleClass, fd)
+      socket = socketFor(this.#server, handle, (table.flags(row) & ENDED) === 0)
     } catch {
-      // Node could not tell what the descriptor is, or has none left: the connection is broken.
-      this.#server._connections--
-      this.#gone(row, connection, 'reset')
-      this.#server._emitCloseIfDrained()
+      // Node cannot open the descriptor, so the connection is lost.
+      uncountConnection(this.#server)
+      this.#onClosed(row, connection, 'reset')
+      emitCloseIfDrained(this.#server)
       return undefined
     }
     this.#woken++
     this.#enter(row, connection, socket)
-    this.#table.setFlags(row, this.#table.flags(row) & ~FRESH)
+    table.setFlags(row, table.flags(row) & ~FRESH)
     if (announced) {
-      this.#server.emit('connection', socket, connection)
-      this.#protocol.announced(socket, connection)
+      this.announce(socket, connection)
+      this.#protocol.onWake(socket, connection)
     }
     return connection
   }
 
-  /** A connection that Node accepted, where nothing can be parked. */
+  announce(socket: Socket, connection: ConnectionHandle): void {
+    this.#server.emit('connection', socket, connection)
+  }
+
+  /** Takes a connection that Node accepted, on a machine where connections cannot be parked. */
   adopt(socket: Socket): void {
-    const row = this.#table.take()
+    const { table, awake } = this.#connections
+    const row = table.take()
     this.#accepted++
     this.#woken++
-    const connection = new Connection(this, this.#table.id(row), this.#table.wake(row))
-    this.#awake.set(row, connection)
+    const connection = new ConnectionHandle(this.access, table.id(row), table.wake(row))
+    awake.set(row, connection)
     this.#enter(row, connection, socket)
   }
 
-  #enter(row: number, connection: Connection, socket: Socket): void {
+  #enter(row: number, connection: ConnectionHandle, socket: Socket): void {
     setConnection(socket, connection)
     connection.socket = socket
-    socket.on('close', this.#onClose)
+    socket.on('close', this.#onSocketClose)
     this.#options.governor?.joined()
-    if (this.#protocol.parksAgain && this.#open) this.#lookIn(row, this.#options.idle as number)
+    if (this.#protocol.parksAgain) this.#timers.checkLater(row)
   }
 
-  #lookIn(row: number, idle: number): void {
-    this.#wheel.add(row, idle / 2)
+  // From awake to parked.
+
+  checkLater(row: number): void {
+    this.#timers.checkLater(row)
   }
 
-  // From awake to asleep.
-
-  #due(row: number): void {
-    const connection = this.#awake.get(row)
-    if (connection === undefined) this.#expired(row)
-    else this.#look(row, connection)
-  }
-
-  /** Parks an awake connection that has been silent for as long as `idle`; else looks again after half of that. */
-  #look(row: number, connection: Connection): void {
-    const idle = this.#options.idle ?? STREAM_IDLE
+  /** Parks an awake connection, unless something is in progress on it. @returns whether it is parked */
+  park(row: number, connection: ConnectionHandle): boolean {
     const socket = connection.socket as Socket
-    const bytes = socket.bytesRead + socket.bytesWritten
-    const now = performance.now()
-    if (bytes !== connection.seen) {
-      connection.seen = bytes
-      connection.since = now
-    } else if (now - connection.since >= idle && this.#sleep(row, connection)) return
-    else if (connection.wakes > 1 && this.#protocol.isLate(socket, now - connection.since)) socket.emit('timeout')
-    if (this.#open && (this.#isStream(row) || !this.#protocol.isTaken(socket))) this.#lookIn(row, idle)
+    if (connection.keepAwake || !this.#registration.open) return false
+    const stream = this.#connections.isStream(row)
+    const may = stream ? connection.responseEnded && isQuiet(socket) : this.#protocol.mayPark(socket)
+    return may && this.#parkSocket(row, connection, socket)
   }
 
-  #mayPark(row: number, connection: Connection): boolean {
-    const socket = connection.socket as Socket
-    if (connection.keepAwake || !this.#open) return false
-    return this.#isStream(row) ? connection.ready && isQuiet(socket) : this.#protocol.mayPark(socket)
+  parkUntouched(row: number, connection: ConnectionHandle): void {
+    const { socket } = connection
+    if (this.#registration.open && socket !== undefined && isQuiet(socket)) this.#parkSocket(row, connection, socket)
   }
 
-  #isStream(row: number): boolean {
-    return (this.#table.flags(row) & STREAM) !== 0
-  }
-
-  /** @param untouched nothing has come since it was woken: whatever its protocol thinks, it is where it was */
-  #sleep(row: number, connection: Connection, untouched = false): boolean {
-    const may = untouched
-      ? this.#open && connection.socket !== undefined && isQuiet(connection.socket)
-      : this.#mayPark(row, connection)
-    if (!may) return false
-    const socket = connection.socket as Socket
+  /** Parks a connection whose socket has nothing buffered. @returns false if it must stay awake after all */
+  #parkSocket(row: number, connection: ConnectionHandle, socket: Socket): boolean {
     const current = descriptorOf(socket)
-    // Bytes, or the end, that its socket has not read yet: it is not silent.
-    if (receive(current, 1, libc.MSG_PEEK) !== -1) return false
-    const fd = (this.#reactor as Reactor).duplicate(current)
-    // EMFILE: it stays awake until there is room. EBADF: it has none of its own.
+    // Bytes, or a FIN, that the socket has not read yet.
+    if (peek(current, 1) >= 0) return false
+    const fd = this.#registration.reactor.duplicate(current)
+    // EMFILE: it stays awake until a descriptor is free. EBADF: the socket has no descriptor of its own (TLS).
     if (fd < 0 || this.#watch(fd) !== 0) return false
-    if (connection.requests > 0) this.#requests.set(row, connection.requests)
-    const silent = connection.seen === -1 ? 0 : performance.now() - connection.since
-    // Else a give-back while all sleep would have V8 forget, and learn again, all that it knows of sockets.
-    this.#specimen ??= specimenOf(socket)
-    socket.removeListener('close', this.#onClose)
+    if (connection.requests > 0) this.#connections.requests.set(row, connection.requests)
+    const silent = connection.bytesSeen === -1 ? 0 : performance.now() - connection.quietSince
+    this.#retained ??= retainSocket(socket)
+    socket.removeListener('close', this.#onSocketClose)
     connection.socket = undefined
-    this.#awake.delete(row)
-    const stream = this.#isStream(row)
-    const limit = stream ? 0 : this.#protocol.limit(socket)
-    this.#parkIn(row, fd, limit === 0 ? 0 : Math.max(1, limit - silent))
+    this.#connections.awake.delete(row)
+    const limit = this.#connections.isStream(row) ? 0 : this.#protocol.idleTimeout(socket)
+    this.#setParked(row, fd, limit === 0 ? 0 : Math.max(1, limit - silent))
     this.#parkedAgain++
     endQuietly(socket)
-    // The socket takes itself off the server's count.
-    this.#server._connections++
+    // The destroyed socket counts itself out, although the connection stays open.
+    countConnection(this.#server)
     socket.destroy()
-    forwardLate(socket, this.#isHttp)
+    forwardDetached(socket, this.#isHttp)
     this.#options.governor?.left()
     return true
   }
 
-  #parkIn(row: number, fd: number, limit: number): void {
-    this.#table.park(row, fd)
-    this.#counted(1)
-    if (limit > 0) this.#wheel.add(row, limit)
-    else this.#wheel.remove(row)
+  /** @param limit ms until the connection times out; 0: never */
+  #setParked(row: number, fd: number, limit: number): void {
+    this.#connections.table.park(row, fd)
+    this.#registration.countParked(1)
+    this.#timers.set(row, limit)
   }
 
-  /** One more, or one fewer, is asleep. */
-  #counted(by: 1 | -1): void {
-    this.#parked += by
-    if (this.#holding === this.#parked > 0) return
-    this.#holding = !this.#holding
-    if (this.#holding) this.#reactor?.ref()
-    else this.#reactor?.unref()
-  }
-
-  // The end.
-
-  /** A parked connection has reached its limit. */
-  #expired(row: number): void {
-    const { farewell, wake } = this.#protocol.expire((this.#table.flags(row) & FRESH) !== 0)
-    if (wake !== undefined) {
-      const connection = this.#wake(row, wake.announced)
-      if (connection?.socket === undefined) return
-      wake.timedOut(connection.socket)
-      // The application lets it be: for `http` it would be in the middle of a request from now on.
-      if (connection.socket?.bytesRead === 0) this.#sleep(row, connection, true)
-      return
-    }
-    // As much as the kernel takes: a connection that is idle takes all of it.
-    if (farewell !== undefined) libc.sendBuffer(this.#table.fd(row), farewell, farewell.length, libc.MSG_NOSIGNAL)
-    this.#close(row, 'timeout')
-  }
+  // Closing.
 
   /** Closes a parked connection. */
-  #close(row: number, cause: Cause): void {
-    ;(this.#reactor as Reactor).close(this.#table.fd(row))
-    this.#wheel.remove(row)
-    this.#counted(-1)
-    this.#server._connections--
+  close(row: number, cause: Cause): void {
+    const { table } = this.#connections
+    this.#registration.reactor.close(table.fd(row))
+    this.#timers.remove(row)
+    this.#registration.countParked(-1)
+    uncountConnection(this.#server)
     try {
-      if (this.#table.wakes(row) === 0) this.#forget(row, cause)
-      else this.#gone(row, new Connection(this, this.#table.id(row), this.#table.wakes(row)), cause)
+      const wakes = table.wakes(row)
+      if (wakes === 0) this.#forget(row, cause)
+      else this.#onClosed(row, new ConnectionHandle(this.access, table.id(row), wakes), cause)
     } finally {
-      this.#server._emitCloseIfDrained()
-      this.#leave()
+      emitCloseIfDrained(this.#server)
+      this.#registration.leaveIfEmpty()
     }
   }
 
-  /** The application knows this connection. */
-  #gone(row: number, connection: Connection, cause: Cause): void {
-    connection.last = this.#attachments.get(row)
+  /** Forgets a closed connection that the application knows, and emits `disconnect`. */
+  #onClosed(row: number, connection: ConnectionHandle, cause: Cause): void {
+    connection.lastAttachment = this.#connections.attachments.get(row)
     connection.socket = undefined
     this.#forget(row, cause)
     this.#server.emit('disconnect', connection, cause)
   }
 
   #forget(row: number, cause: Cause): void {
-    this.#attachments.delete(row)
-    this.#requests.delete(row)
-    this.#awake.delete(row)
-    this.#table.drop(row)
+    this.#connections.delete(row)
     this.#closed[cause]++
     if (this.#acceptor?.accepting === false) this.#acceptor.resume()
   }
 
-  /** An awake connection's socket is closed, and its descriptor with it. One function for all of them. */
-  readonly #onClose = closeListener(this)
+  /** The `close` listener of every socket. */
+  readonly #onSocketClose = closeListener(this)
 
-  /** @internal */
-  socketClosed(connection: Connection): void {
-    const row = this.#table.find(connection.id)
-    if (row === -1 || this.#awake.get(row) !== connection) return
-    this.#wheel.remove(row)
+  /** Called when the socket of an awake connection has closed, and its descriptor with it. */
+  socketClosed(connection: ConnectionHandle): void {
+    const row = this.#connections.table.find(connection.id)
+    if (row === -1 || this.#connections.awake.get(row) !== connection) return
+    this.#timers.remove(row)
     this.#options.governor?.left()
-    this.#gone(row, connection, 'socket')
+    this.#onClosed(row, connection, 'socket')
   }
 
-  closeAwake(): void {
-    for (const { socket } of this.#awake.values()) socket?.destroy()
+  onSlowReader(row: number, socket: Socket): void {
+    this.#streams.onSlowReader(row, socket)
   }
 
-  closeParked(): void {
-    this.#closeWithout(0)
-  }
+  // For the application.
 
-  /** Closes parked connections that `http` calls idle. */
-  closeIdle(): void {
-    this.#closeWithout(this.#protocol.freshAreIdle() ? STREAM : STREAM | FRESH)
-  }
-
-  /** Closes parked connections that have none of these flags. */
-  #closeWithout(flags: number): void {
-    for (let row = 0; row < this.#table.end; row++) {
-      if (this.#table.id(row) === 0 || this.#table.fd(row) === -1) continue
-      if ((this.#table.flags(row) & flags) === 0) this.#close(row, 'server')
-    }
-  }
-
-  // What a Connection and the application ask.
-
-  connection(socket: Socket): Connection | undefined {
-    const connection = connectionOf(socket)
-    return connection?.isOf(this) ? connection : undefined
-  }
-
-  has(id: number): boolean {
-    return this.#table.find(id) !== -1
-  }
-
-  isParked(id: number): boolean {
-    const row = this.#table.find(id)
-    return row !== -1 && this.#table.fd(row) !== -1
-  }
-
-  park(connection: Connection): boolean {
-    const row = this.#table.find(connection.id)
-    if (row === -1) return false
-    const awake = this.#awake.get(row)
-    if (awake === undefined) return true
-    const parked = this.#sleep(row, awake)
-    this.#protocol.asked()
-    return parked
-  }
-
-  close(id: number, reset = false): boolean {
-    const row = this.#table.find(id)
-    if (row === -1) return false
-    const fd = this.#table.fd(row)
-    if (fd === -1) {
-      this.#awake.get(row)?.socket?.destroy()
-      return true
-    }
-    // A linger of no time: a RST in place of a FIN.
-    if (reset) setOption(fd, libc.SOL_SOCKET, libc.SO_LINGER, 1, 0)
-    this.#close(row, 'server')
-    return true
-  }
-
-  attachment({ id, last }: Connection): unknown {
-    const row = this.#table.find(id)
-    return restored(row === -1 ? last : this.#attachments.get(row))
-  }
-
-  attach({ id }: Connection, value: unknown): void {
-    const row = this.#table.find(id)
-    if (row === -1) {
-      throw Object.assign(new Error('the connection is gone: nothing can be attached to it'), {
-        code: 'ERR_EBB_CONNECTION_CLOSED'
-      })
-    }
-    this.#attachments.set(row, value)
-  }
-
-  send(id: number, data: string | Uint8Array): boolean {
-    const row = this.#table.find(id)
-    if (row === -1 || !this.#protocol.isPlain) return false
-    const bytes = typeof data === 'string' ? Buffer.from(data) : data
-    const fd = this.#table.fd(row)
-    if (fd === -1) return this.#sendAwake(row, bytes)
-    if (bytes.length === 0) return true
-    return this.#sent(row, bytes, sendNow(fd, bytes))
-  }
-
-  #sendAwake(row: number, bytes: Uint8Array): boolean {
-    const socket = this.#awake.get(row)?.socket
-    if (socket === undefined || !socket.writable) return false
-    socket.write(bytes)
-    return true
-  }
-
-  /** What the kernel took of `bytes` for a parked connection: the rest wakes it, and goes before all that it then writes. */
-  #sent(row: number, bytes: Uint8Array, sent: number): boolean {
-    if (sent === bytes.length) return true
-    // Broken: epoll reports it, which closes it.
-    if (sent === -1) return false
-    const announced = !this.#isStream(row)
-    const connection = this.#wake(row, false)
-    const socket = connection?.socket
-    if (connection === undefined || socket === undefined) return false
-    // A copy: the caller may use its buffer again.
-    socket.write(Buffer.from(bytes.subarray(sent)))
-    if (announced) process.nextTick(() => this.#server.emit('connection', socket, connection))
-    else this.#readNothing(row, socket)
-    return true
-  }
-
-  /** A stream that is awake because its reader is slow. */
-  #readNothing(row: number, socket: Socket): void {
-    socket.on('error', () => {})
-    socket.on('end', () => socket.destroy())
-    socket.resume()
-    this.#lookIn(row, this.#options.idle ?? STREAM_IDLE)
-  }
-
-  queued(id: number): number {
-    const row = this.#table.find(id)
-    return (row === -1 ? undefined : this.#awake.get(row)?.socket?.writableLength) ?? 0
-  }
-
+  /** Sends bytes to all connections: see {@link Parked.broadcast}. */
   broadcast(data: string | Uint8Array, filter?: (id: number) => boolean): Promise<number> {
-    // A copy, since it is sent later; outside of the heap, so that it stays where it is.
-    const length = typeof data === 'string' ? Buffer.byteLength(data) : data.length
-    const bytes = Buffer.allocUnsafeSlow(length)
-    if (typeof data === 'string') bytes.write(data)
-    else bytes.set(data)
-    const done = this.#broadcast.then(() => this.#sendAll(bytes, filter))
-    this.#broadcast = done.catch(() => {})
-    return done
+    return this.#protocol.isPlain ? this.#broadcaster.send(data, filter) : Promise.resolve(0)
   }
 
-  async #sendAll(bytes: Buffer, filter: ((id: number) => boolean) | undefined): Promise<number> {
-    if (!this.#protocol.isPlain) return 0
-    const only = this.#isHttp ? STREAM : 0
-    const address = bytes.length === 0 ? 0 : libc.addressOf(bytes)
-    let count = 0
-    let left = BETWEEN_LOOKS
-    let start = performance.now()
-    for (let row = 0; row < this.#table.end; row++) {
-      const id = this.#table.id(row)
-      if (id === 0 || (only !== 0 && (this.#table.flags(row) & only) === 0)) continue
-      if (left-- === 0) {
-        left = BETWEEN_LOOKS
-        if (performance.now() - start > TURN) {
-          await new Promise((resolve) => setImmediate(resolve))
-          start = performance.now()
-          if (this.#table.id(row) !== id) continue
-        }
-      }
-      // A filter may close the very connection that it is asked about.
-      if (filter !== undefined && (!filter(id) || this.#table.id(row) !== id)) continue
-      if (this.#sendOne(row, bytes, address)) count++
-    }
-    return count
-  }
-
-  #sendOne(row: number, bytes: Buffer, address: number): boolean {
-    const fd = this.#table.fd(row)
-    return fd === -1 ? this.#sendAwake(row, bytes) : this.#sent(row, bytes, sendFrom(fd, address, bytes.length))
-  }
-
-  /** A FIN for a parked connection, from a socket that is no more its own. */
-  end(id: number): void {
-    const row = this.#table.find(id)
-    if (row === -1) return
-    const fd = this.#table.fd(row)
-    if (fd === -1) {
-      this.#awake.get(row)?.socket?.end()
-      return
-    }
-    this.#table.setFlags(row, this.#table.flags(row) | ENDED)
-    libc.shutdown(fd, libc.SHUT_WR)
-  }
-
+  /** Makes the connection of a response a stream: see {@link Parked.stream}. */
   stream(response: ServerResponse): Connection {
-    const { socket } = response
-    const connection = socket ? this.connection(socket) : undefined
-    const row = connection === undefined ? -1 : this.#table.find(connection.id)
-    if (!this.#isHttp || !socket || connection === undefined || row === -1 || response.writableEnded) {
-      throw invalidArgument('stream() takes a response of this HTTP server whose turn it is, and that is not ended')
-    }
-    if (!sendEndlessHead(response)) {
-      throw Object.assign(new Error('stream() sends the headers itself, without a Content-Length, and they are sent'), {
-        code: 'ERR_HTTP_HEADERS_SENT'
-      })
-    }
-    if (response.req.method === 'HEAD') {
-      response.end()
-      return connection
-    }
-    // A broadcast reaches it from now on; it is parked when `http` is through with it.
-    this.#table.setFlags(row, this.#table.flags(row) | STREAM)
-    connection.ready = false
-    endAsLast(response, socket, () => this.#becomeStream(connection))
-    return connection
+    if (!this.#isHttp) throw notStreamable()
+    return this.#streams.start(response)
   }
 
-  #becomeStream(connection: Connection): void {
-    const row = this.#table.find(connection.id)
-    if (row === -1 || connection.socket === undefined) return
-    connection.ready = true
-    // Node's limits are for requests.
-    connection.socket.setTimeout(0)
-    if (!this.#sleep(row, connection) && this.#open) this.#lookIn(row, this.#options.idle ?? STREAM_IDLE)
-  }
-
+  /** Returns the figures of this server. */
   stats(): ParkStats {
-    const { size } = this.#table
-    const kept = this.#table.bytes + this.#wheel.bytes + this.#attachments.bytes + REACTOR_BYTES * this.#parked
+    const { table, awake, bytes } = this.#connections
+    const kept = bytes + this.#timers.bytes + REACTOR_BYTES * this.#registration.parked
     return {
-      parked: this.#parked,
-      awake: this.#awake.size,
+      parked: this.#registration.parked,
+      awake: awake.size,
       accepted: this.#accepted,
-      dropped: this.#dropped,
+      dropped: this.#gate.dropped,
       woken: this.#woken,
       parkedAgain: this.#parkedAgain,
       closed: { ...this.#closed },
-      bytesPerConnection: size === 0 ? 0 : kept / size
+      bytesPerConnection: table.size === 0 ? 0 : kept / table.size
     }
   }
 }
 
-/** What a socket is made of, to be kept; not what the application has attached to it. */
-function specimenOf(socket: Socket): unknown[] {
-  const parts = partsOf(socket)
-  socket.once('close', () => setImmediate(() => socket.removeAllListeners()))
-  return parts
-}
-
-/** A listener that finds its connection in the socket: no function for each. */
+/** Makes one listener for all sockets: it finds the connection by its socket, which saves a closure for each. */
 function closeListener(parking: Parking): (this: Socket) => void {
   return function () {
     const connection = connectionOf(this)
     if (connection !== undefined) parking.socketClosed(connection)
   }
-}
-
-/** Both ends of a connection, as `net.Server` tells them; nothing for a Unix socket. */
-function endsOf(fd: number): object[] {
-  const local = localAddress(fd)
-  if ('path' in local) return []
-  const remote = peerAddress(fd)
-  return [
-    {
-      localAddress: local.address,
-      localPort: local.port,
-      localFamily: local.family,
-      ...(remote !== undefined &&
-        !('path' in remote) && {
-          remoteAddress: remote.address,
-          remotePort: remote.port,
-          remoteFamily: remote.family
-        })
-    }
-  ]
 }

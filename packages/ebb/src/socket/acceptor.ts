@@ -1,169 +1,197 @@
-/**
- * Accepting: when, how many at once, and what to do when it cannot be.
- */
+/** Accepting connections: when, how many at once, and what to do when it fails. */
+import { E, EPOLLIN } from '../sys/constants.js'
 import { type SystemError, systemError } from '../sys/errors.js'
-import * as libc from '../sys/libc.js'
-import type { Reactor } from '../sys/reactor.js'
+import type { Reactor, Watcher } from '../sys/reactor.js'
 import { formatAddress } from '../sys/sockaddr.js'
 import { closeSocket, type ListeningSocket } from './listening-socket.js'
 
-/** Whom connections are accepted for. */
-export interface Host {
-  /** Connections that are open. */
+/** The server that an {@link Acceptor} accepts connections for. */
+export interface AcceptHost {
+  /** Number of open connections. */
   readonly clients: number
-  /** Connections that it took since the start. */
-  readonly accepted: number
-  /** Takes a connection, which is its own from now on: 0, or the errno when it could not be watched, and was closed. */
-  welcome(fd: number): number
-  /** Accepting pauses, and goes on by itself. */
-  report(error: SystemError): void
-  /** The listening socket is of no more use. */
-  broken(error: SystemError): void
+  /**
+   * Takes ownership of an accepted connection.
+   *
+   * @returns 0; or an errno if the connection could not be watched, and then it is closed
+   */
+  onAccept(fd: number): number
+  /** Called when accepting pauses for want of descriptors or memory. It resumes by itself. */
+  onPause(error: SystemError): void
+  /** Called when the listening socket has failed for good. */
+  onFailure(error: SystemError): void
 }
 
-/** Most connections accepted before others get their turn. */
+/** Maximum number of connections accepted before the event loop goes on. */
 const ACCEPT_BURST = 256
-/** Two reports of connections to accept within this many ms: a storm. */
+/** Two events of the listening socket within this time (ms) are a connect storm. */
 const STORM_GAP = 0.25
-/** In a storm, accept this often (ms); fewer than this many at once end it. */
+/** Interval (ms) at which the listening socket is polled during a storm. */
 const STORM_POLL = 1
+/** A poll that accepts fewer connections than this ends the storm. */
 const STORM_LEAST = 4
-/** A queue for fewer connections than this would overflow meanwhile. */
-const STORM_QUEUE = 512
-/** While paused without a descriptor of our own to wait for: try again after this many ms. */
+/** With a backlog below this, polling could overflow the backlog. */
+const STORM_BACKLOG = 512
+/** Retry interval (ms) while accepting is paused. */
 const RETRY = 100
 
-/** Accepts connections from a listening socket, which it owns and which its host's watcher watches. */
-export class Acceptor {
+/**
+ * Accepts connections from a listening socket. It owns the socket and is the socket's watcher at the reactor.
+ *
+ * Three states: watched (epoll reports new connections), polled (a connect storm: a timer looks every millisecond), and
+ * paused (no descriptor or no memory: a timer, or a connection that closes, tries again).
+ */
+export class Acceptor implements Watcher {
   readonly #reactor: Reactor
-  readonly #host: Host
+  readonly #owner: number
+  readonly #host: AcceptHost
   readonly #mayPoll: boolean
   readonly #socket: ListeningSocket
+  /** -1 once it is closed. */
   #fd: number
   #accepting = true
   #lastReady = 0
   #poll: NodeJS.Timeout | undefined
   #retry: NodeJS.Timeout | undefined
-  /** The number of clients when a pause was reported; undefined: the next one is to be reported. */
+  /** Number of clients when a pause was last reported; undefined if the next pause is to be reported. */
   #pausedAt: number | undefined
 
-  constructor(reactor: Reactor, socket: ListeningSocket, host: Host) {
+  /**
+   * Starts to accept from `socket`, which the acceptor owns if this succeeds.
+   *
+   * @throws {SystemError} of `epoll_ctl`; the caller still owns the socket
+   */
+  constructor(reactor: Reactor, socket: ListeningSocket, host: AcceptHost) {
     this.#reactor = reactor
     this.#host = host
     this.#socket = socket
     this.#fd = socket.fd
-    this.#mayPoll = socket.queue >= STORM_QUEUE
+    this.#mayPoll = socket.backlog >= STORM_BACKLOG
+    this.#owner = reactor.register(this)
+    const errno = reactor.add(socket.fd, EPOLLIN, this.#owner)
+    if (errno !== 0) {
+      reactor.unregister(this.#owner)
+      throw systemError('epoll_ctl', errno, formatAddress(socket.address))
+    }
     if (socket.close !== undefined) reactor.lend(socket.fd)
   }
 
-  /** The listening socket; -1 once it is closed. */
-  get fd(): number {
-    return this.#fd
-  }
-
-  /** False while it pauses for want of descriptors or memory, and once it is closed. */
+  /** False while accepting is paused for want of descriptors or memory, and after {@link close}. */
   get accepting(): boolean {
     return this.#accepting
   }
 
-  /** Closes the listening socket; those who wait in its queue are refused. */
+  /** Closes the listening socket. The kernel refuses the connections in its backlog. */
   close(): void {
     if (this.#fd === -1) return
     clearTimeout(this.#retry)
     clearTimeout(this.#poll)
     this.#reactor.remove(this.#fd)
+    this.#reactor.unregister(this.#owner)
     closeSocket(this.#socket)
     this.#fd = -1
     this.#accepting = false
   }
 
-  /**
-   * In a storm of connects the kernel would wake this thread for each: the listening socket is then polled once a
-   * millisecond in place of being watched, as network drivers do with their interrupts, until few come. Ten thousand
-   * connections cost a fifth less CPU and a fifth of the garbage that way, and wait a millisecond longer.
-   */
+  /** Called by the reactor: connections wait to be accepted. */
   ready(): void {
     const now = performance.now()
     const storm = this.#mayPoll && now - this.#lastReady < STORM_GAP
     this.#lastReady = now
-    const before = this.#host.accepted
-    this.#accept()
-    const full = this.#host.accepted - before === ACCEPT_BURST
-    if (storm && !full && this.#accepting && this.#fd !== -1) {
-      this.#reactor.modify(this.#fd, 0)
-      if (this.#poll === undefined) this.#poll = setTimeout(this.#pollAccept, STORM_POLL)
-      else this.#poll.refresh()
-    }
+    const accepted = this.#acceptBurst()
+    // After a full burst more connections wait: the socket stays watched, and epoll reports them in the next turn.
+    if (storm && accepted < ACCEPT_BURST && this.#accepting && this.#fd !== -1) this.#startPolling()
   }
 
-  readonly #pollAccept = (): void => {
+  /** Tries again after a pause. Called when a descriptor, or memory, may be free. */
+  resume(): void {
+    if (this.#accepting || this.#fd === -1) return
+    clearTimeout(this.#retry)
+    this.#retry = undefined
+    this.#accepting = true
+    this.#reactor.modify(this.#fd, EPOLLIN)
+  }
+
+  /**
+   * Polls the socket once per millisecond in place of watching it, as network drivers do with interrupts. In a storm
+   * the kernel would otherwise wake this thread for each connection. Polling adds at most 1 ms of latency.
+   */
+  #startPolling(): void {
+    this.#reactor.modify(this.#fd, 0)
+    if (this.#poll === undefined) this.#poll = setTimeout(this.#onPoll, STORM_POLL)
+    else this.#poll.refresh()
+  }
+
+  readonly #onPoll = (): void => {
     if (!this.#accepting || this.#fd === -1) return
-    const before = this.#host.accepted
     let storm = false
     try {
-      this.#accept()
-      const taken = this.#host.accepted - before
-      // More than a burst waits: watched again, the rest is reported in the next turn. A wait would let the queue overflow.
-      storm = taken >= STORM_LEAST && taken < ACCEPT_BURST
+      const accepted = this.#acceptBurst()
+      // After a full burst, another millisecond could overflow the backlog, so the socket is watched again.
+      storm = accepted >= STORM_LEAST && accepted < ACCEPT_BURST
     } finally {
-      // After a handler that threw, too: or nobody would ever be accepted again.
+      // Also if a handler threw: otherwise the socket would never be looked at again.
       if (this.#accepting && this.#fd !== -1) {
         if (storm) this.#poll?.refresh()
-        else this.#reactor.modify(this.#fd, libc.EPOLLIN)
+        else this.#reactor.modify(this.#fd, EPOLLIN)
       }
     }
   }
 
-  #accept(): void {
+  /** @returns how many connections were accepted, including those that the host dropped or could not watch */
+  #acceptBurst(): number {
+    let accepted = 0
     for (let i = 0; i < ACCEPT_BURST && this.#fd !== -1; i++) {
       const fd = this.#reactor.accept(this.#fd)
       if (fd < 0) {
-        if (this.#acceptFailed(-fd)) continue
-        return
+        if (this.#mayRetry(-fd)) continue
+        break
       }
-      // One that throws: the rest of the burst is reported again.
-      const failed = this.#host.welcome(fd)
-      if (failed !== 0) {
-        this.#pause(failed, 'epoll_ctl')
-        return
+      accepted++
+      // If this throws, epoll reports the rest of the burst again.
+      const errno = this.#host.onAccept(fd)
+      if (errno !== 0) {
+        this.#pause(errno, 'epoll_ctl')
+        break
       }
     }
+    return accepted
   }
 
-  /** True: try the next connection. */
-  #acceptFailed(errno: number): boolean {
+  /** Handles an errno of `accept4`. @returns whether to try the next connection at once */
+  #mayRetry(errno: number): boolean {
     switch (errno) {
-      case libc.E.EAGAIN:
-        this.#forgetPause()
+      case E.EAGAIN:
+        this.#onBacklogEmpty()
         return false
-      // The peer gave up while it waited, or a firewall forbade it: accept(2) passes on errors of the new socket, and
-      // asks to treat them like EAGAIN by retrying.
-      case libc.E.ECONNABORTED:
-      case libc.E.EINTR:
-      case libc.E.EPROTO:
-      case libc.E.EPERM:
-      case libc.E.ENETDOWN:
-      case libc.E.ENOPROTOOPT:
-      case libc.E.EHOSTUNREACH:
-      case libc.E.EOPNOTSUPP:
-      case libc.E.ENETUNREACH:
-      case libc.E.ETIMEDOUT:
+      // The peer gave up while it waited, or a firewall refused it. accept(2) reports pending errors of the new
+      // connection, and recommends to retry after them as after EAGAIN.
+      case E.ECONNABORTED:
+      case E.EINTR:
+      case E.EPROTO:
+      case E.EPERM:
+      case E.ENETDOWN:
+      case E.ENOPROTOOPT:
+      case E.EHOSTUNREACH:
+      case E.EOPNOTSUPP:
+      case E.ENETUNREACH:
+      case E.ETIMEDOUT:
         return true
-      case libc.E.EMFILE:
-      case libc.E.ENFILE:
-      case libc.E.ENOBUFS:
-      case libc.E.ENOMEM:
+      case E.EMFILE:
+      case E.ENFILE:
+      case E.ENOBUFS:
+      case E.ENOMEM:
         this.#pause(errno, 'accept4')
         return false
       default:
-        this.#host.broken(systemError('accept4', errno, formatAddress(this.#socket.address)))
+        this.#host.onFailure(systemError('accept4', errno, formatAddress(this.#socket.address)))
         return false
     }
   }
 
   /**
-   * Level-triggered, a connection that cannot be accepted would be reported for ever: the listening socket is not watched
-   * until a descriptor may be free, here (a connection closes) or anywhere else (a retry ten times a second).
+   * Stops watching the listening socket: it is level-triggered, so a connection that cannot be accepted would be
+   * reported in every turn. Accepting resumes when a connection of this server closes, or with the next retry, because
+   * another part of the process may have freed a descriptor.
    */
   #pause(errno: number, syscall: string): void {
     this.#accepting = false
@@ -171,31 +199,19 @@ export class Acceptor {
     this.#retry = setTimeout(() => this.resume(), RETRY)
     this.#retry.unref()
     if (this.#pausedAt !== undefined) return
-    this.#pausedAt = this.#host.clients
-    this.#host.report(
-      systemError(
-        syscall,
-        errno,
-        `with ${this.#host.clients} clients: accepting pauses at ${formatAddress(this.#socket.address)} and goes on when there is room`
-      )
-    )
+    const { clients } = this.#host
+    this.#pausedAt = clients
+    const where = formatAddress(this.#socket.address)
+    const what = `with ${clients} clients: accepting pauses at ${where} and goes on when there is room`
+    this.#host.onPause(systemError(syscall, errno, what))
   }
 
   /**
-   * All that waited are accepted. A crowd at the limit comes and goes by ones, and would be reported each time: a pause is
-   * news again when the crowd was clearly below, or above, the last one.
+   * Decides whether the next pause is reported. At the limit, single connections come and go, and each would cause a
+   * report. So a pause is reported again only after the number of clients was 10 % away from the last reported pause.
    */
-  #forgetPause(): void {
+  #onBacklogEmpty(): void {
     if (this.#pausedAt === undefined) return
     if (Math.abs(this.#host.clients - this.#pausedAt) > 0.1 * this.#pausedAt) this.#pausedAt = undefined
-  }
-
-  /** A descriptor, or memory, may be free again. */
-  resume(): void {
-    if (this.#accepting || this.#fd === -1) return
-    clearTimeout(this.#retry)
-    this.#retry = undefined
-    this.#accepting = true
-    this.#reactor.modify(this.#fd, libc.EPOLLIN)
   }
 }

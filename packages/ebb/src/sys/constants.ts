@@ -1,15 +1,15 @@
-/** Constants of Linux's and glibc's headers: any room may use these, while only `sys/` calls the C library. */
+/** Constants of Linux's and glibc's headers. Every folder may use them, while only `sys/` calls the C library. */
 import { constants } from 'node:os'
 
-/** Numbers of errors by name: `E.EAGAIN`. */
+/** Error numbers by name: `E.EAGAIN`. */
 export const E = constants.errno
 
-/** Parameters of `mallopt`: `malloc.h`. */
+// Parameters of `mallopt` (`malloc.h`).
 export const M_TRIM_THRESHOLD = -1
 export const M_TOP_PAD = -2
 export const M_MMAP_THRESHOLD = -3
 
-// Constants of Linux's headers, the same on every architecture that Node runs on (not MIPS, not SPARC).
+// Constants of Linux's headers. They are the same on every architecture that Node supports.
 export const AF_UNIX = 1
 export const AF_INET = 2
 export const AF_INET6 = 10
@@ -48,6 +48,6 @@ export const EPOLLOUT = 0x004
 export const EPOLLERR = 0x008
 export const EPOLLHUP = 0x010
 export const EPOLLRDHUP = 0x2000
-/** Edge-triggered. Negative: epoll's events are a 32-bit number here. */
+/** Edge-triggered. Negative, because events are a signed 32-bit number here. */
 export const EPOLLET = 1 << 31
 export const RLIMIT_NOFILE = 7

@@ -1,13 +1,14 @@
-/** Times as an option gives them. */
+/** Durations as options take them. */
 import { invalidArgument } from './errors.js'
 
 const UNITS: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 }
 
 /**
- * Milliseconds: a number is, a text has a unit (`250ms`, `5s`, `1.5m`, `1h`).
+ * Converts a duration to milliseconds: a positive number is milliseconds, a string has a unit (`250ms`, `5s`, `1.5m`,
+ * `1h`).
  *
- * @param what the option, for the error
- * @throws TypeError
+ * @param what name of the option, for the error
+ * @throws {TypeError} `ERR_INVALID_ARG_VALUE` if it is neither, or not above 0
  */
 export function milliseconds(value: number | string, what: string): number {
   if (typeof value === 'number' && value > 0) return value

@@ -1,21 +1,36 @@
-/** Node-style errors for failed system calls. */
+/** The errors of this package. */
 import { getSystemErrorMap } from 'node:util'
+import type { ErrorCode } from './error-codes.js'
 
-/** An error of the operating system, as Node's own APIs throw them. */
+/**
+ * The base class of the errors that this package makes, except for invalid arguments (`TypeError`, `RangeError`) and
+ * failed system calls ({@link SystemError}).
+ */
+export class EbbError extends Error {
+  /** What went wrong, for programs. The documentation lists every code with cause and remedy. */
+  readonly code: ErrorCode
+
+  constructor(code: ErrorCode, message: string) {
+    super(message)
+    this.code = code
+  }
+}
+
+/** An error of the operating system, in the form that Node's own APIs throw. */
 export interface SystemError extends Error {
-  /** `EADDRINUSE`, `EMFILE`, ... */
+  /** Name of the errno: `EADDRINUSE`, `EMFILE`, ... */
   code: string
-  /** Negative errno, as libuv and Node have it. */
+  /** Negative errno, as in libuv and Node. */
   errno: number
-  /** The call that failed: `bind`, `accept4`, ... */
+  /** Name of the system call that failed: `bind`, `accept4`, ... */
   syscall: string
 }
 
 /**
- * The error for a failed call.
+ * Makes the error for a failed system call.
  *
  * @param number errno as the kernel gave it (positive)
- * @param what what was being done, and to what: `port 80 on 127.0.0.1`
+ * @param what the object of the call, for the message: `127.0.0.1:80`
  */
 export function systemError(syscall: string, number: number, what?: string): SystemError {
   const [code, message] = getSystemErrorMap().get(-number) ?? [`E${number}`, `error ${number}`]
@@ -26,12 +41,17 @@ export function systemError(syscall: string, number: number, what?: string): Sys
   return error
 }
 
-/** The error for an argument that cannot be, as Node's own APIs throw it. */
-export function invalidArgument(message: string): TypeError {
-  return Object.assign(new TypeError(message), { code: 'ERR_INVALID_ARG_VALUE' })
+/** Adds a code to an error of a standard class, in the form that Node's own APIs throw. */
+export function withCode<E extends Error>(error: E, code: ErrorCode): E & { code: ErrorCode } {
+  return Object.assign(error, { code })
 }
 
-/** The name of an errno: `errorName(111)` is `ECONNREFUSED`. */
+/** Makes the `TypeError` (`ERR_INVALID_ARG_VALUE`) for an argument whose value is not allowed. */
+export function invalidArgument(message: string): TypeError {
+  return withCode(new TypeError(message), 'ERR_INVALID_ARG_VALUE')
+}
+
+/** Returns the name of an errno: `errorName(111)` is `ECONNREFUSED`. */
 export function errorName(number: number): string {
   return getSystemErrorMap().get(-number)?.[0] ?? `E${number}`
 }

@@ -1,18 +1,18 @@
 /**
- * The C library, called through koffi: this file is the only one that does.
+ * The C library, called through koffi. Only files of `sys/` import this module.
  *
- * Calls are as C has them: they return -1 and leave `errno()`, which is read at once or not at all; {@link check} turns
- * that into a Node-style error. Pointers are addresses as numbers (user space on Linux ends below 2^53): a koffi call with
- * an address costs about 0.25 us, with a buffer a little more. An address does not keep its buffer alive, so whoever
- * calls {@link addressOf} keeps the buffer in a field that is read as long as the address is used.
+ * The functions behave as in C: on failure they return -1 and set {@link errno}, which must be read before the next
+ * call. {@link check} turns a failure into a Node-style error. Pointers are addresses as numbers, because user space on
+ * Linux ends below 2^53. An address does not keep its buffer alive: the caller of {@link addressOf} must keep the
+ * buffer in a field that is still read while the address is in use.
  */
 import { createRequire } from 'node:module'
-import { systemError } from './errors.js'
+import { EbbError, systemError } from './errors.js'
 
 type Koffi = typeof import('koffi')
 type Call<A extends unknown[] = number[]> = (...args: A) => number
 
-// `require`, not `import`: a machine without koffi's binary still loads this library, and is told why at the first call.
+// `require`, not `import`: without koffi's binary this library still loads, and the first call says why it cannot work.
 let koffi: Koffi | undefined
 let reason: string | undefined
 if (process.platform !== 'linux') reason = `it needs Linux (epoll); this is ${process.platform}`
@@ -20,21 +20,23 @@ else {
   try {
     koffi = createRequire(import.meta.url)('koffi') as Koffi
   } catch (error) {
-    // The first line says what; the others list who asked for it.
+    // The first line names the cause; the others list the modules that required it.
     reason = `koffi cannot be loaded: ${(error as Error).message.split('\n', 1)[0]}`
   }
 }
 
-/** Why the kernel cannot be called from here, as the rest of a sentence; undefined where it can. */
+/** Reason why the C library cannot be called, as the end of a sentence; undefined if it can. */
 export const unsupported: string | undefined = reason
 
-// null: the process itself. glibc and musl have different names, and a preloaded allocator must win.
+// null is the process itself: glibc and musl have different file names, and a preloaded allocator must win.
 const process_ = koffi?.load(null)
 
-export function unsupportedError(why = reason): Error {
-  return Object.assign(new Error(`ebb cannot park connections here: ${why}`), { code: 'ERR_EBB_UNSUPPORTED' })
+/** Makes the `ERR_EBB_UNSUPPORTED` error. @param why the end of its sentence */
+export function unsupportedError(why = reason): EbbError {
+  return new EbbError('ERR_EBB_UNSUPPORTED', `ebb cannot park connections here: ${why}`)
 }
 
+/** Binds a function that every C library has. Without koffi, calling it throws `ERR_EBB_UNSUPPORTED`. */
 function bind<A extends unknown[] = number[]>(definition: string): Call<A> {
   if (process_ === undefined) {
     return () => {
@@ -44,7 +46,7 @@ function bind<A extends unknown[] = number[]>(definition: string): Call<A> {
   return process_.func(definition) as unknown as Call<A>
 }
 
-/** As {@link bind}, for what not every C library has: undefined where it is missing. */
+/** Binds a function that not every C library has; undefined if it is missing. */
 function bindOptional<A extends unknown[] = number[]>(definition: string): Call<A> | undefined {
   try {
     return process_?.func(definition) as unknown as Call<A> | undefined
@@ -53,7 +55,7 @@ function bindOptional<A extends unknown[] = number[]>(definition: string): Call<
   }
 }
 
-// Lengths are `int` on purpose: nothing here moves 2 GB at once, and a 32-bit result needs no BigInt check.
+// Results are `int`, also where C has `ssize_t`: no call moves 2 GB, and koffi checks 64-bit results for BigInt.
 export const socket = bind('int socket(int domain, int type, int protocol)')
 export const bindAddress = bind('int bind(int fd, uintptr_t address, uint length)')
 export const listenOn = bind('int listen(int fd, int backlog)')
@@ -68,7 +70,7 @@ export const setsockopt = bind<[number, number, number, Int32Array, number]>(
   'int setsockopt(int fd, int level, int name, const void *value, uint length)'
 )
 export const recv = bind('int recv(int fd, uintptr_t buffer, size_t length, int flags)')
-/** `send` from a buffer that koffi pins for the call; its first byte is the first byte sent. */
+/** `send` from a buffer, which koffi pins during the call. Sends from the buffer's first byte on. */
 export const sendBuffer = bind<[number, Uint8Array, number, number]>(
   'int send(int fd, void *buffer, size_t length, int flags)'
 )
@@ -76,45 +78,51 @@ export const sendBuffer = bind<[number, Uint8Array, number, number]>(
 export const send = bind('int send(int fd, uintptr_t buffer, size_t length, int flags)')
 export const shutdown = bind('int shutdown(int fd, int how)')
 export const close = bind('int close(int fd)')
-/** Declared with three arguments: variadic in C, which passes an `int` in the same register on every Linux that Node runs on. */
+/**
+ * Variadic in C; declared with three arguments, because an `int` is passed the same way on every Linux that Node
+ * supports.
+ */
 export const fcntl = bind('int fcntl(int fd, int command, int argument)')
 export const dup3 = bind('int dup3(int from, int to, int flags)')
 export const epollCreate = bind('int epoll_create1(int flags)')
 export const epollControl = bind('int epoll_ctl(int epoll, int operation, int fd, uintptr_t event)')
 export const epollWait = bind('int epoll_wait(int epoll, uintptr_t events, int most, int timeout)')
 export const getrlimit = bind('int getrlimit(int resource, uintptr_t limit)')
-/** glibc only. */
+/** Only in glibc. */
 export const mallocTrim = bindOptional('int malloc_trim(size_t pad)')
-/** glibc; musl has it, and it does nothing there. */
+/** In glibc; in musl it exists and does nothing. */
 export const mallopt = bindOptional('int mallopt(int parameter, int value)')
 export const getrusage = bindOptional('int getrusage(int who, uintptr_t usage)')
-/** jemalloc only. */
+/** Only in jemalloc. */
 export const mallctl = bindOptional<[string, number, number, number, number]>(
   'int mallctl(const char *name, uintptr_t old, uintptr_t oldLength, uintptr_t new, size_t newLength)'
 )
-/** mimalloc only. */
+/** Only in mimalloc. */
 export const miCollect = bindOptional('void mi_collect(int force)')
-/** tcmalloc (gperftools) only. */
+/** Only in tcmalloc (gperftools). */
 export const tcmallocRelease = bindOptional<[]>('void MallocExtension_ReleaseFreeMemory()')
 export const clockGettime = bindOptional<[number, BigInt64Array]>('int clock_gettime(int clock, _Out_ void *time)')
-/** Not in every musl. */
+/** Missing in old versions of musl. */
 export const statx = bindOptional<[number, string, number, number, number]>(
   'int statx(int folder, const char *path, int flags, uint mask, uintptr_t buffer)'
 )
 const dlsym = bindOptional<[number, string]>('uintptr_t dlsym(uintptr_t handle, const char *name)')
 const dladdr = bindOptional<[number, BigUint64Array]>('int dladdr(uintptr_t address, _Out_ void *info)')
 
-/** errno of the last call on this thread. */
+/** Returns the errno of the last call on this thread. */
 export function errno(): number {
   return koffi === undefined ? 0 : koffi.errno()
 }
 
-/** The address of a buffer's first byte. The caller keeps the buffer: see above. */
+/** Returns the address of a buffer's first byte. The caller must keep the buffer: see the top of this file. */
 export function addressOf(buffer: ArrayBufferView): number {
   return koffi === undefined ? 0 : Number(koffi.address(buffer))
 }
 
-/** Where the shared object (or program) begins that a symbol comes from, in the order in which the process looks; 0: there is none. */
+/**
+ * Returns the base address of the shared object or program that defines `symbol`, by the process's own look-up order; 0
+ * if none does.
+ */
 export function objectOf(symbol: string): number {
   const address = Number(dlsym?.(0, symbol) ?? 0)
   // Dl_info: file name, base, symbol's name, symbol's address.
@@ -122,13 +130,17 @@ export function objectOf(symbol: string): number {
   return address === 0 || !dladdr?.(address, info) ? 0 : Number(info[1])
 }
 
-/** A result that is not -1, or the error that the call left. */
+/**
+ * Returns `result` unless it is -1.
+ *
+ * @throws {SystemError} for the current errno if it is
+ */
 export function check(result: number, syscall: string, what?: string): number {
   if (result === -1) throw systemError(syscall, errno(), what)
   return result
 }
 
-/** libuv's watch over one descriptor. Unref'd; stays alive only while something refers to it. */
+/** libuv's watch over one descriptor. It starts unref'd, and must be kept referenced: garbage collection ends it. */
 export interface PollHandle {
   ref(): void
   unref(): void
@@ -136,12 +148,12 @@ export interface PollHandle {
 }
 
 /**
- * Watches `fd` for readability. Node 26 runs no ticks and promises after `ready`: the caller sees to them.
+ * Watches `fd` for readability. Node 26 does not run ticks and promises after `ready`, so `ready` must run them.
  *
- * Not in a worker thread: koffi closes its handle after the worker's event loop is gone, which ends the whole process (SIGSEGV,
- * koffi 3.3.4). See `worker-poll.ts`.
+ * Must not be called in a worker thread: koffi 3.3.4 closes its handle after the worker's event loop is gone, which
+ * crashes the process. Use `node/worker-poll.ts` there.
  *
- * @throws `ERR_EBB_UNSUPPORTED` without koffi
+ * @throws {EbbError} `ERR_EBB_UNSUPPORTED` without koffi
  */
 export function poll(fd: number, ready: () => void): PollHandle {
   if (koffi === undefined) throw unsupportedError()

@@ -30,7 +30,7 @@ function receive(fd: number): number {
   return libc.recv(fd, libc.addressOf(room), room.length, 0)
 }
 
-/** Turns of the event loop, enough for all that has been sent. */
+/** Waits some turns of the event loop, enough for all sent bytes to arrive. */
 async function turns(): Promise<void> {
   for (let i = 0; i < 20; i++) await new Promise((resolve) => setImmediate(resolve))
 }
@@ -46,7 +46,7 @@ afterEach(() => {
   libc.close(meeting)
 })
 
-/** A watcher of its own on the thread's reactor. */
+/** Registers a watcher at the thread's reactor. */
 function watch(ready: (fd: number, events: number) => void): { owner: number; reactor: Reactor } {
   const watcher: Watcher = { ready }
   return { owner: reactor().register(watcher), reactor: reactor() }
@@ -80,7 +80,7 @@ describe('events', () => {
     reactor.unregister(owner)
   })
 
-  test('say what happened, and only what is asked for', async () => {
+  test('report what happened, and only what was asked for', async () => {
     const seen: number[] = []
     const { reactor, owner } = watch((fd, events) => {
       seen.push(events)
@@ -101,7 +101,7 @@ describe('events', () => {
     reactor.unregister(owner)
   })
 
-  test('run with ticks and promises after them, as any callback of Node', async () => {
+  test('are followed by ticks and promises, like any callback of Node', async () => {
     const order: string[] = []
     const { reactor, owner } = watch((fd) => {
       receive(fd)
@@ -119,7 +119,7 @@ describe('events', () => {
     reactor.unregister(owner)
   })
 
-  test('do so in a process where nothing else happens', async () => {
+  test('are followed by ticks and promises in a process where nothing else happens', async () => {
     const child = new Child(`
       import { listen } from 'ebb'
       const { address } = listen({ port: 0 }, {
@@ -135,7 +135,7 @@ describe('events', () => {
     expect(await child.next()).toBe('tick')
   })
 
-  test('of a closed descriptor do not reach the one that has its number now', async () => {
+  test('of a closed descriptor do not reach the connection that has its number now', async () => {
     const seen: string[] = []
     const [a, aPeer] = pair()
     const [b, bPeer] = pair()
@@ -145,7 +145,7 @@ describe('events', () => {
       receive(fd)
       seen.push('young')
     })
-    // Whichever comes first closes the other, whose event is in the same batch.
+    // The first event closes the other descriptor, whose event is in the same batch.
     const old = watch((fd) => {
       receive(fd)
       seen.push('old')
@@ -172,7 +172,7 @@ describe('events', () => {
     young.reactor.unregister(young.owner)
   })
 
-  test('of a closed descriptor reach nobody', async () => {
+  test('of a closed descriptor are dropped', async () => {
     const seen: number[] = []
     const pairs = Array.from({ length: 50 }, pair)
     const { reactor, owner } = watch((fd) => {
@@ -188,7 +188,7 @@ describe('events', () => {
     expect(seen).toHaveLength(1)
   })
 
-  test('a watcher that throws is heard, and keeps nobody from being told', async () => {
+  test('an error of a watcher is uncaught, and the other watchers are called', async () => {
     const told = new Set<number>()
     const pairs = Array.from({ length: 20 }, pair)
     const { reactor, owner } = watch((fd) => {
@@ -208,7 +208,7 @@ describe('events', () => {
 })
 
 describe('registrations', () => {
-  test('have numbers that are never used again', () => {
+  test('have serial numbers that are never reused', () => {
     const { reactor, owner } = watch(() => {})
     const [a] = pair()
     const serials = new Set<number>()
@@ -222,7 +222,7 @@ describe('registrations', () => {
     reactor.unregister(owner)
   })
 
-  test('begin with state 0, whatever the last one left', () => {
+  test('begin with state 0, whatever the previous registration left', () => {
     const { reactor, owner } = watch(() => {})
     const [a] = pair()
     reactor.add(a, 0, owner)
@@ -234,7 +234,7 @@ describe('registrations', () => {
     reactor.unregister(owner)
   })
 
-  test('what cannot be watched gives its errno and leaves nothing', () => {
+  test('a descriptor that cannot be watched gives an errno and leaves no registration', () => {
     const { reactor, owner } = watch(() => {})
     const before = reactor.watched
     const file = openSync('/proc/self/status', 'r')
@@ -275,7 +275,7 @@ describe('registrations', () => {
     const visited: number[] = []
     for (let fd = mine.reactor.next(mine.owner, -1); fd !== -1; fd = mine.reactor.next(mine.owner, fd)) {
       visited.push(fd)
-      // Itself, and one that would come later.
+      // Closes itself, and one that would come later in the walk.
       close(mine.reactor, fd)
       const later = watchedBy(mine).at(-1)
       if (later !== undefined) close(mine.reactor, later)
@@ -288,7 +288,7 @@ describe('registrations', () => {
     others.reactor.unregister(others.owner)
   })
 
-  test('by the thousand: the arrays grow with them and shrink after them', async () => {
+  test('by the thousand: the arrays grow, and shrink afterwards', async () => {
     const { reactor, owner } = watch((fd) => {
       receive(fd)
       told.add(fd)
@@ -306,7 +306,7 @@ describe('registrations', () => {
     for (const [, b] of pairs) send(b)
     await until(() => told.size === pairs.length)
     const grown = reactor.serial.length
-    // One in the middle keeps the arrays as long as it needs.
+    // One descriptor in the middle keeps the arrays at the length that it needs.
     const [kept] = pairs[1200] as [number, number]
     close(reactor, ...pairs.map(([a]) => a).filter((fd) => fd !== kept))
     trimReactor()
@@ -329,7 +329,7 @@ describe('registrations', () => {
     const { reactor, owner } = watch((fd) => {
       receive(fd)
       told.add(fd)
-      // All above the first thousand go, with events that are in this batch.
+      // All above the first thousand are closed, although their events are in this batch.
       if (told.size === 1) {
         for (const [a] of pairs) if (a >= 1024 && a !== fd) close(reactor, a)
         trimReactor()
@@ -346,7 +346,7 @@ describe('registrations', () => {
   })
 })
 
-test('two reactors do not know of each other', async () => {
+test('two reactors are independent', async () => {
   const before = descriptors()
   const [one, two] = [new Reactor(), new Reactor()]
   const seen: string[] = []
@@ -372,24 +372,24 @@ test('two reactors do not know of each other', async () => {
   close(one, a)
   close(two, b)
   await quiet()
-  // An epoll descriptor for each, and nothing else.
+  // One epoll descriptor for each, and nothing else.
   expect(descriptors()).toBe(before + 2)
 })
 
-describe('holding the process open', () => {
+describe('keeping the process running', () => {
   const source = (body: string): string => `
     import { reactor } from 'ebb/sys'
     import { listen } from 'ebb'
     process.on('exit', () => console.log('"exit"'))
     ${body}`
 
-  test('not by itself', async () => {
+  test('a reactor alone does not', async () => {
     const child = new Child(source('reactor()'))
     expect(await child.next()).toBe('exit')
     expect(await child.ended).toMatchObject({ code: 0, stderr: '' })
   })
 
-  test('by ref, until as many unref', async () => {
+  test('ref() does, until unref() was called as often', async () => {
     const child = new Child(
       source(`
         const r = reactor()
@@ -400,7 +400,7 @@ describe('holding the process open', () => {
     expect(await child.next()).toBe('exit')
   })
 
-  test('by a listener, until it is closed', async () => {
+  test('a listener does, until it is closed', async () => {
     const child = new Child(
       source(`
         const listener = listen({ port: 0 })
@@ -410,7 +410,7 @@ describe('holding the process open', () => {
     expect(await child.next()).toBe('exit')
   })
 
-  test('by a closed listener, as long as it has a client', async () => {
+  test('a closed listener does, as long as it has a connection', async () => {
     const child = new Child(
       source(`
         import net from 'node:net'
@@ -422,7 +422,7 @@ describe('holding the process open', () => {
     expect(await child.next()).toBe('exit')
   })
 
-  test('not by a listener after unref; again after ref', async () => {
+  test('a listener does not after unref(), and does again after ref()', async () => {
     const child = new Child(source(`listen({ port: 0 }).unref().unref()`))
     expect(await child.next()).toBe('exit')
     const other = new Child(
@@ -434,7 +434,7 @@ describe('holding the process open', () => {
     expect(await other.next()).toBe('exit')
   })
 
-  test('a second listener is not let go with the first', async () => {
+  test('unref() of one listener does not unref another', async () => {
     const child = new Child(
       source(`
         const one = listen({ port: 0 }).unref()
@@ -448,7 +448,7 @@ describe('holding the process open', () => {
   })
 })
 
-test('nothing that C holds is collected, however often', async () => {
+test('memory that C uses survives any number of collections', async () => {
   const child = new Child(
     `
     import net from 'node:net'
@@ -466,7 +466,7 @@ test('nothing that C holds is collected, however often', async () => {
         if (got.length >= sent.length) break
       }
       if (got !== sent) wrong++
-      // Something to reuse what was wrongly freed.
+      // Allocations that would reuse memory that was freed by mistake.
       Array.from({ length: 20 }, () => new Int32Array(1536).fill(-1))
     }
     clearInterval(collecting)

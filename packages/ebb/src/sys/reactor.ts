@@ -1,47 +1,53 @@
 /**
- * One epoll descriptor that holds every watched descriptor of a thread, and one libuv poll handle that watches it.
+ * One epoll instance that holds every watched descriptor of a thread, and one libuv poll handle that watches it.
  *
- * A watched descriptor has no object: three numbers in arrays indexed by it (see {@link Reactor.serial}). The kernel reuses
- * a descriptor's number at once, so an event may be about a descriptor that was closed, and its number given to another, while
- * an earlier event of the same batch was handled. Each registration therefore has a serial number, which epoll carries with the
- * event; an event whose serial is not its descriptor's is stale and dropped.
+ * A watched descriptor has no object. It has three numbers, in arrays indexed by the descriptor (see
+ * {@link Reactor.serial}). The kernel reuses the number of a closed descriptor at once. So an event can arrive for a
+ * descriptor that was closed, and opened again for something else, while an earlier event of the same batch was
+ * handled. For this reason each registration has a serial number, which epoll returns with the event. The reactor drops
+ * an event whose serial number is not the current one of its descriptor.
  */
 import fs from 'node:fs'
 import { isMainThread } from 'node:worker_threads'
 import { grown, resized, shrunk } from './arrays.js'
 import * as libc from './libc.js'
+import { runTicks } from './node/ticks.js'
 import { workerPoll } from './node/worker-poll.js'
 
-/** Who is told about the events of the descriptors that it added. */
+/** Handles the events of the descriptors that it added to the reactor. */
 export interface Watcher {
-  /** `events`: what epoll reported (`EPOLLIN`, ...). One that throws loses nothing: epoll reports again what was not handled. */
+  /**
+   * Called for each event of a watched descriptor. If it throws, the event is reported again, because descriptors are
+   * watched level-triggered.
+   *
+   * @param events what epoll reported: bits such as `EPOLLIN`
+   */
   ready(fd: number, events: number): void
 }
 
-/** Most events taken from the kernel at once. */
+/** Maximum number of events taken from the kernel at once. */
 const BATCH = 512
 
-// `struct epoll_event` is packed on x86-64: 12 bytes, elsewhere 16. Both are events, then 64 bits that are ours.
+// `struct epoll_event` is packed on x86-64 (12 bytes) and not elsewhere (16 bytes): the events, then 64 bits of user
+// data. The reactor keeps the descriptor and the lower half of its serial number there.
 const packed = process.arch === 'x64'
 const STRIDE = packed ? 3 : 4
 const DATA = packed ? 1 : 2
 
 const ACCEPTED = libc.SOCK_NONBLOCK | libc.SOCK_CLOEXEC
 
+/** The watched descriptors of one thread. Use {@link reactor} to get the thread's own. */
 export class Reactor {
-  /**
-   * By descriptor: the number of its registration, 0 where there is none. Counts from 1 and is never reused
-   * (2^53 at a million a second: 285 years).
-   */
+  /** By descriptor: serial number of its registration, from 1 on and never reused; 0 if it is not watched. */
   serial = new Float64Array(shrunk(1))
-  /** By descriptor: a byte for its watcher's use; 0 at first. */
+  /** By descriptor: a byte that belongs to its watcher; 0 when the descriptor is added. */
   state = new Uint8Array(shrunk(1))
 
   #owner = new Uint32Array(shrunk(1))
   #watchers: (Watcher | undefined)[] = []
-  /** Watched, and closed by others. */
+  /** Watched descriptors that something else owns and closes. */
   readonly #lent = new Set<number>()
-  /** In a worker thread: closed by Node when it ends. */
+  /** In a worker thread: descriptors that Node closes when the thread ends. */
   readonly #guarded = new Set<number>()
   #lastSerial = 0
   #watched = 0
@@ -49,26 +55,32 @@ export class Reactor {
 
   readonly #epoll: number
   readonly #poll: libc.PollHandle
-  // Kept in fields for as long as the addresses below are used.
+  // In fields, because the addresses below do not keep their buffers alive.
   readonly #events = new Int32Array(BATCH * STRIDE)
   readonly #event = new Int32Array(STRIDE)
   readonly #eventsAt = libc.addressOf(this.#events)
   readonly #eventAt = libc.addressOf(this.#event)
 
-  /** @throws {SystemError} EMFILE, ENFILE, ENOMEM */
+  /**
+   * Creates an epoll instance and watches it.
+   *
+   * @throws {SystemError} EMFILE, ENFILE, ENOMEM
+   * @throws {EbbError} `ERR_EBB_UNSUPPORTED` without koffi
+   */
   constructor() {
     const epoll = libc.check(libc.epollCreate(libc.EPOLL_CLOEXEC), 'epoll_create1')
     try {
       if (isMainThread) {
         this.#epoll = epoll
         this.#poll = libc.poll(epoll, this.#ready)
-        // What is reported while Node takes itself apart has nobody to call: koffi would abort the process.
+        // An event that is reported while Node shuts down would call into a dead environment: koffi aborts the process.
         process.once('exit', () => this.#poll.close())
       } else {
         const { fd, handle } = workerPoll(epoll, this.#ready)
         this.#epoll = fd
         this.#poll = handle
-        // Descriptors are the process's: they would stay open after their thread. `terminate()` runs no code at all.
+        // Descriptors belong to the process and would outlive the thread. (`terminate()` does not emit `exit`: see
+        // accept().)
         process.once('exit', () => this.#closeAll())
       }
     } catch (error) {
@@ -77,12 +89,12 @@ export class Reactor {
     }
   }
 
-  /** How many descriptors are watched. */
+  /** Number of watched descriptors. */
   get watched(): number {
     return this.#watched
   }
 
-  /** Makes `watcher` known; what is returned goes to {@link add}. */
+  /** Registers a watcher. @returns its owner number, for {@link add} */
   register(watcher: Watcher): number {
     const free = this.#watchers.indexOf(undefined)
     if (free !== -1) {
@@ -92,15 +104,16 @@ export class Reactor {
     return this.#watchers.push(watcher) - 1
   }
 
-  /** Forgets a watcher, which has removed all its descriptors. */
+  /** Forgets a watcher. It must have removed all its descriptors. */
   unregister(owner: number): void {
     this.#watchers[owner] = undefined
   }
 
   /**
-   * Watches `fd`; its serial number is then in {@link serial}. Level-triggered.
+   * Watches `fd`, level-triggered unless `events` has `EPOLLET`. Its serial number is then in {@link serial}.
    *
-   * @returns 0, or the errno (ENOMEM, ENOSPC: `fs.epoll.max_user_watches`)
+   * @param owner number of the watcher, from {@link register}
+   * @returns 0, or an errno (ENOMEM; ENOSPC at the limit `fs.epoll.max_user_watches`)
    */
   add(fd: number, events: number, owner: number): number {
     if (fd >= this.serial.length) this.#resize(grown(this.serial.length, fd + 1))
@@ -117,7 +130,7 @@ export class Reactor {
     return 0
   }
 
-  /** Changes what `fd` is watched for; 0: errors and hang-ups alone. */
+  /** Changes the events that `fd` is watched for. With 0, epoll still reports errors and hang-ups. */
   modify(fd: number, events: number): void {
     this.#event[0] = events
     this.#event[DATA] = fd
@@ -125,22 +138,23 @@ export class Reactor {
     libc.check(libc.epollControl(this.#epoll, libc.EPOLL_MOD, fd, this.#eventAt), 'epoll_ctl')
   }
 
-  /** Stops watching `fd` and leaves it open: the caller owns it again. */
+  /** Stops watching `fd` and leaves it open. The caller owns it from now on. */
   remove(fd: number): void {
     libc.check(libc.epollControl(this.#epoll, libc.EPOLL_DEL, fd, this.#eventAt), 'epoll_ctl')
     this.#forget(fd)
   }
 
-  /** Somebody else owns `fd`, and closes it when this thread ends. */
+  /** Declares that something else owns the watched `fd`, and closes it when this thread ends. */
   lend(fd: number): void {
     this.#lent.add(fd)
   }
 
-  // In a worker thread, descriptors are the process's, and `terminate()` stops our code anywhere and runs none of it. So a connection
-  // is never in a descriptor that is nobody's: Node closes those that it has opened itself, and one of these is made to mean the
-  // connection (`dup3`) before the one that it came in is closed. Nothing is called in between: V8 ends a thread where a function begins.
+  // In a worker thread, `terminate()` stops the code at any point and runs no cleanup, but Node closes the descriptors
+  // that it opened itself. So each connection of a worker lives in a descriptor that Node opened: `dup3` makes that
+  // descriptor refer to the connection, then the original is closed. No JavaScript function is called between the two,
+  // because V8 terminates a thread only at the start of a function.
 
-  /** Accepts a connection. @returns its descriptor; or a negative errno (`EAGAIN`: none waits) */
+  /** Accepts a connection. @returns its descriptor, or a negative errno (`-EAGAIN`: none waits) */
   accept(listening: number): number {
     if (isMainThread) {
       const fd = libc.accept4(listening, 0, 0, ACCEPTED)
@@ -160,7 +174,7 @@ export class Reactor {
     return own
   }
 
-  /** A second descriptor of what `fd` is one of. @returns it; or a negative errno */
+  /** Makes a second descriptor for the same connection as `fd`. @returns the descriptor, or a negative errno */
   duplicate(fd: number): number {
     if (isMainThread) {
       const copy = libc.fcntl(fd, libc.F_DUPFD_CLOEXEC, 0)
@@ -178,9 +192,9 @@ export class Reactor {
   }
 
   /**
-   * Gives `fd`, which is not watched, to a handle of Node's.
+   * Gives `fd`, which must not be watched, to a handle of Node.
    *
-   * @returns 0; or a negative errno, and the descriptor is closed
+   * @returns 0; or a negative errno, and then `fd` is closed
    */
   handOver(fd: number, handle: { open(fd: number): number }): number {
     if (!this.#guarded.has(fd)) {
@@ -188,7 +202,7 @@ export class Reactor {
       if (failed !== 0) libc.close(fd)
       return failed
     }
-    // One that means nothing yet: handles only look whether it can be read and written.
+    // A placeholder: to open it, the handle only checks that it can be read and written.
     const other = libc.fcntl(this.#epoll, libc.F_DUPFD_CLOEXEC, 0)
     let failed = other === -1 ? -libc.errno() : handle.open(other)
     if (failed === 0) {
@@ -198,21 +212,21 @@ export class Reactor {
     return failed
   }
 
-  /** Closes `fd`, which is not watched. */
+  /** Closes `fd`, which must not be watched. */
   discard(fd: number): void {
-    // EINTR included, the descriptor is gone when close returns on Linux (man 2 close): never a second try.
+    // After EINTR, too, the descriptor is closed on Linux (man 2 close): never try again.
     if (this.#guarded.delete(fd)) fs.closeSync(fd)
     else libc.close(fd)
   }
 
-  /** Closes `fd`, which also takes it out of epoll. */
+  /** Closes the watched `fd`, which also removes it from epoll. */
   close(fd: number): void {
     this.#forget(fd)
     this.discard(fd)
   }
 
   /**
-   * The lowest descriptor above `fd` that `owner` watches, or -1. For a walk over all of them, during which any may be closed:
+   * Returns the lowest descriptor above `fd` that `owner` watches, or -1. Descriptors may be closed during a walk:
    * `for (let fd = next(owner, -1); fd !== -1; fd = next(owner, fd))`.
    */
   next(owner: number, fd: number): number {
@@ -223,16 +237,17 @@ export class Reactor {
     return -1
   }
 
-  /** Holds the process open; counted. */
+  /** Keeps the process running until {@link unref} was called as often. */
   ref(): void {
     if (this.#refs++ === 0) this.#poll.ref()
   }
 
+  /** Undoes one call of {@link ref}. */
   unref(): void {
     if (--this.#refs === 0) this.#poll.unref()
   }
 
-  /** Gives back what the arrays grew by and no descriptor needs. */
+  /** Shrinks the arrays to what the watched descriptors need. */
   trim(): void {
     let highest = this.serial.length - 1
     while (highest >= 0 && this.serial[highest] === 0) highest--
@@ -240,13 +255,16 @@ export class Reactor {
     if (size < this.serial.length) this.#resize(size)
   }
 
-  /** Called by koffi, outside of what Node does around its own callbacks: ticks, promises and what is thrown are seen to here. */
+  /**
+   * Called by koffi when the epoll instance has events. Node does not know of this callback, so ticks, promises and
+   * exceptions are handled here.
+   */
   readonly #ready = (): void => {
     try {
       this.#run()
       runTicks()
     } catch (error) {
-      // Thrown again where Node makes it an `uncaughtException`.
+      // Thrown again where Node turns it into an `uncaughtException`.
       setImmediate(() => {
         throw error
       })
@@ -283,30 +301,23 @@ export class Reactor {
   }
 }
 
-/**
- * Runs `process.nextTick` callbacks and promises, which Node does after each of its own callbacks, but Node 26 not after
- * koffi's (20 and 22 do). There is no public way to ask for it; this one is in every version since 0.10, and costs nothing when
- * there is nothing to do. An empty callback of Node's own does the same: where the function is missing, an immediate
- * (200 bytes of garbage each time).
- */
-const runTicks: () => void =
-  (process as { _tickCallback?: () => void })._tickCallback?.bind(process) ?? (() => void setImmediate(() => {}))
-
 let shared: Reactor | undefined
 
 /**
- * The reactor of this thread, made at the first call. Stays for the life of the thread: two descriptors.
+ * Returns the reactor of this thread, and makes it at the first call. It lasts as long as the thread and takes two
+ * descriptors.
  *
- * @throws `ERR_EBB_UNSUPPORTED`
+ * @throws {EbbError} `ERR_EBB_UNSUPPORTED`
+ * @throws {SystemError} EMFILE, ENFILE, ENOMEM
  */
 export function reactor(): Reactor {
-  // It would end the process: Bun has libuv's functions by name alone.
+  // Bun exports libuv's functions, but calling them ends the process.
   if ('Bun' in globalThis) throw libc.unsupportedError('Bun has no libuv to watch the epoll descriptor')
   shared ??= new Reactor()
   return shared
 }
 
-/** A descriptor that Node closes when this thread ends. @returns it; or a negative errno */
+/** Opens a descriptor that Node closes when this thread ends. @returns the descriptor, or a negative errno */
 function openOwn(): number {
   try {
     return fs.openSync('/dev/null', 'r')
@@ -315,7 +326,7 @@ function openOwn(): number {
   }
 }
 
-/** {@link Reactor.trim} of this thread's reactor, if there is one. */
+/** Calls {@link Reactor.trim} of this thread's reactor, if there is one. */
 export function trimReactor(): void {
   shared?.trim()
 }

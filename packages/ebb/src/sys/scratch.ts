@@ -1,22 +1,22 @@
-/** Memory for what is received and dropped. One for the thread: nothing in it lasts. */
+/** Memory for bytes that are looked at or dropped at once. One buffer for the thread: its content never lasts. */
 import * as libc from './libc.js'
 
-/** Bytes at {@link scratch}. */
-export const SCRATCH = 65_536
+/** Size of the scratch buffer, in bytes. */
+export const SCRATCH_SIZE = 65_536
 
 let memory: Buffer | undefined
 let address = 0
 
-/** What was received last, for who has just done it. */
+/** Returns the scratch buffer, which holds what was received last. */
 export function scratchBuffer(): Buffer {
-  scratch()
+  scratchAddress()
   return memory as Buffer
 }
 
-/** The address of {@link SCRATCH} bytes. */
-export function scratch(): number {
+/** Returns the address of the scratch buffer. */
+export function scratchAddress(): number {
   if (memory === undefined) {
-    memory = Buffer.allocUnsafeSlow(SCRATCH)
+    memory = Buffer.allocUnsafeSlow(SCRATCH_SIZE)
     address = libc.addressOf(memory)
   }
   return address

@@ -6,11 +6,11 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { directory } from '../../../../test/support/sockets.js'
 import * as libc from './libc.js'
 import { type Address, decodeAddress, formatAddress, SOCKADDR_SIZE, SocketAddress } from './sockaddr.js'
-import { setOption } from './socket-options.js'
+import { setOption } from './socket.js'
 
 const port = fc.integer({ min: 0, max: 65_535 })
 
-/** Eight groups with many zeros among them, as addresses have. */
+/** Eight groups, many of them zero, as in real addresses. */
 const groups = fc.array(fc.oneof({ weight: 2, arbitrary: fc.constant(0) }, fc.integer({ min: 0, max: 0xffff })), {
   minLength: 8,
   maxLength: 8
@@ -60,7 +60,7 @@ function path(most: number): fc.Arbitrary<string> {
 }
 
 describe('IPv4', () => {
-  test('is the same after the way to bytes and back', () => {
+  test('survives encoding and decoding', () => {
     fc.assert(
       fc.property(fc.ipV4(), port, (host, port) => {
         expect(roundTrip({ host, port })).toEqual({ address: host, family: 'IPv4', port })
@@ -68,7 +68,7 @@ describe('IPv4', () => {
     )
   })
 
-  test('stands in network order, 16 bytes', () => {
+  test('is encoded in network byte order, in 16 bytes', () => {
     const { bytes, length, family } = new SocketAddress({ host: '1.2.3.4', port: 0x1234 })
     expect([family, length]).toEqual([libc.AF_INET, 16])
     expect([...bytes.subarray(2)]).toEqual([0x12, 0x34, 1, 2, 3, 4, 0, 0, 0, 0, 0, 0, 0, 0])
@@ -76,7 +76,7 @@ describe('IPv4', () => {
 })
 
 describe('IPv6', () => {
-  test('every spelling gives the same bytes', () => {
+  test('all spellings of an address give the same bytes', () => {
     fc.assert(
       fc.property(spelling(groups), port, ({ groups, text }, port) => {
         expect(isIPv6(text)).toBe(true)
@@ -87,7 +87,7 @@ describe('IPv6', () => {
     )
   })
 
-  test('comes back in the one spelling that Node reads as the same', () => {
+  test('is decoded to the spelling that Node normalises to', () => {
     fc.assert(
       fc.property(
         fc.oneof(
@@ -142,7 +142,7 @@ describe('IPv6', () => {
 })
 
 describe('Unix', () => {
-  test('a path is the same after the way to bytes and back', () => {
+  test('a path survives encoding and decoding', () => {
     fc.assert(
       fc.property(path(107), (path) => {
         expect(roundTrip({ path })).toEqual({ path })
@@ -150,7 +150,7 @@ describe('Unix', () => {
     )
   })
 
-  test('an abstract name too, NUL and all', () => {
+  test('so does an abstract name, including its NUL', () => {
     fc.assert(
       fc.property(fc.string({ unit: 'grapheme', maxLength: 20 }), (name) => {
         expect(roundTrip({ path: `\0${name}` })).toEqual({ path: `\0${name}` })
@@ -158,7 +158,7 @@ describe('Unix', () => {
     )
   })
 
-  test('a path ends at its NUL, whatever follows in the room for it', () => {
+  test('a path ends at its NUL, whatever follows it', () => {
     const { bytes, length } = new SocketAddress({ path: '/tmp/é' })
     const room = Buffer.alloc(SOCKADDR_SIZE, 0x61)
     bytes.copy(room)
@@ -174,7 +174,7 @@ describe('Unix', () => {
   })
 })
 
-describe('what cannot be an address', () => {
+describe('addresses that are not valid', () => {
   test.each<[Address, string]>([
     [{ host: 'example.com', port: 1 }, 'host must be an IPv4 or IPv6 address, not "example.com"'],
     [{ host: '', port: 1 }, 'host must be an IPv4 or IPv6 address, not ""'],
@@ -201,7 +201,7 @@ describe('what cannot be an address', () => {
     )
   })
 
-  test('anything else is refused, never encoded as something else', () => {
+  test('any other value is refused, never encoded as another address', () => {
     fc.assert(
       fc.property(fc.string({ unit: fc.constantFrom(...'0123456789abcfx:.%/ '), maxLength: 24 }), (host) => {
         try {
@@ -224,7 +224,7 @@ test.each<[Address, string]>([
   expect(formatAddress(address)).toBe(text)
 })
 
-describe('the kernel reads and writes the same', () => {
+describe('the kernel uses the same encoding', () => {
   const IP_FREEBIND = 15
   const bytes = Buffer.alloc(SOCKADDR_SIZE)
   const length = new Uint32Array(1)
@@ -235,11 +235,11 @@ describe('the kernel reads and writes the same', () => {
     fd = libc.check(libc.socket(family, libc.SOCK_STREAM | libc.SOCK_CLOEXEC, 0), 'socket')
   }
 
-  /** What `getsockname` says of a socket bound to `address`. */
+  /** Returns the result of `getsockname` for a socket bound to `address`. */
   function bound(address: Address): ReturnType<typeof decodeAddress> {
     const target = new SocketAddress(address)
     open(target.family)
-    // Addresses that this machine does not have, too.
+    // Also addresses that this machine does not have.
     if (target.family !== libc.AF_UNIX) setOption(fd, libc.IPPROTO_IP, IP_FREEBIND, 1)
     libc.check(libc.bindAddress(fd, target.pointer, target.length), 'bind', formatAddress(address))
     length[0] = SOCKADDR_SIZE
@@ -266,7 +266,7 @@ describe('the kernel reads and writes the same', () => {
         const host = parts.join('.')
         const info = bound({ host, port: 0 })
         expect(info).toMatchObject({ address: host, family: 'IPv4' })
-        // The port that the kernel chose reads the same when it is asked for.
+        // Binding to the port that the kernel chose gives the same address.
         const chosen = 'port' in info ? info.port : 0
         expect(chosen).toBeGreaterThan(0)
         expect(bound({ host, port: chosen })).toEqual(info)
@@ -296,7 +296,7 @@ describe('the kernel reads and writes the same', () => {
     const at = directory()
     const room = 107 - Buffer.byteLength(join(at, '/'))
     let count = 0
-    // Numbered: two runs must not meet at one path.
+    // Numbered, because two runs must not use one path.
     const name = path(room - 5).filter((text) => !text.includes('/'))
     fc.assert(
       fc.property(name, (name) => {

@@ -1,40 +1,47 @@
-/** Socket addresses to and from the bytes that the kernel takes (`man 7 ip`, `ipv6`, `unix`). */
+/** Socket addresses, to and from the kernel's format (`man 7 ip`, `ipv6`, `unix`). */
 import { isIPv4, isIPv6 } from 'node:net'
 import { networkInterfaces } from 'node:os'
 import { invalidArgument } from './errors.js'
 import { AF_INET, AF_INET6, AF_UNIX, addressOf } from './libc.js'
 
-/** Where a socket is: an IP address (a literal, never a name) and port, or a path; a path that begins with NUL is abstract. */
+/**
+ * A socket address: a literal IP address and a port, or the path of a Unix socket. A path that begins with NUL is
+ * abstract.
+ */
 export type Address = { host: string; port: number } | { path: string }
 
-/** As {@link Address}, as `net.Server.address()` gives it. `path` of an unnamed Unix socket is empty. */
+/** A socket address in the form of `net.Server.address()`. The `path` of an unnamed Unix socket is empty. */
 export type AddressInfo = { address: string; family: 'IPv4' | 'IPv6'; port: number } | { path: string }
 
-/** Room for any address: `sizeof(struct sockaddr_storage)`. */
+/** Size in bytes that holds any address: `sizeof(struct sockaddr_storage)`. */
 export const SOCKADDR_SIZE = 128
 
-/** `sizeof(sun_path)`, with the NUL that ends it. */
+/** `sizeof(sun_path)`, including the terminating NUL. */
 const PATH_SIZE = 108
 
-/** A socket address as the kernel takes it. The address in memory is good as long as this object is kept. */
+/** A socket address in the kernel's format. `pointer` is valid as long as this object is referenced. */
 export class SocketAddress {
+  /** `AF_INET`, `AF_INET6` or `AF_UNIX`. */
   readonly family: number
+  /** The `sockaddr`. */
   readonly bytes: Buffer
+  /** Address of `bytes` in memory. */
   readonly pointer: number
 
-  /** @throws TypeError for a host that is not an IP literal, a port out of range, a path that is too long */
+  /** @throws {TypeError} for a host that is not an IP literal, a port out of range, or a path that is too long */
   constructor(address: Address) {
     this.bytes = 'path' in address ? encodePath(address.path) : encodeIp(address.host, address.port)
     this.family = readFamily(this.bytes)
     this.pointer = addressOf(this.bytes)
   }
 
+  /** Size of `bytes`. */
   get length(): number {
     return this.bytes.length
   }
 }
 
-/** An address as the kernel filled it in: `length` bytes of `bytes`. */
+/** Decodes a `sockaddr` that the kernel filled in: the first `length` bytes of `bytes`. */
 export function decodeAddress(bytes: Uint8Array, length: number): AddressInfo {
   const view = Buffer.from(bytes.buffer, bytes.byteOffset, length)
   const family = length < 2 ? AF_UNIX : readFamily(view)
@@ -47,12 +54,12 @@ export function decodeAddress(bytes: Uint8Array, length: number): AddressInfo {
     return { address, family: 'IPv6', port: view.readUInt16BE(2) }
   }
   const path = view.subarray(2)
-  // A path in the file system ends at its NUL; an abstract name begins with one and ends where the address does.
+  // A path in the file system ends at its NUL. An abstract name begins with NUL and takes the rest of the address.
   const end = path[0] === 0 ? -1 : path.indexOf(0)
   return { path: path.toString('utf8', 0, end === -1 ? path.length : end) }
 }
 
-/** `127.0.0.1:80`, `[::1]:80`, or the path. */
+/** Formats an address for messages: `127.0.0.1:80`, `[::1]:80`, a path, or `@name` for an abstract one. */
 export function formatAddress(address: Address | AddressInfo): string {
   if ('path' in address) return address.path.startsWith('\0') ? `@${address.path.slice(1)}` : address.path
   const host = 'host' in address ? address.host : address.address
@@ -61,7 +68,7 @@ export function formatAddress(address: Address | AddressInfo): string {
 
 const littleEndian = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1
 
-// `sa_family` and `sin6_scope_id` are in the machine's byte order, ports and addresses in the network's.
+// `sa_family` and `sin6_scope_id` are in host byte order; ports and addresses are in network byte order.
 function readFamily(bytes: Buffer): number {
   return littleEndian ? bytes.readUInt16LE(0) : bytes.readUInt16BE(0)
 }
@@ -117,7 +124,7 @@ function encodePath(path: string): Buffer {
   return bytes
 }
 
-/** The 16 bytes of a literal that `isIPv6` has passed. */
+/** Parses a literal that `isIPv6` has accepted to its 16 bytes. */
 function parseIPv6(literal: string): Uint8Array {
   // The last 32 bits may be written as IPv4: ::ffff:127.0.0.1
   const text = literal.replace(/(\d+)\.(\d+)\.(\d+)\.(\d+)$/, (_, ...parts: string[]) => {
@@ -133,7 +140,7 @@ function parseIPv6(literal: string): Uint8Array {
   return bytes
 }
 
-/** The shortest form, RFC 5952. */
+/** Formats an IPv6 address in its shortest form (RFC 5952). */
 function formatIPv6(bytes: Buffer): string {
   const mapped = bytes.subarray(0, 10).every((byte) => byte === 0) && bytes.readUInt16BE(10) === 0xffff
   if (mapped) return `::ffff:${bytes.subarray(12, 16).join('.')}`
@@ -154,7 +161,7 @@ function scopeNumber(zone: string): number {
   const scopes = networkInterfaces()[zone]?.flatMap((info) => (info.family === 'IPv6' ? [info.scopeid] : []))
   if (scopes === undefined || scopes.length === 0)
     throw invalidArgument(`no network interface ${JSON.stringify(zone)} with IPv6`)
-  // Only a link-local address has its interface's number; the others of the same interface have 0.
+  // Only the link-local address of an interface has the interface's number; its other addresses have 0.
   return Math.max(...scopes)
 }
 

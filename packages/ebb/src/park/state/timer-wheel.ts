@@ -1,30 +1,32 @@
 /**
- * A timer wheel: deadlines of many connections behind one timer.
+ * A timer wheel: the deadlines of many connections, behind one timer.
  *
- * As the kernel's since Linux 4.8 (`kernel/time/timer.c`, "non-cascading"): levels of 64 slots, each level eight times as coarse
- * as the one below, a deadline in the lowest level that reaches so far. Nothing moves between levels: what is added is touched once
- * more, when it is due. The price is precision: a deadline is never early, and late by at most a seventh of its time or one
- * {@link TICK}, the larger. What waits has no object: three numbers in arrays indexed by it.
+ * It works like the kernel's timer wheel since Linux 4.8 (`kernel/time/timer.c`, "non-cascading"). There are levels of
+ * 64 slots, each level eight times as coarse as the one below, and a deadline goes to the lowest level that reaches it.
+ * Deadlines do not move between levels, so each is touched twice: when it is added and when it is due. The price is
+ * precision: a deadline is never early, and late by at most 1/7 of its time or one {@link TICK}, whichever is larger. A
+ * deadline has no object, only three numbers in arrays indexed by its connection.
  */
-import { grown, resized, shrunk } from '../sys/arrays.js'
+import { grown, resized, shrunk } from '../../sys/arrays.js'
 
-/** Precision of the lowest level (ms). */
+/** Precision of the lowest level, in ms. */
 const TICK = 16
 const LEVELS = 8
 const SLOTS = 64
-/** What is due at once is handled for this long (ms) before others get their turn. */
+/** Due deadlines are handled for this long (ms) before the event loop goes on. */
 const TURN = 5
-/** The clock is read after this many. */
-const BETWEEN_LOOKS = 16
+/** The clock is read once for this many deadlines. */
+const CLOCK_INTERVAL = 16
 
+/** Deadlines of small integers, such as rows of a table. */
 export class Wheel {
-  readonly #due: (index: number) => void
-  readonly #after: (() => void) | undefined
-  /** By slot: the first index in it, or -1. */
+  readonly #onDue: (index: number) => void
+  readonly #afterBatch: (() => void) | undefined
+  /** By slot: the first index in the slot, or -1. */
   readonly #heads = new Int32Array(LEVELS * SLOTS).fill(-1)
-  /** By level: the tick (in units of the level) up to which its slots have been handled. */
+  /** By level: the last tick whose slot was handled, in units of the level. */
   readonly #handled = new Float64Array(LEVELS)
-  // By index. `#slot`: 0 where it is not in the wheel, else its slot + 1.
+  // By index: the neighbours in its slot, and the number of its slot + 1; 0 if it is not in the wheel.
   #next = new Int32Array(0)
   #previous = new Int32Array(0)
   #slot = new Uint16Array(0)
@@ -36,25 +38,25 @@ export class Wheel {
   #running = false
 
   /**
-   * @param due told of each index when its time has come; it is out of the wheel by then, and may be added again
-   * @param after called when a row of those is over
+   * @param onDue called with each index that is due; it was removed from the wheel, and may be added again
+   * @param afterBatch called after each batch of `onDue` calls
    */
-  constructor(due: (index: number) => void, after?: () => void) {
-    this.#due = due
-    this.#after = after
+  constructor(onDue: (index: number) => void, afterBatch?: () => void) {
+    this.#onDue = onDue
+    this.#afterBatch = afterBatch
   }
 
-  /** How many wait. */
+  /** Number of deadlines. */
   get size(): number {
     return this.#size
   }
 
-  /** Memory of the arrays that grow. */
+  /** Memory of the arrays that grow, in bytes. */
   get bytes(): number {
     return this.#next.byteLength + this.#previous.byteLength + this.#slot.byteLength
   }
 
-  /** `index` is due in `ms`; if it was in the wheel already, the earlier time is forgotten. */
+  /** Sets the deadline of `index` to `ms` from now. An earlier deadline of it is replaced. */
   add(index: number, ms: number): void {
     if (index >= this.#slot.length) this.#resize(grown(this.#slot.length, index + 1))
     if ((this.#slot[index] as number) !== 0) this.#unlink(index)
@@ -69,7 +71,7 @@ export class Wheel {
       tick = Math.ceil((now + ms / TICK) / unit)
       if (tick <= last) break
       if (level === LEVELS - 1) {
-        // Beyond the reach of the wheel, a year: as late as it can be.
+        // Beyond the reach of the wheel, about a year: the last slot.
         tick = last
         break
       }
@@ -78,13 +80,14 @@ export class Wheel {
     if (!this.#running) this.#schedule(tick * unit)
   }
 
+  /** Removes the deadline of `index`, if it has one. */
   remove(index: number): void {
     if (!((this.#slot[index] as number) > 0)) return
     this.#unlink(index)
     if (--this.#size === 0) this.#stop()
   }
 
-  /** Forgets all. */
+  /** Removes all deadlines. */
   clear(): void {
     this.#heads.fill(-1)
     this.#slot.fill(0)
@@ -92,7 +95,7 @@ export class Wheel {
     this.#stop()
   }
 
-  /** Gives back what the arrays grew by, and no index from `end` on needs. */
+  /** Shrinks the arrays. @param end no index from here on has a deadline */
   trim(end: number): void {
     const size = this.#size === 0 ? 0 : shrunk(end)
     if (size < this.#slot.length) this.#resize(size)
@@ -117,8 +120,8 @@ export class Wheel {
   }
 
   /**
-   * Time in which nothing was due has passed: what is added now may use its slots. All that waits in a level lies within 63
-   * ticks of what is handled there, so that a slot stands for one tick.
+   * Marks the ticks before `end` that have nothing due as handled, so that their slots can be used again. All deadlines
+   * of a level are within 63 ticks after its last handled tick, so that a slot stands for one tick only.
    */
   #advance(level: number, end: number): void {
     if (this.#running) return
@@ -135,7 +138,7 @@ export class Wheel {
     if (tick >= this.#timerTick || this.#immediate !== undefined) return
     clearTimeout(this.#timer)
     this.#timerTick = tick
-    // No more than 2^31 - 1 ms, which is what setTimeout takes: then it looks again.
+    // setTimeout takes at most 2^31 - 1 ms. If that is too early, the timer is set again.
     const ms = Math.min(tick * TICK - performance.now(), 2 ** 31 - 1)
     this.#timer = setTimeout(this.#run, Math.max(1, Math.ceil(ms)))
     this.#timer.unref()
@@ -160,19 +163,19 @@ export class Wheel {
       finished = this.#handleDue()
     } finally {
       this.#running = false
-      // After one that threw, too: the others are still due.
+      // Also if a callback threw: the others are still due.
       if (this.#size > 0) {
         if (finished) this.#schedule(this.#nextTick())
         else this.#immediate ??= setImmediate(this.#run)
       }
-      this.#after?.()
+      this.#afterBatch?.()
     }
   }
 
-  /** False: there is more to do, and it was time for others. */
+  /** Handles due deadlines. @returns false if its time was over before all were handled */
   #handleDue(): boolean {
     const start = performance.now()
-    let left = BETWEEN_LOOKS
+    let left = CLOCK_INTERVAL
     for (let level = 0, unit = 1; level < LEVELS; level++, unit *= 8) {
       const end = Math.floor(start / TICK / unit)
       const last = Math.min(end, (this.#handled[level] as number) + SLOTS - 1)
@@ -181,11 +184,11 @@ export class Wheel {
         for (let index = this.#heads[slot] as number; index !== -1; index = this.#heads[slot] as number) {
           if (left-- === 0) {
             if (performance.now() - start > TURN) return false
-            left = BETWEEN_LOOKS
+            left = CLOCK_INTERVAL
           }
           this.#unlink(index)
           this.#size--
-          this.#due(index)
+          this.#onDue(index)
         }
         this.#handled[level] = tick
       }
@@ -194,7 +197,7 @@ export class Wheel {
     return true
   }
 
-  /** The tick at which the next slot that holds something is due. */
+  /** Returns the tick of the next slot that is not empty. */
   #nextTick(): number {
     let next = Number.POSITIVE_INFINITY
     for (let level = 0, unit = 1; level < LEVELS; level++, unit *= 8) {

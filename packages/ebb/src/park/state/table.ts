@@ -1,49 +1,59 @@
 /**
- * The connections of a server: a row of numbers for each, in arrays, and no object.
+ * The connections of a server: a row of numbers for each, in typed arrays, and no object.
  *
- * A row stays the same while its connection lives, whatever its descriptor: that changes each time it is parked. An id is the
- * row's number and how often the row has been taken, so it finds its row without a search, and is never given again.
+ * A connection has the same row as long as it is open, while its descriptor changes each time it is parked. The id of a
+ * connection combines the number of its row with how often that row has been used. So an id leads to its row without a
+ * search, and is never reused.
  */
-import { grown, resized, shrunk } from '../sys/arrays.js'
+import { grown, resized, shrunk } from '../../sys/arrays.js'
 
-/** More rows than descriptors that a process can have on any machine; 2^53 / 2^22: a row can be taken two thousand million times. */
+/** Upper limit of rows, above any descriptor limit. Of the 53 bits of an id, 31 are left for the uses of a row. */
 const ROWS = 2 ** 22
 const MOST_USES = 2 ** 31 - 1
-/** In place of a descriptor: free, and no other free row before this one. */
+/** In place of a descriptor: the row is free, and the last of the free list. */
 const FREE = -2
 
-/** Bits of {@link Table.flags}. */
+// Bits of {@link Table.flags}.
+
+/** The connection was never woken: it has not sent a byte. */
 export const FRESH = 1
+/** The connection is a stream: see `streams.ts`. */
 export const STREAM = 2
+/** A FIN was sent while the connection was parked. */
 export const ENDED = 4
 
+/** The rows of all open connections. */
 export class Table {
-  /** By row: how often it was taken. */
+  /** By row: how often it was used. */
   #uses = new Int32Array(0)
-  /** By row: the descriptor of a parked connection; -1: an awake one; below: free, see {@link freeBefore}. */
+  /**
+   * By row: the descriptor of a parked connection; -1 for an awake one; below -1 if the row is free: see {@link
+   * nextFree}.
+   */
   #fd = new Int32Array(0)
-  /** By row: how often its connection was woken. */
+  /** By row: how often the connection was woken. */
   #wakes = new Uint32Array(0)
   #flags = new Uint8Array(0)
-  /** By descriptor: the row of the connection that is parked in it. */
+  /** By descriptor: the row of the parked connection. */
   #row = new Int32Array(0)
 
   #size = 0
+  /** First row of the free list; -1 if it is empty. */
   #free = -1
-  /** Rows that were given back had been taken this often at most: they go on from there. */
+  /** Highest use count of the rows that {@link trim} has removed; new rows continue from it. */
   #usesBefore = 0
 
-  /** Rows that are taken. */
+  /** Number of rows in use. */
   get size(): number {
     return this.#size
   }
 
-  /** Rows that there are: each is below this. */
+  /** Number of rows, used and free. Every row is below this. */
   get end(): number {
     return this.#fd.length
   }
 
-  /** Memory of the arrays. */
+  /** Memory of the arrays, in bytes. */
   get bytes(): number {
     return (
       this.#uses.byteLength +
@@ -54,11 +64,11 @@ export class Table {
     )
   }
 
-  /** Takes a row; its flags are {@link FRESH}. */
+  /** Takes a free row for a new connection. Its flags are {@link FRESH}, and it counts as awake. */
   take(): number {
     if (this.#free === -1) this.#grow()
     const row = this.#free
-    this.#free = freeBefore(this.#fd[row] as number)
+    this.#free = nextFree(this.#fd[row] as number)
     this.#uses[row] = (this.#uses[row] as number) + 1
     this.#fd[row] = -1
     this.#wakes[row] = 0
@@ -73,33 +83,35 @@ export class Table {
     this.#release(row)
   }
 
-  /** The row of a connection, or -1. */
+  /** Returns the row of a connection; -1 if it is closed. */
   find(id: number): number {
     const row = id % ROWS
     return id > 0 && this.id(row) === id ? row : -1
   }
 
-  /** 0: the row is free. */
+  /** Returns the id of the connection in a row; 0 if the row is free. */
   id(row: number): number {
     return (this.#fd[row] as number) >= -1 ? (this.#uses[row] as number) * ROWS + row : 0
   }
 
-  /** -1: awake. */
+  /** Returns the descriptor of a parked connection; -1 if it is awake. */
   fd(row: number): number {
     return this.#fd[row] as number
   }
 
-  /** The row that {@link park} was told of for `fd`. */
+  /** Returns the row of the connection that is parked with this descriptor. */
   row(fd: number): number {
     return this.#row[fd] as number
   }
 
+  /** Marks a connection as parked. */
   park(row: number, fd: number): void {
     if (fd >= this.#row.length) this.#row = resized(this.#row, new Int32Array(grown(this.#row.length, fd + 1)))
     this.#fd[row] = fd
     this.#row[fd] = row
   }
 
+  /** Marks a connection as awake. @returns how often it was woken, this time included */
   wake(row: number): number {
     this.#fd[row] = -1
     const wakes = (this.#wakes[row] as number) + 1
@@ -107,19 +119,22 @@ export class Table {
     return wakes
   }
 
+  /** Returns how often a connection was woken. */
   wakes(row: number): number {
     return this.#wakes[row] as number
   }
 
+  /** Returns the flags of a connection. */
   flags(row: number): number {
     return this.#flags[row] as number
   }
 
+  /** Replaces the flags of a connection. */
   setFlags(row: number, flags: number): void {
     this.#flags[row] = flags
   }
 
-  /** Gives back the rows above the highest that is taken; lower ones are taken first from then on. */
+  /** Shrinks the arrays to the highest row in use, and sorts the free list so that lower rows are taken first. */
   trim(): void {
     let highest = this.end - 1
     while (highest >= 0 && this.id(highest) === 0) highest--
@@ -145,7 +160,7 @@ export class Table {
   }
 
   #release(row: number): void {
-    // A row whose ids are used up stays empty.
+    // A row that has used up its ids is never taken again.
     const usedUp = (this.#uses[row] as number) >= MOST_USES
     this.#fd[row] = usedUp ? FREE : FREE - 1 - this.#free
     if (!usedUp) this.#free = row
@@ -159,7 +174,11 @@ export class Table {
   }
 }
 
-/** Free rows are a list: the one that was free before this one, or -1. */
-function freeBefore(mark: number): number {
+/**
+ * Returns the row that follows a free row in the free list; -1 at its end.
+ *
+ * @param mark what the row has for a descriptor
+ */
+function nextFree(mark: number): number {
   return FREE - 1 - mark
 }

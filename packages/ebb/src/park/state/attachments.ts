@@ -1,29 +1,33 @@
-/** What the application keeps with its connections, serialised. */
+/** Attachments: data that the application keeps with its connections. */
 import v8 from 'node:v8'
+import { withCode } from '../../sys/errors.js'
 
-/** By row. A text with a character for each byte: it costs less memory than a buffer. */
+/** Serialised attachments by row. Each is a Latin-1 string, which takes less memory than a buffer. */
 export class Attachments {
   readonly #limit: number
   readonly #kept = new Map<number, string>()
   #bytes = 0
 
-  /** @param limit bytes of one, at most */
+  /** @param limit maximum size of one attachment, in bytes */
   constructor(limit: number) {
     this.#limit = limit
   }
 
-  /** Of all. */
+  /** Size of all attachments. */
   get bytes(): number {
     return this.#bytes
   }
 
-  /** As it is kept: see {@link restored}. */
+  /** Returns a serialised attachment, for {@link restored}. */
   get(row: number): string | undefined {
     return this.#kept.get(row)
   }
 
   /**
-   * @throws RangeError `ERR_EBB_ATTACHMENT_TOO_LARGE`; DataCloneError for what cannot be cloned. What was kept before stays.
+   * Serialises and stores an attachment; undefined deletes it. If this throws, the previous attachment stays.
+   *
+   * @throws {RangeError} `ERR_EBB_ATTACHMENT_TOO_LARGE`
+   * @throws `DataCloneError` for a value that cannot be cloned
    */
   set(row: number, value: unknown): void {
     if (value === undefined) {
@@ -32,11 +36,11 @@ export class Attachments {
     }
     const bytes = serialize(value)
     if (bytes.length > this.#limit) {
-      throw Object.assign(
+      throw withCode(
         new RangeError(
           `the attachment is ${bytes.length} bytes long; attachmentLimit of this server is ${this.#limit}`
         ),
-        { code: 'ERR_EBB_ATTACHMENT_TOO_LARGE' }
+        'ERR_EBB_ATTACHMENT_TOO_LARGE'
       )
     }
     this.delete(row)
@@ -44,6 +48,7 @@ export class Attachments {
     this.#bytes += bytes.length
   }
 
+  /** Deletes an attachment, if there is one. */
   delete(row: number): void {
     const before = this.#kept.get(row)
     if (before === undefined) return
@@ -52,17 +57,17 @@ export class Attachments {
   }
 }
 
-/** A new copy of what was attached. */
+/** Returns a new copy of a stored attachment. */
 export function restored(kept: string | undefined): unknown {
   return kept === undefined ? undefined : v8.deserialize(Buffer.from(kept, 'latin1'))
 }
 
-/** @throws DataCloneError, which `v8` calls an Error */
+/** @throws `DataCloneError`; `v8.serialize()` would throw a plain Error */
 function serialize(value: unknown): Buffer {
   try {
     return v8.serialize(value)
   } catch (error) {
-    // Says the same with the right name; what a getter throws is its own.
+    // Throws the same error with the right name. An error of a getter is passed on.
     structuredClone(value)
     throw error
   }

@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { FRESH, Table } from './table.js'
 
-test('an id finds its row while it is taken, and never again', () => {
+test('an id leads to its row while the row is in use, and never again', () => {
   fc.assert(
     fc.property(
       fc.array(fc.oneof(fc.constant('take'), fc.constant('drop'), fc.constant('trim'), fc.constant('crowd')), {
@@ -30,7 +30,7 @@ test('an id finds its row while it is taken, and never again', () => {
               const row = table.take()
               live.set(table.id(row), row)
             }
-            // The spike goes, mostly.
+            // Most connections of the spike close.
             for (const [id, row] of live) {
               if (before.has(id) || (numbers.next().value as number) % 400 === 0) continue
               table.drop(row)
@@ -62,7 +62,7 @@ test.each([0, -1, 0.5, 2 ** 22, 2 ** 53 - 1, Number.NaN, Number.POSITIVE_INFINIT
   expect(table.find(id)).toBe(-1)
 })
 
-test('a descriptor tells its row, and each wake is counted', () => {
+test('a descriptor leads to its row, and each wake is counted', () => {
   const table = new Table()
   const row = table.take()
   table.park(row, 5000)
@@ -74,7 +74,7 @@ test('a descriptor tells its row, and each wake is counted', () => {
   expect(table.wakes(row)).toBe(2)
 })
 
-test('a crowd that has gone leaves nothing, and those who stay keep their rows', () => {
+test('trim() frees the memory of a crowd that has gone, and the remaining connections keep their rows', () => {
   const table = new Table()
   const rows = Array.from({ length: 10_000 }, (_, i) => {
     const row = table.take()

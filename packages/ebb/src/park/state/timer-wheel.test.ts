@@ -4,12 +4,12 @@ import { Wheel } from './timer-wheel.js'
 
 afterEach(() => vi.useRealTimers())
 
-/** Timers and `performance.now()` that stand still until they are told. */
+/** Timers and `performance.now()` that stand still until the test advances them. */
 function freeze(): void {
   vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'setImmediate', 'clearImmediate', 'performance'] })
 }
 
-test('what is due is told once, never early, and late by a seventh or one tick', () => {
+test('a deadline is reported once, never early, and late by at most 1/7 of its time or one tick', () => {
   freeze()
   fc.assert(
     fc.property(
@@ -46,7 +46,7 @@ test('what is due is told once, never early, and late by a seventh or one tick',
         vi.advanceTimersByTime(6_000_000)
         expect(waiting.size).toBe(0)
         expect(wheel.size).toBe(0)
-        // Nothing waits: no timer does.
+        // Without deadlines there is no timer.
         expect(vi.getTimerCount()).toBe(0)
       }
     ),
@@ -54,7 +54,7 @@ test('what is due is told once, never early, and late by a seventh or one tick',
   )
 })
 
-test('what is due may be added again, and others removed, while it is told', () => {
+test('a callback may add its deadline again and remove others', () => {
   freeze()
   const told: number[] = []
   const wheel: Wheel = new Wheel((index) => {
@@ -70,7 +70,7 @@ test('what is due may be added again, and others removed, while it is told', () 
   expect(wheel.size).toBe(0)
 })
 
-test('one that throws keeps nobody else waiting', () => {
+test('a callback that throws does not hold up the others', () => {
   freeze()
   const told: number[] = []
   let rows = 0
@@ -88,7 +88,7 @@ test('one that throws keeps nobody else waiting', () => {
   expect(rows).toBe(2)
 })
 
-test('many that are due at once leave turns to others', async () => {
+test('the event loop goes on while many deadlines are due at once', async () => {
   const spin = (ms: number) => {
     const end = performance.now() + ms
     while (performance.now() < end);
@@ -111,7 +111,7 @@ test('many that are due at once leave turns to others', async () => {
   expect(turns).toBeGreaterThan(3)
 })
 
-test('cleared, it tells nothing; trimmed, it keeps what waits', () => {
+test('clear() removes all deadlines, and trim() keeps those that are set', () => {
   freeze()
   const told: number[] = []
   const wheel = new Wheel((index) => told.push(index))

@@ -1,0 +1,68 @@
+/** `listen()`: a TCP or Unix server whose connections are bare descriptors in epoll. */
+import { Governor, type GovernorOptions } from '../govern/connection-governor.js'
+import { tuneAllocator } from '../memory/thresholds.js'
+import { closeSocket, openSocket, type SocketOptions } from '../socket/listening-socket.js'
+import type { AddressInfo } from '../sys/sockaddr.js'
+import { EpollListener, type Handlers } from './listener.js'
+
+/** Options of {@link listen}. Exactly one of `port` and `path` is required. */
+export interface ListenOptions extends SocketOptions {
+  /**
+   * Whether to release memory to the operating system when many connections have closed. Default: true, with the
+   * defaults of {@link GovernorOptions}. `false`: never.
+   */
+  giveBack?: boolean | GovernorOptions
+}
+
+/** A listening socket and its connections. Made by {@link listen}. */
+export interface Listener {
+  /** Address of the listening socket, with the port that the kernel chose. */
+  readonly address: AddressInfo
+  /** Number of open connections. */
+  readonly clients: number
+  /** Number of connections accepted since the start. */
+  readonly accepted: number
+  /** False while accepting is paused for want of descriptors or memory, and after {@link close}. */
+  readonly accepting: boolean
+  /** Lets the process exit while this listener is open. */
+  unref(): this
+  /** Undoes {@link unref}. */
+  ref(): this
+  /** Stops accepting. Open connections stay. @returns a promise that resolves when the last connection is closed */
+  close(): Promise<void>
+  /**
+   * Closes every connection now, and calls the `close` handler for each. Queued bytes are lost.
+   *
+   * @throws the first error that a `close` handler threw, after all connections are closed
+   */
+  closeConnections(): void
+}
+
+/**
+ * Starts a server. It listens when this function returns.
+ *
+ * ```ts
+ * const server = listen({ port: 3033 }, { data: (connection, bytes) => connection.write(bytes) })
+ * console.log(server.address, server.clients)
+ * ```
+ *
+ * @throws {SystemError} EADDRINUSE, EACCES, EADDRNOTAVAIL, EMFILE, ... of `socket`, `bind` or `listen`
+ * @throws {TypeError} `ERR_INVALID_ARG_VALUE`, `ERR_MISSING_ARGS` for options that are not valid
+ * @throws {EbbError} `ERR_EBB_UNSUPPORTED` where the library cannot call the kernel
+ */
+export function listen(options: ListenOptions, handlers: Handlers = {}): Listener {
+  tuneAllocator({ timer: true })
+  const governor = toGovernor(options.giveBack)
+  const socket = openSocket(options)
+  try {
+    return new EpollListener(socket, handlers, governor)
+  } catch (error) {
+    closeSocket(socket)
+    throw error
+  }
+}
+
+function toGovernor(giveBack: ListenOptions['giveBack'] = true): Governor | undefined {
+  if (giveBack === false) return undefined
+  return new Governor(giveBack === true ? {} : giveBack)
+}

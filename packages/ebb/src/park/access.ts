@@ -1,0 +1,128 @@
+/** What the application asks of connections, through `Parked` and `Connection`: of one by its id, or of all. */
+import type { Socket } from 'node:net'
+import { EbbError } from '../sys/errors.js'
+import { resetOnClose } from '../sys/socket.js'
+import { type ConnectionHandle, type ConnectionHost, connectionOf } from './connection.js'
+import type { Protocol } from './protocol/protocol.js'
+import type { Sender } from './sender.js'
+import { restored } from './state/attachments.js'
+import type { Connections } from './state/connections.js'
+import { FRESH, STREAM } from './state/table.js'
+import type { Cause } from './stats.js'
+
+/** The server whose connections are accessed. */
+export interface AccessHost {
+  /** Parks an awake connection. @returns whether it is parked */
+  park(row: number, connection: ConnectionHandle): boolean
+  /** Closes a parked connection. */
+  close(row: number, cause: Cause): void
+}
+
+/** The implementation of {@link ConnectionHost}: finds the row of an id, and acts on the row; and closes all. */
+export class ConnectionAccess implements ConnectionHost {
+  readonly #connections: Connections
+  readonly #protocol: Protocol
+  readonly #sender: Sender
+  readonly #host: AccessHost
+
+  constructor(connections: Connections, protocol: Protocol, sender: Sender, host: AccessHost) {
+    this.#connections = connections
+    this.#protocol = protocol
+    this.#sender = sender
+    this.#host = host
+  }
+
+  /** Returns the connection behind a socket; undefined for a socket of another server. */
+  connection(socket: Socket): ConnectionHandle | undefined {
+    const connection = connectionOf(socket)
+    return connection?.isOf(this) ? connection : undefined
+  }
+
+  has(id: number): boolean {
+    return this.#connections.table.find(id) !== -1
+  }
+
+  isParked(id: number): boolean {
+    const { table } = this.#connections
+    const row = table.find(id)
+    return row !== -1 && table.fd(row) !== -1
+  }
+
+  parkNow({ id }: ConnectionHandle): boolean {
+    const row = this.#connections.table.find(id)
+    if (row === -1) return false
+    const awake = this.#connections.awake.get(row)
+    if (awake === undefined) return true
+    const parked = this.#host.park(row, awake)
+    this.#protocol.endBatch()
+    return parked
+  }
+
+  /** @param reset whether a parked connection gets a RST in place of a FIN */
+  closeConnection(id: number, reset = false): boolean {
+    const { table } = this.#connections
+    const row = table.find(id)
+    if (row === -1) return false
+    const fd = table.fd(row)
+    if (fd === -1) {
+      this.#connections.socket(row)?.destroy()
+      return true
+    }
+    if (reset) resetOnClose(fd)
+    this.#host.close(row, 'server')
+    return true
+  }
+
+  attachment({ id, lastAttachment }: ConnectionHandle): unknown {
+    const row = this.#connections.table.find(id)
+    return restored(row === -1 ? lastAttachment : this.#connections.attachments.get(row))
+  }
+
+  attach({ id }: ConnectionHandle, value: unknown): void {
+    const row = this.#connections.table.find(id)
+    if (row === -1) {
+      throw new EbbError('ERR_EBB_CONNECTION_CLOSED', 'the connection is closed: nothing can be attached to it')
+    }
+    this.#connections.attachments.set(row, value)
+  }
+
+  send(id: number, data: string | Uint8Array): boolean {
+    const row = this.#connections.table.find(id)
+    if (row === -1 || !this.#protocol.isPlain) return false
+    return this.#sender.send(row, typeof data === 'string' ? Buffer.from(data) : data)
+  }
+
+  queued(id: number): number {
+    const row = this.#connections.table.find(id)
+    return row === -1 ? 0 : this.#sender.queued(row)
+  }
+
+  end(id: number): void {
+    const row = this.#connections.table.find(id)
+    if (row !== -1) this.#sender.end(row)
+  }
+
+  /** Destroys the sockets of all awake connections. */
+  closeAwake(): void {
+    for (const { socket } of this.#connections.awake.values()) socket?.destroy()
+  }
+
+  /** Closes all parked connections. */
+  closeParked(): void {
+    this.#closeParkedWithout(0)
+  }
+
+  /** Closes the parked connections that `http` calls idle. */
+  closeIdle(): void {
+    this.#closeParkedWithout(this.#protocol.closesFreshAsIdle() ? STREAM : STREAM | FRESH)
+  }
+
+  /** Closes the parked connections that have none of these flags. */
+  #closeParkedWithout(flags: number): void {
+    const { table } = this.#connections
+    for (let row = 0; row < table.end; row++) {
+      if (table.id(row) === 0 || table.fd(row) === -1) continue
+      if ((table.flags(row) & flags) === 0) this.#host.close(row, 'server')
+    }
+  }
+}

@@ -1,0 +1,165 @@
+/**
+ * What is used of the internals of `http.Server`, its parsers and its responses: properties that Node does not
+ * document, but that exist in every version from 20 to 26.
+ */
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Server, Socket } from 'node:net'
+
+/** A socket that `http` reads from. */
+interface HttpSocket extends Socket {
+  parser?: HttpParser | null
+  _httpMessage?: ServerResponse | null
+}
+
+interface HttpParser {
+  /** Called by the parser when the head of a request is complete. */
+  onIncoming?: ((this: unknown, ...args: unknown[]) => unknown) | null
+  incoming: IncomingMessage | null
+  socket: Socket | null
+}
+
+/** The list that an `http.Server` keeps of its connections. */
+export interface HttpConnections {
+  /** Returns the parsers that are inside a message. The others have not received a byte of the next request. */
+  active(): HttpParser[]
+}
+
+/**
+ * Returns the server's list of connections; undefined before the server listens, and if Node keeps the list elsewhere.
+ * Then no connection is parked again.
+ */
+export function httpConnections(server: Server): HttpConnections | undefined {
+  const symbol = Object.getOwnPropertySymbols(server).find(
+    ({ description }) => description === 'http.server.connections'
+  )
+  return symbol === undefined ? undefined : (server as unknown as Record<symbol, HttpConnections>)[symbol]
+}
+
+/** The class of the list that {@link httpConnections} returns. */
+type ConnectionsClass = new () => HttpConnections & { idle(): unknown[] }
+
+/** The class of `http`'s parsers. */
+interface ParserClass {
+  new (): {
+    initialize(type: number, resource: object, maxHeaderSize: number, flags: number, connections: object): void
+    remove(): void
+    close(): void
+  }
+  readonly REQUEST: number
+}
+
+let freshAreIdle: boolean | undefined
+
+/**
+ * Whether `closeIdleConnections()`, and with it `close()`, closes connections that have not sent a byte. Recent
+ * versions do (https://github.com/nodejs/node/pull/63470). Found by a trial on a list with one parser. False before the
+ * server listens, and if Node keeps the list elsewhere.
+ */
+export function closesFreshAsIdle(server: Server): boolean {
+  if (freshAreIdle !== undefined) return freshAreIdle
+  const connections = httpConnections(server)
+  const { HTTPParser } = httpCommon() ?? {}
+  if (connections === undefined || HTTPParser === undefined) return false
+  const list = new (connections.constructor as ConnectionsClass)()
+  const parser = new HTTPParser()
+  parser.initialize(HTTPParser.REQUEST, {}, 0, 0, list)
+  freshAreIdle = list.idle().length > 0
+  parser.remove()
+  parser.close()
+  return freshAreIdle
+}
+
+/** Returns the parser of a socket; undefined after an upgrade, and in the middle of a message. */
+export function idleParser(socket: Socket): HttpParser | undefined {
+  const { parser, _httpMessage } = socket as HttpSocket
+  return parser && !_httpMessage && parser.incoming === null ? parser : undefined
+}
+
+/** Whether no request on this socket has had a complete head yet. */
+export function isInHead(socket: Socket): boolean {
+  return idleParser(socket) !== undefined && socket.bytesWritten === 0
+}
+
+/** Calls `around` for each request on this socket. @param around gets a function that lets `http` handle the request */
+export function wrapIncoming(socket: Socket, around: (incoming: () => unknown) => unknown): void {
+  const { parser } = socket as HttpSocket
+  const incoming = parser?.onIncoming
+  if (!parser || !incoming) return
+  parser.onIncoming = function (...args) {
+    return around(() => incoming.apply(this, args))
+  }
+}
+
+/** Sets how many requests the connection may have, as the `Keep-Alive` header of a response tells the client. */
+export function setRequestLimit(response: ServerResponse, limit: number): void {
+  ;(response as unknown as { _maxRequestsPerSocket: number })._maxRequestsPerSocket = limit
+}
+
+/** Whether the socket still speaks HTTP: false after an upgrade. */
+export function hasParser(socket: Socket): boolean {
+  return Boolean((socket as HttpSocket).parser)
+}
+
+interface ResponseInternals {
+  /** The head, once `writeHead()` has made it. It is sent later. */
+  _header: string | null
+  _headerSent: boolean
+  chunkedEncoding: boolean
+  shouldKeepAlive: boolean
+}
+
+/**
+ * Sends the head of a response whose body has neither a length nor chunks, so that it ends when the connection closes.
+ *
+ * @returns false if a head was already sent, or made with a length
+ */
+export function sendEndlessHead(response: ServerResponse): boolean {
+  const internals = response as unknown as ResponseInternals
+  if (internals._headerSent || (internals._header !== null && /\r\nContent-Length:/i.test(internals._header)))
+    return false
+  if (internals._header === null) {
+    response.removeHeader('Content-Length')
+    response.removeHeader('Transfer-Encoding')
+    response.setHeader('Connection', 'close')
+  } else {
+    internals._header = internals._header
+      .replace(/\r\n(Transfer-Encoding|Keep-Alive):[^\r]*/gi, '')
+      .replace(/\r\nConnection:[^\r]*/i, '\r\nConnection: close')
+    internals.chunkedEncoding = false
+  }
+  internals.shouldKeepAlive = false
+  response.flushHeaders()
+  return true
+}
+
+/**
+ * Ends a response as the last one of its connection, but without closing the connection: `then` is called in place of
+ * `socket.destroySoon()`. As after any last response, pipelined requests are not answered.
+ */
+export function endAsLast(response: ServerResponse, socket: Socket, then: () => void): void {
+  ;(response as unknown as { _last: boolean })._last = true
+  socket.destroySoon = () => {
+    // Uncovers the method of the class.
+    delete (socket as Partial<Socket>).destroySoon
+    // Keeps `http` from answering what the client sends from now on.
+    ;(socket as HttpSocket)._httpMessage = response
+    then()
+  }
+  response.end()
+}
+
+/**
+ * Closes the parsers that `http` keeps for reuse: at most 1000, about 3 KB each. Does nothing if there is no such pool.
+ */
+export function dropHttpParsers(): void {
+  for (const parser of httpCommon()?.parsers?.list?.splice(0) ?? []) parser.close()
+}
+
+interface HttpCommon {
+  parsers?: { list?: { close(): void }[] }
+  HTTPParser?: ParserClass
+}
+
+function httpCommon(): HttpCommon | undefined {
+  return process.getBuiltinModule('_http_common' as 'node:http') as unknown as HttpCommon | undefined
+}

@@ -1,0 +1,26 @@
+/** Which protocol a server speaks. */
+import type http from 'node:http'
+import type { Server } from 'node:net'
+import type { ServerInternals } from '../node/server.js'
+import { HttpProtocol } from './http.js'
+import type { Protocol } from './protocol.js'
+import { TcpProtocol } from './tcp.js'
+import { TlsProtocol } from './tls.js'
+
+/** Whether this is an `http.Server` or an `https.Server`. */
+export function isHttp(server: Server): boolean {
+  return 'closeIdleConnections' in server
+}
+
+/**
+ * Returns the protocol of a server. It is detected by the server's methods: importing `http` and `tls` to compare
+ * classes would load them in programs that do not use them.
+ *
+ * @param parksAgain whether idle connections are parked again, if the protocol allows it
+ */
+export function protocolOf(server: ServerInternals, parksAgain: boolean): Protocol {
+  if ('setSecureContext' in server) return new TlsProtocol(server)
+  if (isHttp(server)) return new HttpProtocol(server as unknown as http.Server, parksAgain)
+  // An HTTP/2 session has state on both sides for as long as its connection is open.
+  return new TcpProtocol(server, parksAgain && !('updateSettings' in server))
+}

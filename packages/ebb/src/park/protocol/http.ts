@@ -1,0 +1,152 @@
+/** Connections of an `http.Server`. */
+import type http from 'node:http'
+import type { Socket } from 'node:net'
+import { EbbError } from '../../sys/errors.js'
+import {
+  closesFreshAsIdle,
+  dropHttpParsers,
+  hasParser,
+  httpConnections,
+  idleParser,
+  isInHead,
+  setRequestLimit,
+  wrapIncoming
+} from '../node/http.js'
+import { isQuiet } from '../node/socket.js'
+import { type AwakeConnection, BaseProtocol, type TimeoutAction } from './protocol.js'
+
+const REQUEST_TIMEOUT = Buffer.from('HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n')
+
+/** A connection is parked before its first request and between two requests. Its timeouts are those of the server. */
+export class HttpProtocol extends BaseProtocol {
+  readonly isPlain = true
+  readonly parksAgain: boolean
+  readonly seesFin = false
+  override readonly hasIgnorableBytes = true
+  readonly #server: http.Server
+  /** How much longer (ms) than `keepAliveTimeout` Node waits; it depends on the version. */
+  #keepAliveSlack = 0
+  /** Parsers inside a message, looked up once for a batch. `parsers` is undefined if Node keeps them elsewhere. */
+  #active: { parsers: Set<unknown> | undefined } | undefined
+
+  constructor(server: http.Server, parksAgain: boolean) {
+    super()
+    this.#server = server
+    this.parksAgain = parksAgain
+  }
+
+  /**
+   * Applies the limits that `http` keeps for a socket to the whole connection. Requests are counted across wakes. A
+   * request's head that arrives in parts after a wake has `keepAliveTimeout` to be complete.
+   */
+  override onWake(socket: Socket, connection: AwakeConnection): void {
+    const server = this.#server
+    const { keepAliveTimeout, timeout } = server
+    let inHead = connection.wakes > 1 && timeout > 0 && keepAliveTimeout > 0
+    const limited = (server.maxRequestsPerSocket ?? 0) > 0
+    if (!inHead && !limited) return
+    if (inHead) socket.setTimeout(keepAliveTimeout + this.#keepAliveSlack)
+    const before = connection.requests
+    wrapIncoming(socket, (incoming) => {
+      if (inHead) socket.setTimeout(timeout)
+      inHead = false
+      connection.requests++
+      const limit = server.maxRequestsPerSocket ?? 0
+      if (limit <= 0 || before === 0) return incoming()
+      return withLimit(server, limit, Math.max(1, limit - before), incoming)
+    })
+  }
+
+  override firstByteTimeout(): number {
+    const { headersTimeout, requestTimeout, timeout } = this.#server
+    return shortest(headersTimeout, requestTimeout, timeout)
+  }
+
+  override closesFreshAsIdle(): boolean {
+    return closesFreshAsIdle(this.#server)
+  }
+
+  /** Returns the timeout that `http` has set after the response, or the application since then. */
+  override idleTimeout({ timeout = 0 }: Socket): number {
+    // Node waits a little longer than it tells the client, so that the client does not send into the close.
+    const { keepAliveTimeout } = this.#server
+    if (keepAliveTimeout > 0 && timeout >= keepAliveTimeout) this.#keepAliveSlack = timeout - keepAliveTimeout
+    return timeout
+  }
+
+  /** After a wake, the head of the request must be complete within `keepAliveTimeout`. */
+  override isHeadOverdue(socket: Socket, silent: number): boolean {
+    const { keepAliveTimeout } = this.#server
+    return keepAliveTimeout > 0 && silent >= keepAliveTimeout + this.#keepAliveSlack && isInHead(socket)
+  }
+
+  /** Whether these are empty lines, which some clients send between two requests. */
+  override isIgnorable(bytes: Buffer): boolean {
+    return bytes.every((byte) => byte === 0x0d || byte === 0x0a)
+  }
+
+  /**
+   * Does what `http` does at a timeout. A connection that has not sent its first request in time gets a 408, or goes to
+   * the `clientError` listeners. A connection between two requests, or past `server.timeout`, goes to the `timeout`
+   * listeners. Without listeners, it is closed.
+   */
+  override onTimeout(fresh: boolean): TimeoutAction {
+    const server = this.#server
+    const unanswered = fresh && this.firstByteTimeout() !== server.timeout
+    if (unanswered && server.listenerCount('clientError') === 0) return { finalResponse: REQUEST_TIMEOUT }
+    if (unanswered) return { wake: { announced: true, onTimeout: (socket) => socket.emit('error', requestTimeout()) } }
+    if (server.listenerCount('timeout') === 0) return {}
+    return { wake: { announced: true, onTimeout: (socket) => socket.emit('timeout') } }
+  }
+
+  mayPark(socket: Socket): boolean {
+    const parser = idleParser(socket)
+    if (parser === undefined || !isQuiet(socket)) return false
+    const connections = this.#active === undefined ? httpConnections(this.#server) : undefined
+    this.#active ??= { parsers: connections && new Set(connections.active()) }
+    return this.#active.parsers?.has(parser) === false
+  }
+
+  override isUpgraded(socket: Socket): boolean {
+    return !hasParser(socket)
+  }
+
+  override endBatch(): void {
+    this.#active = undefined
+  }
+
+  override trim(): void {
+    dropHttpParsers()
+  }
+}
+
+/**
+ * Handles one request with a lower `maxRequestsPerSocket`, because Node counts the requests of a socket, which begins
+ * at the wake. The application and the `Keep-Alive` header see the real limit.
+ */
+function withLimit(server: http.Server, limit: number, lower: number, incoming: () => unknown): unknown {
+  const restore = (_: unknown, response?: http.ServerResponse): void => {
+    server.maxRequestsPerSocket = limit
+    if (response !== undefined) setRequestLimit(response, limit)
+  }
+  const events = ['request', 'checkContinue', 'checkExpectation'].filter((event) => server.listenerCount(event) > 0)
+  for (const event of events) server.prependListener(event, restore)
+  server.maxRequestsPerSocket = lower
+  try {
+    return incoming()
+  } finally {
+    for (const event of events) server.removeListener(event, restore)
+    restore(undefined)
+  }
+}
+
+/** Makes the error that `http` passes to `clientError` listeners. */
+function requestTimeout(): Error {
+  return new EbbError('ERR_HTTP_REQUEST_TIMEOUT', 'Request timeout')
+}
+
+/** Returns the shortest of the limits that are set; 0 if none is. */
+function shortest(...limits: number[]): number {
+  const set = limits.filter((limit) => limit > 0)
+  return set.length === 0 ? 0 : Math.min(...set)
+}

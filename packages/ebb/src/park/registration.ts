@@ -1,0 +1,95 @@
+/** When a parked server is registered at the reactor, and whether it keeps the process running. */
+import { onTrim } from '../memory/trim.js'
+import { type Reactor, reactor, type Watcher } from '../sys/reactor.js'
+
+/**
+ * A server's registration at the reactor. It lasts while the server listens or has parked connections. After that
+ * nothing refers to the server, so that it can be garbage collected.
+ */
+export class Registration {
+  readonly #watcher: Watcher
+  readonly #onTrim: () => void
+  #reactor: Reactor | undefined
+  #owner = -1
+  /** Whether the server listens. */
+  #open = false
+  #parked = 0
+  /** Whether the listening socket keeps the process running. */
+  #listening = false
+  /** Whether parked connections keep the process running, as sockets would. */
+  #holding = false
+  #stopTrimming: (() => void) | undefined
+
+  /** @param trim called before each release of memory while the server is registered */
+  constructor(watcher: Watcher, trim: () => void) {
+    this.#watcher = watcher
+    this.#onTrim = trim
+  }
+
+  /** The reactor. Must be used only while the server listens or has parked connections. */
+  get reactor(): Reactor {
+    return this.#reactor as Reactor
+  }
+
+  /** The server's owner number at the reactor. */
+  get owner(): number {
+    return this.#owner
+  }
+
+  /** Whether the server listens. */
+  get open(): boolean {
+    return this.#open
+  }
+
+  /** Number of parked connections. */
+  get parked(): number {
+    return this.#parked
+  }
+
+  /** Registers the server, which is about to listen. */
+  join(): Reactor {
+    if (this.#reactor === undefined) {
+      this.#reactor = reactor()
+      this.#owner = this.#reactor.register(this.#watcher)
+      this.#stopTrimming = onTrim(this.#onTrim)
+    }
+    return this.#reactor
+  }
+
+  /** Called when the server listens. */
+  listens(): void {
+    this.#open = true
+  }
+
+  /** Called when the server has stopped listening. */
+  stops(): void {
+    this.#open = false
+    this.hold(false)
+    this.leaveIfEmpty()
+  }
+
+  /** Sets whether the listening socket keeps the process running. */
+  hold(listening: boolean): void {
+    if (listening === this.#listening) return
+    this.#listening = listening
+    if (listening) this.#reactor?.ref()
+    else this.#reactor?.unref()
+  }
+
+  /** Counts one parked connection more or less. */
+  countParked(by: 1 | -1): void {
+    this.#parked += by
+    if (this.#holding === this.#parked > 0) return
+    this.#holding = !this.#holding
+    if (this.#holding) this.#reactor?.ref()
+    else this.#reactor?.unref()
+  }
+
+  /** Leaves the reactor if the server is closed and has no parked connections. */
+  leaveIfEmpty(): void {
+    if (this.#open || this.#parked > 0 || this.#reactor === undefined) return
+    this.#reactor.unregister(this.#owner)
+    this.#reactor = undefined
+    this.#stopTrimming?.()
+  }
+}

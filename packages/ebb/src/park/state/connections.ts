@@ -1,0 +1,43 @@
+/** The connections of a parked server, and what is kept for each. */
+import type { Socket } from 'node:net'
+import type { ConnectionHandle } from '../connection.js'
+import { Attachments } from './attachments.js'
+import { STREAM, Table } from './table.js'
+
+/** All state that is kept by connection. Every connection has a row in {@link table}; the rest is optional. */
+export class Connections {
+  readonly table = new Table()
+  /** By row: handle of an awake connection. */
+  readonly awake = new Map<number, ConnectionHandle>()
+  /** By row. */
+  readonly attachments: Attachments
+  /** By row: number of answered requests, if the server limits them (`maxRequestsPerSocket`). */
+  readonly requests = new Map<number, number>()
+
+  constructor(attachmentLimit: number) {
+    this.attachments = new Attachments(attachmentLimit)
+  }
+
+  /** Memory for all connections, in bytes, without sockets. */
+  get bytes(): number {
+    return this.table.bytes + this.attachments.bytes
+  }
+
+  /** Whether the connection was made a stream of server-sent events. */
+  isStream(row: number): boolean {
+    return (this.table.flags(row) & STREAM) !== 0
+  }
+
+  /** Returns the socket of an awake connection. */
+  socket(row: number): Socket | undefined {
+    return this.awake.get(row)?.socket
+  }
+
+  /** Frees the row of a connection that is closed. */
+  delete(row: number): void {
+    this.attachments.delete(row)
+    this.requests.delete(row)
+    this.awake.delete(row)
+    this.table.drop(row)
+  }
+}

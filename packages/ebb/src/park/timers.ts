@@ -1,0 +1,118 @@
+/** What happens to connections over time: awake ones are checked for silence, parked ones time out. */
+import type { Socket } from 'node:net'
+import { sendBytes } from '../sys/transfer.js'
+import type { ConnectionHandle } from './connection.js'
+import type { Protocol } from './protocol/protocol.js'
+import type { Registration } from './registration.js'
+import type { Connections } from './state/connections.js'
+import { FRESH } from './state/table.js'
+import { Wheel } from './state/timer-wheel.js'
+import type { Cause } from './stats.js'
+
+/** Idle time (ms) after which a stream with a slow reader is parked again, if the server has no `idle`. */
+const STREAM_IDLE = 1000
+
+/** The server whose connections have timers. */
+export interface TimerHost {
+  /** Parks an awake connection, unless something is in progress on it. @returns whether it is parked */
+  park(row: number, connection: ConnectionHandle): boolean
+  /** Parks an awake connection whose protocol has no say, because it has not received anything. */
+  parkUntouched(row: number, connection: ConnectionHandle): void
+  /** Wakes a parked connection. @returns undefined if the connection broke */
+  wake(row: number, announced: boolean): ConnectionHandle | undefined
+  /** Closes a parked connection. */
+  close(row: number, cause: Cause): void
+}
+
+/** One timer for each connection, by row: the next idle check of an awake one, or the timeout of a parked one. */
+export class Timers {
+  readonly #connections: Connections
+  readonly #protocol: Protocol
+  readonly #registration: Registration
+  readonly #idle: number
+  readonly #host: TimerHost
+  readonly #wheel: Wheel
+
+  /** @param idle ms without a byte after which an awake connection is parked again */
+  constructor(
+    connections: Connections,
+    protocol: Protocol,
+    registration: Registration,
+    idle: number | undefined,
+    host: TimerHost
+  ) {
+    this.#connections = connections
+    this.#protocol = protocol
+    this.#registration = registration
+    this.#idle = idle ?? STREAM_IDLE
+    this.#host = host
+    this.#wheel = new Wheel(
+      (row) => this.#onTimer(row),
+      () => this.#protocol.endBatch()
+    )
+  }
+
+  /** Memory of the timers, in bytes. */
+  get bytes(): number {
+    return this.#wheel.bytes
+  }
+
+  /** Schedules the next idle check of an awake connection, unless the server is closed. */
+  checkLater(row: number): void {
+    if (this.#registration.open) this.#wheel.add(row, this.#idle / 2)
+  }
+
+  /** Sets the timeout of a parked connection. @param limit ms; 0: never */
+  set(row: number, limit: number): void {
+    if (limit > 0) this.#wheel.add(row, limit)
+    else this.#wheel.remove(row)
+  }
+
+  /** Removes the timer of a connection. */
+  remove(row: number): void {
+    this.#wheel.remove(row)
+  }
+
+  /** Frees memory. @param end no row from here on is in use */
+  trim(end: number): void {
+    this.#wheel.trim(end)
+  }
+
+  #onTimer(row: number): void {
+    const connection = this.#connections.awake.get(row)
+    if (connection === undefined) this.#onTimeout(row)
+    else this.#checkIdle(row, connection)
+  }
+
+  /** Parks an awake connection that was silent for `idle`; otherwise checks again after half of that time. */
+  #checkIdle(row: number, connection: ConnectionHandle): void {
+    const socket = connection.socket as Socket
+    const bytes = socket.bytesRead + socket.bytesWritten
+    const now = performance.now()
+    const silent = now - connection.quietSince
+    if (bytes !== connection.bytesSeen) {
+      connection.bytesSeen = bytes
+      connection.quietSince = now
+    } else if (silent >= this.#idle && this.#host.park(row, connection)) return
+    else if (connection.wakes > 1 && this.#protocol.isHeadOverdue(socket, silent)) socket.emit('timeout')
+    if (this.#connections.isStream(row) || !this.#protocol.isUpgraded(socket)) this.checkLater(row)
+  }
+
+  /** Handles the timeout of a parked connection. */
+  #onTimeout(row: number): void {
+    const { table } = this.#connections
+    const { finalResponse, wake } = this.#protocol.onTimeout((table.flags(row) & FRESH) !== 0)
+    if (wake !== undefined) {
+      const connection = this.#host.wake(row, wake.announced)
+      if (connection?.socket === undefined) return
+      wake.onTimeout(connection.socket)
+      // If the listeners left the connection alone, it is parked again. While it is awake, `http` takes it to be in the
+      // middle of a request.
+      if (connection.socket?.bytesRead === 0) this.#host.parkUntouched(row, connection)
+      return
+    }
+    // The send buffer of an idle connection is empty, so the kernel takes all of it.
+    if (finalResponse !== undefined) sendBytes(table.fd(row), finalResponse)
+    this.#host.close(row, 'timeout')
+  }
+}

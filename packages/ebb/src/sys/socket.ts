@@ -1,0 +1,162 @@
+/**
+ * Sockets: creating, binding, listening, connecting, shutting down, addresses and options.
+ *
+ * Functions that run once for each connection return an errno; functions that run once for each server throw a
+ * {@link SystemError}.
+ */
+import * as libc from './libc.js'
+import {
+  type Address,
+  type AddressInfo,
+  decodeAddress,
+  formatAddress,
+  SOCKADDR_SIZE,
+  SocketAddress
+} from './sockaddr.js'
+
+const TYPE = libc.SOCK_STREAM | libc.SOCK_NONBLOCK | libc.SOCK_CLOEXEC
+
+/** How {@link bindSocket} binds. Unix sockets have none of these options. */
+export interface BindOptions {
+  /** `SO_REUSEADDR`: bind although connections of an earlier server still linger. Default: false. */
+  reuseAddress?: boolean
+  /** `SO_REUSEPORT`: share the port with other sockets that have this option. Default: false. */
+  reusePort?: boolean
+  /** For an IPv6 address: refuse IPv4. Default: false. */
+  ipv6Only?: boolean
+}
+
+/**
+ * Creates a non-blocking stream socket.
+ *
+ * @param family `AF_INET`, `AF_INET6` or `AF_UNIX`
+ * @returns its descriptor, or a negative errno
+ */
+export function createSocket(family: number): number {
+  const fd = libc.socket(family, TYPE, 0)
+  return fd === -1 ? -libc.errno() : fd
+}
+
+/**
+ * Creates a non-blocking stream socket that is bound to `address`. {@link localAddress} tells the port if the kernel
+ * chose it.
+ *
+ * @returns its descriptor, which the caller owns
+ * @throws {SystemError} EADDRINUSE, EACCES, EADDRNOTAVAIL, EMFILE, ...
+ * @throws {TypeError} if the address is not valid
+ */
+export function bindSocket(address: Address, options: BindOptions = {}): number {
+  const { reuseAddress = false, reusePort = false, ipv6Only = false } = options
+  const target = new SocketAddress(address)
+  const what = formatAddress(address)
+  const fd = libc.check(libc.socket(target.family, TYPE, 0), 'socket', what)
+  try {
+    if (target.family !== libc.AF_UNIX) {
+      if (reuseAddress) setOption(fd, libc.SOL_SOCKET, libc.SO_REUSEADDR, 1)
+      if (reusePort) setOption(fd, libc.SOL_SOCKET, libc.SO_REUSEPORT, 1)
+    }
+    // Set in either case: the machine's default (`net.ipv6.bindv6only`) may differ.
+    if (target.family === libc.AF_INET6) setOption(fd, libc.IPPROTO_IPV6, libc.IPV6_V6ONLY, ipv6Only ? 1 : 0)
+    libc.check(libc.bindAddress(fd, target.pointer, target.length), 'bind', what)
+    return fd
+  } catch (error) {
+    libc.close(fd)
+    throw error
+  }
+}
+
+/** Binds a socket that exists already. @returns 0 or an errno */
+export function bindTo(fd: number, address: SocketAddress): number {
+  return libc.bindAddress(fd, address.pointer, address.length) === -1 ? libc.errno() : 0
+}
+
+/**
+ * Listens on a bound socket, or changes the backlog of a listening one.
+ *
+ * @param what the address, for the error's message
+ * @throws {SystemError} EADDRINUSE
+ */
+export function listenOn(fd: number, backlog: number, what?: string): void {
+  libc.check(libc.listenOn(fd, backlog), 'listen', what)
+}
+
+/**
+ * Starts to connect a socket. epoll reports it writable when the connection is established, or reports an error.
+ *
+ * @returns 0 or an errno (`EAGAIN`: the backlog of a Unix socket is full)
+ */
+export function startConnect(fd: number, address: SocketAddress): number {
+  if (libc.connect(fd, address.pointer, address.length) !== -1) return 0
+  const errno = libc.errno()
+  return errno === libc.E.EINPROGRESS || errno === libc.E.EINTR ? 0 : errno
+}
+
+/** Sends a FIN. A socket that is no longer connected is left as it is: epoll reports why. */
+export function shutdownWrite(fd: number): void {
+  libc.shutdown(fd, libc.SHUT_WR)
+}
+
+/** Shuts down both directions, so that epoll reports a hang-up. */
+export function shutdownBoth(fd: number): void {
+  libc.shutdown(fd, libc.SHUT_RDWR)
+}
+
+/** Makes a second descriptor for the same socket. @returns the descriptor, or a negative errno */
+export function duplicateDescriptor(fd: number): number {
+  const copy = libc.fcntl(fd, libc.F_DUPFD_CLOEXEC, 0)
+  return copy === -1 ? -libc.errno() : copy
+}
+
+/** Closes a descriptor that the reactor does not watch. */
+export function closeDescriptor(fd: number): void {
+  // After EINTR, too, the descriptor is closed on Linux (man 2 close): never try again.
+  libc.close(fd)
+}
+
+/**
+ * Returns the address that a socket is bound to.
+ *
+ * @throws {SystemError} of `getsockname`
+ */
+export function localAddress(fd: number): AddressInfo {
+  return askAddress(libc.getsockname, 'getsockname', fd)
+}
+
+/** Returns the address of the peer; undefined when the connection is gone. */
+export function peerAddress(fd: number): AddressInfo | undefined {
+  try {
+    return askAddress(libc.getpeername, 'getpeername', fd)
+  } catch {
+    // ENOTCONN: the peer has reset the connection, and epoll is about to report it.
+    return undefined
+  }
+}
+
+/**
+ * Sets a socket option to one or more 32-bit integers.
+ *
+ * @throws {SystemError} of `setsockopt`
+ */
+export function setOption(fd: number, level: number, name: number, ...value: number[]): void {
+  const bytes = new Int32Array(value)
+  libc.check(libc.setsockopt(fd, level, name, bytes, bytes.byteLength), 'setsockopt')
+}
+
+/** Makes the next close of this socket send a RST in place of a FIN (`SO_LINGER` of no time). */
+export function resetOnClose(fd: number): void {
+  setOption(fd, libc.SOL_SOCKET, libc.SO_LINGER, 1, 0)
+}
+
+/** Returns the pending error of a socket (`SO_ERROR`) and clears it; 0 if there is none. */
+export function takeError(fd: number): number {
+  const value = new Int32Array(1)
+  libc.getsockopt(fd, libc.SOL_SOCKET, libc.SO_ERROR, value, new Uint32Array([4]))
+  return value[0] as number
+}
+
+function askAddress(ask: typeof libc.getsockname, syscall: string, fd: number): AddressInfo {
+  const bytes = Buffer.alloc(SOCKADDR_SIZE)
+  const length = new Uint32Array([SOCKADDR_SIZE])
+  libc.check(ask(fd, libc.addressOf(bytes), libc.addressOf(length)), syscall)
+  return decodeAddress(bytes, length[0] as number)
+}
