@@ -5,7 +5,25 @@
  * Therefore the client learns that a connection is established, answered or closed without another system call.
  */
 import { setImmediate as turn } from 'node:timers/promises'
-import { errorName, grown, libc, reactor, resized, SocketAddress, setOption, takeError, type Watcher } from 'ebb/sys'
+import {
+  addressOf,
+  bindTo,
+  closeDescriptor,
+  createSocket,
+  errorName,
+  grown,
+  libc,
+  reactor,
+  receiveAt,
+  resetOnClose,
+  resized,
+  SocketAddress,
+  sendBytes,
+  setOption,
+  startConnect,
+  takeError,
+  type Watcher
+} from 'ebb/sys'
 import { type Causes, count, total } from './causes.js'
 import { LatencyHistogram } from './histogram.js'
 import { emptyOpened, type Opened } from './opened.js'
@@ -75,7 +93,7 @@ export class Client implements Watcher {
   readonly #sources: Sources
   /** Kept in a field, because the address does not keep it alive. */
   readonly #buffer = Buffer.allocUnsafeSlow(READ_SIZE)
-  readonly #bufferAt = libc.addressOf(this.#buffer)
+  readonly #bufferAt = addressOf(this.#buffer)
 
   /** By descriptor: the time (ms) at which its connect, or its wait for an answer, began. */
   #since = new Float64Array(0)
@@ -241,14 +259,14 @@ export class Client implements Watcher {
   /** Begins connect number `index`. Returns 0, or an errno after it has closed the socket. */
   #begin(index: number): number {
     this.#sources.reserve()
-    const type = libc.SOCK_STREAM | libc.SOCK_NONBLOCK | libc.SOCK_CLOEXEC
-    const fd = libc.socket(this.#target.family, type, 0)
-    if (fd === -1) return libc.errno()
+    const fd = createSocket(this.#target.family)
+    if (fd < 0) return -fd
     this.#reserve(fd)
     this.#since[fd] = performance.now()
-    const errno = this.#bindSource(fd, index) || this.#startConnect(fd) || this.#reactor.add(fd, EVENTS, this.#owner)
+    const errno =
+      this.#bindSource(fd, index) || startConnect(fd, this.#target) || this.#reactor.add(fd, EVENTS, this.#owner)
     if (errno !== 0) {
-      libc.close(fd)
+      closeDescriptor(fd)
       return errno
     }
     this.#reactor.state[fd] = CONNECTING
@@ -270,13 +288,7 @@ export class Client implements Watcher {
     const source = this.#sources.at(index)
     if (source === undefined) return 0
     setOption(fd, libc.IPPROTO_IP, libc.IP_BIND_ADDRESS_NO_PORT, 1)
-    return libc.bindAddress(fd, source.pointer, source.length) === -1 ? libc.errno() : 0
-  }
-
-  #startConnect(fd: number): number {
-    if (libc.connect(fd, this.#target.pointer, this.#target.length) !== -1) return 0
-    const errno = libc.errno()
-    return errno === libc.E.EINPROGRESS || errno === libc.E.EINTR ? 0 : errno
+    return bindTo(fd, source)
   }
 
   #isActive(index: number): boolean {
@@ -310,14 +322,9 @@ export class Client implements Watcher {
     const payload = this.#options.payload as Uint8Array
     let sent = this.#sent[fd] as number
     while (sent < payload.length) {
-      const rest = payload.subarray(sent)
-      const written = libc.sendBuffer(fd, rest, rest.length, libc.MSG_NOSIGNAL)
-      if (written === -1) {
-        const errno = libc.errno()
-        if (errno === libc.E.EINTR) continue
-        // EAGAIN: an event follows when there is room. Any other error: the next read reports it.
-        break
-      }
+      const written = sendBytes(fd, payload.subarray(sent))
+      // No room: an event follows when there is some. An error: the next read reports it.
+      if (written <= 0) break
       sent += written
     }
     this.#sent[fd] = sent
@@ -332,15 +339,12 @@ export class Client implements Watcher {
         this.#reactor.modify(fd, EVENTS)
         return
       }
-      const received = libc.recv(fd, this.#bufferAt, READ_SIZE, 0)
+      const received = receiveAt(fd, this.#bufferAt, READ_SIZE)
       if (received > 0) {
         if (this.#reactor.state[fd] === WAITING) this.#compare(fd, received)
         continue
       }
-      const errno = received === 0 ? 0 : libc.errno()
-      if (errno === libc.E.EINTR) continue
-      if (errno === libc.E.EAGAIN) return
-      this.#serverClosed(fd, received === 0 ? 'FIN' : errorName(errno))
+      if (received !== -libc.E.EAGAIN) this.#serverClosed(fd, received === 0 ? 'FIN' : errorName(-received))
       return
     }
   }
@@ -392,7 +396,7 @@ export class Client implements Watcher {
     if (state === CONNECTING) this.#connecting--
     else this.#open--
     if (state === WAITING) this.#waiting--
-    if (this.#options.close === 'rst') setOption(fd, libc.SOL_SOCKET, libc.SO_LINGER, 1, 0)
+    if (this.#options.close === 'rst') resetOnClose(fd)
     this.#reactor.close(fd)
   }
 
