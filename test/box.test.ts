@@ -383,14 +383,14 @@ describe('bad input: one sentence, exit 1', () => {
       'no such file',
       '',
       ['/no/such/box.yaml'],
-      /^ebb: cannot read \/no\/such\/box\.yaml: no such file or directory \(ENOENT\)$/
+      /^ebb: ERR_BOX_INVALID: cannot read \/no\/such\/box\.yaml: no such file or directory \(ENOENT\)$/
     ],
-    ['YAML that is none', 'servers: [', [], /^ebb: .*box\.yaml:1: Flow sequence/],
+    ['YAML that is none', 'servers: [', [], /^ebb: ERR_BOX_INVALID: .*box\.yaml:1: Flow sequence/],
     [
       'an unknown key',
       'servers:\n  - command: x\n    comand: y\n',
       [],
-      /^ebb: .*box\.yaml:3: servers\[0\]\.comand: there is no such key/
+      /^ebb: ERR_BOX_INVALID: .*box\.yaml:3: servers\[0\]\.comand: there is no such key/
     ],
     [
       'an unknown variant',
@@ -409,14 +409,14 @@ describe('bad input: one sentence, exit 1', () => {
       'a folder that is not there',
       'servers:\n  - { command: x, cwd: nowhere }\n',
       [],
-      /^ebb: .*box\.yaml:2: server 1 is to be started in .*\/nowhere, which is not a folder$/
+      /^ebb: ERR_BOX_INVALID: .*box\.yaml:2: server 1 is to be started in .*\/nowhere, which is not a folder$/
     ],
     ['no end', 'servers: [{ command: x, plan: { pulses: forever } }]', [], /no plan ends by itself/],
     [
       'an out that cannot be',
       'servers: [{ command: x }]',
       ['--out', '/proc/nothere'],
-      /^ebb: cannot make the directory \/proc\/nothere/
+      /^ebb: ENOENT: cannot make the directory \/proc\/nothere/
     ]
   ])('%s', async (_, text, args, sentence) => {
     const { file } = box(text)
@@ -432,7 +432,7 @@ describe('bad input: one sentence, exit 1', () => {
     expect(code).toBe(1)
     // 256 processes with 256 - 64 descriptors each.
     expect(stderr).toMatch(
-      /^ebb: .*box\.yaml:3: the plans ask for 60,000 connections; under the descriptor limit of 256 they take 313 processes, 256 at most: 10,848 connections are too many; ask for fewer, or raise the limit \(ulimit -n\)$/m
+      /^ebb: ERR_BOX_INVALID: .*box\.yaml:3: the plans ask for 60,000 connections; under the descriptor limit of 256 they take 313 processes, 256 at most: 10,848 connections are too many; ask for fewer, or raise the limit \(ulimit -n\)$/m
     )
   })
 

@@ -74,7 +74,10 @@ test('--tree: a process and all that it started, by port and by pid', async () =
     expect(Math.abs((last?.anonymous ?? 0) - sum)).toBeLessThan(sum / 20)
   }
   const several = await run(['record', '--port', String(cli.port)])
-  expect(several).toMatchObject({ code: 1, stderr: expect.stringMatching(/^ebb: 3 processes listen on port .*--tree/) })
+  expect(several).toMatchObject({
+    code: 1,
+    stderr: expect.stringMatching(/^ebb: EEXIST: 3 processes listen on port .*--tree/)
+  })
 })
 
 test('who reads standard output goes: the recording ends', async () => {

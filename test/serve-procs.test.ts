@@ -117,7 +117,7 @@ test('all killed at once, with the crowd at the door: the port is kept, all come
   for (const pid of servers(cli)) process.kill(pid, 'SIGKILL')
   // Nobody else gets the port meanwhile, and no other server may share it.
   const other = await run(['serve', '--port', String(cli.port), '--mode', 'net'])
-  expect(other.stderr).toMatch(/^ebb: port \d+ on 127\.0\.0\.1 is taken/)
+  expect(other.stderr).toMatch(/^ebb: EADDRINUSE: port \d+ on 127\.0\.0\.1 is taken/)
   await settled(() => (cli.stdout.match(/listens in its place/g) ?? []).length === 3)
   await crowd(cli.port, 30)
   await holds(cli, 30)
@@ -203,14 +203,14 @@ test('a port that is taken, whoever has it: one sentence, no server stays', asyn
       const { code, stdout, stderr } = await run(['serve', '--procs', '3', '--mode', mode, '--port', String(port)])
       expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
       expect(stderr).toBe(
-        `ebb: port ${port} on 127.0.0.1 is taken: choose another with --port, or 0 for any that is free\n`
+        `ebb: EADDRINUSE: port ${port} on 127.0.0.1 is taken: choose another with --port, or 0 for any that is free\n`
       )
     }
   }
   const elsewhere = await run(['serve', '--procs', '2', '--port', '0', '--host', '192.0.2.1'])
   expect(elsewhere).toMatchObject({
     code: 1,
-    stderr: expect.stringMatching(/^ebb: this machine has no address 192\.0\.2\.1/)
+    stderr: expect.stringMatching(/^ebb: EADDRNOTAVAIL: this machine has no address 192\.0\.2\.1/)
   })
 })
 
@@ -229,5 +229,5 @@ test.each([41, 44, 46, 48, 50, 51, 53, 56, 58])('%d descriptors for 40 servers: 
   const cli = new Cli(['setsid', ...command], { shell: `ulimit -n ${descriptors}` })
   const { code, signal, stdout, stderr } = await cli.ended
   expect({ code, signal, stdout }).toEqual({ code: 1, signal: null, stdout: '' })
-  expect(stderr).toMatch(/^ebb: a server process cannot be started: .*EMFILE.*\n$/)
+  expect(stderr).toMatch(/^ebb: EMFILE: a server process cannot be started: .*EMFILE.*\n$/)
 })

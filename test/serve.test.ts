@@ -94,18 +94,18 @@ test('a port that is taken, an address that is not here, a port of the superuser
     const { code, stderr, stdout } = await run(['serve', '--port', String(port), '--mode', mode])
     expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
     expect(stderr).toBe(
-      `ebb: port ${port} on 127.0.0.1 is taken: choose another with --port, or 0 for any that is free\n`
+      `ebb: EADDRINUSE: port ${port} on 127.0.0.1 is taken: choose another with --port, or 0 for any that is free\n`
     )
   }
   taken.close()
   const elsewhere = await run(['serve', '--port', '0', '--host', '192.0.2.1'])
   expect(elsewhere.code).toBe(1)
-  expect(elsewhere.stderr).toMatch(/^ebb: this machine has no address 192\.0\.2\.1: .*\n$/)
+  expect(elsewhere.stderr).toMatch(/^ebb: EADDRNOTAVAIL: this machine has no address 192\.0\.2\.1: .*\n$/)
   if (process.getuid?.() === 0) {
     const denied = await run(['serve', '--port', '81'], { uid: 65_534 })
     expect(denied).toMatchObject({
       code: 1,
-      stderr: expect.stringMatching(/^ebb: no permission to listen on port 81 .*\n$/)
+      stderr: expect.stringMatching(/^ebb: EACCES: no permission to listen on port 81 .*\n$/)
     })
   }
 })

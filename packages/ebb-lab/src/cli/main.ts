@@ -1,17 +1,24 @@
-/** `ebb`: the laboratory on the command line. It parses and prints; what it does are functions of `ebb-lab`. */
+/** The entry point of `ebb`: parses the command line and prints. The work is done by the functions of `ebb-lab`. */
 
+import { LabError } from '../units/errors.js'
 import { readServeFlags } from './options/serve-flags.js'
-import { fail } from './output/failure.js'
+import { EXIT, fail } from './output/failure.js'
 
-let told = false
+let reported = false
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  // A pipe that is closed (`ebb report x | head -1`) is no failure of ours; a full disk is told once.
-  if (error.code === 'EPIPE' || told) return
-  told = true
-  fail(new Error(`cannot write to standard output: ${error.message}`, { cause: error }))
+  // A closed pipe (`ebb report x | head -1`) is not an error. Any other error, such as a full disk, is reported once.
+  if (error.code === 'EPIPE' || reported) return
+  reported = true
+  const text = `cannot write to standard output: ${error.message}`
+  fail(new LabError(text, error.code ?? 'UNKNOWN', error.syscall, error))
 })
 
-/** `ebb serve` is measured: it shall not hold what reads command lines, nor what draws pictures. */
+process.on('uncaughtException', (error) => {
+  fail(error)
+  process.exit(EXIT.wrong)
+})
+
+/** Loads `ebb serve` without commander and the charts, because the memory of this process is what gets measured. */
 async function main(args: string[]): Promise<void> {
   const flags = args[0] === 'serve' ? readServeFlags(args.slice(1)) : undefined
   if (flags === undefined) await (await import('./program.js')).run(args)

@@ -1,64 +1,81 @@
-/** The commands, as commander knows them. */
+/** The `ebb` program: its commands, its help and the parsing of its arguments. */
 import { createRequire } from 'node:module'
 import { Command } from 'commander'
 import { twoDashes } from './options/dashes.js'
+import { nameBadValues } from './options/parse-errors.js'
 
-/** Each is loaded when asked for. */
+/** The commands. Each module is loaded only if its command is asked for. */
 const COMMANDS: Record<string, { summary: string; load: () => Promise<Command> }> = {
   serve: {
-    summary: 'a TCP server that holds connections and tells what they cost',
+    summary: 'start a TCP server that reports its clients and its memory',
     load: async () => (await import('./commands/serve-command.js')).serveCommand()
   },
   pulse: {
-    summary: 'connect a crowd, hold it, close it, again and again',
+    summary: 'open many connections to a server, hold them, close them, repeat',
     load: async () => (await import('./commands/pulse.js')).pulseCommand()
   },
   agent: {
-    summary: 'offer this machine to a swarm',
+    summary: 'let this machine make connections for a swarm',
     load: async () => (await import('./commands/agent.js')).agentCommand()
   },
   record: {
-    summary: 'sample the memory of any server',
+    summary: 'record the memory of a server in any language',
     load: async () => (await import('./commands/record.js')).recordCommand()
   },
   bench: {
-    summary: 'the whole experiment, with a verdict',
+    summary: 'start, pulse and record a server, and print a verdict',
     load: async () => (await import('./commands/bench.js')).benchCommand()
   },
   box: {
-    summary: 'several servers on one machine, with spikes at different times',
+    summary: 'run several servers on one machine, with spikes at different times',
     load: async () => (await import('./commands/box.js')).boxCommand()
   },
   report: {
-    summary: 'verdicts and pictures from recordings',
+    summary: 'print verdicts and draw pictures from recordings',
     load: async () => (await import('./commands/report.js')).reportCommand()
   }
 }
 
-/** Parses `args`, and does what they say. */
-export async function run(typed: string[]): Promise<void> {
-  const [help, about] = typed
-  const args = help === 'help' && about !== undefined && about in COMMANDS ? [about, '--help'] : typed
-  const chosen = COMMANDS[args[0] ?? '']
+const AFTER_HELP = `
+Run "ebb COMMAND --help" for the options of a command.
+
+Exit codes:
+  0    success
+  1    bad input, or something that the run needs is missing
+  2    connections failed or were lost
+  3    a limit (--max-...) was exceeded
+  4    an agent of the swarm was lost
+  130  interrupted before there was a result`
+
+/**
+ * Parses the arguments of `ebb` and runs the command.
+ *
+ * @throws LabError if a value is not accepted, or if the command fails
+ */
+export async function run(args: readonly string[]): Promise<void> {
+  const [help, about] = args
+  const normalized = help === 'help' && about !== undefined && about in COMMANDS ? [about, '--help'] : args
   const program = new Command('ebb')
-    .description('Does a server give its memory back? Pulses of connections, a recorder and a verdict.')
-    .version(version(), '-v, --version')
+    .description('Find out whether a server gives its memory back after a spike of connections.')
+    .version(version(), '-v, --version', 'print the version')
+    .helpOption('-h, --help', 'print this help')
+    .helpCommand('help [command]', 'print the help of a command')
     .showSuggestionAfterError()
-    .addHelpText(
-      'after',
-      '\nebb COMMAND --help tells more.\nExit codes: 1 bad input, 2 connections failed, 3 limit broken,\n4 an agent was lost.'
-    )
+    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'ebb: ')) })
+    .addHelpText('after', AFTER_HELP)
+  const chosen = COMMANDS[normalized[0] ?? '']
   if (chosen === undefined) {
-    for (const [name, { summary }] of Object.entries(COMMANDS))
-      program.command(name).summary(summary).description(summary)
-    program.parse(args, { from: 'user' })
-    // Reached with no command alone: commander has ended the process for all else.
+    for (const [name, { summary }] of Object.entries(COMMANDS)) program.command(name).summary(summary)
+    program.parse(normalized, { from: 'user' })
+    // Commander has ended the process already, unless there are no arguments at all.
     program.help({ error: true })
   }
   const command = await (chosen as (typeof COMMANDS)[string]).load()
+  command.helpOption('-h, --help', 'print this help')
+  nameBadValues(command)
   const known = new Set(command.options.flatMap(({ long }) => (long ? [long.slice(2)] : [])))
   program.addCommand(command.copyInheritedSettings(program))
-  await program.parseAsync(twoDashes(args, known), { from: 'user' })
+  await program.parseAsync(twoDashes(normalized, known), { from: 'user' })
 }
 
 function version(): string {

@@ -1,4 +1,4 @@
-/** `ebb agent` */
+/** `ebb agent`: lets this machine make connections for a swarm, or record the server on it. */
 import { hostname } from 'node:os'
 import { Command } from 'commander'
 import { sideRecorder } from '../../experiment/side-recorder.js'
@@ -13,7 +13,6 @@ import { natsBus } from '../../pulse/swarm/nats/nats.js'
 import { duration } from '../../units/format.js'
 import { clean } from '../../units/text.js'
 import { NATS_ENVIRONMENT, type NatsFlags, natsOf, natsOptions } from '../options/nats.js'
-import { arg } from '../options/plan.js'
 import { parsePort, parsePositive, ValueError } from '../options/values.js'
 import { causes } from '../output/causes.js'
 import { interruption, Terminal } from '../output/terminal.js'
@@ -28,21 +27,25 @@ interface Flags extends NatsFlags {
   recordPort?: number
 }
 
+/** Returns the command `ebb agent`. */
 export function agentCommand(): Command {
   const command = new Command('agent')
-    .description('offer this machine to a swarm: ebb pulse --swarm and ebb bench --swarm connect from here')
-    .requiredOption('--swarm <name>', 'which swarm: letters, digits, - and _')
-  natsOptions(command)
-  return command
-    .option('--name <name>', 'what it is called in tables', hostname())
+    .description('Offer this machine to a swarm: "ebb pulse --swarm" and "ebb bench --swarm" connect from all agents.')
+    .requiredOption('--swarm <name>', 'name of the swarm: letters, digits, - and _')
+    .option('--name <name>', 'name of this agent in tables', hostname())
     .option(
       '--allow <target...>',
-      'where it may connect to: HOST:PORT, or a network such as 10.0.0.0/8 (default: loopback alone)'
+      'targets that it may connect to: HOST:PORT, or a network such as 10.0.0.0/8 (default: loopback only)'
     )
     .option('--source <address...>', 'local addresses to connect from')
-    .option('--procs <n>', 'processes that hold connections, at most (default: one for each CPU)', arg(parsePositive))
-    .option('--most <n>', 'connections, at most (default: what descriptors and ports allow)', arg(parsePositive))
-    .option('--record-port <port>', 'make no connections, but record the server that listens here', arg(parsePort))
+    .option('--procs <n>', 'maximum number of client processes (default: one per CPU)', parsePositive)
+    .option(
+      '--most <n>',
+      'maximum number of connections (default: as many as descriptors and ports allow)',
+      parsePositive
+    )
+    .option('--record-port <port>', 'make no connections; record the server that listens on this port', parsePort)
+  return natsOptions(command)
     .addHelpText(
       'after',
       `
@@ -52,8 +55,8 @@ Examples:
   ebb agent --nats nats://10.0.0.1:4222 --swarm lab --allow 10.0.0.5:3033
   ebb agent --nats nats://10.0.0.1:4222 --swarm lab --record-port 3033
 
-Closes all that it holds 3 s after it has heard nothing of who gave its orders,
-and offers itself again. SIGTERM: it closes all, and leaves.`
+If an agent hears nothing of its coordinator for 3 s, it closes its connections
+and is free for the next one. On SIGTERM it closes them and leaves the swarm.`
     )
     .action(run)
 }
@@ -61,13 +64,13 @@ and offers itself again. SIGTERM: it closes all, and leaves.`
 async function run(flags: Flags): Promise<void> {
   const { swarm, name, allow = [], source, procs, most, recordPort } = flags
   const nats = natsOf(flags)
-  if (nats === null) throw new ValueError('where is NATS? give --nats nats://HOST:PORT, or NATS_URL in the environment')
+  if (nats === null) throw new ValueError('--nats is missing: give --nats nats://HOST:PORT, or set NATS_URL')
   const allowed = new AllowList(allow)
   checkAgent({ swarm, name, ...(source !== undefined && { sources: source }) })
   const terminal = new Terminal()
   const { signal } = interruption()
   const bus = await natsBus(nats)
-  const does = (capacity: Capacity): string =>
+  const describe = (capacity: Capacity): string =>
     recordPort === undefined
       ? `${describeCapacity(capacity)}; connects to ${allowed}`
       : `records the server on port ${recordPort}, makes no connections`
@@ -77,7 +80,7 @@ async function run(flags: Flags): Promise<void> {
       swarm,
       name,
       allow: allowed,
-      onEvent: (event) => terminal.line(line(event, { name, swarm, bus, does })),
+      onEvent: (event) => terminal.line(line(event, { name, swarm, bus, describe })),
       ...(source !== undefined && { sources: source }),
       ...(procs !== undefined && { procs }),
       ...(most !== undefined && { most }),
@@ -94,17 +97,20 @@ async function run(flags: Flags): Promise<void> {
   terminal.line('Left')
 }
 
+/** What the lines say about the agent itself. */
 interface About {
   name: string
   swarm: string
   bus: Bus
-  does: (capacity: Capacity) => string
+  /** Says what this agent does. */
+  describe: (capacity: Capacity) => string
 }
 
-function line(event: AgentEvent, { name, swarm, bus, does }: About): string {
+/** Formats an event of the agent as a line. */
+function line(event: AgentEvent, { name, swarm, bus, describe }: About): string {
   switch (event.event) {
     case 'offering':
-      return `Agent ${name} of swarm ${swarm} (${bus.name}): ${does(event.capacity)}`
+      return `Agent ${name} of swarm ${swarm} (${bus.name}): ${describe(event.capacity)}`
     case 'leased':
       return `Taken by ${clean(event.who)}`
     case 'recording':

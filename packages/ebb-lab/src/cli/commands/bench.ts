@@ -1,4 +1,4 @@
-/** `ebb bench` */
+/** `ebb bench`: runs the experiment on servers and prints their verdicts. */
 import { fileURLToPath } from 'node:url'
 import { Command } from 'commander'
 import { BENCH_PLAN, type ExperimentEvent, experiment, QUICK_PLAN, type Target } from '../../experiment/experiment.js'
@@ -7,15 +7,7 @@ import type { Server } from '../../pulse/pulse.js'
 import { duration, megabytes } from '../../units/format.js'
 import { type LimitFlags, limitOptions, limitsOf } from '../options/limits.js'
 import { NATS_ENVIRONMENT } from '../options/nats.js'
-import {
-  arg,
-  type ConnectFlags,
-  connectOf,
-  connectOptions,
-  type PlanFlags,
-  planOf,
-  planOptions
-} from '../options/plan.js'
+import { type ConnectFlags, connectOf, connectOptions, type PlanFlags, planOf, planOptions } from '../options/plan.js'
 import { type OpenSwarm, openSwarm, type SwarmFlags, swarmOptions } from '../options/swarm.js'
 import { parsePid, parsePort, parseServer, parseTarget, ValueError } from '../options/values.js'
 import { EXIT, tellInterrupted } from '../output/failure.js'
@@ -36,40 +28,49 @@ interface Flags extends PlanFlags, ConnectFlags, LimitFlags, SwarmFlags {
   expvar?: string
 }
 
+/** Returns the command `ebb bench`. */
 export function benchCommand(): Command {
   const command = new Command('bench')
-    .description('the experiment: start a server, record it, pulse it, run the control, and judge')
-    .argument('[command...]', 'a server to judge, behind --; {port} in it is replaced by a free port')
-    .option('--target <name=command>', 'a server to judge; may be given several times', collect)
-    .option('--pid <pid>', 'a server that runs already (there is no control then)', arg(parsePid))
-    .option('--port <port>', 'the same, by its port', arg(parsePort))
-    .option('--server <host:port>', 'the same, elsewhere: an agent of --swarm records it there', arg(parseServer))
-    .option('--tree', 'record each with all that it started, as one: servers with workers')
-    .option('--name <name>', 'what a server given by command, --pid, --port or --server is called')
-    .option('--quick', 'a fifth of the size in a third of the time')
+    .description(
+      'Run the experiment: start a server, record it, send pulses, repeat on a fresh server as a control, print a verdict.'
+    )
+    .argument('[command...]', 'command that starts the server, after --; {port} becomes a free port')
+    .optionsGroup('Servers:')
+    .option('--target <name=command>', 'server to test; repeat for several', collect)
+    .option('--pid <pid>', 'running server, by process id (without a control run)', parsePid)
+    .option('--port <port>', 'running server, by TCP port (without a control run)', parsePort)
+    .option(
+      '--server <host:port>',
+      'running server on another machine; an agent of --swarm records it there',
+      parseServer
+    )
+    .option('--tree', 'add up each server and all its descendants: for servers with workers')
+    .option('--name <name>', 'name of a server given by command, --pid, --port or --server')
+    .option('--quick', 'run with a fifth of the connections, in a third of the time')
   planOptions(command, BENCH_PLAN)
   connectOptions(command)
   swarmOptions(command)
   limitOptions(command)
   return command
-    .option('--expvar <url>', "poll Go's expvar of the server: http://127.0.0.1:6060/debug/vars")
-    .option('--out <dir>', 'write the recordings, report.html, memory.svg and runtime.svg there')
+    .optionsGroup('Output:')
+    .option('--expvar <url>', "URL of Go's expvar to poll: http://127.0.0.1:6060/debug/vars")
+    .option('--out <dir>', 'directory for the recordings, report.html, memory.svg and runtime.svg')
     .option('--json', 'print the verdicts as JSON')
-    .option('--markdown', 'print the table in Markdown')
+    .option('--markdown', 'print the table as Markdown')
     .addHelpText(
       'after',
       `
-Without a server: ebb serve, and node:net beside it. Examples:
+Without a server, it tests "ebb serve" in both modes. Examples:
   ebb bench --out results
   ebb bench -- node server.js {port}
   ebb bench --target "go=./server -port {port}" --target "bun=bun server.ts"
 
-By agents on several machines, one of them beside the server:
+With agents on several machines, one of them on the server's machine:
   ebb bench --swarm lab --nats nats://10.0.0.1:4222 --server 10.0.0.5:3033
 ${NATS_ENVIRONMENT}
 
-Ends with 2 when connections failed or were lost, with 3 when a limit is broken,
-with 4 when an agent was lost.`
+Exit codes: 2 if connections failed or were lost, 3 if a limit was exceeded,
+4 if an agent was lost.`
     )
     .action(run)
 }
@@ -80,7 +81,7 @@ async function run(command: string[], flags: Flags): Promise<void> {
   const { signal } = interruption()
   const plan = { ...(flags.quick ? QUICK_PLAN : BENCH_PLAN), ...planOf(flags) }
   if (plan.pulses === Number.POSITIVE_INFINITY) {
-    throw new ValueError('--pulses forever has no end, and so no verdict: give a number')
+    throw new ValueError('--pulses forever has no end, so there is no verdict: give a number')
   }
   const connect = connectOf(flags)
   let swarm: OpenSwarm | null = null
@@ -119,9 +120,11 @@ function targetsOf(command: readonly string[], flags: Flags): Target[] {
     })
   }
   if (server !== undefined) {
-    if (flags.tree) throw new ValueError('--tree is for servers of this machine: leave one of --tree and --server out')
-    if ('path' in server) throw new ValueError('--server is HOST:PORT: a Unix socket is on one machine')
-    if (flags.swarm === undefined) throw new ValueError('--server is recorded by an agent of a swarm: add --swarm NAME')
+    if (flags.tree) throw new ValueError('--tree works only on this machine: leave out --tree or --server')
+    if ('path' in server)
+      throw new ValueError('--server must be HOST:PORT: a Unix socket cannot be reached from another machine')
+    if (flags.swarm === undefined)
+      throw new ValueError('--server needs an agent of a swarm to record it: add --swarm NAME')
     targets.push({ name: name ?? `${server.host}:${server.port}`, server })
   }
   if (targets.length > 0) return targets
@@ -133,32 +136,33 @@ function targetsOf(command: readonly string[], flags: Flags): Target[] {
   ]
 }
 
-/** `node server.js {port}` as `server.js`. */
+/** Returns a short name for a command: `server.js` for `node server.js {port}`. */
 function shortName(command: readonly string[]): string {
   const script = command.slice(1).find((word) => !word.startsWith('-') && word !== '{port}')
   return (script ?? command[0] ?? 'server').split('/').at(-1) as string
 }
 
+/** Parses one `--target` and adds it to those given before. */
 function collect(text: string, targets: { name: string; command: string[] }[] = []): typeof targets {
-  return [...targets, arg(parseTarget)(text)]
+  return [...targets, parseTarget(text)]
 }
 
-/** Lines as the experiment goes on, and a status line on a terminal. */
+/** Returns a listener that prints the progress of the experiment. */
 function progress(terminal: Terminal, targets: readonly Target[]): (event: ExperimentEvent) => void {
-  const name = Math.max(...targets.map((target) => target.name.length))
+  const width = Math.max(...targets.map((target) => target.name.length))
   let pulses = 0
   let state = ''
   return (event) => {
-    const who = `${event.name.padEnd(name)}  ${event.role.padEnd(7)}`
+    const prefix = `${event.name.padEnd(width)}  ${event.role.padEnd(7)}`
     switch (event.event) {
       case 'start':
         pulses = event.pulses
         state = 'at rest'
-        terminal.line(`${who}  process ${event.running.pid} on port ${event.running.port}, at rest`)
+        terminal.line(`${prefix}  process ${event.running.pid} on port ${event.running.port}, at rest`)
         break
       case 'sample':
         terminal.status(
-          `${who}  ${state}  anonymous ${megabytes(event.sample.anonymous)}, resident ${megabytes(event.sample.resident)}`
+          `${prefix}  ${state}  anonymous ${megabytes(event.sample.anonymous)}, resident ${megabytes(event.sample.resident)}`
         )
         break
       case 'pulse':
@@ -168,7 +172,7 @@ function progress(terminal: Terminal, targets: readonly Target[]): (event: Exper
         const { connected, failed, ms } = event.opened
         state = `pulse ${event.pulse.index + 1} of ${pulses}: holding ${connected}`
         const lacking = total(failed) > 0 ? `, ${total(failed)} failed` : ''
-        terminal.line(`${who}  ${state}, connected in ${duration(ms)}${lacking}`)
+        terminal.line(`${prefix}  ${state}, connected in ${duration(ms)}${lacking}`)
         break
       }
       case 'closed': {
@@ -177,7 +181,7 @@ function progress(terminal: Terminal, targets: readonly Target[]): (event: Exper
         break
       }
       case 'note':
-        terminal.line(`${who}  note: ${event.text}`)
+        terminal.line(`${prefix}  note: ${event.text}`)
     }
   }
 }

@@ -1,4 +1,4 @@
-/** `ebb box` */
+/** `ebb box`: runs several servers on one machine. */
 import { Command } from 'commander'
 import { type BoxProgress, type BoxResult, box, loadOf, variantsFor } from '../../experiment/box/box.js'
 import { type BoxPlan, readBoxFile, type Variant } from '../../experiment/box/file.js'
@@ -6,7 +6,6 @@ import { total } from '../../pulse/causes.js'
 import { maxConnections } from '../../pulse/shapes.js'
 import { duration, integer, megabytes, size } from '../../units/format.js'
 import { type LimitFlags, limitOptions, limitsOf } from '../options/limits.js'
-import { arg } from '../options/plan.js'
 import { parsePositiveTime, parseSize, ValueError } from '../options/values.js'
 import { printBoxes } from '../output/box-result.js'
 import { EXIT, tellInterrupted } from '../output/failure.js'
@@ -25,35 +24,39 @@ interface Flags extends LimitFlags {
   markdown?: boolean
 }
 
+/** Returns the command `ebb box`. */
 export function boxCommand(): Command {
   const command = new Command('box')
-    .description('several servers on one machine, each with its own load: what do they need together?')
-    .argument('<file>', 'the box: its servers, their plans, and variants; YAML or JSON')
-    .option('--out <dir>', 'write box.ndjson (the recording), report.html and box.svg there')
-    .option('--memory <size>', 'how many such servers would fit into it: 8GB', arg(parseSize))
-    .option('--limit <size>', 'run them in one memory cgroup of this size: 600MB', arg(parseSize))
-    .option('--variant <name>', 'this variant of the file alone; may be given several times', collect)
-    .option('--duration <time>', 'how long a run is (default: what the file says)', arg(parsePositiveTime))
-    .option('--no-control', 'without the fresh servers that tell what each needs')
-    .option('--dry-run', 'check the file, and print what would be done')
+    .description(
+      'Run several servers on one machine, each with its own load, and measure how much memory they need together.'
+    )
+    .argument('<file>', 'YAML or JSON file with the servers, their loads, and variants')
+    .option('--out <dir>', 'directory for box.ndjson (the recording), report.html and box.svg')
+    .option('--memory <size>', 'print how many such servers fit into this much memory: 8GB', parseSize)
+    .option('--limit <size>', 'run all servers in one memory cgroup of this size: 600MB', parseSize)
+    .option('--variant <name>', 'run only this variant of the file; repeat for several', collect)
+    .option('--duration <time>', 'length of a run (default: as the file says)', parsePositiveTime)
+    .option('--no-control', 'skip the control runs, which measure what each server needs')
+    .option('--dry-run', 'check the file and print what it would run')
   limitOptions(command)
   return command
-    .option('--max-peak <size>', 'end with 3 when all together hold more at one moment', arg(parseSize))
+    .option('--max-peak <size>', 'exit 3 if all servers together use more than this at any moment', parseSize)
+    .optionsGroup('Output:')
     .option('--json', 'print the verdicts as JSON')
-    .option('--markdown', 'print the tables in Markdown')
+    .option('--markdown', 'print the tables as Markdown')
     .addHelpText(
       'after',
       `
-A box is a file such as this:
+Example of a file:
   servers:
     - command: node server.js {port}
       count: 4
       stagger: 15s
       plan: { big: 10000, iterations: 1, small: 1000 }
-All keys: docs/reference/box-file.md. The same again from its recording: ebb report box.ndjson
+docs/reference/box-file.md lists all keys. "ebb report box.ndjson" prints the same again.
 
-Ends with 2 when connections failed or were lost, or a server did not live to
-the end; with 3 when a limit is broken.`
+Exit codes: 2 if connections failed or were lost, or a server ended early;
+3 if a limit was exceeded.`
     )
     .action(run)
 }
@@ -89,12 +92,13 @@ async function run(file: string, flags: Flags): Promise<void> {
   if (result.broken.length === 0 && result.failures > 0) process.exitCode = EXIT.failures
 }
 
+/** Parses one `--variant` and adds it to those given before. */
 function collect(text: string, names: string[] = []): string[] {
-  if (text.trim() === '') throw new ValueError('a variant has a name')
+  if (text.trim() === '') throw new ValueError('a variant must have a name')
   return [...names, text]
 }
 
-/** What would be done. */
+/** Formats what a box would run. */
 function describe({ name, duration: length }: BoxPlan, variants: readonly Variant[], limit: number | null): string {
   const [{ servers } = { servers: [] }] = variants
   const widest = Math.max(...servers.map((server) => server.name.length))
@@ -108,37 +112,37 @@ function describe({ name, duration: length }: BoxPlan, variants: readonly Varian
   return lines.join('\n')
 }
 
-/** Lines as the box goes on, and a status line on a terminal. */
+/** Returns a listener that prints the progress of a box. */
 function progress(terminal: Terminal): (event: BoxProgress) => void {
-  let who = ''
+  let run = ''
   let began = 0
-  /** What was said of a server once is not said again with another number, each second. */
+  /** Notes already printed in this run. A note that differs only in its numbers is not printed again. */
   const said = new Set<string>()
   return (event) => {
     switch (event.event) {
       case 'run':
-        who = event.role === 'main' ? event.variant : `${event.variant} (control)`
+        run = event.role === 'main' ? event.variant : `${event.variant} (control)`
         began = performance.now()
         said.clear()
-        terminal.line(`${who}: ${event.servers} server${event.servers === 1 ? '' : 's'}, ${duration(event.duration)}`)
+        terminal.line(`${run}: ${event.servers} server${event.servers === 1 ? '' : 's'}, ${duration(event.duration)}`)
         break
       case 'listening':
-        terminal.line(`${who}  ${event.server}: process ${event.pid} on port ${event.port}`)
+        terminal.line(`${run}  ${event.server}: process ${event.pid} on port ${event.port}`)
         break
       case 'failed':
-        terminal.line(`${who}  ${event.server}: ${event.text}`)
+        terminal.line(`${run}  ${event.server}: ${event.text}`)
         break
       case 'ended':
-        terminal.line(`${who}  ${event.server}: ${event.how}`)
+        terminal.line(`${run}  ${event.server}: ${event.how}`)
         break
       case 'note':
         if (said.has(noteKey(event))) break
         said.add(noteKey(event))
-        terminal.line(`${who}  ${event.server}: note: ${event.text}`)
+        terminal.line(`${run}  ${event.server}: note: ${event.text}`)
         break
       case 'tick': {
         const time = `${((performance.now() - began) / 1000).toFixed(0)} s`
-        terminal.status(`${who}  ${time}  ${event.servers} servers, anonymous ${megabytes(event.anonymous)}`)
+        terminal.status(`${run}  ${time}  ${event.servers} servers, anonymous ${megabytes(event.anonymous)}`)
         break
       }
       case 'load': {
@@ -146,12 +150,13 @@ function progress(terminal: Terminal): (event: BoxProgress) => void {
         if (load.event !== 'connected') break
         const { connected, failed, ms } = load.opened
         const lacking = total(failed) > 0 ? `, ${integer(total(failed))} failed` : ''
-        terminal.line(`${who}  ${server}: holding ${integer(connected)}, connected in ${duration(ms)}${lacking}`)
+        terminal.line(`${run}  ${server}: holding ${integer(connected)}, connected in ${duration(ms)}${lacking}`)
       }
     }
   }
 }
 
+/** Identifies a note of a server without its numbers. */
 function noteKey({ server, text }: { server: string; text: string }): string {
   return `${server}: ${text.replace(/\d+/g, '#')}`
 }

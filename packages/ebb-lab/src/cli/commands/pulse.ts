@@ -1,18 +1,10 @@
-/** `ebb pulse` */
+/** `ebb pulse`: makes pulses of connections to a server. */
 import { Command } from 'commander'
 import { total } from '../../pulse/causes.js'
 import { planSchema } from '../../pulse/plan.js'
 import { type PulseEvent, type PulseReport, pulse, type Server, succeeded } from '../../pulse/pulse.js'
 import { NATS_ENVIRONMENT } from '../options/nats.js'
-import {
-  arg,
-  type ConnectFlags,
-  connectOf,
-  connectOptions,
-  type PlanFlags,
-  planOf,
-  planOptions
-} from '../options/plan.js'
+import { type ConnectFlags, connectOf, connectOptions, type PlanFlags, planOf, planOptions } from '../options/plan.js'
 import { type OpenSwarm, openSwarm, type SwarmFlags, swarmOptions } from '../options/swarm.js'
 import { parseServer } from '../options/values.js'
 import { causes, counted } from '../output/causes.js'
@@ -20,27 +12,30 @@ import { columnsOf, swarmRows } from '../output/columns.js'
 import { EXIT, tellInterrupted } from '../output/failure.js'
 import { interruption, Terminal } from '../output/terminal.js'
 
+/** Returns the command `ebb pulse`. */
 export function pulseCommand(): Command {
   const command = new Command('pulse')
-    .description('connect a crowd, hold it, close it; big pulses first, then small ones')
-    .argument('<server>', 'HOST:PORT, [IPv6]:PORT, PORT on 127.0.0.1, or the path of a Unix socket', arg(parseServer))
+    .description('Open many connections to a server, hold them, close them: big pulses first, then small ones.')
+    .argument('<server>', 'HOST:PORT, [IPv6]:PORT, PORT on 127.0.0.1, or the path of a Unix socket', parseServer)
   planOptions(command, planSchema.parse({}))
   connectOptions(command)
   swarmOptions(command)
   return command
+    .optionsGroup('Output:')
     .option('--json', 'print the result as JSON')
     .addHelpText(
       'after',
       `
-Times are seconds, or have a unit: 250ms, 4s, 2m. One dash and = work too:
+Times are in seconds unless they have a unit: 250ms, 4s, 2m. Options may also be
+written with one dash and "=":
   ebb pulse 127.0.0.1:3033 -big=10000 -i 3 -bs=30 -small=1000 -ss=20 -l 4
 
-By agents on several machines, who listen to the same NATS server:
+With agents on several machines that use the same NATS server:
   ebb pulse 10.0.0.5:3033 --swarm lab --nats nats://10.0.0.1:4222 -big=100k
 ${NATS_ENVIRONMENT}
 
-Ends with 0 when every connection was made and held, with 2 when some were not,
-with 4 when an agent was lost.`
+Exit codes: 0 if every connection was made and held, 2 if some failed or were
+lost, 4 if an agent was lost.`
     )
     .action(run)
 }
@@ -60,7 +55,7 @@ async function run(server: Server, flags: Flags): Promise<void> {
     report = await pulse(server, planOf(flags), {
       ...(swarm === null ? connect : { ...swarm.connect, swarm: swarm.coordinator }),
       signal,
-      onEvent: (event: PulseEvent) => tell(terminal, event)
+      onEvent: (event: PulseEvent) => print(terminal, event)
     })
   } catch (error) {
     tellInterrupted(error, signal, terminal)
@@ -74,7 +69,8 @@ async function run(server: Server, flags: Flags): Promise<void> {
   else if (!succeeded(report)) process.exitCode = EXIT.failures
 }
 
-function tell(terminal: Terminal, event: PulseEvent): void {
+/** Prints an event of the run. */
+function print(terminal: Terminal, event: PulseEvent): void {
   const { index, size, n } = event.pulse
   const name = `Pulse ${index + 1} (${size}, ${n})`
   switch (event.event) {
@@ -97,7 +93,7 @@ function tell(terminal: Terminal, event: PulseEvent): void {
   }
 }
 
-/** The result for a person, in two columns. */
+/** Formats the result in two columns. */
 function resultTable(report: PulseReport): string {
   const { latency } = report
   const ms = (value: number): string => (value < 10 ? value.toFixed(2) : value.toFixed(0))

@@ -1,10 +1,9 @@
-/** `ebb record` */
+/** `ebb record`: records the memory of a server. */
 import { Command } from 'commander'
 import { record } from '../../record/record.js'
 import type { Recorder } from '../../record/recorder.js'
 import type { Line, Sample } from '../../record/recording.js'
 import { duration, megabytes } from '../../units/format.js'
-import { arg } from '../options/plan.js'
 import { parsePeriod, parsePid, parsePort, parsePositiveTime, ValueError } from '../options/values.js'
 import { interruption, Terminal } from '../output/terminal.js'
 
@@ -19,25 +18,26 @@ interface Flags {
   expvar?: string
 }
 
+/** Returns the command `ebb record`. */
 export function recordCommand(): Command {
   return new Command('record')
-    .description('sample the memory of a server until it ends, --duration or Ctrl-C, to NDJSON')
-    .argument('[command...]', 'a server to start and record, behind --')
-    .option('--pid <pid>', 'the process to record', arg(parsePid))
-    .option('--port <port>', 'the process that listens on this TCP port', arg(parsePort))
-    .option('--tree', 'sum up the process and all that it started: a server with workers')
-    .option('--out <file>', 'where to write (default: standard output)')
-    .option('--name <name>', 'what the server is called in tables and pictures')
-    .option('--duration <time>', 'stop after this time', arg(parsePositiveTime))
-    .option('--every <time>', 'from one sample to the next (default: 100ms)', arg(parsePeriod))
-    .option('--expvar <url>', "poll Go's expvar: http://127.0.0.1:6060/debug/vars")
+    .description('Record the memory of a server as NDJSON, until it ends, --duration has passed, or Ctrl-C.')
+    .argument('[command...]', 'command that starts the server, after --')
+    .option('--pid <pid>', 'record this process', parsePid)
+    .option('--port <port>', 'record the process that listens on this TCP port', parsePort)
+    .option('--tree', 'add up the process and all its descendants: for a server with workers')
+    .option('--out <file>', 'file to write (default: standard output)')
+    .option('--name <name>', 'name of the server in tables and pictures')
+    .option('--duration <time>', 'stop after this time', parsePositiveTime)
+    .option('--every <time>', 'interval between samples (default: 100ms)', parsePeriod)
+    .option('--expvar <url>', "URL of Go's expvar to poll: http://127.0.0.1:6060/debug/vars")
     .action(run)
 }
 
 async function run(command: string[], flags: Flags): Promise<void> {
   const { pid, port, out, name, duration: stopAfter, every, expvar } = flags
   const given = [pid !== undefined, port !== undefined, command.length > 0].filter(Boolean).length
-  if (given !== 1) throw new ValueError('whom to record? give one of --pid PID, --port PORT and -- COMMAND')
+  if (given !== 1) throw new ValueError('whom to record? give exactly one of --pid PID, --port PORT and -- COMMAND')
   const terminal = new Terminal()
   const { signal } = interruption()
   const recorder = await record({
@@ -50,7 +50,7 @@ async function run(command: string[], flags: Flags): Promise<void> {
     ...(stopAfter !== undefined && { duration: stopAfter }),
     ...(every !== undefined && { statusEvery: every }),
     ...(expvar !== undefined && { expvar }),
-    // What the server prints would stand between the lines of a recording on standard output.
+    // On standard output, the output of the server would mix with the lines of the recording.
     forward: out !== undefined,
     keep: false,
     signal
@@ -72,16 +72,16 @@ async function run(command: string[], flags: Flags): Promise<void> {
     terminal.end()
   }
   terminal.line(`${samples} samples in ${duration(recorder.now())}`)
-  // A server that we started leaves its pipes to what it started.
+  // Descendants of the server may still hold its pipes open, which would keep this process alive.
   process.exit(process.exitCode ?? 0)
 }
 
-/** The recording on standard output, line by line. Ends when nobody reads it any more. */
+/** Prints the recording on standard output, line by line. Stops it when standard output is closed. */
 function print(recorder: Recorder): void {
   const write = (line: Line): void => {
     process.stdout.write(`${JSON.stringify(line)}\n`)
   }
-  // Why is told by `main.ts`, as for all that is printed.
+  // `main.ts` prints the error.
   process.stdout.on('error', () => {
     void recorder.stop().catch(() => {})
   })
@@ -90,6 +90,7 @@ function print(recorder: Recorder): void {
   recorder.on('event', write)
 }
 
+/** Formats a sample for the status line. */
 function status({ t, resident, anonymous, descriptors, cpu }: Sample): string {
   const figures = [`resident ${megabytes(resident)}`, `anonymous ${megabytes(anonymous)}`]
   if (descriptors !== null) figures.push(`descriptors ${descriptors}`)

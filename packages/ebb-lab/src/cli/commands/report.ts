@@ -1,4 +1,4 @@
-/** `ebb report` */
+/** `ebb report`: judges and draws recordings again. */
 import { Command } from 'commander'
 import { isBox } from '../../record/box/read.js'
 import { reportBoxes } from '../../report/box/report.js'
@@ -6,7 +6,6 @@ import { brokenBoxes } from '../../report/box/verdict.js'
 import { broken } from '../../report/limits.js'
 import { report } from '../../report/report.js'
 import { type LimitFlags, limitOptions, limitsOf } from '../options/limits.js'
-import { arg } from '../options/plan.js'
 import { parseSize, ValueError } from '../options/values.js'
 import { printBoxes } from '../output/box-result.js'
 import { printResult } from '../output/result.js'
@@ -20,18 +19,19 @@ interface Flags extends LimitFlags {
   markdown?: boolean
 }
 
+/** Returns the command `ebb report`. */
 export function reportCommand(): Command {
   const command = new Command('report')
-    .description('judge recordings again, and draw them: report.html and pictures')
+    .description('Print verdicts from recordings, and draw report.html and pictures.')
     .argument(
       '<file...>',
-      'recordings of ebb record and ebb bench (a control belongs to the main run of its name), or of ebb box'
+      'recordings of "ebb record", "ebb bench" or "ebb box"; a control run belongs to the main run with the same name'
     )
-    .option('--out <dir>', 'where to write the pictures (default: the current directory)')
-    .option('--memory <size>', 'of a box: how many such servers would fit into it', arg(parseSize))
-    .option('--max-peak <size>', 'of a box: end with 3 when all hold more at one moment', arg(parseSize))
+    .option('--out <dir>', 'directory for the pictures (default: the current directory)')
+    .option('--memory <size>', 'of a box: print how many such servers fit into this much memory', parseSize)
+    .option('--max-peak <size>', 'of a box: exit 3 if all servers together use more than this at any moment', parseSize)
     .option('--json', 'print the verdicts as JSON')
-    .option('--markdown', 'print the table in Markdown')
+    .option('--markdown', 'print the table as Markdown')
   return limitOptions(command).action(run)
 }
 
@@ -39,12 +39,12 @@ async function run(files: string[], flags: Flags): Promise<void> {
   const boxes = await Promise.all(files.map(isBox))
   if (boxes.includes(true)) {
     if (boxes.includes(false))
-      throw new ValueError('recordings of boxes and of servers are reported apart from each other')
+      throw new ValueError('recordings of boxes and of servers are reported apart: run ebb report once for each kind')
     await runBoxes(files, flags)
     return
   }
   if (flags.memory !== undefined || flags.maxPeak !== undefined) {
-    throw new ValueError('--memory and --max-peak are for recordings of ebb box')
+    throw new ValueError('--memory and --max-peak are for recordings of ebb box: leave them out')
   }
   const { verdicts, files: written, notes } = await report(files, { out: flags.out ?? '.' })
   const exceeded = verdicts.flatMap((verdict) => broken(verdict, limitsOf(flags)))

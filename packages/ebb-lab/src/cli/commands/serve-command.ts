@@ -1,15 +1,15 @@
-/** `ebb serve`, as commander knows it. */
+/** `ebb serve` as a commander command, for its help and its error messages. */
 import { Command, Option } from 'commander'
-import { arg } from '../options/plan.js'
 import { SERVE_OPTIONS } from '../options/serve-flags.js'
 import { runServe } from './serve.js'
 
+/** Returns the command `ebb serve`. */
 export function serveCommand(): Command {
   const command = new Command('serve').description(
-    'a TCP server that accepts connections, reads and drops what they send, and tells what it holds'
+    'Start a TCP server that accepts connections, drops what they send, and logs its clients and its memory.'
   )
-  for (const { name, value, about, parse, preset } of SERVE_OPTIONS) {
-    command.addOption(new Option(`--${name} <${value}>`, about).argParser(arg(parse)).default(preset))
+  for (const { name, value, description, parse, default: preset } of SERVE_OPTIONS) {
+    command.addOption(new Option(`--${name} <${value}>`, description).argParser(parse).default(preset))
   }
   return command.action(runServe)
 }

@@ -1,10 +1,16 @@
-/** `ebb serve` */
+/** `ebb serve`: runs the server of the experiment, and explains why it cannot listen. */
 import { type ServeEvent, serveLine } from '../../serve/log.js'
 import type { ServeOptions } from '../../serve/options.js'
+import { LabError } from '../../units/errors.js'
 import type { ServeFlags } from '../options/serve-flags.js'
 
+/**
+ * Runs `ebb serve` until a signal ends it.
+ *
+ * @throws LabError with the code of the system (`EADDRINUSE`, `EACCES`, ...) if the server cannot listen
+ */
 export async function runServe({ log, procs, ...flags }: ServeFlags): Promise<void> {
-  // Who read the log may go; the server's clients have nothing to do with it.
+  // The server keeps serving its clients even if its log can no longer be written.
   process.stdout.on('error', () => {})
   const onEvent = (event: ServeEvent): void => {
     process.stdout.write(`${serveLine(event, log)}\n`)
@@ -19,17 +25,17 @@ export async function runServe({ log, procs, ...flags }: ServeFlags): Promise<vo
 async function runOne(options: ServeOptions): Promise<void> {
   const { serve } = await import('../../serve/serve.js')
   const serving = serve(options)
-  // Before it has told that it listens: who waits for that line may stop it at once.
   const stop = async (): Promise<void> => {
     await (await serving).close()
     process.exit(0)
   }
+  // Installed before the server prints that it listens, because a script that waits for that line may stop it at once.
   process.on('SIGINT', stop)
   process.on('SIGTERM', stop)
   await serving
 }
 
-/** What a server of its own would answer, all of them do. */
+/** Signals that the supervisor passes on: those that a single server would handle or die of. */
 const PASSED_ON = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGUSR2'] as const
 
 async function runSeveral(options: ServeOptions, procs: number): Promise<void> {
@@ -40,23 +46,21 @@ async function runSeveral(options: ServeOptions, procs: number): Promise<void> {
   await supervisor.start()
   const signal = await supervisor.ended
   if (signal === null) process.exit(0)
-  // As those whom it was for.
+  // End by the same signal as the server processes did.
   process.off(signal, pass)
   process.kill(process.pid, signal)
 }
 
-/** The reasons that a person can do something about. */
+/** Returns the error with a message that says what to do about it, if that is known. */
 function explained(error: unknown, { host, port, mode }: Pick<ServeFlags, 'host' | 'port' | 'mode'>): unknown {
-  const { code } = error as NodeJS.ErrnoException
+  const { code, message, syscall } = error as NodeJS.ErrnoException
   const where = `port ${port} on ${host}`
-  const sentences: Record<string, string> = {
+  const sentences: Record<string, string | undefined> = {
     EADDRINUSE: `${where} is taken: choose another with --port, or 0 for any that is free`,
-    EACCES: `no permission to listen on ${where}: ports below 1024 are the superuser's; choose another with --port`,
-    EADDRNOTAVAIL: `this machine has no address ${host}: give --host one of its own, or 0.0.0.0 for all`,
-    ERR_EBB_UNSUPPORTED: `${(error as Error).message}; --mode net works everywhere`
+    EACCES: `no permission to listen on ${where}: choose a port from 1024 on with --port, or run as root`,
+    EADDRNOTAVAIL: `this machine has no address ${host}: give one of its own with --host, or 0.0.0.0 for all of them`,
+    ERR_EBB_UNSUPPORTED: mode === 'net' ? undefined : `${message}; --mode net works everywhere`
   }
   const text = code === undefined ? undefined : sentences[code]
-  return text === undefined || (code === 'ERR_EBB_UNSUPPORTED' && mode === 'net')
-    ? error
-    : new Error(text, { cause: error })
+  return code === undefined || text === undefined ? error : new LabError(text, code, syscall, error)
 }

@@ -1,6 +1,6 @@
-/** Options with one dash, as Go's `flag` package has them: `-big=10000 -i 3 -bs=30`. */
+/** Accepts long options with one dash, as Go's `flag` package does: `-big=10000 -i 3 -bs=30`. */
 
-/** The spellings of the pulse options that are shorter than their names. */
+/** Short spellings of the pulse options. */
 const SHORT: Record<string, string> = {
   b: 'big',
   i: 'iterations',
@@ -11,9 +11,9 @@ const SHORT: Record<string, string> = {
 }
 
 /**
- * The arguments with two dashes in place of one, up to `--`, behind which everything is somebody else's.
+ * Returns the arguments with two dashes in place of one. Arguments after `--` belong to another command and stay as they are.
  *
- * @param known long names of the command's options; a single-dash argument that is none of them stays as it is
+ * @param known long names of the command's options; an argument with one dash and any other name stays as it is
  */
 export function twoDashes(args: readonly string[], known: ReadonlySet<string>): string[] {
   const end = args.indexOf('--')

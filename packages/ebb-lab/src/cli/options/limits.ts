@@ -1,26 +1,28 @@
-/** The options that make a verdict a gate. */
+/** The options that set limits for a verdict, so that a command can serve as a test in CI. */
 import type { Command } from 'commander'
 import type { Limits } from '../../report/limits.js'
-import { arg } from './plan.js'
+import { defined } from '../../units/defined.js'
 import { parseNumber, parseTime } from './values.js'
 
+/** Values of the limit options. */
 export interface LimitFlags {
   maxRetention?: number
+  /** Bytes. */
   maxFootprint?: number
+  /** Milliseconds. */
   maxRelease?: number
 }
 
+/** Adds the limit options to a command. */
 export function limitOptions(command: Command): Command {
   return command
-    .option('--max-retention <ratio>', 'end with 3 when kept / need is above it', arg(parseNumber))
-    .option('--max-footprint <bytes>', 'end with 3 when a connection costs more', arg(parseNumber))
-    .option('--max-release <time>', 'end with 3 when memory comes back later', arg(parseTime))
+    .optionsGroup('Limits:')
+    .option('--max-retention <ratio>', 'exit 3 if kept / need is above this ratio', parseNumber)
+    .option('--max-footprint <bytes>', 'exit 3 if a connection uses more than this', parseNumber)
+    .option('--max-release <time>', 'exit 3 if releasing the memory takes longer than this', parseTime)
 }
 
+/** Returns the limits that were given. */
 export function limitsOf({ maxRetention, maxFootprint, maxRelease }: LimitFlags): Limits {
-  return {
-    ...(maxRetention !== undefined && { maxRetention }),
-    ...(maxFootprint !== undefined && { maxFootprint }),
-    ...(maxRelease !== undefined && { maxRelease })
-  }
+  return defined({ maxRetention, maxFootprint, maxRelease })
 }

@@ -1,7 +1,8 @@
-/** The options that say where NATS is, and how it lets us in: the same for agents and co-ordinators. */
+/** The options that say where NATS is and how to authenticate. Agents and coordinators have the same options. */
 import type { Command } from 'commander'
 import type { NatsOptions } from '../../pulse/swarm/nats/options.js'
 
+/** Values of the NATS options. */
 export interface NatsFlags {
   nats?: string
   creds?: string
@@ -14,7 +15,7 @@ export interface NatsFlags {
   tlsKey?: string
 }
 
-/** As NATS's own command line has them. */
+/** Environment variables in place of the options, with the names that NATS's own command line uses. */
 const ENVIRONMENT = {
   nats: 'NATS_URL',
   creds: 'NATS_CREDS',
@@ -27,24 +28,27 @@ const ENVIRONMENT = {
   tlsKey: 'NATS_KEY'
 } as const satisfies Record<keyof NatsFlags, string>
 
+/** Adds the NATS options to a command. */
 export function natsOptions(command: Command): Command {
   return command
-    .option('--nats <url>', 'nats://HOST:PORT, or tls://HOST:PORT; several with commas')
-    .option('--creds <file>', 'NATS credentials')
-    .option('--nkey <file>', 'the seed of an nkey')
-    .option('--user <name>', 'and --password, or --token: see the environment')
-    .option('--password <text>')
-    .option('--token <text>')
-    .option('--tls-ca <file>', "PEM: who signed the server's certificate")
-    .option('--tls-cert <file>', 'PEM: a certificate of ours, with --tls-key')
-    .option('--tls-key <file>')
+    .optionsGroup('NATS:')
+    .option('--nats <url>', 'nats://HOST:PORT or tls://HOST:PORT; separate several with commas')
+    .option('--creds <file>', 'credentials file')
+    .option('--nkey <file>', 'file with the seed of an nkey')
+    .option('--user <name>', 'user name; needs --password')
+    .option('--password <text>', 'password of --user')
+    .option('--token <text>', 'token, in place of a user name')
+    .option('--tls-ca <file>', "PEM file: the authority that signed the server's certificate")
+    .option('--tls-cert <file>', 'PEM file: client certificate; needs --tls-key')
+    .option('--tls-key <file>', 'PEM file: private key of the client certificate')
 }
 
-/** For the help: what others can read off a command line is better put there. */
-export const NATS_ENVIRONMENT = `The environment says the same, and others cannot read it: NATS_URL, NATS_CREDS,
-NATS_NKEY, NATS_USER, NATS_PASSWORD, NATS_TOKEN, NATS_CA, NATS_CERT, NATS_KEY.`
+/** Help text: a password in the environment is not visible to other users of the machine, unlike a command line. */
+export const NATS_ENVIRONMENT = `These environment variables replace the NATS options and keep secrets out of the
+process list: NATS_URL, NATS_CREDS, NATS_NKEY, NATS_USER, NATS_PASSWORD,
+NATS_TOKEN, NATS_CA, NATS_CERT, NATS_KEY.`
 
-/** What was given, on the command line or in the environment; null: no NATS. */
+/** Returns the NATS options of the command line, else of the environment; null if neither gives the URL of a server. */
 export function natsOf(flags: NatsFlags): NatsOptions | null {
   const given = (name: keyof NatsFlags): string | undefined =>
     flags[name] ?? (process.env[ENVIRONMENT[name]] || undefined)

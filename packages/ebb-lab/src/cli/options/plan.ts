@@ -1,5 +1,5 @@
-/** The options that say what the pulses are: the same in `ebb pulse` and `ebb bench`. */
-import { type Command, InvalidArgumentError } from 'commander'
+/** The options of `ebb pulse` and `ebb bench` that describe the pulses and how to connect. */
+import type { Command } from 'commander'
 import type { Plan } from '../../pulse/plan.js'
 import type { PulseOptions } from '../../pulse/pulse.js'
 import { defined } from '../../units/defined.js'
@@ -15,19 +15,7 @@ import {
   ValueError
 } from './values.js'
 
-/** A parser of {@link ValueError}s as commander wants it. */
-export function arg<T>(parse: (text: string) => T): (text: string) => T {
-  return (text) => {
-    try {
-      return parse(text)
-    } catch (error) {
-      if (error instanceof ValueError) throw new InvalidArgumentError(error.message)
-      throw error
-    }
-  }
-}
-
-/** The plan as far as it was given. */
+/** Values of the plan options. Times are milliseconds. */
 export interface PlanFlags {
   big?: number
   iterations?: number
@@ -38,67 +26,77 @@ export interface PlanFlags {
   pulses?: number
 }
 
+/** Values of the connection options. */
 export interface ConnectFlags {
+  /** Connects per second. */
   rate?: number
   procs?: number
   source?: string[]
+  /** Milliseconds. */
   timeout?: number
   close?: 'fin' | 'rst'
   payload?: string
+  /** From 0 to 1. */
   active?: number
   expectEcho?: boolean
 }
 
-/** Adds the options of a plan, with the defaults that `plan` gives, for the help. */
+/** Adds the plan options to a command. The help shows the values of `plan` as defaults. */
 export function planOptions(command: Command, plan: Plan): Command {
   const pulses = plan.pulses === Number.POSITIVE_INFINITY ? 'forever' : plan.pulses
-  const s = (ms: number): string => `${ms / 1000} s`
+  const seconds = (ms: number): string => `${ms / 1000}s`
   return command
-    .option('--big <n>', `connections of a big pulse (default: ${plan.big})`, arg(parseCount))
-    .option('-i, --iterations <n>', `big pulses (default: ${plan.iterations})`, arg(parseCount))
+    .optionsGroup('Pulses:')
+    .option('--big <n>', `number of connections in a big pulse (default: ${plan.big})`, parseCount)
+    .option('-i, --iterations <n>', `number of big pulses (default: ${plan.iterations})`, parseCount)
     .option(
       '--big-separation <time>',
-      `after a big pulse; also -bs (default: ${s(plan.bigSeparation)})`,
-      arg(parseTime)
+      `pause after a big pulse; short form -bs (default: ${seconds(plan.bigSeparation)})`,
+      parseTime
     )
-    .option('--small <n>', `connections of a small pulse (default: ${plan.small})`, arg(parseCount))
+    .option('--small <n>', `number of connections in a small pulse (default: ${plan.small})`, parseCount)
     .option(
       '--small-separation <time>',
-      `between small pulses; also -ss (default: ${s(plan.smallSeparation)})`,
-      arg(parseTime)
+      `pause between small pulses; short form -ss (default: ${seconds(plan.smallSeparation)})`,
+      parseTime
     )
-    .option('-l, --linger <time>', `how long connections are held (default: ${s(plan.linger)})`, arg(parseTime))
-    .option('--pulses <n>', `small pulses after the big ones, or forever (default: ${pulses})`, arg(parsePulses))
+    .option('-l, --linger <time>', `how long to hold the connections (default: ${seconds(plan.linger)})`, parseTime)
+    .option('--pulses <n>', `number of small pulses after the big ones, or "forever" (default: ${pulses})`, parsePulses)
 }
 
-/** Adds the options that say how to connect. */
+/** Adds the connection options to a command. */
 export function connectOptions(command: Command): Command {
   return command
-    .option('--rate <n>', 'connects per second (default: as fast as the server answers)', arg(parseNumber))
+    .optionsGroup('Connections:')
+    .option('--rate <n>', 'connects per second (default: as fast as the server accepts)', parseNumber)
     .option(
       '--procs <n>',
-      'processes that hold the connections (default: what the descriptor limit asks for)',
-      arg(parsePositive)
+      'number of client processes (default: as many as the descriptor limit requires)',
+      parsePositive
     )
-    .option('--source <address...>', 'local addresses to connect from; behind the server (default: by itself)')
-    .option('--timeout <time>', 'for a connect, or an awaited answer (default: 10 s)', arg(parsePositiveTime))
-    .option('--close <how>', 'fin or rst (default: fin)', arg(either('fin', 'rst')))
-    .option('--payload <text>', 'what active connections send once')
-    .option('--active <share>', 'the share of connections that send it (default: 100%)', arg(parseShare))
-    .option('--expect-echo', 'wait until the same bytes have come back')
+    .option('--source <address...>', 'local addresses to connect from; must follow the server (default: automatic)')
+    .option('--timeout <time>', 'time limit for a connect and for an echo (default: 10s)', parsePositiveTime)
+    .option('--close <how>', 'close connections by fin or rst (default: fin)', either('fin', 'rst'))
+    .option('--payload <text>', 'text that each active connection sends once')
+    .option('--active <share>', 'share of connections that send the payload (default: 100%)', parseShare)
+    .option('--expect-echo', 'wait until the server has sent the payload back')
 }
 
-/** What was given of a plan. */
+/** Returns the part of the plan that was given. */
 export function planOf(flags: PlanFlags): Partial<Plan> {
   const { big, iterations, bigSeparation, small, smallSeparation, linger, pulses } = flags
   return defined({ big, iterations, bigSeparation, small, smallSeparation, linger, pulses })
 }
 
-/** What was given of how to connect. */
+/**
+ * Returns the connection options that were given.
+ *
+ * @throws ValueError if `--active` or `--expect-echo` is given without `--payload`
+ */
 export function connectOf(flags: ConnectFlags): PulseOptions {
   const { rate, procs, source: sources, timeout, close, payload, active, expectEcho } = flags
   if (payload === undefined && (active !== undefined || expectEcho === true)) {
-    throw new ValueError('--active and --expect-echo need something to send: add --payload TEXT')
+    throw new ValueError('--active and --expect-echo need data to send: add --payload TEXT')
   }
   return defined({ rate, procs, sources, timeout, close, payload, active, expectEcho })
 }

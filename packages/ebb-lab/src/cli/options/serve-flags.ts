@@ -1,9 +1,10 @@
 /**
- * The options of `ebb serve`, as data. Commander is told of them, for the help and for what is wrong with a command line; one with
- * nothing wrong is read without it, since it would be a tenth of what the server holds, and is of no use to it.
+ * The options of `ebb serve`, as data. A correct command line is read here, without commander, which would take about 10 % of
+ * the server's memory. Commander gets the same options for the help and for error messages.
  */
 import { either, parsePort, parsePositive, parseProcesses, ValueError } from './values.js'
 
+/** Values of the options of `ebb serve`. */
 export interface ServeFlags {
   host: string
   port: number
@@ -16,62 +17,72 @@ export interface ServeFlags {
 
 interface Option {
   name: keyof ServeFlags
-  /** What stands for its value in the help. */
+  /** Placeholder for the value in the help. */
   value: string
-  about: string
+  description: string
   parse: (text: string) => string | number
-  preset?: string | number
+  default?: string | number
 }
 
+/** The options of `ebb serve`. Each has a value. */
 export const SERVE_OPTIONS: readonly Option[] = [
   {
     name: 'host',
     value: 'host',
-    about: 'address to listen on; 0.0.0.0 and :: are every interface',
+    description: 'address to listen on; 0.0.0.0 or :: for every interface',
     parse: parseHost,
-    preset: '127.0.0.1'
+    default: '127.0.0.1'
   },
   {
     name: 'port',
     value: 'port',
-    about: 'port to listen on; 0 picks a free one and prints it',
+    description: 'port to listen on; 0 picks a free port and prints it',
     parse: parsePort,
-    preset: 3033
+    default: 3033
   },
   {
     name: 'procs',
     value: 'n',
-    about: 'so many servers share the port; one that dies is started again',
+    description: 'number of server processes sharing the port; a process that dies is restarted',
     parse: parseProcesses
   },
   {
     name: 'backlog',
     value: 'n',
-    about: 'connections that wait to be accepted, at most',
+    description: 'maximum number of connections waiting to be accepted',
     parse: parsePositive,
-    preset: 4096
+    default: 4096
   },
   {
     name: 'mode',
     value: 'mode',
-    about: 'park: bare descriptors in epoll; net: plain node:net, for comparison',
+    description: 'park: idle connections are bare descriptors in epoll; net: plain node:net, for comparison',
     parse: either('park', 'net'),
-    preset: 'park'
+    default: 'park'
   },
   {
     name: 'every',
     value: 'n',
-    about: 'a line whenever the number of clients reaches a multiple of n',
+    description: 'log a line whenever the number of clients reaches a multiple of n',
     parse: parsePositive,
-    preset: 500
+    default: 500
   },
-  { name: 'log', value: 'form', about: 'text or json', parse: either('text', 'json'), preset: 'text' }
+  {
+    name: 'log',
+    value: 'form',
+    description: 'format of the log: text or json',
+    parse: either('text', 'json'),
+    default: 'text'
+  }
 ]
 
-/** The flags of `args`; undefined where there is anything but options with a value that can be: commander says what is wrong. */
+/**
+ * Reads the arguments of `ebb serve`. Returns undefined if they hold anything but known options with accepted values, so that
+ * commander reads them again and prints the help or an error.
+ */
 export function readServeFlags(args: readonly string[]): ServeFlags | undefined {
   const flags: Record<string, string | number> = {}
-  for (const { name, preset } of SERVE_OPTIONS) if (preset !== undefined) flags[name] = preset
+  for (const { name, default: value } of SERVE_OPTIONS) if (value !== undefined) flags[name] = value
   for (let i = 0; i < args.length; i++) {
     const match = /^--?([a-z]+)(?:=(.*))?$/s.exec(args[i] as string)
     const option = SERVE_OPTIONS.find(({ name }) => name === match?.[1])
@@ -87,6 +98,6 @@ export function readServeFlags(args: readonly string[]): ServeFlags | undefined 
 }
 
 function parseHost(text: string): string {
-  if (text.trim() === '') throw new ValueError('it is an address or a name: 127.0.0.1, ::1, localhost')
+  if (text.trim() === '') throw new ValueError('a host is an address or a name: 127.0.0.1, ::1, localhost')
   return text
 }

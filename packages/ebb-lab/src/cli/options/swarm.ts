@@ -1,4 +1,4 @@
-/** The options that have agents make the pulses: the same in `ebb pulse` and `ebb bench`. */
+/** The options of `ebb pulse` and `ebb bench` that let the agents of a swarm make the connections. */
 import type { Command } from 'commander'
 import type { PulseOptions } from '../../pulse/pulse.js'
 import { Agent } from '../../pulse/swarm/agent.js'
@@ -10,32 +10,40 @@ import { natsBus } from '../../pulse/swarm/nats/nats.js'
 import { clean } from '../../units/text.js'
 import type { Terminal } from '../output/terminal.js'
 import { type NatsFlags, natsOf, natsOptions } from './nats.js'
-import { arg } from './plan.js'
 import { parsePositive, ValueError } from './values.js'
 
+/** Values of the swarm options. */
 export interface SwarmFlags extends NatsFlags {
   swarm?: string
   agents?: number
   strict?: boolean
 }
 
+/** Adds the swarm options and the NATS options to a command. */
 export function swarmOptions(command: Command): Command {
   command
-    .option('--swarm <name>', 'agents make the connections: ebb agent (without --nats: this process)')
-    .option('--agents <n>', 'wait for so many agents (default: those that are there)', arg(parsePositive))
-    .option('--strict', 'stop when an agent is lost (default: go on, and end with 4)')
+    .optionsGroup('Swarm:')
+    .option('--swarm <name>', 'let the agents of this swarm connect; without --nats, this process is the agent')
+    .option('--agents <n>', 'number of agents to wait for (default: use those that answer)', parsePositive)
+    .option('--strict', 'stop if an agent is lost (default: continue, and exit 4)')
   return natsOptions(command)
 }
 
-/** A swarm that is ours for a while. */
+/** A swarm whose agents this process has reserved. */
 export interface OpenSwarm {
   coordinator: Coordinator
-  /** `connect` without what an agent in this process has taken over. */
+  /** The connection options without those that an agent in this process has taken over. */
   connect: PulseOptions
+  /** Frees the agents and leaves NATS. */
   close(): Promise<void>
 }
 
-/** Null where no swarm is asked for. @throws ValueError, NatsError, SwarmError; the signal's reason */
+/**
+ * Reserves the agents of the swarm that the options name. Returns null if they name none.
+ *
+ * @throws ValueError if an option needs `--swarm`; NatsError if NATS cannot be used; SwarmError if the swarm has no agents
+ *   or is in use; the signal's reason if it is aborted
+ */
 export async function openSwarm(
   flags: SwarmFlags,
   connect: PulseOptions,
@@ -45,7 +53,7 @@ export async function openSwarm(
   const { swarm, agents, strict = false } = flags
   if (swarm === undefined) {
     const without = (['nats', 'agents', 'strict'] as const).find((name) => flags[name] !== undefined)
-    if (without !== undefined) throw new ValueError(`--${without} is for a swarm: add --swarm NAME`)
+    if (without !== undefined) throw new ValueError(`--${without} needs a swarm: add --swarm NAME`)
     return null
   }
   const nats = natsOf(flags)
@@ -59,7 +67,7 @@ export async function openSwarm(
       strict,
       signal,
       ...(agents !== undefined && { agents }),
-      onEvent: teller(terminal)
+      onEvent: eventPrinter(terminal)
     })
     terminal.line(`Swarm ${swarm} (${bus.name}): ${clean(listed(coordinator.agents))}`)
     return {
@@ -77,7 +85,7 @@ export async function openSwarm(
   }
 }
 
-/** Whoever runs this has named the target: there is nothing to protect them from. */
+/** Starts an agent in this process. It may connect anywhere, because whoever runs this command has named the target. */
 function agentHere(bus: Bus, swarm: string, { sources, procs }: PulseOptions): Promise<Agent> {
   return Agent.start({
     bus,
@@ -88,7 +96,8 @@ function agentHere(bus: Bus, swarm: string, { sources, procs }: PulseOptions): P
   })
 }
 
-function teller(terminal: Terminal): (event: SwarmEvent) => void {
+/** Returns a listener that prints what happens to the swarm. */
+function eventPrinter(terminal: Terminal): (event: SwarmEvent) => void {
   const known = new Set<string>()
   return (event) => {
     switch (event.event) {
@@ -114,16 +123,17 @@ function teller(terminal: Terminal): (event: SwarmEvent) => void {
   }
 }
 
-const LISTED = 8
+/** Agents that are listed by name. */
+const MOST_LISTED = 8
 
-/** `3 agents: a, b, c; d records port 3033` */
+/** Lists agents: `3 agents: a, b, c; d records port 3033`. */
 function listed(agents: readonly { name: string; records: number | null }[]): string {
   const names = agents.filter(({ records }) => records === null).map(({ name }) => name)
-  const more = names.length > LISTED ? [`and ${names.length - LISTED} more`] : []
+  const more = names.length > MOST_LISTED ? [`and ${names.length - MOST_LISTED} more`] : []
   const pulsing = `${names.length} agent${names.length === 1 ? '' : 's'}`
   const recording = agents.filter(({ records }) => records !== null)
   return [
-    names.length === 0 ? pulsing : `${pulsing}: ${[...names.slice(0, LISTED), ...more].join(', ')}`,
+    names.length === 0 ? pulsing : `${pulsing}: ${[...names.slice(0, MOST_LISTED), ...more].join(', ')}`,
     ...recording.map(({ name, records }) => `${name} records port ${records}`)
   ].join('; ')
 }

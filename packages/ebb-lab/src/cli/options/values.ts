@@ -1,4 +1,4 @@
-/** What a person types, as values. Each throws a {@link ValueError} whose sentence says what is accepted. */
+/** Parses values of the command line. Each parser throws a {@link ValueError} that says what is accepted. */
 
 import type { Server } from '../../pulse/pulse.js'
 import { parsePositive, parseTime, ValueError } from '../../units/parse.js'
@@ -15,33 +15,35 @@ export {
   ValueError
 } from '../../units/parse.js'
 
-/** The time from one look to the next: from 1 ms to an hour. */
+/** Parses the interval between two samples, from 1 ms to 1 h. Returns milliseconds. */
 export function parsePeriod(text: string): number {
   const ms = parseTime(text)
   if (ms < 1 || ms > 3_600_000) throw new ValueError('it must be from 1ms to 1h')
   return ms
 }
 
-/** How many processes to start: each is a Node process of some 9 MB, and a number beyond this is more likely a mistake. */
+/** Parses a number of server processes. More than 1024 is refused as a likely typing mistake. */
 export function parseProcesses(text: string): number {
   const count = parsePositive(text)
-  if (count > 1024) throw new ValueError('it must be 1024 at most')
+  if (count > 1024) throw new ValueError('it must be at most 1024')
   return count
 }
 
+/** Parses a TCP port from 0 to 65535. */
 export function parsePort(text: string): number {
   const port = /^\d{1,5}$/.test(text) ? Number(text) : Number.NaN
   if (!(port <= 65_535)) throw new ValueError('a port is a whole number from 0 to 65535')
   return port
 }
 
+/** Parses a process id. */
 export function parsePid(text: string): number {
   const pid = /^\d+$/.test(text) ? Number(text) : 0
   if (!Number.isSafeInteger(pid) || pid === 0) throw new ValueError('a process id is a whole number above 0')
   return pid
 }
 
-/** `HOST:PORT`, `[::1]:PORT`, `:PORT`, `PORT`, `/path` or `unix:path`. Without a host: 127.0.0.1. */
+/** Parses `HOST:PORT`, `[IPv6]:PORT`, `:PORT`, `PORT`, `/path` or `unix:path`. The default host is 127.0.0.1. */
 export function parseServer(text: string): Server {
   if (/^unix:./s.test(text)) return { path: text.slice(5) }
   if (text.startsWith('/')) return { path: text }
@@ -53,15 +55,15 @@ export function parseServer(text: string): Server {
   return { host: match[1] || match[2] || '127.0.0.1', port }
 }
 
-/** A parser of one word out of two: `it is fin or rst`. */
+/** Returns a parser that accepts one of two words. */
 export function either<A extends string, B extends string>(one: A, other: B): (text: string) => A | B {
   return (text) => {
-    if (text !== one && text !== other) throw new ValueError(`it is ${one} or ${other}`)
+    if (text !== one && text !== other) throw new ValueError(`it must be ${one} or ${other}`)
     return text as A | B
   }
 }
 
-/** `NAME=COMMAND`; the command is the shell's. */
+/** Parses `NAME=COMMAND`. `/bin/sh` runs the command. */
 export function parseTarget(text: string): { name: string; command: string[] } {
   const at = text.indexOf('=')
   const name = text.slice(0, at).trim()

@@ -1,17 +1,22 @@
-/** What `ebb box` and `ebb report` print of boxes, and the exit code that follows from it. */
+/** Prints the result of `ebb box`, and of `ebb report` for boxes, and sets the exit code. */
 import { boxMarkdown, boxTable } from '../../report/box/table.js'
 import { type BoxVerdict, boxVerdictToJson } from '../../report/box/verdict.js'
-import { tellRest } from './result.js'
+import { printRemarks } from './result.js'
 import { colours, columns, type Terminal } from './terminal.js'
 
+/** What {@link printBoxes} prints. */
 export interface BoxesResult {
+  /** A verdict for each box: each variant has one. */
   boxes: BoxVerdict[]
+  /** A sentence for each limit that was exceeded. */
   broken: string[]
+  /** Paths of the files written. */
   files: string[]
+  /** Remarks about the recordings, one sentence each. */
   notes: string[]
 }
 
-/** The boxes on standard output, in the form asked for; all else on standard error. */
+/** Prints boxes on standard output as tables, JSON or Markdown, and notes and exceeded limits on standard error. */
 export function printBoxes(
   result: BoxesResult,
   form: { json?: boolean; markdown?: boolean },
@@ -27,5 +32,5 @@ export function printBoxes(
     stdout.write(`${boxTable(boxes, { width: columns(stdout), colour: colours(stdout) })}\n`)
     if (files.length > 0) stdout.write(`\nWritten: ${files.join(', ')}\n`)
   }
-  tellRest(notes, broken, terminal)
+  printRemarks(notes, broken, terminal)
 }

@@ -1,13 +1,13 @@
-/** Counts by cause, for a person. */
+/** Formats numbers of failures by their cause. */
 import { type Causes, total } from '../../pulse/causes.js'
 
-/** `ECONNREFUSED 20, ETIMEDOUT 1`: the most frequent first. */
+/** Formats counts by cause, the most frequent first: `ECONNREFUSED 20, ETIMEDOUT 1`. */
 export function causes(by: Causes): string {
   const entries = Object.entries(by).sort(([, a], [, b]) => b - a)
   return entries.map(([cause, n]) => `${cause} ${n}`).join(', ')
 }
 
-/** `21 (ECONNREFUSED 20, ETIMEDOUT 1)` */
+/** Formats a total with its causes: `21 (ECONNREFUSED 20, ETIMEDOUT 1)`. */
 export function counted(by: Causes): string {
   return total(by) === 0 ? '0' : `${total(by)} (${causes(by)})`
 }

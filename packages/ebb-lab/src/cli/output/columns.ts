@@ -1,4 +1,4 @@
-/** Results in two columns: a name and what there is to say. */
+/** Results in two columns: names and values. */
 import { total } from '../../pulse/causes.js'
 import type { SwarmReport } from '../../pulse/swarm/report.js'
 import { clean } from '../../units/text.js'
@@ -6,22 +6,23 @@ import { causes } from './causes.js'
 
 const WIDTH = 17
 
+/** Formats rows as two aligned columns. */
 export function columnsOf(rows: readonly [string, string][]): string {
   return rows.map(([name, value]) => `${name.padEnd(WIDTH - 1)} ${value}`).join('\n')
 }
 
-/** Agents of a report that have a row of their own, at most: those in trouble first. */
-const ROWS = 20
+/** Agents that get a row of their own. Agents with the most failures come first. */
+const MOST_AGENTS = 20
 
-/** What the agents did, in two columns. */
+/** Returns the rows of a swarm's report: its agents, and how close together they started. */
 export function swarmRows(report: SwarmReport): [string, string][] {
   const { agents, spread, error } = report
   const lost = agents.filter(({ gone }) => gone !== null).length
   const rows: [string, string][] = [['agents', `${agents.length}${lost > 0 ? `, ${lost} lost: degraded` : ''}`]]
   if (spread !== null) rows.push(['started within', `${spread.toFixed(1)} ms (± ${(error ?? 0).toFixed(1)} ms)`])
-  const trouble = (agent: (typeof agents)[number]): number =>
+  const failures = (agent: (typeof agents)[number]): number =>
     total(agent.failed) + total(agent.lost) + total(agent.unanswered) + (agent.gone === null ? 0 : 1)
-  const shown = agents.toSorted((a, b) => trouble(b) - trouble(a)).slice(0, ROWS)
+  const shown = agents.toSorted((a, b) => failures(b) - failures(a)).slice(0, MOST_AGENTS)
   for (const agent of shown) {
     const parts = [`${agent.connected} connected`]
     if (total(agent.failed) > 0) parts.push(`${total(agent.failed)} failed: ${causes(agent.failed)}`)
@@ -30,6 +31,6 @@ export function swarmRows(report: SwarmReport): [string, string][] {
     if (agent.gone !== null) parts.push(agent.gone)
     rows.push([`  ${clean(agent.name)}`, clean(parts.join('; '))])
   }
-  if (agents.length > ROWS) rows.push(['', `and ${agents.length - ROWS} more`])
+  if (agents.length > MOST_AGENTS) rows.push(['', `and ${agents.length - MOST_AGENTS} more`])
   return rows
 }

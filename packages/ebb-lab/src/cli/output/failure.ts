@@ -1,50 +1,74 @@
-/** What a person is told when something goes wrong: one sentence on standard error, and an exit code. */
+/** Prints an error as one sentence on standard error, and sets the exit code. */
+import { LabError } from '../../units/errors.js'
 import type { Terminal } from './terminal.js'
 
 /** Exit codes of every command. */
 export const EXIT = {
-  /** Bad input, or something that the run needs is not there. */
+  /** Bad input, or something that the run needs is missing. */
   wrong: 1,
-  /** The run went to its end, and connections failed or were lost. */
+  /** The run is complete, but connections failed or were lost. */
   failures: 2,
-  /** A limit (`--max-...`) was broken. */
+  /** A limit (`--max-...`) was exceeded. */
   broken: 3,
-  /** An agent of the swarm was lost: there were fewer connections than planned. */
+  /** An agent of the swarm was lost, so there were fewer connections than planned. */
   degraded: 4,
-  /** Ctrl-C before there was a result. */
+  /** Ctrl-C, SIGTERM or SIGHUP before there was a result. */
   interrupted: 130
 } as const
 
-/** Tells what went wrong, and sets the exit code. The stack only where `DEBUG` asks for it. */
+/** Prints `ebb: CODE: sentence` on standard error and sets exit code 1. The stack trace follows if `DEBUG` is set. */
 export function fail(error: unknown): void {
   const { DEBUG } = process.env
-  const detail = DEBUG !== undefined && DEBUG !== '' && error instanceof Error ? `\n${error.stack}` : ''
-  process.stderr.write(`ebb: ${sentence(error)}${detail}\n`)
+  const stack = DEBUG !== undefined && DEBUG !== '' && error instanceof Error ? `\n${error.stack}` : ''
+  process.stderr.write(`ebb: ${sentenceOf(error)}${stack}\n`)
   process.exitCode = EXIT.wrong
 }
 
-/** Tells of a run that `signal` has ended before there was a result, and sets the exit code. Throws what ended it where it was something else. */
+/**
+ * Prints that a run was interrupted before it had a result, and sets exit code 130.
+ *
+ * @throws `error` if `signal` has not ended the run
+ */
 export function tellInterrupted(error: unknown, signal: AbortSignal, terminal: Terminal): void {
   if (!signal.aborted) throw error
   terminal.line('interrupted')
   process.exitCode = EXIT.interrupted
 }
 
+/** The fields of an error that decide how it is printed: those of Node's errors, and the `issues` of zod's. */
 interface Reported extends NodeJS.ErrnoException {
   hostname?: string
   issues?: { path: PropertyKey[]; message: string }[]
 }
 
-function sentence(error: unknown): string {
-  const { code, hostname, message, issues } = error as Reported
-  // zod's, by its shape: loading zod to ask would cost the server that is measured.
-  const issue = issues?.[0]
+function sentenceOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error)
+  const { name, code, hostname, message, issues } = error as Reported
+  // By its name, because loading zod would add to the memory of `ebb serve`, which is what gets measured.
+  const issue = name === 'ZodError' ? issues?.[0] : undefined
   if (issue !== undefined) return `${issue.path.join('.')}: ${issue.message}`
-  if (code === 'ENOTFOUND' && hostname !== undefined) {
-    return `no address is known for the host ${JSON.stringify(hostname)}: check its spelling, or give an IP address`
+  const host = JSON.stringify(hostname)
+  switch (code) {
+    case undefined:
+      return isDefect(error)
+        ? `${message}; this is a defect of ebb, please report it with the stack trace that DEBUG=1 prints`
+        : message
+    // What a person typed is wrong: the sentence names the option, and the code would add nothing.
+    case 'ERR_INVALID_ARG_VALUE':
+      return message
+    case 'ENOTFOUND':
+      if (hostname === undefined) break
+      return `${code}: no address is known for the host ${host}: check its spelling, or give an IP address`
+    case 'EAI_AGAIN':
+      if (hostname === undefined) break
+      return `${code}: the name server did not answer for the host ${host}: check the network, or give an IP address`
   }
-  if (code === 'EAI_AGAIN' && hostname !== undefined) {
-    return `the host ${JSON.stringify(hostname)} cannot be looked up now: check the network, or give an IP address`
-  }
-  return message ?? String(error)
+  // The messages of Node's file system begin with the code already.
+  const text = message.startsWith(`${code}: `) ? message : `${code}: ${message}`
+  return code === 'EMFILE' && !(error instanceof LabError) ? `${text}: raise the descriptor limit (ulimit -n)` : text
+}
+
+/** Whether an error comes from a mistake in the program, not from its input or its environment. */
+function isDefect(error: Error): boolean {
+  return error instanceof TypeError || error instanceof RangeError || error instanceof ReferenceError
 }

@@ -1,4 +1,4 @@
-/** What `ebb bench` and `ebb report` print at their end, and the exit code that follows from it. */
+/** Prints the result of `ebb bench` and `ebb report`, and sets the exit code. */
 import type { SwarmReport } from '../../pulse/swarm/report.js'
 import { markdownTable, table } from '../../report/table.js'
 import { type Verdict, verdictToJson } from '../../report/verdict.js'
@@ -6,17 +6,21 @@ import { columnsOf, swarmRows } from './columns.js'
 import { EXIT } from './failure.js'
 import { colours, columns, type Terminal } from './terminal.js'
 
+/** What {@link printResult} prints. */
 export interface Result {
+  /** A verdict for each server. */
   verdicts: Verdict[]
-  /** Limits that were broken, one sentence each. */
+  /** A sentence for each limit that was exceeded. */
   broken: string[]
-  /** What the agents of a swarm did, where one made the connections. */
+  /** Report of the swarm that made the connections, if there was one. */
   swarm?: SwarmReport
+  /** Paths of the files written. */
   files: string[]
+  /** Remarks about the recordings, one sentence each. */
   notes: string[]
 }
 
-/** The verdicts on standard output, in the form asked for; all else on standard error. */
+/** Prints verdicts on standard output as a table, JSON or Markdown, and notes and exceeded limits on standard error. */
 export function printResult(result: Result, form: { json?: boolean; markdown?: boolean }, terminal: Terminal): void {
   const { verdicts, broken, swarm, files, notes } = result
   const { stdout } = process
@@ -29,13 +33,13 @@ export function printResult(result: Result, form: { json?: boolean; markdown?: b
     if (swarm !== undefined) stdout.write(`\n${columnsOf(swarmRows(swarm))}\n`)
     if (files.length > 0) stdout.write(`\nWritten: ${files.join(', ')}\n`)
   }
-  tellRest(notes, broken, terminal)
-  // Whatever the figures are, they are not those of the plan.
+  printRemarks(notes, broken, terminal)
+  // With fewer connections than planned, exit 4 takes precedence over exceeded limits.
   if (swarm?.degraded) process.exitCode = EXIT.degraded
 }
 
-/** What stands on standard error: notes, and limits that were broken, which end the process with 3. */
-export function tellRest(notes: readonly string[], broken: readonly string[], terminal: Terminal): void {
+/** Prints notes and exceeded limits on standard error. Sets exit code 3 if a limit was exceeded. */
+export function printRemarks(notes: readonly string[], broken: readonly string[], terminal: Terminal): void {
   for (const note of notes) terminal.line(`note: ${note}`)
   for (const sentence of broken) terminal.line(`limit broken: ${sentence}`)
   if (broken.length > 0) process.exitCode = EXIT.broken

@@ -1,6 +1,8 @@
-/** Lines for a person: kept ones, and on a terminal one that is written over and over. */
+/** Progress on a terminal, and how a terminal's signals end a run. */
 import { WriteStream } from 'node:tty'
+import { EXIT } from './failure.js'
 
+/** Prints lines that stay, and below them, on a terminal, one status line that is overwritten. */
 export class Terminal {
   readonly #stream: NodeJS.WriteStream
   readonly #interactive: boolean
@@ -9,17 +11,17 @@ export class Terminal {
   constructor(stream: NodeJS.WriteStream = process.stderr) {
     this.#stream = stream
     this.#interactive = stream instanceof WriteStream && process.env.TERM !== 'dumb'
-    // Nobody reads any more: not a reason to stop what runs.
+    // The run continues even if its progress can no longer be printed.
     stream.on('error', () => {})
   }
 
-  /** A line that stays. */
+  /** Prints a line that stays. */
   line(text: string): void {
     this.#clear()
     this.#stream.write(`${text}\n`)
   }
 
-  /** What goes on at the moment: on a terminal alone, in place of the last such line. */
+  /** Replaces the status line. Prints nothing if the stream is not a terminal. */
   status(text: string): void {
     if (!this.#interactive) return
     const width = Math.max(20, (this.#stream.columns ?? 80) - 1)
@@ -28,7 +30,7 @@ export class Terminal {
     this.#shown = true
   }
 
-  /** Takes the status away. */
+  /** Removes the status line. */
   end(): void {
     this.#clear()
   }
@@ -39,23 +41,26 @@ export class Terminal {
   }
 }
 
-/** Whether to colour what goes to `stream`: https://no-color.org */
+/** Returns whether to colour what is written to `stream`: https://no-color.org */
 export function colours(stream: NodeJS.WriteStream): boolean {
   const { NO_COLOR, TERM } = process.env
   return stream.isTTY === true && (NO_COLOR === undefined || NO_COLOR === '') && TERM !== 'dumb'
 }
 
-/** Columns to fill. */
+/** Returns the width of a stream in columns; 80 if it is not a terminal. */
 export function columns(stream: NodeJS.WriteStream): number {
   return stream.isTTY === true ? (stream.columns ?? 80) : 80
 }
 
-/** Ctrl-C, SIGTERM and the terminal's end as an abort: servers that were started go too. A second one ends the process at once. */
+/**
+ * Returns a controller that SIGINT, SIGTERM or SIGHUP aborts, so that a run can end the servers that it started. The second
+ * such signal ends the process at once.
+ */
 export function interruption(): AbortController {
   const controller = new AbortController()
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     process.on(name, () => {
-      if (controller.signal.aborted) process.exit(130)
+      if (controller.signal.aborted) process.exit(EXIT.interrupted)
       controller.abort(new Error('interrupted'))
     })
   }
