@@ -1,6 +1,10 @@
 import { isIP } from 'node:net'
 
-/** The IP address of a host. @throws the error of `dns.lookup` for a name that is not known */
+/**
+ * Returns the IP address of a host: the host itself if it is an address, else the first address that the system resolves.
+ *
+ * @throws the error of `dns.lookup` (`ENOTFOUND`, `EAI_AGAIN`) if the name cannot be resolved
+ */
 export async function addressOf(host: string): Promise<string> {
   if (isIP(host) !== 0) return host
   const { lookup } = await import('node:dns/promises')

@@ -1,23 +1,24 @@
-/** What `ebb serve` tells, as events and as lines of its log. */
+/** The events of `ebb serve`, and the log lines made of them. */
 import type { RuntimeView } from 'ebb/memory'
 import { formatAddress } from 'ebb/sys'
 import type { Mode } from './server.js'
 
+/** An event of a server that `serve()` or a `Supervisor` runs. Sizes are bytes, times are milliseconds. */
 export type ServeEvent =
-  /** `procs`: servers that share the port; `pid` is then their supervisor's. */
+  /** The server listens. With several server processes, `procs` is their number and `pid` is the supervisor's. */
   | { event: 'listening'; mode: Mode; host: string; port: number; pid: number; procs?: number }
-  /** `cycle`: how often the number of clients has come back to 0. */
+  /** The number of clients reached a multiple of `every`. `cycle` counts how often it has returned to 0. */
   | ({ event: 'cycle'; cycle: number; clients: number } & RuntimeView)
-  /** Memory was given back: anonymous memory before and after, bytes; ms. */
+  /** Memory was released. `before` and `after` are anonymous memory; `pauseMs` is the longest pause of the event loop. */
   | { event: 'release'; release: number; before: number; after: number; ms: number; pauseMs: number }
-  /** Accepting pauses: out of descriptors, or of memory. */
+  /** The server paused accepting because it ran out of descriptors or memory, or a server process could not start. */
   | { event: 'warning'; code: string; text: string }
-  /** One of several servers has ended, with the clients that it last told of; another starts in `wait` ms. */
+  /** A server process ended with `clients` connections, by its last report. The next one starts in `wait` ms. */
   | { event: 'ended'; pid: number; exitCode: number | null; signal: string | null; clients: number; wait: number }
-  /** That other listens. */
+  /** A restarted server process listens. */
   | { event: 'started'; pid: number }
 
-/** An event as a line of the log, in the form that is asked for. */
+/** Formats an event as one line of the log, without the line break: text for people, or JSON. */
 export function serveLine(event: ServeEvent, form: 'text' | 'json'): string {
   if (form === 'json') return JSON.stringify(event)
   switch (event.event) {

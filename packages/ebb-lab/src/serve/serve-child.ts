@@ -1,36 +1,36 @@
-/** One of several servers on a port: a process that serves as its supervisor orders, and ends, with all it holds, when that does. */
+/** The main file of one server process of a `Supervisor`. The process exits when its supervisor is gone. */
 import { release, runtimeView } from 'ebb/listen'
 import { startServer } from './server.js'
-import type { Order, Report } from './worker-slot.js'
+import type { ListenOrder, WorkerReport } from './worker-slot.js'
 
-/** Clients are told of this often at most, ms: each is a message that the supervisor pays for. */
-const TELL = 50
+/** Shortest time between two `count` reports, ms: every report costs the supervisor CPU time. */
+const REPORT_INTERVAL = 50
 
 let clients = 0
 let accepted = 0
-/** A telling is on its way: what changes until then is in it. */
-let telling = false
+/** Whether a `count` report is scheduled or on its way. It will include every change until it is sent. */
+let reporting = false
 
 process.on('disconnect', () => process.exit())
-// It may have gone before this file was loaded.
+// The supervisor may have ended before this file was loaded, in which case there is no `disconnect` event.
 if (!process.connected) process.exit()
-process.once('message', serve)
-tell({ report: 'ready' })
+process.once('message', listen)
+send({ report: 'ready' })
 
-async function serve({ settle, ...options }: Order): Promise<void> {
+async function listen({ settle, ...options }: ListenOrder): Promise<void> {
   try {
     const server = await startServer(options, {
       joined() {
         clients++
         accepted++
-        if (!telling) tellSoon()
+        if (!reporting) reportCountSoon()
       },
       left() {
         clients--
-        if (!telling) tellSoon()
+        if (!reporting) reportCountSoon()
       },
-      released: (released) => tell({ report: 'released', released }),
-      warned: ({ code, message }) => tell({ report: 'warned', code, message })
+      released: (released) => send({ report: 'released', released }),
+      warned: ({ code, message }) => send({ report: 'warned', code, message })
     })
     const stop = async (): Promise<void> => {
       await server.close()
@@ -38,29 +38,29 @@ async function serve({ settle, ...options }: Order): Promise<void> {
     }
     process.on('SIGINT', stop)
     process.on('SIGTERM', stop)
-    // What starting it left behind is as much as 100,000 clients cost, in each of the servers.
+    // The garbage of starting up would take as much memory as 100,000 parked clients, in every server process.
     if (settle) await release()
-    tell({ report: 'listening' })
-    tellSoon()
+    send({ report: 'listening' })
+    reportCountSoon()
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException
-    tell({ report: 'failed', code, message }, () => process.exit(1))
+    send({ report: 'failed', code, message }, () => process.exit(1))
   }
 }
 
-function tellSoon(): void {
-  telling = true
+function reportCountSoon(): void {
+  reporting = true
   setTimeout(() => {
     const count = { clients, accepted, view: runtimeView() }
-    // Not before it is on its way: a supervisor that is stopped shall not find a thousand of them.
-    tell({ report: 'count', count }, () => {
-      telling = false
-      if (count.clients !== clients || count.accepted !== accepted) tellSoon()
+    // The next report waits until this one is written, so reports do not pile up for a supervisor that is stopped.
+    send({ report: 'count', count }, () => {
+      reporting = false
+      if (count.clients !== clients || count.accepted !== accepted) reportCountSoon()
     })
-  }, TELL)
+  }, REPORT_INTERVAL)
 }
 
-function tell(report: Report, then = () => {}): void {
-  // The supervisor is gone: `disconnect` ends this process.
-  if (process.connected) process.send?.(report, then)
+function send(report: WorkerReport, sent = () => {}): void {
+  // Without a supervisor, the `disconnect` event ends this process.
+  if (process.connected) process.send?.(report, sent)
 }

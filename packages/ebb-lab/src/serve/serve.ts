@@ -1,40 +1,46 @@
-/** `serve()`: the server of the experiment, which accepts connections, reads and drops what they send, and tells what it holds. */
+/** `serve()`: the server of the experiment. It accepts connections, drops what they send and reports its memory. */
 import { runtimeView } from 'ebb/listen'
 import { addressOf } from './address.js'
 import type { ServeEvent } from './log.js'
 import { SERVE_DEFAULTS, type Served, type ServeOptions } from './options.js'
 import { startServer } from './server.js'
 
-/** @throws {SystemError} EADDRINUSE, EACCES, EADDRNOTAVAIL, ...; the error of `dns.lookup` for a name that is not known */
+/**
+ * Starts a server that accepts connections, reads and drops what they send, and emits events about its clients and its
+ * memory. Resolves when it listens.
+ *
+ * @throws SystemError `EADDRINUSE`, `EACCES`, `EADDRNOTAVAIL`, ... if it cannot listen; the error of `dns.lookup`
+ *   (`ENOTFOUND`, `EAI_AGAIN`) if `host` cannot be resolved
+ */
 export async function serve(options: ServeOptions = {}): Promise<Served> {
   const { mode, host, port, backlog, every, onEvent } = { ...SERVE_DEFAULTS, ...options }
   const address = await addressOf(host)
-  const crowd = new Crowd(every, onEvent)
+  const clients = new ClientCounter(every, onEvent)
   let releases = 0
   const server = await startServer(
     { mode, host: address, port, backlog, reusePort: false },
     {
-      joined: crowd.joined,
-      left: crowd.left,
+      joined: clients.joined,
+      left: clients.left,
       released: (release) => onEvent({ event: 'release', release: ++releases, ...release }),
       warned: (error) => onEvent({ event: 'warning', code: error.code, text: error.message })
     }
   )
   onEvent({ event: 'listening', mode, host: server.host, port: server.port, pid: process.pid })
-  crowd.tell()
+  clients.emit()
   return {
     host: server.host,
     port: server.port,
     get clients() {
-      return crowd.clients
+      return clients.count
     },
     close: server.close
   }
 }
 
-/** Counts clients, and tells of every multiple. */
-class Crowd {
-  clients = 0
+/** Counts clients and emits a `cycle` event at every multiple of `every`. */
+class ClientCounter {
+  count = 0
   #cycle = 0
   readonly #every: number
   readonly #onEvent: (event: ServeEvent) => void
@@ -45,17 +51,17 @@ class Crowd {
   }
 
   readonly joined = (): void => {
-    this.clients++
-    if (this.clients % this.#every === 0) this.tell()
+    this.count++
+    if (this.count % this.#every === 0) this.emit()
   }
 
   readonly left = (): void => {
-    this.clients--
-    if (this.clients === 0) this.#cycle++
-    if (this.clients % this.#every === 0) this.tell()
+    this.count--
+    if (this.count === 0) this.#cycle++
+    if (this.count % this.#every === 0) this.emit()
   }
 
-  tell(): void {
-    this.#onEvent({ event: 'cycle', cycle: this.#cycle, clients: this.clients, ...runtimeView() })
+  emit(): void {
+    this.#onEvent({ event: 'cycle', cycle: this.#cycle, clients: this.count, ...runtimeView() })
   }
 }

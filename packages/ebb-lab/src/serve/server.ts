@@ -1,39 +1,50 @@
-/** The servers of the experiment: bare descriptors in epoll, and plain `node:net`. Both accept, read and drop, close. */
+/** The two servers of the experiment: parked connections, and plain `node:net`. Both accept, drop what they read, and close. */
 import { createServer, type ListenOptions } from 'node:net'
 import { listen, type SystemError } from 'ebb/listen'
 
+/** `park`: idle connections are bare descriptors in epoll. `net`: a plain `node:net` server. */
 export type Mode = 'park' | 'net'
 
+/** Options of {@link startServer}. */
 export interface ServerOptions {
   mode: Mode
-  /** An IP address. */
+  /** IP address to listen on. */
   host: string
-  /** 0: a free one. */
+  /** TCP port to listen on; 0 picks a free port. */
   port: number
+  /** Maximum number of connections that wait in the kernel to be accepted. */
   backlog: number
-  /** Others listen on the port, too: the kernel shares out connections. */
+  /** Shares the port with other processes (`SO_REUSEPORT`); the kernel distributes connections among them. */
   reusePort: boolean
 }
 
-/** What a server tells. */
+/** Callbacks of {@link startServer}. */
 export interface ServerEvents {
+  /** A client has connected. */
   joined(): void
+  /** A client's connection is closed. */
   left(): void
-  /** Memory was given back: anonymous memory before and after, bytes; ms. */
+  /** Memory was released. `before` and `after` are anonymous memory in bytes; times are milliseconds. */
   released(release: { before: number; after: number; ms: number; pauseMs: number }): void
-  /** Accepting pauses, or has failed. */
+  /** Accepting is paused, or has failed. */
   warned(error: SystemError): void
 }
 
-/** A server that listens. */
+/** A listening server. */
 export interface Server {
+  /** IP address that the server listens on. */
   host: string
+  /** TCP port that the server listens on. */
   port: number
   /** Stops accepting and closes every connection. */
   close(): Promise<void>
 }
 
-/** @throws {SystemError} EADDRINUSE, EACCES, EADDRNOTAVAIL, ... */
+/**
+ * Starts a server and resolves when it listens.
+ *
+ * @throws SystemError `EADDRINUSE`, `EACCES`, `EADDRNOTAVAIL`, ... if it cannot listen
+ */
 export function startServer(options: ServerOptions, events: ServerEvents): Promise<Server> {
   return options.mode === 'park' ? park(options, events) : net(options, events)
 }
@@ -56,7 +67,7 @@ async function park({ host, port, backlog, reusePort }: ServerOptions, events: S
     }
   )
   const { address } = listener
-  if ('path' in address) throw new Error('a TCP listener has a port')
+  if ('path' in address) throw new Error('a TCP listener has no port')
   return {
     host: address.address,
     port: address.port,
@@ -68,16 +79,16 @@ async function park({ host, port, backlog, reusePort }: ServerOptions, events: S
   }
 }
 
-/** As the documentation of `node:net` has it, and no more: what a user's server would do. */
+/** Follows the documentation of `node:net`, as a typical server does, so that the comparison is fair. */
 async function net({ host, port, backlog, reusePort }: ServerOptions, events: ServerEvents): Promise<Server> {
   const server = createServer((socket) => {
     events.joined()
     socket.resume()
-    // A reset by the peer; `close` follows.
+    // The peer has reset the connection; a `close` event follows.
     socket.on('error', () => {})
     socket.on('close', events.left)
   })
-  // Node has an option for it since 22.12.
+  // node:net has an option `reusePort` only since Node 22.12.
   const where: ListenOptions & { fd?: number } = reusePort
     ? { fd: (await import('./shared-port.js')).bindShared(host, port) }
     : { host, port }
@@ -87,11 +98,11 @@ async function net({ host, port, backlog, reusePort }: ServerOptions, events: Se
   })
   server.on('error', events.warned)
   const address = server.address()
-  if (address === null || typeof address === 'string') throw new Error('a TCP server has a port')
+  if (address === null || typeof address === 'string') throw new Error('a TCP server has no port')
   return {
     host: address.address,
     port: address.port,
-    // No list of the sockets is kept, it would be a part of what is measured: the process's end closes them.
+    // A list of the sockets would be part of the measured memory, so the end of the process closes them.
     close: async () => {
       server.close()
     }

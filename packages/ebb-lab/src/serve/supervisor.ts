@@ -1,52 +1,63 @@
 /**
- * Several servers on one port, each a process: started, started again when they end, and told of as one.
+ * `Supervisor`: runs several server processes on one port, restarts those that end, and reports them as one server.
  *
- * The kernel shares out connections among them (`SO_REUSEPORT`). This process keeps the port and serves nobody, so nothing that
- * happens to a server costs the connections of another.
+ * The kernel distributes connections among the processes (`SO_REUSEPORT`). The supervisor itself only reserves the port. A
+ * server process that ends therefore loses its own connections and no others.
  */
 import { release } from 'ebb/memory'
-import { codeOf } from '../units/errors.js'
+import { codeOf, LabError } from '../units/errors.js'
 import { addressOf } from './address.js'
 import { SERVE_DEFAULTS, type Served, type ServeOptions } from './options.js'
 import { type HeldPort, holdPort } from './shared-port.js'
-import { Tally } from './totals.js'
-import { type End, Place, type Released, type Report } from './worker-slot.js'
+import { Totals } from './totals.js'
+import { type Released, type WorkerExit, type WorkerReport, WorkerSlot } from './worker-slot.js'
 
+/** Options of {@link Supervisor}. */
 export interface SuperviseOptions extends ServeOptions {
-  /** How many servers. */
+  /** Number of server processes. */
   procs: number
 }
 
-/** A server that has not ended this long after SIGTERM or SIGINT, ms, is killed. */
+/** Time for a server process to end after SIGTERM or SIGINT, ms. After that it is killed. */
 const GRACE = 5000
-/** Servers that give back within this time, ms, saw the same crowd go: one line for all. */
-const TOGETHER = 250
+/** Releases of several server processes within this time, ms, follow the same spike and become one event. */
+const RELEASE_WINDOW = 250
 
-/** Signals that end all servers, for good. */
+/** Signals that end all server processes for good. */
 const ENDING = new Set<NodeJS.Signals>(['SIGTERM', 'SIGINT'])
 
-/** Starts, watches and ends servers. */
+/**
+ * Starts, watches and ends the server processes that share a port.
+ *
+ * ```ts
+ * const supervisor = new Supervisor({ port: 3033, procs: 4 })
+ * await supervisor.start()
+ * process.on('SIGTERM', () => supervisor.pass('SIGTERM'))
+ * await supervisor.ended
+ * ```
+ */
 export class Supervisor implements Served {
-  /** An address; a name until {@link start} has looked it up. */
+  /** IP address that the servers listen on; the `host` of the options until {@link start} has resolved it. */
   host: string
-  /** What the kernel chose, once {@link start} is done. */
+  /** TCP port that the servers listen on; the `port` of the options until {@link start} has bound it. */
   port: number
   /**
-   * Settles when no server is left and none will be started: with the signal that ended the last of them, where it was passed on
-   * and they did not answer it, or null. Rejects with what kept the last from listening.
+   * Settles when no server process is left and none will be started. It resolves with the signal that ended the last process
+   * if {@link pass} passed that signal on and it is neither SIGTERM nor SIGINT, else with null. It rejects with the error
+   * that kept the servers from listening.
    */
   readonly ended: Promise<NodeJS.Signals | null>
 
   #resolve: (signal: NodeJS.Signals | null) => void = () => {}
   #reject: (error: unknown) => void = () => {}
   readonly #options: Required<SuperviseOptions>
-  readonly #tally: Tally<Place>
-  readonly #places: readonly Place[]
+  readonly #totals: Totals<WorkerSlot>
+  readonly #slots: readonly WorkerSlot[]
   readonly #passed = new Set<NodeJS.Signals>()
   #state: 'starting' | 'serving' | 'ending' | 'ended' = 'starting'
-  #held: HeldPort | undefined
+  #heldPort: HeldPort | undefined
   #failure: Error | undefined
-  #allListen = () => {}
+  #onAllListen = () => {}
   #releases = 0
   #released: Released | undefined
   #releaseTimer: NodeJS.Timeout | undefined
@@ -55,69 +66,70 @@ export class Supervisor implements Served {
     this.#options = { ...SERVE_DEFAULTS, ...options }
     this.host = this.#options.host
     this.port = this.#options.port
-    this.#tally = new Tally(this.#options.every)
+    this.#totals = new Totals(this.#options.every)
     const events = {
-      reported: (place: Place, report: Report) => this.#reported(place, report),
-      ended: (place: Place, end: End) => this.#ended(place, end)
+      reported: (slot: WorkerSlot, report: WorkerReport) => this.#onReport(slot, report),
+      ended: (slot: WorkerSlot, exit: WorkerExit) => this.#onExit(slot, exit)
     }
-    this.#places = Array.from({ length: this.#options.procs }, () => new Place(events))
+    this.#slots = Array.from({ length: this.#options.procs }, () => new WorkerSlot(events))
     this.ended = new Promise((resolve, reject) => {
       this.#resolve = resolve
       this.#reject = reject
     })
-    // Told to whoever waits for it.
+    // A caller may await `ended` later; until then a rejection is not "unhandled".
     this.ended.catch(() => {})
   }
 
-  /** Clients of all servers, as they last told. */
+  /** Clients of all server processes, by their last reports. */
   get clients(): number {
-    return this.#tally.clients
+    return this.#totals.clients
   }
 
   /**
-   * Settles when all servers listen, or were ended before they did.
+   * Starts the server processes. Resolves when all of them listen, or when a signal or {@link close} ended them before.
    *
-   * @throws {SystemError} EADDRINUSE, EACCES, EADDRNOTAVAIL, ...; the error of `dns.lookup` for a name that is not known; what a server
-   * ended of before it listened
+   * @throws SystemError `EADDRINUSE`, `EACCES`, `EADDRNOTAVAIL`, ... if the port cannot be bound; the error of `dns.lookup`
+   *   (`ENOTFOUND`, `EAI_AGAIN`) if `host` cannot be resolved; LabError (`ERR_EBB_SERVER_ENDED`, or an errno such as
+   *   `EMFILE`) if a server process cannot be started or ends before it listens
    */
   async start(): Promise<void> {
     const { mode, procs, onEvent } = this.#options
     this.host = await addressOf(this.host)
     if (this.#isOver()) return
-    this.#held = holdPort(this.host, this.port)
-    this.port = this.#held.port
+    this.#heldPort = holdPort(this.host, this.port)
+    this.port = this.#heldPort.port
     const allListen = new Promise<void>((resolve) => {
-      this.#allListen = resolve
+      this.#onAllListen = resolve
     })
-    for (const place of this.#places) place.start()
+    for (const slot of this.#slots) slot.start()
     await Promise.race([allListen, this.ended])
-    // As small as those whom it supervises.
+    // The supervisor releases the memory of starting up, as the server processes do.
     if (!this.#isOver()) await release()
     if (this.#isOver()) return
     this.#state = 'serving'
     onEvent({ event: 'listening', mode, host: this.host, port: this.port, pid: process.pid, procs })
-    this.#tell()
+    this.#emitTotals()
   }
 
   /**
-   * Passes a signal on to every server. SIGTERM and SIGINT end them: one that has not ended 5 s later, or at the second such signal,
-   * is killed. A server that ends of another signal which was passed on is not started again.
+   * Passes a signal on to every server process. SIGTERM and SIGINT end them for good: a process that is still running 5 s
+   * later, or at the second such signal, is killed. A process that another passed signal ends is not restarted.
    */
   pass(signal: NodeJS.Signals): void {
     if (this.#state === 'ended') return
     this.#passed.add(signal)
     if (!ENDING.has(signal)) {
-      for (const place of this.#places) place.pass(signal, false)
+      for (const slot of this.#slots) slot.kill(signal, false)
     } else if (this.#state === 'ending') {
       this.#endAll('SIGKILL')
     } else {
       setTimeout(() => this.#endAll('SIGKILL'), GRACE).unref()
       this.#endAll(signal)
     }
-    this.#endIfEmpty(signal)
+    this.#settleIfEmpty(signal)
   }
 
-  /** Ends all servers. */
+  /** Ends all server processes. Rejects like {@link ended}. */
   async close(): Promise<void> {
     if (!this.#isOver()) this.pass('SIGTERM')
     await this.ended
@@ -125,93 +137,104 @@ export class Supervisor implements Served {
 
   #endAll(signal: NodeJS.Signals): void {
     this.#state = 'ending'
-    for (const place of this.#places) place.pass(signal, true)
+    for (const slot of this.#slots) slot.kill(signal, true)
   }
 
-  /** A method, because the state changes in calls that the compiler does not follow. */
+  /** A method, not a comparison: the compiler does not see that `await` may change the state. */
   #isOver(): boolean {
     return this.#state === 'ending' || this.#state === 'ended'
   }
 
-  #reported(place: Place, report: Report): void {
+  #onReport(slot: WorkerSlot, report: WorkerReport): void {
     const { onEvent } = this.#options
     switch (report.report) {
       case 'ready':
-        if (this.#state === 'serving') this.#listen(place)
-        // The first ones all at once: who finds one that listens finds them all.
-        else if (this.#places.every(({ ready, listeningSince }) => ready || listeningSince !== undefined)) {
-          for (const each of this.#places) this.#listen(each)
+        if (this.#state === 'serving') this.#listen(slot)
+        // At the start, all processes begin to listen at once, so that a client that reaches one could reach all.
+        else if (this.#slots.every(({ ready, listeningSince }) => ready || listeningSince !== undefined)) {
+          for (const each of this.#slots) this.#listen(each)
         }
         break
       case 'listening':
-        if (this.#state === 'serving') onEvent({ event: 'started', pid: place.pid })
-        else if (this.#places.every(({ listeningSince }) => listeningSince !== undefined)) this.#allListen()
+        if (this.#state === 'serving') onEvent({ event: 'started', pid: slot.pid })
+        else if (this.#slots.every(({ listeningSince }) => listeningSince !== undefined)) this.#onAllListen()
         break
       case 'count':
-        if (this.#tally.count(place, report.count)) this.#tell()
+        if (this.#totals.count(slot, report.count)) this.#emitTotals()
         break
       case 'released':
-        this.#sumUp(report.released)
+        this.#addRelease(report.released)
         break
       case 'warned':
-        onEvent({ event: 'warning', code: report.code, text: `server ${place.pid}: ${report.message}` })
+        onEvent({ event: 'warning', code: report.code, text: `server ${slot.pid}: ${report.message}` })
     }
   }
 
-  #listen(place: Place): void {
+  #listen(slot: WorkerSlot): void {
     const { mode, backlog } = this.#options
-    // What is compared with node:net is node:net as it is.
-    place.listen({ mode, host: this.host, port: this.port, backlog, reusePort: true, settle: mode === 'park' })
+    // Mode `net` is the comparison with plain node:net, which releases nothing.
+    slot.listen({ mode, host: this.host, port: this.port, backlog, reusePort: true, settle: mode === 'park' })
   }
 
-  #ended(place: Place, end: End): void {
-    const { pid, exitCode, signal, failure } = end
-    const clients = this.#tally.clientsOf(place)
-    const news = this.#tally.end(place)
-    const passedOn = signal !== null && this.#passed.has(signal)
-    if (this.#state === 'starting' && !passedOn) {
-      // Killed before it listened, it may well the next time; what ends by itself then will again.
-      if (signal !== null) place.startLater()
-      else this.#fail(failure ?? new Error(`a server ended before it listened (exit code ${exitCode})`))
-    } else if (this.#state === 'serving' && !passedOn) {
-      const { onEvent } = this.#options
-      if (failure !== undefined && !this.#places.some(({ listeningSince }) => listeningSince !== undefined)) {
-        this.#fail(failure)
-      } else {
-        if (failure !== undefined) onEvent({ event: 'warning', code: codeOf(failure), text: failure.message })
-        onEvent({ event: 'ended', pid, exitCode, signal, clients, wait: place.startLater() })
-      }
+  #onExit(slot: WorkerSlot, exit: WorkerExit): void {
+    const { signal } = exit
+    const clients = this.#totals.clientsOf(slot)
+    const changed = this.#totals.end(slot)
+    if (signal === null || !this.#passed.has(signal)) {
+      if (this.#state === 'starting') this.#onExitAtStart(slot, exit)
+      else if (this.#state === 'serving') this.#onExitWhileServing(slot, exit, clients)
     }
-    if (news) this.#tell()
-    this.#endIfEmpty(signal)
+    if (changed) this.#emitTotals()
+    this.#settleIfEmpty(signal)
   }
 
-  /** Nobody is served, and nobody will be. */
+  /** Restarts a process that was killed before it listened. A process that ended by itself would end again. */
+  #onExitAtStart(slot: WorkerSlot, { exitCode, signal, failure }: WorkerExit): void {
+    if (signal !== null) slot.restart()
+    else if (failure !== undefined) this.#fail(failure)
+    else {
+      const text = `a server process ended before it listened (exit code ${exitCode}): see what it printed above`
+      this.#fail(new LabError(text, 'ERR_EBB_SERVER_ENDED'))
+    }
+  }
+
+  /** Restarts the process, unless it could not listen and no other process does. */
+  #onExitWhileServing(slot: WorkerSlot, { pid, exitCode, signal, failure }: WorkerExit, clients: number): void {
+    const { onEvent } = this.#options
+    if (failure !== undefined && !this.#slots.some(({ listeningSince }) => listeningSince !== undefined)) {
+      this.#fail(failure)
+      return
+    }
+    if (failure !== undefined) onEvent({ event: 'warning', code: codeOf(failure), text: failure.message })
+    onEvent({ event: 'ended', pid, exitCode, signal, clients, wait: slot.restart() })
+  }
+
+  /** Gives up: no server process listens, and none would. */
   #fail(error: Error): void {
     this.#failure = error
     this.#endAll('SIGKILL')
   }
 
-  #endIfEmpty(signal: NodeJS.Signals | null): void {
-    if (this.#state === 'ended' || this.#places.some(({ taken }) => taken)) return
+  #settleIfEmpty(signal: NodeJS.Signals | null): void {
+    if (this.#state === 'ended' || this.#slots.some(({ occupied }) => occupied)) return
     this.#state = 'ended'
-    this.#tellRelease()
-    this.#held?.close()
-    const passedOn = signal !== null && this.#passed.has(signal) && !ENDING.has(signal)
+    this.#emitRelease()
+    this.#heldPort?.close()
+    const endedBySignal = signal !== null && this.#passed.has(signal) && !ENDING.has(signal)
     if (this.#failure !== undefined) this.#reject(this.#failure)
-    else this.#resolve(passedOn ? signal : null)
+    else this.#resolve(endedBySignal ? signal : null)
   }
 
-  #tell(): void {
-    this.#options.onEvent({ event: 'cycle', ...this.#tally.sum() })
+  #emitTotals(): void {
+    this.#options.onEvent({ event: 'cycle', ...this.#totals.sum() })
   }
 
-  /** Servers give back at the same time: what they held is added up, and the longest of their times is that of all. */
-  #sumUp(released: Released): void {
+  /** Merges releases that happen at the same time: their memory is added up, and the longest times are kept. */
+  #addRelease(released: Released): void {
     const sum = this.#released
     if (sum === undefined) {
       this.#released = { ...released }
-      this.#releaseTimer = setTimeout(() => this.#tellRelease(), TOGETHER)
+      this.#releaseTimer = setTimeout(() => this.#emitRelease(), RELEASE_WINDOW)
       return
     }
     sum.before += released.before
@@ -220,7 +243,7 @@ export class Supervisor implements Served {
     sum.pauseMs = Math.max(sum.pauseMs, released.pauseMs)
   }
 
-  #tellRelease(): void {
+  #emitRelease(): void {
     clearTimeout(this.#releaseTimer)
     if (this.#released === undefined) return
     this.#options.onEvent({ event: 'release', release: ++this.#releases, ...this.#released })

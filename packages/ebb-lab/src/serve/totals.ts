@@ -1,18 +1,19 @@
-/** What several servers tell, as one would: clients, cycles, memory. */
+/** Adds up what several server processes report, so that the log reads like that of one server. */
 import type { RuntimeView } from 'ebb/memory'
 
-/** What one server tells of its clients and its runtime. */
+/** A server process's report of its clients and its runtime. */
 export interface Count {
+  /** Connections that are open now. */
   clients: number
-  /** Connections accepted since its start. */
+  /** Connections accepted since the process started. */
   accepted: number
   view: RuntimeView
 }
 
-const NOTHING: Count = { clients: 0, accepted: 0, view: { system: 0, inuse: 0, released: 0, objects: null } }
+const NO_COUNT: Count = { clients: 0, accepted: 0, view: { system: 0, inuse: 0, released: 0, objects: null } }
 
-/** Of servers, each told apart by its `Server`. */
-export class Tally<Server> {
+/** The totals of several servers. `Server` identifies a server. */
+export class Totals<Server> {
   readonly #every: number
   readonly #counts = new Map<Server, Count>()
   #clients = 0
@@ -20,22 +21,22 @@ export class Tally<Server> {
   #acceptedAtZero = 0
   #cycle = 0
 
-  /** `every`: as of `ServeOptions`. */
+  /** @param every number of clients whose multiples are logged, as in `ServeOptions` */
   constructor(every: number) {
     this.#every = every
   }
 
-  /** Clients of all servers, as they last told. */
+  /** Clients of all servers, by their last reports. */
   get clients(): number {
     return this.#clients
   }
 
-  /** Those of one. */
+  /** Returns the clients of one server, by its last report. */
   clientsOf(server: Server): number {
     return this.#counts.get(server)?.clients ?? 0
   }
 
-  /** All of it, as the log has it. */
+  /** Returns the fields of a `cycle` event for all servers together. */
   sum(): { cycle: number; clients: number } & RuntimeView {
     const sum = { cycle: this.#cycle, clients: this.#clients, system: 0, inuse: 0, released: 0, objects: null }
     for (const { view } of this.#counts.values()) {
@@ -47,18 +48,22 @@ export class Tally<Server> {
   }
 
   /**
-   * A server has told. Servers tell now and then, and not of each client: the sum steps over multiples.
+   * Takes in a server's report. A report may stand for many clients, so the total can step over a multiple of `every`.
    *
-   * @returns whether the log tells of it: the sum has come to a multiple, gone past one, or been 0 meanwhile
+   * @returns whether to log the totals: the number of clients reached or passed a multiple of `every`, or was 0 meanwhile
    */
   count(server: Server, count: Count): boolean {
-    const before = this.#counts.get(server) ?? NOTHING
+    const before = this.#counts.get(server) ?? NO_COUNT
     this.#counts.set(server, count)
     this.#accepted += count.accepted - before.accepted
     return this.#change(count.clients - before.clients)
   }
 
-  /** A server has ended: its clients have gone with it. As {@link count}. */
+  /**
+   * Takes in the end of a server process, which closed the connections of its clients.
+   *
+   * @returns whether to log the totals, as {@link count} does
+   */
   end(server: Server): boolean {
     const clients = this.clientsOf(server)
     this.#counts.delete(server)

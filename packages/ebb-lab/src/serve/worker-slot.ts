@@ -1,15 +1,16 @@
-/** A place among several servers: the process that serves there, and the next when it has ended. */
+/** A worker slot of a `Supervisor`: it holds one server process, and starts the next one when that process has ended. */
 import { type ChildProcess, fork } from 'node:child_process'
+import { codeOf, LabError } from '../units/errors.js'
 import type { ServerEvents, ServerOptions } from './server.js'
 import type { Count } from './totals.js'
 
-/** To a server that is ready: listen. `settle`: and give back what starting left behind. */
-export type Order = ServerOptions & { settle: boolean }
+/** The order to listen, sent to a server process that is ready. `settle`: release the memory of starting up first. */
+export type ListenOrder = ServerOptions & { settle: boolean }
 
 export type Released = Parameters<ServerEvents['released']>[0]
 
-/** From a server, in this order; the last three again and again. */
-export type Report =
+/** A message of a server process: `ready`, then `failed` or `listening`, then the other three any number of times. */
+export type WorkerReport =
   | { report: 'ready' }
   | { report: 'failed'; code: string | undefined; message: string }
   | { report: 'listening' }
@@ -17,123 +18,129 @@ export type Report =
   | { report: 'released'; released: Released }
   | { report: 'warned'; code: string; message: string }
 
-/** How a server ended. */
-export interface End {
-  /** 0: it could not be started. */
+/** How a server process ended. */
+export interface WorkerExit {
+  /** Process id; 0 if the process could not be started. */
   pid: number
   exitCode: number | null
   signal: NodeJS.Signals | null
-  /** What kept it from listening, or from being started. */
+  /** The error that kept the process from starting or from listening. */
   failure: Error | undefined
 }
 
-/** Whom a place tells. */
-export interface PlaceEvents {
-  reported(place: Place, report: Report): void
-  /** The place is empty now; {@link Place.startLater} is the other's to call. */
-  ended(place: Place, end: End): void
+/** Callbacks of a {@link WorkerSlot}. */
+export interface WorkerSlotEvents {
+  reported(slot: WorkerSlot, report: WorkerReport): void
+  /** The slot is empty. The callback decides whether to call {@link WorkerSlot.restart}. */
+  ended(slot: WorkerSlot, exit: WorkerExit): void
 }
 
-/** From a server's end to the start of the next, ms: twice as long each time, up to the longest. */
-const FIRST_WAIT = 100
-const LONGEST_WAIT = 30_000
-/** A server that has listened for as long as this, ms, was sound: the wait for the next is the first again. */
-const SOUND = 10_000
+/** First delay before a restart, ms. The delay doubles with every restart. */
+const FIRST_BACKOFF = 100
+/** Longest delay before a restart, ms. */
+const LONGEST_BACKOFF = 30_000
+/** A process that has listened for this long, ms, resets the backoff. */
+const STABLE_AFTER = 10_000
 
-export class Place {
-  /** It waits for its order. */
+export class WorkerSlot {
+  /** Whether the process waits for the order to listen. */
   ready = false
-  /** When it began to listen, by `performance.now()`. */
+  /** `performance.now()` at which the process began to listen; undefined if it does not. */
   listeningSince: number | undefined
 
-  readonly #events: PlaceEvents
+  readonly #events: WorkerSlotEvents
   #child: ChildProcess | undefined
-  #timer: NodeJS.Timeout | undefined
-  #wait = FIRST_WAIT
+  #restartTimer: NodeJS.Timeout | undefined
+  #backoff = FIRST_BACKOFF
   #failure: Error | undefined
-  #endedBy: NodeJS.Signals | null = null
+  #lastSignal: NodeJS.Signals | null = null
 
-  constructor(events: PlaceEvents) {
+  constructor(events: WorkerSlotEvents) {
     this.#events = events
   }
 
-  /** The process that serves here; 0: none. */
+  /** Process id of the server process; 0 if there is none. */
   get pid(): number {
     return this.#child?.pid ?? 0
   }
 
-  /** Somebody serves here, or will. */
-  get taken(): boolean {
-    return this.#child !== undefined || this.#timer !== undefined
+  /** Whether a server process runs, or a restart is due. */
+  get occupied(): boolean {
+    return this.#child !== undefined || this.#restartTimer !== undefined
   }
 
+  /** Starts a server process. A failure to start is reported by `ended`, never thrown. */
   start(): void {
-    this.#timer = undefined
+    this.#restartTimer = undefined
     this.#failure = undefined
     let child: ChildProcess
     try {
-      // A debugger's port is this process's alone.
+      // Only one process can listen on the debugger's port.
       const execArgv = process.execArgv.filter((flag) => !flag.startsWith('--inspect'))
       child = fork(new URL('./serve-child.js', import.meta.url), { execArgv })
     } catch (error) {
-      // As it comes in all other cases.
-      setImmediate(() => this.#unstarted(error as Error))
+      // Reported later, as every other failure is.
+      setImmediate(() => this.#onStartFailed(error as Error))
       return
     }
     this.#child = child
-    child.on('message', (report: Report) => this.#reported(report))
+    child.on('message', (report: WorkerReport) => this.#onReport(report))
     child.on('error', (error) => {
-      if (child.pid === undefined) this.#unstarted(error)
+      if (child.pid === undefined) this.#onStartFailed(error)
     })
-    child.on('exit', (exitCode, signal) => this.#ended({ pid: child.pid as number, exitCode, signal }))
+    child.on('exit', (exitCode, signal) => this.#onExit({ pid: child.pid as number, exitCode, signal }))
   }
 
-  /** Starts the next after the wait that is due, which it returns, ms. */
-  startLater(): number {
-    const wait = this.#wait
-    this.#wait = Math.min(2 * wait, LONGEST_WAIT)
-    this.#timer = setTimeout(() => this.start(), wait)
+  /** Starts the next server process after the backoff. Returns the backoff, ms. */
+  restart(): number {
+    const wait = this.#backoff
+    this.#backoff = Math.min(2 * wait, LONGEST_BACKOFF)
+    this.#restartTimer = setTimeout(() => this.start(), wait)
     return wait
   }
 
-  /** Has the server listen, once. */
-  listen(order: Order): void {
+  /** Orders the server process to listen, if it waits for that order. */
+  listen(order: ListenOrder): void {
     if (!this.ready) return
     this.ready = false
-    // One that has just died: its exit is what counts.
+    // If the process has just ended, sending fails and its `exit` event reports it.
     this.#child?.send(order, () => {})
   }
 
-  /** Sends a signal. Where the last server ended of the same, or `forGood`, no other is started. */
-  pass(signal: NodeJS.Signals, forGood: boolean): void {
-    // Until its error is told, a process that could not be started has the number 0: `kill()` would end all of this process's own group.
+  /** Sends a signal to the process. Cancels a pending restart if `final`, or if the same signal ended the last process. */
+  kill(signal: NodeJS.Signals, final: boolean): void {
+    // A process that failed to start has pid 0 until its `error` event, and `kill(0)` would signal our own process group.
     if (this.pid !== 0) this.#child?.kill(signal)
-    if (this.#timer === undefined || !(forGood || this.#endedBy === signal)) return
-    clearTimeout(this.#timer)
-    this.#timer = undefined
+    if (this.#restartTimer === undefined || !(final || this.#lastSignal === signal)) return
+    clearTimeout(this.#restartTimer)
+    this.#restartTimer = undefined
   }
 
-  #reported(report: Report): void {
+  #onReport(report: WorkerReport): void {
     if (report.report === 'ready') this.ready = true
     if (report.report === 'listening') this.listeningSince = performance.now()
-    if (report.report === 'failed') {
-      const { code, message } = report
-      this.#failure = Object.assign(new Error(message), code !== undefined && { code })
-    }
+    if (report.report === 'failed') this.#failure = new LabError(report.message, report.code ?? 'ERR_EBB_SERVER_ENDED')
     this.#events.reported(this, report)
   }
 
-  #unstarted(cause: Error): void {
-    this.#failure = new Error(`a server process cannot be started: ${cause.message}`, { cause })
-    this.#ended({ pid: 0, exitCode: null, signal: null })
+  #onStartFailed(cause: Error): void {
+    const { syscall } = cause as NodeJS.ErrnoException
+    this.#failure = new LabError(
+      `a server process cannot be started: ${cause.message}; use fewer --procs, or raise the limit (ulimit -n, ulimit -u)`,
+      codeOf(cause),
+      syscall,
+      cause
+    )
+    this.#onExit({ pid: 0, exitCode: null, signal: null })
   }
 
-  #ended(end: Omit<End, 'failure'>): void {
-    if (this.listeningSince !== undefined && performance.now() - this.listeningSince > SOUND) this.#wait = FIRST_WAIT
+  #onExit(exit: Omit<WorkerExit, 'failure'>): void {
+    const { listeningSince } = this
+    if (listeningSince !== undefined && performance.now() - listeningSince > STABLE_AFTER) this.#backoff = FIRST_BACKOFF
     this.#child = undefined
-    this.#endedBy = end.signal
+    this.#lastSignal = exit.signal
     this.ready = false
     this.listeningSince = undefined
-    this.#events.ended(this, { ...end, failure: this.#failure })
+    this.#events.ended(this, { ...exit, failure: this.#failure })
   }
 }
