@@ -371,7 +371,7 @@ servers:
     })
     expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
     expect(stderr).toMatch(
-      /^ebb: a limit needs a memory cgroup that this user may make: .*; run as root, or under systemd-run/
+      /^ebb: [A-Z]+: a limit needs a memory cgroup that this user may make: .*; run as root, or under systemd-run/
     )
     expect(stderr.trim().split('\n')).toHaveLength(1)
   })

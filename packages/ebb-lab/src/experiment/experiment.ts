@@ -1,6 +1,6 @@
 /**
- * `experiment()`: starts a server, records it, pulses it, runs the control, and judges. One server after the other, never two
- * at once: they would take the processor from each other.
+ * `experiment()`: starts a server, records it, sends pulses, repeats with a fresh server as the control, and judges both
+ * recordings. Servers run one after the other, because two at once would compete for the CPU.
  */
 import { join } from 'node:path'
 import { describe } from '../process/describe.js'
@@ -19,40 +19,63 @@ import { makeDirectory } from '../report/write-file.js'
 import { RecordError } from '../units/errors.js'
 import { type RemoteOptions, RemoteRecorder } from './remote-recorder.js'
 
-/** A server to be judged. One of `command`, `pid` and `port` (or the last two together), and `server`. */
+/** A server to test. Give exactly one of `command`, `server`, and `pid` or `port` (or both). */
 export interface Target {
-  /** In tables, pictures and file names. */
+  /** Name in tables, pictures and file names. It must differ from the names of the other targets. */
   name: string
-  /** Started for the run, and once more for its control. `{port}` is replaced by a free port. */
+  /** Program and arguments, started for the main run and again for the control run. `{port}` becomes a free port. */
   command?: readonly string[]
-  /** Already running: there is no control, hence no need, retention and release time. */
+  /**
+   * Process id of a running server. There is no control run, so the verdict has no need, retention and release time.
+   */
   pid?: number
+  /** TCP port of a running server, without a control run. */
   port?: number
-  /** Record it with all that it started, as one: a server with workers. Default: false. */
+  /**
+   * Adds up the server's process and all its descendants, for a server with workers.
+   *
+   * @default false
+   */
   tree?: boolean
-  /** On another machine, where an agent of the swarm records that port. There is no control then, either. */
+  /** Address of a server on another machine, where an agent of the swarm records it. There is no control run. */
   server?: { host: string; port: number }
 }
 
+/** Options of {@link experiment}. Times are milliseconds. */
 export interface ExperimentOptions {
-  /** What is left out is as in {@link BENCH_PLAN}. */
+  /**
+   * Plan of the pulses. Fields that are left out come from the default.
+   *
+   * @default BENCH_PLAN
+   */
   plan?: Partial<Plan>
-  /** Small pulses of the control. Default: 2. */
+  /**
+   * Number of small pulses in the control run.
+   *
+   * @default 2
+   */
   controlPulses?: number
-  /** How connections are made: `rate`, `procs`, `sources`, `timeout`, `close`, `payload`, ... */
+  /** How to connect: `rate`, `procs`, `sources`, `timeout`, `close`, `payload`, `swarm`, ... */
   pulse?: Omit<PulseOptions, 'signal' | 'onEvent'>
-  /** The server rests this long before the first pulse, ms. Default: 1500. */
+  /**
+   * Milliseconds without connections before the first pulse.
+   *
+   * @default 1500
+   */
   rest?: number
-  /** A directory for the recordings, `report.html`, `memory.svg` and `runtime.svg`. */
+  /** Directory for the recordings, `report.html`, `memory.svg` and `runtime.svg`. Nothing is written without it. */
   out?: string
-  /** Go's expvar of the server, polled every second; `{port}` is not replaced. */
+  /** URL of Go's expvar of the server, polled every second. `{port}` is not replaced in it. */
   expvar?: string
+  /** Limits of each verdict. Exceeded limits are listed in {@link Experiment.broken}. */
   limits?: Limits
-  /** Ends the experiment and every process that it started; it rejects with the signal's reason. */
+  /** Aborts the experiment: it ends every process that it started and rejects with the signal's reason. */
   signal?: AbortSignal
+  /** Called for every event of the experiment. */
   onEvent?: (event: ExperimentEvent) => void
 }
 
+/** An event of an experiment, with the name of the target and the role of the run. */
 export type ExperimentEvent = { name: string; role: 'main' | 'control' } & (
   | { event: 'start'; running: Running; pulses: number }
   | { event: 'sample'; sample: Sample }
@@ -61,21 +84,23 @@ export type ExperimentEvent = { name: string; role: 'main' | 'control' } & (
   | PulseEvent
 )
 
+/** The result of {@link experiment}. */
 export interface Experiment {
-  /** One for each target, in their order. */
+  /** A verdict for each target, in the order of the targets. */
   verdicts: Verdict[]
-  /** Limits that were broken, one sentence each, with the server's name. */
+  /** A sentence for each exceeded limit, beginning with the server's name. */
   broken: string[]
-  /** Connects that failed, connections lost, and answers that did not come, over all targets. */
+  /** Number of failed connects, lost connections and missing echoes, over all targets. */
   failures: number
-  /** What the agents did, where a swarm made the connections. */
+  /** Report of the agents, if a swarm made the connections. */
   swarm?: SwarmReport
-  /** Paths written. */
+  /** Paths of the files written. */
   files: string[]
+  /** Remarks about the recordings, one sentence each. */
   notes: string[]
 }
 
-/** The experiment at its real size: 10,000 connections three times, then 1,000 four times. */
+/** The plan of `ebb bench`: 3 pulses of 10,000 connections, then 4 of 1,000. Times are milliseconds. */
 export const BENCH_PLAN: Plan = {
   big: 10_000,
   iterations: 3,
@@ -86,7 +111,7 @@ export const BENCH_PLAN: Plan = {
   pulses: 4
 }
 
-/** The same in a third of the time and at a fifth of the size: for a look, not for figures. */
+/** The plan of `ebb bench --quick`: a fifth of the connections in a third of the time. Too short for reliable figures. */
 export const QUICK_PLAN: Plan = {
   big: 2000,
   iterations: 3,
@@ -97,17 +122,18 @@ export const QUICK_PLAN: Plan = {
   pulses: 4
 }
 
-/** After the last pulse, for the server to notice and the recording to show it, ms. */
+/** Recording time after the last pulse, ms, so that the recording shows how the server reacts to the last close. */
 const TAIL = 1000
 
 /**
- * Runs the experiment on each target.
+ * Runs the experiment on each target, one after the other.
  *
  * ```ts
  * const { verdicts } = await experiment([{ name: 'mine', command: ['node', 'server.js', '{port}'] }])
  * ```
  *
- * @throws ZodError for a plan that cannot be; RecordError for two servers of one name, a server that does not start or may not be recorded; ReportError for an `out` that cannot be written
+ * @throws ZodError if the plan is invalid; RecordError if two targets have the same name, or a server cannot be started or
+ *   recorded; SwarmError if the swarm cannot make the connections; ReportError if `out` cannot be written
  */
 export async function experiment(targets: readonly Target[], options: ExperimentOptions = {}): Promise<Experiment> {
   const plan = planSchema.parse({ ...BENCH_PLAN, ...options.plan })
@@ -115,25 +141,25 @@ export async function experiment(targets: readonly Target[], options: Experiment
   if (options.out !== undefined) await makeDirectory(options.out)
   const recordings: Recording[] = []
   const files: string[] = []
-  const taken = new Set<string>()
+  const usedNames = new Set<string>()
   let failures = 0
   for (const target of targets) {
-    const file = fileName(target.name, taken)
+    const file = fileName(target.name, usedNames)
     const main = await run(target, 'main', file, plan, options)
     files.push(...main.files)
     recordings.push(main.recording)
     failures += failuresOf(main.report)
     if (target.command !== undefined && plan.small > 0) {
-      const calm = await run(
+      const control = await run(
         target,
         'control',
         `${file}.control`,
         { ...plan, big: 0, pulses: options.controlPulses ?? 2 },
         options
       )
-      files.push(...calm.files)
-      recordings.push(calm.recording)
-      failures += failuresOf(calm.report)
+      files.push(...control.files)
+      recordings.push(control.recording)
+      failures += failuresOf(control.report)
     }
   }
   const { verdicts, ...drawn } = await report(recordings, options.out === undefined ? {} : { out: options.out })
@@ -149,6 +175,7 @@ export async function experiment(targets: readonly Target[], options: Experiment
   }
 }
 
+/** A run on one server, main or control. */
 interface Run {
   recording: Recording
   report: PulseReport
@@ -164,25 +191,25 @@ async function run(
 ): Promise<Run> {
   const { signal } = options
   const { name } = target
-  const tell = (event: DistributiveOmit<ExperimentEvent, 'name' | 'role'>): void =>
+  const emit = (event: DistributiveOmit<ExperimentEvent, 'name' | 'role'>): void =>
     options.onEvent?.({ name, role, ...event } as ExperimentEvent)
   const path = options.out === undefined ? undefined : join(options.out, `${file}.ndjson`)
   const { running, recorder } =
     target.server === undefined
       ? await recordHere(target, role, path, options)
       : await recordThere(target.server, { name, role, ...(path !== undefined && { out: path }) }, options)
-  // A server that ends, or a disk that is full, ends the pulses as well.
-  const over = new AbortController()
-  const ended = recorder.done.finally(() => over.abort())
+  // The pulses end when the recording does: when the server ends, or when the disk is full.
+  const recordingEnded = new AbortController()
+  const ended = recorder.done.finally(() => recordingEnded.abort())
   ended.catch(() => {})
-  recorder.on('sample', (sample) => tell({ event: 'sample', sample }))
+  recorder.on('sample', (sample) => emit({ event: 'sample', sample }))
   recorder.on('event', (event) => {
-    if (event.event === 'note') tell({ event: 'note', text: event.text })
+    if (event.event === 'note') emit({ event: 'note', text: event.text })
   })
   try {
     const { big, small } = countsOf(plan)
-    tell({ event: 'start', running, pulses: big + small })
-    const stop = signal === undefined ? over.signal : AbortSignal.any([signal, over.signal])
+    emit({ event: 'start', running, pulses: big + small })
+    const stop = signal === undefined ? recordingEnded.signal : AbortSignal.any([signal, recordingEnded.signal])
     await pause(options.rest ?? 1500, stop)
     if (target.tree !== true) checkAlone(running)
     const made = await pulse({ host: running.host, port: running.port }, plan, {
@@ -190,23 +217,25 @@ async function run(
       signal: stop,
       onEvent: (event) => {
         mark(recorder, event)
-        tell(event)
+        emit(event)
       }
     })
     await pause(TAIL, stop)
     return { recording: await recorder.stop(), report: made, files: path === undefined ? [] : [path] }
   } finally {
     await recorder.stop().catch(() => {})
-    tell({ event: 'end' })
+    emit({ event: 'end' })
     signal?.throwIfAborted()
   }
 }
 
+/** A server that is being recorded. */
 interface Recorded {
   running: Running
   recorder: Recorder | RemoteRecorder
 }
 
+/** Starts or finds the server on this machine, and records it. */
 async function recordHere(
   target: Target,
   role: 'main' | 'control',
@@ -236,13 +265,17 @@ async function recordHere(
   }
 }
 
+/** Lets an agent of the swarm record the server on another machine. */
 async function recordThere(
   server: { host: string; port: number },
   options: Omit<RemoteOptions, 'port'>,
   { pulse }: ExperimentOptions
 ): Promise<Recorded> {
   if (pulse?.swarm === undefined) {
-    throw new RecordError(`${server.host}:${server.port} is recorded by an agent beside it: give a swarm`, 'EINVAL')
+    throw new RecordError(
+      `${server.host}:${server.port} needs an agent on its machine to record it: give a swarm`,
+      'EINVAL'
+    )
   }
   const recorder = await RemoteRecorder.start(pulse.swarm, { port: server.port, ...options })
   return { running: { pid: recorder.pid, ...server, launched: null }, recorder }
@@ -250,6 +283,7 @@ async function recordThere(
 
 type DistributiveOmit<T, K extends PropertyKey> = T extends unknown ? Omit<T, K> : never
 
+/** Writes an event of the pulses into the recording. */
 function mark(recorder: Recorder | RemoteRecorder, event: PulseEvent): void {
   const { index, size, n } = event.pulse
   switch (event.event) {
@@ -269,7 +303,7 @@ function mark(recorder: Recorder | RemoteRecorder, event: PulseEvent): void {
   }
 }
 
-/** A report finds the control of a server by its name. */
+/** Refuses equal names, because a report finds the control of a server by its name. */
 function checkNames(targets: readonly Target[]): void {
   const names = targets.map(({ name }) => name)
   const twice = names.find((name, i) => names.indexOf(name) !== i)
@@ -277,18 +311,18 @@ function checkNames(targets: readonly Target[]): void {
   throw new RecordError(`two servers are called ${JSON.stringify(twice)}: give each a name of its own`, 'EEXIST')
 }
 
-/** File systems take 255 bytes; the rest is for `.control.ndjson` and a number. */
+/** File systems allow 255 bytes; the rest is for `.control.ndjson` and a number. */
 const LONGEST_NAME = 200
 
-/** A name as a person typed it, as the name of a file, without its ending, that is none of `taken`. */
-function fileName(name: string, taken: Set<string>): string {
+/** Returns a file name without extension for a target's name, different from all in `used`, and adds it to `used`. */
+function fileName(name: string, used: Set<string>): string {
   const safe =
     name
       .replace(/[^\w.-]+/g, '_')
       .replace(/^\.+/, '')
       .slice(0, LONGEST_NAME) || 'server'
   let free = safe
-  for (let i = 2; taken.has(free) || taken.has(`${free}.control`); i++) free = `${safe}-${i}`
-  taken.add(free).add(`${free}.control`)
+  for (let i = 2; used.has(free) || used.has(`${free}.control`); i++) free = `${safe}-${i}`
+  used.add(free).add(`${free}.control`)
   return free
 }

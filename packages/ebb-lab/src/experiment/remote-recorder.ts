@@ -1,4 +1,4 @@
-/** A recording of a server that is elsewhere: an agent beside it samples, and what happens to the swarm is marked here. */
+/** Records a server on another machine: an agent there takes the samples, and this process adds the events of the pulses. */
 import { EventEmitter } from 'node:events'
 import type { Coordinator } from '../pulse/swarm/coordinator.js'
 import type { Member } from '../pulse/swarm/member.js'
@@ -17,37 +17,43 @@ import type { Sink } from '../record/session.js'
 import { MemorySink, RecordingWriter } from '../record/write.js'
 import { RecordError } from '../units/errors.js'
 
+/** Options of {@link RemoteRecorder.start}. */
 export interface RemoteOptions {
-  /** The port of the server: the agent beside it was started with `--record-port`. */
+  /** TCP port of the server; an agent must have been started with `--record-port` and this port. */
   port: number
+  /** Name of the server in tables and pictures. */
   name: string
   role: 'main' | 'control'
-  /** A file to write to, which is replaced. */
+  /** File to write the recording to. An existing file is replaced. */
   out?: string
 }
 
-/** From one request for new lines to the next, ms. */
-const EVERY = 250
-/** For the last sample to come when the recording is stopped, ms. */
-const LAST = 2000
+/** Interval between requests for new lines, ms. */
+const POLL_INTERVAL = 250
+/** Time to wait for the last sample after a stop, ms. */
+const STOP_TIMEOUT = 2000
 
-/** As `Recorder`, as far as an experiment uses it. Its times are those of the agent's recorder. */
+/** Has the part of `Recorder`'s interface that an experiment uses. Times are those of the agent's recorder. */
 export class RemoteRecorder extends EventEmitter<{ sample: [Sample]; event: [RecordingEvent] }> {
+  /** Process id of the server on its machine. */
   readonly pid: number
+  /** The recording so far. */
   readonly recording: Recording
+  /** Resolves with the recording when it has ended. Rejects if the file cannot be written. */
   readonly done: Promise<Recording>
 
   readonly #coordinator: Coordinator
   readonly #member: Member
   readonly #sinks: Sink<Line>[]
-  /** The agent's clock when its recording began. */
+  /** Time on the agent's clock at which its recording began, ms. */
   readonly #began: number
-  /** What happened here and is later than the last line that came. */
+  /** Events of this process that are later than the last line received. */
   #marks: RecordingEvent[] = []
-  #lines = 0
+  #received = 0
   #lastTime = 0
-  /** The time of a stop, by the recording. */
+  /** Time of the recording at which it was stopped, ms. */
   #stopAt = Number.POSITIVE_INFINITY
+  /** `performance.now()` after which the last sample is no longer awaited. */
   #stopBy = Number.POSITIVE_INFINITY
   #wake: () => void = () => {}
   #ended = false
@@ -63,11 +69,16 @@ export class RemoteRecorder extends EventEmitter<{ sample: [Sample]; event: [Rec
     this.#sinks = out === undefined ? [memory] : [memory, new RecordingWriter(out)]
     for (const sink of this.#sinks) sink.write(header)
     this.done = this.#run()
-    // Told to whoever waits for it, which may come later than the failure.
+    // A caller may await `done` later; until then a rejection is not "unhandled".
     this.done.catch(() => {})
   }
 
-  /** @throws SwarmError where no agent records that port; RecordError when it cannot, or `out` cannot be written */
+  /**
+   * Starts a recording on another machine.
+   *
+   * @throws SwarmError if no agent of the swarm records the port; RecordError (`EREMOTE`) if the agent cannot record it,
+   *   or with an errno if `out` cannot be written
+   */
   static async start(coordinator: Coordinator, { port, name, role, out }: RemoteOptions): Promise<RemoteRecorder> {
     const member = coordinator.recorderOf(port)
     const answer = await coordinator.ask(member, { order: 'record' })
@@ -78,31 +89,31 @@ export class RemoteRecorder extends EventEmitter<{ sample: [Sample]; event: [Rec
     const header = headerSchema.safeParse(answer.header)
     if (!header.success) {
       throw new RecordError(
-        `the agent ${member.name} sends no header of a recording: use the same ebb there`,
+        `the agent ${member.name} sends no header of a recording: install the same version of ebb on its machine`,
         'EREMOTE'
       )
     }
     return new RemoteRecorder(coordinator, member, answer.at - answer.t, { ...header.data, name, role }, out)
   }
 
-  /** The recording's present time, ms: as well as the agent's clock is known here. */
+  /** Returns the present time of the recording, ms, as exactly as the agent's clock is known here. */
   now(): number {
     const { offset = 0 } = this.#member.clock.best ?? {}
     return Math.max(0, Math.round((performance.now() + offset - this.#began) * 1000) / 1000)
   }
 
-  /** Adds an event with the present time. False when the recording has ended. */
+  /** Adds an event with the present time. Returns false if the recording has ended. */
   mark(mark: Mark): boolean {
     if (this.#ended) return false
     this.#marks.push({ type: 'event', t: this.now(), ...mark } as RecordingEvent)
     return true
   }
 
-  /** Ends the recording when all up to now has come. As {@link done}; may be called again. */
+  /** Ends the recording once all samples up to now have arrived. Returns {@link done}. May be called more than once. */
   stop(): Promise<Recording> {
     if (this.#stopAt === Number.POSITIVE_INFINITY) {
       this.#stopAt = this.now()
-      this.#stopBy = performance.now() + LAST
+      this.#stopBy = performance.now() + STOP_TIMEOUT
       this.#wake()
     }
     return this.done
@@ -121,8 +132,9 @@ export class RemoteRecorder extends EventEmitter<{ sample: [Sample]; event: [Rec
     }
   }
 
+  /** Requests new lines and writes them. */
   async #fetch(): Promise<void> {
-    const answer = await this.#coordinator.ask(this.#member, { order: 'lines', first: this.#lines })
+    const answer = await this.#coordinator.ask(this.#member, { order: 'lines', first: this.#received })
     if (answer?.answer !== 'lines') {
       const why = answer?.answer === 'refused' ? answer.reason : this.#member.why
       this.mark({
@@ -132,8 +144,8 @@ export class RemoteRecorder extends EventEmitter<{ sample: [Sample]; event: [Rec
       this.#end('stopped')
       return
     }
-    if (answer.first === this.#lines) {
-      this.#lines += answer.lines.length
+    if (answer.first === this.#received) {
+      this.#received += answer.lines.length
       for (const line of answer.lines) this.#take(line)
     }
     if (this.#ended) return
@@ -141,14 +153,15 @@ export class RemoteRecorder extends EventEmitter<{ sample: [Sample]; event: [Rec
     else if (this.#lastTime >= this.#stopAt || performance.now() > this.#stopBy) this.#end('stopped')
   }
 
+  /** Writes a line of the agent, after the events of this process that came before it. */
   #take(value: unknown): void {
     const schema = (value as { type?: unknown } | null)?.type === 'sample' ? sampleSchema : eventSchema
     const { success, data } = schema.safeParse(value)
     if (!success) {
-      this.mark({ event: 'note', text: 'a line of the recording was not understood, and is left out' })
+      this.mark({ event: 'note', text: 'a line of the recording was not understood and is left out' })
       return
     }
-    // What the recorder says of its end is said when all that happened here is written.
+    // The end is written after the events of this process that are still buffered.
     if (data.type === 'event' && data.event === 'end') {
       this.#end(data.reason, data.exitCode, data.signal)
       return
@@ -157,7 +170,7 @@ export class RemoteRecorder extends EventEmitter<{ sample: [Sample]; event: [Rec
     this.#write(data)
   }
 
-  /** Writes what happened here up to `t`. */
+  /** Writes the events of this process up to the time `t`. */
   #flush(t: number): void {
     const due = this.#marks.filter((mark) => mark.t <= t)
     this.#marks = this.#marks.filter((mark) => mark.t > t)
@@ -166,7 +179,7 @@ export class RemoteRecorder extends EventEmitter<{ sample: [Sample]; event: [Rec
 
   #write(line: Exclude<Line, Header>): void {
     if (this.#ended) return
-    // A mark that came after a later sample: clocks agree to a fraction of a millisecond, no more.
+    // An event may arrive after a later sample, because the clocks agree only to a fraction of a millisecond.
     this.#lastTime = Math.max(this.#lastTime, line.t)
     line.t = this.#lastTime
     for (const sink of this.#sinks) sink.write(line)
@@ -182,8 +195,8 @@ export class RemoteRecorder extends EventEmitter<{ sample: [Sample]; event: [Rec
 
   #wait(): Promise<void> {
     return new Promise((resolve) => {
-      // Once stopped, it is a matter of the last samples.
-      const timer = setTimeout(resolve, this.#stopAt === Number.POSITIVE_INFINITY ? EVERY : EVERY / 5)
+      // After a stop, only the last samples are missing.
+      const timer = setTimeout(resolve, this.#stopAt === Number.POSITIVE_INFINITY ? POLL_INTERVAL : POLL_INTERVAL / 5)
       this.#wake = () => {
         clearTimeout(timer)
         resolve()

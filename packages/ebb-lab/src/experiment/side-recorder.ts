@@ -1,19 +1,21 @@
-/** Records the server beside an agent, for a co-ordinator that is elsewhere. */
+/** Lets an agent record the server on its machine, for a coordinator on another machine. */
 import type { SideRecorder, SideRecording } from '../pulse/swarm/agent-options.js'
 import { record } from '../record/record.js'
 import type { Recorder } from '../record/recorder.js'
 import type { Line } from '../record/recording.js'
 import { toLines } from '../record/write.js'
 
-/** What listens on a port of this machine. Every run has a recording of its own. */
+/**
+ * Returns a recorder of the server that listens on a TCP port of this machine. Each `start()` begins a new recording.
+ */
 export function sideRecorder(port: number): SideRecorder {
-  return { port, start: async () => new Tail(await record({ port })) }
+  return { port, start: async () => new LineBuffer(await record({ port })) }
 }
 
-/** The end of a recording that has not been asked for yet, and what has no answer yet that it arrived. */
-class Tail implements SideRecording {
+/** Buffers the lines of a recording until the coordinator has acknowledged them. */
+class LineBuffer implements SideRecording {
   readonly #recorder: Recorder
-  /** Lines from number `#first` on. */
+  /** Unacknowledged lines; the first has the number `#first`. */
   #lines: { line: Line; bytes: number }[] = []
   #first = 0
   #ended = false
@@ -34,6 +36,7 @@ class Tail implements SideRecording {
     return this.#recorder.now()
   }
 
+  /** Returns lines from number `first` on, at most `bytes` long. Asking for `first` acknowledges the lines before it. */
   take(first: number, bytes: number): { lines: unknown[]; ended: boolean } {
     const ended = this.#ended
     this.#drain()
@@ -52,7 +55,7 @@ class Tail implements SideRecording {
     void this.#recorder.stop().catch(() => {})
   }
 
-  /** A recording may be longer than memory: nothing is kept twice, and nothing that has arrived. */
+  /** Moves new lines out of the recording. A long recording may not fit in memory, so no line is kept twice. */
   #drain(): void {
     const { recording } = this.#recorder
     for (const line of toLines(recording)) {

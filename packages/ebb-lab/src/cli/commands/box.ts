@@ -1,7 +1,10 @@
 /** `ebb box`: runs several servers on one machine. */
 import { Command } from 'commander'
-import { type BoxProgress, type BoxResult, box, loadOf, variantsFor } from '../../experiment/box/box.js'
-import { type BoxPlan, readBoxFile, type Variant } from '../../experiment/box/file.js'
+import { type BoxProgress, type BoxResult, box } from '../../experiment/box/box.js'
+import { readBoxFile } from '../../experiment/box/file.js'
+import { describeLoad } from '../../experiment/box/load.js'
+import type { BoxPlan, Variant } from '../../experiment/box/plan.js'
+import { variantsFor } from '../../experiment/box/variants.js'
 import { total } from '../../pulse/causes.js'
 import { maxConnections } from '../../pulse/shapes.js'
 import { duration, integer, megabytes, size } from '../../units/format.js'
@@ -105,7 +108,7 @@ function describe({ name, duration: length }: BoxPlan, variants: readonly Varian
   const most = servers.reduce((sum, { shape }) => sum + maxConnections(shape), 0)
   const lines = [
     `${name}: ${servers.length} server${servers.length === 1 ? '' : 's'}, ${integer(most)} connections at most, ${duration(length)} a run`,
-    ...servers.map((server) => `  ${server.name.padEnd(widest)}  ${loadOf(server.shape)}`)
+    ...servers.map((server) => `  ${server.name.padEnd(widest)}  ${describeLoad(server.shape)}`)
   ]
   if (limit !== null) lines.push(`in one memory cgroup of ${size(limit)}`)
   if (variants.length > 1) lines.push(`${variants.length} runs: ${variants.map((variant) => variant.name).join(', ')}`)

@@ -1,13 +1,18 @@
-/** Whether a box can be: the descriptors and ports that its plans take, against what there is. */
+/** Checks that this machine has the descriptors, ports and folders that a box needs. */
 import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { descriptorLimit } from 'ebb/sys'
 import { crowdCapacity, MAX_PROCESSES, processesFor } from '../../pulse/crowd.js'
 import { maxConnections } from '../../pulse/shapes.js'
 import { localPorts } from '../../pulse/sources.js'
 import { integer } from '../../units/format.js'
-import { BoxFileError, type ServerPlan } from './file.js'
+import { BoxFileError } from './mistakes.js'
+import type { ServerPlan } from './plan.js'
 
-/** Before anything is started. @throws BoxFileError: what is missing */
+/**
+ * Checks the number of client processes, before anything is started.
+ *
+ * @throws BoxFileError if the plans need more client processes than allowed
+ */
 export function checkClients(servers: readonly ServerPlan[]): void {
   const crowds = servers.map(({ shape }) => maxConnections(shape))
   const processes = crowds.reduce((sum, most) => sum + processesFor(most), 0)
@@ -22,15 +27,25 @@ export function checkClients(servers: readonly ServerPlan[]): void {
   )
 }
 
-/** Before anything is started: to `spawn()` a folder that is not there is a program that is not there. @throws BoxFileError */
+/**
+ * Checks the working directories, before anything is started: `spawn()` would report a missing folder as a missing program.
+ *
+ * @throws BoxFileError if a working directory does not exist
+ */
 export function checkFolders(servers: readonly ServerPlan[]): void {
-  const lost = servers.find(({ cwd }) => statSync(cwd, { throwIfNoEntry: false })?.isDirectory() !== true)
-  if (lost !== undefined) {
-    throw new BoxFileError(`${lost.where}: ${lost.name} is to be started in ${lost.cwd}, which is not a folder`)
+  const server = servers.find(({ cwd }) => statSync(cwd, { throwIfNoEntry: false })?.isDirectory() !== true)
+  if (server !== undefined) {
+    throw new BoxFileError(
+      `${server.where}: ${server.name} is to be started in ${server.cwd}, which is not a folder`
+    )
   }
 }
 
-/** As soon as it listens. @throws BoxFileError: what is missing */
+/**
+ * Checks that a listening server can hold the connections of its plan.
+ *
+ * @throws BoxFileError if its descriptor limit or the local ports do not suffice; the message says how many are missing
+ */
 export function checkServer({ name, shape, where }: ServerPlan, { pid, host }: { pid: number; host: string }): void {
   const most = maxConnections(shape)
   const { limit, open } = descriptorsOf(pid)
@@ -40,7 +55,7 @@ export function checkServer({ name, shape, where }: ServerPlan, { pid, host }: {
         `${integer(most + open - limit)} are missing; ask for fewer, or raise the limit (ulimit -n)`
     )
   }
-  // All of 127.0.0.0/8 is there to come from.
+  // Clients can connect from every address in 127.0.0.0/8, so ports do not run out.
   if (host.startsWith('127.')) return
   const ports = localPorts()
   if (most > ports) {
@@ -51,6 +66,7 @@ export function checkServer({ name, shape, where }: ServerPlan, { pid, host }: {
   }
 }
 
+/** Returns the soft descriptor limit of a process, and how many descriptors it has open. */
 function descriptorsOf(pid: number): { limit: number; open: number } {
   try {
     const limits = readFileSync(`/proc/${pid}/limits`, 'latin1')
@@ -60,7 +76,7 @@ function descriptorsOf(pid: number): { limit: number; open: number } {
       open: readdirSync(`/proc/${pid}/fd`).length
     }
   } catch {
-    // It has ended, or is another user's: the run will show.
+    // The process has ended or belongs to another user: the run will show whether its limit suffices.
     return { limit: Number.POSITIVE_INFINITY, open: 0 }
   }
 }

@@ -1,0 +1,185 @@
+/** Expands the contents of a box's file into a plan: every server of every variant, checked against each other. */
+import { basename, dirname, resolve } from 'node:path'
+import { randomFrom } from '../../pulse/random.js'
+import { endOf, levelsOf, type Shape, timedPulses } from '../../pulse/shapes.js'
+import { readTrace, TraceError } from '../../pulse/trace.js'
+import { defined } from '../../units/defined.js'
+import { reasonOf } from '../../units/errors.js'
+import { integer } from '../../units/format.js'
+import type { Mistakes } from './mistakes.js'
+import type { BoxPlan, ServerPlan, Variant } from './plan.js'
+import { atMostAWeek, type BoxFile, MOST_SERVERS, type ServerKeys, type VariantKeys } from './schema.js'
+
+/** What a box is expanded with. */
+interface Context {
+  /** Path of the file. */
+  file: string
+  mistakes: Mistakes
+  /** Length of a run in ms, in place of the file's. */
+  duration: number | undefined
+}
+
+const DAY = 86_400_000
+
+/**
+ * Returns the plan of a box.
+ *
+ * @param variants the variants of the file in their order; undefined if the file has no key `variants`
+ * @throws BoxFileError if the servers do not fit together, or a run would have no end
+ */
+export function expand(
+  box: BoxFile,
+  variants: [name: string, keys: VariantKeys][] | undefined,
+  context: Context
+): BoxPlan {
+  const { file, mistakes } = context
+  const name = box.name ?? basename(file).replace(/\.(ya?ml|json)$/i, '')
+  const shapes = box.servers.map((server, index) => shapesOf(box, server, index, context))
+  const expanded = (variants ?? [[name, {}]]).map(
+    ([variant, keys]): Variant => ({
+      name: variant,
+      servers: box.servers.flatMap((server, index) =>
+        serversOf(server, index, { name: variant, keys }, shapes[index] ?? [], context)
+      )
+    })
+  )
+  if (expanded.length === 0) mistakes.at(['variants'], 'there is none: leave the key out, or name one')
+  checkServers(box.servers, mistakes)
+  mistakes.throwIfAny()
+  const duration = durationOf(box, shapes.flat(), context)
+  checkLoads(box, shapes, duration, context)
+  const { rest, memory = null, limit = null } = box
+  return { name, rest, duration, memory, limit, variants: expanded }
+}
+
+/** Returns the length of a run, ms: as asked for, else until the last plan that ends has ended. */
+function durationOf(box: BoxFile, shapes: readonly Shape[], { mistakes, duration: given }: Context): number {
+  const duration = given ?? box.duration ?? lastEndOf(shapes)
+  if (duration === null) {
+    mistakes.at([], 'no plan ends by itself: say how long a run is (duration: 2m)')
+  } else if (!atMostAWeek.safeParse(duration).success) {
+    const days = integer(Math.ceil(duration / DAY))
+    mistakes.at(box.duration === undefined ? [] : ['duration'], `a run would take ${days} days: a week at most`)
+  }
+  mistakes.throwIfAny()
+  return duration as number
+}
+
+/** Returns the time at which the last plan ends that has an end, ms; null if no plan has one. */
+function lastEndOf(shapes: readonly Shape[]): number | null {
+  const ends = shapes.map(endOf).filter(Number.isFinite)
+  return ends.length === 0 ? null : Math.max(...ends, 1)
+}
+
+/** Refuses servers that get no connection within a run. */
+function checkLoads(box: BoxFile, shapes: readonly Shape[][], duration: number, context: Context): void {
+  const { mistakes, duration: given } = context
+  const isGiven = given !== undefined || box.duration !== undefined
+  const within = isGiven ? ` within the ${duration / 1000} s of a run` : ''
+  for (const [index, server] of box.servers.entries()) {
+    if (!(shapes[index] ?? []).some((shape) => isIdle(shape, duration))) continue
+    mistakes.at(['servers', index, 'plan'], `${nameOf(server, index, 0)} gets no connection${within}`)
+  }
+  mistakes.throwIfAny()
+}
+
+function isIdle(shape: Shape, duration: number): boolean {
+  if (shape.shape === 'pulse') return timedPulses(shape, duration).next().done === true
+  for (const { connections } of levelsOf(shape, duration)) {
+    if (connections > 0) return false
+  }
+  return true
+}
+
+/** Returns the shape of each server of an entry. It is the same in every variant, so that variants can be compared. */
+function shapesOf(box: BoxFile, { plan, count, stagger }: ServerKeys, index: number, context: Context): Shape[] {
+  const levels = 'trace' in plan ? levelsOfTrace(plan, index, context) : []
+  return Array.from({ length: count }, (_, instance): Shape => {
+    const { jitter, offset } = plan
+    const timing = {
+      jitter,
+      offset: offset + instance * stagger,
+      // Servers without a seed of their own get different ones, so that their jitter differs.
+      seed: (plan.seed ?? Math.floor(randomFrom(box.seed + index * 7919)() * 2 ** 32)) + instance
+    }
+    return 'trace' in plan ? { shape: 'trace', file: plan.trace, levels, ...timing } : { ...plan, ...timing }
+  })
+}
+
+/** Reads the trace of a plan. A trace that cannot be read is a mistake, and has no levels. */
+function levelsOfTrace(
+  { trace, speed, scale, maxGap }: Extract<ServerKeys['plan'], { trace: string }>,
+  index: number,
+  { file, mistakes }: Context
+): ReturnType<typeof readTrace> {
+  try {
+    return readTrace(resolve(dirname(file), trace), { speed, scale, ...(maxGap !== undefined && { maxGap }) })
+  } catch (error) {
+    const why = error instanceof TraceError ? error.message : `cannot read ${trace}: ${reasonOf(error)}`
+    mistakes.at(['servers', index, 'plan', 'trace'], why)
+    return []
+  }
+}
+
+/** Returns the servers of an entry in a variant. */
+function serversOf(
+  server: ServerKeys,
+  index: number,
+  variant: { name: string; keys: VariantKeys },
+  shapes: readonly Shape[],
+  { file, mistakes }: Context
+): ServerPlan[] {
+  const { keys } = variant
+  const command = keys.command ?? server.command
+  if (command === undefined) {
+    const name = nameOf(server, index, 0)
+    mistakes.at(['servers', index], `${name} has no command, and neither has the variant ${variant.name}`)
+    return []
+  }
+  const { payload, active, expectEcho } = server.connect
+  if (payload === undefined && (active !== undefined || expectEcho === true)) {
+    mistakes.at(['servers', index, 'connect'], 'active and expectEcho need something to send: add payload: TEXT')
+  }
+  return shapes.map((shape, instance) => ({
+    name: nameOf(server, index, instance),
+    command: typeof command === 'string' ? ['/bin/sh', '-c', command] : command,
+    cwd: resolve(dirname(file), server.cwd),
+    port: server.port === undefined ? null : server.port + instance,
+    env: { ...server.env, ...keys.env },
+    governed: keys.governed ?? server.governed ?? false,
+    startWithin: server.startWithin,
+    shape,
+    connect: defined(server.connect),
+    where: mistakes.place(['servers', index, 'plan'])
+  }))
+}
+
+/** Returns the name of a server; servers of one entry are numbered from 1 on. */
+function nameOf({ name, count }: ServerKeys, index: number, instance: number): string {
+  const own = name ?? `server ${index + 1}`
+  return count === 1 ? own : `${own} ${instance + 1}`
+}
+
+/** Refuses too many servers, and servers with equal names or ports. */
+function checkServers(servers: readonly ServerKeys[], mistakes: Mistakes): void {
+  const all = servers.reduce((sum, { count }) => sum + count, 0)
+  if (all > MOST_SERVERS) mistakes.at(['servers'], `${all} servers are too many: ${MOST_SERVERS} at most`)
+  const names = new Set<string>()
+  const ports = new Set<number>()
+  for (const [index, server] of servers.entries()) {
+    for (let instance = 0; instance < server.count; instance++) {
+      const name = nameOf(server, index, instance)
+      if (names.has(name)) {
+        const text = `two servers are called ${JSON.stringify(name)}: give each a name of its own`
+        mistakes.at(['servers', index, 'name'], text)
+      }
+      names.add(name)
+      if (server.port === undefined) continue
+      const port = server.port + instance
+      const path = ['servers', index, 'port']
+      if (ports.has(port)) mistakes.at(path, `two servers have the port ${port}`)
+      if (port > 65_535) mistakes.at(path, `${name} would have the port ${port}: ports end at 65535`)
+      ports.add(port)
+    }
+  }
+}
