@@ -79,7 +79,7 @@ export interface ExperimentOptions {
 export type ExperimentEvent = { name: string; role: 'main' | 'control' } & (
   | { event: 'start'; running: Running; pulses: number }
   | { event: 'sample'; sample: Sample }
-  | { event: 'note'; text: string }
+  | { event: 'note'; code?: string | undefined; text: string }
   | { event: 'end' }
   | PulseEvent
 )
@@ -204,7 +204,7 @@ async function run(
   ended.catch(() => {})
   recorder.on('sample', (sample) => emit({ event: 'sample', sample }))
   recorder.on('event', (event) => {
-    if (event.event === 'note') emit({ event: 'note', text: event.text })
+    if (event.event === 'note') emit({ event: 'note', code: event.code, text: event.text })
   })
   try {
     const { big, small } = countsOf(plan)

@@ -139,6 +139,7 @@ export class RemoteRecorder extends EventEmitter<{ sample: [Sample]; event: [Rec
       const why = answer?.answer === 'refused' ? answer.reason : this.#member.why
       this.mark({
         event: 'note',
+        code: 'agent-lost',
         text: `the agent ${this.#member.name} was lost, and nothing is recorded from here on: ${why}`
       })
       this.#end('stopped')
@@ -158,7 +159,8 @@ export class RemoteRecorder extends EventEmitter<{ sample: [Sample]; event: [Rec
     const schema = (value as { type?: unknown } | null)?.type === 'sample' ? sampleSchema : eventSchema
     const { success, data } = schema.safeParse(value)
     if (!success) {
-      this.mark({ event: 'note', text: 'a line of the recording was not understood and is left out' })
+      const text = 'a line of the recording was not understood and is left out'
+      this.mark({ event: 'note', code: 'line-invalid', text })
       return
     }
     // The end is written after the events of this process that are still buffered.

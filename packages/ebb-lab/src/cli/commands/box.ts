@@ -119,7 +119,7 @@ function describe({ name, duration: length }: BoxPlan, variants: readonly Varian
 function progress(terminal: Terminal): (event: BoxProgress) => void {
   let run = ''
   let began = 0
-  /** Notes already printed in this run. A note that differs only in its numbers is not printed again. */
+  /** Notes already printed in this run. A server's note of the same kind is not printed again, every second. */
   const said = new Set<string>()
   return (event) => {
     switch (event.event) {
@@ -159,7 +159,7 @@ function progress(terminal: Terminal): (event: BoxProgress) => void {
   }
 }
 
-/** Identifies a note of a server without its numbers. */
-function noteKey({ server, text }: { server: string; text: string }): string {
-  return `${server}: ${text.replace(/\d+/g, '#')}`
+/** Identifies the kind of a server's note. */
+function noteKey({ server, code, text }: Extract<BoxProgress, { event: 'note' }>): string {
+  return JSON.stringify([server, code ?? text])
 }

@@ -31,8 +31,8 @@ export type BoxProgress =
   | { event: 'failed'; server: string; text: string }
   /** A server ended. `how` is text for people: `ended (exit code 7)`. */
   | { event: 'ended'; server: string; how: string }
-  /** A remark about a server. */
-  | { event: 'note'; server: string; text: string }
+  /** A remark about a server. `code` tells programs what it is; undefined if the note has none. */
+  | { event: 'note'; server: string; code?: string | undefined; text: string }
   /** An event of a server's load. */
   | { event: 'load'; server: string; load: DriveEvent }
   /** A sample of all servers together, `t` after the run began. */
@@ -166,7 +166,8 @@ function watch({ recorder, onEvent }: RunContext, starting: readonly Starting[])
   const nameOf = (id: number): string => starting.find((one) => one.id === id)?.server.name ?? ''
   const tick = ({ anonymous, servers }: { anonymous: number; servers: number }): void =>
     onEvent({ event: 'tick', t: performance.now() - begin, anonymous, servers })
-  const note = (id: number, text: string): void => onEvent({ event: 'note', server: nameOf(id), text })
+  const note = (id: number, { code, text }: NoteMark): void =>
+    onEvent({ event: 'note', server: nameOf(id), code, text })
   const ended = (id: number, exit: Exit | null, oom: boolean): void => {
     starting.find((one) => one.id === id)?.ended.abort()
     const how = oom ? 'killed for memory' : `ended (${exit?.signal ?? `exit code ${exit?.exitCode ?? 'not known'}`})`
@@ -246,7 +247,7 @@ function noteWorkers(context: RunContext, started: Started): void {
 /** Writes a remark about a server into the recording, and passes it on. */
 function note({ recorder, onEvent }: RunContext, { id, server }: Starting, note: NoteMark): void {
   recorder.mark(id, note)
-  onEvent({ event: 'note', server: server.name, text: note.text })
+  onEvent({ event: 'note', server: server.name, code: note.code, text: note.text })
 }
 
 /** Starts the client processes of a server. In this process, a burst of a thousand connects would delay the sampler. */

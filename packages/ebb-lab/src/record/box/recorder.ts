@@ -54,7 +54,7 @@ interface BoxRecorderEvents {
   tick: [{ t: number; anonymous: number; servers: number }]
   /** A server ended by itself or was killed. `oom`: the kernel killed it for memory. */
   ended: [server: number, exit: Exit | null, oom: boolean]
-  note: [server: number, text: string]
+  note: [server: number, note: NoteMark]
 }
 
 /** An event of a server before it has a time. */
@@ -165,7 +165,7 @@ export class BoxRecorder extends EventEmitter<BoxRecorderEvents> {
       // What a server prints while it is being stopped does not belong to the run.
       if (!this.#watched.has(server)) return
       this.mark(server, mark)
-      if (mark.event === 'note') this.emit('note', server, mark.text)
+      if (mark.event === 'note') this.emit('note', server, mark)
     }
     const watched: Watched = { pid, probe, launched, splitters: [], member, gone: false }
     this.#watched.set(server, watched)
