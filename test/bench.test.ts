@@ -8,7 +8,7 @@ import { directory, until } from './support/sockets.js'
 const SMALL = '-big=100 -small=20 -i 1 -l 300ms -bs=1.2 -ss 100ms --pulses 2'.split(' ')
 const SERVE = [process.execPath, MAIN, 'serve', '--port', '{port}']
 
-test('ebb serve beside node:net; ebb report prints the same again', async () => {
+test('without a target it tests both modes of ebb serve, and ebb report prints the same table', async () => {
   const out = directory()
   const { code, stdout, stderr } = await run(['bench', ...SMALL, '--out', out])
   expect(code).toBe(0)
@@ -31,7 +31,7 @@ test('ebb serve beside node:net; ebb report prints the same again', async () => 
   expect(JSON.parse(again.stdout).verdicts).toHaveLength(2)
 })
 
-test('a command, as JSON and nothing else; a limit that it breaks', async () => {
+test('-- COMMAND with --json prints nothing but JSON, and exits 3 if a limit is exceeded', async () => {
   const { code, stdout, stderr } = await run(['bench', ...SMALL, '--json', '--max-retention', '0.01', '--', ...SERVE])
   expect(code).toBe(3)
   const { verdicts, broken } = JSON.parse(stdout)
@@ -40,7 +40,7 @@ test('a command, as JSON and nothing else; a limit that it breaks', async () => 
   expect(stderr).toMatch(/^limit broken: main\.js: .*retention/m)
 })
 
-test('--tree: four servers and their supervisor are one; without it they are too many', async () => {
+test('--tree adds up four servers and their supervisor; without it, several listeners are refused', async () => {
   const out = directory()
   const several = [process.execPath, MAIN, 'serve', '--port', '{port}', '--procs', '4']
   const whole = await run(['bench', ...SMALL, '--tree', '--name', 'four', '--out', out, '--json', '--', ...several])
@@ -53,24 +53,24 @@ test('--tree: four servers and their supervisor are one; without it they are too
   expect(header).toMatchObject({ tree: true })
   const during = lines.slice(lines.findIndex(({ event }) => event === 'pulse')).filter(({ type }) => type === 'sample')
   expect(during.length).toBeGreaterThan(5)
-  // All of them, until they end.
+  // All five processes, until they end.
   expect(during.slice(0, -3).filter(({ processes }) => processes !== 5)).toEqual([])
   const alone = await run(['bench', ...SMALL, '--', ...several])
-  // As many as listen when it looks: they begin one after the other.
+  // The servers begin to listen one after the other, so the number depends on when it checks.
   expect(alone).toMatchObject({
     code: 1,
     stderr: expect.stringMatching(/^ebb: EEXIST: [2-4] processes listen on port .*--tree/m)
   })
 })
 
-test('two targets, through the shell', async () => {
+test('two --target commands run through the shell', async () => {
   const target = (name: string): string[] => ['--target', `${name}="${process.execPath}" "${MAIN}" serve --port {port}`]
   const { code, stdout } = await run(['bench', ...SMALL, ...target('one'), ...target('two')])
   expect(code).toBe(0)
   expect(stdout).toMatch(/^ +one +two$/m)
 })
 
-test('a server that runs already: what is missing is said', async () => {
+test('--port: the table of a running server says what is missing without a control run', async () => {
   const cli = await server()
   const { code, stdout } = await run(['bench', ...SMALL, '--port', String(cli.port)])
   expect(code).toBe(0)
@@ -85,11 +85,11 @@ test('Ctrl-C leaves no process behind', async () => {
   const started = descendants(bench.pid)
   expect(started.length).toBeGreaterThan(0)
   expect(await bench.end('SIGINT')).toMatchObject({ code: 130, stdout: '' })
-  // The last is the one that sees to the others, which is killed when nobody is left to wait for it.
+  // The reaper, which ends the other processes, goes last.
   await until(() => started.filter(alive).length === 0)
 })
 
-test('the server dies in the middle: said, exit 2', async () => {
+test('a server that dies in the middle of a run is reported, with exit code 2', async () => {
   const mortal = `const s = require('node:net').createServer(() => setTimeout(() => process.exit(9), 200)).listen(+process.argv[1], '127.0.0.1')`
   const { code, stdout } = await run([
     'bench',
@@ -106,7 +106,7 @@ test('the server dies in the middle: said, exit 2', async () => {
   expect(stdout).toMatch(/ended/)
 })
 
-test('bad input: one sentence each, exit 1', async () => {
+test('bad input is reported in one sentence, with exit code 1', async () => {
   const cases: [string[], RegExp][] = [
     [['bench', '--pulses', 'forever'], /--pulses forever/],
     [['bench', '--big', '-1'], /big/],
@@ -134,7 +134,7 @@ test('bad input: one sentence each, exit 1', async () => {
   }
 })
 
-test('every help fits 80 columns', async () => {
+test('every --help fits into 80 columns', async () => {
   for (const args of [[], ['serve'], ['agent'], ['pulse'], ['record'], ['bench'], ['box'], ['report']]) {
     const { code, stdout } = await run([...args, '--help'])
     expect(code).toBe(0)

@@ -49,7 +49,7 @@ interface Json {
 }
 
 describe('a box', () => {
-  test('good servers beside one that dies, one that never listens and one that floods its log; the report says the same again', async () => {
+  test('runs good servers beside one that dies, one that never listens and one that floods its log; ebb report prints the same', async () => {
     const { file, folder } = box(
       `
 rest: 500ms
@@ -108,16 +108,16 @@ servers:
     }
     expect(of('loud')?.verdict.connects).toBeGreaterThanOrEqual(40)
     expect(of('mute')?.verdict).toBe(null)
-    // Peaks at different times add up to more than all together ever held.
+    // The sum of peaks at different times is above the peak of all servers together.
     expect(verdict?.gain).toBeGreaterThanOrEqual(1)
     expect(verdict?.sumOfPeaks).toBe(verdict?.servers.reduce((sum, { peak }) => sum + (peak ?? 0), 0))
     expect(verdict?.rest).toBeLessThanOrEqual(verdict?.peakOfSums ?? 0)
     expect(verdict?.fit?.servers).toBe(Math.floor((16e9 * 4) / (verdict?.peakOfSums ?? 1)))
-    // A flood does not fill the recording.
+    // A flood of lines does not fill the recording.
     expect(readFileSync(join(out, 'box.ndjson')).length).toBeLessThan(4e6)
   })
 
-  test('variants: the same loads, governed and not; a plan of each kind', async () => {
+  test('variants have the same loads, governed or not, for every kind of plan', async () => {
     const { file, folder } = box(
       `
 rest: 300ms
@@ -146,7 +146,7 @@ servers:
     )
   })
 
-  test('governed: true adds the governor in whatever folder, and only where it is said', async () => {
+  test('governed: true loads the governor, whatever the working directory, and only for that server', async () => {
     const program = `${PLAIN}\nconsole.log(process.env.NODE_OPTIONS ?? 'none')
       const key = Symbol.for('ebb.governing.1')\nconsole.log('governed ' + (globalThis[key] !== undefined))`
     const text = (governed: boolean): string =>
@@ -163,7 +163,7 @@ servers:
     expect(other.code).toBe(0)
   })
 
-  test('a server behind a shell that lives on, and workers that come later: what became of them is told', async () => {
+  test('reports a server that dies behind a shell that lives on, and workers that listen later', async () => {
     const { file, folder } = box(
       `
 rest: 1s
@@ -178,7 +178,7 @@ servers:
             socket.on('error', () => {}).resume()
             if (++clients === 20) process.exit(0)
           }).listen(Number(process.argv[2]), '127.0.0.1')`,
-        // A child has the same socket half a second later.
+        // Half a second later, a child process has the same listening socket.
         'several.mjs': `import { spawn } from 'node:child_process'
           import net from 'node:net'
           const server = net.createServer((socket) => socket.on('error', () => {}).resume())
@@ -191,7 +191,7 @@ servers:
     expect(code).toBe(2)
     expect(stdout).toMatch(/^behind .* ended \[/m)
     expect(stdout).toMatch(/1 of 2 listening servers ended early/)
-    // Nobody tells how it ended for as long as the shell lives; its memory is gone all the same.
+    // How the server ended is unknown as long as its shell lives, but its memory is gone.
     const { boxes } = JSON.parse(
       (await run(['report', join(folder, 'box.ndjson'), '--out', folder, '--json'])).stdout
     ) as Json
@@ -206,7 +206,7 @@ servers:
     expect(Number(after) * 1000 - (last?.t ?? 0)).toBeLessThan(1000)
   })
 
-  test('answers that do not come are told, by the report, too', async () => {
+  test('missing answers are counted as failures, by ebb report as well', async () => {
     const plan = `plan: { shape: steady, connections: 7, duration: 500ms }`
     const { file, folder } = box(
       `rest: 200ms\nservers:\n  - { command: ['${NODE}', plain.mjs, '{port}'], ${plan}, connect: { payload: hi, expectEcho: true, timeout: 300ms } }`
@@ -218,7 +218,7 @@ servers:
     expect((JSON.parse(report.stdout) as Json).boxes[0]?.failures).toBe(7)
   })
 
-  test('the clients are there before the run begins: no pulse waits for their processes', async () => {
+  test('client processes start before the run begins, so that no pulse waits for them', async () => {
     const { file, folder } = box(
       `rest: 3s\nduration: 1s\nservers:\n  - { command: ['${NODE}', plain.mjs, '{port}'], count: 2, plan: { shape: steady, connections: 5 } }`
     )
@@ -228,11 +228,11 @@ servers:
     const seen = recordingOf(folder)
     expect((await cli.ended).code).toBe(0)
     const loads = recordingOf(folder).filter(({ event }) => event === 'level')
-    // They rest with the servers.
+    // The clients have started before the rest, together with the servers.
     expect((loads[0]?.t ?? 0) - (seen.at(-1)?.t ?? 0)).toBeGreaterThan(1500)
   })
 
-  test('limits make it a gate', async () => {
+  test('exits 3 if a limit is exceeded', async () => {
     const { file } = box(
       `rest: 200ms\nservers:\n  - { command: ['${NODE}', plain.mjs, '{port}'], plan: { ${PULSES} } }`
     )
@@ -243,7 +243,7 @@ servers:
   })
 })
 
-describe('what a box leaves behind', () => {
+describe('a box that is stopped', () => {
   const ENDLESS = `rest: 200ms
 duration: 10m
 servers:
@@ -256,7 +256,7 @@ servers:
     await cli.said(/ b: process \d+/)
     await until(() => recorded(out).split('"event":"level"').length > 2)
     const started = descendants(cli.pid)
-    // Two servers, a shell before one of them, two processes of clients, and the keeper.
+    // Two servers, the shell of one of them, two client processes, and the reaper.
     expect(started.length).toBeGreaterThanOrEqual(6)
     return { cli, started }
   }
@@ -264,7 +264,7 @@ servers:
   const recorded = (out: string): string =>
     existsSync(join(out, 'box.ndjson')) ? readFileSync(join(out, 'box.ndjson'), 'utf8') : ''
 
-  test.each(['SIGINT', 'SIGTERM'] as const)('%s: no process, and a recording that can be read', async (signal) => {
+  test.each(['SIGINT', 'SIGTERM'] as const)('%s leaves no process and a readable recording', async (signal) => {
     const { folder } = box(ENDLESS)
     const out = join(folder, 'out')
     const { cli, started } = await running(out, folder)
@@ -275,7 +275,7 @@ servers:
     expect(stdout).toMatch(/The run was stopped before its end/)
   })
 
-  test('SIGKILL: no process either', async () => {
+  test('SIGKILL leaves no process either', async () => {
     const { folder } = box(ENDLESS)
     const out = join(folder, 'out')
     const { cli, started } = await running(out, folder)
@@ -286,12 +286,12 @@ servers:
     expect(stdout).toMatch(/The recording was cut off/)
   })
 
-  test('a signal while a server is asked for its version: it is not left behind', async () => {
+  test('a signal while it asks a server for its version leaves no process', async () => {
     const { file, folder } = box(
       `rest: 200ms\nduration: 10m\nservers:\n  - { name: other, command: [./node, plain.mjs, '{port}'], plan: { shape: steady, connections: 5 } }
   - { name: mute, command: [sleep, '100'], plan: { shape: steady, connections: 5 } }`
     )
-    // Another file: it is asked which version it is.
+    // A copy of Node is another program, so its version is asked for.
     copyFileSync(NODE, join(folder, 'node'))
     const cli = ebb(['box', file, '--no-control'])
     let asked: number | undefined
@@ -306,7 +306,7 @@ servers:
     await until(() => started.filter(alive).length === 0)
   })
 
-  test('a client’s process killed: its connections are lost, and the box goes to its end', async () => {
+  test('if a client process is killed, its connections count as lost and the run continues', async () => {
     const { file } = box(ENDLESS.replace('10m', '3s'))
     const cli = ebb(['box', file, '--no-control', '--json'])
     await cli.said(/ b: process \d+/)
@@ -347,7 +347,7 @@ servers:
   - { name: hungry, command: ['${NODE}', hungry.mjs, '{port}'], plan: { shape: sawtooth, high: 300, period: 2s, duration: 2s } }`
 
   test.skipIf(!canLimit)(
-    'the kernel kills who takes too much, which is shown; the others live; no cgroup is left',
+    'reports the server that the kernel kills for memory; the others live, and no cgroup is left',
     async () => {
       const { file } = box(text, { 'hungry.mjs': HUNGRY })
       const { code, stdout, stderr } = await run(['box', file, '--no-control', '--limit', '250MB'])
@@ -364,7 +364,7 @@ servers:
     }
   )
 
-  test('where no group may be made: one sentence, before anything is started', async () => {
+  test('if it may not make a cgroup, it says so in one sentence before it starts anything', async () => {
     const { file, folder } = box(text, { 'hungry.mjs': HUNGRY })
     const { code, stdout, stderr } = await run(['box', file, '--limit', '250MB', '--out', join(folder, 'out')], {
       shell: `cd / && chmod -R a+rX '${folder}' && chmod a+w '${folder}' && exec setpriv --reuid 65534 --regid 65534 --clear-groups "$@"; :`
@@ -377,7 +377,7 @@ servers:
   })
 })
 
-describe('bad input: one sentence, exit 1', () => {
+describe('bad input is reported in one sentence, with exit code 1', () => {
   test.each<[string, string, string[], RegExp]>([
     [
       'no such file',
@@ -385,7 +385,7 @@ describe('bad input: one sentence, exit 1', () => {
       ['/no/such/box.yaml'],
       /^ebb: ERR_BOX_INVALID: cannot read \/no\/such\/box\.yaml: no such file or directory \(ENOENT\)$/
     ],
-    ['YAML that is none', 'servers: [', [], /^ebb: ERR_BOX_INVALID: .*box\.yaml:1: Flow sequence/],
+    ['invalid YAML', 'servers: [', [], /^ebb: ERR_BOX_INVALID: .*box\.yaml:1: Flow sequence/],
     [
       'an unknown key',
       'servers:\n  - command: x\n    comand: y\n',
@@ -404,16 +404,16 @@ describe('bad input: one sentence, exit 1', () => {
       ['--memory', '8'],
       /a size is a number above 0 with its unit/
     ],
-    ['a limit of nothing', 'servers: [{ command: x }]', ['--limit', '0MB'], /a size is a number above 0 with its unit/],
+    ['a limit of 0', 'servers: [{ command: x }]', ['--limit', '0MB'], /a size is a number above 0 with its unit/],
     [
-      'a folder that is not there',
+      'a missing working directory',
       'servers:\n  - { command: x, cwd: nowhere }\n',
       [],
       /^ebb: ERR_BOX_INVALID: .*box\.yaml:2: server 1 is to be started in .*\/nowhere, which is not a folder$/
     ],
-    ['no end', 'servers: [{ command: x, plan: { pulses: forever } }]', [], /no plan ends by itself/],
+    ['a run without an end', 'servers: [{ command: x, plan: { pulses: forever } }]', [], /no plan ends by itself/],
     [
-      'an out that cannot be',
+      'a directory that cannot be made',
       'servers: [{ command: x }]',
       ['--out', '/proc/nothere'],
       /^ebb: ENOENT: cannot make the directory \/proc\/nothere/
@@ -426,17 +426,17 @@ describe('bad input: one sentence, exit 1', () => {
     expect(stderr).not.toMatch(/^\s+at /m)
   })
 
-  test('more connections than the clients can have: what is missing is said, and nothing is started', async () => {
+  test('more connections than the clients can hold: says how many are too many, and starts nothing', async () => {
     const { file } = box('servers:\n  - command: x\n    plan: { big: 60000 }\n')
     const { code, stderr } = await run(['box', file], { shell: 'ulimit -n 256' })
     expect(code).toBe(1)
-    // 256 processes with 256 - 64 descriptors each.
+    // 256 client processes, each with 256 - 64 descriptors for connections.
     expect(stderr).toMatch(
       /^ebb: ERR_BOX_INVALID: .*box\.yaml:3: the plans ask for 60,000 connections; under the descriptor limit of 256 they take 313 processes, 256 at most: 10,848 connections are too many; ask for fewer, or raise the limit \(ulimit -n\)$/m
     )
   })
 
-  test('more connections than a server can have: said as soon as it listens, and no process is left', async () => {
+  test('more connections than a server can hold: says so as soon as it listens, and leaves no process', async () => {
     const text = `rest: 200ms\nservers:\n  - command: "ulimit -n 128; exec '${NODE}' plain.mjs {port}"\n    plan: { big: 150 }\n`
     const cli = ebb(['box', box(text).file])
     await cli.said(/ server 1: process/)
@@ -449,7 +449,7 @@ describe('bad input: one sentence, exit 1', () => {
     expect(Number(missing)).toBe(150 + Number(open) - 128)
   })
 
-  test('boxes and servers in one report', async () => {
+  test('ebb report refuses boxes and servers together', async () => {
     const folder = directory()
     writeFileSync(join(folder, 'box'), '{"type":"box"}\n')
     writeFileSync(join(folder, 'server'), '{"type":"header"}\n')
@@ -462,7 +462,7 @@ describe('bad input: one sentence, exit 1', () => {
   })
 })
 
-test('the shipped example is a box, three times over', async () => {
+test('the example in examples/ is a box with three variants', async () => {
   const { code, stdout } = await run(['box', join(ROOT, 'examples/box.yaml'), '--dry-run'])
   expect(code).toBe(0)
   expect(stdout).toMatch(/^box: 4 servers, 40,000 connections at most/)

@@ -1,4 +1,4 @@
-/** What a person may type wrong: one sentence, exit 1, nothing started, and no stack unless it is asked for. */
+/** Mistakes on the command line: one sentence, exit code 1, nothing started, and no stack trace unless DEBUG is set. */
 import { expect, test } from 'vitest'
 import { ebb, run, server } from './support/cli.js'
 
@@ -54,7 +54,7 @@ test.concurrent.each(WRONG)('ebb %j', async (args, says) => {
     expect(code).toBe(1)
     expect(stdout).toBe('')
     expect(stderr).not.toMatch(/^ {4}at /m)
-    // Commander may add which option was perhaps meant.
+    // Commander may add a line with the option that was probably meant.
     expect(
       stderr
         .trim()
@@ -66,19 +66,19 @@ test.concurrent.each(WRONG)('ebb %j', async (args, says) => {
   }
 })
 
-test('the stack, where DEBUG asks for it', async () => {
+test('DEBUG=1 prints the stack trace', async () => {
   const { code, stderr } = await run(['pulse', '1', '--source', 'here'], { env: { DEBUG: '1' } })
   expect(code).toBe(1)
   expect(stderr).toMatch(/^ {4}at /m)
 })
 
-test('help of a command, asked for in either way, is the same', async () => {
+test('"ebb help pulse" and "ebb pulse --help" print the same', async () => {
   const [one, other] = await Promise.all([run(['help', 'pulse']), run(['pulse', '--help'])])
   expect(one.stdout).toContain('--big-separation')
   expect(one).toEqual(other)
 })
 
-test('Ctrl-C between two pulses ends it, with its table', async () => {
+test('Ctrl-C between two pulses ends the run and prints its table', async () => {
   const { port } = await server()
   const pulsing = ebb(['pulse', `${port}`, '--big', '5', '--linger', '0', '--big-separation', '1h'])
   await pulsing.said(/closed/)

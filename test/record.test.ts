@@ -21,9 +21,9 @@ const lines = (text: string): Line[] =>
     .split('\n')
     .map((line) => JSON.parse(line))
 
-test('--pid: agrees with /proc/PID/status and with ps', async () => {
+test('--pid agrees with /proc/PID/status and with ps', async () => {
   const cli = await server()
-  // Stopped, its memory stays as it is between the two looks.
+  // While the server is stopped, its memory does not change between the two readings.
   cli.kill('SIGSTOP')
   const { code, stdout } = await run(['record', '--pid', String(cli.pid), '--duration', '300ms'])
   const resident = Number(spawnSync('ps', ['-o', 'rss=', '-p', String(cli.pid)], { encoding: 'utf8' }).stdout) * 1024
@@ -36,7 +36,7 @@ test('--pid: agrees with /proc/PID/status and with ps', async () => {
   expect(samples.at(-1)?.resident).toBe(resident)
 })
 
-test('--port to --out, until Ctrl-C; the recording is complete', async () => {
+test('--port with --out, until Ctrl-C, writes a complete recording', async () => {
   const cli = await server()
   const out = join(directory(), 'server.ndjson')
   const recording = ebb(['record', '--port', String(cli.port), '--out', out])
@@ -47,7 +47,7 @@ test('--port to --out, until Ctrl-C; the recording is complete', async () => {
   expect(all.at(-1)).toMatchObject({ event: 'end', reason: 'stopped' })
 })
 
-test('-- COMMAND: its lines join, and it ends with the recording', async () => {
+test('-- COMMAND: the lines of the server are recorded, and its end ends the recording', async () => {
   const out = join(directory(), 'server.ndjson')
   const source =
     "console.log('Cycle #  1: 7 clients | System: 3 Inuse: 2 Released: 1 Objects: -'); setTimeout(() => {}, 300)"
@@ -58,7 +58,7 @@ test('-- COMMAND: its lines join, and it ends with the recording', async () => {
   expect(all.at(-1)).toMatchObject({ event: 'end', reason: 'exited', exitCode: 0 })
 })
 
-test('--tree: a process and all that it started, by port and by pid', async () => {
+test('--tree adds up a process and its descendants, by port and by pid', async () => {
   const cli = await server(['--procs', '3'])
   const pids = [cli.pid, ...descendants(cli.pid)]
   for (const whom of [
@@ -80,7 +80,7 @@ test('--tree: a process and all that it started, by port and by pid', async () =
   })
 })
 
-test('who reads standard output goes: the recording ends', async () => {
+test('the recording ends if the reader of standard output is gone', async () => {
   const cli = await server()
   const recording = ebb(['record', '--pid', String(cli.pid)])
   await recording.said(/"type":"sample"/)
@@ -88,7 +88,7 @@ test('who reads standard output goes: the recording ends', async () => {
   expect((await recording.ended).code).toBe(0)
 })
 
-test('bad input: one sentence each, exit 1', async () => {
+test('bad input is reported in one sentence, with exit code 1', async () => {
   const cli = await server()
   const pid = String(cli.pid)
   const folder = directory()

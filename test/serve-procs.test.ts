@@ -1,4 +1,4 @@
-/** `ebb serve --procs`: several servers on one port. */
+/** `ebb serve --procs`: several server processes on one port. */
 import { connect, type Socket } from 'node:net'
 import { setTimeout as wait } from 'node:timers/promises'
 import { expect, onTestFinished, test } from 'vitest'
@@ -6,7 +6,7 @@ import { Cli, ebb, MAIN, run, type Server, server } from './support/cli.js'
 import { alive, descendants } from './support/processes.js'
 import { until } from './support/sockets.js'
 
-/** Connections to a server, which the test closes; `lost`: closed by the server. */
+/** Opens connections, which the end of the test closes. `lost()` counts those that the server closed. */
 async function crowd(port: number, n: number): Promise<{ sockets: Socket[]; lost: () => number }> {
   let lost = 0
   const one = (): Promise<Socket> =>
@@ -25,15 +25,15 @@ async function crowd(port: number, n: number): Promise<{ sockets: Socket[]; lost
 
 const servers = (cli: Server): number[] => descendants(cli.pid)
 
-/** Resolves when its last line tells of `n` clients. */
+/** Resolves when the last line of the log says `n` clients. */
 const holds = (cli: Server, n: number): Promise<void> => until(() => cli.clients() === n)
 
-/** Waits until something is so that changes with nobody telling. */
+/** Polls a condition that no event announces. */
 async function settled(ready: () => boolean): Promise<void> {
   while (!ready()) await wait(20)
 }
 
-test.each(['park', 'net'])('%s: one port, all listen, and one line for all', async (mode) => {
+test.each(['park', 'net'])('%s: all processes listen on one port, and the log has one line for all', async (mode) => {
   const cli = await server(['--procs', '3', '--mode', mode])
   expect(cli.stdout).toMatch(
     new RegExp(`^Listening on 127\\.0\\.0\\.1:\\d+ \\(${mode}, pid ${cli.pid}, 3 servers\\)$`, 'm')
@@ -48,7 +48,7 @@ test.each(['park', 'net'])('%s: one port, all listen, and one line for all', asy
   await cli.said(/^Cycle #\s*1: 0 clients/m)
   const { code, stdout } = await cli.end('SIGTERM')
   expect(code).toBe(0)
-  // As of one server: what reads those lines reads these.
+  // The same lines as a single server logs, so that the same programs can read them.
   for (const line of stdout.trim().split('\n').slice(1)) {
     expect(line).toMatch(
       /^(Cycle #\s*\d+: \d+ clients \| System: \d+ Inuse: \d+ Released: \d+ Objects: -|Release #.*)$/
@@ -56,7 +56,7 @@ test.each(['park', 'net'])('%s: one port, all listen, and one line for all', asy
   }
 })
 
-test('--log json: the same, with the number of servers', async () => {
+test('--log json prints the same events, with the number of servers', async () => {
   const cli = ebb(['serve', '--port', '0', '--procs', '2', '--log', 'json'])
   await cli.said(/"event":"cycle"/)
   const { stdout } = await cli.end('SIGINT')
@@ -68,7 +68,7 @@ test('--log json: the same, with the number of servers', async () => {
   expect(cycle).toMatchObject({ event: 'cycle', cycle: 0, clients: 0, objects: null })
 })
 
-test('kill -9 of servers, one after the other: theirs fall, the others stay, and each is back', async () => {
+test('kill -9 of a server closes its connections and no others, and the server is restarted', async () => {
   const cli = await server(['--procs', '4'])
   const { sockets, lost } = await crowd(cli.port, 200)
   await holds(cli, 200)
@@ -87,7 +87,7 @@ test('kill -9 of servers, one after the other: theirs fall, the others stay, and
       )
     })
     await holds(cli, 200 - lost())
-    // Those who are there are served, and new ones are shared out among all.
+    // New connections are served, beside those that are still open.
     const more = await crowd(cli.port, 20)
     await holds(cli, 220 - lost())
     for (const socket of more.sockets) socket.destroy()
@@ -97,7 +97,7 @@ test('kill -9 of servers, one after the other: theirs fall, the others stay, and
   expect(await cli.end('SIGTERM')).toMatchObject({ code: 0 })
 })
 
-test('a server that dies again and again is waited for longer each time', async () => {
+test('the backoff of a server that keeps dying doubles each time', async () => {
   const cli = await server(['--procs', '2'])
   const kept = servers(cli)[0] as number
   for (const seconds of ['0.1', '0.2', '0.4']) {
@@ -110,12 +110,12 @@ test('a server that dies again and again is waited for longer each time', async 
   }
 })
 
-test('all killed at once, with the crowd at the door: the port is kept, all come back', async () => {
+test('if all servers are killed at once, the port stays reserved and all are restarted', async () => {
   const cli = await server(['--procs', '3'])
   await crowd(cli.port, 60)
   await holds(cli, 60)
   for (const pid of servers(cli)) process.kill(pid, 'SIGKILL')
-  // Nobody else gets the port meanwhile, and no other server may share it.
+  // Meanwhile no other server gets the port, not even to share it.
   const other = await run(['serve', '--port', String(cli.port), '--mode', 'net'])
   expect(other.stderr).toMatch(/^ebb: EADDRINUSE: port \d+ on 127\.0\.0\.1 is taken/)
   await settled(() => (cli.stdout.match(/listens in its place/g) ?? []).length === 3)
@@ -124,7 +124,7 @@ test('all killed at once, with the crowd at the door: the port is kept, all come
 })
 
 test.each(['SIGTERM', 'SIGINT'] as const)(
-  '%s with a crowd: every client is closed, all end, exit 0',
+  '%s with 150 clients closes all of them, ends every process and exits 0',
   async (signal) => {
     const cli = await server(['--procs', '3'])
     const pids = servers(cli)
@@ -136,27 +136,27 @@ test.each(['SIGTERM', 'SIGINT'] as const)(
   }
 )
 
-test('SIGTERM while it starts: nothing stays', async () => {
+test('SIGTERM during the start leaves no process', async () => {
   for (const ms of [60, 150, 250]) {
     const cli = ebb(['serve', '--port', '0', '--procs', '6'])
     await wait(ms)
     const pids = descendants(cli.pid)
     const { code, signal } = await cli.end('SIGTERM')
-    // Before it has loaded, a program has no answer to a signal.
+    // Before Node has loaded the program, the signal has its default effect.
     expect([0, null]).toContain(code)
     expect([null, 'SIGTERM']).toContain(signal)
     await settled(() => !pids.some(alive))
   }
 })
 
-test('SIGHUP is passed on; the servers end of it as one would, and so does their supervisor', async () => {
+test('SIGHUP is passed on, and ends the servers and their supervisor', async () => {
   const cli = await server(['--procs', '2'])
   const pids = servers(cli)
   expect(await cli.end('SIGHUP')).toMatchObject({ code: null, signal: 'SIGHUP' })
   expect(pids.filter(alive)).toEqual([])
 })
 
-test('SIGUSR2 is passed on to servers that answer it', async () => {
+test('SIGUSR2 is passed on to servers that handle it', async () => {
   const cli = await server(['--procs', '2'], {
     env: { NODE_OPTIONS: '--import ebb/auto', EBB_SIGNAL: 'SIGUSR2', EBB_LOG: '1' }
   })
@@ -166,7 +166,7 @@ test('SIGUSR2 is passed on to servers that answer it', async () => {
   expect(await cli.end('SIGTERM')).toMatchObject({ code: 0 })
 })
 
-test('a server that does not end is killed at the second signal', async () => {
+test('a server that is still running at the second signal is killed', async () => {
   const cli = await server(['--procs', '2'])
   const [stuck] = servers(cli) as [number]
   process.kill(stuck, 'SIGSTOP')
@@ -176,7 +176,7 @@ test('a server that does not end is killed at the second signal', async () => {
   expect(alive(stuck)).toBe(false)
 })
 
-test('kill -9 of the supervisor, at any moment: its servers end, too, and the port is free', async () => {
+test('kill -9 of the supervisor, at any moment, ends its servers and frees the port', async () => {
   for (const ms of [0, 80, 200]) {
     const cli = ebb(['serve', '--port', '0', '--procs', '3'])
     if (ms > 0) await wait(ms)
@@ -195,7 +195,7 @@ test('kill -9 of the supervisor, at any moment: its servers end, too, and the po
   expect(next.port).toBe(cli.port)
 })
 
-test('a port that is taken, whoever has it: one sentence, no server stays', async () => {
+test('a taken port is reported in one sentence, and no server is left', async () => {
   const one = await server()
   const several = await server(['--procs', '2'])
   for (const { port } of [one, several]) {
@@ -214,7 +214,7 @@ test('a port that is taken, whoever has it: one sentence, no server stays', asyn
   })
 })
 
-test('what cannot be, and processes that cannot be had: one sentence', async () => {
+test('an invalid --procs is reported in one sentence', async () => {
   for (const procs of ['0', '-1', 'x', '1025']) {
     const { code, stderr } = await run(['serve', '--procs', procs])
     expect(code).toBe(1)
@@ -222,12 +222,15 @@ test('what cannot be, and processes that cannot be had: one sentence', async () 
   }
 })
 
-// How many descriptors are left decides which call is the first to fail: a pipe's, the fork's, several processes in one turn.
-test.each([41, 44, 46, 48, 50, 51, 53, 56, 58])('%d descriptors for 40 servers: one sentence', async (descriptors) => {
-  const command = [process.execPath, MAIN, 'serve', '--port', '0', '--procs', '40']
-  // Not in the process group of this test: a signal for a process that could not be started must not reach who sent it, either.
-  const cli = new Cli(['setsid', ...command], { shell: `ulimit -n ${descriptors}` })
-  const { code, signal, stdout, stderr } = await cli.ended
-  expect({ code, signal, stdout }).toEqual({ code: 1, signal: null, stdout: '' })
-  expect(stderr).toMatch(/^ebb: EMFILE: a server process cannot be started: .*EMFILE.*\n$/)
-})
+// The number of free descriptors decides which call fails first: the pipe, the fork, or several forks in one turn.
+test.each([41, 44, 46, 48, 50, 51, 53, 56, 58])(
+  '%d descriptors for 40 servers: fails with one sentence',
+  async (descriptors) => {
+    const command = [process.execPath, MAIN, 'serve', '--port', '0', '--procs', '40']
+    // Runs in a process group of its own: a signal for a process that could not be started would reach the whole group.
+    const cli = new Cli(['setsid', ...command], { shell: `ulimit -n ${descriptors}` })
+    const { code, signal, stdout, stderr } = await cli.ended
+    expect({ code, signal, stdout }).toEqual({ code: 1, signal: null, stdout: '' })
+    expect(stderr).toMatch(/^ebb: EMFILE: a server process cannot be started: .*EMFILE.*\n$/)
+  }
+)

@@ -15,7 +15,7 @@ function crowd(port: number, n: number, host = '127.0.0.1'): Promise<Socket[]> {
   return Promise.all(Array.from({ length: n }, one))
 }
 
-test.each(['park', 'net'])('%s: tells of every multiple, up and down, and counts the cycles', async (mode) => {
+test.each(['park', 'net'])('%s: logs every multiple of --every, up and down, and counts cycles', async (mode) => {
   const cli = await server(['--every', '5', '--mode', mode])
   for (const cycle of [1, 2]) {
     const sockets = await crowd(cli.port, 12)
@@ -39,7 +39,7 @@ test.each(['park', 'net'])('%s: tells of every multiple, up and down, and counts
   ])
 })
 
-test('--log json: the same as NDJSON', async () => {
+test('--log json prints the same events as NDJSON', async () => {
   const cli = ebb(['serve', '--port', '0', '--log', 'json'])
   await cli.said(/"event":"cycle"/)
   const { stdout } = await cli.end('SIGINT')
@@ -51,7 +51,7 @@ test('--log json: the same as NDJSON', async () => {
   expect(cycle).toMatchObject({ event: 'cycle', cycle: 0, clients: 0, objects: null })
 })
 
-test.each(['SIGTERM', 'SIGINT'] as const)('%s with a crowd: every client is closed, exit 0', async (signal) => {
+test.each(['SIGTERM', 'SIGINT'] as const)('%s with 200 clients closes all of them and exits 0', async (signal) => {
   const cli = await server()
   const sockets = await crowd(cli.port, 200)
   await cli.said(/: 200 clients/)
@@ -60,14 +60,14 @@ test.each(['SIGTERM', 'SIGINT'] as const)('%s with a crowd: every client is clos
   await Promise.all(closed)
 })
 
-test('drops what clients send, and closes when they end', async () => {
+test('drops what clients send, and closes when they end the connection', async () => {
   const cli = await server()
   const [socket] = await crowd(cli.port, 1)
   socket?.end(Buffer.alloc(3_000_000))
   await cli.said(/Cycle #\s*1: 0 clients/)
 })
 
-test('who reads the log goes: the server serves on', async () => {
+test('keeps serving if the reader of its log is gone', async () => {
   const cli = await server()
   cli.process.stdout?.destroy()
   for (let i = 0; i < 3; i++) {
@@ -86,7 +86,7 @@ test('IPv6', async () => {
   expect(cli.stdout).toContain('Listening on [::1]:')
 })
 
-test('a port that is taken, an address that is not here, a port of the superuser: one sentence', async () => {
+test('reports a taken port, a foreign address and a privileged port in one sentence', async () => {
   const taken = createServer()
   await new Promise<void>((resolve) => taken.listen(0, '127.0.0.1', resolve))
   const { port } = taken.address() as { port: number }
@@ -110,13 +110,13 @@ test('a port that is taken, an address that is not here, a port of the superuser
   }
 })
 
-test('600 clients under ulimit -n 256: said once, no spinning, all are served in the end', async () => {
+test('600 clients under ulimit -n 256: warns once, does not spin, and serves all in the end', async () => {
   const cli = await server(['--every', '100'], { shell: 'ulimit -n 256' })
   const sockets = await crowd(cli.port, 600)
   await cli.said(/Warning: .*EMFILE.*accepting pauses/)
   const [ticks, start] = [ticksOf(cli.pid), performance.now()]
   await wait(1000)
-  // A server that spins takes all the time there is.
+  // A server that spins would use 100 % of a CPU.
   expect((ticksOf(cli.pid) - ticks) * 10).toBeLessThan((performance.now() - start) / 2)
   for (const socket of sockets.splice(0, 300)) socket.destroy()
   await wait(300)

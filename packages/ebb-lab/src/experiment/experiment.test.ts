@@ -19,17 +19,17 @@ const SMALL: ExperimentOptions = {
 
 const target = (name: string, command: readonly string[] = SERVE): Target => ({ name, command })
 
-/** The processes that an experiment leaves. The keeper stays for the life of this one: started before the count. */
+/** Counts the processes that an experiment leaves. The reaper lives as long as this process, so it is started before. */
 function during(): { before: number[]; left: () => number[] } {
   watchFolder(null)
   const before = descendants(process.pid)
   return { before, left: () => descendants(process.pid).filter((pid) => !before.includes(pid)) }
 }
 
-test('a server and its control, one after the other; the verdict is that of the recordings', async () => {
+test('runs a server and then its control; the verdict is that of the recordings', async () => {
   const out = directory()
   const processes = during()
-  // The reactor of this thread stays for its life: opened before the count.
+  // The reactor of this thread lives as long as the thread, so it is opened before the count.
   reactor()
   const events: ExperimentEvent[] = []
   const result = await experiment([target('mine')], { ...SMALL, out, onEvent: (event) => events.push(event) })
@@ -60,9 +60,9 @@ test('a server and its control, one after the other; the verdict is that of the 
   expect(processes.left()).toEqual([])
 })
 
-test('a second process that listens later: too many, as at once', async () => {
+test('a second process that begins to listen later is refused, like one at the start', async () => {
   const processes = during()
-  // Whoever has a copy of the descriptor listens, too.
+  // A process with a copy of the descriptor listens as well.
   const late = `const server = require('node:net').createServer().listen(process.argv[1], () => setTimeout(() => {
     require('node:child_process').spawn('sleep', ['60'], { stdio: ['ignore', 'ignore', 'ignore', server._handle.fd] })
   }, 300))`
@@ -73,7 +73,7 @@ test('a second process that listens later: too many, as at once', async () => {
   expect(processes.left()).toEqual([])
 })
 
-test('a server that runs already has no control, and what is missing for it is said', async () => {
+test('a running server has no control, and the verdict says what is missing', async () => {
   const server = await serving()
   const { verdicts } = await experiment([{ name: 'there', pid: server.pid }], SMALL)
   expect(verdicts[0]).toMatchObject({ need: null, retention: null })
@@ -81,27 +81,27 @@ test('a server that runs already has no control, and what is missing for it is s
   expect(server.process.exitCode).toBeNull()
 })
 
-test('limits', async () => {
+test('lists the limits that were exceeded', async () => {
   const limits = { maxRetention: 0.001 }
   const { broken } = await experiment([target('mine')], { ...SMALL, limits })
   expect(broken).toHaveLength(1)
   expect(broken[0]).toMatch(/^mine: retention is [\d.]+, the limit is 0\.00/)
 })
 
-test('two servers of one name are refused before anything starts', async () => {
+test('two servers with one name are refused before anything starts', async () => {
   const processes = during()
   await expect(experiment([target('a'), target('b'), target('a')], SMALL)).rejects.toThrow('two servers are called "a"')
   expect(processes.left()).toEqual([])
 })
 
-test('a plan that cannot be is refused before anything starts', async () => {
+test('an invalid plan is refused before anything starts', async () => {
   const started: unknown[] = []
   const options = { plan: { big: -1 }, onEvent: (event: ExperimentEvent) => started.push(event) }
   await expect(experiment([target('a')], options)).rejects.toThrow()
   expect(started).toEqual([])
 })
 
-test('names that are one name for a file have files of their own', async () => {
+test('names that would give the same file name get different files', async () => {
   const out = directory()
   const server = await serving()
   const { port } = server
@@ -124,7 +124,7 @@ const PHASES: [string, (event: ExperimentEvent) => boolean][] = [
 ]
 
 describe('an abort', () => {
-  test.each(PHASES)('%s: rejects with its reason, and leaves nothing', async (_, when) => {
+  test.each(PHASES)('%s rejects with its reason and leaves no process', async (_, when) => {
     const processes = during()
     const abort = new AbortController()
     onTestFinished(() => abort.abort())
@@ -147,7 +147,7 @@ describe('an abort', () => {
       }
       await expect(experiment([target('mine')], { ...SMALL, signal: abort.signal, onEvent })).rejects.toThrow('enough')
     }
-    // The first opens what stays for the life of the process.
+    // The first run opens descriptors that stay open for the life of the process.
     await once()
     const open = descriptors()
     await once()
@@ -155,12 +155,12 @@ describe('an abort', () => {
   })
 })
 
-test('a server that dies in the middle ends its run at once, and the verdict says what is missing', async () => {
+test('a server that dies ends its run at once, and the verdict says what is missing', async () => {
   const processes = during()
   let killed = 0
   const { verdicts } = await experiment([target('mine')], {
     ...SMALL,
-    // Not waited for: the test would not end.
+    // The run ends before this, else the test would not end.
     plan: { ...SMALL.plan, linger: 3_600_000 },
     onEvent: ({ event }) => {
       if (event !== 'connected') return

@@ -1,4 +1,4 @@
-/** Recordings that are made elsewhere: by an agent over the bus of this process, of a real server and of a scripted one. */
+/** Recordings by an agent over the bus of this process, of a real server and of a scripted one. */
 import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
 import { server } from '../../../../test/support/cli.js'
@@ -24,7 +24,7 @@ async function beside(recorder: SideRecorder): Promise<{ coordinator: Coordinato
   return { coordinator, agent, line }
 }
 
-/** Tells what it was given, and keeps it until it is asked for what follows. */
+/** A recorder that returns the lines that the test gives it. */
 class Scripted implements SideRecorder {
   readonly port = 80
   readonly #header: unknown
@@ -59,7 +59,7 @@ class Scripted implements SideRecorder {
   }
 }
 
-test('a server that runs: its samples and what happened to it, in one order, in memory and in a file', async () => {
+test('writes samples and events in one order, in memory and in a file', async () => {
   const held = await server()
   const { coordinator } = await beside(sideRecorder(held.port))
   const out = join(directory(), 'it.ndjson')
@@ -89,18 +89,18 @@ test('a server that runs: its samples and what happened to it, in one order, in 
     events: recording.events,
     complete: true
   })
-  // What was marked stands among the samples of its time.
+  // Events stand among the samples of their time.
   const [pulse] = recording.events.filter(({ event }) => event === 'pulse')
   expect(recording.samples.some(({ t }) => t < (pulse?.t as number))).toBe(true)
   expect(recording.samples.some(({ t }) => t > (pulse?.t as number))).toBe(true)
   expect(recorder.mark({ event: 'closing', index: 1 })).toBe(false)
 })
 
-test('what is recorded is asked for again until it has come: nothing is missing, nothing is there twice', async () => {
+test('asks again for lines until they arrive; none is missing and none is there twice', async () => {
   const script = new Scripted()
   const { coordinator, line } = await beside(script)
   const recorder = await RemoteRecorder.start(coordinator, { port: 80, name: 'it', role: 'main' })
-  // Of five, the first is an order and the third an answer.
+  // Of every five messages, the first is an order and the third an answer.
   let n = 0
   line.loses = (message) => String(message).includes('"lines"') && [0, 2].includes(n++ % 5)
   for (let i = 0; i < 100; i++) script.sample(i)
@@ -110,7 +110,7 @@ test('what is recorded is asked for again until it has come: nothing is missing,
   expect(n).toBeGreaterThan(5)
 })
 
-test('a mark that is late stands behind what was written, and time does not fall', async () => {
+test('an event that is late follows what is already written, and time does not go backward', async () => {
   const script = new Scripted()
   const { coordinator } = await beside(script)
   const recorder = await RemoteRecorder.start(coordinator, { port: 80, name: 'it', role: 'main' })
@@ -126,7 +126,7 @@ test('a mark that is late stands behind what was written, and time does not fall
   ])
 })
 
-test('lines that are none are left out with a note; the server’s own end ends it', async () => {
+test('invalid lines are left out with a note, and the end of the server ends the recording', async () => {
   const script = new Scripted()
   const { coordinator } = await beside(script)
   const recorder = await RemoteRecorder.start(coordinator, { port: 80, name: 'it', role: 'main' })
@@ -141,7 +141,7 @@ test('lines that are none are left out with a note; the server’s own end ends 
   expect(recording.complete).toBe(true)
 })
 
-test('the agent is lost: the recording ends, and says why', async () => {
+test('if the agent is lost, the recording ends and says why', async () => {
   const script = new Scripted()
   const { coordinator, line } = await beside(script)
   const recorder = await RemoteRecorder.start(coordinator, { port: 80, name: 'it', role: 'main' })
@@ -156,7 +156,7 @@ test('the agent is lost: the recording ends, and says why', async () => {
   })
 })
 
-test('no such agent, none that can, and a header that is none', async () => {
+test('rejects if no agent records the port, if the agent cannot, and if its header is invalid', async () => {
   const { coordinator } = await beside(sideRecorder(1))
   const options = { port: 1, name: 'it', role: 'main' } as const
   await expect(RemoteRecorder.start(coordinator, { ...options, port: 2 })).rejects.toThrow(
@@ -171,7 +171,7 @@ test('no such agent, none that can, and a header that is none', async () => {
   )
 })
 
-test('a side recorder forgets what has arrived, and gives no more than is asked for', async () => {
+test('a side recorder forgets acknowledged lines, and returns no more bytes than asked for', async () => {
   const held = await server()
   const recording = await sideRecorder(held.port).start()
   onTestFinished(() => recording.stop())
@@ -182,7 +182,7 @@ test('a side recorder forgets what has arrived, and gives no more than is asked 
   expect(few.lines).toEqual(all.slice(0, few.lines.length))
   expect(few.lines.length).toBeLessThan(5)
   expect(few.ended).toBe(false)
-  // Asked for again: not yet forgotten.
+  // Lines that are asked for again are not yet forgotten.
   expect(recording.take(0, 700).lines).toEqual(few.lines)
   expect(recording.take(2, 1e6).lines.slice(0, 3)).toEqual(all.slice(2, 5))
   held.kill('SIGKILL')

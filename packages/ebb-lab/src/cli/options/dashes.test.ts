@@ -30,11 +30,11 @@ test.each(['-1', '-1.5', '-', '--', '--big', '-h', '-v', '-unknown', '-=3', 'big
   }
 )
 
-test('a short spelling of an option that the command does not have stays as it is', () => {
+test('a short spelling of an unknown option stays as it is', () => {
   expect(twoDashes(['-big=1', '-l', '2'], new Set(['linger']))).toEqual(['-big=1', '--linger', '2'])
 })
 
-test('behind -- everything is somebody else’s', () => {
+test('arguments after -- stay as they are', () => {
   const words = fc.array(fc.oneof(fc.constantFrom('-big=1', '-i', '--', '-port', 'x'), fc.string()))
   fc.assert(
     fc.property(words, (rest) => {
@@ -43,7 +43,7 @@ test('behind -- everything is somebody else’s', () => {
   )
 })
 
-test('one word stays one word, and twice is as once', () => {
+test('the number of arguments stays the same, and a second pass changes nothing', () => {
   const words = fc.array(fc.oneof(fc.constantFrom('-big=1', '-i', '-ss', '-port'), fc.string({ unit: 'binary' })))
   fc.assert(
     fc.property(words, (args) => {

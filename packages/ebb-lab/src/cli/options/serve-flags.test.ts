@@ -4,7 +4,7 @@ import { serveCommand } from '../commands/serve-command.js'
 import { twoDashes } from './dashes.js'
 import { readServeFlags, SERVE_OPTIONS } from './serve-flags.js'
 
-/** What commander makes of the same arguments; undefined where it refuses them. */
+/** Reads the same arguments with commander. Returns undefined if commander refuses them. */
 function commanders(args: readonly string[]): object | undefined {
   const command = serveCommand()
     .exitOverride()
@@ -48,7 +48,7 @@ const args = fc.oneof(
   fc.tuple(value)
 )
 
-test('a command line is read as commander reads it, or left to it', () => {
+test('a command line is read as commander reads it, or left to commander', () => {
   let read = 0
   fc.assert(
     fc.property(fc.array(args, { maxLength: 4 }), (parts) => {
@@ -62,7 +62,7 @@ test('a command line is read as commander reads it, or left to it', () => {
   expect(read).toBeGreaterThan(50)
 })
 
-test('every option is read without commander, in each of its forms', () => {
+test('every option is read without commander, in every spelling', () => {
   const all = [
     '--host',
     '::1',

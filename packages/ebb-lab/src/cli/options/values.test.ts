@@ -68,7 +68,7 @@ describe('round trips', () => {
     expect(parseServer('unix:a b.sock')).toEqual({ path: 'a b.sock' })
   })
 
-  test('targets: the name is what is before the first =, the command is the shell’s as it is', () => {
+  test('targets: the name ends at the first =, and the rest is the command, unchanged', () => {
     expect(parseTarget('go=./server -port {port} "a = b"')).toEqual({
       name: 'go',
       command: ['/bin/sh', '-c', './server -port {port} "a = b"']
@@ -76,7 +76,7 @@ describe('round trips', () => {
   })
 })
 
-/** A parser either gives what its doc comment promises, or throws a sentence: never anything else. */
+/** A parser returns what its doc comment promises, or throws a ValueError with one sentence. */
 const promises: [string, (text: string) => unknown, (value: never) => boolean][] = [
   ['parseTime', parseTime, (ms: number) => Number.isFinite(ms) && ms >= 0],
   ['parsePositiveTime', parsePositiveTime, (ms: number) => Number.isFinite(ms) && ms > 0],
@@ -101,7 +101,7 @@ const promises: [string, (text: string) => unknown, (value: never) => boolean][]
   ]
 ]
 
-// Close to what is accepted, which is where a parser goes wrong.
+// Text that is close to what is accepted, where parsers tend to fail.
 const nearly = fc
   .array(
     fc.constantFrom(...'0123456789.-+eExX_kms%h:[]/=, \n', 'forever', 'Infinity', 'NaN', 'unix:', '٣', '😀', '\0'),

@@ -16,7 +16,7 @@ function message(text: string, file = 'box.yaml'): string {
   return ''
 }
 
-test('the shortest box: what it does not say is as in ebb bench', () => {
+test('the shortest box has the defaults of ebb bench', () => {
   const box = parse('servers:\n  - command: node server.js {port}\n')
   expect(box).toMatchObject({ name: 'box', rest: 1500, memory: null, limit: null })
   expect(box.variants).toHaveLength(1)
@@ -72,7 +72,7 @@ servers:
     plan: { shape: poisson, rate: 2.5, hold: 4s, seed: 3 }
 `
 
-test('all that there is', () => {
+test('a box with every key', () => {
   const box = parse(WHOLE)
   expect(box).toMatchObject({ name: 'my box', rest: 500, duration: 120_000, memory: 8e9, limit: 512 * 2 ** 20 })
   expect(box.variants.map(({ name }) => name)).toEqual(['plain', 'nothing changed', 'governed'])
@@ -86,7 +86,7 @@ test('all that there is', () => {
   expect(plain?.servers[0]?.connect).toEqual({ payload: 'hello', active: 0.1, close: 'rst', rate: 5000 })
   expect(plain?.servers.map((server) => server.governed)).toEqual([false, false, true, false, false])
   expect(governed?.servers.every((server) => server.governed && server.env.EBB_LOG === '1')).toBe(true)
-  // The same load in every variant, and no two servers with the same dice.
+  // The load is the same in every variant, and no two servers have the same seed.
   expect(governed?.servers.map(({ shape }) => shape)).toEqual(plain?.servers.map(({ shape }) => shape))
   const seeds = plain?.servers.map(({ shape }) => shape.seed) ?? []
   expect(new Set(seeds).size).toBe(seeds.length)
@@ -95,7 +95,7 @@ test('all that there is', () => {
   expect(parse(WHOLE.replace('seed: 7', 'seed: 8')).variants[0]?.servers[0]?.shape.seed).not.toBe(seeds[0])
 })
 
-test('JSON, and aliases as in other files', () => {
+test('reads JSON, and aliases and merges of YAML', () => {
   const json = JSON.stringify({ servers: [{ name: 'a', command: ['true'], plan: { big: 10, small: 0 } }] }, null, 2)
   expect(parse(json).variants[0]?.servers[0]).toMatchObject({ name: 'a', command: ['true'], shape: { big: 10 } })
   const merged = parse(`
@@ -108,13 +108,13 @@ servers:
   ])
 })
 
-test('variants in the order of the file, also where their names are numbers', () => {
+test('variants keep the order of the file, even if their names are numbers', () => {
   const text = 'variants: { plain: {}, 22: {}, 20: { governed: true } }\nservers: [{ command: x }]\n'
   expect(parse(text).variants.map(({ name }) => name)).toEqual(['plain', '22', '20'])
   expect(parse(text).variants[2]?.servers[0]?.governed).toBe(true)
 })
 
-test('how long: what ends last, or what is said', () => {
+test('a run lasts until its last plan ends, or as long as the file or the caller says', () => {
   const two = `servers:
   - { command: a, plan: { big: 1, iterations: 1, small: 0, linger: 1s, offset: 3s } }
   - { command: b, plan: { shape: steady, connections: 1 } }`
@@ -126,7 +126,7 @@ test('how long: what ends last, or what is said', () => {
   )
 })
 
-describe('what is wrong, and where', () => {
+describe('reports mistakes with their lines', () => {
   const server = 'servers:\n  - command: x\n'
   test.each<[string, string]>([
     ['', 'box.yaml is empty: a box has servers'],
@@ -256,7 +256,7 @@ describe('what is wrong, and where', () => {
     expect(said).not.toContain('\n')
   })
 
-  test('several mistakes, in the order of their lines', () => {
+  test('lists several mistakes in the order of their lines', () => {
     const text = 'nome: x\nservers:\n  - command: a\n    plan: { big: x, smal: 1 }\n  - port: 1x\n'
     expect(
       message(text)
@@ -273,7 +273,7 @@ describe('what is wrong, and where', () => {
     )
   })
 
-  test('a bomb of aliases', () => {
+  test('refuses exponentially growing aliases', () => {
     const lines = ['a0: &a0 [x,x,x,x,x,x,x,x,x]']
     for (let i = 1; i < 12; i++)
       lines.push(
@@ -284,7 +284,7 @@ describe('what is wrong, and where', () => {
     expect(message(lines.join('\n'))).toMatch(/^box\.yaml: Excessive alias count/)
   })
 
-  test('files that cannot be read, and traces beside them', () => {
+  test('reports files that cannot be read, and finds traces beside the file', () => {
     const directory = mkdtempSync(join(tmpdir(), 'ebb-box-'))
     onTestFinished(() => rmSync(directory, { recursive: true }))
     expect(() => readBoxFile(join(directory, 'no.yaml'))).toThrow(
