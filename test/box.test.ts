@@ -390,7 +390,7 @@ describe('bad input is reported in one sentence, with exit code 1', () => {
       'an unknown key',
       'servers:\n  - command: x\n    comand: y\n',
       [],
-      /^ebb: ERR_BOX_INVALID: .*box\.yaml:3: servers\[0\]\.comand: there is no such key/
+      /^ebb: ERR_BOX_INVALID: .*box\.yaml:3: servers\[0\]\.comand: unknown key/
     ],
     [
       'an unknown variant',
@@ -409,7 +409,7 @@ describe('bad input is reported in one sentence, with exit code 1', () => {
       'a missing working directory',
       'servers:\n  - { command: x, cwd: nowhere }\n',
       [],
-      /^ebb: ERR_BOX_INVALID: .*box\.yaml:2: server 1 is to be started in .*\/nowhere, which is not a folder$/
+      /^ebb: ERR_BOX_INVALID: .*box\.yaml:2: the working directory of server 1 is not a folder: .*\/nowhere$/
     ],
     ['a run without an end', 'servers: [{ command: x, plan: { pulses: forever } }]', [], /no plan ends by itself/],
     [

@@ -56,7 +56,9 @@ Example of a file:
       count: 4
       stagger: 15s
       plan: { big: 10000, iterations: 1, small: 1000 }
-docs/reference/box-file.md lists all keys. "ebb report box.ndjson" prints the same again.
+
+docs/reference/box-file.md lists all keys.
+"ebb report box.ndjson" prints the same again.
 
 Exit codes: 2 if connections failed or were lost, or a server ended early;
 3 if a limit was exceeded.`

@@ -35,7 +35,7 @@ export function checkClients(servers: readonly ServerPlan[]): void {
 export function checkFolders(servers: readonly ServerPlan[]): void {
   const server = servers.find(({ cwd }) => statSync(cwd, { throwIfNoEntry: false })?.isDirectory() !== true)
   if (server !== undefined) {
-    throw new BoxFileError(`${server.where}: ${server.name} is to be started in ${server.cwd}, which is not a folder`)
+    throw new BoxFileError(`${server.where}: the working directory of ${server.name} is not a folder: ${server.cwd}`)
   }
 }
 

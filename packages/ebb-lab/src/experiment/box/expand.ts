@@ -43,7 +43,7 @@ export function expand(
       )
     })
   )
-  if (expanded.length === 0) mistakes.at(['variants'], 'there is none: leave the key out, or name one')
+  if (expanded.length === 0) mistakes.at(['variants'], 'it is empty: leave the key out, or add a variant')
   checkServers(box.servers, mistakes)
   mistakes.throwIfAny()
   const duration = durationOf(box, shapes.flat(), context)
@@ -56,10 +56,13 @@ export function expand(
 function durationOf(box: BoxFile, shapes: readonly Shape[], { mistakes, duration: given }: Context): number {
   const duration = given ?? box.duration ?? lastEndOf(shapes)
   if (duration === null) {
-    mistakes.at([], 'no plan ends by itself: say how long a run is (duration: 2m)')
+    mistakes.at([], 'no plan ends by itself: set the length of a run (duration: 2m)')
   } else if (!atMostAWeek.safeParse(duration).success) {
     const days = integer(Math.ceil(duration / DAY))
-    mistakes.at(box.duration === undefined ? [] : ['duration'], `a run would take ${days} days: a week at most`)
+    mistakes.at(
+      box.duration === undefined ? [] : ['duration'],
+      `a run would take ${days} days: it must be at most a week`
+    )
   }
   mistakes.throwIfAny()
   return duration as number
@@ -133,12 +136,12 @@ function serversOf(
   const command = keys.command ?? server.command
   if (command === undefined) {
     const name = nameOf(server, index, 0)
-    mistakes.at(['servers', index], `${name} has no command, and neither has the variant ${variant.name}`)
+    mistakes.at(['servers', index], `neither ${name} nor the variant ${variant.name} has a command`)
     return []
   }
   const { payload, active, expectEcho } = server.connect
   if (payload === undefined && (active !== undefined || expectEcho === true)) {
-    mistakes.at(['servers', index, 'connect'], 'active and expectEcho need something to send: add payload: TEXT')
+    mistakes.at(['servers', index, 'connect'], 'active and expectEcho need data to send: add payload: TEXT')
   }
   return shapes.map((shape, instance) => ({
     name: nameOf(server, index, instance),

@@ -122,35 +122,35 @@ test('a run lasts until its last plan ends, or as long as the file or the caller
   expect(parse(`duration: 9\n${two}`).duration).toBe(9000)
   expect(parseBoxFile(`duration: 9\n${two}`, 'box.yaml', 5000).duration).toBe(5000)
   expect(() => parseBoxFile(two, 'box.yaml', 700 * 3_600_000)).toThrow(
-    /^box\.yaml:1: a run would take 30 days: a week at most$/
+    /^box\.yaml:1: a run would take 30 days: it must be at most a week$/
   )
 })
 
 describe('reports mistakes with their lines', () => {
   const server = 'servers:\n  - command: x\n'
   test.each<[string, string]>([
-    ['', 'box.yaml is empty: a box has servers'],
-    ['# nothing\n', 'box.yaml is empty: a box has servers'],
+    ['', 'box.yaml is empty: a box needs servers'],
+    ['# nothing\n', 'box.yaml is empty: a box needs servers'],
     ['servers: [', 'box.yaml:1: Flow sequence in block collection must be sufficiently indented and end with a ]'],
     ['a: 1\na: 2\n', 'box.yaml:2: Map keys must be unique'],
     ['servers:\n\t- x\n', 'box.yaml:2: Tabs are not allowed as indentation'],
     ['servers: *no\n', 'box.yaml: Unresolved alias (the anchor must be set before the alias): no'],
     ['- 1\n', 'box.yaml:1: a box has keys and values: name, rest, duration, seed, memory, limit, variants, servers'],
-    ['name: x\n', 'box.yaml:1: servers: it is missing: a box has servers'],
-    ['servers: x\n', 'box.yaml:1: servers: it is a list of servers'],
-    ['servers: []\n', 'box.yaml:1: servers: a box has servers'],
+    ['name: x\n', 'box.yaml:1: servers: it is missing: a box needs servers'],
+    ['servers: x\n', 'box.yaml:1: servers: it must be a list of servers'],
+    ['servers: []\n', 'box.yaml:1: servers: a box needs at least one server'],
     ['servers:\n  - x\n', 'box.yaml:2: servers[0]: a server has keys and values: name, command, env'],
-    [`${server}severs: 1\n`, 'box.yaml:3: severs: there is no such key: a box has name, rest, duration'],
-    [`${server}    comand: y\n`, 'box.yaml:3: servers[0].comand: there is no such key: a server has name, command'],
-    ['servers:\n  - name: x\n', 'box.yaml:2: servers[0]: x has no command, and neither has the variant box'],
+    [`${server}severs: 1\n`, 'box.yaml:3: severs: unknown key: a box has name, rest, duration'],
+    [`${server}    comand: y\n`, 'box.yaml:3: servers[0].comand: unknown key: a server has name, command'],
+    ['servers:\n  - name: x\n', 'box.yaml:2: servers[0]: neither x nor the variant box has a command'],
     [`${server}    command: 1\n`, 'box.yaml:3: Map keys must be unique'],
     ['servers:\n  - command: [x, 1]\n', 'box.yaml:2: servers[0].command: a command is a line for the shell, or a list'],
     ['servers:\n  - command: []\n', 'box.yaml:2: servers[0].command: a command is a line for the shell, or a list'],
-    [`${server}    governed: maybe\n`, 'box.yaml:3: servers[0].governed: it is true or false'],
+    [`${server}    governed: maybe\n`, 'box.yaml:3: servers[0].governed: it must be true or false'],
     [`${server}    port: 70000\n`, 'box.yaml:3: servers[0].port: a port is from 1 to 65535'],
     [`${server}    port: http\n`, 'box.yaml:3: servers[0].port: it must be a whole number of 0 or more: 1000, 10k'],
     [`${server}    count: 0\n`, 'box.yaml:3: servers[0].count: it must be 1 or more'],
-    [`${server}    count: 201\n`, 'box.yaml:3: servers[0].count: it must be 200 at most'],
+    [`${server}    count: 201\n`, 'box.yaml:3: servers[0].count: it must be at most 200'],
     [
       `${server}    env: [A]\n`,
       'box.yaml:3: servers[0].env: an environment has names and values: NODE_ENV: production'
@@ -170,7 +170,7 @@ describe('reports mistakes with their lines', () => {
     [`${server}    plan:\n      linger: 200h\n`, 'box.yaml:4: servers[0].plan.linger: it must be a week at most'],
     [
       `${server}    plan:\n      bog: 1\n`,
-      'box.yaml:4: servers[0].plan.bog: there is no such key: a plan of pulses has shape, offset'
+      'box.yaml:4: servers[0].plan.bog: unknown key: a plan of pulses has shape, offset'
     ],
     [
       `${server}    plan: { shape: square }\n`,
@@ -179,7 +179,7 @@ describe('reports mistakes with their lines', () => {
     [`${server}    plan: { shape: steady }\n`, 'box.yaml:3: servers[0].plan.connections: it is missing'],
     [
       `${server}    plan: { shape: steady, connections: 1, rate: 2 }\n`,
-      'box.yaml:3: servers[0].plan.rate: there is no such key: a steady plan has shape'
+      'box.yaml:3: servers[0].plan.rate: unknown key: a steady plan has shape'
     ],
     [
       `${server}    plan: { shape: sawtooth, high: 9, period: 0 }\n`,
@@ -203,36 +203,36 @@ describe('reports mistakes with their lines', () => {
     ],
     [
       `${server}    plan: { pulses: forever }\n`,
-      'box.yaml:1: no plan ends by itself: say how long a run is (duration: 2m)'
+      'box.yaml:1: no plan ends by itself: set the length of a run (duration: 2m)'
     ],
     [
       `${server}    connect: { active: 5% }\n`,
-      'box.yaml:3: servers[0].connect: active and expectEcho need something to send'
+      'box.yaml:3: servers[0].connect: active and expectEcho need data to send'
     ],
-    [`${server}    connect: { close: gently }\n`, 'box.yaml:3: servers[0].connect.close: it is fin or rst'],
+    [`${server}    connect: { close: gently }\n`, 'box.yaml:3: servers[0].connect.close: it must be fin or rst'],
     [`${server}    plan: { offset: 169h }\n`, 'box.yaml:3: servers[0].plan.offset: it must be a week at most'],
     [`rest: 600h\n${server}`, 'box.yaml:1: rest: it must be a week at most'],
     [
       `${server}    plan: { pulses: 1000000000000 }\n`,
-      'box.yaml:3: servers[0].plan.pulses: it must be 1,000,000 at most, or forever'
+      'box.yaml:3: servers[0].plan.pulses: it must be at most 1,000,000, or forever'
     ],
     [
       `${server}    plan: { iterations: 600k, linger: 1s, bigSeparation: 1s }\n`,
-      'box.yaml:1: a run would take 14 days: a week at most'
+      'box.yaml:1: a run would take 14 days: it must be at most a week'
     ],
     [
       `${server}    plan: { shape: sawtooth, high: 9, period: 0.001ms }\n`,
       'box.yaml:3: servers[0].plan.period: it must be 200ms or more'
     ],
-    [`${server}---\n${server}`, 'box.yaml:3: a box is one document: another begins here'],
+    [`${server}---\n${server}`, 'box.yaml:3: another YAML document begins here: a box must be a single document'],
     [`memory: 8\n${server}`, 'box.yaml:1: memory: a size is a number above 0 with its unit: 600MB'],
     [`limit: 600 mb\n${server}`, 'box.yaml:1: limit: a size is a number above 0 with its unit'],
     [`seed: -1\n${server}`, 'box.yaml:1: seed: it must be a whole number of 0 or more'],
     [`variants: [a]\n${server}`, 'box.yaml:1: variants: variants have names'],
-    [`variants: {}\n${server}`, 'box.yaml:1: variants: there is none'],
+    [`variants: {}\n${server}`, 'box.yaml:1: variants: it is empty: leave the key out'],
     [
       `variants:\n  a: { plan: {} }\n${server}`,
-      'box.yaml:2: variants.a.plan: there is no such key: a variant has command, env, governed'
+      'box.yaml:2: variants.a.plan: unknown key: a variant has command, env, governed'
     ],
     [
       `${server}  - name: server 1\n    command: y\n`,

@@ -41,11 +41,11 @@ export function parseBoxFile(text: string, file: string, duration?: number): Box
   for (const { code, message, pos } of document.errors) {
     mistakes.add(
       lines.linePos(pos[0]).line,
-      code === 'MULTIPLE_DOCS' ? 'a box is one document: another begins here' : message
+      code === 'MULTIPLE_DOCS' ? 'another YAML document begins here: a box must be a single document' : message
     )
   }
   mistakes.throwIfAny()
-  if (document.contents === null) throw new BoxFileError(`${file} is empty: a box has servers`)
+  if (document.contents === null) throw new BoxFileError(`${file} is empty: a box needs servers`)
   let value: unknown
   try {
     value = document.toJS()

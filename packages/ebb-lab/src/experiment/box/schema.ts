@@ -39,7 +39,7 @@ export function issuesOf(error: z.core.$ZodError): Issue[] {
 function keys<T extends z.ZodRawShape>(what: string, shape: T) {
   return z.strictObject(shape, {
     error: ({ code, input }) => {
-      if (code === 'unrecognized_keys') return `there is no such key: ${what} has ${Object.keys(shape).join(', ')}`
+      if (code === 'unrecognized_keys') return `unknown key: ${what} has ${Object.keys(shape).join(', ')}`
       return input === undefined ? 'it is missing' : `${what} has keys and values: ${Object.keys(shape).join(', ')}`
     }
   })
@@ -83,14 +83,14 @@ const size = written(parseSize)
 const text = (what: string) =>
   z.string({ error: ({ input }) => (input === undefined ? 'it is missing' : what) }).min(1, what)
 const connections = count.pipe(big.unwrap())
-const seed = count.pipe(z.number().max(2 ** 32 - 1, 'a seed is a whole number below 4,294,967,296'))
+const seed = count.pipe(z.number().max(2 ** 32 - 1, 'a seed must be below 4,294,967,296'))
 
 /** Keys of every plan. */
 const timing = { offset: time.default(0), jitter: time.default(0), seed: seed.optional() }
 const duration = positiveTime.default(Number.POSITIVE_INFINITY)
 
 /** The plans by their shape. */
-export const SHAPES = {
+const SHAPES = {
   pulse: keys('a plan of pulses', {
     shape: z.literal('pulse').default('pulse'),
     ...timing,
@@ -103,7 +103,7 @@ export const SHAPES = {
     // The end of the plan is computed by going through its pulses, so their number is limited.
     pulses: written(parsePulses)
       .pipe(pulses.unwrap())
-      .refine((n) => n <= 1_000_000 || n === Number.POSITIVE_INFINITY, 'it must be 1,000,000 at most, or forever')
+      .refine((n) => n <= 1_000_000 || n === Number.POSITIVE_INFINITY, 'it must be at most 1,000,000, or forever')
       .default(BENCH_PLAN.pulses)
   }),
   steady: keys('a steady plan', { shape: z.literal('steady'), ...timing, connections, duration }),
@@ -119,12 +119,12 @@ export const SHAPES = {
   poisson: keys('a poisson plan', {
     shape: z.literal('poisson'),
     ...timing,
-    rate: number.pipe(z.number().max(100_000, 'it must be 100,000 a second at most')),
+    rate: number.pipe(z.number().max(100_000, 'it must be at most 100,000 per second')),
     hold: positiveTime,
     duration
   }),
   trace: keys('a plan by trace', {
-    trace: text('it is the path of a CSV file'),
+    trace: text('it must be the path of a CSV file'),
     ...timing,
     maxGap: positiveTime.optional(),
     speed: number.default(1),
@@ -140,7 +140,7 @@ const plan = z.unknown().transform((value, context): PlanKeys => {
   const map = typeof value === 'object' && value !== null ? (value as { shape?: unknown; trace?: unknown }) : {}
   const kind = map.trace === undefined ? (map.shape ?? 'pulse') : 'trace'
   if (typeof kind !== 'string' || !Object.hasOwn(SHAPES, kind) || map.shape === 'trace') {
-    const message = `a shape is pulse, steady, sawtooth or poisson; a trace is given as trace: file.csv`
+    const message = 'a shape is pulse, steady, sawtooth or poisson; for a trace, write trace: file.csv'
     context.addIssue({ code: 'custom', path: ['shape'], message })
     return z.NEVER
   }
@@ -158,22 +158,22 @@ const command = z.union([text(COMMAND), z.array(z.string(), { error: COMMAND }).
 })
 const ENVIRONMENT = 'an environment has names and values: NODE_ENV: production'
 const env = z.record(
-  z.string().regex(/^[^=\0]+$/, 'a name has no ='),
+  z.string().regex(/^[^=\0]+$/, 'the name of a variable cannot contain ='),
   z.union([z.string(), z.number(), z.boolean()], { error: ENVIRONMENT }).transform(String),
   { error: ENVIRONMENT }
 )
-const flag = z.boolean({ error: 'it is true or false' })
+const flag = z.boolean({ error: 'it must be true or false' })
 
 /** Keys that a variant may have, which replace those of its servers. */
 const variantKeys = { command: command.optional(), env: env.optional(), governed: flag.optional() }
 
 const server = keys('a server', {
-  name: text('it is a name').optional(),
+  name: text('it must be a name').optional(),
   ...variantKeys,
-  cwd: text('it is a folder').default('.'),
+  cwd: text('it must be the path of a folder').default('.'),
   port: count.pipe(z.number().min(1, 'a port is from 1 to 65535').max(65_535, 'a port is from 1 to 65535')).optional(),
   count: written(parsePositive)
-    .pipe(z.number().max(MOST_SERVERS, `it must be ${MOST_SERVERS} at most`))
+    .pipe(z.number().max(MOST_SERVERS, `it must be at most ${MOST_SERVERS}`))
     .default(1),
   stagger: time.default(0),
   startWithin: positiveTime.default(30_000),
@@ -181,8 +181,8 @@ const server = keys('a server', {
   connect: keys('connect', {
     rate: number.optional(),
     timeout: positiveTime.optional(),
-    close: z.enum(['fin', 'rst'], { error: 'it is fin or rst' }).optional(),
-    payload: text('it is text').optional(),
+    close: z.enum(['fin', 'rst'], { error: 'it must be fin or rst' }).optional(),
+    payload: text('it must be text').optional(),
     active: written(parseShare).optional(),
     expectEcho: flag.optional()
   }).default({})
@@ -190,7 +190,7 @@ const server = keys('a server', {
 
 /** The schema of a box's file. */
 export const fileSchema = keys('a box', {
-  name: text('it is a name').optional(),
+  name: text('it must be a name').optional(),
   rest: time.default(1500),
   duration: positiveTime.optional(),
   seed: seed.default(1),
@@ -199,7 +199,7 @@ export const fileSchema = keys('a box', {
   // A variant that changes nothing may be empty.
   variants: z
     .record(
-      z.string().min(1, 'a variant has a name'),
+      z.string().min(1, 'a variant must have a name'),
       z.preprocess((value) => value ?? {}, keys('a variant', variantKeys)),
       {
         error: 'variants have names: plain: {}, governed: { governed: true }'
@@ -208,9 +208,10 @@ export const fileSchema = keys('a box', {
     .optional(),
   servers: z
     .array(server, {
-      error: ({ input }) => (input === undefined ? 'it is missing: a box has servers' : 'it is a list of servers')
+      error: ({ input }) =>
+        input === undefined ? 'it is missing: a box needs servers' : 'it must be a list of servers'
     })
-    .min(1, 'a box has servers')
+    .min(1, 'a box needs at least one server')
 })
 
 /** The contents of a box's file, with all defaults filled in. Times are milliseconds, sizes are bytes. */
