@@ -122,7 +122,7 @@ function targetsOf(command: readonly string[], flags: Flags): Target[] {
   if (server !== undefined) {
     if (flags.tree) throw new ValueError('--tree works only on this machine: leave out --tree or --server')
     if ('path' in server)
-      throw new ValueError('--server must be HOST:PORT: a Unix socket cannot be reached from another machine')
+      throw new ValueError('--server is HOST:PORT: a Unix socket cannot be reached from another machine')
     if (flags.swarm === undefined)
       throw new ValueError('--server needs an agent of a swarm to record it: add --swarm NAME')
     targets.push({ name: name ?? `${server.host}:${server.port}`, server })

@@ -53,7 +53,7 @@ export async function openSwarm(
   const { swarm, agents, strict = false } = flags
   if (swarm === undefined) {
     const without = (['nats', 'agents', 'strict'] as const).find((name) => flags[name] !== undefined)
-    if (without !== undefined) throw new ValueError(`--${without} needs a swarm: add --swarm NAME`)
+    if (without !== undefined) throw new ValueError(`--${without} is for a swarm: add --swarm NAME`)
     return null
   }
   const nats = natsOf(flags)
