@@ -149,7 +149,7 @@ describe.skipIf(noNats !== undefined)('over NATS', () => {
     await held.said(/: 60 clients/)
     const second = await run(['pulse', `${held.port}`, ...swarm(nats), ...SHORT])
     expect(second).toMatchObject({ code: 1, stdout: '' })
-    expect(second.stderr).toMatch(new RegExp(`^ebb: \\S+@\\S+ \\(pid ${first.pid}\\) has swarm lab: `, 'm'))
+    expect(second.stderr).toMatch(new RegExp(`^ebb: ERR_SWARM: \\S+@\\S+ \\(pid ${first.pid}\\) has swarm lab: `, 'm'))
     expect(held.clients()).toBe(60)
     expect(await first.end('SIGINT')).toMatchObject({ code: 0 })
   })
@@ -222,16 +222,16 @@ describe.skipIf(noNats !== undefined)('over NATS', () => {
     const cases: [string[], RegExp][] = [
       [
         ['127.0.0.1:80'],
-        /^ebb: the agent a refuses: 127\.0\.0\.1:80 is not allowed here: this agent connects to 10\.0\.0\.0\/8, localhost:99$/m
+        /^ebb: ERR_SWARM: the agent a refuses: 127\.0\.0\.1:80 is not allowed here: this agent connects to 10\.0\.0\.0\/8, localhost:99$/m
       ],
-      [['localhost:80'], /^ebb: the agent a refuses: localhost:80 \(.*\) is not allowed here/m],
+      [['localhost:80'], /^ebb: ERR_SWARM: the agent a refuses: localhost:80 \(.*\) is not allowed here/m],
       [
         ['10.0.0.1:80', '--big', '10000k'],
-        /^ebb: 10000000 connections to 10\.0\.0\.1 are \d+ more than the \d+ that swarm lab offers: a \d+ \(/m
+        /^ebb: ERR_SWARM: 10000000 connections to 10\.0\.0\.1 are \d+ more than the \d+ that swarm lab offers: a \d+ \(/m
       ],
       [
         ['10.0.0.1:80', '--swarm', 'other'],
-        /^ebb: swarm other \(NATS at .*\) has no agents: start some, ebb agent --swarm other$/m
+        /^ebb: ERR_SWARM: swarm other \(NATS at .*\) has no agents: start some, ebb agent --swarm other$/m
       ],
       [['10.0.0.1:80', '--procs', '2'], /^ebb: procs are each agent's own: give them to ebb agent$/m],
       [['10.0.0.1:80', '--payload', 'x'.repeat(100_000)], /^ebb: payload: it must be 96 KiB at most$/m],
@@ -311,7 +311,7 @@ describe.skipIf(noNats !== undefined)('over NATS', () => {
     const args = ['--payload', 'x'.repeat(9000), ...SHORT]
     const { code, stderr } = await run(['pulse', `${held.port}`, ...swarm(nats), ...args])
     expect(code).toBe(1)
-    expect(stderr).toMatch(/^ebb: .*bytes is larger than NATS at .* accepts: raise its max_payload of 4096/m)
+    expect(stderr).toMatch(/^ebb: ERR_NATS: .*bytes is larger than NATS at .* accepts: raise its max_payload of 4096/m)
   })
 
   describe('a NATS server with authentication', () => {
@@ -340,7 +340,7 @@ describe.skipIf(noNats !== undefined)('over NATS', () => {
     }
 
     const VIOLATION =
-      /^ebb: NATS at localhost:\d+ refuses this user \(.*\): check --creds, --nkey, --user and --password, or --token$/m
+      /^ebb: ERR_NATS: NATS at localhost:\d+ refuses this user \(.*\): check --creds, --nkey, --user and --password, or --token$/m
 
     test('accepts user and password', async () => {
       await lets(
@@ -382,7 +382,7 @@ describe.skipIf(noNats !== undefined)('over NATS', () => {
       const { ca, cert, key } = certificates()
       const config = `tls { cert_file: "${cert}", key_file: "${key}", ca_file: "${ca}", verify: true }`
       const args = ['--tls-ca', ca, '--tls-cert', cert, '--tls-key', key]
-      await lets(config, { args }, /^ebb: cannot use NATS at localhost:\d+: .*certificate/m, 'tls')
+      await lets(config, { args }, /^ebb: ERR_NATS: cannot use NATS at localhost:\d+: .*certificate/m, 'tls')
     })
 
     test('accepts a user with only the permissions that the error names', async () => {
@@ -399,7 +399,7 @@ describe.skipIf(noNats !== undefined)('over NATS', () => {
       const { code, stderr } = await run(['agent', ...swarm(nats), '--user', 'ann', '--password', 'p'])
       expect(code).toBe(1)
       expect(stderr).toMatch(
-        /^ebb: NATS at .* does not let this user subscribe to \S+: allow it the subjects ebb\.>, \$SRV\.> and _INBOX\.>\n$/
+        /^ebb: ERR_NATS: NATS at .* does not let this user subscribe to \S+: allow it the subjects ebb\.>, \$SRV\.> and _INBOX\.>\n$/
       )
     })
 
@@ -417,7 +417,7 @@ describe.skipIf(noNats !== undefined)('over NATS', () => {
       await agent(nats, 'a', ['--user', 'bob', '--password', 'p'])
       const { code, stderr } = await run(['pulse', '1', ...swarm(nats), '--user', 'ann', '--password', 'p'])
       expect(stderr).toMatch(
-        new RegExp(`^ebb: NATS at \\S+ does not let this user ${what}: allow it the subjects `, 'm')
+        new RegExp(`^ebb: ERR_NATS: NATS at \\S+ does not let this user ${what}: allow it the subjects `, 'm')
       )
       expect(code).toBe(1)
     })
@@ -427,7 +427,7 @@ describe.skipIf(noNats !== undefined)('over NATS', () => {
     const nats = await Nats.start()
     const { code, stderr } = await run(['agent', '--swarm', 'lab', '--nats', `tls://127.0.0.1:${nats.port}`])
     expect(code).toBe(1)
-    expect(stderr).toMatch(/^ebb: .*does not support 'tls'/m)
+    expect(stderr).toMatch(/^ebb: ERR_NATS: .*does not support 'tls'/m)
   })
 
   test('an agent beside the server records it, and the verdict is like that of a local server', async () => {
