@@ -2,7 +2,8 @@
 
 import { LabError } from '../units/errors.js'
 import { readServeFlags } from './options/serve-flags.js'
-import { EXIT, fail } from './output/failure.js'
+import { EXIT } from './output/exit-codes.js'
+import { fail } from './output/failure.js'
 
 let reported = false
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {

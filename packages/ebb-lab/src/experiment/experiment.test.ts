@@ -19,7 +19,9 @@ const SMALL: ExperimentOptions = {
 
 const target = (name: string, command: readonly string[] = SERVE): Target => ({ name, command })
 
-/** Counts the processes that an experiment leaves. The reaper lives as long as this process, so it is started before. */
+/**
+ * Counts the processes that an experiment leaves. The reaper lives as long as this process, so it is started before.
+ */
 function during(): { before: number[]; left: () => number[] } {
   watchFolder(null)
   const before = descendants(process.pid)

@@ -1,6 +1,6 @@
 /**
- * `experiment()`: starts a server, records it, sends pulses, repeats with a fresh server as the control, and judges both
- * recordings. Servers run one after the other, because two at once would compete for the CPU.
+ * `experiment()`: starts a server, records it, sends pulses, repeats with a fresh server as the control, and judges
+ * both recordings. Servers run one after the other, because two at once would compete for the CPU.
  */
 import { join } from 'node:path'
 import { describe } from '../process/describe.js'
@@ -111,7 +111,9 @@ export const BENCH_PLAN: Plan = {
   pulses: 4
 }
 
-/** The plan of `ebb bench --quick`: a fifth of the connections in a third of the time. Too short for reliable figures. */
+/**
+ * The plan of `ebb bench --quick`: a fifth of the connections in a third of the time. Too short for reliable figures.
+ */
 export const QUICK_PLAN: Plan = {
   big: 2000,
   iterations: 3,
@@ -132,8 +134,8 @@ const TAIL = 1000
  * const { verdicts } = await experiment([{ name: 'mine', command: ['node', 'server.js', '{port}'] }])
  * ```
  *
- * @throws ZodError if the plan is invalid; RecordError if two targets have the same name, or a server cannot be started or
- *   recorded; SwarmError if the swarm cannot make the connections; ReportError if `out` cannot be written
+ * @throws ZodError if the plan is invalid; RecordError if two targets have the same name, or a server cannot be started
+ *   or recorded; SwarmError if the swarm cannot make the connections; ReportError if `out` cannot be written
  */
 export async function experiment(targets: readonly Target[], options: ExperimentOptions = {}): Promise<Experiment> {
   const plan = planSchema.parse({ ...BENCH_PLAN, ...options.plan })

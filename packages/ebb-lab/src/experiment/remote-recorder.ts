@@ -1,4 +1,7 @@
-/** Records a server on another machine: an agent there takes the samples, and this process adds the events of the pulses. */
+/**
+ * Records a server on another machine: an agent there takes the samples, and this process adds the events of the
+ * pulses.
+ */
 import { EventEmitter } from 'node:events'
 import type { Coordinator } from '../pulse/swarm/coordinator.js'
 import type { Member } from '../pulse/swarm/member.js'
@@ -76,8 +79,8 @@ export class RemoteRecorder extends EventEmitter<{ sample: [Sample]; event: [Rec
   /**
    * Starts a recording on another machine.
    *
-   * @throws SwarmError if no agent of the swarm records the port; RecordError (`EREMOTE`) if the agent cannot record it,
-   *   or with an errno if `out` cannot be written
+   * @throws SwarmError if no agent of the swarm records the port; RecordError (`EREMOTE`) if the agent cannot record
+   *   it, or with an errno if `out` cannot be written
    */
   static async start(coordinator: Coordinator, { port, name, role, out }: RemoteOptions): Promise<RemoteRecorder> {
     const member = coordinator.recorderOf(port)

@@ -36,7 +36,9 @@ class LineBuffer implements SideRecording {
     return this.#recorder.now()
   }
 
-  /** Returns lines from number `first` on, at most `bytes` long. Asking for `first` acknowledges the lines before it. */
+  /**
+   * Returns lines from number `first` on, at most `bytes` long. Asking for `first` acknowledges the lines before it.
+   */
   take(first: number, bytes: number): { lines: unknown[]; ended: boolean } {
     const ended = this.#ended
     this.#drain()

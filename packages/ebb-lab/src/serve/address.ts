@@ -1,7 +1,8 @@
 import { isIP } from 'node:net'
 
 /**
- * Returns the IP address of a host: the host itself if it is an address, else the first address that the system resolves.
+ * Returns the IP address of a host: the host itself if it is an address, else the first address that the system
+ * resolves.
  *
  * @throws the error of `dns.lookup` (`ENOTFOUND`, `EAI_AGAIN`) if the name cannot be resolved
  */

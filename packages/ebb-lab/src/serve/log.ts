@@ -9,7 +9,9 @@ export type ServeEvent =
   | { event: 'listening'; mode: Mode; host: string; port: number; pid: number; procs?: number }
   /** The number of clients reached a multiple of `every`. `cycle` counts how often it has returned to 0. */
   | ({ event: 'cycle'; cycle: number; clients: number } & RuntimeView)
-  /** Memory was released. `before` and `after` are anonymous memory; `pauseMs` is the longest pause of the event loop. */
+  /**
+   * Memory was released. `before` and `after` are anonymous memory; `pauseMs` is the longest pause of the event loop.
+   */
   | { event: 'release'; release: number; before: number; after: number; ms: number; pauseMs: number }
   /** The server paused accepting because it ran out of descriptors or memory, or a server process could not start. */
   | { event: 'warning'; code: string; text: string }

@@ -1,4 +1,7 @@
-/** The two servers of the experiment: parked connections, and plain `node:net`. Both accept, drop what they read, and close. */
+/**
+ * The two servers of the experiment: parked connections, and plain `node:net`. Both accept, drop what they read, and
+ * close.
+ */
 import { createServer, type ListenOptions } from 'node:net'
 import { listen, type SystemError } from 'ebb/listen'
 

@@ -12,8 +12,9 @@ export interface HeldPort {
  * Reserves a port for processes that share it, and keeps it while those processes come and go. No other process can get
  * the port meanwhile, neither to listen on nor for an outgoing connection.
  *
- * The reserving socket does not listen, so the kernel gives it no connections. It is bound without `SO_REUSEPORT` at first,
- * so that the call fails if other processes already share the port, as it does for a server that shares with nobody.
+ * The reserving socket does not listen, so the kernel gives it no connections. It is bound without `SO_REUSEPORT` at
+ * first, so that the call fails if other processes already share the port, as it does for a server that shares with
+ * nobody.
  *
  * @throws SystemError `EADDRINUSE`, `EACCES`, `EADDRNOTAVAIL`, ... if the port cannot be bound
  */

@@ -1,8 +1,8 @@
 /**
  * `Supervisor`: runs several server processes on one port, restarts those that end, and reports them as one server.
  *
- * The kernel distributes connections among the processes (`SO_REUSEPORT`). The supervisor itself only reserves the port. A
- * server process that ends therefore loses its own connections and no others.
+ * The kernel distributes connections among the processes (`SO_REUSEPORT`). The supervisor itself only reserves the
+ * port. A server process that ends therefore loses its own connections and no others.
  */
 import { release } from 'ebb/memory'
 import { codeOf, LabError } from '../units/errors.js'
@@ -42,9 +42,9 @@ export class Supervisor implements Served {
   /** TCP port that the servers listen on; the `port` of the options until {@link start} has bound it. */
   port: number
   /**
-   * Settles when no server process is left and none will be started. It resolves with the signal that ended the last process
-   * if {@link pass} passed that signal on and it is neither SIGTERM nor SIGINT, else with null. It rejects with the error
-   * that kept the servers from listening.
+   * Settles when no server process is left and none will be started. It resolves with the signal that ended the last
+   * process if {@link pass} passed that signal on and it is neither SIGTERM nor SIGINT, else with null. It rejects with
+   * the error that kept the servers from listening.
    */
   readonly ended: Promise<NodeJS.Signals | null>
 
@@ -88,9 +88,9 @@ export class Supervisor implements Served {
   /**
    * Starts the server processes. Resolves when all of them listen, or when a signal or {@link close} ended them before.
    *
-   * @throws SystemError `EADDRINUSE`, `EACCES`, `EADDRNOTAVAIL`, ... if the port cannot be bound; the error of `dns.lookup`
-   *   (`ENOTFOUND`, `EAI_AGAIN`) if `host` cannot be resolved; LabError (`ERR_EBB_SERVER_ENDED`, or an errno such as
-   *   `EMFILE`) if a server process cannot be started or ends before it listens
+   * @throws SystemError `EADDRINUSE`, `EACCES`, `EADDRNOTAVAIL`, ... if the port cannot be bound; the error of
+   *   `dns.lookup` (`ENOTFOUND`, `EAI_AGAIN`) if `host` cannot be resolved; LabError (`ERR_EBB_SERVER_ENDED`, or an
+   *   errno such as `EMFILE`) if a server process cannot be started or ends before it listens
    */
   async start(): Promise<void> {
     const { mode, procs, onEvent } = this.#options
@@ -112,8 +112,8 @@ export class Supervisor implements Served {
   }
 
   /**
-   * Passes a signal on to every server process. SIGTERM and SIGINT end them for good: a process that is still running 5 s
-   * later, or at the second such signal, is killed. A process that another passed signal ends is not restarted.
+   * Passes a signal on to every server process. SIGTERM and SIGINT end them for good: a process that is still running 5
+   * s later, or at the second such signal, is killed. A process that another passed signal ends is not restarted.
    */
   pass(signal: NodeJS.Signals): void {
     if (this.#state === 'ended') return

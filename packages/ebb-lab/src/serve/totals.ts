@@ -50,7 +50,8 @@ export class Totals<Server> {
   /**
    * Takes in a server's report. A report may stand for many clients, so the total can step over a multiple of `every`.
    *
-   * @returns whether to log the totals: the number of clients reached or passed a multiple of `every`, or was 0 meanwhile
+   * @returns whether to log the totals: the number of clients reached or passed a multiple of `every`, or was 0
+   *   meanwhile
    */
   count(server: Server, count: Count): boolean {
     const before = this.#counts.get(server) ?? NO_COUNT

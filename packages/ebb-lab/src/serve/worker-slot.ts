@@ -1,4 +1,6 @@
-/** A worker slot of a `Supervisor`: it holds one server process, and starts the next one when that process has ended. */
+/**
+ * A worker slot of a `Supervisor`: it holds one server process, and starts the next one when that process has ended.
+ */
 import { type ChildProcess, fork } from 'node:child_process'
 import { codeOf, LabError } from '../units/errors.js'
 import type { ServerEvents, ServerOptions } from './server.js'
@@ -107,9 +109,12 @@ export class WorkerSlot {
     this.#child?.send(order, () => {})
   }
 
-  /** Sends a signal to the process. Cancels a pending restart if `final`, or if the same signal ended the last process. */
+  /**
+   * Sends a signal to the process. Cancels a pending restart if `final`, or if the same signal ended the last process.
+   */
   kill(signal: NodeJS.Signals, final: boolean): void {
-    // A process that failed to start has pid 0 until its `error` event, and `kill(0)` would signal our own process group.
+    // A process that failed to start has pid 0 until its `error` event, and `kill(0)` would signal our own process
+    // group.
     if (this.pid !== 0) this.#child?.kill(signal)
     if (this.#restartTimer === undefined || !(final || this.#lastSignal === signal)) return
     clearTimeout(this.#restartTimer)
@@ -124,13 +129,9 @@ export class WorkerSlot {
   }
 
   #onStartFailed(cause: Error): void {
-    const { syscall } = cause as NodeJS.ErrnoException
-    this.#failure = new LabError(
-      `a server process cannot be started: ${cause.message}; use fewer --procs, or raise the limit (ulimit -n, ulimit -u)`,
-      codeOf(cause),
-      syscall,
-      cause
-    )
+    const remedy = 'use fewer --procs, or raise the limits (ulimit -n, ulimit -u)'
+    const text = `a server process cannot be started: ${cause.message}; ${remedy}`
+    this.#failure = new LabError(text, codeOf(cause), (cause as NodeJS.ErrnoException).syscall, cause)
     this.#onExit({ pid: 0, exitCode: null, signal: null })
   }
 

@@ -4,13 +4,15 @@ import { Command } from 'commander'
 import { BENCH_PLAN, type ExperimentEvent, experiment, QUICK_PLAN, type Target } from '../../experiment/experiment.js'
 import { total } from '../../pulse/causes.js'
 import type { Server } from '../../pulse/pulse.js'
+import type { Sample } from '../../record/recording.js'
 import { duration, megabytes } from '../../units/format.js'
 import { type LimitFlags, limitOptions, limitsOf } from '../options/limits.js'
 import { NATS_ENVIRONMENT } from '../options/nats.js'
 import { type ConnectFlags, connectOf, connectOptions, type PlanFlags, planOf, planOptions } from '../options/plan.js'
 import { type OpenSwarm, openSwarm, type SwarmFlags, swarmOptions } from '../options/swarm.js'
 import { parsePid, parsePort, parseServer, parseTarget, ValueError } from '../options/values.js'
-import { EXIT, tellInterrupted } from '../output/failure.js'
+import { EXIT } from '../output/exit-codes.js'
+import { tellInterrupted } from '../output/failure.js'
 import { printResult } from '../output/result.js'
 import { interruption, Terminal } from '../output/terminal.js'
 
@@ -32,7 +34,7 @@ interface Flags extends PlanFlags, ConnectFlags, LimitFlags, SwarmFlags {
 export function benchCommand(): Command {
   const command = new Command('bench')
     .description(
-      'Run the experiment: start a server, record it, send pulses, repeat on a fresh server as a control, print a verdict.'
+      'Run the experiment: start a server, record it, send pulses, repeat with a fresh server, and print a verdict.'
     )
     .argument('[command...]', 'command that starts the server, after --; {port} becomes a free port')
     .optionsGroup('Servers:')
@@ -161,9 +163,7 @@ function progress(terminal: Terminal, targets: readonly Target[]): (event: Exper
         terminal.line(`${prefix}  process ${event.running.pid} on port ${event.running.port}, at rest`)
         break
       case 'sample':
-        terminal.status(
-          `${prefix}  ${state}  anonymous ${megabytes(event.sample.anonymous)}, resident ${megabytes(event.sample.resident)}`
-        )
+        terminal.status(`${prefix}  ${state}  ${memory(event.sample)}`)
         break
       case 'pulse':
         state = `pulse ${event.pulse.index + 1} of ${pulses}: connecting ${event.pulse.n}`
@@ -184,4 +184,8 @@ function progress(terminal: Terminal, targets: readonly Target[]): (event: Exper
         terminal.line(`${prefix}  note: ${event.text}`)
     }
   }
+}
+
+function memory({ anonymous, resident }: Sample): string {
+  return `anonymous ${megabytes(anonymous)}, resident ${megabytes(resident)}`
 }

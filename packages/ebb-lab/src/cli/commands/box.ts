@@ -11,7 +11,8 @@ import { duration, integer, megabytes, size } from '../../units/format.js'
 import { type LimitFlags, limitOptions, limitsOf } from '../options/limits.js'
 import { parsePositiveTime, parseSize, ValueError } from '../options/values.js'
 import { printBoxes } from '../output/box-result.js'
-import { EXIT, tellInterrupted } from '../output/failure.js'
+import { EXIT } from '../output/exit-codes.js'
+import { tellInterrupted } from '../output/failure.js'
 import { interruption, Terminal } from '../output/terminal.js'
 
 interface Flags extends LimitFlags {
@@ -108,8 +109,9 @@ function describe({ name, duration: length }: BoxPlan, variants: readonly Varian
   const [{ servers } = { servers: [] }] = variants
   const widest = Math.max(...servers.map((server) => server.name.length))
   const most = servers.reduce((sum, { shape }) => sum + maxConnections(shape), 0)
+  const count = `${servers.length} server${servers.length === 1 ? '' : 's'}`
   const lines = [
-    `${name}: ${servers.length} server${servers.length === 1 ? '' : 's'}, ${integer(most)} connections at most, ${duration(length)} a run`,
+    `${name}: ${count}, ${integer(most)} connections at most, ${duration(length)} a run`,
     ...servers.map((server) => `  ${server.name.padEnd(widest)}  ${describeLoad(server.shape)}`)
   ]
   if (limit !== null) lines.push(`in one memory cgroup of ${size(limit)}`)

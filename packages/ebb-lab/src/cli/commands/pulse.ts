@@ -9,7 +9,8 @@ import { type OpenSwarm, openSwarm, type SwarmFlags, swarmOptions } from '../opt
 import { parseServer } from '../options/values.js'
 import { causes, counted } from '../output/causes.js'
 import { columnsOf, swarmRows } from '../output/columns.js'
-import { EXIT, tellInterrupted } from '../output/failure.js'
+import { EXIT } from '../output/exit-codes.js'
+import { tellInterrupted } from '../output/failure.js'
 import { interruption, Terminal } from '../output/terminal.js'
 
 /** Returns the command `ebb pulse`. */

@@ -11,7 +11,8 @@ const SHORT: Record<string, string> = {
 }
 
 /**
- * Returns the arguments with two dashes in place of one. Arguments after `--` belong to another command and stay as they are.
+ * Returns the arguments with two dashes in place of one. Arguments after `--` belong to another command and stay as
+ * they are.
  *
  * @param known long names of the command's options; an argument with one dash and any other name stays as it is
  */

@@ -1,6 +1,6 @@
 /**
- * The options of `ebb serve`, as data. A correct command line is read here, without commander, which would take about 10 % of
- * the server's memory. Commander gets the same options for the help and for error messages.
+ * The options of `ebb serve`, as data. A correct command line is read here, without commander, which would take about
+ * 10 % of the server's memory. Commander gets the same options for the help and for error messages.
  */
 import { either, parsePort, parsePositive, parseProcesses, ValueError } from './values.js'
 
@@ -77,8 +77,8 @@ export const SERVE_OPTIONS: readonly Option[] = [
 ]
 
 /**
- * Reads the arguments of `ebb serve`. Returns undefined if they hold anything but known options with accepted values, so that
- * commander reads them again and prints the help or an error.
+ * Reads the arguments of `ebb serve`. Returns undefined if they hold anything but known options with accepted values,
+ * so that commander reads them again and prints the help or an error.
  */
 export function readServeFlags(args: readonly string[]): ServeFlags | undefined {
   const flags: Record<string, string | number> = {}

@@ -41,8 +41,8 @@ export interface OpenSwarm {
 /**
  * Reserves the agents of the swarm that the options name. Returns null if they name none.
  *
- * @throws ValueError if an option needs `--swarm`; NatsError if NATS cannot be used; SwarmError if the swarm has no agents
- *   or is in use; the signal's reason if it is aborted
+ * @throws ValueError if an option needs `--swarm`; NatsError if NATS cannot be used; SwarmError if the swarm has no
+ *   agents or is in use; the signal's reason if it is aborted
  */
 export async function openSwarm(
   flags: SwarmFlags,

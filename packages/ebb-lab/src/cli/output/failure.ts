@@ -1,20 +1,7 @@
 /** Prints an error as one sentence on standard error, and sets the exit code. */
 import { LabError } from '../../units/errors.js'
+import { EXIT } from './exit-codes.js'
 import type { Terminal } from './terminal.js'
-
-/** Exit codes of every command. */
-export const EXIT = {
-  /** Bad input, or something that the run needs is missing. */
-  wrong: 1,
-  /** The run is complete, but connections failed or were lost. */
-  failures: 2,
-  /** A limit (`--max-...`) was exceeded. */
-  broken: 3,
-  /** An agent of the swarm was lost, so there were fewer connections than planned. */
-  degraded: 4,
-  /** Ctrl-C, SIGTERM or SIGHUP before there was a result. */
-  interrupted: 130
-} as const
 
 /** Prints `ebb: CODE: sentence` on standard error and sets exit code 1. The stack trace follows if `DEBUG` is set. */
 export function fail(error: unknown): void {

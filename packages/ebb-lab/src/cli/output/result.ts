@@ -3,7 +3,7 @@ import type { SwarmReport } from '../../pulse/swarm/report.js'
 import { markdownTable, table } from '../../report/table.js'
 import { type Verdict, verdictToJson } from '../../report/verdict.js'
 import { columnsOf, swarmRows } from './columns.js'
-import { EXIT } from './failure.js'
+import { EXIT } from './exit-codes.js'
 import { colours, columns, type Terminal } from './terminal.js'
 
 /** What {@link printResult} prints. */

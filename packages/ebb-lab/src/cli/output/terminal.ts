@@ -1,6 +1,6 @@
 /** Progress on a terminal, and how a terminal's signals end a run. */
 import { WriteStream } from 'node:tty'
-import { EXIT } from './failure.js'
+import { EXIT } from './exit-codes.js'
 
 /** Prints lines that stay, and below them, on a terminal, one status line that is overwritten. */
 export class Terminal {
@@ -53,8 +53,8 @@ export function columns(stream: NodeJS.WriteStream): number {
 }
 
 /**
- * Returns a controller that SIGINT, SIGTERM or SIGHUP aborts, so that a run can end the servers that it started. The second
- * such signal ends the process at once.
+ * Returns a controller that SIGINT, SIGTERM or SIGHUP aborts, so that a run can end the servers that it started. The
+ * second such signal ends the process at once.
  */
 export function interruption(): AbortController {
   const controller = new AbortController()

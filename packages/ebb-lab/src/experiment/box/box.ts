@@ -1,6 +1,6 @@
 /**
- * `box()`: runs several servers on one machine, each with its own load. One sampler records them all, and they are judged
- * together. With variants, the same servers and loads run again, each time with other commands or settings.
+ * `box()`: runs several servers on one machine, each with its own load. One sampler records them all, and they are
+ * judged together. With variants, the same servers and loads run again, each time with other commands or settings.
  */
 import { join } from 'node:path'
 import { MemoryGroup } from '../../process/memory-group.js'
@@ -35,8 +35,8 @@ export interface BoxOptions {
   /** Limits of each server's verdict and of the box. Exceeded limits are listed in {@link BoxResult.broken}. */
   limits?: Limits & BoxLimits
   /**
-   * Aborts the box: it ends every process that it started and rejects with the signal's reason. The recording up to that
-   * moment can be read.
+   * Aborts the box: it ends every process that it started and rejects with the signal's reason. The recording up to
+   * that moment can be read.
    */
   signal?: AbortSignal
   /** Called as the box proceeds. */
@@ -60,8 +60,8 @@ export interface BoxResult extends BoxReport {
  * ```
  *
  * @param file path of the box's file, or the result of `readBoxFile()`
- * @throws BoxFileError if the file is invalid, or this machine cannot run it; RecordError if the cgroup for a limit cannot be
- *   made, a variant is unknown, or the recording cannot be written; ReportError if `out` cannot be written
+ * @throws BoxFileError if the file is invalid, or this machine cannot run it; RecordError if the cgroup for a limit
+ *   cannot be made, a variant is unknown, or the recording cannot be written; ReportError if `out` cannot be written
  */
 export async function box(file: string | BoxPlan, options: BoxOptions = {}): Promise<BoxResult> {
   const plan = typeof file === 'string' ? readBoxFile(file) : file

@@ -20,15 +20,17 @@ export function checkClients(servers: readonly ServerPlan[]): void {
   const [largest] = servers.toSorted((a, b) => maxConnections(b.shape) - maxConnections(a.shape))
   const connections = crowds.reduce((sum, most) => sum + most, 0)
   const over = connections - crowdCapacity(MAX_PROCESSES)
+  const excess = over > 0 ? `${integer(over)} connections` : `${processes - MAX_PROCESSES} processes`
   throw new BoxFileError(
-    `${largest?.where}: the plans ask for ${integer(connections)} connections; under the descriptor limit of ${integer(descriptorLimit())} they take ` +
-      `${processes} processes, ${MAX_PROCESSES} at most: ${over > 0 ? `${integer(over)} connections are` : `${processes - MAX_PROCESSES} processes are`} too many; ` +
-      'ask for fewer, or raise the limit (ulimit -n)'
+    `${largest?.where}: the plans ask for ${integer(connections)} connections; ` +
+      `under the descriptor limit of ${integer(descriptorLimit())} they take ${processes} processes, ` +
+      `${MAX_PROCESSES} at most: ${excess} are too many; ask for fewer, or raise the limit (ulimit -n)`
   )
 }
 
 /**
- * Checks the working directories, before anything is started: `spawn()` would report a missing folder as a missing program.
+ * Checks the working directories, before anything is started: `spawn()` would report a missing folder as a missing
+ * program.
  *
  * @throws BoxFileError if a working directory does not exist
  */
@@ -49,7 +51,8 @@ export function checkServer({ name, shape, where }: ServerPlan, { pid, host }: {
   const { limit, open } = descriptorsOf(pid)
   if (most + open > limit) {
     throw new BoxFileError(
-      `${where}: ${name} is to hold ${integer(most)} connections, and its process may have ${integer(limit)} descriptors open, ${open} of which it needs itself: ` +
+      `${where}: ${name} is to hold ${integer(most)} connections, and its process may have ` +
+        `${integer(limit)} descriptors open, ${open} of which it needs itself: ` +
         `${integer(most + open - limit)} are missing; ask for fewer, or raise the limit (ulimit -n)`
     )
   }
@@ -58,7 +61,8 @@ export function checkServer({ name, shape, where }: ServerPlan, { pid, host }: {
   const ports = localPorts()
   if (most > ports) {
     throw new BoxFileError(
-      `${where}: ${name} is to hold ${integer(most)} connections, and listens on ${host}, to which one address has ${integer(ports)} ports: ` +
+      `${where}: ${name} is to hold ${integer(most)} connections, and listens on ${host}, ` +
+        `to which one address has ${integer(ports)} ports: ` +
         `${integer(most - ports)} are missing; ask for fewer, or have it listen on 127.0.0.1`
     )
   }

@@ -15,8 +15,8 @@ export type { BoxPlan, ServerPlan, Variant } from './plan.js'
  *
  * @param file path of the file
  * @param duration length of a run in ms, in place of the file's `duration`
- * @throws BoxFileError (`ERR_BOX_INVALID`) if the file cannot be read or is invalid; the message lists the mistakes with
- *   their lines
+ * @throws BoxFileError (`ERR_BOX_INVALID`) if the file cannot be read or is invalid; the message lists the mistakes
+ *   with their lines
  */
 export function readBoxFile(file: string, duration?: number): BoxPlan {
   let text: string
@@ -60,8 +60,8 @@ export function parseBoxFile(text: string, file: string, duration?: number): Box
 }
 
 /**
- * Returns the variants in the order of the file. JavaScript would put keys that are numbers (`22: {}`, a version of Node)
- * first.
+ * Returns the variants in the order of the file. JavaScript would put keys that are numbers (`22: {}`, a version of
+ * Node) first.
  */
 function variantsInOrder({ variants }: BoxFile, document: Document): [name: string, keys: VariantKeys][] | undefined {
   if (variants === undefined) return undefined

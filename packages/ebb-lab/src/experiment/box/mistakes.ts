@@ -1,7 +1,10 @@
 /** Mistakes in the file of a box, with their places. */
 import { LabError } from '../../units/errors.js'
 
-/** The file of a box is invalid, or this machine cannot run it. The message has one line for each mistake, with its place. */
+/**
+ * The file of a box is invalid, or this machine cannot run it. The message has one line for each mistake, with its
+ * place.
+ */
 export class BoxFileError extends LabError {
   override readonly name = 'BoxFileError'
 

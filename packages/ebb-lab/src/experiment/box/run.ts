@@ -73,7 +73,9 @@ interface Started extends Starting {
 const GOVERNED_IGNORED = 'governed-ignored'
 /** Recording time after the last close, ms, so that the recording shows how the servers react to it. */
 const TAIL = 1000
-/** Interval between checks whether a server listens, ms, times the number of servers: each check reads all processes. */
+/**
+ * Interval between checks whether a server listens, ms, times the number of servers: each check reads all processes.
+ */
 const CHECK_INTERVAL = 25
 
 /**
@@ -111,7 +113,8 @@ export async function run(
       const { original = server } = planned.find((one) => one.server === server) ?? {}
       checkServer(original, { pid, host })
     }
-    // The clients start before the run begins: on a busy machine a process takes up to 1 s, which would delay the first pulse.
+    // The clients start before the run begins: on a busy machine a process takes up to 1 s, which would delay the first
+    // pulse.
     await allSettled(
       started.map(async (one, i) => {
         crowds[i] = await crowdFor(one)
@@ -154,7 +157,10 @@ async function prepare(
   })
 }
 
-/** Waits for all promises, then rejects if one did: with `Promise.all()`, a server that is still starting would be left behind. */
+/**
+ * Waits for all promises, then rejects if one did: with `Promise.all()`, a server that is still starting would be left
+ * behind.
+ */
 async function allSettled(promises: readonly Promise<unknown>[]): Promise<void> {
   await Promise.allSettled(promises)
   await Promise.all(promises)

@@ -19,10 +19,11 @@ const CONTROL_PULSES = 2
 const CONTROL_SEPARATION = 1000
 
 /**
- * Returns the variants with the given names, or all. Checks first that this machine can hold the clients of all variants.
+ * Returns the variants with the given names, or all. Checks first that this machine can hold the clients of all
+ * variants.
  *
- * @throws RecordError (`ERR_INVALID_ARG_VALUE`) if the file has no variant with a name; BoxFileError if this machine cannot
- *   hold the clients, or a working directory does not exist
+ * @throws RecordError (`ERR_INVALID_ARG_VALUE`) if the file has no variant with a name; BoxFileError if this machine
+ *   cannot hold the clients, or a working directory does not exist
  */
 export function variantsFor({ variants }: BoxPlan, names?: readonly string[]): Variant[] {
   for (const { servers } of variants) {
@@ -71,7 +72,9 @@ export function mainServers({ servers }: Variant, controls: readonly Planned[]):
   return servers.map((server) => ({ server, control: kinds.get(kindOf(server)) ?? null }))
 }
 
-/** Identifies servers that have the same need. Null if the server has no small pulses, so that its need is not defined. */
+/**
+ * Identifies servers that have the same need. Null if the server has no small pulses, so that its need is not defined.
+ */
 function kindOf({ command, cwd, env, governed, connect, shape }: ServerPlan): string | null {
   if (shape.shape !== 'pulse' || shape.small === 0 || shape.pulses === 0) return null
   return JSON.stringify([command, cwd, env, governed, connect, shape.small, shape.linger])
