@@ -35,9 +35,9 @@ test('-- COMMAND with --json prints nothing but JSON, and exits 3 if a limit is 
   const { code, stdout, stderr } = await run(['bench', ...SMALL, '--json', '--max-retention', '0.01', '--', ...SERVE])
   expect(code).toBe(3)
   const { verdicts, broken } = JSON.parse(stdout)
-  expect(verdicts).toMatchObject([{ name: 'main.js', big: 100, small: 20, connects: 140, failed: 0, lost: 0 }])
+  expect(verdicts).toMatchObject([{ name: 'ebb.js', big: 100, small: 20, connects: 140, failed: 0, lost: 0 }])
   expect(broken).toHaveLength(1)
-  expect(stderr).toMatch(/^limit broken: main\.js: .*retention/m)
+  expect(stderr).toMatch(/^limit broken: ebb\.js: .*retention/m)
 })
 
 test('--tree adds up four servers and their supervisor; without it, several listeners are refused', async () => {
