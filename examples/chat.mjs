@@ -53,7 +53,7 @@ const server = createServer({ idle: '1s' }, (socket, connection) => {
 
   /** Writes to all but this one. Those who are parked stay so: the kernel takes the bytes. */
   function others(text) {
-    server.broadcast(text, (id) => id !== connection.id)
+    void server.broadcast(text, (id) => id !== connection.id)
   }
 })
 
@@ -61,7 +61,7 @@ const server = createServer({ idle: '1s' }, (socket, connection) => {
 // every parking.
 server.on('disconnect', (connection) => {
   const name = connection.attachment?.name
-  if (name !== undefined) server.broadcast(`* ${name} left\n`)
+  if (name !== undefined) void server.broadcast(`* ${name} left\n`)
 })
 
 server.listen(Number(process.env.PORT ?? 3000), '127.0.0.1', () => {

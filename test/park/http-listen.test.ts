@@ -532,7 +532,7 @@ async function live(parked: boolean, source: string): Promise<unknown> {
     await slept.get('/1')
     await look('with one that is silent and one that sleeps')
     // The response to the last one may come or not: it closes idle connections in the same turn.
-    slept.send('GET /close HTTP/1.1\r\nHost: x\r\n\r\n')
+    void slept.send('GET /close HTTP/1.1\r\nHost: x\r\n\r\n')
     await look('closed')
     slept.fin()
     await look('with one that is silent')
@@ -742,7 +742,7 @@ test.each(['ends', 'terminate'])('a worker thread serves, and is over: %s', asyn
       }
       await pause(10 * IDLE)
       for (const [i, client] of clients.entries())
-        if (i % 3 === 2) client.send('GET /never HTTP/1.1\r\nHost: x\r\n\r\n')
+        if (i % 3 === 2) void client.send('GET /never HTTP/1.1\r\nHost: x\r\n\r\n')
       await pause(100)
       child.kill('SIGUSR2')
       const [line] = await child.said(/over .*\n/)

@@ -24,7 +24,7 @@ for (const [what, bytes] of BROKEN) {
     serve: echoBody,
     play: async (stage) => {
       const client = await stage.connect()
-      client.send(bytes)
+      void client.send(bytes)
       await client.over()
       // The server is well.
       await stage.asleep(0)
@@ -48,7 +48,7 @@ for (const [what, bytes] of BROKEN) {
     },
     play: async (stage) => {
       const client = await stage.connect()
-      client.send(bytes)
+      void client.send(bytes)
       await client.over()
     }
   })
@@ -64,7 +64,7 @@ parityFromEach("malformed: the second of two in one packet, with 'clientError'",
   },
   play: async (stage) => {
     const client = await stage.connect()
-    client.send(`${GET('/1')}garbage\r\n\r\n`)
+    void client.send(`${GET('/1')}garbage\r\n\r\n`)
     expect((await client.response()).body).toBe('[/1]')
     await client.reads('400 No')
     expect(await client.over()).toBe('FIN')
@@ -79,10 +79,10 @@ parityFromEach('the options of the server: maxHeaderSize, maxHeadersCount, insec
   },
   play: async (stage) => {
     const client = await stage.connect()
-    client.send('GET / HTTP/1.1\r\nA: \x01\r\nB: 2\r\nC: 3\r\n\r\n')
+    void client.send('GET / HTTP/1.1\r\nA: \x01\r\nB: 2\r\nC: 3\r\n\r\n')
     expect(JSON.parse((await client.response()).body)).toEqual({ a: '\x01', b: '2', c: '3' })
     await stage.asleep()
-    client.send(GET('/', `X: ${'x'.repeat(300)}\r\n`))
+    void client.send(GET('/', `X: ${'x'.repeat(300)}\r\n`))
     expect((await client.response()).status).toBe(431)
     await client.over()
   }
@@ -96,7 +96,7 @@ parityFromEach('the options of the server: one header more than maxHeadersCount'
   },
   play: async (stage) => {
     const client = await stage.connect()
-    client.send('GET / HTTP/1.1\r\nA: 1\r\nB: 2\r\nC: 3\r\nD: 4\r\n\r\n')
+    void client.send('GET / HTTP/1.1\r\nA: 1\r\nB: 2\r\nC: 3\r\nD: 4\r\n\r\n')
     const { status, body } = await client.response()
     // Node 20 leaves it out, later ones refuse the request.
     if (status === 200) expect(JSON.parse(body)).toEqual({ a: '1', b: '2', c: '3' })
