@@ -56,7 +56,7 @@ const server = createServer({ idle: '1s' }, (socket, connection) => {
 
   /** Writes to all other connections. Parked connections stay parked, because the kernel takes the bytes. */
   function others(text) {
-    server.broadcast(text, (id) => id !== connection.id)
+    void server.broadcast(text, (id) => id !== connection.id)
   }
 })
 
@@ -64,7 +64,7 @@ const server = createServer({ idle: '1s' }, (socket, connection) => {
 // 'close' of a socket is emitted at every parking.
 server.on('disconnect', (connection) => {
   const name = connection.attachment?.name
-  if (name !== undefined) server.broadcast(`* ${name} left\n`)
+  if (name !== undefined) void server.broadcast(`* ${name} left\n`)
 })
 
 server.listen(Number(process.env.PORT ?? 3000), '127.0.0.1', () => {

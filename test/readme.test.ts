@@ -346,7 +346,7 @@ test('the code compiles', () => {
   )
   const { status, stdout } = spawnSync(
     process.execPath,
-    [join(ROOT, 'node_modules/typescript/bin/tsc'), '-p', directory],
+    [join(ROOT, 'node_modules/@typescript/native/bin/tsc'), '-p', directory],
     { encoding: 'utf8' }
   )
   expect({ status, stdout }).toEqual({ status: 0, stdout: '' })

@@ -9,14 +9,14 @@ parityFromEach('POST: a body in pieces, with silences', {
   serve: echoBody,
   play: async (stage) => {
     const client = await stage.connect()
-    client.send('POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 15\r\n\r\n')
+    void client.send('POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 15\r\n\r\n')
     for (const piece of ['hello', ' ', 'world', '....']) {
       await silence()
-      client.send(piece)
+      void client.send(piece)
     }
     expect((await client.response()).body).toBe('[hello world....]')
     await stage.untilParked()
-    client.send('POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc')
+    void client.send('POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc')
     expect((await client.response()).body).toBe('[abc]')
   }
 })
@@ -25,11 +25,11 @@ parityFromEach('POST: a chunked body cut anywhere, with trailers', {
   serve: echoBody,
   play: async (stage) => {
     const client = await stage.connect()
-    client.send('POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n')
+    void client.send('POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n')
     const chunked = '5\r\nhello\r\n6;ext=1\r\n world\r\n0\r\nX-Sum: 1\r\n\r\n'
     for (let i = 0; i < chunked.length; i += 7) {
       await silence()
-      client.send(chunked.slice(i, i + 7))
+      void client.send(chunked.slice(i, i + 7))
     }
     expect((await client.response()).body).toBe('[hello world]')
     await stage.untilParked()
@@ -43,17 +43,17 @@ parityFromEach('POST: answered before its body is complete; the rest comes after
   serve: echoPath,
   play: async (stage) => {
     const client = await stage.connect()
-    client.send('POST /1 HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhello')
+    void client.send('POST /1 HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhello')
     expect((await client.response()).body).toBe('[/1]')
     await silence()
-    client.send(`world${GET('/2')}`)
+    void client.send(`world${GET('/2')}`)
     expect((await client.response()).body).toBe('[/2]')
-    client.send('POST /3 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nab')
+    void client.send('POST /3 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nab')
     expect((await client.response()).body).toBe('[/3]')
     await silence()
-    client.send('c\r\n')
+    void client.send('c\r\n')
     await silence()
-    client.send(`0\r\n\r\n${GET('/4')}`)
+    void client.send(`0\r\n\r\n${GET('/4')}`)
     expect((await client.response()).body).toBe('[/4]')
   }
 })
@@ -68,8 +68,8 @@ parityFromEach('POST: a body that is not read', {
   play: async (stage) => {
     const client = await stage.connect()
     const body = Buffer.alloc(500_000, 'x')
-    client.send(`POST /1 HTTP/1.1\r\nHost: x\r\nContent-Length: ${body.length}\r\n\r\n`)
-    client.send(body)
+    void client.send(`POST /1 HTTP/1.1\r\nHost: x\r\nContent-Length: ${body.length}\r\n\r\n`)
+    void client.send(body)
     expect((await client.response()).body).toBe('[/1]')
     await stage.untilParked()
     expect((await client.get('/2')).body).toBe('[/2]')
@@ -95,8 +95,8 @@ parityFromEach('POST: a large body to a reader that pauses', {
   play: async (stage) => {
     const client = await stage.connect()
     const body = pattern(8_000_000)
-    client.send(`PUT /1 HTTP/1.1\r\nHost: x\r\nContent-Length: ${body.length}\r\n\r\n`)
-    client.send(body)
+    void client.send(`PUT /1 HTTP/1.1\r\nHost: x\r\nContent-Length: ${body.length}\r\n\r\n`)
+    void client.send(body)
     const digest = createHash('sha1').update(body).digest('hex')
     expect((await client.response()).body).toBe(`${body.length} ${digest}`)
     await stage.untilParked()
@@ -108,10 +108,10 @@ parityFromEach('Expect: 100-continue', {
   serve: echoBody,
   play: async (stage) => {
     const client = await stage.connect()
-    client.send('POST /1 HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n')
+    void client.send('POST /1 HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n')
     expect((await client.response()).status).toBe(100)
     await silence()
-    client.send('hello')
+    void client.send('hello')
     expect((await client.response()).body).toBe('[hello]')
     await stage.untilParked()
     expect((await client.get('/2')).body).toBe('[]')
@@ -134,12 +134,12 @@ parityFromEach("Expect: 100-continue, with 'checkContinue'", {
   },
   play: async (stage) => {
     const client = await stage.connect()
-    client.send('POST /1 HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n')
+    void client.send('POST /1 HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n')
     expect((await client.response()).status).toBe(100)
-    client.send('hello')
+    void client.send('hello')
     expect((await client.response()).body).toBe('[hello]')
     await stage.untilParked()
-    client.send('POST /refused HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n')
+    void client.send('POST /refused HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n')
     expect((await client.response()).status).toBe(403)
     // Node closes the connection, because it is unknown whether a body follows.
     expect(await client.over()).toBe('FIN')
@@ -171,7 +171,7 @@ parityFromEach('103 and 102 before the response', {
   },
   play: async (stage) => {
     const client = await stage.connect()
-    client.send(GET('/'))
+    void client.send(GET('/'))
     expect((await client.response()).status).toBe(103)
     expect((await client.response()).status).toBe(102)
     expect((await client.response()).body).toBe('ready')
@@ -188,7 +188,7 @@ parityFromEach('HEAD, 204, 304', {
   play: async (stage) => {
     const client = await stage.connect()
     for (const sleeping of [false, true]) {
-      client.send('HEAD / HTTP/1.1\r\nHost: x\r\n\r\n')
+      void client.send('HEAD / HTTP/1.1\r\nHost: x\r\n\r\n')
       expect((await client.response({ bodiless: true })).status).toBe(200)
       if (sleeping) await stage.untilParked()
       expect((await client.get('/204')).status).toBe(204)
@@ -227,12 +227,12 @@ parityFromEach('HTTP/1.0', {
   },
   play: async (stage) => {
     const client = await stage.connect()
-    client.send('GET /1 HTTP/1.0\r\nConnection: keep-alive\r\n\r\n')
+    void client.send('GET /1 HTTP/1.0\r\nConnection: keep-alive\r\n\r\n')
     const { head, body } = await client.response()
     expect(head).toMatch(/^Connection: keep-alive$/m)
     expect(body).toBe('[/1]')
     await stage.untilParked()
-    client.send('GET /2 HTTP/1.0\r\n\r\n')
+    void client.send('GET /2 HTTP/1.0\r\n\r\n')
     expect((await client.response()).body).toBe('[/2]')
     expect(await client.over()).toBe('FIN')
   }
@@ -252,7 +252,7 @@ parityFromEach('HTTP/1.0 without a length: the FIN ends the body', {
   },
   play: async (stage) => {
     const client = await stage.connect()
-    client.send('GET / HTTP/1.0\r\n\r\n')
+    void client.send('GET / HTTP/1.0\r\n\r\n')
     expect((await client.response()).body).toBe('begin end')
     expect(await client.over()).toBe('FIN')
   }
@@ -294,7 +294,7 @@ parityFromEach('a response larger than the buffers of the sockets, to a slow rea
   },
   play: async (stage) => {
     const client = await stage.connect()
-    client.send(GET('/large') + GET('/pipelined'))
+    void client.send(GET('/large') + GET('/pipelined'))
     await client.reads('HTTP/1.1 200')
     for (let i = 0; i < 3; i++) {
       client.socket.pause()
@@ -319,7 +319,7 @@ parityFromEach('a reader that reads nothing for a long time: its connection stay
   play: async (stage) => {
     const client = await stage.connect()
     client.socket.pause()
-    client.send(GET('/large'))
+    void client.send(GET('/large'))
     for (let i = 0; i < 5; i++) {
       await silence()
       await stage.stats(({ awake }) => awake === 1)
@@ -365,7 +365,7 @@ parityFromEach('100 requests in one packet to a server that answers slowly', {
   play: async (stage) => {
     const client = await stage.connect()
     client.socket.pause()
-    client.send(Array.from({ length: 100 }, (_, i) => GET(`/${i},`)).join(''))
+    void client.send(Array.from({ length: 100 }, (_, i) => GET(`/${i},`)).join(''))
     await silence()
     client.socket.resume()
     for (let i = 0; i < 100; i++) {

@@ -113,7 +113,7 @@ for (const [what, bytes] of [
       serve,
       play: async (stage) => {
         const client = await stage.connect()
-        client.send(bytes)
+        void client.send(bytes)
         await silence()
         client.fin()
         await client.over()
@@ -127,7 +127,7 @@ for (const [what, bytes] of [
         serve,
         play: async (stage) => {
           const client = await stage.connect()
-          client.send(bytes)
+          void client.send(bytes)
           await silence()
           client.rst()
           await stage.have(0)
@@ -178,7 +178,7 @@ for (const httpAllowHalfOpen of [false, true]) {
     serve,
     play: async (stage) => {
       const client = await stage.connect()
-      client.send(GET('/0') + GET('/slow') + GET('/2'))
+      void client.send(GET('/0') + GET('/slow') + GET('/2'))
       await client.reads('[/0]')
       client.fin()
       await client.over()
@@ -202,7 +202,7 @@ parityFromEach('the client resets right after its request', {
   play: async (stage) => {
     const client = await stage.connect()
     await stage.have(1)
-    client.send(GET('/1'))
+    void client.send(GET('/1'))
     client.rst()
     await stage.have(0)
   },
@@ -214,7 +214,7 @@ parityFromEach('the client resets while it waits', {
   serve: slowly,
   play: async (stage) => {
     const client = await stage.connect()
-    client.send(GET('/0') + GET('/slow'))
+    void client.send(GET('/0') + GET('/slow'))
     await client.reads('[/0]')
     client.rst()
     await stage.have(0)
@@ -232,7 +232,7 @@ parityFromEach('the client resets while it receives', {
   },
   play: async (stage) => {
     const client = await stage.connect()
-    client.send(GET('/large'))
+    void client.send(GET('/large'))
     await client.reads('200 OK')
     client.socket.pause()
     await silence()
@@ -275,7 +275,7 @@ for (const [what, ending] of ENDINGS) {
     serve,
     play: async (stage) => {
       const client = await stage.connect()
-      client.send(GET('/end'))
+      void client.send(GET('/end'))
       if (!what.includes('length')) await client.over()
       else await client.reads('12345')
       await silence()
@@ -344,10 +344,10 @@ async function five(stage: Stage): Promise<[Client, Client, Client, Client, Clie
   await parkedOne.get('/1')
   await stage.untilParked(2)
   const waiting = await stage.open()
-  waiting.send(GET('/1') + GET('/never'))
+  void waiting.send(GET('/1') + GET('/never'))
   await waiting.reads('[/1]')
   const half = await stage.open()
-  half.send(GET('/1') + GET('/2').slice(0, 10))
+  void half.send(GET('/1') + GET('/2').slice(0, 10))
   await half.reads('[/1]')
   const awake = await stage.open()
   await awake.get('/1')
@@ -388,7 +388,7 @@ parity('closeIdleConnections()', {
     await silence()
     expect([silent.ended, waiting.ended, half.ended]).toEqual([SILENT_GO ? 'FIN' : undefined, undefined, undefined])
     if (!SILENT_GO) expect((await silent.get('/first')).body).toBe('[/first]')
-    half.send(GET('/2').slice(10))
+    void half.send(GET('/2').slice(10))
     expect((await half.response()).body).toBe('[/2]')
     // The server goes on.
     const other = await stage.open()
@@ -446,13 +446,13 @@ parity('close() ends idle connections, and waits for the others', {
     expect(called).toBe(false)
     // A client that had sent nothing may still send a request, if its connection is open.
     if (!SILENT_GO) {
-      silent.send(GET('/answer'))
+      void silent.send(GET('/answer'))
       expect((await silent.response()).body).toBe('[/answer]')
       expect((await waiting.response()).body).toBe('[/never]')
       await silence()
       silent.fin()
     }
-    half.send(GET('/2').slice(10))
+    void half.send(GET('/2').slice(10))
     expect((await half.response()).body).toBe('[/2]')
     await silence()
     waiting.fin()
@@ -483,7 +483,7 @@ parity('close(): connections that send a request after it are closed at their ti
   serve: slowly,
   play: async (stage) => {
     const client = await stage.connect()
-    client.send(GET('/1') + GET('/slow'))
+    void client.send(GET('/1') + GET('/slow'))
     await client.reads('[/1]')
     stage.server.close()
     await client.reads('[/slow]')
@@ -555,7 +555,7 @@ parity('listen() again while earlier connections are open', {
     await stage.listen()
     if (SILENT_GO) await silent.over()
     else expect((await silent.get('/1')).body).toBe('[/1]')
-    half.send(GET('/2').slice(10))
+    void half.send(GET('/2').slice(10))
     expect((await half.response()).body).toBe('[/2]')
     const other = await stage.open()
     expect((await other.get('/3')).body).toBe('[/3]')
@@ -679,10 +679,10 @@ function describeThrowing(): void {
         await client.get('/warm')
         await pause(200)
       }
-      client.send(bytes)
+      void client.send(bytes)
       await child.said(/(uncaught|unhandled) .*\n/)
       await pause(200)
-      client.send(GET('/after'))
+      void client.send(GET('/after'))
       // Answered, ended or neither: the same as plain Node.
       await Promise.race([client.reads('[/after]').catch(() => {}), pause(2000)])
       await pause(200)

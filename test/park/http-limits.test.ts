@@ -221,10 +221,10 @@ parityFromEach('headersTimeout: half of a head', {
     const client = await stage.connect()
     // The time of a parked connection begins with its first byte.
     if (client.received !== '') await pause(200)
-    client.send('G')
+    void client.send('G')
     await stage.time(async () => {
       await silence()
-      client.send('ET / HTTP/1.1\r\n')
+      void client.send('ET / HTTP/1.1\r\n')
       await client.over()
     })
     expect(client.received).toContain('HTTP/1.1 408 ')
@@ -239,7 +239,7 @@ parityFromEach("headersTimeout: half of a head, with 'clientError'", {
   },
   play: async (stage) => {
     const client = await stage.connect()
-    client.send('GET / HTTP/1.1\r\n')
+    void client.send('GET / HTTP/1.1\r\n')
     await client.over()
     expect(client.received).toContain('HTTP/1.1 418 ')
   }
@@ -251,7 +251,7 @@ parityFromEach('headersTimeout: a head in time, byte by byte', {
   play: async (stage) => {
     const client = await stage.connect()
     for (const byte of 'GET / HTTP/1.1\r\nHost: x\r\n\r\n') {
-      client.send(byte)
+      void client.send(byte)
       await pause(10)
     }
     expect((await client.response()).body).toBe('[/]')
@@ -265,7 +265,7 @@ for (const from of ['parked', 'awake'] as const) {
     serve: echoPath,
     play: async (stage) => {
       const client = await stage.connect()
-      client.send('\r\n')
+      void client.send('\r\n')
       await pause(400)
       expect((await client.get('/')).body).toBe('[/]')
     }
@@ -283,7 +283,7 @@ parityFromEach('requestTimeout: half of a body', {
   play: async (stage) => {
     const client = await stage.connect()
     await stage.time(async () => {
-      client.send(`${POST}half`)
+      void client.send(`${POST}half`)
       await client.over()
     })
     expect(client.received).toContain('HTTP/1.1 408 ')
@@ -336,7 +336,7 @@ for (const limit of [1, 2, 3]) {
     },
     play: async (stage) => {
       const client = await stage.connect(limit === 1 ? 'fresh' : undefined)
-      client.send(GET('/1') + GET('/2') + GET('/3') + GET('/4'))
+      void client.send(GET('/1') + GET('/2') + GET('/3') + GET('/4'))
       await client.over()
     }
   })
@@ -368,7 +368,7 @@ parity('maxRequestsPerSocket: requests with Expect are counted', {
   },
   play: async (stage) => {
     const client = await stage.connect('parked')
-    client.send('POST /1 HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\nx')
+    void client.send('POST /1 HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\nx')
     expect((await client.response()).status).toBe(100)
     expect((await client.response()).head).toContain('Connection: keep-alive')
     await stage.untilParked()
@@ -419,7 +419,7 @@ parityFromEach('server.timeout: half of a head', {
   play: async (stage) => {
     const client = await stage.connect()
     await stage.time(async () => {
-      client.send('GET / HTTP/1.1\r\n')
+      void client.send('GET / HTTP/1.1\r\n')
       await client.over()
     })
   }
@@ -430,7 +430,7 @@ parityFromEach('keepAliveTimeout: half of a head after an idle time', {
   serve: echoPath,
   play: async (stage) => {
     const client = await stage.connect()
-    client.send('GET / HTTP/1.1\r\n')
+    void client.send('GET / HTTP/1.1\r\n')
     // A new connection is not kept alive yet.
     if (client.received !== '') await Promise.race([client.over(), pause(3000)])
     expect(client.ended).toBe(client.received === '' ? undefined : 'FIN')
@@ -446,7 +446,7 @@ parityFromEach('server.timeout: a handler that does not answer', {
   play: async (stage) => {
     const client = await stage.connect()
     await stage.time(async () => {
-      client.send(GET('/never'))
+      void client.send(GET('/never'))
       await client.over()
     })
     expect(client.ended).toBe('FIN')
@@ -483,9 +483,9 @@ parityFromEach('request.setTimeout(), response.setTimeout(), socket.setTimeout()
   },
   play: async (stage) => {
     const client = await stage.connect()
-    client.send('POST /1 HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf')
+    void client.send('POST /1 HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf')
     expect((await client.response()).body).toBe('[request]')
-    client.send('whole.')
+    void client.send('whole.')
     await stage.untilParked()
     expect((await client.get('/2')).body).toBe('[response]')
     await stage.untilParked()

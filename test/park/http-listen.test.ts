@@ -535,7 +535,7 @@ async function live(parked: boolean, source: string): Promise<unknown> {
     await parkedOne.get('/1')
     await look('with a silent connection and a parked one')
     // The last response may arrive or not: idle connections are closed in the same turn.
-    parkedOne.send('GET /close HTTP/1.1\r\nHost: x\r\n\r\n')
+    void parkedOne.send('GET /close HTTP/1.1\r\nHost: x\r\n\r\n')
     await look('closed')
     parkedOne.fin()
     await look('with one that is silent')
@@ -745,7 +745,7 @@ test.each(['ends', 'terminate'])('a worker thread serves, and ends: %s', async (
       }
       await pause(10 * IDLE)
       for (const [i, client] of clients.entries())
-        if (i % 3 === 2) client.send('GET /never HTTP/1.1\r\nHost: x\r\n\r\n')
+        if (i % 3 === 2) void client.send('GET /never HTTP/1.1\r\nHost: x\r\n\r\n')
       await pause(100)
       child.kill('SIGUSR2')
       const [line] = await child.said(/over .*\n/)

@@ -27,7 +27,7 @@ for (const [what, bytes] of BROKEN) {
     serve: echoBody,
     play: async (stage) => {
       const client = await stage.connect()
-      client.send(bytes)
+      void client.send(bytes)
       await client.over()
       // The server still works.
       await stage.untilParked(0)
@@ -51,7 +51,7 @@ for (const [what, bytes] of BROKEN) {
     },
     play: async (stage) => {
       const client = await stage.connect()
-      client.send(bytes)
+      void client.send(bytes)
       await client.over()
     }
   })
@@ -67,7 +67,7 @@ parityFromEach("malformed: the second of two in one packet, with 'clientError'",
   },
   play: async (stage) => {
     const client = await stage.connect()
-    client.send(`${GET('/1')}garbage\r\n\r\n`)
+    void client.send(`${GET('/1')}garbage\r\n\r\n`)
     expect((await client.response()).body).toBe('[/1]')
     await client.reads('400 No')
     expect(await client.over()).toBe('FIN')
@@ -82,10 +82,10 @@ parityFromEach('server options: maxHeaderSize, maxHeadersCount, insecureHTTPPars
   },
   play: async (stage) => {
     const client = await stage.connect()
-    client.send('GET / HTTP/1.1\r\nA: \x01\r\nB: 2\r\nC: 3\r\n\r\n')
+    void client.send('GET / HTTP/1.1\r\nA: \x01\r\nB: 2\r\nC: 3\r\n\r\n')
     expect(JSON.parse((await client.response()).body)).toEqual({ a: '\x01', b: '2', c: '3' })
     await stage.untilParked()
-    client.send(GET('/', `X: ${'x'.repeat(300)}\r\n`))
+    void client.send(GET('/', `X: ${'x'.repeat(300)}\r\n`))
     expect((await client.response()).status).toBe(431)
     await client.over()
   }
@@ -99,7 +99,7 @@ parityFromEach('server options: one header more than maxHeadersCount', {
   },
   play: async (stage) => {
     const client = await stage.connect()
-    client.send('GET / HTTP/1.1\r\nA: 1\r\nB: 2\r\nC: 3\r\nD: 4\r\n\r\n')
+    void client.send('GET / HTTP/1.1\r\nA: 1\r\nB: 2\r\nC: 3\r\nD: 4\r\n\r\n')
     const { status, body } = await client.response()
     // Node 20 ignores the header, later versions refuse the request.
     if (status === 200) expect(JSON.parse(body)).toEqual({ a: '1', b: '2', c: '3' })

@@ -149,7 +149,7 @@ async function perform(stage: Stage, { bytes, last, cuts, joined, from }: Script
   let at = 0
   for (const [thousandth, gap] of cuts) {
     const end = Math.floor((bytes.length * thousandth) / 1000)
-    if (end > at) client.send(bytes.slice(at, end))
+    if (end > at) void client.send(bytes.slice(at, end))
     at = end
     if (gap === 'turn') await turn()
     if (gap === 'nap') await pause(IDLE / 2)
@@ -157,10 +157,10 @@ async function perform(stage: Stage, { bytes, last, cuts, joined, from }: Script
   }
   if (joined && last === '') client.fin(bytes.slice(at))
   else {
-    client.send(bytes.slice(at))
+    void client.send(bytes.slice(at))
     await pause(3 * IDLE)
     if (joined) client.fin(last)
-    else client.send(last)
+    else void client.send(last)
     await pause(3 * IDLE)
     client.fin()
   }

@@ -70,7 +70,7 @@ parityFromEach('pipelined: in one packet', {
   serve: echoPath,
   play: async (stage) => {
     const client = await stage.connect()
-    client.send(GET('/1') + GET('/2') + GET('/3'))
+    void client.send(GET('/1') + GET('/2') + GET('/3'))
     for (const path of ['/1', '/2', '/3']) expect((await client.response()).body).toBe(`[${path}]`)
     await stage.untilParked()
     expect((await client.get('/4')).body).toBe('[/4]')
@@ -87,7 +87,7 @@ parityFromEach('pipelined: answered in the order of the requests, whichever resp
   },
   play: async (stage) => {
     const client = await stage.connect()
-    client.send(GET('/1') + GET('/2') + GET('/3'))
+    void client.send(GET('/1') + GET('/2') + GET('/3'))
     for (const path of ['/1', '/2', '/3']) expect((await client.response()).body).toBe(`[${path}]`)
   }
 })
@@ -109,13 +109,13 @@ parityFromEach('pipelined: the second head is cut in half while the first respon
   play: async (stage) => {
     const client = await stage.connect()
     const second = GET('/2', 'X-Long: value\r\n')
-    client.send(GET('/1') + second.slice(0, 20))
+    void client.send(GET('/1') + second.slice(0, 20))
     await client.reads('0')
-    client.send(second.slice(20, 30))
+    void client.send(second.slice(20, 30))
     expect((await client.response()).body).toMatch(/!/)
     // The connection must not count as idle: half of a head is in the parser.
     await silence()
-    client.send(second.slice(30))
+    void client.send(second.slice(30))
     expect((await client.response()).body).toBe('[/2]')
   }
 })
@@ -126,10 +126,10 @@ parityFromEach('pipelined: half of a head arrives with the end of the previous r
     const client = await stage.connect()
     const second = GET('/2')
     for (const cut of [1, 3, 5, 14, second.length - 3, second.length - 1]) {
-      client.send(GET(`/${cut}`) + second.slice(0, cut))
+      void client.send(GET(`/${cut}`) + second.slice(0, cut))
       expect((await client.response()).body).toBe(`[/${cut}]`)
       await silence()
-      client.send(second.slice(cut))
+      void client.send(second.slice(cut))
       expect((await client.response()).body).toBe('[/2]')
     }
   }
@@ -150,7 +150,7 @@ parityFromEach('a head in pieces with silences', {
     const client = await stage.connect()
     for (const piece of ['G', 'ET', ' /sl', 'owly HTTP/1.1\r', '\nHost: x', '\r\n\r', '\n']) {
       await silence()
-      client.send(piece)
+      void client.send(piece)
     }
     expect((await client.response()).body).toBe('[/slowly]')
     await stage.untilParked()
@@ -162,13 +162,13 @@ parityFromEach('a request begins with empty lines', {
   serve: echoPath,
   play: async (stage) => {
     const client = await stage.connect()
-    client.send(`\r\n\r\n${GET('/1')}`)
+    void client.send(`\r\n\r\n${GET('/1')}`)
     expect((await client.response()).body).toBe('[/1]')
     await stage.untilParked()
     // The empty line that some old clients send after a body, not counted in its length.
-    client.send('\r\n')
+    void client.send('\r\n')
     await silence()
-    client.send(GET('/2'))
+    void client.send(GET('/2'))
     expect((await client.response()).body).toBe('[/2]')
   }
 })
@@ -199,12 +199,12 @@ for (const method of ['upgrade', 'connect'] as const) {
         method === 'upgrade'
           ? GET('/ws', 'Connection: Upgrade\r\nUpgrade: echo\r\n')
           : 'CONNECT example.com:80 HTTP/1.1\r\nHost: x\r\n\r\n'
-      client.send(`${head}early`)
+      void client.send(`${head}early`)
       await client.reads('HTTP/1.1 101 Go On\r\n\r\n')
       for (const word of ['one', 'two', 'three']) {
         await silence()
         await stage.stats(({ awake, parked }) => awake === 1 && parked === 0)
-        client.send(word)
+        void client.send(word)
         await client.reads(word)
       }
       await silence()
@@ -225,7 +225,7 @@ parityFromEach('upgrade: refused by the application, and without an upgrade list
     expect((await client.get('/ws', 'Connection: Upgrade\r\nUpgrade: x\r\n')).body).toBe('[/ws x]')
     await stage.untilParked()
     expect((await client.get('/', '')).body).toBe('[/ undefined]')
-    client.send('CONNECT a:1 HTTP/1.1\r\nHost: x\r\n\r\n')
+    void client.send('CONNECT a:1 HTTP/1.1\r\nHost: x\r\n\r\n')
     expect(await client.over()).toBe('FIN')
   }
 })
@@ -242,7 +242,7 @@ parityFromEach('upgrade: the peer resets the connection', {
   },
   play: async (stage) => {
     const client = await stage.connect()
-    client.send(GET('/ws', 'Connection: Upgrade\r\nUpgrade: echo\r\n'))
+    void client.send(GET('/ws', 'Connection: Upgrade\r\nUpgrade: echo\r\n'))
     await client.reads('\r\n\r\n')
     await silence()
     client.rst()

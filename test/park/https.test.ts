@@ -77,7 +77,7 @@ describe.skipIf(certificate === undefined)('https', () => {
         // An established TLS session lives in this process, so its connection is not parked again.
         await stage.stats((stats) => stats.awake === 1 && stats.parkedAgain === 0 && stats.woken === 1)
       }
-      client.send(GET('/a') + GET('/b'))
+      void client.send(GET('/a') + GET('/b'))
       for (const path of ['/a', '/b']) expect((await client.response()).body).toBe(`[${path}]`)
       client.fin()
       await stage.have(0)
@@ -162,7 +162,7 @@ describe.skipIf(certificate === undefined)('https', () => {
       play: async (stage) => {
         const client = await stage.openTcp()
         await parked(stage, 1)
-        client.send('\x16\x03\x01\x02\x00\x01')
+        void client.send('\x16\x03\x01\x02\x00\x01')
         await silence()
         end(client)
         await stage.have(0)
@@ -179,7 +179,7 @@ describe.skipIf(certificate === undefined)('https', () => {
     },
     play: async (stage) => {
       const client = await stage.openTcp()
-      client.send(GET('/'))
+      void client.send(GET('/'))
       await client.over()
       await stage.have(0)
       expect((await (await stage.open()).get('/')).body).toBe('[/]')
@@ -220,7 +220,7 @@ describe.skipIf(certificate === undefined)('https', () => {
     },
     play: async (stage) => {
       const client = await stage.openTcp()
-      client.send('\x16\x03\x01\x02\x00\x01')
+      void client.send('\x16\x03\x01\x02\x00\x01')
       await client.over()
     },
     check: ({ server }) => expect(server[0]).toMatch(/^tlsClientError ERR_TLS_HANDSHAKE_TIMEOUT/)
@@ -256,11 +256,11 @@ describe.skipIf(certificate === undefined)('https', () => {
     },
     play: async (stage) => {
       const client = await stage.open()
-      client.send(GET('/', 'Connection: Upgrade\r\nUpgrade: echo\r\n'))
+      void client.send(GET('/', 'Connection: Upgrade\r\nUpgrade: echo\r\n'))
       await client.reads('\r\n\r\n')
       for (const word of ['one', 'two']) {
         await silence()
-        client.send(word)
+        void client.send(word)
         await client.reads(word)
       }
     }
@@ -278,7 +278,7 @@ describe.skipIf(certificate === undefined)('https', () => {
       const idle = await stage.open()
       await idle.get('/1')
       const waiting = await stage.open()
-      waiting.send(GET('/1') + GET('/never'))
+      void waiting.send(GET('/1') + GET('/never'))
       await waiting.reads('[/1]')
       expect(await stage.connections()).toBe(3)
       stage.server.closeIdleConnections()

@@ -199,7 +199,7 @@ export class Stage {
   async connect(from: From = this.#scenario.from ?? 'fresh'): Promise<Client> {
     const client = await this.open()
     if (from === 'fresh') return client
-    client.send('GET /warm HTTP/1.1\r\nHost: x\r\n\r\n')
+    void client.send('GET /warm HTTP/1.1\r\nHost: x\r\n\r\n')
     await client.response()
     if (from === 'parked') await this.untilParked(this.clients.length)
     return client
@@ -447,7 +447,7 @@ export class Client {
 
   /** Sends a request and waits for its response. */
   async get(path: string, headers = ''): Promise<Response> {
-    this.send(`GET ${path} HTTP/1.1\r\nHost: x\r\n${headers}\r\n`)
+    void this.send(`GET ${path} HTTP/1.1\r\nHost: x\r\n${headers}\r\n`)
     return await this.response()
   }
 

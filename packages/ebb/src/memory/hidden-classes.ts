@@ -27,6 +27,7 @@ import {
   type ActiveHandle,
   activeHandles,
   captureEmitterOptions,
+  isBusy,
   socketOptions,
   socketParts
 } from '../sys/node/handles.js'
@@ -147,7 +148,7 @@ export class RetainedHandles {
 function pick(handles: (ActiveHandle | null)[]): RetainedHandle[] {
   const kinds = new Map<unknown, ActiveHandle>()
   for (const handle of handles.slice(-EXAMINED).reverse()) {
-    if (handle === null || (handle.writableLength ?? 0) > 0 || handle._httpMessage) continue
+    if (handle === null || isBusy(handle)) continue
     const kind = handle.server ?? handle.constructor
     if (kinds.has(kind)) continue
     kinds.set(kind, handle)

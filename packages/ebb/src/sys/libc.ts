@@ -18,7 +18,7 @@ let reason: string | undefined
 if (process.platform !== 'linux') reason = `it needs Linux (epoll); this is ${process.platform}`
 else {
   try {
-    koffi = createRequire(import.meta.url)('koffi') as Koffi
+    koffi = createRequire(thisFile())('koffi') as Koffi
   } catch (error) {
     // The first line names the cause; the others list the modules that required it.
     reason = `koffi cannot be loaded: ${(error as Error).message.split('\n', 1)[0]}`
@@ -163,3 +163,11 @@ export function poll(fd: number, ready: () => void): PollHandle {
 }
 
 export * from './constants.js'
+
+/**
+ * Returns the file from which `node_modules` is searched. A bundler that writes CommonJS leaves `import.meta` empty;
+ * its output has `__filename`.
+ */
+function thisFile(): string {
+  return import.meta.url ?? __filename
+}

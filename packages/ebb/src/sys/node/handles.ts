@@ -22,6 +22,11 @@ export function activeHandles(): (ActiveHandle | null)[] | undefined {
   return _getActiveHandles?.call(process)
 }
 
+/** Returns whether data is under way on a handle: bytes that wait to be sent, or a response of an HTTP server. */
+export function isBusy({ writableLength = 0, _httpMessage }: ActiveHandle): boolean {
+  return writableLength > 0 || Boolean(_httpMessage)
+}
+
 /** Returns the objects that make up an open socket: the socket, its libuv handle, and its HTTP parser if it has one. */
 export function socketParts(socket: Socket): unknown[] {
   const { _handle, parser } = socket as Socket & { _handle?: unknown; parser?: unknown }

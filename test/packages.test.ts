@@ -1,0 +1,370 @@
+/** The packed packages as a stranger has them: installed in an empty folder, on every Node that is supported. */
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { build } from 'esbuild'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { nodeOf, npm, type Ran, registryAnswers, run } from './support/nodes.js'
+
+const ROOT = fileURLToPath(new URL('..', import.meta.url))
+const PACKAGES = ['ebb', 'ebb-lab']
+/** The first is the oldest that `engines` allows. */
+const NODES = ['20.19.0', '22', '24', '26'] as const
+const OLDEST = NODES[0]
+/** All that `ebb` exports, without `ebb/auto`, which acts when it is loaded. */
+const ENTRIES = Object.keys(manifest('ebb').exports)
+  .filter((entry) => entry !== './auto' && entry !== './package.json')
+  .map((entry) => entry.replace('.', 'ebb'))
+
+interface Manifest {
+  version: string
+  exports: Record<string, unknown>
+}
+
+function manifest(name: string): Manifest {
+  return JSON.parse(readFileSync(join(ROOT, 'packages', name, 'package.json'), 'utf8')) as Manifest
+}
+
+/** Says whether connections can be parked, answers one and ends. `$park` and `$net` are in scope. */
+const SERVER = `
+  const server = park(net.createServer((socket) => socket.end('hello')), { idle: '1s' })
+  server.listen(0, '127.0.0.1', () => {
+    net.connect(server.address().port, '127.0.0.1').end('x').on('data', (bytes) => {
+      console.log(server.supported, String(bytes))
+      server.close()
+    })
+  })
+`
+const ESM_SERVER = `import net from 'node:net'\nimport { park } from 'ebb'\n${SERVER}`
+const CJS_SERVER = `const net = require('node:net')\nconst { park } = require('ebb')\n${SERVER}`
+const SERVED = { status: 0, stdout: 'true hello\n', stderr: '' }
+
+/** A program that uses every entry, for the compilers. */
+const TYPED = `
+import net from 'node:net'
+import { listen, park, release, type Parked, type ParkOptions, type Release } from 'ebb'
+import { listen as listenAlone } from 'ebb/listen'
+import { runtimeView } from 'ebb/memory'
+import { createServer } from 'ebb/net'
+import { reactor } from 'ebb/sys'
+const options: ParkOptions = { idle: '5s' }
+const server: net.Server & Parked = park(net.createServer(), options)
+const supported: boolean = server.supported
+const released: Promise<Release> = release()
+export { supported, released, listen, listenAlone, createServer, runtimeView, reactor }
+`
+const TYPED_LAB = `
+import { judge, pulse, readRecording, type Recording, type Verdict } from 'ebb-lab'
+export const verdict = (recording: Recording): Verdict => judge(recording)
+export { pulse, readRecording }
+`
+
+const reachable = registryAnswers()
+if (!reachable) console.warn('packages.test.ts: the npm registry cannot be reached; the packages are not tried')
+
+describe.skipIf(!reachable || process.platform !== 'linux')('packed and installed', () => {
+  let folder: string
+  let tarballs: string[]
+  /** What npm said when it installed both packages on the oldest Node. */
+  let installed: Ran
+  const nodes = new Map<string, string>()
+
+  beforeAll(() => {
+    folder = mkdtempSync(join(tmpdir(), 'ebb-packages-'))
+    for (const version of NODES) nodes.set(version, nodeOf(version))
+    tarballs = PACKAGES.map((name) => {
+      const packed = npm(['pack', '--silent', '--ignore-scripts', '--pack-destination', folder], {
+        cwd: join(ROOT, 'packages', name)
+      })
+      return join(folder, packed.stdout.trim())
+    })
+    installed = install(join(folder, 'app'), tarballs, OLDEST)
+  }, 180_000)
+
+  afterAll(() => rmSync(folder, { recursive: true, force: true }))
+
+  function install(cwd: string, packages: string[], version: string, options: string[] = []): Ran {
+    mkdirSync(cwd, { recursive: true })
+    writeFileSync(join(cwd, 'package.json'), '{ "name": "app", "private": true }\n')
+    return npm(['install', '--no-audit', '--no-fund', ...options, ...packages], { cwd, node: nodeAt(version) })
+  }
+
+  function nodeAt(version: string): string {
+    return nodes.get(version) ?? nodeOf(version)
+  }
+
+  /** Writes a file to the app and runs it. */
+  function program(version: string, name: string, text: string, args: string[] = [], app = 'app'): Ran {
+    const cwd = join(folder, app)
+    mkdirSync(dirname(join(cwd, name)), { recursive: true })
+    writeFileSync(join(cwd, name), text)
+    return run(nodeAt(version), [...args, name], { cwd })
+  }
+
+  test('installs on the oldest Node without a warning about engines', () => {
+    expect(installed.stderr).not.toMatch(/EBADENGINE|deprecated/)
+    expect(installed.status).toBe(0)
+  })
+
+  test('the tarballs hold sources and what was built from them, and no tests', () => {
+    for (const name of PACKAGES) {
+      const content = join(folder, 'app/node_modules', name)
+      const files = readdirSync(content, { recursive: true, encoding: 'utf8' })
+      expect(files).toEqual(expect.arrayContaining(['README.md', 'LICENSE', 'package.json', 'dist/index.d.ts']))
+      expect(files.filter((path) => /\.test\.|tsbuildinfo/.test(path))).toEqual([])
+      const orphans = files
+        .filter((path) => /^dist\/(?!cjs).*\.js$/.test(path))
+        .filter((path) => !existsSync(join(ROOT, 'packages', name, path.replace('dist', 'src').replace(/js$/, 'ts'))))
+      expect(orphans).toEqual([])
+    }
+  })
+
+  test('attw finds no problem', { timeout: 120_000 }, () => {
+    for (const [index, options] of [[], ['--profile', 'esm-only']].entries()) {
+      const checked = run(join(ROOT, 'node_modules/.bin/attw'), [tarballs[index] ?? '', ...options], { cwd: ROOT })
+      expect(checked.status, checked.stdout).toBe(0)
+    }
+  })
+
+  describe.each(NODES)('Node %s', (version) => {
+    test('import', () => {
+      expect(program(version, 'import.mjs', ESM_SERVER)).toEqual(SERVED)
+    })
+
+    test('require()', () => {
+      expect(program(version, 'require.cjs', CJS_SERVER)).toEqual(SERVED)
+    })
+
+    test('import and require() give the same functions', () => {
+      const text = `
+        const { createRequire } = require('node:module')
+        const entries = ${JSON.stringify(ENTRIES)}
+        Promise.all(entries.map(async (entry) => {
+          const imported = await import(entry)
+          const required = require(entry)
+          for (const name of Object.keys(imported))
+            if (name !== 'default' && imported[name] !== required[name]) throw new Error(entry + ': ' + name)
+          return Object.keys(imported).length > 0
+        })).then((filled) => console.log(filled.every(Boolean)))
+      `
+      expect(program(version, 'same.cjs', text)).toEqual({ status: 0, stdout: 'true\n', stderr: '' })
+    })
+
+    test('--import and -r ebb/auto', () => {
+      for (const flag of ['--import', '-r'])
+        expect(program(version, 'auto.cjs', 'console.log(1)', [flag, 'ebb/auto'])).toEqual({
+          status: 0,
+          stdout: '1\n',
+          stderr: ''
+        })
+    })
+
+    test('ebb-lab: import, require() and the command', () => {
+      expect(program(version, 'lab.mjs', "import { judge } from 'ebb-lab'\nconsole.log(typeof judge)")).toEqual({
+        status: 0,
+        stdout: 'function\n',
+        stderr: ''
+      })
+      expect(program(version, 'lab.cjs', "console.log(typeof require('ebb-lab').judge)")).toMatchObject({
+        status: 0,
+        stdout: 'function\n'
+      })
+      const cwd = join(folder, 'app')
+      expect(run('node_modules/.bin/ebb', ['--version'], { cwd, node: nodeAt(version) })).toEqual({
+        status: 0,
+        stdout: `${manifest('ebb-lab').version}\n`,
+        stderr: ''
+      })
+    })
+  })
+
+  describe('TypeScript, strict, without skipLibCheck', () => {
+    const COMPILERS = ['5.9', '7']
+    /** The settings that decide how imports are resolved, and whether `ebb-lab`, which takes seconds, is compiled too. */
+    const SETTINGS: [name: string, extension: string, options: object, lab: boolean][] = [
+      ['node16, ES module', 'mts', { module: 'node16' }, false],
+      ['node16, CommonJS', 'cts', { module: 'node16' }, false],
+      ['nodenext, ES module', 'mts', { module: 'nodenext' }, true],
+      ['nodenext, CommonJS', 'cts', { module: 'nodenext' }, false],
+      ['esnext and bundler', 'ts', { module: 'esnext', moduleResolution: 'bundler' }, true],
+      // Without moduleResolution: node10 in 5.9, bundler in 7.
+      ['commonjs', 'ts', { module: 'commonjs', esModuleInterop: true }, false]
+    ]
+
+    beforeAll(() => {
+      const app = join(folder, 'app')
+      const added = npm(
+        [
+          'install',
+          '--no-audit',
+          '--no-fund',
+          '--ignore-scripts',
+          '@types/node@20',
+          ...COMPILERS.map((version) => `typescript-${version}@npm:typescript@${version}`)
+        ],
+        { cwd: app }
+      )
+      expect(added.status, added.stderr).toBe(0)
+    }, 180_000)
+
+    test.each(COMPILERS.flatMap((compiler) => SETTINGS.map((setting) => [compiler, ...setting] as const)))(
+      '%s: %s',
+      (compiler, name, extension, options, lab) => {
+        const app = join(folder, 'app')
+        const project = join(app, `types-${compiler}-${name.replace(/\W+/g, '-')}`)
+        mkdirSync(project)
+        writeFileSync(join(project, `main.${extension}`), lab ? TYPED + TYPED_LAB : TYPED)
+        const compilerOptions = {
+          ...options,
+          target: 'es2022',
+          lib: ['es2023'],
+          types: ['node'],
+          strict: true,
+          exactOptionalPropertyTypes: true,
+          skipLibCheck: false,
+          noEmit: true
+        }
+        const files = [`main.${extension}`]
+        writeFileSync(join(project, 'tsconfig.json'), JSON.stringify({ compilerOptions, files }))
+        const compiled = run(
+          process.execPath,
+          [join(app, `node_modules/typescript-${compiler}/bin/tsc`), '-p', project],
+          {
+            cwd: app
+          }
+        )
+        expect(compiled).toEqual({ status: 0, stdout: '', stderr: '' })
+      }
+    )
+  })
+
+  describe('Jest', () => {
+    beforeAll(() => {
+      const added = npm(['install', '--no-audit', '--no-fund', '--ignore-scripts', 'jest@30'], {
+        cwd: join(folder, 'app')
+      })
+      expect(added.status, added.stderr).toBe(0)
+      mkdirSync(join(folder, 'app/jest'))
+      writeFileSync(
+        join(folder, 'app/jest/server.test.js'),
+        `const net = require('node:net')
+        const { park, release } = require('ebb')
+        test('parks', (done) => {
+          const server = park(net.createServer((socket) => socket.resume().end('hello')))
+          expect(server.supported).toBe(true)
+          server.listen(0, '127.0.0.1', () => {
+            net.connect(server.address().port, '127.0.0.1').end('x').on('data', (bytes) => {
+              expect(String(bytes)).toBe('hello')
+              server.close(done)
+            })
+          })
+        })
+        test('releases', async () => expect((await release()).afterTrim).toBeGreaterThan(0))
+        `
+      )
+    }, 180_000)
+
+    test.each(NODES)('a test that requires ebb passes on Node %s', (version) => {
+      const cwd = join(folder, 'app')
+      const jest = ['node_modules/jest/bin/jest.js', '--rootDir', 'jest', '--ci']
+      const tested = run(nodeAt(version), jest, { cwd, node: nodeAt(version) })
+      expect(tested.stderr).toMatch(/Tests: +2 passed/)
+      expect(tested.status).toBe(0)
+    })
+  })
+
+  describe('bundled by esbuild', () => {
+    const FORMATS = [
+      { format: 'esm', external: [] },
+      { format: 'esm', external: ['koffi'] },
+      { format: 'cjs', external: [] },
+      { format: 'cjs', external: ['koffi'] }
+    ] as const
+
+    test.each(FORMATS)('$format, external: $external', async ({ format, external }) => {
+      const cwd = join(folder, 'app')
+      const entry = join(cwd, `entry-${format}-${external.length}.mjs`)
+      writeFileSync(entry, ESM_SERVER)
+      const name = `bundle-${format}-${external.length}.${format === 'esm' ? 'mjs' : 'cjs'}`
+      const result = await build({
+        entryPoints: [entry],
+        outfile: join(cwd, name),
+        bundle: true,
+        platform: 'node',
+        format,
+        external: [...external],
+        logLevel: 'silent'
+      })
+      expect(result.warnings).toEqual([])
+      expect(result.errors).toEqual([])
+      for (const version of [OLDEST, '26']) expect(run(nodeAt(version), [name], { cwd })).toEqual(SERVED)
+    })
+
+    test('a program in CommonJS', async () => {
+      const cwd = join(folder, 'app')
+      writeFileSync(join(cwd, 'entry.cjs'), CJS_SERVER)
+      await build({
+        entryPoints: [join(cwd, 'entry.cjs')],
+        outfile: join(cwd, 'bundle.cjs'),
+        bundle: true,
+        platform: 'node',
+        format: 'cjs',
+        logLevel: 'silent'
+      })
+      for (const version of [OLDEST, '26']) expect(run(nodeAt(version), ['bundle.cjs'], { cwd })).toEqual(SERVED)
+    })
+  })
+
+  describe('without what ebb needs', () => {
+    const RELEASE = "import { release } from 'ebb'\nconst { allocator } = await release()\nconsole.log(allocator)\n"
+
+    // Without scripts, because koffi's own compiles the library where it finds a compiler.
+    test('npm i --omit=optional: plain Node and one warning with the reason', () => {
+      const [ebb = ''] = tarballs
+      const added = install(join(folder, 'bare'), [ebb], OLDEST, ['--omit=optional', '--ignore-scripts'])
+      expect(added.status, added.stderr).toBe(0)
+      const served = program(OLDEST, 'server.mjs', ESM_SERVER, [], 'bare')
+      expect(served).toMatchObject({ status: 0, stdout: 'false hello\n' })
+      expect(served.stderr.match(/Warning:/g)).toHaveLength(1)
+      expect(served.stderr).toMatch(/koffi cannot be loaded: .*; the server runs as plain Node/)
+      // Collected, but not trimmed: no allocator is known.
+      expect(program(OLDEST, 'release.mjs', RELEASE, [], 'bare')).toEqual({
+        status: 0,
+        stdout: 'unknown\n',
+        stderr: ''
+      })
+    })
+
+    test('koffi has a binary for musl', () => {
+      const binaries = join(folder, `app/node_modules/@koromix/koffi-linux-${process.arch}`)
+      expect(readdirSync(binaries)).toContain(`musl_${process.arch}`)
+      const elf = readFileSync(join(binaries, `musl_${process.arch}/koffi.node`), 'latin1')
+      expect(elf).toMatch(/libc\.musl-|ld-musl-|libc\.so\0/)
+    })
+
+    test('a C library without malloc_trim and mallopt, as musl: parks, and releases without a trim', () => {
+      const preload = `
+        const Module = require('node:module')
+        const load = Module._load
+        const missing = /malloc_trim|mallopt|gnu_get_libc_version/
+        Module._load = (name, ...rest) => {
+          const koffi = load(name, ...rest)
+          if (name !== 'koffi') return koffi
+          const hide = (library) => new Proxy(library, {
+            get: (_, key) => key !== 'func' ? library[key] : (definition, ...more) => {
+              if (missing.test(definition)) throw new Error('Cannot find function in shared library')
+              const found = library.func(definition, ...more)
+              return /dlsym/.test(definition) ? (handle, name) => missing.test(name) ? 0 : found(handle, name) : found
+            }
+          })
+          return { ...koffi, load: (path) => hide(koffi.load(path)) }
+        }
+      `
+      writeFileSync(join(folder, 'app/musl.cjs'), preload)
+      expect(program(OLDEST, 'server.mjs', ESM_SERVER, ['-r', './musl.cjs'])).toEqual(SERVED)
+      const released = program(OLDEST, 'release.mjs', RELEASE, ['-r', './musl.cjs'])
+      expect(released).toEqual({ status: 0, stdout: 'musl\n', stderr: '' })
+    })
+  })
+})
