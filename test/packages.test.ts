@@ -181,7 +181,7 @@ describe.skipIf(!reachable || process.platform !== 'linux')('packed and installe
 
   describe('TypeScript, strict, without skipLibCheck', () => {
     const COMPILERS = ['5.9', '7']
-    /** The settings that decide how imports are resolved, and whether `ebb-lab`, which takes seconds, is compiled too. */
+    /** Settings that decide how imports are resolved, and whether `ebb-lab` is compiled, which takes seconds. */
     const SETTINGS: [name: string, extension: string, options: object, lab: boolean][] = [
       ['node16, ES module', 'mts', { module: 'node16' }, false],
       ['node16, CommonJS', 'cts', { module: 'node16' }, false],

@@ -32,6 +32,7 @@ export * as natsClient from './pulse/swarm/testing/nats-client.js'
 export { readRecording } from './record/read.js'
 export type { Recording } from './record/recording.js'
 export { type SyntheticOptions, sideBySide, synthetic } from './report/testing/synthetic.js'
+export { ERROR_CODES } from './units/error-codes.js'
 
 /** Path of the `ebb` command, which runs with `node`. */
 export const CLI_PATH = fileURLToPath(new URL('../bin/ebb.js', import.meta.url))

@@ -4,3 +4,4 @@
  * This entry is not covered by semantic versioning. Programs use `ebb`.
  */
 export { type ListeningSocket, openSocket } from './socket/listening-socket.js'
+export { ERROR_CODES, WARNING_CODES } from './sys/error-codes.js'

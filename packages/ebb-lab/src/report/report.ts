@@ -14,7 +14,7 @@ import { makeDirectory, writeWhole } from './write-file.js'
 
 /** Options of {@link report}. */
 export interface ReportOptions {
-  /** Folder for `report.html`, `memory.svg` and `runtime.svg`, made if it does not exist. Default: nothing is written. */
+  /** Folder for `report.html`, `memory.svg` and `runtime.svg`; created if needed. Default: nothing is written. */
   out?: string
 }
 
@@ -30,8 +30,9 @@ export interface Report {
 
 /**
  * Judges recordings (paths, or in memory) and draws them. A control belongs to the main recording of the same name. If
- * several have that name, it belongs to the one in the same folder. Main recordings of the same name get their folder or
- * file added to it. A file given twice is read once, and a control without a main recording is left out, with a note.
+ * several have that name, it belongs to the one in the same folder. If two main recordings have the same name, their
+ * folder or file is added to it. A file given twice is read once. A control without a main recording is left out, with
+ * a note.
  *
  * ```ts
  * const { verdicts } = await report(['results/ebb.ndjson', 'results/ebb.control.ndjson'], { out: 'results' })
@@ -39,8 +40,8 @@ export interface Report {
  *
  * Writes nothing unless everything could be drawn.
  *
- * @throws ReportError: `ERR_REPORT_EMPTY` if there is nothing to judge, `ERR_REPORT_AMBIGUOUS` if two controls belong to
- *   one recording, `ERR_RECORDING_FORMAT`, or the errno if `out` cannot be written
+ * @throws ReportError: `ERR_REPORT_EMPTY` if there is nothing to judge, `ERR_REPORT_AMBIGUOUS` if two controls belong
+ *   to one recording, `ERR_RECORDING_FORMAT`, or the errno if `out` cannot be written
  * @throws RecordError if a recording cannot be read
  */
 export async function report(

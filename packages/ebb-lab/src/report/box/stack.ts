@@ -71,8 +71,8 @@ function between(before: Look | undefined, after: Look | undefined, t: number): 
 }
 
 /**
- * Returns the memory of all servers at each moment at which one of them was sampled. Between its samples, a server holds
- * what it held at the last one.
+ * Returns the memory of all servers at each moment at which one of them was sampled. Between two samples, a server
+ * counts with the memory of its last one.
  */
 export function stackOf(run: BoxRun): Moment[] {
   const allUp = Math.max(0, ...run.servers.map(({ recording }) => recording?.samples[0]?.t ?? 0))
