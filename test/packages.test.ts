@@ -301,6 +301,19 @@ describe.skipIf(!reachable || process.platform !== 'linux')('packed and installe
       for (const version of [OLDEST, '26']) expect(run(nodeAt(version), [name], { cwd })).toEqual(SERVED)
     })
 
+    test.each(['esm', 'cjs'] as const)('ebb/auto in a bundle (%s) governs the program', async (format) => {
+      const cwd = join(folder, 'app')
+      const name = `auto-${format}`
+      const entry = join(cwd, `${name}-entry.mjs`)
+      const governor = "globalThis[Symbol.for('ebb.governing.1')]"
+      writeFileSync(entry, `import 'ebb/auto'\nsetTimeout(() => console.log(typeof ${governor}?.stats), 200)\n`)
+      const outfile = join(cwd, `${name}.${format === 'esm' ? 'mjs' : 'cjs'}`)
+      await build({ entryPoints: [entry], outfile, bundle: true, platform: 'node', format, logLevel: 'silent' })
+      for (const version of [OLDEST, '26']) {
+        expect(run(nodeAt(version), [outfile], { cwd })).toEqual({ status: 0, stdout: 'function\n', stderr: '' })
+      }
+    })
+
     test('a program in CommonJS', async () => {
       const cwd = join(folder, 'app')
       writeFileSync(join(cwd, 'entry.cjs'), CJS_SERVER)

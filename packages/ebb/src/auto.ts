@@ -29,6 +29,16 @@ import type * as Environment from './govern/environment.js'
 // governor: a worker thread that ends while koffi is being loaded takes the whole process with it. `require` and not
 // `await import`, because a module with a top-level await cannot be loaded by `node -r`.
 if (isMainThread) {
-  const { governFromEnvironment } = createRequire(import.meta.url)('./govern/environment.js') as typeof Environment
-  governFromEnvironment(process.env)
+  const environment = requireEnvironment()
+  if (environment !== undefined) environment.governFromEnvironment(process.env)
+  else void import('./govern/environment.js').then(({ governFromEnvironment }) => governFromEnvironment(process.env))
+}
+
+/** Loads the governor at once; undefined in a bundle, where it is no file of its own: there `import()` finds it. */
+function requireEnvironment(): typeof Environment | undefined {
+  try {
+    return createRequire(import.meta.url)('./govern/environment.js') as typeof Environment
+  } catch {
+    return undefined
+  }
 }
