@@ -6,7 +6,7 @@ import path from 'node:path'
 import { goVersion } from './go-version.js'
 
 /** A runtime, such as Node or Go. */
-interface Runtime {
+export interface Runtime {
   /** Lower case: `node`, `go`, `python`. */
   name: string
   /** Null if it is not known. */

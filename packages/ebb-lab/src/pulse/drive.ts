@@ -10,7 +10,7 @@ import { type LevelShape, levelsOf, type PulseShape, type Shape, timedPulses } f
 const RECHECK = 1000
 
 /** The crowd has reached a level, as far as it could. */
-interface LevelStep {
+export interface LevelStep {
   event: 'level'
   /** Number of connections that the shape asked for. */
   connections: number

@@ -8,7 +8,7 @@ import { type Plan, type Pulse, pulsesOf } from './plan.js'
 import { exponential, randomFrom } from './random.js'
 
 /** Timing that all shapes have. */
-interface Timing {
+export interface Timing {
   /** Time at which the shape begins. */
   offset: number
   /** Maximum random delay of the shape's beginning. In a pulse shape, each pulse is delayed by itself. */

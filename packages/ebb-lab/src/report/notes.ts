@@ -2,7 +2,7 @@
 
 /** A note of a verdict. Programs go by the code; the text is for people. */
 export interface VerdictNote {
-  /** A {@link NoteCode}, or the code of a note that the recording has. */
+  /** A `NoteCode`, or the code of a note that the recording has. */
   code: string
   /** One sentence: what happened, and which figures it concerns. */
   text: string

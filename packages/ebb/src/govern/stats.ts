@@ -15,6 +15,7 @@ export type Reason = 'spike' | 'limit' | 'pressure' | 'signal' | 'asked'
 
 /** Published on the channel `ebb:release` of `node:diagnostics_channel` after each release of this thread. */
 export interface ReleaseMessage extends Release {
+  /** Why the memory was released. */
   reason: Reason
 }
 

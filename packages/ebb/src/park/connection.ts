@@ -26,8 +26,7 @@ export interface Connection {
    * @throws `DataCloneError` for a value that cannot be cloned, such as a function or a socket
    * @throws {EbbError} `ERR_EBB_CONNECTION_CLOSED` once the connection is closed
    */
-  get attachment(): unknown
-  set attachment(value: unknown)
+  attachment: unknown
 
   /** Whether the connection is parked. Then the socket that came with this object is destroyed. */
   readonly parked: boolean

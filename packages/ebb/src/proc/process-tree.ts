@@ -15,6 +15,7 @@ const SEARCH_INTERVAL = 500
  * tree.close()
  */
 export class ProcessTree {
+  /** Process id of the root. */
   readonly pid: number
   readonly #root: ProcessView
   readonly #others = new Map<number, ProcessView>()

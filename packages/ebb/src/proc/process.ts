@@ -44,8 +44,11 @@ export type ProcessFault = 'missing' | 'hidden' | 'zombie' | 'ended' | 'kernel' 
 
 /** The error of a process that cannot be read. `fault` tells cases apart that share a `code`. */
 export class ProcessError extends Error {
+  /** Always `ProcessError`. */
   override readonly name = 'ProcessError'
+  /** Process id that was asked for. */
   readonly pid: number
+  /** Reason why the process has no figures. */
   readonly fault: ProcessFault
   /** Name of an errno, as in Node's own errors: `ESRCH`, `EACCES`, `EINVAL`, `ENOTSUP`, `EMFILE`, ... */
   readonly code: string
@@ -89,6 +92,7 @@ const KEY = {
  * view.close()
  */
 export class ProcessView {
+  /** Process id. */
   readonly pid: number
   /**
    * Clock ticks from boot to the start of the process. Together with the pid it identifies the process until a reboot.

@@ -4,6 +4,7 @@ import { type ProcessStat, readStat } from './stat.js'
 
 /** A process of a listing: its `/proc/PID/stat` at the time of the listing. */
 export interface ListedProcess extends ProcessStat {
+  /** Process id. */
   pid: number
 }
 

@@ -109,7 +109,7 @@ export class StatFile extends ProcFile {
 }
 
 /**
- * Reads `/proc/PID/stat` once. To read it again and again, keep a {@link StatFile}.
+ * Reads `/proc/PID/stat` once. To read it again and again, keep a `StatFile`.
  *
  * Throws the errors of `open(2)` and `read(2)`: `ENOENT` or `ESRCH` if there is no such process.
  */

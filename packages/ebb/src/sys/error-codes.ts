@@ -1,10 +1,6 @@
 /** Every code that this package puts on an error or a process warning by itself, with its cause in one sentence. */
 
-/**
- * Codes of errors. `ERR_EBB_*` are this package's own; the others are Node's codes, used where Node itself would use
- * them. System errors carry the name of their errno (`EADDRINUSE`, ...) and are not listed here.
- */
-export const ERROR_CODES = {
+const errors = {
   ERR_EBB_ATTACHMENT_TOO_LARGE: "The serialised attachment is larger than the server's `attachmentLimit`.",
   ERR_EBB_CONNECTION_CLOSED: 'An attachment was set on a connection that is already closed.',
   ERR_EBB_UNSUPPORTED: 'The library cannot reach the kernel: not Linux, no koffi binary, or a runtime without libuv.',
@@ -18,14 +14,23 @@ export const ERROR_CODES = {
 } as const
 
 /** The code of an error that this package makes. */
-export type ErrorCode = keyof typeof ERROR_CODES
+export type ErrorCode = keyof typeof errors
 
-/** Codes of process warnings. */
-export const WARNING_CODES = {
+/**
+ * Codes of errors, with the cause of each. `ERR_EBB_*` are this package's own. The others are Node's codes, used where
+ * Node itself would use them. The error of a failed system call has the name of its errno (`EADDRINUSE`, ...), which is
+ * not listed here.
+ */
+export const ERROR_CODES: Readonly<Record<ErrorCode, string>> = errors
+
+const warnings = {
   EBB_NO_PRESSURE: 'Memory pressure cannot be watched, so the governor works without it.',
   EBB_RELEASE_FAILED: 'A release of memory failed; the program goes on without it.',
   EBB_UNSUPPORTED: 'Connections cannot be parked here, so the server runs as a plain Node server.'
 } as const
 
 /** The code of a process warning that this package emits. */
-export type WarningCode = keyof typeof WARNING_CODES
+export type WarningCode = keyof typeof warnings
+
+/** Codes of process warnings, with the cause of each. */
+export const WARNING_CODES: Readonly<Record<WarningCode, string>> = warnings

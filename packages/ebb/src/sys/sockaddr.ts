@@ -11,7 +11,19 @@ import { AF_INET, AF_INET6, AF_UNIX, addressOf } from './libc.js'
 export type Address = { host: string; port: number } | { path: string }
 
 /** A socket address in the form of `net.Server.address()`. The `path` of an unnamed Unix socket is empty. */
-export type AddressInfo = { address: string; family: 'IPv4' | 'IPv6'; port: number } | { path: string }
+export type AddressInfo =
+  | {
+      /** IP address, such as `127.0.0.1` or `::1`. */
+      address: string
+      /** Family of `address`. */
+      family: 'IPv4' | 'IPv6'
+      /** Port, 0 to 65535. */
+      port: number
+    }
+  | {
+      /** Path of a Unix socket. It begins with NUL for a socket in the abstract namespace. */
+      path: string
+    }
 
 /** Size in bytes that holds any address: `sizeof(struct sockaddr_storage)`. */
 export const SOCKADDR_SIZE = 128

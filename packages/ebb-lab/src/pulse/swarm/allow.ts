@@ -9,8 +9,11 @@ import { BlockList, isIP } from 'node:net'
 import { invalidArgument } from 'ebb/sys'
 import { LabError } from '../../units/errors.js'
 
-interface Endpoint {
+/** A server that an agent may be asked to connect to. */
+export interface Endpoint {
+  /** Host name or IP address. */
   host: string
+  /** TCP port, 1 to 65535. */
   port: number
 }
 

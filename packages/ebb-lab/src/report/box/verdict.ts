@@ -32,7 +32,7 @@ export interface BoxVerdict {
   /** Multiplexing gain, sumOfPeaks / peakOfSums. 1 if all servers peak at once, or keep what they took. */
   gain: number | null
   /** How many such servers fit into the memory that was asked about; null if none was. */
-  fit: Fit | null
+  fit: BoxFit | null
   /**
    * The most that the memory cgroup was charged, which includes socket memory in the kernel and file pages; null
    * without a cgroup.
@@ -47,7 +47,7 @@ export interface BoxVerdict {
 }
 
 /** How many whole servers like these a memory holds. */
-interface Fit {
+export interface BoxFit {
   /** Bytes. */
   memory: number
   /** With peaks spread as they were: each server takes its part of the peak of sums. */
@@ -65,7 +65,7 @@ interface Fit {
  * - `ended`: it ended by itself, or by a signal.
  * - `failed`: it never listened.
  */
-type State = 'ran' | 'killed' | 'ended' | 'failed'
+export type ServerState = 'ran' | 'killed' | 'ended' | 'failed'
 
 /** What the recording of a run shows about one server. */
 export interface ServerVerdict {
@@ -73,7 +73,7 @@ export interface ServerVerdict {
   name: string
   /** Whether it ran with `ebb/auto`. */
   governed: boolean
-  state: State
+  state: ServerState
   /** What became of it, in a sentence; null if it lived to the end. */
   fate: string | null
   /** The most that it held, bytes: its own memory and its part of the file pages that the servers share. */
@@ -291,7 +291,7 @@ function atRest(run: BoxRun, stack: readonly Moment[]): number | null {
   return medianOf(stack.filter(({ t }) => t >= first - REST && t < first).map(({ sum }) => sum))
 }
 
-function fitInto(memory: number | null, servers: number, peak: number | null, peaks: number | null): Fit | null {
+function fitInto(memory: number | null, servers: number, peak: number | null, peaks: number | null): BoxFit | null {
   if (memory === null || servers === 0 || peak === null || peaks === null || peak === 0) return null
   const fit = Math.floor((memory * servers) / peak)
   return { memory, servers: fit, more: Math.max(0, fit - servers), unspread: Math.floor((memory * servers) / peaks) }
