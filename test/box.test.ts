@@ -166,7 +166,7 @@ servers:
   test('reports a server that dies behind a shell that lives on, and workers that listen later', async () => {
     const { file, folder } = box(
       `
-rest: 1s
+rest: 4s
 memory: 8GB
 servers:
   - { name: behind, command: "'${NODE}' mortal.mjs {port}; exec sleep 60", plan: { shape: steady, connections: 20, duration: 1s } }
@@ -178,13 +178,13 @@ servers:
             socket.on('error', () => {}).resume()
             if (++clients === 20) process.exit(0)
           }).listen(Number(process.argv[2]), '127.0.0.1')`,
-        // Half a second later, a child process has the same listening socket.
+        // A child process has the same listening socket, after ebb has found the server and before its rest is over.
         'several.mjs': `import { spawn } from 'node:child_process'
           import net from 'node:net'
           const server = net.createServer((socket) => socket.on('error', () => {}).resume())
           server.listen(Number(process.argv[2]), '127.0.0.1', () => setTimeout(() => {
             spawn('sleep', ['60'], { stdio: ['ignore', 'ignore', 'ignore', server._handle.fd] })
-          }, 500))`
+          }, 2000))`
       }
     )
     const { code, stdout } = await run(['box', file, '--no-control', '--out', folder])
