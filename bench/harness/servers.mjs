@@ -50,7 +50,7 @@ export const nodeNet = (node) => [node, fileURLToPath(new URL('servers/net.mjs',
 export const C = {
   id: 'c',
   name: 'C, epoll',
-  what: 'one thread, nothing kept for a connection: the floor',
+  what: 'one thread, no memory per connection: the lower bound',
   install: 'c',
   needs: [installed('bin/epoll')],
   command: [installed('bin/epoll'), '{port}'],

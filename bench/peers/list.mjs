@@ -142,13 +142,13 @@ export const PEERS = [
     {
       id: 'nginx',
       name: 'nginx stream',
-      what: 'a proxy to a server that drops; master and worker are one process',
+      what: 'a proxy to a server that drops all data; master and worker are one process',
       version: () => `nginx ${versionFrom(find('nginx') ?? 'nginx', '-v')}`
     },
     {
       id: 'haproxy',
       name: 'HAProxy TCP',
-      what: 'a proxy to a server that drops',
+      what: 'a proxy to a server that drops all data',
       version: () => `HAProxy ${versionFrom(find('haproxy') ?? 'haproxy', '-v')}`
     }
   ].map((peer) => ({

@@ -162,7 +162,9 @@ function notes() {
     const sum = (/** @type {'failed' | 'lost'} */ key) => rounds.reduce((total, { verdict }) => total + verdict[key], 0)
     const sentences = [...failures]
     if (peer.most !== undefined && peer.most < plan.big && rounds.length > 0) {
-      sentences.push(`${peer.name} held ${size(peer.most)} connections: its limit allows two descriptors for each.`)
+      sentences.push(
+        `${peer.name} held ${size(peer.most)} connections. Its descriptor limit allows no more, because it needs two for each connection.`
+      )
     }
     if (sum('failed') > 0) sentences.push(`${peer.name}: ${size(sum('failed'))} connects failed.`)
     if (sum('lost') > 0)

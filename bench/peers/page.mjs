@@ -33,8 +33,9 @@ export function page({ table, servers, plan, rounds, notes, absent, picture }) {
   const { big, iterations, small, pulses, linger } = plan
   const size = (/** @type {number} */ n) => n.toLocaleString('en-US')
   const introduction = `${machine()}. ${roundsText(rounds)} Each server gets ${size(big)} connections
-    ${iterations} times, then ${size(small)} connections ${pulses} times, held for ${linger / 1000} s each. Then follows the control.`
-  return `# Beside its peers
+    ${iterations} times, then ${size(small)} connections ${pulses} times, held for ${linger / 1000} s each. Then the
+    [control run](../docs/glossary.md#control) measures need.`
+  return `# ebb compared with other servers
 
 ebb and ${servers.length - 1} other servers run the same experiment on one machine: connections come, stay silent, and go.
 \`npm run bench\` wrote this page on ${new Date().toISOString().slice(0, 10)}.
@@ -45,35 +46,36 @@ ${wrap(introduction, WIDTH)}
 
 ${between(table)}
 
-Figures are anonymous memory (\`RssAnon\`) in MB of 10^6 bytes, if the heading says nothing else.
+Unless the heading says otherwise, figures are anonymous memory (\`RssAnon\`) in MB of 10^6 bytes.
 [The verdict](../docs/reference/verdict.md) describes each figure.
 
 | column | meaning |
 |---|---|
-| at rest | before any connection |
+| at rest | memory before any connection |
 | footprint | what one of the ${size(big)} connections adds to the memory at rest |
 | peak | the highest value seen |
-| kept | while holding ${size(small)} connections, after the ${size(big)} |
-| need | while holding ${size(small)} connections, in a process that never saw ${size(big)} |
+| kept | memory while holding ${size(small)} connections, after the pulses of ${size(big)} |
+| need | memory while holding ${size(small)} connections, in a fresh process that never held ${size(big)} |
 | retention | kept / need. 1.00 is perfect |
-| release | from the last close of the ${size(big)} until memory is back at need for good; *never*: not before the recording ended |
+| release | [release time](../docs/glossary.md#release-time): from the close of the last ${size(big)} connections until memory is back at need and stays there. *never*: not before the recording ended |
 | CPU | CPU time of the server for 1,000 connections made and closed |
 | connects | connects per second, from a client on the same machine |
 | resident | what \`top\` shows while the ${size(big)} connections are held |
-| PSS | proportional memory of one of four copies on one machine, each holding ${size(small)} connections: a quarter of their sum. A page that several processes map counts in parts |
+| PSS | proportional memory per process, when four processes of the server run on one machine and each holds ${size(small)} connections. A page that several processes map is divided among them |
 
-The footprint is below zero if the server held more at rest, from its start, than with the ${size(big)} connections.
+The footprint is below zero if the server held more memory at rest, such as garbage of its startup, than with the
+${size(big)} connections.
 
 ## The servers
 
-| server | what | version |
+| server | how it works | version |
 | --- | --- | --- |
 ${servers.map((server) => `| ${server.name} | ${server.what} | ${versionOf(server)} |`).join('\n')}
 
 Each server is a small program in [peers/programs/](peers/programs); the C server and the \`node:net\` server are in
 [harness/servers/](harness/servers). A server accepts connections, reads and drops what they send, and closes them.
-The backlog is 4,096 where it can be set. Bun's is 512, and a full backlog costs a client one second. The server
-behind a proxy, and the process that starts a server, are in no figure.
+The backlog is 4,096 where it can be set. Bun's is 512. When a backlog is full, a client waits for one second before it
+tries again. The figures do not include the server behind a proxy, or the process that starts a server.
 ${list('Left out', absent)}${list('Notes', notes)}`
 }
 

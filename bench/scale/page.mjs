@@ -55,20 +55,20 @@ export function page(results, stops) {
 
 Machine: ${machine()}; Node ${process.version.slice(1)}.
 
-Each size has servers of its own: \`ebb serve --procs\`, with as many processes as the descriptor limit requires. As many
-processes connect to them, on the same machine.
+For each number of connections, \`ebb serve --procs\` starts as many server processes as the descriptor limit requires.
+The same number of client processes connects to them on the same machine.
 
 ${markdownTable(headings, rows)}
 
-| line | meaning |
+| row | meaning |
 | --- | --- |
 | anonymous, proportional | memory of all servers and their supervisor together |
-| footprint | memory of the servers at hold above rest, per connection |
-| connect all | until every client is connected |
-| accept all | until the servers have reported every client; they report 20 times a second |
-| close all | until the servers have reported that no client is left |
-| released after | from then until anonymous memory is within 5 % of rest and stays there |
-| kernel | slab and socket buffers of both ends of each connection, the server's and the client's |
-| CPU | CPU time of the processes while the crowd connects; the kernel charges its own work to the running process |
+| footprint | (memory of the servers at hold − at rest) / connections |
+| connect all | time from the first connect until every client is connected |
+| accept all | time from the first connect until the servers have reported every client; they report 20 times a second |
+| close all | time from the first close until the servers have reported that no client is left |
+| released after | time from the end of *close all* until anonymous memory is within 5 % of rest and stays there |
+| kernel | memory of both ends of each connection in the kernel: slab and socket buffers |
+| CPU, us each | CPU time of the processes while the crowd connects, in microseconds per connection; the kernel charges its own work to the running process |
 ${stops.length === 0 ? '' : `\n## What ended the run\n\n${stops.map((stop) => `- ${stop}`).join('\n')}\n`}`
 }

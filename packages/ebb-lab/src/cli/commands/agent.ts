@@ -55,8 +55,9 @@ Examples:
   ebb agent --nats nats://10.0.0.1:4222 --swarm lab --allow 10.0.0.5:3033
   ebb agent --nats nats://10.0.0.1:4222 --swarm lab --record-port 3033
 
-If an agent hears nothing of its coordinator for 3 s, it closes its connections
-and is free for the next one. On SIGTERM it closes them and leaves the swarm.`
+If an agent hears nothing from its coordinator for 3 s, it closes its
+connections and is free for the next coordinator. On SIGTERM it closes them and
+leaves the swarm.`
     )
     .action(run)
 }

@@ -36,8 +36,8 @@ export function boxCommand(): Command {
     )
     .argument('<file>', 'YAML or JSON file with the servers, their loads, and variants')
     .option('--out <dir>', 'directory for box.ndjson (the recording), report.html and box.svg')
-    .option('--memory <size>', 'print how many such servers fit into this much memory: 8GB', parseSize)
-    .option('--limit <size>', 'run all servers in one memory cgroup of this size: 600MB', parseSize)
+    .option('--memory <size>', 'print how many such servers fit into this much memory, such as 8GB', parseSize)
+    .option('--limit <size>', 'run all servers in one memory cgroup of this size, such as 600MB', parseSize)
     .option('--variant <name>', 'run only this variant of the file; repeat for several', collect)
     .option('--duration <time>', 'length of a run (default: as the file says)', parsePositiveTime)
     .option('--no-control', 'skip the control runs, which measure what each server needs')
@@ -59,7 +59,7 @@ Example of a file:
       plan: { big: 10000, iterations: 1, small: 1000 }
 
 docs/reference/box-file.md lists all keys.
-"ebb report box.ndjson" prints the same again.
+"ebb report box.ndjson" prints the same result from the recording.
 
 Exit codes: 2 if connections failed or were lost, or a server ended early;
 3 if a limit was exceeded.`

@@ -28,8 +28,12 @@ export function reportCommand(): Command {
       'recordings of "ebb record", "ebb bench" or "ebb box"; a control run belongs to the main run with the same name'
     )
     .option('--out <dir>', 'directory for the pictures (default: the current directory)')
-    .option('--memory <size>', 'of a box: print how many such servers fit into this much memory', parseSize)
-    .option('--max-peak <size>', 'of a box: exit 3 if all servers together use more than this at any moment', parseSize)
+    .option('--memory <size>', 'for a box recording: print how many such servers fit into this much memory', parseSize)
+    .option(
+      '--max-peak <size>',
+      'for a box recording: exit 3 if all servers together use more than this at any moment',
+      parseSize
+    )
     .option('--json', 'print the verdicts as JSON')
     .option('--markdown', 'print the table as Markdown')
   return limitOptions(command).action(run)

@@ -74,7 +74,10 @@ export function connectOptions(command: Command): Command {
       'number of client processes (default: as many as the descriptor limit requires)',
       parsePositive
     )
-    .option('--source <address...>', 'local addresses to connect from; must follow the server (default: automatic)')
+    .option(
+      '--source <address...>',
+      'local addresses to connect from; put it after the server argument (default: automatic)'
+    )
     .option('--timeout <time>', 'time limit for a connect and for an echo (default: 10s)', parsePositiveTime)
     .option('--close <how>', 'close connections by fin or rst (default: fin)', either('fin', 'rst'))
     .option('--payload <text>', 'text that each active connection sends once')
