@@ -18,7 +18,7 @@ const HEADINGS = ['program', 'figure', 'with', 'without', 'ratio', 'aim', 'reach
 const LEFT = new Set(['program', 'figure', 'aim', 'reached'])
 
 /**
- * Returns the figures as a table with their notes below it. `npm run matrix` reads the last word of each line.
+ * Returns the figures as a table with their notes below it.
  *
  * @param {readonly Row[]} rows
  */

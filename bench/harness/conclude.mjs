@@ -1,3 +1,5 @@
+import { writeFileSync } from 'node:fs'
+
 /**
  * A limit, and whether the figure kept it.
  *
@@ -7,12 +9,15 @@
  */
 
 /**
- * Prints to standard error what a benchmark measured, and how many of its figures are within their limits.
+ * Prints to standard error what a benchmark measured, and how many of its figures are within their limits. If
+ * `EBB_BENCH_LIMITS` names a file, writes the limits to it as JSON, for a program that runs the benchmark.
  *
  * @param {string} measured a sentence
  * @param {readonly Checked[] | undefined} limits undefined for a benchmark without limits
  */
 export function conclude(measured, limits) {
+  const file = process.env.EBB_BENCH_LIMITS
+  if (file !== undefined) writeFileSync(file, JSON.stringify(limits ?? []))
   console.error(
     `\nMeasured: ${measured}\nLimits: ${limits === undefined ? 'none; the figures are for comparison.' : count(limits)}`
   )

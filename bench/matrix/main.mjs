@@ -1,11 +1,13 @@
 /** `npm run matrix`: {@link ABOUT}. */
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { delimiter, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { fail, flag, INTERRUPTED, readCommandLine, selection } from '../harness/command-line.mjs'
 import { conclude } from '../harness/conclude.mjs'
+
+/** @import { Checked } from '../harness/conclude.mjs' */
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 const CACHE = join(ROOT, 'node_modules/.cache/ebb')
@@ -31,58 +33,52 @@ if (process.platform !== 'linux') fail(`matrix: it runs on Linux only, and this 
 // Everything that this process started ends with it.
 for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(INTERRUPTED))
 
-/**
- * @typedef {object} Ran
- * @property {number | null} code exit code
- * @property {string} output
- */
-
-/** @type {{ version: string, tests: Ran, bench: Ran | undefined }[]} */
+/** @type {{ version: string, passed: boolean, aims: Aims }[]} */
 const rows = []
 for (const line of options.only ?? LINES) {
   const node = install(line)
   const version = execFileSync(node, ['-p', 'process.versions.node'], { encoding: 'utf8' }).trim()
   console.error(`\nNode ${version}`)
-  const tests = await run(node, [join(ROOT, 'node_modules/vitest/vitest.mjs'), 'run', ...TESTS])
-  const bench = options['no-bench'] ? undefined : await run(process.execPath, benchCommand(node))
-  rows.push({ version, tests, bench })
+  const code = await run(node, [join(ROOT, 'node_modules/vitest/vitest.mjs'), 'run', ...TESTS])
+  rows.push({ version, passed: code === 0, aims: await aimsOf(node) })
 }
 
 console.log(`\n${'Node'.padEnd(10)}  tests   bench:governor`)
-for (const { version, tests, bench } of rows) {
-  const { text, missed } = aimsOf(bench)
-  console.log(`${version.padEnd(10)}  ${(tests.code === 0 ? 'pass' : 'FAIL').padEnd(6)}  ${text}`)
-  for (const line of missed) console.log(`${''.padEnd(20)}${line.replace(/ {2,}/g, '  ')}`)
+for (const { version, passed, aims } of rows) {
+  console.log(`${version.padEnd(10)}  ${(passed ? 'pass' : 'FAIL').padEnd(6)}  ${aims.text}`)
+  for (const figure of aims.missed) console.log(`${''.padEnd(20)}not reached: ${figure}`)
 }
+const versions = rows.map(({ version }) => version).join(', ')
 conclude(
-  `the library's tests${options['no-bench'] ? '' : ' and bench:governor'} on Node ${rows.map(({ version }) => version).join(', ')}.`,
-  rows.map(({ version, tests }) => ({ figure: `tests on Node ${version}`, kept: tests.code === 0 }))
+  `the library's tests${options['no-bench'] ? '' : ' and bench:governor'} on Node ${versions}.`,
+  rows.map(({ version, passed }) => ({ figure: `tests on Node ${version}`, kept: passed }))
 )
-process.exit(rows.every(({ tests }) => tests.code === 0) ? 0 : 1)
+process.exit(rows.every(({ passed }) => passed) ? 0 : 1)
 
 /**
- * Returns the command line of bench:governor, without the Node that runs the benchmark itself.
+ * The aims of bench:governor on a Node.
+ *
+ * @typedef {object} Aims
+ * @property {string} text how many were reached, `failed`, or `-` without the benchmark
+ * @property {readonly string[]} missed figures that did not reach their aim
+ */
+
+/**
+ * Runs bench:governor on a Node and resolves with its aims, which the benchmark writes to a file.
  *
  * @param {string} node path of the Node to measure
+ * @returns {Promise<Aims>}
  */
-function benchCommand(node) {
-  return [join(ROOT, 'bench/governor/main.mjs'), '--node', node, ...(options.quick ? ['--quick'] : [])]
-}
-
-/**
- * Counts the aims in the table of bench:governor, whose lines end with "yes" or "no".
- *
- * @param {Ran | undefined} bench
- */
-function aimsOf(bench) {
-  if (bench === undefined) return { text: '-', missed: [] }
-  const lines = bench.output.split('\n')
-  const missed = lines.filter((line) => / no$/.test(line))
-  const reached = lines.filter((line) => / yes$/.test(line))
-  return {
-    text: bench.code === 0 ? `${reached.length} of ${reached.length + missed.length} aims` : 'failed',
-    missed
-  }
+async function aimsOf(node) {
+  if (options['no-bench']) return { text: '-', missed: [] }
+  const file = join(CACHE, 'aims.json')
+  const args = [join(ROOT, 'bench/governor/main.mjs'), '--node', node, ...(options.quick ? ['--quick'] : [])]
+  const code = await run(process.execPath, args, { EBB_BENCH_LIMITS: file })
+  if (code !== 0) return { text: 'failed', missed: [] }
+  const aims = /** @type {Checked[]} */ (JSON.parse(readFileSync(file, 'utf8')))
+  rmSync(file)
+  const missed = aims.filter(({ kept }) => !kept).map(({ figure }) => figure)
+  return { text: `${aims.length - missed.length} of ${aims.length} aims`, missed }
 }
 
 /**
@@ -106,28 +102,22 @@ function install(line) {
 }
 
 /**
- * Runs a script, shows its output and resolves with it. The directory of `node` comes first in `PATH`, so that the
- * programs that the script starts use the same Node.
+ * Runs a script, shows its output and resolves with its exit code. The directory of `node` comes first in `PATH`, so
+ * that the programs that the script starts use the same Node.
  *
  * @param {string} node
  * @param {readonly string[]} args
- * @returns {Promise<Ran>}
+ * @param {Readonly<Record<string, string>>} [env] more environment variables
  */
-async function run(node, args) {
+async function run(node, args, env = {}) {
   const child = spawn(node, args, {
     cwd: ROOT,
-    env: { ...process.env, PATH: `${dirname(node)}${delimiter}${process.env.PATH}` },
-    stdio: ['ignore', 'pipe', 'inherit']
+    env: { ...process.env, ...env, PATH: `${dirname(node)}${delimiter}${process.env.PATH}` },
+    stdio: ['ignore', 'inherit', 'inherit']
   })
   const end = () => child.kill()
   process.once('exit', end)
-  let output = ''
-  child.stdout.setEncoding('utf8')
-  child.stdout.on('data', (text) => {
-    output += text
-    process.stdout.write(text)
-  })
   await once(child, 'close')
   process.off('exit', end)
-  return { code: child.exitCode, output }
+  return child.exitCode
 }

@@ -17,6 +17,7 @@ import { report } from '../report/report.js'
 import type { Verdict } from '../report/verdict.js'
 import { makeDirectory } from '../report/write-file.js'
 import { RecordError } from '../units/errors.js'
+import type { DistributiveOmit } from '../units/types.js'
 import { type RemoteOptions, RemoteRecorder } from './remote-recorder.js'
 
 /** A server to test. Give exactly one of `command`, `server`, and `pid` or `port` (or both). */
@@ -282,8 +283,6 @@ async function recordThere(
   const recorder = await RemoteRecorder.start(pulse.swarm, { port: server.port, ...options })
   return { running: { pid: recorder.pid, ...server, launched: null }, recorder }
 }
-
-type DistributiveOmit<T, K extends PropertyKey> = T extends unknown ? Omit<T, K> : never
 
 /** Writes an event of the pulses into the recording. */
 function mark(recorder: Recorder | RemoteRecorder, event: PulseEvent): void {

@@ -6,6 +6,7 @@ import { EventEmitter } from 'node:events'
 import type { Coordinator } from '../pulse/swarm/coordinator.js'
 import type { Member } from '../pulse/swarm/member.js'
 import type { Mark } from '../record/lines.js'
+import { agentLost, lineInvalid } from '../record/notes.js'
 import {
   eventSchema,
   type Header,
@@ -140,11 +141,7 @@ export class RemoteRecorder extends EventEmitter<{ sample: [Sample]; event: [Rec
     const answer = await this.#coordinator.ask(this.#member, { order: 'lines', first: this.#received })
     if (answer?.answer !== 'lines') {
       const why = answer?.answer === 'refused' ? answer.reason : this.#member.why
-      this.mark({
-        event: 'note',
-        code: 'agent-lost',
-        text: `the agent ${this.#member.name} was lost, and nothing is recorded from here on: ${why}`
-      })
+      this.mark(agentLost(this.#member.name, why))
       this.#end('stopped')
       return
     }
@@ -162,8 +159,7 @@ export class RemoteRecorder extends EventEmitter<{ sample: [Sample]; event: [Rec
     const schema = (value as { type?: unknown } | null)?.type === 'sample' ? sampleSchema : eventSchema
     const { success, data } = schema.safeParse(value)
     if (!success) {
-      const text = 'a line of the recording was not understood and is left out'
-      this.mark({ event: 'note', code: 'line-invalid', text })
+      this.mark(lineInvalid())
       return
     }
     // The end is written after the events of this process that are still buffered.

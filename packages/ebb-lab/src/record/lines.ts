@@ -1,10 +1,10 @@
 /** Parses the lines that servers print: clients and memory, releases, and anything else as text. */
+import { isCount } from '../units/count.js'
+import type { DistributiveOmit } from '../units/types.js'
 import type { RecordingEvent } from './recording.js'
 
-type WithoutTime<T> = T extends unknown ? Omit<T, 'type' | 't'> : never
-
 /** An event before it has a time. */
-export type Mark = WithoutTime<RecordingEvent>
+export type Mark = DistributiveOmit<RecordingEvent, 'type' | 't'>
 
 /** What a line of a server's output can become. */
 export type LineMark = Extract<Mark, { event: 'cycle' | 'release' | 'line' }>
@@ -111,10 +111,6 @@ function checkedRelease(value: Record<string, unknown>): LineMark | null {
   if (!isCount(before) || !isCount(after) || !isTime(ms)) return null
   if (pauseMs !== null && !isTime(pauseMs)) return null
   return { event: 'release', before, after, ms, pauseMs }
-}
-
-function isCount(value: unknown): value is number {
-  return Number.isSafeInteger(value) && (value as number) >= 0
 }
 
 function isTime(value: unknown): value is number {

@@ -15,6 +15,27 @@ export const ANSWERS_MISSING = 'answers-missing'
 /** Other processes listen on the server's port, and no figure includes their memory. */
 export const ONE_OF_SEVERAL = 'one-of-several'
 
+/** `governed` is set for a server that does not run on Node, so no governor watches it. */
+export function governedIgnored(): NoteMark {
+  const text = 'governed has no effect, because the server does not run on Node'
+  return { event: 'note', code: 'governed-ignored', text }
+}
+
+/**
+ * @param agent name of the agent that recorded the server on another machine
+ * @param why why the agent was lost; null if it is not known
+ */
+export function agentLost(agent: string, why: string | null): NoteMark {
+  const text = `the agent ${agent} was lost, and nothing is recorded from here on: ${why}`
+  return { event: 'note', code: 'agent-lost', text }
+}
+
+/** An agent sent a line that is neither a sample nor an event that this version knows. */
+export function lineInvalid(): NoteMark {
+  const text = 'a line of the recording was not understood and is left out'
+  return { event: 'note', code: 'line-invalid', text }
+}
+
 /** @param most lines per second that are kept */
 export function linesLeftOut(lines: number, most: number): NoteMark {
   const text = `${lines} lines of the server left out: it prints more than ${integer(most)} lines per second`

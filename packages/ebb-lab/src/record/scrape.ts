@@ -2,8 +2,8 @@
 import http from 'node:http'
 import https from 'node:https'
 import type { RuntimeView } from 'ebb/memory'
+import { isCount } from '../units/count.js'
 import { codeOf, messageOf, RecordError } from '../units/errors.js'
-
 import { expvarFailed, expvarRecovered, type NoteMark } from './notes.js'
 
 /** Bytes of an answer. Go's own variables take about 10 KB; a program may publish others. */
@@ -115,10 +115,6 @@ function memstats(body: string): RuntimeView | null {
   if (!isCount(system) || !isCount(inuse) || !isCount(released)) return null
   if (objects !== null && !isCount(objects)) return null
   return { system, inuse, released, objects }
-}
-
-function isCount(value: unknown): value is number {
-  return Number.isSafeInteger(value) && (value as number) >= 0
 }
 
 function get(

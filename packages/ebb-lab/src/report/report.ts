@@ -1,6 +1,6 @@
 /** `report()`: judges recordings and draws them. */
 import { realpath } from 'node:fs/promises'
-import { basename, dirname, join, resolve } from 'node:path'
+import { basename, dirname, resolve } from 'node:path'
 import { readRecording } from '../record/read.js'
 import { FORMAT, type Recording } from '../record/recording.js'
 import { ReportError } from '../units/errors.js'
@@ -10,7 +10,7 @@ import { renderSvg } from './charts/svg.js'
 import { renderHtml } from './page/html.js'
 import type { Run } from './run.js'
 import { judge, type Verdict } from './verdict.js'
-import { makeDirectory, writeWhole } from './write-file.js'
+import { writeAll } from './write-file.js'
 
 /** Options of {@link report}. */
 export interface ReportOptions {
@@ -169,14 +169,7 @@ async function write(runs: readonly Run[], notes: readonly string[], out: string
     ['memory.svg', renderSvg(memoryChart(runs, { columns: runs.length > MANY ? 3 : 2 }))],
     ['runtime.svg', renderSvg(runtimeChart(runs))]
   ]
-  await makeDirectory(out)
-  const files: string[] = []
-  for (const [name, text] of contents) {
-    const path = join(out, name)
-    await writeWhole(path, text)
-    files.push(path)
-  }
-  return files
+  return await writeAll(out, contents)
 }
 
 function directory({ path }: Source): string | null {

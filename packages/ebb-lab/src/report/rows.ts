@@ -12,6 +12,8 @@ export interface Row<T = Verdict> {
   cell: (item: T) => string
   /** Set for the most important row. */
   main?: true
+  /** The row is shown only if this holds for an item. Default: always. */
+  ifAny?: (item: T) => boolean
 }
 
 /** Highest retention of a server that counts as releasing its memory. */
@@ -40,15 +42,23 @@ const ROWS: readonly Row[] = [
     cell: (v) => (v.connectsPerSecond === null ? '-' : integer(v.connectsPerSecond))
   },
   { label: 'connections', meaning: 'made over the whole run', cell: (v) => integer(v.connects) },
-  { label: 'failed', meaning: 'connects that failed', cell: (v) => integer(v.failed) },
-  { label: 'lost', meaning: 'closed by the server while held', cell: (v) => integer(v.lost) }
+  {
+    label: 'failed',
+    meaning: 'connects that failed',
+    cell: (v) => integer(v.failed),
+    ifAny: (v) => v.failed > 0
+  },
+  {
+    label: 'lost',
+    meaning: 'closed by the server while held',
+    cell: (v) => integer(v.lost),
+    ifAny: (v) => v.lost > 0
+  }
 ]
 
 /** Returns the rows to show. Failed and lost connections have a row only if there are any. */
 export function rowsFor(verdicts: readonly Verdict[]): Row[] {
-  const failed = verdicts.some((verdict) => verdict.failed > 0)
-  const lost = verdicts.some((verdict) => verdict.lost > 0)
-  return ROWS.filter(({ label }) => (label === 'failed' ? failed : label === 'lost' ? lost : true))
+  return ROWS.filter(({ ifAny }) => ifAny === undefined || verdicts.some(ifAny))
 }
 
 /** Returns whether the server releases its memory after a spike; null if retention is not known. */

@@ -2,20 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import { mkdir, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
-import { ReportError } from '../units/errors.js'
-
-/** Reasons for an errno, as somebody who gave a path understands them. */
-const REASONS: Record<string, string> = {
-  EACCES: 'permission denied',
-  EPERM: 'permission denied',
-  EROFS: 'the file system is read-only',
-  ENOSPC: 'no space left on the device',
-  EDQUOT: 'the disk quota is used up',
-  EEXIST: 'it exists and is not a directory',
-  ENOTDIR: 'a part of the path is not a directory',
-  EISDIR: 'it is a directory',
-  ENAMETOOLONG: 'the name is too long'
-}
+import { codeOf, ReportError, reasonOf } from '../units/errors.js'
 
 /**
  * Makes a folder and the folders above it.
@@ -72,8 +59,26 @@ async function isDirectory(path: string): Promise<boolean> {
 }
 
 function failure(what: string, error: unknown, syscall: string): ReportError {
-  const cause = error as NodeJS.ErrnoException
-  const code = cause.code ?? 'UNKNOWN'
-  const reason = Object.hasOwn(REASONS, code) ? `${REASONS[code]} (${code})` : cause.message
-  return new ReportError(`${what}: ${reason}`, code, cause.syscall ?? syscall, error)
+  const code = codeOf(error)
+  const reason = code === 'EEXIST' ? 'it exists and is not a directory (EEXIST)' : reasonOf(error)
+  return new ReportError(`${what}: ${reason}`, code, (error as NodeJS.ErrnoException).syscall ?? syscall, error)
+}
+
+/**
+ * Makes a folder and writes files into it, each completely. Returns their paths, in the order given.
+ *
+ * @throws ReportError with the errno
+ */
+export async function writeAll(
+  folder: string,
+  contents: readonly (readonly [name: string, text: string])[]
+): Promise<string[]> {
+  await makeDirectory(folder)
+  const files: string[] = []
+  for (const [name, text] of contents) {
+    const path = join(folder, name)
+    await writeWhole(path, text)
+    files.push(path)
+  }
+  return files
 }

@@ -43,6 +43,7 @@ const REASONS: Record<string, string> = {
   EFBIG: 'the file has reached the largest size allowed here',
   EISDIR: 'it is a directory',
   EMFILE: 'this process has no file descriptor left',
+  ENAMETOOLONG: 'the name is too long',
   ENFILE: 'the machine has no file descriptor left',
   ENOENT: 'no such file or directory',
   ENOSPC: 'no space left on the device',

@@ -14,7 +14,7 @@ import { pause } from '../../pulse/pause.js'
 import { clientOptions } from '../../pulse/pulse.js'
 import { endOf, maxConnections } from '../../pulse/shapes.js'
 import type { BoxRecorder } from '../../record/box/recorder.js'
-import { answersMissing, type NoteMark, oneOfSeveral } from '../../record/notes.js'
+import { answersMissing, governedIgnored, type NoteMark, oneOfSeveral } from '../../record/notes.js'
 import { messageOf, RecordError } from '../../units/errors.js'
 import { checkServer } from './capacity.js'
 import { describeLoad, recordLoad } from './load.js'
@@ -69,8 +69,6 @@ interface Started extends Starting {
   launched: Launched
 }
 
-/** Code of the note that `governed` is set for a server that does not run on Node. */
-const GOVERNED_IGNORED = 'governed-ignored'
 /** Recording time after the last close, ms, so that the recording shows how the servers react to it. */
 const TAIL = 1000
 /**
@@ -209,8 +207,7 @@ async function startOne(context: RunContext, starting: Starting): Promise<Starte
     recorder.listening(id, { pid, port, description, launched, ...(member !== undefined && { member }) })
     onEvent({ event: 'listening', server: name, pid, port })
     if (server.governed && description.runtime?.name !== 'node') {
-      const text = 'governed has no effect, because the server does not run on Node'
-      note(context, starting, { event: 'note', code: GOVERNED_IGNORED, text })
+      note(context, starting, governedIgnored())
     }
     return { ...starting, pid, host, port, launched }
   } catch (error) {

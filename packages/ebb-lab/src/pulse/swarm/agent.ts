@@ -3,6 +3,7 @@ import { isIP } from 'node:net'
 import { hostname } from 'node:os'
 import { setImmediate as turn } from 'node:timers/promises'
 import { invalidArgument } from 'ebb/sys'
+import type { DistributiveOmit } from '../../units/types.js'
 import { pause } from '../pause.js'
 import type { AgentEvent, AgentOptions } from './agent-options.js'
 import { AllowList } from './allow.js'
@@ -30,8 +31,6 @@ import { agentSubject, beatSubject, checkSwarmName, coordinatorSubject, serviceO
 const LEASE_CHECK = 250
 /** Number of answers to keep, in case an order comes again. */
 const KEPT_ANSWERS = 64
-
-type DistributiveOmit<T, K extends PropertyKey> = T extends unknown ? Omit<T, K> : never
 
 /**
  * Offers this machine to a swarm. One coordinator at a time holds an agent. If the coordinator is silent for too long,

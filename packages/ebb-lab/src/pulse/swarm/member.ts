@@ -1,4 +1,5 @@
 /** The agents of a run, as their coordinator knows them. */
+import type { DistributiveOmit } from '../../units/types.js'
 import type { Causes } from '../causes.js'
 import { Clock } from './clock.js'
 import type { Answer, Capacity, Offer, Order } from './messages.js'
@@ -62,8 +63,6 @@ export class Member {
     this.pending.clear()
   }
 }
-
-type DistributiveOmit<T, K extends PropertyKey> = T extends unknown ? Omit<T, K> : never
 
 /** An order without the fields that address it. */
 export type Command = DistributiveOmit<Order, 'v' | 'from' | 'lease' | 'seq'>

@@ -1,6 +1,7 @@
 /** A session: what one coordinator has ordered an agent to do, from its lease until the lease ends. */
 import { isIP } from 'node:net'
 import { setImmediate as turn } from 'node:timers/promises'
+import type { DistributiveOmit } from '../../units/types.js'
 import { addCauses, type Causes } from '../causes.js'
 import type { ClientOptions } from '../client.js'
 import { type Crowd, processesFor } from '../crowd.js'
@@ -18,8 +19,6 @@ const MAX_START_DELAY = 60_000
 const POLL_BEFORE = 3
 /** Maximum bytes of recorded lines in one message. */
 const LINES_BYTES = 131_072
-
-type DistributiveOmit<T, K extends PropertyKey> = T extends unknown ? Omit<T, K> : never
 
 /** An answer without the fields that address it. */
 export type Reply = DistributiveOmit<Answer, 'v' | 'agent' | 'lease' | 'tell' | 'seq'>

@@ -6,6 +6,7 @@ import type { Description } from '../../process/describe.js'
 import type { Exit, Launched } from '../../process/launch.js'
 import type { Member, MemoryGroup } from '../../process/memory-group.js'
 import { withResolvers } from '../../units/promise.js'
+import type { DistributiveOmit } from '../../units/types.js'
 import { follow } from '../follow.js'
 import type { Mark } from '../lines.js'
 import { type NoteMark, recorderBehind } from '../notes.js'
@@ -289,5 +290,3 @@ export class BoxRecorder extends EventEmitter<BoxRecorderEvents> {
     this.#kernel?.close()
   }
 }
-
-type DistributiveOmit<T, K extends PropertyKey> = T extends unknown ? Omit<T, K> : never

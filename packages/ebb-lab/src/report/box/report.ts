@@ -1,10 +1,10 @@
 /** `reportBoxes()`: judges recordings of boxes and draws them. */
-import { basename, dirname, join, resolve } from 'node:path'
+import { basename, dirname, resolve } from 'node:path'
 import { readBox } from '../../record/box/read.js'
 import type { BoxRecording } from '../../record/box/recording.js'
 import { ReportError } from '../../units/errors.js'
 import { renderSvg } from '../charts/svg.js'
-import { makeDirectory, writeWhole } from '../write-file.js'
+import { writeAll } from '../write-file.js'
 import { boxChart, type JudgedBox } from './charts.js'
 import { renderBoxHtml } from './html.js'
 import { type BoxVerdict, judgeBox } from './verdict.js'
@@ -71,12 +71,5 @@ async function write(
     ['report.html', await renderBoxHtml(judged, header, notes)],
     ['box.svg', renderSvg(boxChart(judged))]
   ]
-  await makeDirectory(out)
-  const files: string[] = []
-  for (const [name, text] of contents) {
-    const path = join(out, name)
-    await writeWhole(path, text)
-    files.push(path)
-  }
-  return files
+  return await writeAll(out, contents)
 }
