@@ -94,8 +94,8 @@ test('bad input is reported in one sentence, with exit code 1', async () => {
   const folder = directory()
   mkdirSync(join(folder, 'taken'))
   const cases: [string[], RegExp][] = [
-    [[], /whom to record\?/],
-    [['--pid', pid, '--port', String(cli.port)], /whom to record\?/],
+    [[], /the server to record is not given, or given twice: give exactly one/],
+    [['--pid', pid, '--port', String(cli.port)], /the server to record is not given, or given twice: give exactly one/],
     [['--pid', '4194304'], /4194304/],
     [['--pid', 'x'], /process id/],
     [['--port', '1'], /no process listens on port 1/],

@@ -539,7 +539,7 @@ test('without --nats, the swarm is this process', async () => {
 
 const WRONG: [args: string[], says: RegExp][] = [
   [['agent'], /required option '--swarm <name>' not specified/],
-  [['agent', '--swarm', 'lab'], /where is NATS\? give --nats/],
+  [['agent', '--swarm', 'lab'], /no NATS server is given: add --nats/],
   [['agent', '--swarm', 'a.b', '--nats', 'nats://127.0.0.1:1'], /letters, digits, - and _/],
   [['agent', '--swarm', 'lab', '--nats', 'nats://127.0.0.1:1'], /no NATS server listens at 127\.0\.0\.1:1: start one/],
   [['agent', '--swarm', 'lab', '--nats', 'http://127.0.0.1'], /nats:\/\/HOST:PORT or tls:\/\/HOST:PORT, not "http:/],

@@ -185,6 +185,7 @@ interface Run {
   files: string[]
 }
 
+/** Records the server while it gets the pulses of a plan. */
 async function run(
   target: Target,
   role: 'main' | 'control',
@@ -215,16 +216,16 @@ async function run(
     const stop = signal === undefined ? recordingEnded.signal : AbortSignal.any([signal, recordingEnded.signal])
     await pause(options.rest ?? 1500, stop)
     if (target.tree !== true) checkAlone(running)
-    const made = await pulse({ host: running.host, port: running.port }, plan, {
+    const pulses = await pulse({ host: running.host, port: running.port }, plan, {
       ...options.pulse,
       signal: stop,
       onEvent: (event) => {
-        mark(recorder, event)
+        recordPulse(recorder, event)
         emit(event)
       }
     })
     await pause(TAIL, stop)
-    return { recording: await recorder.stop(), report: made, files: path === undefined ? [] : [path] }
+    return { recording: await recorder.stop(), report: pulses, files: path === undefined ? [] : [path] }
   } finally {
     await recorder.stop().catch(() => {})
     emit({ event: 'end' })
@@ -238,7 +239,7 @@ interface Recorded {
   recorder: Recorder | RemoteRecorder
 }
 
-/** Starts or finds the server on this machine, and records it. */
+/** Starts the server on this machine, or finds a running one, and records it. */
 async function recordHere(
   target: Target,
   role: 'main' | 'control',
@@ -285,7 +286,7 @@ async function recordThere(
 }
 
 /** Writes an event of the pulses into the recording. */
-function mark(recorder: Recorder | RemoteRecorder, event: PulseEvent): void {
+function recordPulse(recorder: Recorder | RemoteRecorder, event: PulseEvent): void {
   const { index, size, n } = event.pulse
   switch (event.event) {
     case 'pulse':

@@ -37,7 +37,10 @@ const POLL_INTERVAL = 250
 /** Time to wait for the last sample after a stop, ms. */
 const STOP_TIMEOUT = 2000
 
-/** Has the part of `Recorder`'s interface that an experiment uses. Times are those of the agent's recorder. */
+/**
+ * Records a server on another machine, with the methods of `Recorder` that an experiment uses. Times are those of the
+ * agent's recorder.
+ */
 export class RemoteRecorder extends EventEmitter<{ sample: [Sample]; event: [RecordingEvent] }> {
   /** Process id of the server on its machine. */
   readonly pid: number
@@ -51,14 +54,16 @@ export class RemoteRecorder extends EventEmitter<{ sample: [Sample]; event: [Rec
   readonly #sinks: Sink<Line>[]
   /** Time on the agent's clock at which its recording began, ms. */
   readonly #began: number
-  /** Events of this process that are later than the last line received. */
+  /** Events of this process that are later than the last line received. They are written once it has been passed. */
   #marks: RecordingEvent[] = []
+  /** Number of lines received. */
   #received = 0
+  /** Time of the last line written, ms. */
   #lastTime = 0
-  /** Time of the recording at which it was stopped, ms. */
+  /** Time of the recording up to which samples are awaited after a stop, ms. */
   #stopAt = Number.POSITIVE_INFINITY
-  /** `performance.now()` after which the last sample is no longer awaited. */
-  #stopBy = Number.POSITIVE_INFINITY
+  /** `performance.now()` at which waiting for these samples ends. */
+  #stopDeadline = Number.POSITIVE_INFINITY
   #wake: () => void = () => {}
   #ended = false
 
@@ -117,7 +122,7 @@ export class RemoteRecorder extends EventEmitter<{ sample: [Sample]; event: [Rec
   stop(): Promise<Recording> {
     if (this.#stopAt === Number.POSITIVE_INFINITY) {
       this.#stopAt = this.now()
-      this.#stopBy = performance.now() + STOP_TIMEOUT
+      this.#stopDeadline = performance.now() + STOP_TIMEOUT
       this.#wake()
     }
     return this.done
@@ -147,15 +152,15 @@ export class RemoteRecorder extends EventEmitter<{ sample: [Sample]; event: [Rec
     }
     if (answer.first === this.#received) {
       this.#received += answer.lines.length
-      for (const line of answer.lines) this.#take(line)
+      for (const line of answer.lines) this.#onLine(line)
     }
     if (this.#ended) return
     if (answer.ended) this.#end('exited')
-    else if (this.#lastTime >= this.#stopAt || performance.now() > this.#stopBy) this.#end('stopped')
+    else if (this.#lastTime >= this.#stopAt || performance.now() > this.#stopDeadline) this.#end('stopped')
   }
 
   /** Writes a line of the agent, after the events of this process that came before it. */
-  #take(value: unknown): void {
+  #onLine(value: unknown): void {
     const schema = (value as { type?: unknown } | null)?.type === 'sample' ? sampleSchema : eventSchema
     const { success, data } = schema.safeParse(value)
     if (!success) {

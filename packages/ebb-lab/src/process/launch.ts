@@ -39,15 +39,15 @@ export interface Launched {
   stop(grace?: number): Promise<Exit>
 }
 
-/** Time to read what an ended process left in its pipes, ms. A process that it started may hold them open for ever. */
+/** Time to read what an ended process left in its pipes, ms. Processes that it started may hold them open for ever. */
 const LAST_OUTPUT = 250
-/** Between two checks whether a process group has ended, ms. */
-const POLL = 20
+/** Interval between two checks whether a process group has ended, ms. */
+const POLL_INTERVAL = 20
 /** Time that a process group may take to end after SIGKILL, ms. */
-const KILLED = 1000
+const KILL_TIMEOUT = 1000
 
 /** Moves the shell into a cgroup and becomes the command. Writing 0 to `cgroup.procs` moves the writer. */
-const JOIN = ['/bin/sh', '-c', 'echo 0 > "$0" && exec "$@"']
+const JOIN_CGROUP = ['/bin/sh', '-c', 'echo 0 > "$0" && exec "$@"']
 
 /**
  * Starts a command in a process group of its own, without a shell and without input. The command ends with this
@@ -68,13 +68,13 @@ export async function launch(command: readonly string[], options: LaunchOptions 
   keepUnread(stdout)
   keepUnread(stderr)
   const group = new ProcessGroup(pid, program)
-  const exited = exitOf(child, stdout, stderr).finally(() => group.forget())
+  const exited = exitOf(child, stdout, stderr).finally(() => group.forgetIfEnded())
   return { pid, stdout, stderr, exited, stop: (grace = 5000) => group.stop(exited, grace) }
 }
 
 async function spawnGroup(program: string, args: readonly string[], options: LaunchOptions): Promise<ChildProcess> {
   const { cwd, env, cgroup } = options
-  const [first, ...rest] = cgroup === undefined ? [program, ...args] : [...JOIN, cgroup, program, ...args]
+  const [first, ...rest] = cgroup === undefined ? [program, ...args] : [...JOIN_CGROUP, cgroup, program, ...args]
   try {
     const child = spawn(first as string, rest, {
       stdio: ['ignore', 'pipe', 'pipe'],
@@ -91,12 +91,15 @@ async function spawnGroup(program: string, args: readonly string[], options: Lau
   }
 }
 
-/** The process group of a command, and the processes that it started and that left the group with `setsid`. */
+/**
+ * The process group of a command. Descendants that left the group with `setsid` are called detached; a signal to the
+ * group does not reach them.
+ */
 class ProcessGroup {
   readonly #pid: number
   readonly #program: string
   readonly #startTime: number
-  /** Nothing of the group is left: its number may belong to another group by now. */
+  /** Whether no process of the group is left. Its number may belong to another group by now. */
   #ended = false
 
   constructor(pid: number, program: string) {
@@ -107,31 +110,31 @@ class ProcessGroup {
     watchGroup(pid, this.#startTime)
   }
 
-  /** Ends the group and what left it. See {@link Launched.stop}. */
+  /** Ends the group and its detached descendants. See {@link Launched.stop}. */
   async stop(exited: Promise<Exit>, grace: number): Promise<Exit> {
     if (this.#ended) return await exited
-    // Before the signal: a process whose parent has ended can no longer be traced to this group.
-    const strays = straysOf(this.#pid)
+    // Looked up before the signal, because a process whose parent has ended can no longer be traced to this group.
+    const detached = detachedFrom(this.#pid)
     if (!killGroup(this.#pid, 'SIGTERM')) {
       throw new RecordError(`process ${this.#pid} (${this.#program}) may not be stopped by this user`, 'EPERM', 'kill')
     }
-    killStrays(strays, 'SIGTERM')
+    killDetached(detached, 'SIGTERM')
     let deadline = Number.POSITIVE_INFINITY
     const timer = setTimeout(() => {
       killGroup(this.#pid, 'SIGKILL')
-      killStrays(strays, 'SIGKILL')
-      deadline = performance.now() + KILLED
+      killDetached(detached, 'SIGKILL')
+      deadline = performance.now() + KILL_TIMEOUT
     }, grace)
     const exit = await exited
-    // What the command started may take longer to end than the command.
-    while ((hasMember(this.#pid) || strays.some(isAlive)) && performance.now() < deadline) await wait(POLL)
+    // Processes that the command started may take longer to end than the command.
+    while ((hasMember(this.#pid) || detached.some(isAlive)) && performance.now() < deadline) await wait(POLL_INTERVAL)
     clearTimeout(timer)
-    this.forget()
+    this.forgetIfEnded()
     return exit
   }
 
-  /** Stops watching the group if all of it has ended. */
-  forget(): void {
+  /** Stops watching the group if all its processes have ended. */
+  forgetIfEnded(): void {
     if (hasMember(this.#pid)) return
     this.#ended = true
     process.off('exit', this.#onExit)
@@ -142,9 +145,9 @@ class ProcessGroup {
     // If the command ended unnoticed, its number may belong to another process by now.
     const now = runningProcess(this.#pid)
     if (now !== undefined && now.startTime !== this.#startTime) return
-    const strays = straysOf(this.#pid)
+    const detached = detachedFrom(this.#pid)
     killGroup(this.#pid, 'SIGKILL')
-    killStrays(strays, 'SIGKILL')
+    killDetached(detached, 'SIGKILL')
   }
 }
 
@@ -209,8 +212,8 @@ function runningProcess(pid: number): ListedProcess | undefined {
   }
 }
 
-/** Returns the descendants of a command that have left its process group: a signal to the group does not reach them. */
-function straysOf(root: number): ListedProcess[] {
+/** Returns the descendants of a command that have left its process group. */
+function detachedFrom(root: number): ListedProcess[] {
   const all = listProcesses().filter(isRunning)
   const family = new Set([root])
   for (let before = 0; before < family.size; ) {
@@ -224,10 +227,10 @@ function isAlive({ pid, startTime }: ListedProcess): boolean {
   return runningProcess(pid)?.startTime === startTime
 }
 
-function killStrays(strays: readonly ListedProcess[], signal: NodeJS.Signals): void {
-  for (const stray of strays) {
+function killDetached(detached: readonly ListedProcess[], signal: NodeJS.Signals): void {
+  for (const member of detached) {
     try {
-      if (isAlive(stray)) process.kill(stray.pid, signal)
+      if (isAlive(member)) process.kill(member.pid, signal)
     } catch {
       // It has ended, or belongs to another user now.
     }

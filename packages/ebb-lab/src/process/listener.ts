@@ -15,25 +15,27 @@ const LISTENING = '0A'
  */
 export function findListener(port: number): number {
   const [pid, ...others] = findListeners(port)
-  if (others.length > 0) throw several(port, [pid, ...others], 'give the pid of one of them, or --tree for their sum')
+  if (others.length > 0)
+    throw severalListen(port, [pid, ...others], 'give the pid of one of them, or --tree for their sum')
   return pid
 }
 
 /**
- * Returns the root of the processes that listen on a TCP port: the only listener, or the nearest common ancestor of all
- * listeners.
+ * Returns the process whose tree contains every process that listens on a TCP port: the only listener, or the nearest
+ * common ancestor of all listeners.
  *
  * @throws RecordError as {@link findListener}; `EEXIST` if several processes listen that have no common ancestor
  */
 export function findRoot(port: number): number {
   const pids = findListeners(port)
   const [first, ...others] = pids.map(ancestry) as [number[], ...number[][]]
-  const root = first.find((pid) => pid > 1 && others.every((line) => line.includes(pid)))
-  if (root === undefined) throw several(port, pids, 'no process started all of them; give the pid of one')
+  const root = first.find((pid) => pid > 1 && others.every((chain) => chain.includes(pid)))
+  if (root === undefined) throw severalListen(port, pids, 'no process started all of them; give the pid of one')
   return root
 }
 
-function several(port: number, pids: readonly number[], advice: string): RecordError {
+/** Returns the error for several processes that listen on a port. */
+function severalListen(port: number, pids: readonly number[], advice: string): RecordError {
   return new RecordError(
     `${pids.length} processes listen on port ${port}: ${pids.join(', ')}; ${advice}`,
     'EEXIST',
@@ -43,9 +45,9 @@ function several(port: number, pids: readonly number[], advice: string): RecordE
 
 /** Returns a process, its parent, and so on, up to the first process. */
 function ancestry(pid: number): number[] {
-  const line: number[] = []
-  for (let next = pid; next > 0; next = parentOf(next)) line.push(next)
-  return line
+  const chain: number[] = []
+  for (let next = pid; next > 0; next = parentOf(next)) chain.push(next)
+  return chain
 }
 
 /** Returns 0 if the process has no parent or has ended. */
@@ -66,7 +68,8 @@ function findListeners(port: number): [number, ...number[]] {
   const sockets = socketsOf(tcpListeners().filter((listener) => listener.port === port))
   if (sockets.size === 0) {
     throw new RecordError(
-      `no process listens on port ${port}: start the server first, or give its pid if it runs in another network namespace`,
+      `no process listens on port ${port}: start the server first, ` +
+        'or give its pid if it runs in another network namespace',
       'ESRCH',
       'open'
     )
@@ -74,9 +77,9 @@ function findListeners(port: number): [number, ...number[]] {
   const { pids, denied } = holdersOf(sockets)
   const [pid, ...others] = pids
   if (pid === undefined) {
-    const who = denied ? 'a process of another user, or one that is hidden,' : 'a process that is hidden'
+    const owner = denied ? 'a process of another user, or a hidden process,' : 'a hidden process'
     throw new RecordError(
-      `${who} listens on port ${port}: run as that user or as root, or give the pid`,
+      `${owner} listens on port ${port}: run as that user or as root, or give the pid`,
       'EACCES',
       'readlink'
     )

@@ -20,14 +20,15 @@ export interface Member {
   oomKills(): number
 }
 
-/** Time for killed processes to leave a group, ms. */
+/** Maximum time for killed processes to leave a group, ms. */
 const REMOVE_WITHIN = 2000
-const POLL = 20
+/** Interval between two attempts to remove a group, ms. */
+const POLL_INTERVAL = 20
 
 /** Where the cgroups of this machine are; for tests. */
 export type MemoryGroupOptions = MemoryCgroupOptions
 
-/** A cgroup with a memory limit, as long as this process lives. */
+/** A cgroup with a memory limit. It is removed when this process ends. */
 export class MemoryGroup {
   /** Path of the group's folder. */
   readonly folder: string
@@ -68,7 +69,7 @@ export class MemoryGroup {
     fs.mkdirSync(folder)
     this.#members.push(folder)
     const events = path.join(folder, this.#cgroup.files.events)
-    return { procs: path.join(folder, 'cgroup.procs'), oomKills: () => figure(events, /^oom_kill (\d+)$/m) }
+    return { procs: path.join(folder, 'cgroup.procs'), oomKills: () => numberIn(events, /^oom_kill (\d+)$/m) }
   }
 
   /**
@@ -76,19 +77,20 @@ export class MemoryGroup {
    * that they were the first to read.
    */
   used(): number {
-    return figure(path.join(this.folder, this.#cgroup.files.usage), /^(\d+)$/m)
+    return numberIn(path.join(this.folder, this.#cgroup.files.usage), /^(\d+)$/m)
   }
 
   /**
    * Kills the processes that are left and removes the group. Processes that started a session of their own are among
-   * them: they have left the process group of their server, but not its cgroup. What is left after 2 s stays.
+   * them: they have left the process group of their server, but not its cgroup. A group that
+   * still has processes after 2 s is left behind.
    */
   async remove(): Promise<void> {
     const deadline = performance.now() + REMOVE_WITHIN
     const members = this.#members.splice(0)
     for (const folder of members) killAll(folder)
     for (const folder of [...members, this.folder]) {
-      while (!removeNow(folder) && performance.now() < deadline) await wait(POLL)
+      while (!removeNow(folder) && performance.now() < deadline) await wait(POLL_INTERVAL)
     }
     watchFolder(null)
   }
@@ -124,14 +126,14 @@ function makeGroup(folder: string, { version, files }: MemoryCgroup, limit: numb
   const swap = path.join(folder, files.swapLimit)
   if (fs.existsSync(swap)) fs.writeFileSync(swap, version === 1 ? String(limit) : '0')
   if (version === 2) fs.writeFileSync(path.join(folder, 'cgroup.subtree_control'), '+memory')
-  tryToJoin(folder)
+  checkJoin(folder)
 }
 
 /**
  * Checks that a process can join a child of the group. Writing to `cgroup.procs` takes more rights than making a group:
  * it needs write access to the common ancestor of the old and the new group.
  */
-function tryToJoin(folder: string): void {
+function checkJoin(folder: string): void {
   const trial = path.join(folder, 'trial')
   try {
     fs.mkdirSync(trial)
@@ -176,7 +178,7 @@ function removeNow(folder: string): boolean {
 }
 
 /** Returns a number of a file, or 0 if the file cannot be read because the group is gone. */
-function figure(file: string, pattern: RegExp): number {
+function numberIn(file: string, pattern: RegExp): number {
   try {
     return Number(pattern.exec(fs.readFileSync(file, 'utf8'))?.[1] ?? 0)
   } catch {
@@ -186,7 +188,8 @@ function figure(file: string, pattern: RegExp): number {
 
 function notAllowed(why: string, code: string, cause?: unknown): RecordError {
   return new RecordError(
-    `a limit needs a memory cgroup that this user may make: ${why}; run as root, or under systemd-run --user --scope -p Delegate=yes`,
+    `a limit needs a memory cgroup that this user may make: ${why}; ` +
+      'run as root, or under systemd-run --user --scope -p Delegate=yes',
     code,
     'mkdir',
     cause

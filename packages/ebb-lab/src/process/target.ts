@@ -28,22 +28,27 @@ export interface StartOptions {
   hasTree?: boolean
   /** The port that `{port}` and `PORT` stand for. Default: a free one. */
   port?: number
-  /** Accepts no other port than `port`, even if the command does not contain `{port}`. Default: false. */
+  /**
+   * Whether the server must listen on `port`, even if neither its command nor its environment contains `{port}`.
+   * Default: false.
+   */
   fixed?: boolean
   /** Working directory of the command. Default: this process's own. */
   cwd?: string
   /** Variables in addition to this process's environment. `{port}` in a value is replaced. */
   env?: Readonly<Record<string, string>>
-  /** Time for the server to listen. Default: 30,000. */
+  /** Time until the server must listen. Default: 30,000. */
   within?: number
-  /** Between two checks whether the server listens; each inspects all processes of the machine. Default: 25. */
+  /**
+   * Interval between two checks whether the server listens. Each check reads all processes of the machine. Default: 25.
+   */
   look?: number
   /** Path of the `cgroup.procs` of a cgroup to start the command in. */
   cgroup?: string
 }
 
 const START_WITHIN = 30_000
-const POLL = 25
+const CHECK_INTERVAL = 25
 
 /**
  * Starts a server and waits until it listens on TCP.
@@ -55,7 +60,7 @@ const POLL = 25
  *   output), did not listen in time (`ETIMEDOUT`), or listens with several processes (`EEXIST`)
  */
 export async function start(command: readonly string[], options: StartOptions = {}): Promise<Running> {
-  const { signal, tree = false, cwd, cgroup, within = START_WITHIN, look = POLL } = options
+  const { signal, tree = false, cwd, cgroup, within = START_WITHIN, look: checkInterval = CHECK_INTERVAL } = options
   signal?.throwIfAborted()
   const port = options.port ?? (await freePorts(1))[0]
   const texts = [...command, ...Object.values(options.env ?? {})]
@@ -94,7 +99,7 @@ export async function start(command: readonly string[], options: StartOptions = 
           'ETIMEDOUT'
         )
       }
-      await wait(look, undefined, signal === undefined ? {} : { signal })
+      await wait(checkInterval, undefined, signal === undefined ? {} : { signal })
     }
   } catch (error) {
     await launched.stop()

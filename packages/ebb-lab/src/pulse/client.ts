@@ -64,7 +64,7 @@ const MAX_BURST_MS = 20
 const CLOSE_BURST = 512
 /** Milliseconds between two checks of time limits. */
 const TIMEOUT_CHECK = 100
-/** Milliseconds before a connect is tried again that the server's full backlog has refused. */
+/** Milliseconds until the next attempt after the server's full backlog has refused a connect. */
 const STALL_RETRY = 10
 /** Bytes to read at once. The data is compared with the payload or dropped. */
 const READ_SIZE = 65_536
@@ -91,7 +91,7 @@ export class Client implements Watcher {
   readonly #reactor = reactor()
   readonly #owner: number
   readonly #sources: Sources
-  /** Kept in a field, because the address does not keep it alive. */
+  /** Receives what the server sends. A field, because the garbage collector does not see the pointer to it. */
   readonly #buffer = Buffer.allocUnsafeSlow(READ_SIZE)
   readonly #bufferAt = addressOf(this.#buffer)
 
@@ -154,9 +154,9 @@ export class Client implements Watcher {
     this.#reactor.ref()
     try {
       await this.#beginAll(n, start, signal)
-      while (this.#connecting > 0 && signal?.aborted !== true) await this.#change(undefined, signal)
+      while (this.#connecting > 0 && signal?.aborted !== true) await this.#nextChange(undefined, signal)
       opened.ms = performance.now() - start
-      while (this.#waiting > 0 && signal?.aborted !== true) await this.#change(undefined, signal)
+      while (this.#waiting > 0 && signal?.aborted !== true) await this.#nextChange(undefined, signal)
       if (signal?.aborted) {
         opened.abandoned = n - this.#started + this.#connecting
         this.#cancel()
@@ -188,6 +188,7 @@ export class Client implements Watcher {
       if ((events & (libc.EPOLLERR | libc.EPOLLHUP)) !== 0) this.#connectFailed(fd, takeError(fd) || libc.E.ECONNRESET)
       else if ((events & libc.EPOLLOUT) !== 0) this.#connected(fd)
       else return
+      // The connect has failed, so the descriptor is closed.
       if (this.#reactor.serial[fd] === 0) return
     }
     if (this.#reactor.state[fd] === WAITING && (events & libc.EPOLLOUT) !== 0) this.#send(fd)
@@ -201,17 +202,17 @@ export class Client implements Watcher {
       const due = rate === Number.POSITIVE_INFINITY ? n : Math.floor((rate * (performance.now() - start)) / 1000) + 1
       const room = Math.min(CONNECT_BURST, Math.min(due, n) - this.#started, MAX_CONNECTING - this.#connecting)
       const begun = this.#beginBurst(room)
-      if (begun < room) await this.#change(STALL_RETRY, signal)
+      if (begun < room) await this.#nextChange(STALL_RETRY, signal)
       else if (room === CONNECT_BURST) await turn()
       else if (this.#started < n) {
         const wait = this.#connecting < MAX_CONNECTING ? Math.min(1000 / rate, MAX_WAIT) : undefined
-        await this.#change(wait, signal)
+        await this.#nextChange(wait, signal)
       }
     }
   }
 
-  /** Resolves when a connection changes its state, after `ms` if given, or on abort. */
-  #change(ms: number | undefined, signal: AbortSignal | undefined): Promise<void> {
+  /** Resolves when the next connection changes its state, after `ms` if given, or on abort. */
+  #nextChange(ms: number | undefined, signal: AbortSignal | undefined): Promise<void> {
     return new Promise((resolve) => {
       let timer: NodeJS.Timeout | undefined
       const done = (): void => {
@@ -238,7 +239,7 @@ export class Client implements Watcher {
     for (let i = 0; i < max; i++) {
       if (i > 0 && performance.now() - start > MAX_BURST_MS) return i
       const errno = this.#begin(this.#started)
-      if (errno === libc.E.EAGAIN && !this.#stalledTooLong()) return i
+      if (errno === libc.E.EAGAIN && !this.#noteStall()) return i
       if (errno === libc.E.EADDRNOTAVAIL && this.#sources.next()) {
         i--
         continue
@@ -250,7 +251,8 @@ export class Client implements Watcher {
     return max
   }
 
-  #stalledTooLong(): boolean {
+  /** Notes that the server's backlog is full. Returns whether it has been full for longer than the timeout. */
+  #noteStall(): boolean {
     const now = performance.now()
     this.#stalledAt ||= now
     return now - this.#stalledAt > this.#options.timeout
@@ -291,6 +293,7 @@ export class Client implements Watcher {
     return bindTo(fd, source)
   }
 
+  /** Returns whether connect number `index` is one that sends the payload. */
   #isActive(index: number): boolean {
     const { active, payload } = this.#options
     return payload !== null && activeOf(index + 1, active) > activeOf(index, active)
@@ -410,6 +413,7 @@ export class Client implements Watcher {
     }
   }
 
+  /** Returns the next descriptor of this client after `fd`, or -1. */
   #next(fd: number): number {
     return this.#reactor.next(this.#owner, fd)
   }

@@ -127,12 +127,12 @@ export async function pulse(
     ? localCrowd(server, most, options)
     : swarmCrowd(server, most, options, swarm))
   const report = emptyReport()
-  let connecting = 0
+  let connectMs = 0
   try {
     for (const next of pulsesOf(wholePlan)) {
       if (signal?.aborted) break
       const opened = await pulseOnce(crowd, next, report, signal, onEvent)
-      connecting += opened.ms
+      connectMs += opened.ms
       if (opened.connected === 0 && next.n > 0 && !signal?.aborted) {
         report.stopped = swarm?.pulsing.length === 0 ? 'agents lost' : 'nobody answers'
         break
@@ -146,7 +146,7 @@ export async function pulse(
   if (signal?.aborted) report.stopped = options.signal?.aborted ? 'signal' : 'agents lost'
   report.latency = crowd.latency.quantiles()
   report.histogram = crowd.latency.encoded()
-  report.connectsPerSecond = connecting > 0 ? (report.connected / connecting) * 1000 : 0
+  report.connectsPerSecond = connectMs > 0 ? (report.connected / connectMs) * 1000 : 0
   if (swarm !== undefined) report.swarm = swarm.report()
   return report
 }
@@ -182,7 +182,8 @@ async function localCrowd(server: Server, most: number, options: PulseOptions): 
   const { procs: processes = processesFor(most), sources = [] } = options
   if (processes > MAX_PROCESSES) {
     throw invalidArgument(
-      `${most} connections need ${processes} processes under the descriptor limit, but ${MAX_PROCESSES} is the maximum: raise the limit (ulimit -n)`
+      `${most} connections need ${processes} processes under the descriptor limit, ` +
+        `but ${MAX_PROCESSES} is the maximum: raise the limit (ulimit -n)`
     )
   }
   const address = await resolve(server)
@@ -197,13 +198,13 @@ async function swarmCrowd(server: Server, most: number, options: PulseOptions, s
     if (options[name] !== undefined) throw invalidArgument(`${name} are each agent's own: give them to ebb agent`)
   }
   const { rate, payload, ...rest } = clientOptions(options)
-  const how = {
+  const settings = {
     server,
     ...rest,
     rate: rate === Number.POSITIVE_INFINITY ? null : rate,
     payload: payload === null ? null : Buffer.from(payload).toString('base64')
   }
-  return await SwarmCrowd.create(swarm, how, most)
+  return await SwarmCrowd.create(swarm, settings, most)
 }
 
 /** Returns the options of a client, with the defaults filled in. */
@@ -252,6 +253,7 @@ export async function pulseOnce(
   return opened
 }
 
+/** Returns a signal that aborts when either of two signals does; undefined if neither is given. */
 function either(one: AbortSignal | undefined, other: AbortSignal | undefined): AbortSignal | undefined {
   return one === undefined || other === undefined ? (one ?? other) : AbortSignal.any([one, other])
 }
@@ -265,7 +267,7 @@ function checkOptions({ rate = 1, procs = 1, timeout = 1, active = 1 }: PulseOpt
   }
 }
 
-/** Checks addresses here once, so that the error does not come from each process that connects. */
+/** Checks addresses once, here, so that not every client process reports the same error. */
 function checkAddresses(server: Server, sources: readonly string[]): void {
   const target = new SocketAddress(server)
   if ('path' in server && sources.length > 0)
@@ -279,7 +281,7 @@ function checkAddresses(server: Server, sources: readonly string[]): void {
   }
 }
 
-/** Returns whether the run had no failed connects, no lost connections and no missing answers. */
+/** Returns whether the server answered, and no connect failed, no connection was lost and no answer is missing. */
 export function succeeded(report: PulseReport): boolean {
   return failuresOf(report) === 0 && report.stopped !== 'nobody answers'
 }
@@ -289,6 +291,7 @@ export function failuresOf(report: PulseReport): number {
   return total(report.failed) + total(report.lost) + total(report.unanswered)
 }
 
+/** Returns the server with the IP address of its host. */
 async function resolve(server: Server): Promise<Server> {
   if ('path' in server || isIP(server.host) !== 0) return server
   const { address } = await lookup(server.host, { verbatim: false })

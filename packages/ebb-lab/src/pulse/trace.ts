@@ -101,7 +101,8 @@ function columnsOf(line: string, name: string): Columns {
   const [time, connections] = [lower.indexOf('time'), lower.indexOf('connections')]
   if (time === -1 || connections === -1) {
     throw new TraceError(
-      `${name}:1: a trace has the columns time and connections, separated by commas, not ${JSON.stringify(line.slice(0, 80))}`
+      `${name}:1: a trace has the columns time and connections, separated by commas, ` +
+        `not ${JSON.stringify(line.slice(0, 80))}`
     )
   }
   return { time, connections, named: true }
@@ -170,6 +171,7 @@ function checkGaps(rows: readonly Row[], name: string, maxGap: number | undefine
   const seconds = (ms: number): string => `${Number((ms / 1000).toFixed(3))} s`
   const allowed = maxGap === undefined ? `${seconds(median)} is the median` : `${seconds(maxGap)} are allowed`
   throw new TraceError(
-    `${name}:${line}: a gap: ${seconds(steps[at] as number)} after the row before, where ${allowed}; add the missing rows, or raise maxGap`
+    `${name}:${line}: a gap: ${seconds(steps[at] as number)} after the row before, where ${allowed}; ` +
+      'add the missing rows, or raise maxGap'
   )
 }

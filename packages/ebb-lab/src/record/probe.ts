@@ -7,9 +7,9 @@ import type { Sample } from './recording.js'
 export interface ProbeOptions {
   /** Sums up the process and everything that it started. Default: false. */
   tree?: boolean
-  /** From one sample to the next. */
+  /** Interval between two samples. */
   every: number
-  /** Least time from one read of `smaps_rollup` to the next. Longer if reading it takes long. */
+  /** Minimum interval between two reads of `smaps_rollup`. Longer if a read takes long. */
   smapsEvery: number
   /** Share of CPU time that reading `smaps_rollup` may take. Above it, reads are less frequent. Default: 0.01. */
   smapsShare?: number

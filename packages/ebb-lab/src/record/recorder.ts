@@ -31,11 +31,11 @@ export interface RecorderOptions {
   keep?: boolean
   /** Sums up the process and everything that it started, for a server with workers. Default: false. */
   tree?: boolean
-  /** Time from one sample to the next. Default: 100. */
+  /** Interval between two samples. Default: 100. */
   statusEvery?: number
-  /** Least time from one read of `smaps_rollup` to the next. Default: 1,000. Longer if reading it takes long. */
+  /** Minimum interval between two reads of `smaps_rollup`. Longer if a read takes long. Default: 1,000. */
   smapsEvery?: number
-  /** Time after which the recording stops. Default: none, it stops when the process ends. */
+  /** Time after which the recording stops. Default: it stops when the process ends. */
   duration?: number
   /** URL of Go's expvar, polled every second: `http://127.0.0.1:6060/debug/vars`. */
   expvar?: string | URL
@@ -52,8 +52,9 @@ interface RecorderEvents {
   event: [RecordingEvent]
 }
 
-/** From one sample, and one read of `smaps_rollup`, to the next, ms. */
+/** Default interval between two samples, ms. */
 const STATUS_EVERY = 100
+/** Default interval between two reads of `smaps_rollup`, ms. */
 const SMAPS_EVERY = 1000
 
 /**
@@ -69,7 +70,7 @@ export class Recorder extends EventEmitter<RecorderEvents> {
   readonly recording: Recording
   /**
    * Settles when the recording has ended. Rejects with a `RecordError` if it could not go on, for example because the
-   * disk is full. Need not be awaited: a rejection that nobody handles does no harm.
+   * disk is full. A caller may leave it alone: its rejection never counts as unhandled.
    */
   readonly done: Promise<Recording>
 
@@ -84,7 +85,7 @@ export class Recorder extends EventEmitter<RecorderEvents> {
   readonly #resolvers: Resolvers<Recording>
   readonly #scraper: Scraper | undefined
   readonly #ticker: Ticker
-  /** The last event is about to be written. */
+  /** Whether the last event is about to be written. */
   #isEnding = false
 
   /**
@@ -98,24 +99,14 @@ export class Recorder extends EventEmitter<RecorderEvents> {
     this.pid = pid
     this.#options = options
     this.#launched = launched
-    // If the caller's promise rejects, it is not known how the process ended.
+    // If the caller's promise rejects, the recording says that the end of the process is not known.
     this.#exited = (launched?.exited ?? options.exited)?.catch(() => null)
     const every = period('statusEvery', options.statusEvery ?? STATUS_EVERY)
     const smapsEvery = period('smapsEvery', options.smapsEvery ?? SMAPS_EVERY)
     const duration = options.duration === undefined ? Number.POSITIVE_INFINITY : period('duration', options.duration)
     if (options.expvar !== undefined) expvarUrl(options.expvar)
 
-    const header: Header = {
-      type: 'header',
-      format: FORMAT,
-      name: options.name ?? nameOf(pid, description.command),
-      role: options.role ?? 'main',
-      pid,
-      ...description,
-      ...(options.tree && { tree: true }),
-      startedAt: new Date().toISOString(),
-      every: { status: every, smaps: smapsEvery }
-    }
+    const header = headerOf(pid, description, options, { status: every, smaps: smapsEvery })
     const memory = new MemorySink(header)
     this.recording = memory.recording
     this.#session = new Session<Exclude<Line, Header>>(this.#sinks, (error) => this.#fail(error))
@@ -143,7 +134,7 @@ export class Recorder extends EventEmitter<RecorderEvents> {
 
     this.#resolvers = withResolvers<Recording>()
     this.done = this.#resolvers.promise
-    // Whoever awaits `done` or calls `stop()` gets the rejection, perhaps long after the failure.
+    // A caller may await `done` later; until then a rejection is not "unhandled".
     this.done.catch(() => {})
 
     for (const note of notes) this.mark(note)
@@ -274,6 +265,22 @@ export class Recorder extends EventEmitter<RecorderEvents> {
   }
 }
 
+/** Returns the header of a recording that starts now. */
+function headerOf(pid: number, description: Description, options: RecorderOptions, every: Header['every']): Header {
+  return {
+    type: 'header',
+    format: FORMAT,
+    name: options.name ?? nameOf(pid, description.command),
+    role: options.role ?? 'main',
+    pid,
+    ...description,
+    ...(options.tree && { tree: true }),
+    startedAt: new Date().toISOString(),
+    every
+  }
+}
+
+/** Checks an option that is a number of milliseconds, and returns it. */
 function period(option: string, ms: number): number {
   if (Number.isFinite(ms) && ms > 0) return ms
   throw new RecordError(`${option} is ${ms}: give milliseconds above 0`, 'ERR_INVALID_ARG_VALUE')

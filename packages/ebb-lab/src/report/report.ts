@@ -49,20 +49,22 @@ export async function report(
   options: ReportOptions = {}
 ): Promise<Report> {
   const notes: string[] = []
-  const sources = await readAll(recordings, notes)
-  const runs = pair(sources, notes)
-  notes.push(...unlike(runs))
+  const sources = await readSources(recordings, notes)
+  const runs = pairWithControls(sources, notes)
+  notes.push(...otherMachineNotes(runs))
   const files = options.out === undefined ? [] : await write(runs, notes, options.out)
   return { verdicts: runs.map((run) => run.verdict), files, notes }
 }
 
+/** A recording that was given, and where it came from. */
 interface Source {
   recording: Recording
   /** Absolute path; null for a recording in memory. */
   path: string | null
 }
 
-async function readAll(recordings: readonly (string | Recording)[], notes: string[]): Promise<Source[]> {
+/** Reads the recordings. A recording that is given twice is read once, with a note. */
+async function readSources(recordings: readonly (string | Recording)[], notes: string[]): Promise<Source[]> {
   const sources: Source[] = []
   const seen = new Set<string | Recording>()
   for (const given of recordings) {
@@ -87,14 +89,15 @@ async function readAll(recordings: readonly (string | Recording)[], notes: strin
   return sources
 }
 
-function pair(sources: readonly Source[], notes: string[]): Run[] {
+/** Judges each main recording with its control. Adds a note for each control without a main recording. */
+function pairWithControls(sources: readonly Source[], notes: string[]): Run[] {
   const mains = sources.filter(({ recording }) => recording.header.role === 'main')
   const controls = sources.filter(({ recording }) => recording.header.role === 'control')
   if (mains.length === 0) {
     throw new ReportError(
       controls.length === 0
         ? 'there is no recording to report on'
-        : `there are only controls (${list(controls)}): a report needs the main recording of a server`,
+        : `there are only controls (${labelsOf(controls)}): a report needs the main recording of a server`,
       'ERR_REPORT_EMPTY'
     )
   }
@@ -108,21 +111,26 @@ function pair(sources: readonly Source[], notes: string[]): Run[] {
     return { recording: main.recording, control: control?.recording ?? null, verdict }
   })
   for (const control of controls) {
-    if (!used.has(control)) notes.push(`The control ${called(control)} has no main recording and is left out.`)
+    if (!used.has(control)) notes.push(`The control ${labelOf(control)} has no main recording and is left out.`)
   }
   return runs
 }
 
+/**
+ * Returns the control of a main recording: the control with its name in the same folder, else in another folder if no
+ * other main recording has the name.
+ *
+ * @throws ReportError (`ERR_REPORT_AMBIGUOUS`) if several controls match
+ */
 function controlOf(main: Source, mains: readonly Source[], controls: readonly Source[]): Source | undefined {
   const { name } = main.recording.header
   const sameName = controls.filter(({ recording }) => recording.header.name === name)
-  const near = sameName.filter((control) => directory(control) === directory(main))
-  // A control from another folder will do if only one recording has its name.
-  const alone = mains.filter(({ recording }) => recording.header.name === name).length === 1
-  const candidates = near.length > 0 ? near : alone ? sameName : []
+  const inSameFolder = sameName.filter((control) => folderOf(control) === folderOf(main))
+  const isOnly = mains.filter(({ recording }) => recording.header.name === name).length === 1
+  const candidates = inSameFolder.length > 0 ? inSameFolder : isOnly ? sameName : []
   if (candidates.length > 1) {
     throw new ReportError(
-      `there are ${candidates.length} controls for ${name} (${list(candidates)}): give the one that belongs to it`,
+      `there are ${candidates.length} controls for ${name} (${labelsOf(candidates)}): give the one that belongs to it`,
       'ERR_REPORT_AMBIGUOUS'
     )
   }
@@ -151,7 +159,7 @@ function distinctNames(mains: readonly Source[]): string[] {
 }
 
 /** Returns a note if recordings come from different machines or kernels. */
-function unlike(runs: readonly Run[]): string[] {
+function otherMachineNotes(runs: readonly Run[]): string[] {
   const kinds = new Set(
     runs
       .flatMap((run) => [run.recording, run.control ?? run.recording])
@@ -163,6 +171,7 @@ function unlike(runs: readonly Run[]): string[] {
 /** With more servers than this, the memory chart has three columns, so that it is not longer than a page. */
 const MANY = 8
 
+/** Draws the page and the pictures and writes them into a folder. Returns their paths. */
 async function write(runs: readonly Run[], notes: readonly string[], out: string): Promise<string[]> {
   const contents: [name: string, text: string][] = [
     ['report.html', await renderHtml(runs, notes)],
@@ -172,14 +181,15 @@ async function write(runs: readonly Run[], notes: readonly string[], out: string
   return await writeAll(out, contents)
 }
 
-function directory({ path }: Source): string | null {
+function folderOf({ path }: Source): string | null {
   return path === null ? null : dirname(path)
 }
 
-function called({ recording, path }: Source): string {
+/** Returns how messages name a recording: its path, or its name if it has no path. */
+function labelOf({ recording, path }: Source): string {
   return path ?? recording.header.name
 }
 
-function list(sources: readonly Source[]): string {
-  return sources.map(called).join(', ')
+function labelsOf(sources: readonly Source[]): string {
+  return sources.map(labelOf).join(', ')
 }

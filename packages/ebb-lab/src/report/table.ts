@@ -12,13 +12,15 @@ export interface TableOptions {
   colour?: boolean
 }
 
+/** Minimum width of the table. */
 const NARROWEST = 32
+/** Columns between two cells. */
 const GAP = 2
-/** Width of the narrowest column of a server: the longest cell is `10,000.0 MB`. */
-const CELL = 12
-/** Width of the widest column: a longer name continues on the next line. */
+/** Minimum width of a server's column: the longest figure is `10,000.0 MB`. */
+const NARROWEST_CELL = 12
+/** Maximum width of a server's column: a longer name continues on the next line. */
 const WIDEST_CELL = 20
-/** Lines of a name. A longer name ends in an ellipsis. */
+/** Maximum lines of a name. A longer name ends in an ellipsis. */
 const NAME_LINES = 3
 
 /**
@@ -84,12 +86,13 @@ export function markdownTable(verdicts: readonly Verdict[]): string {
   return [...lines, ...(notes.length > 0 ? ['', ...notes] : [])].join('\n')
 }
 
+/** Returns the width of the columns of servers. */
 function cellWidth<T extends Annotated>({ items, subtitle }: Columns<T>, room: number): number {
   const names = items.flatMap((item) => [item.name, subtitle(item) ?? '']).map((text) => textWidth(clean(text)))
-  const wanted = Math.min(WIDEST_CELL, Math.max(CELL, ...names))
+  const wanted = Math.min(WIDEST_CELL, Math.max(NARROWEST_CELL, ...names))
   // As wide as the names need, but not so wide that fewer columns fit side by side.
   const even = Math.floor(room / Math.max(1, items.length)) - GAP
-  return Math.min(room - GAP, Math.max(CELL, Math.min(wanted, even)))
+  return Math.min(room - GAP, Math.max(NARROWEST_CELL, Math.min(wanted, even)))
 }
 
 type Style = 'bold' | 'dim' | 'good' | 'bad'
@@ -99,6 +102,7 @@ const plain: Paint = (text) => text
 const CODES: Record<Style, string> = { bold: '1', dim: '2', good: '1;32', bad: '1;31' }
 const ansi: Paint = (text, style) => `\x1b[${CODES[style]}m${text}\x1b[0m`
 
+/** Writes the columns of some of the items, with the labels of the rows on the left. */
 function block<T extends Annotated>(
   { items, rows, subtitle, isGood }: Columns<T>,
   notes: readonly Footnote<T>[],
@@ -139,6 +143,7 @@ function block<T extends Annotated>(
   return lines.join('\n')
 }
 
+/** Returns the lines of a name, at most three. */
 function nameLines(name: string, columns: number): string[] {
   const lines = wrap(name, columns)
   if (lines.length <= NAME_LINES) return lines
@@ -149,6 +154,7 @@ function goodStyle(good: boolean | null): Style | null {
   return good === null ? null : good ? 'good' : 'bad'
 }
 
+/** Returns the numbers of an item's notes: `[1] [3]`. */
 function marksOf<T extends Annotated>(item: T, notes: readonly Footnote<T>[]): string {
   return notes
     .filter((note) => note.verdicts.includes(item))

@@ -16,7 +16,7 @@ export interface Verdict {
   name: string
   /** Runtime as people write it: `Node 20.20.2`; null if it is not known. */
   runtime: string | null
-  /** Connections that a big pulse held: the median over the big pulses, so that one that half failed does not count. */
+  /** Connections that a big pulse held: the median over the big pulses, so that one failed pulse does not matter. */
   big: number
   /** Connections that a small pulse held: the median over the small pulses. */
   small: number
@@ -51,16 +51,16 @@ export interface Verdict {
    *
    * 0 if memory was back at the first sample after the close. `Infinity` if it never went back.
    *
-   * A single sample above, with none above among the five before it and the five after it, does not count: a collection
-   * in progress shows up in one sample. Two that are close together are memory that is held. The first sample after the
+   * A single high sample does not count if the five samples before it and the five after it are back, because a
+   * collection in progress shows up in one sample. Two high samples close together count. The first sample after the
    * close always counts.
    */
   release: number | null
   /** Releases that the server reported; null if it reports nothing. */
   giveBacks: number | null
-  /** Longest pause of a release, as the server reported it. */
+  /** Longest pause of a release, as the server reported it, ms. */
   longestPause: number | null
-  /** CPU time of the server per 1,000 connections made and closed. */
+  /** CPU time of the server per 1,000 connections made and closed, ms. */
   cpuPerThousand: number | null
   /** Connects per second in the big pulses, by a client on the same machine: the median over the pulses. */
   connectsPerSecond: number | null
@@ -77,8 +77,8 @@ export type VerdictJson = Omit<Verdict, 'release'> & { release: number | 'never'
 const REST = 500
 /** With fewer samples than this, a figure is noted as uncertain. */
 const FEW = 3
-/** Time after its last close in which a server may still work for the connections, ms. */
-const AFTERWORK = 1000
+/** Time after the last close of a pulse in which the server's CPU time still counts for its connections, ms. */
+const SETTLE = 1000
 
 const RUNTIMES: Record<string, string> = { node: 'Node', bun: 'Bun', deno: 'Deno', go: 'Go', java: 'Java' }
 
@@ -104,13 +104,13 @@ export function judge(main: Recording, control?: Recording): Verdict {
     notes.add('no-big-pulse', text)
   }
 
-  const rest = atRest(main, pulses, notes)
+  const rest = restOf(main, pulses, notes)
   const big = connectionsOf(bigs)
   const small = connectionsOf(smalls)
-  const hold = bigs.length === 0 ? null : held(main, bigs, HOLD, notes)
-  const need = needed(control, bigs.length > 0, notes)
-  const kept = bigs.length === 0 ? null : keptAfter(main, pulses, notes)
-  if (kept !== null && control && need !== null) compareSmall(small, control, notes)
+  const hold = bigs.length === 0 ? null : holdMedian(main, bigs, HOLD, notes)
+  const need = needOf(control, bigs.length > 0, notes)
+  const kept = bigs.length === 0 ? null : keptOf(main, pulses, notes)
+  if (kept !== null && control && need !== null) noteOtherSize(small, control, notes)
   if (need === 0) notes.add('need-zero', 'Need is 0 bytes, so retention is not known.')
   const footprint = footprintOf(hold, rest, big, notes)
   const [giveBacks, longestPause] = releasesOf(main, notes)
@@ -152,7 +152,8 @@ function connectionsOf(pulses: readonly RecordedPulse[]): number {
   return medianOf(opened.map(({ connected }) => connected)) ?? 0
 }
 
-function atRest(main: Recording, pulses: readonly RecordedPulse[], notes: NoteList): number | null {
+/** Returns the memory at rest, or null with a note. */
+function restOf(main: Recording, pulses: readonly RecordedPulse[], notes: NoteList): number | null {
   const first = pulses[0]
   if (!first) return null
   const near = samplesBetween(main.samples, first.startsAt - REST, first.startsAt)
@@ -191,7 +192,7 @@ const NEED: HoldFigure = {
 }
 
 /** Returns the median of anonymous memory over the hold phases. */
-function held(
+function holdMedian(
   recording: Recording,
   pulses: readonly RecordedPulse[],
   figure: HoldFigure,
@@ -207,17 +208,22 @@ function held(
   return anonymousOf(samples)
 }
 
-function keptAfter(main: Recording, pulses: readonly RecordedPulse[], notes: NoteList): number | null {
+/** Returns the memory that is kept after the last big pulse, or null with a note. */
+function keptOf(main: Recording, pulses: readonly RecordedPulse[], notes: NoteList): number | null {
   const after = pulses.slice(pulses.findLastIndex((pulse) => pulse.size === 'big') + 1)
   if (after.length === 0) {
     notes.add('no-small-pulse', 'There was no small pulse after the big ones, so kept is not known.')
     return null
   }
-  return held(main, after, KEPT, notes)
+  return holdMedian(main, after, KEPT, notes)
 }
 
-/** `hasBig`: retention and release time would be known if need were. */
-function needed(control: Recording | undefined, hasBig: boolean, notes: NoteList): number | null {
+/**
+ * Returns the need that the control shows, or null with a note.
+ *
+ * @param hasBig whether the main recording has big pulses, so that retention and release time depend on need
+ */
+function needOf(control: Recording | undefined, hasBig: boolean, notes: NoteList): number | null {
   if (!control) {
     const figures = hasBig ? 'need, retention and release time are' : 'need is'
     notes.add('no-control', `There is no control, so ${figures} not known.`)
@@ -233,10 +239,11 @@ function needed(control: Recording | undefined, hasBig: boolean, notes: NoteList
     notes.add('control-without-small-pulse', 'The control contains no small pulse, so need is not known.')
     return null
   }
-  return held(control, pulses, NEED, notes)
+  return holdMedian(control, pulses, NEED, notes)
 }
 
-function compareSmall(small: number, control: Recording, notes: NoteList): void {
+/** Adds a note if the small pulses of the control had another size, so that kept and need do not compare. */
+function noteOtherSize(small: number, control: Recording, notes: NoteList): void {
   const other = connectionsOf(pulsesOf(control))
   if (Math.abs(other - small) <= small * NEAR) return
   const counts = `The control held ${integer(other)} connections and the small pulses held ${integer(small)}`
@@ -302,7 +309,7 @@ function cpuPerThousand(main: Recording, pulses: readonly RecordedPulse[], notes
   const before = main.samples[firstAt(main.samples, first.startsAt) - 1]
   if (!before) return unknown('No sample was taken before the first pulse')
   // The connections of a pulse that was cut off are not counted, so its CPU time must not be counted either.
-  const until = Math.min(closedAt + AFTERWORK, pulses[lastIndex + 1]?.startsAt ?? Infinity)
+  const until = Math.min(closedAt + SETTLE, pulses[lastIndex + 1]?.startsAt ?? Infinity)
   const from = firstAt(main.samples, closedAt)
   const after = main.samples[Math.max(from, firstAt(main.samples, until) - 1)]
   if (!after) return unknown('No sample was taken after the last pulse')

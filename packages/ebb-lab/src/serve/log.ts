@@ -42,7 +42,8 @@ export function serveLine(event: ServeEvent, form: 'text' | 'json'): string {
       return `Warning: ${event.text}`
     case 'ended': {
       const how = event.signal ?? `exit code ${event.exitCode}`
-      return `Server ${event.pid} ended (${how}) with ${event.clients} clients; another starts in ${event.wait / 1000} s`
+      const restart = `another starts in ${event.wait / 1000} s`
+      return `Server ${event.pid} ended (${how}) with ${event.clients} clients; ${restart}`
     }
     case 'started':
       return `Server ${event.pid} listens in its place`

@@ -113,7 +113,8 @@ export class Supervisor implements Served {
 
   /**
    * Passes a signal on to every server process. SIGTERM and SIGINT end them for good: a process that is still running 5
-   * s later, or at the second such signal, is killed. A process that another passed signal ends is not restarted.
+   * s later, or at the second such signal, is killed. A process that ends of any
+   * other passed signal is not restarted.
    */
   pass(signal: NodeJS.Signals): void {
     if (this.#state === 'ended') return
@@ -209,7 +210,7 @@ export class Supervisor implements Served {
     onEvent({ event: 'ended', pid, exitCode, signal, clients, wait: slot.restart() })
   }
 
-  /** Gives up: no server process listens, and none would. */
+  /** Ends all processes and rejects, because no server process can listen. */
   #fail(error: Error): void {
     this.#failure = error
     this.#endAll('SIGKILL')

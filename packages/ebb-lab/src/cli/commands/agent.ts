@@ -65,7 +65,7 @@ leaves the swarm.`
 async function run(flags: Flags): Promise<void> {
   const { swarm, name, allow = [], source, procs, most, recordPort } = flags
   const nats = natsOf(flags)
-  if (nats === null) throw new ValueError('where is NATS? give --nats nats://HOST:PORT, or set NATS_URL')
+  if (nats === null) throw new ValueError('no NATS server is given: add --nats nats://HOST:PORT, or set NATS_URL')
   const allowed = new AllowList(allow)
   checkAgent({ swarm, name, ...(source !== undefined && { sources: source }) })
   const terminal = new Terminal()

@@ -15,7 +15,7 @@ interface Context {
   /** Path of the file. */
   file: string
   mistakes: Mistakes
-  /** Length of a run in ms, in place of the file's. */
+  /** Length of a run in ms. It takes precedence over the length in the file. */
   duration: number | undefined
 }
 
@@ -43,7 +43,7 @@ export function expand(
       )
     })
   )
-  if (expanded.length === 0) mistakes.at(['variants'], 'it is empty: leave the key out, or add a variant')
+  if (expanded.length === 0) mistakes.addAt(['variants'], 'it is empty: leave the key out, or add a variant')
   checkServers(box.servers, mistakes)
   mistakes.throwIfAny()
   const duration = durationOf(box, shapes.flat(), context)
@@ -52,14 +52,14 @@ export function expand(
   return { name, rest, duration, memory, limit, variants: expanded }
 }
 
-/** Returns the length of a run, ms: as asked for, else until the last plan that ends has ended. */
+/** Returns the length of a run, ms: the given length, else the latest end of all plans that end. */
 function durationOf(box: BoxFile, shapes: readonly Shape[], { mistakes, duration: given }: Context): number {
   const duration = given ?? box.duration ?? lastEndOf(shapes)
   if (duration === null) {
-    mistakes.at([], 'no plan ends by itself: set the length of a run (duration: 2m)')
+    mistakes.addAt([], 'no plan ends by itself: set the length of a run (duration: 2m)')
   } else if (!atMostAWeek.safeParse(duration).success) {
     const days = integer(Math.ceil(duration / DAY))
-    mistakes.at(
+    mistakes.addAt(
       box.duration === undefined ? [] : ['duration'],
       `a run would take ${days} days: it must be at most a week`
     )
@@ -68,7 +68,7 @@ function durationOf(box: BoxFile, shapes: readonly Shape[], { mistakes, duration
   return duration as number
 }
 
-/** Returns the time at which the last plan ends that has an end, ms; null if no plan has one. */
+/** Returns the latest end of all plans that end, ms; null if no plan ends. */
 function lastEndOf(shapes: readonly Shape[]): number | null {
   const ends = shapes.map(endOf).filter(Number.isFinite)
   return ends.length === 0 ? null : Math.max(...ends, 1)
@@ -81,11 +81,12 @@ function checkLoads(box: BoxFile, shapes: readonly Shape[][], duration: number, 
   const within = isGiven ? ` within the ${duration / 1000} s of a run` : ''
   for (const [index, server] of box.servers.entries()) {
     if (!(shapes[index] ?? []).some((shape) => isIdle(shape, duration))) continue
-    mistakes.at(['servers', index, 'plan'], `${nameOf(server, index, 0)} gets no connection${within}`)
+    mistakes.addAt(['servers', index, 'plan'], `${nameOf(server, index, 0)} gets no connection${within}`)
   }
   mistakes.throwIfAny()
 }
 
+/** Returns whether a shape has no connection within a run. */
 function isIdle(shape: Shape, duration: number): boolean {
   if (shape.shape === 'pulse') return timedPulses(shape, duration).next().done === true
   for (const { connections } of levelsOf(shape, duration)) {
@@ -119,7 +120,7 @@ function levelsOfTrace(
     return readTrace(resolve(dirname(file), trace), { speed, scale, ...(maxGap !== undefined && { maxGap }) })
   } catch (error) {
     const why = error instanceof TraceError ? error.message : `cannot read ${trace}: ${reasonOf(error)}`
-    mistakes.at(['servers', index, 'plan', 'trace'], why)
+    mistakes.addAt(['servers', index, 'plan', 'trace'], why)
     return []
   }
 }
@@ -136,12 +137,12 @@ function serversOf(
   const command = keys.command ?? server.command
   if (command === undefined) {
     const name = nameOf(server, index, 0)
-    mistakes.at(['servers', index], `neither ${name} nor the variant ${variant.name} has a command`)
+    mistakes.addAt(['servers', index], `neither ${name} nor the variant ${variant.name} has a command`)
     return []
   }
   const { payload, active, expectEcho } = server.connect
   if (payload === undefined && (active !== undefined || expectEcho === true)) {
-    mistakes.at(['servers', index, 'connect'], 'active and expectEcho need data to send: add payload: TEXT')
+    mistakes.addAt(['servers', index, 'connect'], 'active and expectEcho need data to send: add payload: TEXT')
   }
   return shapes.map((shape, instance) => ({
     name: nameOf(server, index, instance),
@@ -153,7 +154,7 @@ function serversOf(
     startWithin: server.startWithin,
     shape,
     connect: defined(server.connect),
-    where: mistakes.place(['servers', index, 'plan'])
+    where: mistakes.whereIs(['servers', index, 'plan'])
   }))
 }
 
@@ -166,7 +167,7 @@ function nameOf({ name, count }: ServerKeys, index: number, instance: number): s
 /** Refuses too many servers, and servers with equal names or ports. */
 function checkServers(servers: readonly ServerKeys[], mistakes: Mistakes): void {
   const all = servers.reduce((sum, { count }) => sum + count, 0)
-  if (all > MOST_SERVERS) mistakes.at(['servers'], `${all} servers are too many: ${MOST_SERVERS} at most`)
+  if (all > MOST_SERVERS) mistakes.addAt(['servers'], `${all} servers are too many: ${MOST_SERVERS} at most`)
   const names = new Set<string>()
   const ports = new Set<number>()
   for (const [index, server] of servers.entries()) {
@@ -174,14 +175,14 @@ function checkServers(servers: readonly ServerKeys[], mistakes: Mistakes): void 
       const name = nameOf(server, index, instance)
       if (names.has(name)) {
         const text = `two servers are called ${JSON.stringify(name)}: give each a name of its own`
-        mistakes.at(['servers', index, 'name'], text)
+        mistakes.addAt(['servers', index, 'name'], text)
       }
       names.add(name)
       if (server.port === undefined) continue
       const port = server.port + instance
       const path = ['servers', index, 'port']
-      if (ports.has(port)) mistakes.at(path, `two servers have the port ${port}`)
-      if (port > 65_535) mistakes.at(path, `${name} would have the port ${port}: ports end at 65535`)
+      if (ports.has(port)) mistakes.addAt(path, `two servers have the port ${port}`)
+      if (port > 65_535) mistakes.addAt(path, `${name} would have the port ${port}: ports end at 65535`)
       ports.add(port)
     }
   }

@@ -14,7 +14,7 @@ export type { BoxPlan, ServerPlan, Variant } from './plan.js'
  * Reads and checks the file of a box. Paths in it are relative to the folder of the file.
  *
  * @param file path of the file
- * @param duration length of a run in ms, in place of the file's `duration`
+ * @param duration length of a run in ms; it takes precedence over `duration` of the file
  * @throws BoxFileError (`ERR_BOX_INVALID`) if the file cannot be read or is invalid; the message lists the mistakes
  *   with their lines
  */
@@ -53,7 +53,8 @@ export function parseBoxFile(text: string, file: string, duration?: number): Box
     throw new BoxFileError(`${file}: ${messageOf(error)}`, error)
   }
   const parsed = fileSchema.safeParse(value)
-  for (const { path, message } of parsed.error === undefined ? [] : issuesOf(parsed.error)) mistakes.at(path, message)
+  for (const { path, message } of parsed.error === undefined ? [] : issuesOf(parsed.error))
+    mistakes.addAt(path, message)
   mistakes.throwIfAny()
   const box = parsed.data as BoxFile
   return expand(box, variantsInOrder(box, document), { file, mistakes, duration })
@@ -70,7 +71,7 @@ function variantsInOrder({ variants }: BoxFile, document: Document): [name: stri
   const names = isMap(map) ? map.items.map(({ key }) => (isScalar(key) ? String(key.value) : '')) : []
   const indexOf = (name: string): number => {
     const index = names.indexOf(name)
-    // Variants that come from a merge (`<<`) stand last.
+    // Variants that come from a merge (`<<`) are last.
     return index === -1 ? names.length : index
   }
   return Object.entries(variants).sort(([a], [b]) => indexOf(a) - indexOf(b))
@@ -81,7 +82,7 @@ function offsetOf(contents: Node | null, path: ValuePath): number {
   let node: unknown = contents
   let offset = contents?.range?.[0] ?? 0
   for (const key of path) {
-    // The contents of an alias stand elsewhere, so the alias is the nearest place.
+    // The contents of an alias stand elsewhere in the text, so the offset of the alias is the nearest one.
     if (isAlias(node)) return offset
     if (isMap(node)) {
       const pair = node.items.find((item) => isScalar(item.key) && String(item.key.value) === String(key))

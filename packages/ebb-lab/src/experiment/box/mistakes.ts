@@ -1,9 +1,9 @@
-/** Mistakes in the file of a box, with their places. */
+/** Mistakes in the file of a box, with their lines. */
 import { LabError } from '../../units/errors.js'
 
 /**
- * The file of a box is invalid, or this machine cannot run it. The message has one line for each mistake, with its
- * place.
+ * The file of a box is invalid, or this machine cannot run it. The message has one line for each mistake, which begins
+ * with the file and the line of the mistake: `box.yaml:12: ...`.
  */
 export class BoxFileError extends LabError {
   override readonly name = 'BoxFileError'
@@ -37,12 +37,12 @@ export class Mistakes {
   }
 
   /** Adds a mistake in a value. */
-  at(path: ValuePath, text: string): void {
+  addAt(path: ValuePath, text: string): void {
     this.add(this.#lineOf(path), path.length === 0 ? text : `${formatPath(path)}: ${text}`)
   }
 
-  /** Returns the place of a value: `box.yaml:12`. */
-  place(path: ValuePath): string {
+  /** Returns the file and the line of a value: `box.yaml:12`. */
+  whereIs(path: ValuePath): string {
     return `${this.#file}:${this.#lineOf(path)}`
   }
 

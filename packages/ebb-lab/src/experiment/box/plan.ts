@@ -41,6 +41,6 @@ export interface ServerPlan {
   /** Load over time. */
   shape: Shape
   connect: Pick<PulseOptions, 'rate' | 'timeout' | 'close' | 'payload' | 'active' | 'expectEcho'>
-  /** Place of the server's plan in the file, for error messages: `box.yaml:12`. */
+  /** File and line of the server's plan, for error messages: `box.yaml:12`. */
   where: string
 }

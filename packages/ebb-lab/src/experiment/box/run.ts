@@ -214,7 +214,7 @@ async function startOne(context: RunContext, starting: Starting): Promise<Starte
     await launched?.stop()
     stop.throwIfAborted()
     const text = messageOf(error)
-    recorder.unable(id, text, (member?.oomKills() ?? 0) > 0)
+    recorder.didNotListen(id, text, (member?.oomKills() ?? 0) > 0)
     onEvent({ event: 'failed', server: name, text })
     return null
   }

@@ -35,8 +35,8 @@ export function issuesOf(error: z.core.$ZodError): Issue[] {
   })
 }
 
-/** Returns the schema of a map with these keys and no others. */
-function keys<T extends z.ZodRawShape>(what: string, shape: T) {
+/** Returns the schema of a map with these keys and no others. `what` names the map in messages. */
+function mapOf<T extends z.ZodRawShape>(what: string, shape: T) {
   return z.strictObject(shape, {
     error: ({ code, input }) => {
       if (code === 'unrecognized_keys') return `unknown key: ${what} has ${Object.keys(shape).join(', ')}`
@@ -45,9 +45,9 @@ function keys<T extends z.ZodRawShape>(what: string, shape: T) {
   })
 }
 
-/** Returns the schema of a value that `parse` accepts. */
-function written<T>(parse: (text: string) => T) {
-  const expected = messageFor(parse)
+/** Returns the schema of text or a number that `parse` accepts. The output is what `parse` returns. */
+function parsedBy<T>(parse: (text: string) => T) {
+  const expected = refusalOf(parse)
   return z
     .union([z.string(), z.number()], { error: ({ input }) => (input === undefined ? 'it is missing' : expected) })
     .transform((value, context): T => {
@@ -61,8 +61,8 @@ function written<T>(parse: (text: string) => T) {
     })
 }
 
-/** Returns the message with which a parser refuses a value: it says what is accepted. */
-function messageFor(parse: (text: string) => unknown): string {
+/** Returns the message of the error with which a parser refuses an empty text: it says what the parser accepts. */
+function refusalOf(parse: (text: string) => unknown): string {
   try {
     parse('')
   } catch (error) {
@@ -74,13 +74,13 @@ function messageFor(parse: (text: string) => unknown): string {
 const { big, iterations, bigSeparation, small, smallSeparation, linger, pulses } = planSchema.shape
 /** A timer of Node waits at most 24.8 days, and 1 ms if it is set to more. */
 export const atMostAWeek = linger.unwrap()
-const time = written(parseTime).pipe(atMostAWeek)
-const positiveTime = written(parsePositiveTime).pipe(atMostAWeek)
-const count = written(parseCount)
-const number = written(parseNumber)
-const size = written(parseSize)
-/** Returns the schema of text that is not empty. */
-const text = (what: string) =>
+const time = parsedBy(parseTime).pipe(atMostAWeek)
+const positiveTime = parsedBy(parsePositiveTime).pipe(atMostAWeek)
+const count = parsedBy(parseCount)
+const number = parsedBy(parseNumber)
+const size = parsedBy(parseSize)
+/** Returns the schema of text that is not empty. `what` is the message for any other value. */
+const nonEmpty = (what: string) =>
   z.string({ error: ({ input }) => (input === undefined ? 'it is missing' : what) }).min(1, what)
 const connections = count.pipe(big.unwrap())
 const seed = count.pipe(z.number().max(2 ** 32 - 1, 'a seed must be below 4,294,967,296'))
@@ -91,7 +91,7 @@ const duration = positiveTime.default(Number.POSITIVE_INFINITY)
 
 /** The plans by their shape. */
 const SHAPES = {
-  pulse: keys('a plan of pulses', {
+  pulse: mapOf('a plan of pulses', {
     shape: z.literal('pulse').default('pulse'),
     ...timing,
     big: count.pipe(big.unwrap()).default(BENCH_PLAN.big),
@@ -101,13 +101,13 @@ const SHAPES = {
     smallSeparation: time.pipe(smallSeparation.unwrap()).default(BENCH_PLAN.smallSeparation),
     linger: time.pipe(linger.unwrap()).default(BENCH_PLAN.linger),
     // The end of the plan is computed by going through its pulses, so their number is limited.
-    pulses: written(parsePulses)
+    pulses: parsedBy(parsePulses)
       .pipe(pulses.unwrap())
       .refine((n) => n <= 1_000_000 || n === Number.POSITIVE_INFINITY, 'it must be at most 1,000,000, or forever')
       .default(BENCH_PLAN.pulses)
   }),
-  steady: keys('a steady plan', { shape: z.literal('steady'), ...timing, connections, duration }),
-  sawtooth: keys('a sawtooth', {
+  steady: mapOf('a steady plan', { shape: z.literal('steady'), ...timing, connections, duration }),
+  sawtooth: mapOf('a sawtooth', {
     shape: z.literal('sawtooth'),
     ...timing,
     low: connections.default(0),
@@ -116,15 +116,15 @@ const SHAPES = {
     period: positiveTime.pipe(z.number().min(2 * STEP, `it must be ${2 * STEP}ms or more`)),
     duration
   }),
-  poisson: keys('a poisson plan', {
+  poisson: mapOf('a poisson plan', {
     shape: z.literal('poisson'),
     ...timing,
     rate: number.pipe(z.number().max(100_000, 'it must be at most 100,000 per second')),
     hold: positiveTime,
     duration
   }),
-  trace: keys('a plan by trace', {
-    trace: text('it must be the path of a CSV file'),
+  trace: mapOf('a plan by trace', {
+    trace: nonEmpty('it must be the path of a CSV file'),
     ...timing,
     maxGap: positiveTime.optional(),
     speed: number.default(1),
@@ -135,7 +135,7 @@ const SHAPES = {
 /** A plan, with all defaults filled in. */
 type PlanKeys = { [K in keyof typeof SHAPES]: z.output<(typeof SHAPES)[K]> }[keyof typeof SHAPES]
 
-/** A plan of the shape that it names; without a name, of pulses. */
+/** Schema of a plan. Its key `shape` selects the schema; a plan without a shape is a plan of pulses. */
 const plan = z.unknown().transform((value, context): PlanKeys => {
   const map = typeof value === 'object' && value !== null ? (value as { shape?: unknown; trace?: unknown }) : {}
   const kind = map.trace === undefined ? (map.shape ?? 'pulse') : 'trace'
@@ -153,7 +153,7 @@ const plan = z.unknown().transform((value, context): PlanKeys => {
 })
 
 const COMMAND = 'a command is a line for the shell, or a list of a program and its arguments'
-const command = z.union([text(COMMAND), z.array(z.string(), { error: COMMAND }).min(1, COMMAND)], {
+const command = z.union([nonEmpty(COMMAND), z.array(z.string(), { error: COMMAND }).min(1, COMMAND)], {
   error: ({ input }) => (input === undefined ? 'it is missing' : COMMAND)
 })
 const ENVIRONMENT = 'an environment has names and values: NODE_ENV: production'
@@ -167,30 +167,30 @@ const flag = z.boolean({ error: 'it must be true or false' })
 /** Keys that a variant may have, which replace those of its servers. */
 const variantKeys = { command: command.optional(), env: env.optional(), governed: flag.optional() }
 
-const server = keys('a server', {
-  name: text('it must be a name').optional(),
+const server = mapOf('a server', {
+  name: nonEmpty('it must be a name').optional(),
   ...variantKeys,
-  cwd: text('it must be the path of a folder').default('.'),
+  cwd: nonEmpty('it must be the path of a folder').default('.'),
   port: count.pipe(z.number().min(1, 'a port is from 1 to 65535').max(65_535, 'a port is from 1 to 65535')).optional(),
-  count: written(parsePositive)
+  count: parsedBy(parsePositive)
     .pipe(z.number().max(MOST_SERVERS, `it must be at most ${MOST_SERVERS}`))
     .default(1),
   stagger: time.default(0),
   startWithin: positiveTime.default(30_000),
   plan: plan.default(() => SHAPES.pulse.parse({})),
-  connect: keys('connect', {
+  connect: mapOf('connect', {
     rate: number.optional(),
     timeout: positiveTime.optional(),
     close: z.enum(['fin', 'rst'], { error: 'it must be fin or rst' }).optional(),
-    payload: text('it must be text').optional(),
-    active: written(parseShare).optional(),
+    payload: nonEmpty('it must be text').optional(),
+    active: parsedBy(parseShare).optional(),
     expectEcho: flag.optional()
   }).default({})
 })
 
 /** The schema of a box's file. */
-export const fileSchema = keys('a box', {
-  name: text('it must be a name').optional(),
+export const fileSchema = mapOf('a box', {
+  name: nonEmpty('it must be a name').optional(),
   rest: time.default(1500),
   duration: positiveTime.optional(),
   seed: seed.default(1),
@@ -200,7 +200,7 @@ export const fileSchema = keys('a box', {
   variants: z
     .record(
       z.string().min(1, 'a variant must have a name'),
-      z.preprocess((value) => value ?? {}, keys('a variant', variantKeys)),
+      z.preprocess((value) => value ?? {}, mapOf('a variant', variantKeys)),
       {
         error: 'variants have names: plain: {}, governed: { governed: true }'
       }

@@ -45,7 +45,7 @@ export class Agent {
   readonly #allow: AllowList
   readonly #lease: Lease
   readonly #cleanUps: (() => void)[] = []
-  readonly #drops = new DropLog((reason) => this.#emit({ event: 'dropped', reason }))
+  readonly #dropLog = new DropLog((reason) => this.#emit({ event: 'dropped', reason }))
   readonly #statistics = { pulses: 0, connected: 0 }
   #offering: Offering | undefined
   #resolveEnded: (error?: Error) => void = () => {}
@@ -147,7 +147,7 @@ export class Agent {
     try {
       beat = decode(beatSchema, bytes)
     } catch (error) {
-      this.#drops.add('a heartbeat', (error as Error).message)
+      this.#dropLog.add('a heartbeat', (error as Error).message)
       return
     }
     const { from, lease, t0, spread } = beat
@@ -166,7 +166,7 @@ export class Agent {
     try {
       order = decode(orderSchema, bytes)
     } catch (error) {
-      this.#drops.add('an order', (error as Error).message)
+      this.#dropLog.add('an order', (error as Error).message)
       return
     }
     if (order.order === 'lease') void this.#onLease(order)
@@ -177,7 +177,7 @@ export class Agent {
 
   /** Drops an order that is not from the holder. A coordinator that lost its lease is told so. */
   #rejectStranger(order: Order): void {
-    this.#drops.add(`the order ${order.order}`, 'it is not from the coordinator that holds this agent')
+    this.#dropLog.add(`the order ${order.order}`, 'it is not from the coordinator that holds this agent')
     if (order.from === this.#lease.holder?.from) return
     const reason = 'the coordinator had lost its lease, because it was silent for too long'
     this.#answer(order, { answer: 'refused', reason })
@@ -242,7 +242,7 @@ export class Agent {
 
   async #checkLease(): Promise<void> {
     if (!this.#lease.expired(performance.now())) return
-    // This process may have been blocked. Heartbeats that came meanwhile are handled first.
+    // This process may have been blocked. One turn reads the heartbeats that came meanwhile, the next one handles them.
     await turn()
     await turn()
     const { holder } = this.#lease
@@ -288,7 +288,7 @@ export class Agent {
     try {
       this.#options.bus.publish(coordinatorSubject(this.#options.swarm, to), bytes)
     } catch (error) {
-      this.#drops.add('an answer', (error as Error).message)
+      this.#dropLog.add('an answer', (error as Error).message)
     }
   }
 

@@ -84,7 +84,8 @@ export class AllowList {
     const port = Number(endpoint?.[3])
     if (endpoint === null || (endpoint[1] !== undefined && isIP(host) !== 6) || !(port >= 1 && port <= 65_535)) {
       throw invalidArgument(
-        `an allowed server is HOST:PORT, [IPv6]:PORT or a network such as 10.0.0.0/8 (10.0.0.5/32 is one address with every port), not ${JSON.stringify(entry)}`
+        'an allowed server is HOST:PORT, [IPv6]:PORT or a network such as 10.0.0.0/8 ' +
+          `(10.0.0.5/32 is one address with every port), not ${JSON.stringify(entry)}`
       )
     }
     this.#endpoints.push({ host, port })

@@ -26,5 +26,6 @@ export function capacityTo(host: string, { descriptors, ports, sources }: Capaci
 
 /** Describes a capacity for people. */
 export function describeCapacity({ descriptors, ports, sources }: Capacity): string {
-  return `${descriptors} descriptors, ${ports} ports on ${Math.max(1, sources)} source address${sources > 1 ? 'es' : ''}`
+  const addresses = `${Math.max(1, sources)} source address${sources > 1 ? 'es' : ''}`
+  return `${descriptors} descriptors, ${ports} ports on ${addresses}`
 }

@@ -44,7 +44,7 @@ export type SwarmEvent =
   /** The server that carries the messages is reachable again. */
   | { event: 'back' }
 
-/** Default milliseconds between two heartbeats. Each asks all agents for a sign of life. */
+/** Default milliseconds between two heartbeats. Every agent answers every heartbeat. */
 const BEAT = 500
 /** Number of heartbeats without an answer after which an agent is lost: 2.25 s, which is before its lease expires. */
 const MAX_SILENCE = 4.5
@@ -66,8 +66,8 @@ const RETRY = 250
 /**
  * Holds the agents of a swarm for one or several runs.
  *
- * Create it with {@link Coordinator.gather}, pass it to `pulse()` as the option `swarm`, and call {@link
- * Coordinator.end}.
+ * Create it with {@link Coordinator.gather} and pass it to `pulse()` as the option `swarm`. After the last run, call
+ * {@link Coordinator.end}.
  */
 export class Coordinator {
   /** Name of the swarm. */
@@ -85,11 +85,14 @@ export class Coordinator {
   readonly #recruiter: Recruiter
   readonly #cleanUps: (() => void)[] = []
   readonly #stop = new AbortController()
-  #leave = new AbortController()
+  /** Controller of the signal {@link gone}. */
+  #allGone = new AbortController()
   #lastTick = performance.now()
   /** Why the bus was closed, if not by its owner. */
   #busError: Error | undefined
+  /** Milliseconds between the first and the last start of a pulse, the longest so far. */
   #spread: number | null = null
+  /** Maximum error of a start time, ms. */
   #error: number | null = null
   #ended = false
 
@@ -99,7 +102,7 @@ export class Coordinator {
     this.#period = options.beat ?? BEAT
     this.swarm = checkSwarmName(options.swarm)
     this.stopped = this.#stop.signal
-    this.gone = this.#leave.signal
+    this.gone = this.#allGone.signal
     const { bus, swarm, signal } = options
     this.#messenger = new Messenger({
       bus,
@@ -169,7 +172,8 @@ export class Coordinator {
     const [first] = found
     if (first === undefined) {
       throw new SwarmError(
-        `no agent of swarm ${this.swarm} records port ${port}: start one beside the server, ebb agent --record-port ${port}`
+        `no agent of swarm ${this.swarm} records port ${port}: ` +
+          `start one beside the server, ebb agent --record-port ${port}`
       )
     }
     if (found.length === 1) return first
@@ -230,7 +234,7 @@ export class Coordinator {
     if (previous === 'here') {
       member.why = why
       this.#emit({ event: 'lost', agent: member.name, why })
-      if (this.pulsing.length === 0) this.#leave.abort()
+      if (this.pulsing.length === 0) this.#allGone.abort()
       if (this.#options.strict === true) this.#stop.abort(new SwarmError(`the agent ${member.name} was lost: ${why}`))
     }
     member.dropPending()
@@ -248,8 +252,8 @@ export class Coordinator {
         await this.#recruiter.takeAvailable()
         if (this.pulsing.length > 0) {
           if (this.gone.aborted) {
-            this.#leave = new AbortController()
-            this.gone = this.#leave.signal
+            this.#allGone = new AbortController()
+            this.gone = this.#allGone.signal
           }
           if (this.#hasUnknownClock()) await this.#compareClocks()
         }
@@ -307,13 +311,13 @@ export class Coordinator {
   /** Sends a heartbeat, repeats orders that are not answered, and gives up silent agents. */
   #tick(): void {
     const now = performance.now()
-    // If this process was blocked, it could not hear anybody in that time. The agents were not silent then.
-    const late = Math.max(0, now - this.#lastTick - this.#period)
+    // While this process was blocked, it received nothing, so that time does not count as silence of an agent.
+    const blocked = Math.max(0, now - this.#lastTick - this.#period)
     this.#lastTick = now
     this.#beat()
     for (const member of this.#members.all) {
       if (member.state === 'lost') continue
-      if (late > this.#period) member.lastHeard += late
+      if (blocked > this.#period) member.lastHeard += blocked
       if (now - member.lastHeard > MAX_SILENCE * this.#period) {
         const away = this.#bus.up ? '' : `, ${this.#bus.name} is away`
         this.lose(member, `nothing was heard of it for ${((now - member.lastHeard) / 1000).toFixed(1)} s${away}`)
@@ -326,13 +330,13 @@ export class Coordinator {
     this.#messenger.beat(this.#members.size > MANY_AGENTS ? SPREAD : 0)
   }
 
-  #onMessage(member: Member, message: Exclude<AgentMessage, Answer>, t3: number): void {
+  #onMessage(member: Member, message: Exclude<AgentMessage, Answer>, receivedAt: number): void {
     if (message.tell === 'leaving') {
       this.lose(member, `it left: ${message.reason}`)
       return
     }
     const { t0, t1, t2, open, failed } = message
-    member.clock.add({ t0, t1, t2, t3 })
+    member.clock.add({ t0, t1, t2, t3: receivedAt })
     member.open = open
     member.failing = failed
   }

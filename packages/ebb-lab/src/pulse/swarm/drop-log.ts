@@ -1,8 +1,8 @@
 /** Reports dropped messages, without a line for each of them in a flood. */
 
-/** Number of drops that are reported one by one. */
+/** Number of dropped messages that are reported one by one. */
 const REPORTED = 10
-/** After that, one of so many drops is reported. */
+/** After these, one of this many dropped messages is reported. */
 const REPORT_EVERY = 1000
 /** Maximum characters of a reason, because it may quote the dropped message. */
 const MAX_REASON = 500

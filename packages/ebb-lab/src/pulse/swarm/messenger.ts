@@ -23,11 +23,11 @@ export class Messenger {
   readonly #options: MessengerOptions
   /** Secret that proves to agents that an order is from the coordinator that holds them. */
   readonly #lease = newToken()
-  readonly #drops: DropLog
+  readonly #dropLog: DropLog
 
   constructor(options: MessengerOptions) {
     this.#options = options
-    this.#drops = new DropLog((reason) => options.onDropped(reason))
+    this.#dropLog = new DropLog((reason) => options.onDropped(reason))
   }
 
   /** Begins to receive messages. Returns a function that ends this. */
@@ -70,7 +70,7 @@ export class Messenger {
 
   /** Counts and reports a dropped message. */
   drop(what: string, reason: string): void {
-    this.#drops.add(what, reason)
+    this.#dropLog.add(what, reason)
   }
 
   #receive(bytes: Uint8Array): void {

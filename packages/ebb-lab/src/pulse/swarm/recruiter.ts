@@ -36,7 +36,7 @@ interface RecruiterOptions {
 /** Takes agents for a run. */
 export class Recruiter {
   readonly #options: RecruiterOptions
-  /** Agents that are not used, each with its reason. */
+  /** Agents that are not used, each with its reason: `NAME: why`. */
   readonly #refused = new Set<string>()
 
   constructor(options: RecruiterOptions) {
@@ -74,9 +74,8 @@ export class Recruiter {
   }
 
   /**
-   * Takes agents in the order of their ids, one by one until one is taken, and then the others at once. If two
-   * coordinators gather at the same time, one of them gets the first agent and then all others; the other one gets
-   * none.
+   * Takes agents in the order of their ids: one by one until one is taken, then all others at once. If two coordinators
+   * gather at the same time, the coordinator that gets the first agent gets all of them, and the other gets none.
    */
   async #takeInOrder(offers: Offer[]): Promise<void> {
     offers.sort((a, b) => (a.id < b.id ? -1 : 1))
@@ -113,7 +112,7 @@ export class Recruiter {
     for (;;) {
       const answer = await this.#take(offer)
       if (answer?.answer !== 'taken') return answer !== undefined
-      // A coordinator that has been silent since our first attempt may be dead. Its lease is over soon then.
+      // A coordinator that has been silent since our first attempt may be dead. Then its lease expires soon.
       const waited = performance.now() - start
       const seemsDead = answer.silence >= Math.min(waited, 2 * beat)
       if (!seemsDead || waited > LEASE + 2 * beat || signal?.aborted) {

@@ -1,4 +1,4 @@
-/** A session: what one coordinator has ordered an agent to do, from its lease until the lease ends. */
+/** A session: an agent executes the orders of one coordinator, from the grant of its lease to the end. */
 import { isIP } from 'node:net'
 import { setImmediate as turn } from 'node:timers/promises'
 import type { DistributiveOmit } from '../../units/types.js'

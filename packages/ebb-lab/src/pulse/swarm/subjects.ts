@@ -12,7 +12,8 @@ const TOKEN = /^[A-Za-z0-9_-]{1,64}$/
 export function checkSwarmName(name: string): string {
   if (TOKEN.test(name)) return name
   throw invalidArgument(
-    `a swarm's name is 1 to 64 letters, digits, - and _, because it is part of NATS subjects, not ${JSON.stringify(name)}`
+    "a swarm's name is 1 to 64 letters, digits, - and _, because it is part of NATS subjects, " +
+      `not ${JSON.stringify(name)}`
   )
 }
 

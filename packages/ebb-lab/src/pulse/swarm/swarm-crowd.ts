@@ -106,7 +106,7 @@ export class SwarmCrowd implements Crowd {
           at: at + offset
         })
         if (answer?.answer === 'connected') starts.push({ at: answer.began - offset, error })
-        this.#addResult(sum, member, this.#resultOf(member, share, answer))
+        this.#addResult(sum, member, this.#takeResult(member, share, answer))
       })
     )
     signal?.removeEventListener('abort', abort)
@@ -161,11 +161,13 @@ export class SwarmCrowd implements Crowd {
     const named = each.slice(0, MAX_NAMED)
     if (each.length > MAX_NAMED) named.push(`and ${each.length - MAX_NAMED} more`)
     throw new SwarmError(
-      `${this.#most} connections to ${host} are ${this.#most - all} more than the ${all} that swarm ${this.#coordinator.swarm} offers: ${named.join(', ') || 'no agent makes connections'}; add agents, or source addresses`
+      `${this.#most} connections to ${host} are ${this.#most - all} more than the ${all} ` +
+        `that swarm ${this.#coordinator.swarm} offers: ${named.join(', ') || 'no agent makes connections'}; ` +
+        'add agents, or source addresses'
     )
   }
 
-  /** Takes agents again after one was lost, and has all of them prepare. Gives up those that refuse. */
+  /** Takes agents again after one was lost, and has all of them prepare. Gives up the agents that refuse. */
   async #replenish(signal: AbortSignal | undefined): Promise<void> {
     await this.#coordinator.replenish(signal)
     for (let refusals = await this.#prepare(); refusals.length > 0; refusals = await this.#prepare()) {
@@ -232,8 +234,11 @@ export class SwarmCrowd implements Crowd {
     addCauses(member.total.unanswered, opened.unanswered)
   }
 
-  /** Returns an agent's result of opening `n` connections. All of them have failed if there is no valid answer. */
-  #resultOf(member: Member, n: number, answer: Answer | undefined): Opened {
+  /**
+   * Takes in the answer to an order to open `n` connections: adds its latencies, and gives up the agent if it refuses
+   * or sends a result that is not possible. Returns the result; without a valid answer, all connects have failed.
+   */
+  #takeResult(member: Member, n: number, answer: Answer | undefined): Opened {
     if (answer?.answer === 'connected') {
       const { opened } = answer
       try {

@@ -36,7 +36,7 @@ export interface BoxRecorderOptions {
    * written is lost.
    */
   out?: string
-  /** Memory for the question how many such servers fit into it, bytes. Default: the question is not asked. */
+  /** Memory for which to compute how many such servers fit, bytes. Default: not computed. */
   memory?: number
 }
 
@@ -51,7 +51,7 @@ export interface Listening {
 }
 
 interface BoxRecorderEvents {
-  /** All servers were sampled. Anonymous memory of those that live, bytes, and their number. */
+  /** All servers were sampled. `anonymous` is the anonymous memory of the `servers` that still run, bytes. */
   tick: [{ t: number; anonymous: number; servers: number }]
   /** A server ended by itself or was killed. `oom`: the kernel killed it for memory. */
   ended: [server: number, exit: Exit | null, oom: boolean]
@@ -61,11 +61,13 @@ interface BoxRecorderEvents {
 /** An event of a server before it has a time. */
 export type BoxMark = Mark | Omit<LevelEvent, 'type' | 't' | 'server'>
 
-/** From one sample, one look at shared pages, and one read of `smaps_rollup`, to the next, ms. */
+/** Interval between two samples, ms. */
 const EVERY = 100
+/** Minimum interval between two measurements of shared file pages, ms. */
 const SHARES_EVERY = 2000
+/** Minimum interval between two reads of `smaps_rollup`, ms. */
 const SMAPS_EVERY = 5000
-/** Share of CPU time that may go into looking at shared pages. Above it, they are looked at less often. */
+/** Share of CPU time that measuring shared pages may take. Above it, they are measured less often. */
 const MOST_SHARES_CPU = 0.01
 /** Lines per second that are kept of one server's output. */
 const MOST_LINES = 50
@@ -76,7 +78,7 @@ interface Watched {
   launched: Launched
   splitters: LineSplitter[]
   member: Member | undefined
-  /** The process has ended, and how is not reported yet. */
+  /** Whether the process has ended, but nobody has reported yet how. */
   gone: boolean
 }
 
@@ -94,7 +96,7 @@ export class BoxRecorder extends EventEmitter<BoxRecorderEvents> {
   readonly #writer: RecordingWriter | undefined
   readonly #watched = new Map<number, Watched>()
   readonly #pages = new SharedPages()
-  /** Null if socket memory cannot be read: every `machine` line has null then. */
+  /** Null if socket memory cannot be read. Then it is null in every `machine` line. */
   readonly #kernel: KernelMemory | null
   /** Runs while a server is sampled. */
   #ticker: Ticker | undefined
@@ -162,28 +164,29 @@ export class BoxRecorder extends EventEmitter<BoxRecorderEvents> {
     })
     const { command, runtime } = description
     this.#event(server, { event: 'listening', pid, port, command, runtime })
-    const mark = (mark: Mark): void => {
+    const onOutput = (event: Mark): void => {
       // What a server prints while it is being stopped does not belong to the run.
       if (!this.#watched.has(server)) return
-      this.mark(server, mark)
-      if (mark.event === 'note') this.emit('note', server, mark)
+      this.mark(server, event)
+      if (event.event === 'note') this.emit('note', server, event)
     }
     const watched: Watched = { pid, probe, launched, splitters: [], member, gone: false }
     this.#watched.set(server, watched)
-    for (const output of [launched.stdout, launched.stderr]) watched.splitters.push(follow(output, mark, MOST_LINES))
+    for (const output of [launched.stdout, launched.stderr])
+      watched.splitters.push(follow(output, onOutput, MOST_LINES))
     this.#ticker ??= new Ticker({
       every: EVERY,
       now: () => this.#session.now(),
       onTick: () => this.#tick(),
       onLate: (missed) => this.note(recorderBehind(missed))
     })
-    // The server takes part in what the others share: look at shared pages in the next tick.
+    // The server shares pages with the others, so the next tick measures the shares again.
     this.#nextShares = 0
     void launched.exited.then((exit) => this.#onEnded(server, exit))
   }
 
   /** Records that a server did not listen. `oom`: the kernel killed it for memory. */
-  unable(server: number, text: string, oom: boolean): void {
+  didNotListen(server: number, text: string, oom: boolean): void {
     if (oom) this.#event(server, { event: 'oom' })
     this.#event(server, { event: 'failed', text })
   }
@@ -201,7 +204,7 @@ export class BoxRecorder extends EventEmitter<BoxRecorderEvents> {
   /** Ends the run. Its servers are no longer sampled and may be stopped. */
   endRun(): void {
     for (const [server, { gone }] of this.#watched) {
-      // A server that has gone did not live to the end of the run, even if nobody reported yet how it ended.
+      // A process that has ended did not run to the end of the run, even if nobody has reported yet how it ended.
       if (gone) this.#onEnded(server, null)
       else this.#endServer(server, 'stopped', null)
     }
@@ -251,8 +254,9 @@ export class BoxRecorder extends EventEmitter<BoxRecorderEvents> {
 
   #shares(t: number): Map<number, number | null> {
     const before = process.cpuUsage()
-    const shares = this.#pages.look([...this.#watched.values()].map(({ pid }) => pid))
+    const shares = this.#pages.measure([...this.#watched.values()].map(({ pid }) => pid))
     const { user, system } = process.cpuUsage(before)
+    // Half an interval early, so that the measurement surely falls on the intended tick.
     this.#nextShares = t + Math.max(SHARES_EVERY, (user + system) / 1000 / MOST_SHARES_CPU) - EVERY / 2
     return shares
   }

@@ -21,9 +21,9 @@ export const boxHeaderSchema = z.object({
   startedAt: z.string(),
   machine: headerSchema.shape.machine,
   kernel: z.string(),
-  /** Milliseconds between two samples, two reads of `smaps_rollup`, and two looks at shared file pages. */
+  /** Milliseconds between two samples, two reads of `smaps_rollup`, and two measurements of shared file pages. */
   every: headerSchema.shape.every.extend({ shares: time }),
-  /** Memory for the question how many such servers fit into it; null if it is not asked. */
+  /** Memory for which to compute how many such servers fit; null if that was not asked for. */
   memory: bytes.nullable()
 })
 
@@ -59,7 +59,7 @@ export const boxSampleSchema = sampleSchema.omit({ kernel: true }).extend({
   server: count,
   /**
    * Its part of the box: its anonymous memory, and its part of the file pages that servers of the box share. Null
-   * between two looks at shared pages, or if `pagemap` may not be read.
+   * between two measurements of shared pages, or if `pagemap` may not be read.
    */
   share: bytes.nullable()
 })
@@ -91,7 +91,7 @@ export const boxEventSchema = z.discriminatedUnion('event', [
   }),
   /** The server did not listen. */
   z.object({ type: event, t: time, server: count, event: z.literal('failed'), text: z.string() }),
-  /** A change of a load without pulses: `connections` are asked for, `open` are there. */
+  /** The number of connections of a load without pulses has changed: `connections` were asked for, `open` are open. */
   z.object({
     type: event,
     t: time,
@@ -147,7 +147,7 @@ export interface BoxServer {
   control: string | null
   /** Its recording, as if it had been recorded alone; null if it never listened. */
   recording: Recording | null
-  /** Its part of the file pages that servers of the box map, bytes, at each look at shared pages. */
+  /** Its part of the file pages that servers of the box map, bytes, at each measurement of shared pages. */
   files: { t: number; bytes: number }[]
   levels: LevelEvent[]
   /** The kernel killed the server for memory. */
@@ -163,7 +163,7 @@ export interface BoxRun {
   limit: number | null
   servers: BoxServer[]
   machine: MachineSample[]
-  /** Whether it went on to its end. */
+  /** Whether the run ended as planned. */
   complete: boolean
 }
 
@@ -171,7 +171,7 @@ export interface BoxRun {
 export interface BoxRecording {
   header: BoxHeader
   runs: BoxRun[]
-  /** What a reader of the recording has to know. */
+  /** Notes about the recording as a whole, one sentence each. */
   notes: string[]
   complete: boolean
 }
@@ -186,7 +186,12 @@ export class BoxBuilder {
     this.box = { header, runs: [], notes: [], complete: false }
   }
 
-  /** Adds a line. Throws an `Error` whose message says why the line does not fit the lines before it. */
+  /**
+   * Adds a line.
+   *
+   * @throws Error if the line does not fit the lines before it. Its message is a predicate whose subject is the line:
+   *   `has the number 3 of another server`
+   */
   add(line: Exclude<BoxLine, BoxHeader>): void {
     const { box } = this
     switch (line.type) {

@@ -27,7 +27,7 @@ function fileOf(pid: number): number {
 test('alone a process has all its pages; of two with the same program each has half, and so on', async () => {
   const [one, two, three] = [await node(), await node(), await node()]
   const pages = new SharedPages()
-  const alone = pages.look([one]).get(one) as number
+  const alone = pages.measure([one]).get(one) as number
   // What the kernel counts as file pages, but for those that are of no file (vdso).
   expect(alone / fileOf(one)).toBeGreaterThan(0.9)
   expect(alone / fileOf(one)).toBeLessThan(1.05)
@@ -35,7 +35,7 @@ test('alone a process has all its pages; of two with the same program each has h
     [one, two],
     [one, two, three]
   ]) {
-    const shares = pages.look(pids)
+    const shares = pages.measure(pids)
     const sum = pids.reduce((total, pid) => total + (shares.get(pid) as number), 0)
     // Each page once: together they have little more than one has alone, whoever else runs the same program.
     expect(sum / alone).toBeGreaterThan(0.95)
@@ -47,15 +47,15 @@ test('alone a process has all its pages; of two with the same program each has h
 test('programs that share little', async () => {
   const [one, other] = [await node(), await node('/bin/sh', ['-c', 'echo 1; while :; do sleep 1; done'])]
   const pages = new SharedPages()
-  const alone = pages.look([one]).get(one) as number
-  const shares = pages.look([one, other])
+  const alone = pages.measure([one]).get(one) as number
+  const shares = pages.measure([one, other])
   expect((shares.get(one) as number) / alone).toBeGreaterThan(0.9)
   expect(shares.get(other) as number).toBeLessThan(alone / 5)
 })
 
 test('who has ended gives no figure, and does not take the others’ with it', async () => {
   const one = await node()
-  expect(new SharedPages().look([one, 2 ** 22 + 1]).get(2 ** 22 + 1)).toBe(null)
-  expect(new SharedPages().look([one, 2 ** 22 + 1]).get(one)).toBeGreaterThan(0)
-  expect(new SharedPages().look([])).toEqual(new Map())
+  expect(new SharedPages().measure([one, 2 ** 22 + 1]).get(2 ** 22 + 1)).toBe(null)
+  expect(new SharedPages().measure([one, 2 ** 22 + 1]).get(one)).toBeGreaterThan(0)
+  expect(new SharedPages().measure([])).toEqual(new Map())
 })

@@ -19,14 +19,14 @@ const MOST_MAPPED = 4e9
  * is like PSS, but counts these processes only. PSS divides a page by all processes that map it, which includes the
  * laboratory itself and everything else on the machine.
  *
- * The kernel looks at every page of the mappings, which takes about 1 ms for a Node process. Call it rarely.
+ * The kernel walks every page of the mappings, which takes about 1 ms for a Node process. Call {@link measure} rarely.
  */
 export class SharedPages {
   readonly #page = pageSize()
   readonly #chunk = Buffer.allocUnsafeSlow(CHUNK * ENTRY)
 
   /** Returns bytes by pid. They are null if the process has ended, belongs to another user, or maps too much. */
-  look(pids: readonly number[]): Map<number, number | null> {
+  measure(pids: readonly number[]): Map<number, number | null> {
     const held = pids.map((pid) => ({ pid, files: this.#pagesOf(pid) }))
     const holders = new Map<string, Map<number, number>>()
     for (const { files } of held) {

@@ -46,16 +46,22 @@ export interface BoxChartOptions {
 const MOST_POINTS = 500
 const NAME_COLUMNS = 40
 const NARROW_NAME_COLUMNS = 30
-/** Height of a server's lane, of the gap above the lanes, and of all lanes at most, pixels. */
-const LANE = 17
+/** Height of a server's lane, pixels. */
+const LANE_HEIGHT = 17
+/** Height of the gap between the memory and the lanes, pixels. */
 const LANES_GAP = 10
-const MOST_LANES = 260
+/** Maximum height of all lanes together, pixels. */
+const MOST_LANES_HEIGHT = 260
 /** Share of a lane's height that its highest load takes. */
-const FULL = 0.82
-/** Servers in one line of a legend, servers in a legend at most, and pixels of one more line. */
-const LEGEND_LINE = 8
-const LEGEND_MOST = 24
-const LEGEND_MORE = 22
+const LANE_FILL = 0.82
+/** Servers in one line of the legend. */
+const NAMES_PER_LINE = 8
+/** With more servers than this, there is no legend. */
+const MOST_NAMES = 24
+/** Height of each further line of the legend, pixels. */
+const LEGEND_LINE_HEIGHT = 22
+/** Curves that are thinned out each by its own lows and highs; the others only by those of the sum. */
+const MOST_THINNED = 8
 
 /**
  * Draws memory over time, stacked by server from the bottom up in the order of the file, with lines at the peak of sums
@@ -77,9 +83,9 @@ export function boxChart(boxes: readonly JudgedBox[], options: BoxChartOptions =
   )
   const end = scaleTo(seconds(highest(boxes, ({ run }) => lengthOf(run))), 6)
   const titles = boxes.map(({ verdict }, panel) => {
-    const place = layout.panels[panel] as Layout['panels'][number]
+    const box = layout.panels[panel] as Layout['panels'][number]
     const name = fit(clean(verdict.name), columns === 3 ? NARROW_NAME_COLUMNS : NAME_COLUMNS)
-    return panelTitle(place, name, summary(verdict, columns === 3), palette)
+    return panelTitle(box, name, summary(verdict, columns === 3), palette)
   })
   const title = 'Memory of the box, stacked by server'
   const option = {
@@ -114,7 +120,8 @@ export function boxChart(boxes: readonly JudgedBox[], options: BoxChartOptions =
 }
 
 /**
- * The change to an interactive chart's option that puts its panels in so many columns, and the height it then needs.
+ * Returns what changes in the option of an interactive chart when its panels move to `columns` columns, and the new
+ * height.
  */
 export function relayoutBoxes(boxes: readonly JudgedBox[], columns: 1 | 2): Pick<Chart, 'option' | 'height'> {
   const layout = layoutFor(boxes, columns, true)
@@ -132,14 +139,14 @@ function layoutFor(boxes: readonly JudgedBox[], columns: Columns, interactive: b
   const lanes = highest(boxes, ({ run }) => lanesHeight(run))
   return layoutOf(boxes.length, columns, interactive, {
     below: lanes + LANES_GAP,
-    head: names === 0 ? 0 : (Math.ceil(names / LEGEND_LINE) - 1) * LEGEND_MORE
+    head: names === 0 ? 0 : (Math.ceil(names / NAMES_PER_LINE) - 1) * LEGEND_LINE_HEIGHT
   })
 }
 
 /** Returns the names of the legend, or none if there are too many servers. */
 function namesOf(boxes: readonly JudgedBox[]): string[] {
   const names = [...new Set(boxes.flatMap(({ run }) => run.servers.map(labelOf)))]
-  return names.length > LEGEND_MOST ? [] : names
+  return names.length > MOST_NAMES ? [] : names
 }
 
 function labelOf({ name }: BoxServer): string {
@@ -147,13 +154,13 @@ function labelOf({ name }: BoxServer): string {
 }
 
 function lanesHeight({ servers }: BoxRun): number {
-  return Math.min(MOST_LANES, servers.length * LANE)
+  return Math.min(MOST_LANES_HEIGHT, servers.length * LANE_HEIGHT)
 }
 
 function gridsOf(boxes: readonly JudgedBox[], layout: Layout) {
-  return layout.panels.flatMap((place, panel) => {
+  return layout.panels.flatMap((box, panel) => {
     const height = lanesHeight(boxes[panel]?.run as BoxRun)
-    return [gridOf(place), gridOf({ ...place, top: place.top + place.height + LANES_GAP, height })]
+    return [gridOf(box), gridOf({ ...box, top: box.top + box.height + LANES_GAP, height })]
   })
 }
 
@@ -175,10 +182,11 @@ function colourOf(server: number): string {
   return SERVERS[server % SERVERS.length]?.[0] ?? ''
 }
 
+/** Returns the stacked areas of memory, one per server. */
 function areas(run: BoxRun, stack: readonly Moment[], panel: number): SeriesOption[] {
   const figures = [
     (moment: Moment) => moment.sum,
-    ...run.servers.slice(0, 8).map((_, i) => (moment: Moment) => moment.parts[i] ?? 0)
+    ...run.servers.slice(0, MOST_THINNED).map((_, i) => (moment: Moment) => moment.parts[i] ?? 0)
   ]
   const points = thin(stack, MOST_POINTS, figures)
   return run.servers.map((server, i) => ({
@@ -271,14 +279,14 @@ function ends({ run, verdict }: JudgedBox, stack: readonly Moment[], panel: numb
   } as SeriesOption
 }
 
-/** Returns the lanes. The first server's lane is the lowest, as its area is. */
+/** Returns the lanes. The lane of the first server is the lowest, as its area of memory is. */
 function lanes({ servers }: BoxRun, panel: number, palette: Palette): SeriesOption[] {
   return servers.map((server, i) => {
     const points = loadOf(server)
     const most = highest(points, ({ connections }) => connections)
-    const at = (connections: number): number => i + (most === 0 ? 0 : (FULL * connections) / most)
+    const at = (connections: number): number => i + (most === 0 ? 0 : (LANE_FILL * connections) / most)
     const data = thin(points, MOST_POINTS, [(point) => point.connections])
-    // The number of connections where a big pulse begins: the lane shows its height only.
+    // A label with the number of connections where a big pulse begins, because the lane has no scale.
     const marks = pulsesOf({ events: server.recording?.events ?? [] }).filter(({ size }) => size === 'big')
     return {
       type: 'line',
@@ -335,12 +343,12 @@ function lengthOf({ servers, machine }: BoxRun): number {
 }
 
 function summary({ gain, peakOfSums, limit, servers }: BoxVerdict, narrow: boolean): string {
-  const lost = servers.filter(({ state }) => state !== 'ran').length
+  const endedEarly = servers.filter(({ state }) => state !== 'ran').length
   const parts = [
     narrow || peakOfSums === null ? '' : `peak of sums ${megabytes(peakOfSums)}`,
     gain === null ? '' : `multiplexing gain ${ratio(gain)}`,
     narrow || limit === null ? '' : `limit ${size(limit)}`,
-    lost === 0 ? '' : `${lost} of ${servers.length} ended early`
+    endedEarly === 0 ? '' : `${endedEarly} of ${servers.length} ended early`
   ]
   return parts.filter((part) => part !== '').join(' · ')
 }

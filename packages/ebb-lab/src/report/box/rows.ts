@@ -75,7 +75,7 @@ export interface ServerRow extends Annotated {
   server: ServerVerdict
 }
 
-/** Returns the servers of each box with their notes: what became of them first. */
+/** Returns the servers of each box with their notes. The first note says how the server ended. */
 export function serverRows(boxes: readonly BoxVerdict[]): ServerRow[][] {
   return boxes.map(({ servers }) =>
     servers.map((server) => ({
@@ -139,7 +139,7 @@ const STATES: Record<ServerVerdict['state'], string> = {
   failed: 'not up'
 }
 
-/** Returns what became of a server in a word or two; an empty string if it lived to the end. */
+/** Returns how a server ended, in a word or two; an empty string if it ran to the end. */
 export function stateOf({ state }: ServerVerdict): string {
   return STATES[state]
 }

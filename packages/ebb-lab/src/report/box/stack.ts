@@ -11,7 +11,7 @@ export interface Moment {
 }
 
 /** The memory of a server over time. */
-interface Course {
+interface MemoryOverTime {
   points: { t: number; bytes: number }[]
   /** When the server ended: from then on it holds nothing. */
   endsAt: number
@@ -21,13 +21,13 @@ interface Course {
  * Returns what a server holds at each of its samples: its anonymous memory, and its part of the file pages.
  *
  * Anonymous memory is read at each sample. The part of the file pages is read rarely, because the kernel walks the page
- * tables for it, and it changes little. Between two looks it is interpolated. If it could not be read, PSS less
+ * tables for it, and it changes little. Between two measurements it is interpolated. If it could not be read, PSS less
  * anonymous memory is used; if that could not be read either, all file pages of the process.
  *
- * @param allUp when the last server listened, ms. Before that, the servers that are up share pages among fewer, so the
- *   looks before it are not used.
+ * @param allUp when the last server listened, ms. Measurements before it are not used, because fewer servers shared the
+ *   pages then
  */
-function courseOf(server: BoxServer, run: BoxRun, allUp: number): Course {
+function memoryOverTime(server: BoxServer, run: BoxRun, allUp: number): MemoryOverTime {
   const { recording, files } = server
   if (recording === null) return { points: [], endsAt: Number.POSITIVE_INFINITY }
   const { samples } = recording
@@ -37,19 +37,19 @@ function courseOf(server: BoxServer, run: BoxRun, allUp: number): Course {
   )
   const every = files.length > 0 ? files : proportional
   const ofAll = every.filter(({ t }) => t >= allUp)
-  // A server that ended before all listened has only the earlier looks.
-  const looks = ofAll.length > 0 ? ofAll : every
+  // A server that ended before all servers listened has only the earlier measurements.
+  const shares = ofAll.length > 0 ? ofAll : every
   let next = 0
   const points = samples.map(({ t, anonymous, file }) => {
-    while (next < looks.length && (looks[next]?.t ?? 0) < t) next++
-    return { t, bytes: anonymous + (looks.length === 0 ? file : between(looks[next - 1], looks[next], t)) }
+    while (next < shares.length && (shares[next]?.t ?? 0) < t) next++
+    return { t, bytes: anonymous + (shares.length === 0 ? file : between(shares[next - 1], shares[next], t)) }
   })
   return { points, endsAt }
 }
 
 /**
  * Returns when a server ended, ms since the run began; null if it did not. If nobody reported how it ended, because a
- * shell that started it lives on, it was gone at the first look that did not find it.
+ * shell that started it still runs, it ended at the first sample of the machine that did not find it.
  */
 export function goneAt({ recording }: BoxServer, { machine }: BoxRun): number | null {
   const end = recording?.events.findLast((event) => event.event === 'end')
@@ -59,13 +59,14 @@ export function goneAt({ recording }: BoxServer, { machine }: BoxRun): number | 
   return Math.min(end.t, machine.find(({ t }) => t > last)?.t ?? end.t)
 }
 
-interface Look {
+/** The part of the file pages at one measurement. */
+interface Share {
   t: number
   bytes: number
 }
 
-/** Returns the bytes at `t`, interpolated between two looks. With only one look, returns its bytes. */
-function between(before: Look | undefined, after: Look | undefined, t: number): number {
+/** Returns the bytes at `t`, interpolated between two measurements. With only one measurement, returns its bytes. */
+function between(before: Share | undefined, after: Share | undefined, t: number): number {
   if (before === undefined || after === undefined) return (before ?? after)?.bytes ?? 0
   return before.bytes + ((after.bytes - before.bytes) * (t - before.t)) / (after.t - before.t)
 }
@@ -76,9 +77,9 @@ function between(before: Look | undefined, after: Look | undefined, t: number): 
  */
 export function stackOf(run: BoxRun): Moment[] {
   const allUp = Math.max(0, ...run.servers.map(({ recording }) => recording?.samples[0]?.t ?? 0))
-  const courses = run.servers.map((server) => courseOf(server, run, allUp))
-  const times = new Set(courses.flatMap(({ points, endsAt }) => [...points.map(({ t }) => t), endsAt]))
-  const holds = courses.map(valueOver)
+  const memories = run.servers.map((server) => memoryOverTime(server, run, allUp))
+  const times = new Set(memories.flatMap(({ points, endsAt }) => [...points.map(({ t }) => t), endsAt]))
+  const holds = memories.map(valueOver)
   return [...times]
     .filter((t) => t < Number.POSITIVE_INFINITY)
     .sort((a, b) => a - b)
@@ -89,7 +90,7 @@ export function stackOf(run: BoxRun): Moment[] {
 }
 
 /** Returns a function that gives the bytes at a time. Times must be asked for in ascending order. */
-function valueOver({ points, endsAt }: Course): (t: number) => number {
+function valueOver({ points, endsAt }: MemoryOverTime): (t: number) => number {
   let next = 0
   return (t) => {
     while (next < points.length && (points[next]?.t ?? 0) <= t) next++

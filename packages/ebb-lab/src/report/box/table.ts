@@ -6,9 +6,11 @@ import { boxRows, SERVER_COLUMNS, type ServerRow, serverRows, stateOf } from './
 import type { BoxVerdict } from './verdict.js'
 
 const GAP = 2
-/** Neither is cut shorter than this, even if the line is too long for the terminal then. */
+/** Minimum width of a server's name, even if the line is then too long for the terminal. */
 const SHORTEST_NAME = 8
+/** Minimum width of a server's state and notes, likewise. */
 const SHORTEST_END = 10
+/** Minimum width of the table. */
 const NARROWEST = 32
 
 /** Writes boxes as plain text: the boxes side by side, then the servers of each box, one per line. */

@@ -31,14 +31,14 @@ export interface BoxVerdict {
   sumOfPeaks: number | null
   /** Multiplexing gain, sumOfPeaks / peakOfSums. 1 if all servers peak at once, or keep what they took. */
   gain: number | null
-  /** How many such servers fit into the memory that was asked about; null if none was. */
+  /** How many such servers fit into the memory that was asked about; null if the recording asks about none. */
   fit: BoxFit | null
   /**
    * The most that the memory cgroup was charged, which includes socket memory in the kernel and file pages; null
    * without a cgroup.
    */
   charged: number | null
-  /** Connects that failed, connections lost, answers that did not arrive, and servers that did not live to the end. */
+  /** Connects that failed, connections lost, answers that did not arrive, and servers that did not run to the end. */
   failures: number
   /** Why figures are missing or not to be trusted, one sentence each: the texts of `notes`. */
   missing: string[]
@@ -50,17 +50,17 @@ export interface BoxVerdict {
 export interface BoxFit {
   /** Bytes. */
   memory: number
-  /** With peaks spread as they were: each server takes its part of the peak of sums. */
+  /** Number of servers that fit if their peaks are spread as in the recording: memory / (peak of sums per server). */
   servers: number
-  /** The same, less the servers that the box has. 0 if not even these fit. */
+  /** How many more than the servers of the box fit; 0 if the box itself does not fit. */
   more: number
-  /** If servers release nothing, or all peak at once: each server takes its part of the sum of peaks. */
+  /** Number of servers that fit if all peak at once, or release nothing: memory / (sum of peaks per server). */
   unspread: number
 }
 
 /**
- * What became of a server:
- * - `ran`: it lived to the end.
+ * How a server ended:
+ * - `ran`: it ran to the end of the recording.
  * - `killed`: the kernel killed it for memory.
  * - `ended`: it ended by itself, or by a signal.
  * - `failed`: it never listened.
@@ -74,7 +74,7 @@ export interface ServerVerdict {
   /** Whether it ran with `ebb/auto`. */
   governed: boolean
   state: ServerState
-  /** What became of it, in a sentence; null if it lived to the end. */
+  /** How it ended, in a sentence; null if it ran to the end. */
   fate: string | null
   /** The most that it held, bytes: its own memory and its part of the file pages that the servers share. */
   peak: number | null
@@ -99,7 +99,7 @@ const REST = 500
 /**
  * Judges each main run of a box. A control run serves the main run of the same variant that follows it.
  *
- * @param memory bytes for the question how many such servers fit; default: what the recording asks
+ * @param memory bytes for which to compute how many such servers fit; default: what the recording asks
  */
 export function judgeBox(box: BoxRecording, memory = box.header.memory): BoxVerdict[] {
   return box.runs.flatMap((run, index) => {
@@ -164,9 +164,9 @@ function judgeRun(run: BoxRun, control: BoxRun | undefined, memory: number | nul
   noteSharedPages(run, notes)
   // A server that was killed before it listened has no part in the sums.
   const listened = servers.filter(({ verdict }) => verdict !== null)
-  const short = listened.filter(({ state }) => state !== 'ran').length
-  if (memory !== null && highest !== null && short > 0) {
-    const ended = `${short} of ${listened.length} listening servers ended early and held nothing from then on`
+  const endedEarly = listened.filter(({ state }) => state !== 'ran').length
+  if (memory !== null && highest !== null && endedEarly > 0) {
+    const ended = `${endedEarly} of ${listened.length} listening servers ended early and held nothing from then on`
     notes.add('servers-ended', `${ended}, so such servers need more than this.`)
   }
   return {
@@ -188,6 +188,7 @@ function judgeRun(run: BoxRun, control: BoxRun | undefined, memory: number | nul
   }
 }
 
+/** Adds a note if the shared file pages of a server could not be measured. */
 function noteSharedPages({ servers }: BoxRun, notes: NoteList): void {
   const unknown = servers.filter(({ recording, files }) => recording !== null && files.length === 0)
   if (unknown.length === 0) return
@@ -196,6 +197,7 @@ function noteSharedPages({ servers }: BoxRun, notes: NoteList): void {
   notes.add('shared-pages-unknown', text)
 }
 
+/** Returns the number of failures of a server, as in {@link BoxVerdict.failures}. */
 function failuresOf({ state, verdict }: ServerVerdict, { recording }: BoxServer): number {
   const unanswered = recording === null ? 0 : answersMissingIn(recording)
   return (state === 'ran' ? 0 : 1) + (verdict?.failed ?? 0) + (verdict?.lost ?? 0) + unanswered
@@ -212,10 +214,10 @@ function answersMissingIn(recording: Recording): number {
 
 function judgeServer(server: BoxServer, run: BoxRun, control: BoxRun | undefined): ServerVerdict {
   const { name, governed, recording } = server
-  const own = control?.servers.find((other) => other.name === server.control)?.recording ?? undefined
+  const controlRecording = control?.servers.find((other) => other.name === server.control)?.recording ?? undefined
   const fate = fateOf(server, run)
   if (recording === null) return { name, governed, ...fate, peak: null, verdict: null }
-  const verdict = server.levels.length > 0 ? judgeLevels({ ...server, recording }) : judge(recording, own)
+  const verdict = server.levels.length > 0 ? judgeLevels({ ...server, recording }) : judge(recording, controlRecording)
   // The server's fate says how it ended.
   const notes = fate.fate === null ? verdict.notes : verdict.notes.filter(({ code }) => code !== 'server-ended')
   const all = [...notes, ...notesOfRecording(recording)]
@@ -291,6 +293,7 @@ function atRest(run: BoxRun, stack: readonly Moment[]): number | null {
   return medianOf(stack.filter(({ t }) => t >= first - REST && t < first).map(({ sum }) => sum))
 }
 
+/** Returns how many servers fit into `memory`; null if it is not asked for or not known. */
 function fitInto(memory: number | null, servers: number, peak: number | null, peaks: number | null): BoxFit | null {
   if (memory === null || servers === 0 || peak === null || peaks === null || peak === 0) return null
   const fit = Math.floor((memory * servers) / peak)

@@ -14,15 +14,17 @@ export interface Layout {
   height: number
 }
 
-/**
- * Heights above the first panel: the legend, the legend in a narrow page, where it wraps, and the heading in a file.
- */
+/** Height of the legend, above the first panel. */
 const LEGEND = 38
+/** Height of the legend in a page with one column, where it wraps. */
 const WRAPPED_LEGEND = 62
+/** Height of the heading, which only a file has. */
 const TITLE = 28
-/** Heights of a panel's title and subtitle, of the axis labels below it, and of the zoom slider. */
+/** Height of a panel's title and subtitle. */
 const PANEL_TITLE = 56
+/** Height of the axis labels below a panel. */
 const AXIS = 44
+/** Height of the zoom slider. */
 const SLIDER = 44
 
 /** Room for the labels of the axes beside a panel. */

@@ -86,7 +86,7 @@ function logarithmicAxis(
   return { ...valueAxis(panel, name, { max, step: 1 }, palette, 'left'), type: 'log', min } as EChartsOption['yAxis']
 }
 
-/** Returns the shaded pulses. `narrow`: only big pulses have their number of connections. */
+/** Returns the shaded pulses. In a narrow chart, only big pulses have a label with their number of connections. */
 function shades(run: Run, panel: number, palette: Palette, narrow: boolean): SeriesOption {
   const end = endOf(run.recording)
   const areas = pulsesOf(run.recording).flatMap((pulse) => {
@@ -120,7 +120,7 @@ function shades(run: Run, panel: number, palette: Palette, narrow: boolean): Ser
   } as SeriesOption
 }
 
-/** Returns the line at need. `narrow`: without its number, which would cover the curve. */
+/** Returns the line at need. In a narrow chart it has no label, which would cover the curve. */
 function needLine(
   { verdict }: Run,
   panel: number,
@@ -155,12 +155,11 @@ function releaseMark(
 ): SeriesOption {
   const closedAt = pulsesOf(recording).findLast((pulse) => pulse.size === 'big')?.closedAt ?? null
   const never = verdict.release === Infinity
-  const point =
-    verdict.release === null || closedAt === null
-      ? undefined
-      : never
-        ? recording.samples.at(-1)
-        : recording.samples.find((sample) => sample.t >= closedAt + (verdict.release ?? 0))
+  let point: Sample | undefined
+  if (verdict.release !== null && closedAt !== null) {
+    const backAt = closedAt + verdict.release
+    point = never ? recording.samples.at(-1) : recording.samples.find((sample) => sample.t >= backAt)
+  }
   // Near the right edge, the label is on the left.
   const left = point !== undefined && seconds(point.t) > end.max * 0.6
   return {
@@ -184,15 +183,17 @@ function releaseMark(
       position: left ? 'left' : 'right',
       distance: 6,
       offset: [0, left ? -15 : -10],
-      formatter: never
-        ? 'never back'
-        : verdict.release === 0
-          ? 'back at once'
-          : `back after ${duration(verdict.release)}`
+      formatter: releaseLabel(verdict.release)
     }
   } as SeriesOption
 }
 
+function releaseLabel(release: number | null): string {
+  if (release === Infinity) return 'never back'
+  return release === 0 ? 'back at once' : `back after ${duration(release)}`
+}
+
+/** Returns the title: what the pulses were, if all runs had the same pulses. */
 function headline(runs: readonly Run[]): string {
   const verdict = runs[0]?.verdict
   const pulses = verdict && verdict.big > 0 ? `: ${integer(verdict.big)} connections × ${verdict.iterations}` : ''

@@ -7,8 +7,9 @@ export interface Palette {
   text: string
   faint: string
   grid: string
-  /** A pulse while it is held, and while it connects or closes. */
+  /** A pulse while it is held. */
   held: string
+  /** A pulse while it connects or closes. */
   moving: string
   anonymous: string
   resident: string

@@ -16,7 +16,7 @@ export interface Chart {
   height: number
 }
 
-/** Points of a curve. More points are thinned out; lows and highs are kept. */
+/** Maximum points of a curve. More points are thinned out; lows and highs are kept. */
 export const MOST_POINTS = 2000
 /** Factor of room above the highest curve. */
 export const HEADROOM = 1.04
@@ -34,6 +34,7 @@ export function headingOf(text: string, palette: Palette): TitleComponentOption 
   }
 }
 
+/** Returns the title of a panel, with its subtitle below. */
 export function panelTitle(
   { left, titleTop }: Layout['panels'][number],
   text: string,
@@ -52,12 +53,14 @@ export function panelTitle(
   }
 }
 
+/** A name in the legend, and how it is marked. */
 export interface LegendItem {
   name: string
   icon?: string
   itemStyle?: { opacity?: number; color?: string; borderColor?: string; borderWidth?: number }
 }
 
+/** Returns the legend. In a file it is below the heading; the page has a heading of its own. */
 export function legendOf(data: LegendItem[], interactive: boolean, palette: Palette): LegendComponentOption {
   return {
     data,
@@ -72,6 +75,7 @@ export function legendOf(data: LegendItem[], interactive: boolean, palette: Pale
   }
 }
 
+/** Returns the axis of time of a panel, in seconds from 0 on. */
 export function timeAxis(gridIndex: number, { max, step }: Scale, palette: Palette) {
   return {
     type: 'value' as const,
@@ -86,6 +90,7 @@ export function timeAxis(gridIndex: number, { max, step }: Scale, palette: Palet
   }
 }
 
+/** Returns a vertical axis of a panel, from 0 on. */
 export function valueAxis(
   panel: number,
   name: string,
@@ -113,11 +118,17 @@ export function valueAxis(
   }
 }
 
+/** Returns the box that the curves of a panel are drawn in. */
 export function gridOf({ left, right, top, height }: Layout['panels'][number]): GridComponentOption {
   // The box has only the curves, without labels, so that all panels have the same size.
   return { left, right, top, height, containLabel: false, outerBoundsMode: 'none' }
 }
 
+/**
+ * Returns the tooltips and the zoom of an interactive chart. All axes of time zoom together.
+ *
+ * @param count number of axes of time
+ */
 export function interaction(count: number, palette: Palette): EChartsOption {
   const xAxisIndex = Array.from({ length: count }, (_, index) => index)
   return {
@@ -155,24 +166,29 @@ export function interaction(count: number, palette: Palette): EChartsOption {
   }
 }
 
+/** Returns the style of a label that can be read on top of a curve. */
 export function halo(palette: Palette, color: string): object {
   return { color, fontSize: 12, fontWeight: 600, textBorderColor: palette.background, textBorderWidth: 3 }
 }
 
+/** Returns the time of the last line of a recording, ms. */
 export function endOf({ samples, events }: Recording): number {
   return Math.max(samples.at(-1)?.t ?? 0, events.at(-1)?.t ?? 0)
 }
 
+/** Returns the highest figure of all points, or 0 if there is no point. */
 export function highest<T>(points: readonly T[], figure: (point: T) => number): number {
   let most = 0
   for (const point of points) most = Math.max(most, figure(point))
   return most
 }
 
+/** Returns milliseconds as seconds with three digits. */
 export function seconds(ms: number): number {
   return Math.round(ms) / 1000
 }
 
+/** Returns bytes as MB with three digits. */
 export function mb(size: number): number {
   return Math.round(size / 1e3) / 1e3
 }

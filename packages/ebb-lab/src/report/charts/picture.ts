@@ -37,8 +37,10 @@ export interface ChartOptions {
 
 const NAME_COLUMNS = 40
 const NARROW_NAME_COLUMNS = 32
+
 /**
- * The change to an interactive chart's option that puts its panels in so many columns, and the height it then needs.
+ * Returns what changes in the option of an interactive chart when its panels move to `columns` columns, and the new
+ * height.
  */
 export function relayout(count: number, columns: 1 | 2): Pick<Chart, 'option' | 'height'> {
   const layout = layoutOf(count, columns, true)
@@ -72,10 +74,10 @@ export function picture(runs: readonly Run[], options: ChartOptions, parts: Pict
   const { columns = 2, interactive = false, palette = LIGHT } = options
   const layout: Layout = layoutOf(runs.length, columns, interactive)
   const perPanel = parts.axes(0).length
-  const titles = layout.panels.map((place, panel) => {
+  const titles = layout.panels.map((box, panel) => {
     const run = runs[panel] as Run
     const name = fit(clean(run.verdict.name), columns === 3 ? NARROW_NAME_COLUMNS : NAME_COLUMNS)
-    return panelTitle(place, name, parts.subtitle(run, panel), palette)
+    return panelTitle(box, name, parts.subtitle(run, panel), palette)
   })
   const option = {
     animation: false,

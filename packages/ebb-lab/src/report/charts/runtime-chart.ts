@@ -4,17 +4,24 @@ import type { Recording } from '../../record/recording.js'
 import { integer } from '../../units/format.js'
 import { pulsesOf } from '../phases.js'
 import type { Run } from '../run.js'
-import { LIGHT } from './palette.js'
+import { LIGHT, type Palette } from './palette.js'
 import { type Chart, endOf, HEADROOM, highest, MOST_POINTS, mb, seconds, valueAxis } from './parts.js'
-import { type ChartOptions, curve, lineItem, memoryScale, picture, timeScale } from './picture.js'
+import { type ChartOptions, curve, type LineType, lineItem, memoryScale, picture, timeScale } from './picture.js'
 import { scaleTo } from './scale.js'
 import { thin } from './thin.js'
 
+/** The runtime's view of its memory at one time. */
 interface View {
   t: number
   system: number
   inuse: number
   released: number
+}
+
+/** The number of clients from a time on. */
+interface Clients {
+  t: number
+  clients: number
 }
 
 const VIEW_FIGURES: ((view: View) => number)[] = [(v) => v.system, (v) => v.inuse, (v) => v.released]
@@ -31,60 +38,7 @@ export function runtimeChart(runs: readonly Run[], options: ChartOptions = {}): 
   const clients = scaleTo(highest(crowds.flat(), (point) => point.clients) * HEADROOM)
   const end = timeScale(runs)
 
-  const series = runs.flatMap((run, panel): SeriesOption[] => {
-    const view = views[panel] ?? []
-    // A step holds its value until the next line, and the last one until the recording's end.
-    const until = seconds(endOf(run.recording))
-    const steps = (figure: (view: View) => number): [number, number][] =>
-      extended(
-        view.map((v) => [seconds(v.t), mb(figure(v))]),
-        until
-      )
-    const crowd = (crowds[panel] ?? []).map(({ t, clients }): [number, number] => [seconds(t), clients])
-    const step = { step: 'end' as const }
-    return [
-      {
-        ...curve(panel, 'clients', extended(crowd, until), palette.clients, 1, 'solid'),
-        ...step,
-        yAxisIndex: panel * 2 + 1,
-        areaStyle: { color: palette.clientsArea },
-        z: 1
-      },
-      {
-        ...curve(
-          panel,
-          'system',
-          steps((v) => v.system),
-          palette.system,
-          1.5,
-          'solid'
-        ),
-        ...step
-      },
-      {
-        ...curve(
-          panel,
-          'in use',
-          steps((v) => v.inuse),
-          palette.anonymous,
-          2,
-          'solid'
-        ),
-        ...step
-      },
-      {
-        ...curve(
-          panel,
-          'released',
-          steps((v) => v.released),
-          palette.released,
-          1.5,
-          'dashed'
-        ),
-        ...step
-      }
-    ] as SeriesOption[]
-  })
+  const series = runs.flatMap((run, panel) => seriesOf(run, panel, views[panel] ?? [], crowds[panel] ?? [], palette))
 
   return picture(runs, options, {
     title: 'Memory as the runtime reports it, and the number of clients',
@@ -111,13 +65,43 @@ export function runtimeChart(runs: readonly Run[], options: ChartOptions = {}): 
   })
 }
 
+/** Returns the curves of a panel. Each is a step that holds its value until the next line of the server. */
+function seriesOf(
+  run: Run,
+  panel: number,
+  views: readonly View[],
+  crowd: readonly Clients[],
+  palette: Palette
+): SeriesOption[] {
+  // The last value holds until the end of the recording.
+  const until = seconds(endOf(run.recording))
+  const step = { step: 'end' as const }
+  const memory = (name: string, figure: (view: View) => number, color: string, width: number, type: LineType) => {
+    const points = views.map((view): [number, number] => [seconds(view.t), mb(figure(view))])
+    return { ...curve(panel, name, extended(points, until), color, width, type), ...step }
+  }
+  const clients = crowd.map(({ t, clients }): [number, number] => [seconds(t), clients])
+  return [
+    {
+      ...curve(panel, 'clients', extended(clients, until), palette.clients, 1, 'solid'),
+      ...step,
+      yAxisIndex: panel * 2 + 1,
+      areaStyle: { color: palette.clientsArea },
+      z: 1
+    },
+    memory('system', ({ system }) => system, palette.system, 1.5, 'solid'),
+    memory('in use', ({ inuse }) => inuse, palette.anonymous, 2, 'solid'),
+    memory('released', ({ released }) => released, palette.released, 1.5, 'dashed')
+  ] as SeriesOption[]
+}
+
 /** Returns the runtime's view of memory over time. */
 function viewsOf({ events }: Recording): View[] {
   return events.filter((event) => event.event === 'cycle' || event.event === 'runtime')
 }
 
 /** Returns the number of clients over time, as the server reports it, else as the pulses have it. */
-function crowdOf(recording: Recording): { t: number; clients: number }[] {
+function crowdOf(recording: Recording): Clients[] {
   const reported = recording.events.filter((event) => event.event === 'cycle')
   if (reported.length > 0) return reported
   return pulsesOf(recording).flatMap((pulse) => [

@@ -36,8 +36,8 @@ export class NatsBus implements Bus {
     this.#server = connection.getServer()
     this.name = `NATS at ${this.#server}`
     this.#maxPayload = connection.info?.max_payload ?? Number.POSITIVE_INFINITY
-    // The service library depends on another version of NATS's core than the client. The methods that it calls are the
-    // same.
+    // A cast, because the service library depends on another version of NATS's core than the client. Both versions have
+    // the methods that it calls.
     this.#services = new Svcm(connection as unknown as ConstructorParameters<typeof Svcm>[0])
     this.closed = this.#awaitClose()
     void this.#followStatus()
@@ -60,7 +60,8 @@ export class NatsBus implements Bus {
     // The server would close the connection.
     if (message.length > this.#maxPayload) {
       throw new NatsError(
-        `a message of ${message.length} bytes is larger than ${this.name} accepts: raise its max_payload of ${this.#maxPayload}`
+        `a message of ${message.length} bytes is larger than ${this.name} accepts: ` +
+          `raise its max_payload of ${this.#maxPayload}`
       )
     }
     try {
@@ -144,7 +145,7 @@ export class NatsBus implements Bus {
     return reason === undefined ? undefined : toNatsError(reason, this.#server)
   }
 
-  /** Closes the bus after the server has refused a subject. Without the subject, nothing would ever arrive. */
+  /** Closes the bus after the server has refused a subject, because no message on the subject would ever arrive. */
   #refuse(error: Error): void {
     this.#refused ??= error
     void this.#connection.close()

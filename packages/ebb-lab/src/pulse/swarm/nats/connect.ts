@@ -15,7 +15,7 @@ import { NatsError, type NatsOptions } from './options.js'
 const CONNECT_TIMEOUT = 5000
 /** Milliseconds between two attempts to reconnect. */
 const RECONNECT_WAIT = 100
-/** Random milliseconds that are added to it, so that many agents do not reconnect at once. */
+/** Maximum random addition to this wait in ms, so that many agents do not reconnect at once. */
 const RECONNECT_JITTER = 200
 /** Milliseconds between two pings. A server that does not answer two of them is gone. */
 const PING_INTERVAL = 2000
@@ -122,11 +122,12 @@ interface Server {
 
 /** Parses an address, because the client ignores `tls://` and a user in it. */
 function serverOf(url: string): Server {
-  const wrong = (): NatsError =>
-    new NatsError(
-      // Leaves out the credentials.
-      `the address of NATS is nats://HOST:PORT or tls://HOST:PORT, not ${JSON.stringify(url.replace(/^([a-z]+:\/\/)?.*@/, '$1...@'))}`
+  const wrong = (): NatsError => {
+    const withoutCredentials = url.replace(/^([a-z]+:\/\/)?.*@/, '$1...@')
+    return new NatsError(
+      `the address of NATS is nats://HOST:PORT or tls://HOST:PORT, not ${JSON.stringify(withoutCredentials)}`
     )
+  }
   const decoded = (text: string): string => {
     try {
       return decodeURIComponent(text)
