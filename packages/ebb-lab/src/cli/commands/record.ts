@@ -38,7 +38,9 @@ async function run(command: string[], flags: Flags): Promise<void> {
   const { pid, port, out, name, duration: stopAfter, every, expvar } = flags
   const given = [pid !== undefined, port !== undefined, command.length > 0].filter(Boolean).length
   if (given !== 1)
-    throw new ValueError('the server to record is not given, or given twice: give exactly one of --pid PID, --port PORT and -- COMMAND')
+    throw new ValueError(
+      'the server to record is not given, or given twice: give exactly one of --pid PID, --port PORT and -- COMMAND'
+    )
   const terminal = new Terminal()
   const { signal } = interruption()
   const recorder = await record({

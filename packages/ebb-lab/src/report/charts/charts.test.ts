@@ -106,7 +106,7 @@ describe('the memory chart', () => {
     expect(seriesOf(without, '0:need').markLine?.data).toEqual([])
   })
   test('marks the moment of release, or that it never came', () => {
-    const slow = synthetic({ givesBackAfter: 700, perConnection: 4000 })
+    const slow = synthetic({ releasesAfter: 700, perConnection: 4000 })
     const run = runOf(slow, synthetic({ role: 'control', perConnection: 200 }))
     const closedAt = slow.events.findLast((event) => event.event === 'closed' && event.index === 2)?.t ?? 0
     const mark = seriesOf(memoryChart([run]), '0:back to need')

@@ -1,6 +1,7 @@
-/** Recordings of boxes that look like real ones, without a server: for tests only. */
+/** Makes recordings of boxes that look like real ones, for tests. Times are ms, sizes are bytes. */
 import { BoxBuilder, type BoxHeader, type BoxLine, type BoxRecording } from '../../record/box/recording.js'
 
+/** The first line of a box's recording. */
 export const BOX_HEADER: BoxHeader = {
   type: 'box',
   format: 1,
@@ -12,15 +13,17 @@ export const BOX_HEADER: BoxHeader = {
   memory: null
 }
 
+/** Any other line of a box's recording. */
 export type Rest = Exclude<BoxLine, BoxHeader>
 
-/** A box from its lines. */
+/** Returns the box that lines describe. */
 export function boxOf(lines: readonly Rest[], header: Partial<BoxHeader> = {}): BoxRecording {
   const builder = new BoxBuilder({ ...BOX_HEADER, ...header })
   for (const line of lines) builder.add(line)
   return builder.box
 }
 
+/** Returns the line with which a run begins. */
 export const run = (
   t: number,
   variant: string,
@@ -35,6 +38,7 @@ export const run = (
   limit
 })
 
+/** Returns the line of a server that is about to be started. */
 export const server = (t: number, id: number, name: string, control: string | null = null): Rest => ({
   type: 'server',
   t,
@@ -45,6 +49,7 @@ export const server = (t: number, id: number, name: string, control: string | nu
   control
 })
 
+/** Returns the event of a server that listens. */
 export const listening = (t: number, id: number): Rest => ({
   type: 'event',
   t,
@@ -56,6 +61,7 @@ export const listening = (t: number, id: number): Rest => ({
   runtime: { name: 'node', version: '20.20.2' }
 })
 
+/** Returns a sample of a server. */
 export const sample = (t: number, id: number, anonymous: number, share: number | null = null): Rest => ({
   type: 'sample',
   t,
@@ -71,6 +77,7 @@ export const sample = (t: number, id: number, anonymous: number, share: number |
   share
 })
 
+/** Returns the events of a pulse that holds its connections for `hold` ms. */
 export const pulse = (t: number, id: number, index: number, size: 'big' | 'small', n: number, hold: number): Rest[] => {
   const event = { type: 'event' as const, server: id, index }
   return [
@@ -81,6 +88,7 @@ export const pulse = (t: number, id: number, index: number, size: 'big' | 'small
   ]
 }
 
+/** Returns the last event of a server. By default it is stopped with the run. */
 export const end = (t: number, id: number, exitCode: number | null = null, signal: string | null = null): Rest => ({
   type: 'event',
   t,
@@ -91,7 +99,7 @@ export const end = (t: number, id: number, exitCode: number | null = null, signa
   signal
 })
 
-/** In the order of their times, as a recorder writes them. */
+/** Returns lines in the order of their times, as a recorder writes them. */
 export function inOrder(lines: readonly Rest[]): Rest[] {
   return lines
     .map((line, i) => ({ line, i }))
@@ -99,7 +107,13 @@ export function inOrder(lines: readonly Rest[]): Rest[] {
     .map(({ line }) => line)
 }
 
-/** A run of servers that spike one after the other: `keeps` of what a spike took stays, 0 to 1. */
+/**
+ * Returns the lines of a run in which servers spike one after the other.
+ *
+ * @param from start of the run
+ * @param first number of the first server
+ * @param keeps share of a spike's memory that a server never releases, 0 to 1
+ */
 export function spikes(variant: string, from: number, first: number, keeps: number, count = 4): Rest[] {
   const lines: Rest[] = [run(from, variant)]
   const length = 1000 + count * 3000
@@ -118,7 +132,7 @@ export function spikes(variant: string, from: number, first: number, keeps: numb
   return inOrder(lines)
 }
 
-/** Two variants: one that keeps all, one that keeps nothing. */
+/** Returns a box with two variants: `plain` keeps all memory of its spikes, `ebb` keeps none. */
 export function twoVariants(): BoxRecording {
   const lines = [...spikes('plain', 0, 0, 1), ...spikes('ebb', 20_000, 4, 0)]
   return boxOf([...lines, { type: 'end', t: 40_000, reason: 'done' }], { memory: 8e9 })

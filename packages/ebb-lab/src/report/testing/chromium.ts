@@ -1,11 +1,13 @@
-/** A real browser for tests; without one they are skipped by name. */
+/** Starts Chromium for tests. Tests that need it are skipped if it is not installed. */
 import { existsSync } from 'node:fs'
 import { type Browser, chromium } from 'playwright-core'
 
 const PATH = '/usr/bin/chromium'
 
+/** Whether Chromium is installed. */
 export const hasChromium = existsSync(PATH)
 
+/** Starts Chromium without a window. */
 export async function launchChromium(): Promise<Browser> {
   return await chromium.launch({
     executablePath: PATH,

@@ -1,4 +1,4 @@
-/** Names that try to get out of wherever they are put. */
+/** Names that would inject markup, a script, a chart format or a terminal command if they were not escaped. */
 export const HOSTILE = [
   '<img src=x onerror=alert(1)>',
   '</script><script>alert(1)</script>',
