@@ -23,8 +23,8 @@ const BETWEEN = 500
 /** Milliseconds of a small pulse that are not sampled. */
 const SETTLE = 500
 /**
- * Small pulses that are not counted: half a minute, in which the governor releases memory. After spikes that followed
- * each other closely, V8 keeps memory for the next one for a while.
+ * Small pulses that are not counted: half a minute, in which the governor releases memory. After several spikes in a
+ * short time, V8 keeps memory for a while, because it expects another spike.
  */
 const EARLY = 20
 /** Small pulses that are counted: enough for the heap of a small load to grow and to be released once. */
@@ -139,24 +139,26 @@ const counted = (rounds) => rounds.flatMap(({ spikes }) => spikes.slice(1))
 function rowsOf(program, unit, results) {
   const list = (/** @type {readonly number[]} */ ratios) => ratios.map((ratio) => ratio.toFixed(3)).join(' ')
   const ms = (/** @type {number} */ value) => `${value.toFixed(0)} ms`
-  const of = (/** @type {Name} */ side, /** @type {(round: Round) => number} */ figure) =>
+  const medianOf = (/** @type {Name} */ side, /** @type {(round: Round) => number} */ figure) =>
     median(results[side].map(figure))
   const retention = (/** @type {Round} */ { kept, need }) => kept / need
-  const kept = of('with', retention)
+  const kept = medianOf('with', retention)
   const spikes = { with: counted(results.with), without: counted(results.without) }
   const speeds = pairedRatios(spikes.with, spikes.without, ({ perSecond }) => perSecond)
   const costs = pairedRatios(spikes.with, spikes.without, ({ cpu }) => cpu)
   const speed = median(speeds)
-  const sizes = (/** @type {Name} */ side) =>
-    `${side} kept ${megabytes(of(side, (round) => round.kept))}, need ${megabytes(of(side, ({ need }) => need))}, ` +
-    `peak ${megabytes(of(side, (round) => Math.max(...round.spikes.map(({ peak }) => peak))))}`
+  const sizes = (/** @type {Name} */ side) => {
+    const highest = medianOf(side, (round) => Math.max(...round.spikes.map(({ peak }) => peak)))
+    const [own, need] = [medianOf(side, (round) => round.kept), medianOf(side, (round) => round.need)]
+    return `${side} kept ${megabytes(own)}, need ${megabytes(need)}, peak ${megabytes(highest)}`
+  }
   const governors = results.with.map(governorOf)
   return [
     {
       program,
       figure: 'kept / need',
       with: kept.toFixed(2),
-      without: of('without', retention).toFixed(2),
+      without: medianOf('without', retention).toFixed(2),
       aim: `at most ${AIM_KEPT}`,
       reached: kept <= AIM_KEPT,
       notes: [
@@ -179,8 +181,8 @@ function rowsOf(program, unit, results) {
       reached: speed >= AIM_SPEED,
       notes: [
         `ratios of paired spikes: ${list(speeds)}; median ratio of CPU time per unit: ${median(costs).toFixed(3)}`,
-        `longest loop delay: with ${ms(of('with', ({ delay }) => delay.max))}, ` +
-          `without ${ms(of('without', ({ delay }) => delay.max))}`
+        `longest loop delay: with ${ms(medianOf('with', ({ delay }) => delay.max))}, ` +
+          `without ${ms(medianOf('without', ({ delay }) => delay.max))}`
       ]
     }
   ]

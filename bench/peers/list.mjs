@@ -135,8 +135,10 @@ export const PEERS = [
     install: 'netty',
     needs: ['java', installed('java/Netty.class'), ...NETTY],
     command: ['java', '-cp', [installed('java'), ...NETTY].join(delimiter), 'Netty', '{port}'],
-    version: () =>
-      `Netty ${numberIn(readdirSync('/usr/share/java').find((name) => /^netty-buffer-/.test(name)) ?? '')}, OpenJDK ${versionFrom('java', '-version')}`
+    version: () => {
+      const jar = readdirSync('/usr/share/java').find((name) => /^netty-buffer-/.test(name))
+      return `Netty ${numberIn(jar ?? '')}, OpenJDK ${versionFrom('java', '-version')}`
+    }
   },
   ...[
     {

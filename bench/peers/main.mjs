@@ -86,7 +86,8 @@ await write()
 console.log(textTable(there.map(rowFor), process.stdout.columns ?? WIDTH))
 conclude(
   `${there.length} servers, ${plan.iterations} pulses of ${size(plan.big)} connections and ${plan.pulses} of ` +
-    `${size(plan.small)}, ${roundsDone() === 1 ? 'one round' : `medians of ${roundsDone()} rounds`}; the files are in ${options.out}.`,
+    `${size(plan.small)}, ${roundsDone() === 1 ? 'one round' : `medians of ${roundsDone()} rounds`}; ` +
+    `the files are in ${options.out}.`,
   undefined
 )
 const failures = results.flatMap((result) => result.failures)

@@ -49,7 +49,8 @@ export function tooMuch(n, procs, reserve, each = CONNECTION) {
   const need = n * each + 2 * procs * PROCESS
   const free = available()
   if (free - need < reserve) {
-    return `memory: ${gigabytes(need)} are needed, ${gigabytes(free)} are free, and ${gigabytes(reserve)} must stay free`
+    const [needed, left, kept] = [need, free, reserve].map(gigabytes)
+    return `memory: ${needed} are needed, ${left} are free, and ${kept} must stay free`
   }
   const [tracked = 0] = numbers('/proc/sys/net/netfilter/nf_conntrack_count')
   const [trackable = 0] = numbers('/proc/sys/net/netfilter/nf_conntrack_max')

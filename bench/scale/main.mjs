@@ -88,7 +88,8 @@ if (options.write) {
   )
 }
 conclude(
-  `idle connections between ebb serve and ebb pulse on this machine: ${rows.map((row) => size(row.connections)).join(', ')}.`,
+  'idle connections between ebb serve and ebb pulse on this machine: ' +
+    `${rows.map((row) => size(row.connections)).join(', ')}.`,
   undefined
 )
 process.exit(stops.length > 0 ? INCOMPLETE : 0)

@@ -14,11 +14,11 @@ import { Servers } from './servers.mjs'
 const SAMPLE_INTERVAL = 100
 /** Milliseconds that the servers rest before the crowd connects, and that the crowd rests before it is measured. */
 const REST = 1500
-/** Milliseconds in which the servers must accept what waits in their backlogs, and report it. */
+/** Milliseconds until the servers must have accepted the connections in their backlogs, and reported them. */
 const ACCEPT_TIMEOUT = 60_000
-/** Milliseconds in which memory must come back. */
+/** Milliseconds until memory must be back. */
 const RELEASE_TIMEOUT = 20_000
-/** Milliseconds that memory must stay low; the same as in a verdict. */
+/** Milliseconds for which memory must stay back to count as back. */
 const STAYS = 2000
 /** Memory has come back when it is within this share of rest, or within this many bytes if that is more. */
 const TOLERANCE = 0.05
@@ -78,11 +78,35 @@ export async function measure(size) {
 }
 
 /**
+ * What all steps of a run need.
+ *
+ * @typedef {object} Context
+ * @property {Size} size
+ * @property {Servers} servers
+ * @property {Clients} clients
+ * @property {ProcessTree} serving the servers and their supervisor
+ * @property {() => ReturnType<typeof sampleOf>} sample samples the machine now
+ */
+
+/**
+ * The result of opening the connections.
+ *
+ * @typedef {object} Connected
+ * @property {number} connections
+ * @property {number} connectMs
+ * @property {number} acceptMs
+ * @property {string | undefined} stopped why there are fewer connections than planned
+ */
+
+/**
+ * Starts servers and clients, opens and closes the connections, and returns the figures.
+ *
  * @param {Size} size
  * @param {(cleanup: () => unknown) => void} defer calls `cleanup` after the run
  * @returns {Promise<Row>}
  */
-async function run({ n, procs, reserve, signal, log }, defer) {
+async function run(size, defer) {
+  const { n, procs, signal, log } = size
   log(`${n.toLocaleString('en-US')} connections, ${procs} ${procs === 1 ? 'server' : 'servers'}`)
   const servers = await Servers.start(procs, n)
   defer(() => servers.end())
@@ -94,77 +118,136 @@ async function run({ n, procs, reserve, signal, log }, defer) {
 
   const clients = new Clients(servers.port, n, procs)
   defer(() => clients.end())
-  const close = () => clients.close()
-  signal.addEventListener('abort', close, { once: true })
-  // All processes exist and wait half a second before they connect, so this is the state at rest.
+  signal.addEventListener('abort', () => clients.close(), { once: true })
+  // All client processes exist and wait half a second before they connect, so this is the state at rest.
   await clients.event('pulse')
   const connecting = new ProcessTree(clients.pid)
   defer(() => connecting.close())
-  const sample = () => sampleOf(serving, connecting, kernel)
-  const rest = sample()
+  /** @type {Context} */
+  const context = { size, servers, clients, serving, sample: () => sampleOf(serving, connecting, kernel) }
+  const rest = context.sample()
 
-  /** @type {string | undefined} */
-  let stopped
-  const guard = setInterval(() => {
-    if (available() >= reserve) return
-    stopped = `memory: less than ${gigabytes(reserve)} were free`
-    clearInterval(guard)
-    close()
-  }, SAMPLE_INTERVAL)
-  defer(() => clearInterval(guard))
+  const guard = new MemoryGuard(size.reserve, () => clients.close())
+  defer(() => guard.end())
+  const connected = await connect(context, guard)
+  const after = context.sample()
+  await wait(REST, undefined, { signal })
+  const hold = context.sample()
+  guard.end()
+
+  const closed = await close(context, rest.anonymous)
+  const stopped = connected.stopped ?? guard.stopped
+  return rowOf(size, { ...connected, stopped }, closed, { rest, after, hold })
+}
+
+/**
+ * Waits until the clients have connected and the servers have accepted.
+ *
+ * @param {Context} context
+ * @param {MemoryGuard} guard
+ * @returns {Promise<Connected>}
+ */
+async function connect({ size: { n, signal, log }, servers, clients }, guard) {
   const { opened } = await clients.event('connected')
   const connectedAt = performance.now()
   const { connected, failed, ms: connectMs } = opened
   signal.throwIfAborted()
+  let { stopped } = guard
   if (connected < n && stopped === undefined) {
-    stopped = Object.keys(failed).length > 0 ? causeOf(failed) : 'it was closed'
+    stopped = Object.keys(failed).length > 0 ? causeOf(failed) : 'the crowd was closed'
   }
   // If connections are missing, the crowd may be closing already, so the servers' report is not awaited.
-  const whole = connected === n && (await servers.hold(n, ACCEPT_TIMEOUT, signal))
+  const areAccepted = connected === n && (await servers.hold(n, ACCEPT_TIMEOUT, signal))
   const acceptMs = connectMs + performance.now() - connectedAt
-  if (connected === n && !whole) {
+  if (connected === n && !areAccepted) {
     const waiting = n - servers.clients
+    stopped ??= guard.stopped
     stopped ??= `${waiting} connections were not accepted: ${servers.warnings[0] ?? 'they wait in a backlog'}`
   }
   log(`  ${connected.toLocaleString('en-US')} connected in ${(connectMs / 1000).toFixed(2)} s`)
-  const after = sample()
-  await wait(REST, undefined, { signal })
-  const hold = sample()
+  return { connections: connected, connectMs, acceptMs, stopped }
+}
 
-  clearInterval(guard)
+/**
+ * Closes the connections and waits until memory is back.
+ *
+ * @param {Context} context
+ * @param {number} restAnonymous anonymous memory of the servers at rest, bytes
+ */
+async function close({ size: { signal, log }, servers, clients, serving }, restAnonymous) {
   const closeStart = performance.now()
-  close()
+  clients.close()
   const empty = servers.hold(0, ACCEPT_TIMEOUT, signal)
   await clients.event('closed')
   await empty
   const closeMs = performance.now() - closeStart
-  const limit = rest.anonymous + Math.max(TOLERANCE * rest.anonymous, TOLERANCE_BYTES)
+  const limit = restAnonymous + Math.max(TOLERANCE * restAnonymous, TOLERANCE_BYTES)
   const backMs = await timeUntilBack(serving, limit, signal)
   const endAnonymous = serving.status().anonymous
   log(`  closed in ${(closeMs / 1000).toFixed(2)} s`)
+  return { closeMs, backMs, endAnonymous }
+}
 
-  const cpuEach = (/** @type {number} */ from, /** @type {number} */ to) => ((to - from) * 1000) / connected
+/**
+ * Computes the figures.
+ *
+ * @param {Size} size
+ * @param {Connected} connected
+ * @param {Pick<Row, 'closeMs' | 'backMs' | 'endAnonymous'>} closed
+ * @param {Record<'rest' | 'after' | 'hold', ReturnType<typeof sampleOf>>} samples at rest, once all clients have
+ *   connected, and while they hold their connections
+ * @returns {Row}
+ */
+function rowOf({ n, procs }, { connections, connectMs, acceptMs, stopped }, closed, { rest, after, hold }) {
+  const cpuEach = (/** @type {number} */ from, /** @type {number} */ to) => ((to - from) * 1000) / connections
   return {
     asked: n,
-    connections: connected,
+    connections,
     servers: procs,
     connectMs,
     acceptMs,
-    connectsPerSecond: (connected / connectMs) * 1000,
-    closeMs,
-    backMs,
+    connectsPerSecond: (connections / connectMs) * 1000,
+    ...closed,
     restAnonymous: rest.anonymous,
     holdAnonymous: hold.anonymous,
-    endAnonymous,
     holdProportional: hold.proportional,
-    bytesEach: (hold.anonymous - rest.anonymous) / connected,
+    bytesEach: (hold.anonymous - rest.anonymous) / connections,
     kernel: hold.kernel - rest.kernel,
-    kernelEach: (hold.kernel - rest.kernel) / connected,
+    kernelEach: (hold.kernel - rest.kernel) / connections,
     clientsAnonymous: hold.clientsAnonymous,
-    machineBytes: Math.max(0, rest.available - hold.available) / connected,
+    machineBytes: Math.max(0, rest.available - hold.available) / connections,
     serverCpuEach: cpuEach(rest.cpu, after.cpu),
     clientCpuEach: cpuEach(rest.clientsCpu, after.clientsCpu),
     ...(stopped !== undefined && { stopped })
+  }
+}
+
+/** Watches the free memory of the machine, and stops a run if less than the reserve is free. */
+class MemoryGuard {
+  /**
+   * Why the run was stopped; undefined if it was not.
+   *
+   * @type {string | undefined}
+   */
+  stopped
+  #timer
+
+  /**
+   * @param {number} reserve bytes
+   * @param {() => void} stop
+   */
+  constructor(reserve, stop) {
+    this.#timer = setInterval(() => {
+      if (available() >= reserve) return
+      this.stopped = `memory: less than ${gigabytes(reserve)} were free`
+      this.end()
+      stop()
+    }, SAMPLE_INTERVAL)
+  }
+
+  /** Stops watching. */
+  end() {
+    clearInterval(this.#timer)
   }
 }
 

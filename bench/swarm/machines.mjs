@@ -1,6 +1,6 @@
 /**
  * A swarm of four agents and a server, each in a network namespace that acts as a machine, with NATS between them. Each
- * pulse compares the merged report with what every agent wrote down by itself.
+ * pulse compares the merged report with the latencies and start times that every agent recorded itself.
  */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -25,8 +25,8 @@ const AGENTS = 4
  * when half of the ports of an address are taken.
  */
 const ADDRESSES = 20
-/** Milliseconds that a process may take to print what is expected of it. */
-const PATIENCE = 30_000
+/** Milliseconds after which waiting for a process or for the end of connections fails. */
+const TIMEOUT = 30_000
 /** Milliseconds that a process may take to end. */
 const END_TIMEOUT = 5000
 
@@ -40,8 +40,8 @@ const END_TIMEOUT = 5000
 /**
  * @typedef {object} PulseResult
  * @property {PulseReport} report
- * @property {number} samples latencies that the agents wrote down
- * @property {number} spread milliseconds between the first and the last start, as the agents wrote them down
+ * @property {number} samples number of latencies that the agents recorded
+ * @property {number} spread milliseconds between the first and the last start that the agents recorded
  * @property {boolean} sameHistogram the merged histogram equals the histogram of the samples
  */
 
@@ -82,7 +82,7 @@ export class SwarmOfMachines {
   }
 
   /**
-   * Plugs the cable of a machine in, or pulls it out.
+   * Connects a machine to the network or disconnects it.
    *
    * @param {number} number of the machine, from 1
    * @param {boolean} connected
@@ -123,7 +123,7 @@ export class SwarmOfMachines {
     for (const { latencies } of raw) for (const ms of latencies) whole.record(ms)
     const first = BigInt(raw[0]?.began ?? 0)
     const starts = raw.map(({ began }) => Number(BigInt(began) - first) / 1e6)
-    await until(() => this.established === 0)
+    await until(() => this.established === 0, 'all connections to be closed')
     const after = this.#namespaces.pids().sort().join()
     if (after !== before) throw new Error(`processes ${before} have become ${after}`)
     return {
@@ -168,7 +168,7 @@ export class SwarmOfMachines {
     child.on('error', (error) => {
       said += error.message
     })
-    await until(() => expected.test(said) || child.exitCode !== null)
+    await until(() => expected.test(said) || child.exitCode !== null, `${program} to print ${expected}`)
     const match = expected.exec(said)
     if (match === null) throw new Error(`${program} ${args.join(' ')} ended: ${said}`)
     return match
@@ -195,9 +195,12 @@ async function run([program = '', ...args], onError) {
   return { code: child.exitCode, stdout, stderr }
 }
 
-/** @param {() => boolean} condition */
-async function until(condition) {
-  for (const end = performance.now() + PATIENCE; !condition(); await wait(20)) {
-    if (performance.now() > end) throw new Error(`waited ${PATIENCE / 1000} s in vain`)
+/**
+ * @param {() => boolean} condition
+ * @param {string} what what the condition waits for, for the error
+ */
+async function until(condition, what) {
+  for (const end = performance.now() + TIMEOUT; !condition(); await wait(20)) {
+    if (performance.now() > end) throw new Error(`waited ${TIMEOUT / 1000} s in vain for ${what}`)
   }
 }

@@ -14,7 +14,7 @@ const AGENTS = fileURLToPath(new URL('agents.mjs', import.meta.url))
 const LONGEST_START = 1000
 
 /**
- * Prints for each pulse the time from the order to the start that the co-ordinator sets, and resolves with the limits.
+ * Prints for each pulse the time from the order to the start that the coordinator sets, and resolves with the limits.
  *
  * @param {number} agents
  * @param {number} runs

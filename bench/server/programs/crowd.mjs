@@ -80,8 +80,8 @@ class Crowd {
   }
 
   /**
-   * Has the connections `from` to `to` send a message, one after the other. Returns for each the us from its write to
-   * the first byte of the response.
+   * Exchanges a message on each of the connections `from` to `to`, one after the other. Returns the times in us from the
+   * write to the first byte of the response.
    *
    * @param {number} from
    * @param {number} to
@@ -158,7 +158,8 @@ class Crowd {
     libc.check(libc.connect(fd, address.pointer, address.length), 'connect')
     // The value is a `struct timeval`: two 64-bit numbers.
     setOption(fd, libc.SOL_SOCKET, SO_RCVTIMEO, RESPONSE_TIMEOUT / 1000, 0, 0, 0)
-    // Edge-triggered, the kernel checks each socket once less. One read takes all that a server sends at once.
+    // Edge-triggered, because the kernel then checks each socket once less. One read is enough: it takes all that a
+    // server sends at once.
     const errno = this.#reactor.add(fd, libc.EPOLLIN | libc.EPOLLET, this.#owner)
     if (errno !== 0) throw systemError('epoll_ctl', errno)
     this.#fds.push(fd)
