@@ -80,8 +80,8 @@ class Crowd {
   }
 
   /**
-   * Exchanges a message on each of the connections `from` to `to`, one after the other. Returns the times in us from the
-   * write to the first byte of the response.
+   * Exchanges a message on each of the connections `from` to `to`, one after the other. Returns the times in us from
+   * the write to the first byte of the response.
    *
    * @param {number} from
    * @param {number} to

@@ -3,10 +3,10 @@ import { describe, expect, test } from 'vitest'
 import { type LineMark, LONGEST_TEXT, parseLine } from './lines.js'
 import { LineSplitter, MOST_LINES } from './splitter.js'
 
-describe('a line', () => {
+describe('parseLine', () => {
   const count = fc.nat({ max: Number.MAX_SAFE_INTEGER })
 
-  test('of clients and memory is understood at any width', () => {
+  test('parses a Cycle line whatever the width of its numbers', () => {
     const figures = fc.record({
       cycle: count,
       clients: count,
@@ -25,7 +25,7 @@ describe('a line', () => {
     )
   })
 
-  test('as in the documentation', () => {
+  test('parses the examples of the documentation', () => {
     expect(parseLine('Cycle #  1: 10000 clients | System: 5902336 Inuse: 5287312 Released: 0 Objects: -')).toEqual({
       event: 'cycle',
       cycle: 1,
@@ -65,18 +65,18 @@ describe('a line', () => {
     '{"half',
     '{}',
     '\u001b[31mred\u001b[0m\u0000'
-  ])('that is none of these stays as it is: %j', (text) => {
+  ])('keeps a line of no known format as text: %j', (text) => {
     expect(parseLine(text)).toEqual({ event: 'line', text })
   })
 
-  test('is cut at 1,000 characters, and not inside one', () => {
+  test('cuts a line at 1,000 UTF-16 units, and never inside a character', () => {
     expect(parseLine('x'.repeat(1001))).toEqual({ event: 'line', text: 'x'.repeat(LONGEST_TEXT) })
     const mark = parseLine(`x${'🦀'.repeat(600)}`) as { text: string }
     expect(mark.text).toBe(`x${'🦀'.repeat(499)}`)
   })
 })
 
-describe('output', () => {
+describe('LineSplitter', () => {
   function split(chunks: Uint8Array[], now = () => 0): { marks: LineMark[]; dropped: number[] } {
     const marks: LineMark[] = []
     const dropped: number[] = []
@@ -90,7 +90,7 @@ describe('output', () => {
     return { marks, dropped }
   }
 
-  test('comes out as its lines, however it is cut into chunks', () => {
+  test('returns the same lines for any division into chunks', () => {
     const line = fc.string({ unit: 'grapheme', maxLength: 30 }).filter((text) => !/[\r\n]/.test(text))
     fc.assert(
       fc.property(
@@ -107,7 +107,7 @@ describe('output', () => {
     )
   })
 
-  test('that ends without a newline gives its last line', () => {
+  test('returns a last line without a newline at the end of the output', () => {
     expect(split([Buffer.from('a\nb')]).marks).toEqual([
       { event: 'line', text: 'a' },
       { event: 'line', text: 'b' }
@@ -115,7 +115,7 @@ describe('output', () => {
     expect(split([Buffer.from('a\n')]).marks).toHaveLength(1)
   })
 
-  test.each(['x', 'é', '漢', '🦀'])('in one endless line of %s keeps its start only', (character) => {
+  test.each(['x', 'é', '漢', '🦀'])('keeps only the start of an endless line of %s', (character) => {
     const chunk = Buffer.from(character.repeat(50_000))
     const { marks } = split([...Array.from({ length: 20 }, () => chunk), Buffer.from('\nnext\n')])
     expect(marks).toEqual([
@@ -124,12 +124,12 @@ describe('output', () => {
     ])
   })
 
-  test('that is not UTF-8 is kept as far as it can be', () => {
+  test('replaces bytes that are not UTF-8', () => {
     const { marks } = split([Buffer.from([0x61, 0xff, 0x62, 0x0a])])
     expect(marks).toEqual([{ event: 'line', text: 'a\ufffdb' }])
   })
 
-  test('above 1,000 lines a second is left out and counted; what tells of memory is not', () => {
+  test('leaves out and counts text above 1,000 lines per second, but no Cycle or Release line', () => {
     let now = 0
     const cycle = 'Cycle # 1: 7 clients | System: 1 Inuse: 1 Released: 0 Objects: -\n'
     const flood = Buffer.from(`${'noise\n'.repeat(5000)}Careless\n${cycle}`)

@@ -54,8 +54,8 @@ function inOrder(recording: Recording): void {
   }
 }
 
-describe('a process that was there', () => {
-  test('is sampled until it ends', async () => {
+describe('recording a running process', () => {
+  test('samples the process until it ends', async () => {
     const { child, pid } = await start('/bin/sleep', ['60'])
     const recorder = await recordIt({ pid, statusEvery: 10, smapsEvery: 50 })
     await samples(recorder, 20)
@@ -73,7 +73,7 @@ describe('a process that was there', () => {
     expect(await recorder.stop()).toBe(recording)
   })
 
-  test('and is stopped has the figures that a person reads in /proc', async () => {
+  test('reads the same figures as /proc shows for a suspended process', async () => {
     const { pid } = await start(process.execPath, ['-e', wait])
     process.kill(pid, 'SIGSTOP')
     await vi.waitFor(() => expect(fs.readFileSync(`/proc/${pid}/status`, 'utf8')).toMatch(/^State:\s+T/m))
@@ -91,7 +91,7 @@ describe('a process that was there', () => {
     }
   })
 
-  test('goes to a file, and to memory only when asked', async () => {
+  test('writes to a file, and keeps samples in memory only with the option keep', async () => {
     const { pid } = await start('/bin/sleep', ['60'])
     const kept = await recordIt({ pid, out: file('kept.ndjson'), keep: true, statusEvery: 10, duration: 100 })
     const recording = await kept.done
@@ -106,7 +106,7 @@ describe('a process that was there', () => {
     expect((await readRecording(file('filed.ndjson'))).samples.length).toBeGreaterThan(1)
   })
 
-  test('takes events, lines and a name', async () => {
+  test('records events, lines and a name that the caller gives', async () => {
     const { pid } = await start('/bin/sleep', ['60'])
     const recorder = await recordIt({ pid, name: 'it', role: 'control', out: file('marked.ndjson') })
     expect(recorder.mark({ event: 'pulse', index: 0, size: 'big', n: 10 })).toBe(true)
@@ -121,7 +121,7 @@ describe('a process that was there', () => {
     inOrder(recording)
   })
 
-  test('and a signal ends the recording', async () => {
+  test('ends when the signal aborts', async () => {
     const { pid } = await start('/bin/sleep', ['60'])
     const stopping = new AbortController()
     const recorder = await recordIt({ pid, statusEvery: 10, signal: stopping.signal })
@@ -131,7 +131,7 @@ describe('a process that was there', () => {
     await expect(record({ pid, signal: stopping.signal })).rejects.toThrow('aborted')
   })
 
-  test('says how the process ended where its parent tells', async () => {
+  test('records how the process ended if the caller reports it', async () => {
     const { child, pid } = await start('/bin/sleep', ['60'])
     const exited = once(child, 'exit').then(([exitCode, signal]) => ({ exitCode, signal }))
     const recorder = await recordIt({ pid, exited, statusEvery: 10 })
@@ -140,7 +140,7 @@ describe('a process that was there', () => {
     expect((await recorder.done).events.at(-1)).toMatchObject({ reason: 'exited', exitCode: null, signal: 'SIGTERM' })
   })
 
-  test('leaves no descriptor and no timer behind', async () => {
+  test('leaves no descriptor open', async () => {
     const { pid } = await start('/bin/sleep', ['60'])
     await (await record({ pid, duration: 20 })).done
     const open = fs.readdirSync('/proc/self/fd').length
@@ -150,7 +150,7 @@ describe('a process that was there', () => {
     expect(fs.readdirSync('/proc/self/fd').length).toBe(open)
   })
 
-  test('the sampler that falls behind says so once, and does not catch up in a burst', async () => {
+  test('notes once that the sampler fell behind, and does not catch up in a burst', async () => {
     const { pid } = await start('/bin/sleep', ['60'])
     const recorder = await recordIt({ pid, statusEvery: 20 })
     for (let i = 0; i < 2; i++) {
@@ -167,7 +167,7 @@ describe('a process that was there', () => {
   })
 
   const limit = Number(/Max open files\s+(\d+)/.exec(fs.readFileSync('/proc/self/limits', 'utf8'))?.[1])
-  test.skipIf(!(limit <= 200_000))('is sampled also when no descriptor is left', async () => {
+  test.skipIf(!(limit <= 200_000))('continues when this process has no descriptor left', async () => {
     const { pid } = await start('/bin/sleep', ['60'])
     const recorder = await recordIt({ pid, statusEvery: 10, smapsEvery: 20, out: file('emfile.ndjson'), keep: true })
     await samples(recorder, 1)
@@ -186,8 +186,8 @@ describe('a process that was there', () => {
   })
 })
 
-describe('a disk that is full', () => {
-  test('at the start: one sentence', async () => {
+describe('recording to a full disk', () => {
+  test('rejects with one sentence if the header cannot be written', async () => {
     const { pid } = await start('/bin/sleep', ['60'])
     await expect(record({ pid, out: '/dev/full' })).rejects.toThrow(
       expect.objectContaining({
@@ -197,12 +197,12 @@ describe('a disk that is full', () => {
     )
   })
 
-  test('in the middle: the recording stops and can be read', async () => {
+  test('stops in the middle and leaves a file that can be read', async () => {
     const { pid } = await start('/bin/sleep', ['60'])
     const out = file('full.ndjson')
     const recorder = await recordIt({ pid, out, statusEvery: 10 })
     await samples(recorder, 3)
-    // Half a line gets through, and then no more.
+    // The disk takes 50 more bytes, which is half a line.
     const real = fs.writeSync
     let left = 50
     vi.spyOn(fs, 'writeSync').mockImplementation(((fd: number, bytes: Buffer, offset: number) => {
@@ -223,23 +223,26 @@ describe('a disk that is full', () => {
   })
 
   const mount = process.geteuid?.() === 0 ? tmpfs() : null
-  test.skipIf(mount === null)('really (as root, where tmpfs can be mounted)', async () => {
-    const at = mount as string
-    try {
-      const out = path.join(at, 'x.ndjson')
-      const { pid } = await start('/bin/sleep', ['60'])
-      const recorder = await recordIt({ pid, out, statusEvery: 1 })
-      const fill = () => recorder.line('x'.repeat(900))
-      while (fill());
-      await expect(recorder.done).rejects.toThrow(/no space left on the device \(ENOSPC\) after \d+ lines/)
-      const recording = await readRecording(out)
-      expect(recording.events.length).toBeGreaterThan(5)
-      expect(recording.complete).toBe(false)
-    } finally {
-      execFileSync('umount', ['-l', at])
-      fs.rmdirSync(at)
+  test.skipIf(mount === null)(
+    'stops on a tmpfs of 64 KiB that is full (as root, if tmpfs can be mounted)',
+    async () => {
+      const at = mount as string
+      try {
+        const out = path.join(at, 'x.ndjson')
+        const { pid } = await start('/bin/sleep', ['60'])
+        const recorder = await recordIt({ pid, out, statusEvery: 1 })
+        const fill = () => recorder.line('x'.repeat(900))
+        while (fill());
+        await expect(recorder.done).rejects.toThrow(/no space left on the device \(ENOSPC\) after \d+ lines/)
+        const recording = await readRecording(out)
+        expect(recording.events.length).toBeGreaterThan(5)
+        expect(recording.complete).toBe(false)
+      } finally {
+        execFileSync('umount', ['-l', at])
+        fs.rmdirSync(at)
+      }
     }
-  })
+  )
 
   function tmpfs(): string | null {
     const at = fs.mkdtempSync(path.join(os.tmpdir(), 'ebb-full-'))
@@ -253,18 +256,18 @@ describe('a disk that is full', () => {
   }
 })
 
-describe('a process that cannot be recorded', () => {
-  test('is not there', async () => {
+describe('invalid options', () => {
+  test('rejects a pid without a process', async () => {
     await expect(record({ pid: 2 ** 22 + 1 })).rejects.toThrow('there is no process 4194305')
   })
 
-  test('is named in no way, or in two', async () => {
+  test('rejects options that name no process, or two', async () => {
     await expect(record({})).rejects.toThrow('give exactly one of pid, port and command')
     await expect(record({ pid: 1, port: 2 })).rejects.toThrow('give exactly one of pid, port and command')
   })
 
   test.skipIf(process.geteuid?.() !== 0)(
-    "is another user's: without private and proportional, and a note (as root)",
+    "records another user's process without private and proportional memory, with a note (as root)",
     async () => {
       const { pid } = await start('/bin/sleep', ['60'])
       process.seteuid?.(65534)
@@ -281,13 +284,13 @@ describe('a process that cannot be recorded', () => {
     }
   )
 
-  test.each([0, -1, Number.NaN])('every %s ms', async (statusEvery) => {
+  test.each([0, -1, Number.NaN])('rejects an interval of %s ms', async (statusEvery) => {
     await expect(record({ pid: process.pid, statusEvery })).rejects.toThrow('give milliseconds above 0')
   })
 })
 
-describe('a port', () => {
-  test('leads to the process, and expvar joins the recording', async () => {
+describe('recording by port', () => {
+  test('finds the process that listens, and records its expvar', async () => {
     const memstats = { HeapSys: 8, HeapInuse: 5, HeapReleased: 1, HeapObjects: 4 }
     const server = http.createServer((_, response) => response.end(JSON.stringify({ memstats })))
     server.listen(0, '127.0.0.1')
@@ -306,8 +309,8 @@ describe('a port', () => {
   })
 })
 
-describe('a command', () => {
-  test('is started, its output understood, and its end told', async () => {
+describe('recording a command', () => {
+  test('starts the command, parses its output, and records how it ended', async () => {
     const script = `
       console.log('Cycle #  1: 7 clients | System: 3 Inuse: 2 Released: 1 Objects: -')
       console.error('careful')
@@ -321,7 +324,7 @@ describe('a command', () => {
     expect(recording.samples.length).toBeGreaterThan(0)
   })
 
-  test('is stopped with the recording, and so is what it started', async () => {
+  test('ends the command and its descendants with the recording', async () => {
     const command = ['/bin/sh', '-c', 'sleep 61 & echo $!; trap "" TERM; wait; wait']
     const recorder = await recordIt({ command, statusEvery: 10 })
     await vi.waitFor(() => expect(events(recorder.recording, 'line')).toHaveLength(1))
@@ -336,7 +339,7 @@ describe('a command', () => {
     })
   })
 
-  test('that floods its output does not take memory', async () => {
+  test('limits the recorded lines of a command that floods its output', async () => {
     const script = 'const chunk = Buffer.alloc(65536, "x\\n"); for (;;) require("fs").writeSync(1, chunk)'
     const recorder = await recordIt({ command: [process.execPath, '-e', script], duration: 1500 })
     const recording = await recorder.done
@@ -351,10 +354,10 @@ describe('a command', () => {
     [['/no/such/program'], 'cannot start /no/such/program: no such program (ENOENT)'],
     [['/etc/passwd'], 'cannot start /etc/passwd: permission denied (EACCES)'],
     [['/bin/sh', '-c', 'echo sorry; exit 7'], 'ended at once (exit code 7); it said: sorry']
-  ])('%j cannot be recorded: one sentence', async (command, message) => {
+  ])('rejects the command %j with one sentence', async (command, message) => {
     const open = fs.readdirSync('/proc/self/fd').length
     const outcome = record({ command }).then(async (recorder) => {
-      // The machine was quick enough to see it run.
+      // On a fast machine, recording begins before the command ends.
       const recording = await recorder.done
       const end = events(recording, 'end')[0]
       throw new Error(`ended at once (exit code ${end?.exitCode}); it said: ${events(recording, 'line')[0]?.text}`)

@@ -8,7 +8,7 @@ import { parseRecording, readRecording } from './read.js'
 import { FORMAT, type Header, type Line, type Recording, type RecordingEvent, type Sample } from './recording.js'
 import { RecordingWriter, toLines, writeRecording } from './write.js'
 
-// Random recordings.
+// Generators of random recordings.
 
 const bytes = fc.nat({ max: 2 ** 50 })
 const count = fc.nat()
@@ -73,7 +73,7 @@ const anyEnd = (t: number): fc.Arbitrary<RecordingEvent> =>
     signal: orNull(text)
   })
 
-/** A recording without its `end` in about half of the cases. Never two lines at the same time. */
+/** Generates recordings, about half of them without the `end` event. No two lines have the same time. */
 const anyRecording: fc.Arbitrary<Recording> = fc
   .record({ header: anyHeader, times: fc.uniqueArray(ms, { maxLength: 12 }), complete: fc.boolean() })
   .chain(({ header, times, complete }) => {
@@ -136,8 +136,8 @@ async function failure(promise: Promise<unknown>): Promise<RecordError> {
   throw error ?? new Error('it did not fail')
 }
 
-describe('the format', () => {
-  test('comes back as it was written, in pieces of any size', async () => {
+describe('parseRecording', () => {
+  test('returns what was written, in pieces of any size', async () => {
     await fc.assert(
       fc.asyncProperty(anyRecording, fc.integer({ min: 1, max: 50 }), async (recording, size) => {
         const bytes = Buffer.from(textOf([...toLines(recording)]))
@@ -151,7 +151,7 @@ describe('the format', () => {
     )
   })
 
-  test('through a file', async () => {
+  test('reads a file back', async () => {
     await fc.assert(
       fc.asyncProperty(anyRecording, async (recording) => {
         writeRecording(file('round.ndjson'), recording)
@@ -162,7 +162,7 @@ describe('the format', () => {
     )
   })
 
-  test('is read up to the last whole line, wherever it is cut', async () => {
+  test('reads up to the last whole line of a file that was cut off anywhere', async () => {
     await fc.assert(
       fc.asyncProperty(anyRecording, async (recording) => {
         const lines = [...toLines(recording)]
@@ -185,7 +185,7 @@ describe('the format', () => {
     )
   })
 
-  test('cut inside a character, and just before its newline', async () => {
+  test('reads a file that was cut off inside a character, or just before a newline', async () => {
     const line = { type: 'event', t: 2, event: 'line', text: '🦀' }
     const bytes = Buffer.from(textOf([header, sample(1), line]))
     const inside = bytes.subarray(0, bytes.indexOf(0x80, textOf([header, sample(1)]).length))
@@ -198,13 +198,13 @@ describe('the format', () => {
     expect((await parseRecording(bytes)).events).toEqual([line])
   })
 
-  test('without an end says so', async () => {
+  test('notes that a recording has no end', async () => {
     const read = await parseRecording(textOf([header, sample(1)]))
     expect(read.complete).toBe(false)
     expect(read.notes).toEqual(['cut off after line 2, or still being written: it has no end'])
   })
 
-  test('skips what a later version of the same format may add, and says so', async () => {
+  test('skips what a later version of the same format may add, with notes', async () => {
     const end = { type: 'event', t: 9, event: 'end', reason: 'stopped', exitCode: null, signal: null }
     const text = textOf([
       { ...header, colour: 'red' },
@@ -227,7 +227,7 @@ describe('the format', () => {
     ])
   })
 
-  test('refuses a newer format by its number', async () => {
+  test('refuses a newer format, and names its number', async () => {
     const error = await failure(
       parseRecording(textOf([{ ...header, format: FORMAT + 1, machine: 'moon' }]), 'x.ndjson')
     )
@@ -246,13 +246,13 @@ describe('the format', () => {
     ['two headers', textOf([header, header]), 'x:2 is a second header: keep every recording in a file of its own'],
     ['no type', textOf([header, { t: 1 }]), 'x:2 has no type'],
     ['time that falls', textOf([header, sample(2), sample(1)]), 'x:3 goes back in time, from 2 ms to 1 ms']
-  ])('with %s: one sentence', async (_, text, message) => {
+  ])('refuses %s with one sentence', async (_, text, message) => {
     const error = await failure(parseRecording(text, 'x'))
     expect(error.message).toBe(message)
     expect(error.code).toBe('ERR_RECORDING_INVALID')
   })
 
-  test('with a wrong figure: the line and the field', async () => {
+  test('names the line and the field of an invalid value', async () => {
     const text = textOf([header, sample(1), { ...sample(2), resident: -1 }, sample(3)])
     expect((await failure(parseRecording(text, 'x'))).message).toMatch(/^x:3 is not a valid sample: resident: /)
     const event = textOf([header, { type: 'event', t: 1, event: 'pulse', index: 0, size: 'huge', n: 1 }])
@@ -261,7 +261,7 @@ describe('the format', () => {
     expect((await failure(parseRecording(notText, 'x'))).message).toBe('x:2 is not UTF-8 text')
   })
 
-  test('never takes anything but a recording', async () => {
+  test('refuses random bytes', async () => {
     await fc.assert(
       fc.asyncProperty(fc.uint8Array({ maxLength: 400 }), async (bytes) => {
         expect(['ERR_RECORDING_INVALID', 'ERR_RECORDING_FORMAT']).toContain((await failure(parseRecording(bytes))).code)
@@ -269,18 +269,18 @@ describe('the format', () => {
     )
   })
 
-  test('reads lines that end in CR LF, and empty ones', async () => {
+  test('reads lines that end in CR LF, and skips empty lines', async () => {
     const text = textOf([header, sample(1)]).replaceAll('\n', '\r\n\r\n')
     expect((await parseRecording(text)).samples).toEqual([sample(1)])
   })
 })
 
-describe('reading a path', () => {
+describe('readRecording', () => {
   test.each([
-    ['that is not there', () => file('none'), 'ENOENT'],
-    ['that is a directory', () => folder, 'EISDIR'],
-    ['that never ends', () => '/dev/zero', 'ERR_RECORDING_INVALID']
-  ])('%s: one sentence', async (_, at, code) => {
+    ['a path without a file', () => file('none'), 'ENOENT'],
+    ['a directory', () => folder, 'EISDIR'],
+    ['a device that never ends', () => '/dev/zero', 'ERR_RECORDING_INVALID']
+  ])('rejects %s with one sentence', async (_, at, code) => {
     const error = await failure(readRecording(at()))
     expect(error.code).toBe(code)
     expect(error.message).toContain(at())
@@ -288,8 +288,8 @@ describe('reading a path', () => {
   })
 })
 
-describe('the writer', () => {
-  test('hands every line to the kernel before it goes on', () => {
+describe('RecordingWriter', () => {
+  test('hands every line to the kernel before write() returns', () => {
     const writer = new RecordingWriter(file('live.ndjson'))
     const lines: Line[] = [header, sample(1), { type: 'event', t: 2, event: 'line', text: 'a\nb🦀' }]
     for (let i = 0; i < lines.length; i++) {
@@ -301,7 +301,7 @@ describe('the writer', () => {
     expect(() => writer.write(sample(3))).toThrow('closed')
   })
 
-  test('replaces a file', async () => {
+  test('replaces an existing file', async () => {
     fs.writeFileSync(file('old.ndjson'), 'x'.repeat(10_000))
     writeRecording(file('old.ndjson'), { header, samples: [], events: [], complete: false, notes: [] })
     expect((await readRecording(file('old.ndjson'))).header).toEqual(header)
@@ -309,9 +309,9 @@ describe('the writer', () => {
 
   test.each([
     ['a directory', () => folder, 'EISDIR', 'it is a directory'],
-    ['in no directory', () => file('no/where'), 'ENOENT', 'no such file or directory'],
-    ['below a file', () => '/etc/passwd/x', 'ENOTDIR', 'a part of the path is not a directory']
-  ])('%s: one sentence', (_, at, code, reason) => {
+    ['a path in a missing directory', () => file('no/where'), 'ENOENT', 'no such file or directory'],
+    ['a path below a file', () => '/etc/passwd/x', 'ENOTDIR', 'a part of the path is not a directory']
+  ])('refuses %s with one sentence', (_, at, code, reason) => {
     expect(() => new RecordingWriter(at())).toThrow(
       expect.objectContaining({
         code,
@@ -321,7 +321,7 @@ describe('the writer', () => {
     )
   })
 
-  test.skipIf(process.geteuid?.() !== 0)('without permission: one sentence (as root)', () => {
+  test.skipIf(process.geteuid?.() !== 0)('refuses a path without permission with one sentence (as root)', () => {
     process.seteuid?.(65534)
     try {
       expect(() => new RecordingWriter('/etc/ebb.ndjson')).toThrow(
@@ -332,7 +332,7 @@ describe('the writer', () => {
     }
   })
 
-  test('on a full disk: one sentence, and no descriptor left open', () => {
+  test('throws one sentence on a full disk, and leaves no descriptor open', () => {
     const before = fs.readdirSync('/proc/self/fd').length
     const writer = new RecordingWriter('/dev/full')
     expect(() => writer.write(header)).toThrow(

@@ -29,32 +29,32 @@ test("reads Go's memstats", async () => {
   expect(await readExpvar(url)).toEqual({ system: 8_000_000, inuse: 5_000_000, released: 1_000_000, objects: 1234 })
 })
 
-test.each(['ftp://x/', 'file:///etc/passwd', 'debug/vars', ''])('%j is no address to poll', (url) => {
+test.each(['ftp://x/', 'file:///etc/passwd', 'debug/vars', ''])('refuses %j as an address to poll', (url) => {
   expect(() => expvarUrl(url)).toThrow(expect.objectContaining({ code: 'ERR_INVALID_URL' }))
 })
 
 test.each<[string, http.RequestListener, RegExp]>([
-  ['a page that is not there', (_, response) => response.writeHead(404).end('no'), /status 404/],
-  ['a way to somewhere else', (_, response) => response.writeHead(302, { location: '/' }).end(), /status 302/],
-  ['something else', (_, response) => response.end('hello'), /not with Go's memstats/],
+  ['status 404', (_, response) => response.writeHead(404).end('no'), /status 404/],
+  ['a redirect', (_, response) => response.writeHead(302, { location: '/' }).end(), /status 302/],
+  ['text', (_, response) => response.end('hello'), /not with Go's memstats/],
   ['other JSON', (_, response) => response.end('{"memstats":{"HeapSys":"x"}}'), /not with Go's memstats/],
   ['null', (_, response) => response.end('null'), /not with Go's memstats/],
-  ['too much', (_, response) => response.end(Buffer.alloc(5_000_000, 0x20)), /larger than 4194304 bytes/],
-  ['nothing', () => {}, /no answer within 0.2 s/],
-  ['half an answer, slowly', (_, response) => void response.write('{'), /no answer within 0.2 s/],
+  ['5 MB', (_, response) => response.end(Buffer.alloc(5_000_000, 0x20)), /larger than 4194304 bytes/],
+  ['no answer', () => {}, /no answer within 0.2 s/],
+  ['half an answer that stays open', (_, response) => void response.write('{'), /no answer within 0.2 s/],
   [
-    'half an answer',
+    'half an answer that is cut off',
     (_, response) => void response.writeHead(200).write('{', () => response.destroy()),
     /cannot be polled/
   ],
-  ['a closed door', (request) => void request.socket.destroy(), /cannot be polled/]
-])('a server with %s: one sentence', async (_, handler, message) => {
+  ['a closed connection', (request) => void request.socket.destroy(), /cannot be polled/]
+])('rejects %s with one sentence', async (_, handler, message) => {
   const { url } = await serve(handler)
   await expect(readExpvar(url, { timeout: 200 })).rejects.toThrow(message)
   await expect(readExpvar(url, { timeout: 200 })).rejects.toThrow(url)
 })
 
-test('a password in the address is sent and never shown', async () => {
+test('sends the password of the address, and never shows it', async () => {
   const seen: (string | undefined)[] = []
   const { url } = await serve((request, response) => {
     seen.push(request.headers.authorization)
@@ -67,7 +67,7 @@ test('a password in the address is sent and never shown', async () => {
   expect(seen).toEqual([`Basic ${Buffer.from('user:geheim').toString('base64')}`])
 })
 
-test('polls again and again; a failure is told once, and so is its end', async () => {
+test('polls repeatedly, and notes a failure and its end once each', async () => {
   let broken = false
   let requests = 0
   const { server, url } = await serve((_, response) => {
@@ -98,7 +98,7 @@ test('polls again and again; a failure is told once, and so is its end', async (
   expect(requests).toBeLessThanOrEqual(stopped + 1)
 })
 
-test('a server that closes after each answer is polled all the same', async () => {
+test('polls a server that closes the connection after each answer', async () => {
   const { url } = await serve((_, response) => response.setHeader('connection', 'close').end(answer))
   const onView = vi.fn()
   const onNote = vi.fn()

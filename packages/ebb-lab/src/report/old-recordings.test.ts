@@ -14,7 +14,7 @@ import { BOX_HEADER, inOrder, listening, type Rest, run, sample, server } from '
 import { synthetic } from './testing/synthetic.js'
 import { judge } from './verdict.js'
 
-/** The sentences of old versions, letter by letter, and what a new version writes beside them. */
+/** The sentences that old versions wrote, with the code and the numbers that new versions write. */
 const OLD: [sentence: string, code: string, numbers: object][] = [
   ['1234 lines of the server left out: it prints too many a second', 'lines-left-out', { lines: 1234 }],
   ['7 answers that were waited for did not come', 'answers-missing', { answers: 7 }],
@@ -43,13 +43,13 @@ test('leaves other sentences, other events and notes with a code as they are', (
   expect(withNoteCode({ event: 'note', text, code: 'later' })).toEqual({ event: 'note', text, code: 'later' })
 })
 
-test('what a new version writes has codes and numbers, whatever its sentences are', () => {
+test('new notes have codes and numbers', () => {
   expect([linesLeftOut(1234, 50), answersMissing(7), oneOfSeveral('2 processes')]).toEqual(
     OLD.map(([, code, numbers]) => ({ event: 'note', code, ...numbers, text: expect.any(String) }))
   )
 })
 
-/** A box in which each of two servers has all notes. */
+/** Returns a box with two servers that both have all the notes. */
 function boxWith(notes: readonly Omit<NoteMark, 'event'>[]): Promise<BoxRecording> {
   const lines: Rest[] = [run(0, 'x'), ...[0, 1].flatMap((id) => [server(0, id, `server ${id}`), listening(0, id)])]
   for (const id of [0, 1]) {
@@ -78,7 +78,7 @@ test('an old recording of a box makes the same report as a new one', async () =>
     await renderBoxHtml([{ run: box.runs[0] as BoxRun, verdict: verdict as NonNullable<typeof verdict> }], box.header)
   expect(await page(now)).toBe(await page(old))
   expect(await page(now)).toContain('1,234 lines that the server printed are left out')
-  // An unknown code is no reason to hide a note.
+  // A note with an unknown code is shown.
   for (const text of others) expect(await page(now)).toContain(text)
   expect(boxTable(after)).toBe(boxTable(before))
   expect(boxMarkdown(after)).toBe(boxMarkdown(before))

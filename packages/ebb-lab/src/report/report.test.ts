@@ -25,7 +25,7 @@ async function save(name: string, { header, samples, events }: Recording): Promi
 const [ebb, ebbControl, net, netControl] = sideBySide() as [Recording, Recording, Recording, Recording]
 
 describe('report', () => {
-  test('judges files as it judges the recordings in them, and pairs each with its control', async () => {
+  test('judges files like recordings in memory, each with its control', async () => {
     const files = [
       await save('net.control.ndjson', netControl),
       await save('ebb.ndjson', ebb),
@@ -38,7 +38,7 @@ describe('report', () => {
     expect((await report([ebb, net, ebbControl, netControl])).verdicts).toEqual(fromFiles.verdicts)
   })
 
-  test('writes the page and the pictures, whole, and nothing else', async () => {
+  test('writes the page and the pictures, and leaves no other file', async () => {
     const out = join(folder, 'new', 'out')
     const { files } = await report([ebb, ebbControl], { out })
     expect(files).toEqual(['report.html', 'memory.svg', 'runtime.svg'].map((name) => join(out, name)))
@@ -47,14 +47,14 @@ describe('report', () => {
     expect(await readFile(join(out, 'memory.svg'), 'utf8')).toMatch(/<\/svg>$/)
   })
 
-  test('writes over an older report', async () => {
+  test('replaces an older report', async () => {
     await report([ebb, ebbControl], { out: folder })
     const { files } = await report([net, netControl], { out: folder })
     expect(await readFile(files[0] as string, 'utf8')).toContain('node:net')
     expect(await readdir(folder)).toHaveLength(3)
   })
 
-  test('a file given twice is shown once, and said so', async () => {
+  test('shows a file that is given twice once, with a note', async () => {
     const path = await save('ebb.ndjson', ebb)
     const link = join(folder, 'link.ndjson')
     await symlink(path, link)
@@ -64,13 +64,13 @@ describe('report', () => {
     expect(notes[0]).toContain('given twice')
   })
 
-  test('a control without its main recording is left out, and said so', async () => {
+  test('leaves out a control without its main recording, with a note', async () => {
     const { verdicts, notes } = await report([ebb, netControl])
     expect(verdicts.map(({ name, need }) => [name, need])).toEqual([['ebb serve', null]])
     expect(notes).toEqual(['The control node:net has no main recording and is left out.'])
   })
 
-  test('only controls, or nothing at all, is no report', async () => {
+  test('refuses controls alone, and no recordings at all', async () => {
     await expect(report([ebbControl])).rejects.toMatchObject({
       code: 'ERR_REPORT_EMPTY',
       message: expect.stringContaining('ebb serve')
@@ -78,14 +78,14 @@ describe('report', () => {
     await expect(report([])).rejects.toMatchObject({ code: 'ERR_REPORT_EMPTY' })
   })
 
-  test('two controls for one recording are refused', async () => {
+  test('refuses two controls for one recording', async () => {
     await expect(report([ebb, ebbControl, { ...ebbControl }])).rejects.toMatchObject({
       code: 'ERR_REPORT_AMBIGUOUS',
       message: expect.stringContaining('2 controls for ebb serve')
     })
   })
 
-  test('before and after of one server: each with the control beside it, told apart by the directory', async () => {
+  test('pairs recordings of the same name with the control in their folder, and adds the folder to the name', async () => {
     await mkdir(join(folder, 'before'))
     await mkdir(join(folder, 'after'))
     const small = synthetic({ role: 'control', rest: 4e6 })
@@ -99,17 +99,17 @@ describe('report', () => {
     expect(verdicts.map((verdict) => verdict.need)).toEqual([judge(ebb, ebbControl).need, judge(ebb, small).need])
   })
 
-  test('recordings in memory of one name are told apart by a number', async () => {
+  test('adds a number to the names of recordings in memory that have the same name', async () => {
     const { verdicts } = await report([ebb, { ...ebb }])
     expect(verdicts.map((verdict) => verdict.name)).toEqual(['ebb serve (1)', 'ebb serve (2)'])
   })
 
-  test('different machines are said', async () => {
+  test('notes that recordings come from different machines', async () => {
     const elsewhere = { ...net, header: { ...net.header, kernel: 'Linux 5.4' } }
     expect((await report([ebb, ebbControl, elsewhere])).notes.join()).toContain('different machines')
   })
 
-  test('a recording of another format is refused by name', async () => {
+  test('refuses a recording of another format, and names it', async () => {
     const newer = { ...ebb, header: { ...ebb.header, format: 2 as 1 } }
     await expect(report([newer])).rejects.toMatchObject({
       code: 'ERR_RECORDING_FORMAT',
@@ -118,14 +118,14 @@ describe('report', () => {
     await expect(report([await save('newer.ndjson', newer)])).rejects.toThrow(/format/)
   })
 
-  test('a file that is not there is named', async () => {
+  test('names a file that does not exist', async () => {
     await expect(report([join(folder, 'none.ndjson')])).rejects.toMatchObject({
       code: 'ENOENT',
       message: expect.stringContaining('none.ndjson')
     })
   })
 
-  test('an out that is a file, or below one, is refused in a sentence', async () => {
+  test('refuses an out that is a file, or below a file, with one sentence', async () => {
     const file = await save('ebb.ndjson', ebb)
     await expect(report([file], { out: file })).rejects.toMatchObject({
       code: 'EEXIST',
@@ -135,7 +135,7 @@ describe('report', () => {
     await expect(report([file], { out: join(file, 'below') })).rejects.toMatchObject({ code: 'ENOTDIR' })
   })
 
-  test('an out where a file cannot be replaced leaves no scraps', async () => {
+  test('leaves no temporary file if a file in out cannot be replaced', async () => {
     await mkdir(join(folder, 'out', 'report.html'), { recursive: true })
     await expect(report([ebb], { out: join(folder, 'out') })).rejects.toMatchObject({
       syscall: 'rename',
@@ -144,8 +144,8 @@ describe('report', () => {
     expect(await readdir(join(folder, 'out'))).toEqual(['report.html'])
   })
 
-  // The superuser may write everywhere.
-  test.skipIf(process.getuid?.() === 0)('an out that is not ours is refused in a sentence', async () => {
+  // Root may write everywhere.
+  test.skipIf(process.getuid?.() === 0)('refuses an out that this user may not write with one sentence', async () => {
     await chmod(folder, 0o500)
     await expect(report([ebb], { out: folder })).rejects.toMatchObject({
       code: 'EACCES',

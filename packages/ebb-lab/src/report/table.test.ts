@@ -21,18 +21,18 @@ describe('table', () => {
     expect(lines.find((line) => line.startsWith('release time'))).toMatch(/0 s +never$/)
     expect(lines.find((line) => line.startsWith('footprint'))).toMatch(/ B +5,917 B$/)
   })
-  test('a missing figure is a dash, and the reason stands below once', () => {
+  test('shows a missing figure as a dash, and the reason once below the table', () => {
     const text = table([named('a', alone), named('b', alone)])
     expect(text).toMatch(/^retention +- +-$/m)
     expect(text).toMatch(/^notes +\[1\] \[2\] +\[1\] \[2\]$/m)
     expect(text.match(/There is no control/g)).toHaveLength(1)
   })
-  test('more servers than fit go on in a second block', () => {
+  test('continues in a second block if the servers do not fit side by side', () => {
     const text = table(['one', 'two', 'three', 'four', 'five', 'six'].map((name) => named(name)))
     expect(text.match(/^retention/gm)).toHaveLength(2)
     for (const name of ['one', 'six']) expect(text).toContain(name)
   })
-  test('no line is longer than the terminal, whatever the names, and none is lost', () => {
+  test('has no line longer than the terminal and leaves out no server, whatever their names', () => {
     fc.assert(
       fc.property(
         fc.array(fc.string({ unit: 'binary', minLength: 1, maxLength: 60 }), { minLength: 1, maxLength: 7 }),
@@ -42,27 +42,27 @@ describe('table', () => {
           const verdicts = names.map((name, index) => named(name, [good, bad, alone][index % 3]))
           const text = stripVTControlCharacters(table(verdicts, { width, colour }))
           for (const line of text.split('\n')) expect(textWidth(line)).toBeLessThanOrEqual(width)
-          // Every verdict has its connections in the table.
+          // The number of connections identifies each verdict in the table.
           expect(text.match(/34,000/g)).toHaveLength(names.length)
         }
       )
     )
   })
-  test('colours are there when asked for, and change nothing else', () => {
+  test('adds colours only if asked for, and changes nothing else', () => {
     expect(table([good, bad])).not.toContain('\x1b')
     const coloured = table([good, bad], { colour: true })
     expect(coloured).toContain('\x1b[1;32m1.00\x1b[0m')
     expect(coloured).toContain('\x1b[1;31m4.33\x1b[0m')
     expect(stripVTControlCharacters(coloured)).toBe(table([good, bad]))
   })
-  test('a name cannot steer the terminal', () => {
+  test('spells out control characters in a name', () => {
     expect(table([named('\x1b]0;owned\x07\x1b[2J')]).replaceAll('\n', '')).not.toMatch(/\p{Cc}/u)
   })
-  test('failed connections get a line when there are some', () => {
+  test('has a line for failed connections only if there are any', () => {
     expect(table([good])).not.toMatch(/^failed/m)
     expect(table([good, { ...bad, failed: 12 }])).toMatch(/^failed +0 +12$/m)
   })
-  test('there is a table of nothing', () => {
+  test('makes a table without servers', () => {
     expect(table([])).toBe('')
   })
 })
@@ -74,7 +74,7 @@ describe('markdownTable', () => {
     expect(lines[0]).toContain('holding 10,000')
     expect(lines[3]).toContain('| **4.33** | never |')
   })
-  test('a name stays in its cell', () => {
+  test('keeps a name within its cell', () => {
     fc.assert(
       fc.property(fc.string({ unit: 'binary' }), (name) => {
         const lines = markdownTable([named(name)]).split('\n')

@@ -7,7 +7,7 @@ import { judge, type Verdict, verdictToJson } from './verdict.js'
 
 const MB = 1e6
 
-/** A recording of `[t, anonymous in MB, cpu in ms]` and events without their `type`. */
+/** Returns a recording with these samples, `[t, anonymous in MB, cpu in ms]`, and events without their `type`. */
 function recordingOf(
   samples: [t: number, anonymous: number, cpu?: number][],
   events: object[],
@@ -47,7 +47,7 @@ function pulse(
   ]
 }
 
-/** A sample every 100 ms; the size follows from the time. */
+/** Returns a sample for every 100 ms. Memory and CPU time are functions of the time. */
 function every100(
   until: number,
   sizeAt: (t: number) => number,
@@ -56,7 +56,7 @@ function every100(
   return Array.from({ length: until / 100 + 1 }, (_, index) => [index * 100, sizeAt(index * 100), cpuAt(index * 100)])
 }
 
-/** Rest 10 MB, hold 60 (peak 75), then kept 30: one big pulse from 1 s to 3 s, one small one from 5 s to 7 s. */
+/** A big pulse from 1 s to 3 s, and a small pulse from 5 s to 7 s. Rest 10 MB, hold 60 MB, peak 75 MB, kept 30 MB. */
 const EVENTS = [
   ...pulse(0, 'big', 10_000, [1000, 1400, 2600, 3000]),
   ...pulse(1, 'small', 1000, [5000, 5200, 6800, 7000])
@@ -86,11 +86,11 @@ describe('judge', () => {
     })
   })
 
-  test('rest is the median of the half second before the first pulse, not of the start of the process', () => {
+  test('takes rest from the half second before the first pulse, not from the start of the process', () => {
     expect(verdict.rest).toBe(10 * MB)
   })
 
-  test('rest falls back to all samples before the first pulse', () => {
+  test('takes rest from all samples before the first pulse if the half second has none', () => {
     const sparse = recordingOf(
       [
         [0, 7],
@@ -104,13 +104,13 @@ describe('judge', () => {
     expect(judge(sparse).rest).toBe(8 * MB)
   })
 
-  test('hold, peak and footprint', () => {
+  test('computes hold, peak and footprint', () => {
     expect(verdict.hold).toBe(60 * MB)
     expect(verdict.peak).toBe(75 * MB)
     expect(verdict.footprint).toBe(5000)
   })
 
-  test('resident while the big pulses were open', () => {
+  test('takes resident memory while the big pulses were open', () => {
     const rss = MAIN.samples.map((sample) => ({
       ...sample,
       resident: sample.anonymous + (sample.t < 1500 ? 5 : 7) * MB
@@ -118,7 +118,7 @@ describe('judge', () => {
     expect(judge({ ...MAIN, samples: rss }).resident).toBe(67 * MB)
   })
 
-  test('connects per second: the median over the big pulses, of those that were made', () => {
+  test('computes connects per second as the median over the big pulses, without failed connects', () => {
     const times = [
       [1000, 1400],
       [4000, 5000],
@@ -131,12 +131,12 @@ describe('judge', () => {
     expect(judge(CONTROL).connectsPerSecond).toBeNull()
   })
 
-  test('the peak before the first pulse does not count', () => {
+  test('leaves out memory before the first pulse from the peak', () => {
     expect(Math.max(...MAIN.samples.map((sample) => sample.anonymous))).toBe(99 * MB)
     expect(verdict.peak).toBe(75 * MB)
   })
 
-  test('a footprint may be negative', () => {
+  test('computes a negative footprint, with a note', () => {
     const shrinks = recordingOf(
       every100(5000, (t) => (t < 1000 ? 20 : 10)),
       EVENTS.slice(0, 4)
@@ -144,17 +144,17 @@ describe('judge', () => {
     expect(judge(shrinks).footprint).toBe(-1000)
   })
 
-  test('footprint counts the connections that were really held', () => {
+  test('divides the footprint by the connections that were really held', () => {
     const half = recordingOf(every100(9000, sizeOf), pulse(0, 'big', 10_000, [1000, 1400, 2600, 3000], 5000))
     expect(judge(half)).toMatchObject({ big: 5000, footprint: 10_000, failed: 5000 })
   })
 
-  test('kept, need and retention', () => {
+  test('computes kept, need and retention', () => {
     expect(verdict).toMatchObject({ kept: 30 * MB, need: 20 * MB, retention: 1.5 })
   })
 
-  test('the busy beginning of a hold phase does not count for need and kept', () => {
-    // 5 samples in the hold phase of 25: in the first fifth the server still sits on what the accepts took.
+  test('leaves out the busy beginning of a hold phase from need and kept', () => {
+    // The hold phase has 25 samples. In the first fifth, the server still holds the memory of accepting.
     const busy = recordingOf(
       every100(5000, (t) => (t < 1500 ? 50 : 20)),
       pulse(0, 'small', 1000, [900, 1000, 2000, 2100])
@@ -162,7 +162,7 @@ describe('judge', () => {
     expect(judge(MAIN, busy).need).toBe(20 * MB)
   })
 
-  test('the whole hold phase counts when little would remain of it', () => {
+  test('takes the whole hold phase if few samples would remain', () => {
     const brief = recordingOf(
       [
         [0, 1],
@@ -178,7 +178,7 @@ describe('judge', () => {
     expect(judge(MAIN, brief).need).toBe(50 * MB)
   })
 
-  test('only small pulses after the last big one are kept', () => {
+  test('takes kept only from small pulses after the last big pulse', () => {
     const events = [
       ...pulse(0, 'small', 1000, [1000, 1100, 1900, 2000]),
       ...pulse(1, 'big', 9000, [3000, 3100, 3900, 4000]),
@@ -188,8 +188,8 @@ describe('judge', () => {
     expect(judge(recordingOf(every100(8000, size), events), CONTROL).kept).toBe(40 * MB)
   })
 
-  test('CPU time runs from the last sample before the first pulse to a second after the last', () => {
-    // The last close is at 7000: what is used by 7900 belongs to it, what is used after 8000 does not.
+  test('counts CPU time from the last sample before the first pulse to 1 s after the last close', () => {
+    // The last close is at 7000, so CPU time until 7900 counts, and CPU time after 8000 does not.
     const main = recordingOf(
       every100(7900, sizeOf, (t) => (t < 1000 ? 90 : 3390)),
       EVENTS
@@ -202,7 +202,7 @@ describe('judge', () => {
     expect(judge(later).cpuPerThousand).toBeCloseTo(3300 / 11, 9)
   })
 
-  test('give-backs and their longest pause', () => {
+  test('counts releases and finds their longest pause', () => {
     const release = (t: number, pauseMs: number | null): object => ({
       event: 'release',
       t,
@@ -219,7 +219,7 @@ describe('judge', () => {
     expect(withEvents(release(1, null))).toMatchObject({ giveBacks: 1, longestPause: null })
   })
 
-  test('a plan that runs twice counts from 0 again', () => {
+  test('judges a plan that runs twice, whose pulses count from 0 again', () => {
     const twice = [...EVENTS.slice(0, 4), ...pulse(0, 'big', 20_000, [5000, 5400, 6600, 7000])]
     expect(judge(recordingOf(every100(9000, sizeOf), twice))).toMatchObject({
       iterations: 2,
@@ -228,15 +228,15 @@ describe('judge', () => {
     })
   })
 
-  test('does not change its recordings', () => {
+  test('does not change the recordings', () => {
     const before = JSON.stringify([MAIN, CONTROL])
     judge(MAIN, CONTROL)
     expect(JSON.stringify([MAIN, CONTROL])).toBe(before)
   })
 })
 
-describe('release', () => {
-  /** Need is 20 MB, so memory is back at 21 MB. The last big close is at 3000. */
+describe('release time', () => {
+  /** Returns the release time. Need is 20 MB, so memory is back at 21 MB. The last big close is at 3000. */
   const releaseOf = (sizeAfter: (t: number) => number): number | null =>
     judge(
       recordingOf(
@@ -246,13 +246,13 @@ describe('release', () => {
       CONTROL
     ).release
 
-  test('is the time to the first sample that is near need and stays there', () => {
+  test('is the time until the first sample from which on memory is back', () => {
     expect(releaseOf((t) => (t < 3700 ? 60 : 20))).toBe(700)
   })
-  test('near is 5 % of need', () => {
+  test('counts memory within 5 % of need as back', () => {
     expect(releaseOf((t) => (t < 3700 ? 21.001 : 21))).toBe(700)
   })
-  test('near is at least 0.5 MB', () => {
+  test('counts memory within 0.5 MB of need as back', () => {
     const tiny = recordingOf(
       every100(4000, () => 1),
       pulse(0, 'small', 1000, [1000, 1200, 2800, 3000])
@@ -263,35 +263,35 @@ describe('release', () => {
     )
     expect(judge(main, tiny).release).toBe(400)
   })
-  test('is 0 when memory is already back at the close', () => {
+  test('is 0 if memory is already back at the close', () => {
     expect(releaseOf(() => 20)).toBe(0)
   })
-  test('is Infinity when memory never comes back', () => {
+  test('is Infinity if memory never goes back', () => {
     expect(releaseOf(() => 60)).toBe(Infinity)
   })
-  test('counts from the return that lasts', () => {
+  test('counts until memory is back for the last time', () => {
     expect(releaseOf((t) => (t < 3200 ? 60 : t < 4000 ? 20 : t < 4500 ? 30 : 20))).toBe(1500)
   })
-  test('is Infinity when memory comes back and leaves for good', () => {
+  test('is Infinity if memory is back only for a while', () => {
     expect(releaseOf((t) => (t < 3200 ? 60 : t < 8500 ? 20 : 30))).toBe(Infinity)
   })
-  test('a lone sample above is no leaving', () => {
+  test('ignores a single high sample', () => {
     expect(releaseOf((t) => (t < 3200 || t === 6000 ? 60 : 20))).toBe(200)
     expect(releaseOf((t) => (t < 3200 || t === 9000 ? 60 : 20))).toBe(200)
   })
-  test('two samples in a row are', () => {
+  test('counts two high samples in a row', () => {
     expect(releaseOf((t) => (t < 3200 || t === 6000 || t === 6100 ? 60 : 20))).toBe(3200)
     expect(releaseOf((t) => (t < 3200 || t >= 8900 ? 60 : 20))).toBe(Infinity)
   })
-  test('nor is memory that comes and goes with every other sample back', () => {
+  test('counts high samples that alternate with low samples', () => {
     expect(releaseOf((t) => (t < 3200 || t % 200 === 0 ? 60 : 20))).toBe(Infinity)
     expect(releaseOf((t) => (t < 3200 || (t < 7000 && t % 300 === 0) ? 60 : 20))).toBe(4000)
   })
-  test('the first sample after the close is never alone', () => {
+  test('always counts the first sample after the close', () => {
     expect(releaseOf((t) => (t === 3000 ? 60 : 20))).toBe(100)
   })
-  test('what the control does in the same phase is near, too', () => {
-    // Its memory: 20 MB while it holds, 24 while it opens and closes, 18 in between.
+  test('counts memory that is no higher than the control in the same phase as back', () => {
+    // A control with 20 MB while it holds connections, 24 MB while it opens and closes them, and 18 MB in between.
     const restless = recordingOf(
       every100(8000, (t) => (t < 1000 ? 10 : t < 1200 ? 24 : t < 3800 ? 20 : t < 4200 ? 24 : 18)),
       pulse(0, 'small', 1000, [1000, 1200, 3800, 4000])
@@ -301,11 +301,11 @@ describe('release', () => {
     // The small pulse is held from 5.2 to 6.8 s, and the first fifth of that is busy.
     const isHeld = (t: number): boolean => t >= 5600 && t < 6800
     expect(judged((t) => (t < 3500 ? 60 : isHeld(t) ? 21 : 24))).toBe(500)
-    // A hold is no time to be as high as between two holds, and between them no more than the control is.
+    // Each phase has its own limit: 21.1 is too high while holding, and 24.1 is too high outside of it.
     expect(judged((t) => (t < 3500 ? 60 : isHeld(t) ? 21.1 : 24))).toBeGreaterThan(500)
     expect(judged((t) => (t < 3500 ? 60 : isHeld(t) ? 21 : 24.1))).toBe(Infinity)
   })
-  test('is not known from a recording that ends at once', () => {
+  test('is not known if the recording ends right after the last big pulse', () => {
     const short = judge(
       recordingOf(
         every100(3500, () => 20),
@@ -318,12 +318,12 @@ describe('release', () => {
   })
 })
 
-describe('missing', () => {
+describe('notes of a verdict', () => {
   const said = (main: Recording, control?: Recording): string => judge(main, control).missing.join('\n')
   const samples = every100(9000, sizeOf)
   const cycle = { event: 'cycle', t: 10, cycle: 1, clients: 0, system: 1, inuse: 1, released: 0, objects: null }
 
-  test('says nothing of a whole run', () => {
+  test('has no notes for a complete run', () => {
     expect(judge(recordingOf(samples, [cycle, ...EVENTS]), CONTROL).missing).toEqual([])
   })
   test.each<[string, Recording, Recording | undefined, RegExp]>([
@@ -377,16 +377,16 @@ describe('missing', () => {
       CONTROL,
       /closed 3 connections/
     ]
-  ])('%s', (_, main, control, sentence) => {
+  ])('notes %s', (_, main, control, sentence) => {
     expect(said(main, control)).toMatch(sentence)
   })
-  test('a server that ended in the middle of a pulse', () => {
+  test('notes a server that ended in the middle of a pulse', () => {
     const died = recordingOf(samples, EVENTS.slice(0, 2), false)
     died.events.push({ type: 'event', t: 2000, event: 'end', reason: 'exited', exitCode: null, signal: 'SIGSEGV' })
     died.complete = true
     expect(said(died, CONTROL)).toContain('The server ended by SIGSEGV after 2.0 s, in the middle of a pulse.')
   })
-  test('a server that was stopped when all was done is no trouble', () => {
+  test('has no note for a server that was stopped after its last pulse', () => {
     const stopped = recordingOf(samples, [cycle, ...EVENTS], false)
     stopped.events.push({ type: 'event', t: 9000, event: 'end', reason: 'exited', exitCode: null, signal: 'SIGTERM' })
     stopped.complete = true
@@ -394,7 +394,7 @@ describe('missing', () => {
   })
 })
 
-describe('a recording that was cut anywhere', () => {
+describe('a recording that was cut off anywhere', () => {
   const [main, control] = sideBySide() as [Recording, Recording]
   const lines = main.samples.length + main.events.length
   const figures = [
@@ -413,7 +413,7 @@ describe('a recording that was cut anywhere', () => {
     'resident'
   ] as const
 
-  test('is judged without a throw; what is not known is null and explained', () => {
+  test('is judged without an error; unknown figures are null and have a note', () => {
     fc.assert(
       fc.property(fc.nat(lines), fc.option(fc.nat(lines), { nil: undefined }), (kept, keptOfControl) => {
         const verdict = judge(
@@ -430,7 +430,7 @@ describe('a recording that was cut anywhere', () => {
       })
     )
   })
-  test('is judged without a throw when any lines are missing from it', () => {
+  test('is judged without an error if any of its lines are missing', () => {
     fc.assert(
       fc.property(fc.subarray(EVENTS), fc.subarray(MAIN.samples), (events, samples) => {
         const holed = { ...recordingOf([], events), samples }
@@ -443,36 +443,36 @@ describe('a recording that was cut anywhere', () => {
 describe('broken', () => {
   const verdict: Verdict = { ...judge(MAIN, CONTROL), name: 'x', retention: 1.5, footprint: 64, release: 1000 }
 
-  test('is empty when every limit is met, at the limit too', () => {
+  test('returns nothing if every figure is at or below its limit', () => {
     expect(broken(verdict, { maxRetention: 1.5, maxFootprint: 64, maxRelease: 1000 })).toEqual([])
     expect(broken(verdict, {})).toEqual([])
   })
-  test('has a sentence for each limit', () => {
+  test('returns a sentence for each limit that is broken', () => {
     expect(broken(verdict, { maxRetention: 1.1, maxFootprint: 32, maxRelease: 500 })).toEqual([
       'x: retention is 1.50, the limit is 1.10.',
       'x: footprint is 64 B per connection, the limit is 32 B per connection.',
       'x: release time is 1.00 s, the limit is 0.50 s.'
     ])
   })
-  test('a missing figure breaks its limit', () => {
+  test('counts an unknown figure as broken', () => {
     const missing = { ...verdict, retention: null, footprint: null, release: null }
     expect(broken(missing, { maxRetention: 9, maxFootprint: 9, maxRelease: 9 })).toHaveLength(3)
     expect(broken(missing, {})).toEqual([])
   })
-  test('memory that never went back breaks every limit', () => {
+  test('counts memory that never went back as above every limit', () => {
     expect(broken({ ...verdict, release: Infinity }, { maxRelease: 1e9 })).toEqual([
       expect.stringContaining('never went back')
     ])
   })
-  test('a limit that is not a number is not met', () => {
+  test('counts a limit of NaN as broken', () => {
     expect(broken(verdict, { maxRetention: Number.NaN })).toHaveLength(1)
   })
-  test('shows the digits that tell the figure from its limit', () => {
+  test('shows enough digits to tell the figure from its limit', () => {
     expect(broken({ ...verdict, retention: 1.1004 }, { maxRetention: 1.1 })[0]).toContain('1.1004')
   })
 })
 
-test('a verdict in JSON says "never" where there is no release', () => {
+test('writes an infinite release time as "never" in JSON', () => {
   const verdict = { ...judge(MAIN, CONTROL), release: Infinity }
   expect(JSON.parse(JSON.stringify(verdictToJson(verdict)))).toEqual({ ...verdict, release: 'never' })
   expect(verdictToJson({ ...verdict, release: null }).release).toBeNull()

@@ -1,9 +1,9 @@
 import { expect, test } from 'vitest'
 import { makeDirectory, writeWhole } from './write-file.js'
 
-// On /proc even the superuser is refused.
+// On /proc even root is refused.
 test.skipIf(process.platform !== 'linux')(
-  'a directory that cannot be made or written is an error with code, syscall and path',
+  'rejects with code, system call and path if a directory cannot be made or written',
   async () => {
     await expect(makeDirectory('/proc/ebb-report')).rejects.toMatchObject({
       code: 'ENOENT',

@@ -15,7 +15,7 @@ import {
 } from '../../report/testing/box.js'
 import { isBox, parseBox, readBox } from './read.js'
 
-/** What a recorder writes, as text. */
+/** Returns the text of a recording with these lines. */
 function text(lines: readonly object[], header: object = BOX_HEADER): string {
   return [header, ...lines].map((line) => `${JSON.stringify(line)}\n`).join('')
 }
@@ -26,7 +26,7 @@ const LINES = [
   { type: 'end' as const, t: 30_000, reason: 'done' as const }
 ]
 
-test('what is read is what was recorded, in pieces of any size', async () => {
+test('reads what was recorded, in pieces of any size', async () => {
   const whole = text(LINES)
   const box = boxOf(LINES)
   expect(await parseBox(whole)).toEqual(box)
@@ -38,7 +38,7 @@ test('what is read is what was recorded, in pieces of any size', async () => {
   }
 })
 
-test('servers have times of their own run, and a recording as if alone', () => {
+test('gives each server a recording of its own, with times from the beginning of its run', () => {
   const box = twoVariants()
   const [, ebb] = box.runs
   const recording = ebb?.servers[1]?.recording
@@ -53,7 +53,7 @@ test('servers have times of their own run, and a recording as if alone', () => {
   expect(ebb?.machine).toHaveLength(130)
 })
 
-test('cut off anywhere: what is there is read, with a note', async () => {
+test('reads a recording that was cut off anywhere, with a note', async () => {
   const whole = text(LINES)
   const lines = whole.split('\n').length - 1
   for (const at of [whole.indexOf('\n') + 1, 5000, 50_000, whole.length - 5]) {
@@ -81,8 +81,18 @@ test.each<[string, object[], object | undefined, RegExp]>([
   ['a header without its machine', [], { ...BOX_HEADER, machine: undefined }, /^box:1 is not a valid box: machine: /],
   ['a second box', [BOX_HEADER], undefined, /^box:2 is a second box/],
   ['a server before any run', [server(0, 0, 'a')], undefined, /^box:2 is a server outside of any run/],
-  ['a number twice', [...ok, server(1, 0, 'b')], undefined, /^box:5 has the number 0 of another server/],
-  ['a sample of nobody', [...ok, sample(1, 7, 1)], undefined, /^box:5 names server 7, which this run does not have/],
+  [
+    'a server number that is used twice',
+    [...ok, server(1, 0, 'b')],
+    undefined,
+    /^box:5 has the number 0 of another server/
+  ],
+  [
+    'a sample of an unknown server',
+    [...ok, sample(1, 7, 1)],
+    undefined,
+    /^box:5 names server 7, which this run does not have/
+  ],
   [
     'a sample before it listens',
     [run(0, 'x'), server(0, 0, 'a'), sample(1, 0, 1)],
@@ -98,12 +108,12 @@ test.each<[string, object[], object | undefined, RegExp]>([
   ],
   ['a size below zero', [...ok, sample(5, 0, -1)], undefined, /^box:5 is not a valid sample: /],
   ['a line without a type', [{ t: 1 }], undefined, /^box:2 has no type/],
-  ['no object', [[]], undefined, /^box:2 is not a JSON object/]
-])('%s is refused, with its line', async (_, lines, header, sentence) => {
+  ['a line that is no object', [[]], undefined, /^box:2 is not a JSON object/]
+])('refuses %s, and names the line', async (_, lines, header, sentence) => {
   await expect(parseBox(text(lines, header))).rejects.toThrow(sentence)
 })
 
-test('what a newer version may write is passed over, with a note', async () => {
+test('skips what a newer version may write, with notes', async () => {
   const later = [
     ...ok,
     { type: 'weather', t: 1 },
@@ -119,7 +129,7 @@ test('what a newer version may write is passed over, with a note', async () => {
   ])
 })
 
-test('files: which of them is a box, and what is said of those that cannot be read', async () => {
+test('recognizes the file of a box, and rejects files that cannot be read', async () => {
   const directory = mkdtempSync(join(tmpdir(), 'ebb-box-'))
   onTestFinished(() => rmSync(directory, { recursive: true }))
   const file = join(directory, 'box.ndjson')

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { expect, onTestFinished, test } from 'vitest'
 import { SharedPages } from './shared-pages.js'
 
-/** A Node process that says when it is there, and does nothing. */
+/** Starts a process that prints a line once it runs and then does nothing. Returns its pid. */
 async function node(
   program = process.execPath,
   args = ['-e', 'console.log(1); setInterval(() => {}, 1000)']
@@ -24,11 +24,11 @@ function fileOf(pid: number): number {
   return (kb('RssFile') + kb('RssShmem')) * 1024
 }
 
-test('alone a process has all its pages; of two with the same program each has half, and so on', async () => {
+test('divides the pages of a program evenly among the processes that run it', async () => {
   const [one, two, three] = [await node(), await node(), await node()]
   const pages = new SharedPages()
   const alone = pages.measure([one]).get(one) as number
-  // What the kernel counts as file pages, but for those that are of no file (vdso).
+  // The kernel also counts pages without a file as file pages (vdso).
   expect(alone / fileOf(one)).toBeGreaterThan(0.9)
   expect(alone / fileOf(one)).toBeLessThan(1.05)
   for (const pids of [
@@ -37,14 +37,15 @@ test('alone a process has all its pages; of two with the same program each has h
   ]) {
     const shares = pages.measure(pids)
     const sum = pids.reduce((total, pid) => total + (shares.get(pid) as number), 0)
-    // Each page once: together they have little more than one has alone, whoever else runs the same program.
+    // Each page counts once, so together they have little more than one process alone, even if other processes of the
+    // machine run the same program.
     expect(sum / alone).toBeGreaterThan(0.95)
     expect(sum / alone).toBeLessThan(1.3)
     for (const pid of pids) expect(((shares.get(pid) as number) * pids.length) / sum).toBeCloseTo(1, 0)
   }
 })
 
-test('programs that share little', async () => {
+test('gives a process nearly all its pages if the other runs another program', async () => {
   const [one, other] = [await node(), await node('/bin/sh', ['-c', 'echo 1; while :; do sleep 1; done'])]
   const pages = new SharedPages()
   const alone = pages.measure([one]).get(one) as number
@@ -53,7 +54,7 @@ test('programs that share little', async () => {
   expect(shares.get(other) as number).toBeLessThan(alone / 5)
 })
 
-test('who has ended gives no figure, and does not take the others’ with it', async () => {
+test('returns null for a process that has ended, and figures for the others', async () => {
   const one = await node()
   expect(new SharedPages().measure([one, 2 ** 22 + 1]).get(2 ** 22 + 1)).toBe(null)
   expect(new SharedPages().measure([one, 2 ** 22 + 1]).get(one)).toBeGreaterThan(0)

@@ -35,7 +35,7 @@ function judged(box = twoVariants()): JudgedBox[] {
 
 const seriesOf = (boxes: readonly JudgedBox[]): Series[] => boxChart(boxes).option.series as unknown as Series[]
 
-test('an area for each server of each box, stacked; the areas add up to what all hold', () => {
+test('stacks an area for each server, which add up to the memory of all servers', () => {
   const boxes = judged()
   const areas = seriesOf(boxes).filter(({ id }) => id.includes(':memory'))
   expect(areas.map(({ id, stack }) => [id, stack])).toEqual(
@@ -43,14 +43,14 @@ test('an area for each server of each box, stacked; the areas add up to what all
   )
   for (const [panel, { verdict }] of boxes.entries()) {
     const own = areas.slice(4 * panel, 4 * panel + 4)
-    // Stacked by ECharts point for point: all have the same times.
+    // ECharts stacks point by point, so all areas need the same times.
     for (const { data } of own) expect(data.map(([t]) => t)).toEqual(own[0]?.data.map(([t]) => t))
     const sums = own[0]?.data.map((_, i) => own.reduce((sum, { data }) => sum + (data[i]?.[1] ?? 0), 0)) ?? []
     expect(Math.max(...sums)).toBeCloseTo((verdict.peakOfSums ?? 0) / 1e6, 3)
   }
 })
 
-test('lines at the peak of sums and the sum of peaks, and the limit', () => {
+test('draws lines at the peak of sums, the sum of peaks and the limit', () => {
   const boxes = judged()
   const lines = seriesOf(boxes).filter(({ id }) => id.endsWith(':lines'))
   expect(lines.map(({ markLine }) => markLine?.data.map(({ yAxis, label }) => [yAxis, label.formatter]))).toEqual([
@@ -71,7 +71,7 @@ test('lines at the peak of sums and the sum of peaks, and the limit', () => {
   ).toBe(600)
 })
 
-test('a lane for each server with its connections, and how many a spike had', () => {
+test('draws a lane for each server with its connections, and a label at each big pulse', () => {
   const lanes = seriesOf(judged()).filter(({ id }) => id.startsWith('1:lane'))
   expect(lanes.map(({ areaStyle }) => areaStyle?.origin)).toEqual([0, 1, 2, 3])
   expect(lanes.map(({ markPoint }) => markPoint?.data.map(({ coord, label }) => [...coord, label.formatter]))).toEqual(
@@ -83,7 +83,7 @@ test('a lane for each server with its connections, and how many a spike had', ()
   }
 })
 
-test('a cross where a server ended', () => {
+test('draws a cross where a server ended', () => {
   const lines = inOrder([
     run(0, 'x'),
     ...[0, 1].flatMap((id) => [server(0, id, `s${id}`), listening(0, id)]),
@@ -96,7 +96,7 @@ test('a cross where a server ended', () => {
   expect(ends?.data).toMatchObject([{ value: [0.15, 40], label: { formatter: 's1 ended' } }])
 })
 
-test('hostile names come out as text, and the same box makes the same picture', () => {
+test('escapes hostile names, and draws the same picture for the same box', () => {
   const lines = (name: string, id: number): Rest[] => [
     server(0, id, name),
     listening(0, id),
@@ -111,7 +111,7 @@ test('hostile names come out as text, and the same box makes the same picture', 
   expect(renderSvg(boxChart(judged(box)))).toBe(svg)
 })
 
-test('many servers: no legend, lanes of less height, and a picture all the same', () => {
+test('draws many servers without a legend and with lower lanes', () => {
   const box = boxOf([run(0, 'x'), ...spikes('x', 0, 0, 0, 40).slice(1)])
   const chart = boxChart(judged(box))
   expect((chart.option.legend as { data: unknown[] }).data).toEqual([])
@@ -119,7 +119,7 @@ test('many servers: no legend, lanes of less height, and a picture all the same'
   expect(renderSvg(chart).length).toBeGreaterThan(1000)
 })
 
-test('three boxes stand side by side in a file; in a page they stand in one column or two', () => {
+test('draws three boxes side by side in a file, and in one or two columns in a page', () => {
   const [one, two] = judged() as [JudgedBox, JudgedBox]
   const three = boxChart([one, two, one])
   expect(three.height).toBe(boxChart([one, two]).height)

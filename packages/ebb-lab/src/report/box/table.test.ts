@@ -19,7 +19,7 @@ import { reportBoxes } from './report.js'
 import { boxMarkdown, boxTable } from './table.js'
 import { judgeBox } from './verdict.js'
 
-test('boxes side by side, then their servers, with what has to be said of them', () => {
+test('writes boxes side by side, then their servers with notes', () => {
   expect(boxTable(judgeBox(twoVariants()))).toBe(`\
                                 plain           ebb
 peak of sums                 320.0 MB      140.0 MB
@@ -68,10 +68,10 @@ const BAD: Rest[] = inOrder([
   end(4000, 0)
 ])
 
-test('what became of servers; no line is longer than the terminal', () => {
+test('shows how servers ended, and has no line longer than the terminal', () => {
   for (const width of [60, 80, 120]) {
     const text = boxTable(judgeBox(boxOf(BAD)), { width })
-    // Six figures, a name and a word take so many columns: a narrower terminal breaks these lines itself.
+    // Six figures, a name and a state need 72 columns. A narrower terminal breaks these lines itself.
     const lines = text.split('\n').filter((line) => textWidth(line) > Math.max(width, 72))
     expect(lines).toEqual([])
     expect(text).toMatch(/^b .* killed/m)
@@ -84,7 +84,7 @@ test('what became of servers; no line is longer than the terminal', () => {
   }
 })
 
-test('Markdown that nothing breaks out of', () => {
+test('escapes names in Markdown', () => {
   const text = boxMarkdown(judgeBox(twoVariants()))
   expect(text).toContain('| ebb | 140.0 MB | 0.44 | 320.0 MB | 2.29 | 80.0 MB | 228 | 224 | 100 |')
   expect(text).toContain('| server 4 (ebb) | 80.0 MB | 70.0 MB | - | - | - | - |  |')
@@ -95,7 +95,7 @@ test('Markdown that nothing breaks out of', () => {
   for (const line of lines) expect(line).not.toMatch(/<[a-z]/)
 })
 
-test('a page that holds what the table does, and nothing that could run', async () => {
+test('escapes names in the page, so that none of them can run', async () => {
   const box = boxOf([
     run(0, HOSTILE[1] ?? ''),
     ...HOSTILE.flatMap((name, id) => [server(0, id, name), listening(0, id), sample(0, id, 1e7, 2e7)])
@@ -112,7 +112,7 @@ test('a page that holds what the table does, and nothing that could run', async 
   expect(page).toContain("default-src 'none'")
 })
 
-test('variants of several files: told apart where they are called the same', async () => {
+test('reports the variants of several recordings', async () => {
   const { boxes } = await reportBoxes([boxOf(spikes('a', 0, 0, 1)), boxOf(spikes('b', 0, 0, 1))])
   expect(boxes.map(({ name }) => name)).toEqual(['a', 'b'])
   await expect(reportBoxes([boxOf([])])).rejects.toThrow(/nothing to report on/)

@@ -21,8 +21,8 @@ const FLOODED = 'It prints too many lines per second, so its output is recorded 
 
 const begin = [run(0, 'x'), server(0, 0, 'a'), listening(0, 0), server(0, 1, 'b'), listening(0, 1)]
 
-describe('the stack', () => {
-  test('all servers at one moment: anonymous memory, and their part of files, between two looks from the line between them', () => {
+describe('stackOf', () => {
+  test('adds anonymous memory and the part of file pages, interpolated between two measurements', () => {
     const lines = [
       ...begin,
       ...[0, 100, 200, 300, 400].flatMap((t) => [
@@ -30,7 +30,7 @@ describe('the stack', () => {
         sample(t, 1, 5000, t === 0 ? 5100 : null)
       ])
     ]
-    // The first server's part of files rises from 500 to 900; the second's was looked at once.
+    // The first server's part of file pages rises from 500 to 900. The second server's part was measured once.
     expect(stackOf(first(lines))).toEqual([
       { t: 0, parts: [1500, 5100], sum: 6600 },
       { t: 100, parts: [1700, 5100], sum: 6800 },
@@ -40,7 +40,7 @@ describe('the stack', () => {
     ])
   })
 
-  test('a server that is late counts for nothing before, one that ended for nothing afterwards', () => {
+  test('counts a server with 0 before it listens and after it has ended', () => {
     const lines = [
       ...begin,
       sample(0, 0, 10, 10),
@@ -58,10 +58,10 @@ describe('the stack', () => {
     ])
   })
 
-  test('while others have not listened yet, nobody has their parts of the files', () => {
+  test('ignores parts of file pages that were measured before all servers listened', () => {
     const lines = [
       ...begin,
-      // Alone it has all 400 of what they share.
+      // Before the other server listens, this server has all 400 bytes of the shared pages.
       sample(0, 0, 10, 410),
       sample(100, 0, 11),
       sample(200, 0, 12, 212),
@@ -72,16 +72,16 @@ describe('the stack', () => {
       [100, 211, 0],
       [200, 212, 700]
     ])
-    // It ended before the other listened: as it was.
+    // A server that ended before the other listened has only the earlier measurement.
     const [gone] = stackOf(first([...begin, sample(0, 0, 10, 410), end(50, 0, 1), sample(200, 1, 500, 900)]))
     expect(gone?.parts).toEqual([410, 0])
   })
 
-  test('one of which nobody told how it ended was gone at the first look that did not find it', () => {
-    const looks = [0, 100, 200, 2100].map((t): Rest => ({ type: 'machine', t, kernel: 0, group: null }))
+  test('ends a server at the first sample of the machine without it if nobody reported how it ended', () => {
+    const machine = [0, 100, 200, 2100].map((t): Rest => ({ type: 'machine', t, kernel: 0, group: null }))
     const lines = inOrder([
       ...begin,
-      ...looks,
+      ...machine,
       sample(0, 0, 10, 10),
       sample(100, 0, 20, 20),
       ...[0, 100, 200, 2100].map((t) => sample(t, 1, 500, 500)),
@@ -97,17 +97,17 @@ describe('the stack', () => {
     expect(judgeBox(boxOf(lines))[0]?.servers[0]?.fate).toBe('It ended after 0.2 s.')
   })
 
-  test('PSS stands in where the pages of files could not be looked at, and all of the files where that neither', () => {
+  test('uses PSS if file pages could not be measured, and all file pages if PSS is not known either', () => {
     const pss = { ...sample(0, 0, 1000), proportional: 1800 } as Rest
     expect(stackOf(first([...begin, pss, sample(100, 0, 2000)]))).toMatchObject([{ sum: 1800 }, { sum: 2800 }])
     expect(stackOf(first([...begin, sample(0, 0, 1000)]))).toMatchObject([{ sum: 1000 + 40e6 }])
   })
 })
 
-describe('the verdict on a box', () => {
-  test('servers that keep what they took: the peak of sums grows to the sum of peaks', () => {
+describe('judgeBox', () => {
+  test('compares servers that keep the memory of a spike with servers that release it', () => {
     const [plain, ebb] = judgeBox(twoVariants())
-    // 20 MB each at rest, and 60 MB for a spike.
+    // Each server takes 20 MB at rest, and 60 MB more in a spike.
     expect(plain).toMatchObject({
       name: 'plain',
       rest: 80e6,
@@ -119,7 +119,7 @@ describe('the verdict on a box', () => {
     expect(plain?.peakAt).toBe(10_000)
     expect(ebb).toMatchObject({ name: 'ebb', rest: 80e6, peakOfSums: 140e6, sumOfPeaks: 320e6, failures: 0 })
     expect(ebb?.gain).toBeCloseTo(320 / 140, 12)
-    // 8 GB: 80 MB each; or 35 MB each where they give back, and 80 MB each if all peaked at once.
+    // In 8 GB, a server that keeps its memory takes 80 MB. A server that releases it takes 35 MB if peaks are spread.
     expect(plain?.fit).toEqual({ memory: 8e9, servers: 100, more: 96, unspread: 100 })
     expect(ebb?.fit).toEqual({ memory: 8e9, servers: 228, more: 224, unspread: 100 })
     expect(ebb?.servers.map(({ name, state, peak }) => [name, state, peak])).toEqual(
@@ -128,14 +128,14 @@ describe('the verdict on a box', () => {
     expect(ebb?.servers[0]?.verdict).toMatchObject({ rest: 10e6, hold: 70e6, big: 10_000, footprint: 6000 })
   })
 
-  test('another memory than the recording asks about, one that holds not even these, and none', () => {
+  test('computes the fit for another memory, for a memory that is too small, and for none', () => {
     const box = twoVariants()
     expect(judgeBox(box, 16e9)[1]?.fit).toMatchObject({ memory: 16e9, servers: 457, more: 453 })
     expect(judgeBox(box, 100e6)[1]?.fit).toEqual({ memory: 100e6, servers: 2, more: 0, unspread: 1 })
     expect(judgeBox(box, null)[1]?.fit).toBe(null)
   })
 
-  test('the control of its variant tells what a server needs; several share one', () => {
+  test('takes need from the control of the variant, which several servers share', () => {
     const control = (variant: string, t: number, id: number, need: number): Rest[] => [
       run(t, variant, 'control'),
       server(t, id, 'a'),
@@ -168,7 +168,7 @@ describe('the verdict on a box', () => {
     expect(verdicts.map(({ servers }) => servers.map(({ verdict }) => verdict?.retention))).toEqual([[1.5, 1.5], [3]])
   })
 
-  test('what became of servers', () => {
+  test('tells how each server ended', () => {
     const lines = inOrder([
       run(0, 'x', 'main', 600e6),
       ...['ran', 'killed', 'ended', 'signalled', 'never', 'killed early'].map((name, id) => server(0, id, name)),
@@ -195,7 +195,7 @@ describe('the verdict on a box', () => {
       ['killed', 'The kernel killed it for memory before it listened: ended before it listened (SIGKILL)']
     ])
     expect(box).toMatchObject({ limit: 600e6, charged: 500e6, failures: 5, peakOfSums: 80e6, sumOfPeaks: 80e6 })
-    // What never ran has no part in how many fit.
+    // A server that never listened does not count for the fit.
     expect(judgeBox(boxOf(lines), 800e6)[0]?.fit?.servers).toBe(Math.floor((800 * 4) / 80))
     expect(box?.servers.flatMap(({ verdict }) => verdict?.missing ?? []).join()).not.toMatch(/The server ended/)
     expect(judgeBox(boxOf(lines), 800e6)[0]?.missing).toEqual([
@@ -204,7 +204,7 @@ describe('the verdict on a box', () => {
     expect(box?.missing).toEqual([])
   })
 
-  test('loads that are not pulses: what can be told of them', () => {
+  test('judges a load without pulses', () => {
     const level = (t: number, connections: number, failed: number, lost: number): Rest => ({
       type: 'event',
       t,
@@ -241,7 +241,7 @@ describe('the verdict on a box', () => {
     )
   })
 
-  test('a flood of output is said', () => {
+  test('notes that output was left out', () => {
     const note: Rest = {
       type: 'event',
       t: 10,
@@ -256,7 +256,7 @@ describe('the verdict on a box', () => {
     expect(box?.servers[1]?.verdict?.missing).not.toContain(FLOODED)
   })
 
-  test('one that was cut off, one that was stopped, and one without a sample', () => {
+  test('notes a recording that was cut off, was stopped, or has no sample', () => {
     const lines = spikes('x', 0, 0, 1)
     expect(judgeBox(boxOf(lines.slice(0, 200)))[0]?.missing).toContain(
       'The recording was cut off, so the figures cover only what was recorded.'
@@ -272,12 +272,12 @@ describe('the verdict on a box', () => {
       rest: null,
       missing: ['No server was ever sampled, so there is nothing to add up.']
     })
-    // Of a run that went to its end before the next one was cut off nothing is missing.
+    // A run that was complete before the next run was cut off has no note.
     const two = [...spikes('a', 0, 0, 1), ...spikes('b', 20_000, 4, 1).slice(0, 100)]
     expect(judgeBox(boxOf(two)).map(({ missing }) => missing.length)).toEqual([0, 1])
   })
 
-  test('limits', () => {
+  test('returns a sentence for each limit that a box or a server breaks', () => {
     const verdicts = judgeBox(twoVariants())
     expect(brokenBoxes(verdicts, {})).toEqual([])
     expect(brokenBoxes(verdicts, { maxPeak: 200e6 })).toEqual([

@@ -42,7 +42,7 @@ describe.each([
   ['memory', memoryChart],
   ['runtime', runtimeChart]
 ])('the %s chart', (_, chart) => {
-  test.each([1, 2, 3, 8])('of %i recordings has a panel for each, all with the same scales', (count) => {
+  test.each([1, 2, 3, 8])('has a panel for each of %i recordings, all with the same scales', (count) => {
     const { grid, xAxis, yAxis, series } = drawn(
       chart(Array.from({ length: count }, (_, index) => two[index % 2] as Run))
     )
@@ -57,11 +57,11 @@ describe.each([
     const { option } = chart(two, { interactive: true })
     expect(JSON.parse(JSON.stringify(option))).toEqual(option)
   })
-  test('can be zoomed in the page only', () => {
+  test('has a zoom only in the page', () => {
     expect(drawn(chart(two)).dataZoom).toBeUndefined()
     expect(drawn(chart(two, { interactive: true })).dataZoom).toHaveLength(2)
   })
-  test('no curve leaves its axes', () => {
+  test('keeps every curve within its axes', () => {
     const { xAxis, yAxis, series } = drawn(chart(two))
     for (const one of series) {
       for (const [x, y] of one.data) {
@@ -70,13 +70,13 @@ describe.each([
       }
     }
   })
-  test('draws what there is of a recording that was cut anywhere', () => {
+  test('draws a recording that was cut off anywhere', () => {
     for (let lines = 0; lines < 300; lines += 7) {
       const main = cutAfter(ebb ?? synthetic(), lines)
       expect(() => chart([{ recording: main, control: null, verdict: judge(main) }])).not.toThrow()
     }
   })
-  test('a name cannot break out of its title', () => {
+  test('escapes a name in its title', () => {
     const recording = synthetic({ name: 'a\u2028\x1b[2J' })
     const titles = drawn(chart([runOf(recording)])).title.map((title) => title.text)
     expect(titles).toContain('a\\u2028\\x1b[2J')
@@ -84,19 +84,19 @@ describe.each([
 })
 
 describe('the memory chart', () => {
-  test('shows MB and s', () => {
+  test('shows memory in MB and time in s', () => {
     const sample = two[1]?.recording.samples[200]
     const { data } = seriesOf(memoryChart(two), '1:anonymous')
     const point = data.find(([t]) => t === (sample?.t ?? 0) / 1000)
     expect(point?.[1]).toBeCloseTo((sample?.anonymous ?? 0) / 1e6, 2)
   })
-  test('shades every pulse: lighter, held, lighter', () => {
+  test('shades every pulse, lighter while it connects and closes', () => {
     const areas = seriesOf(memoryChart(two), '0:pulse held').markArea?.data ?? []
     expect(areas).toHaveLength(3 * 7)
     expect(areas.map(([from]) => from?.name).filter(Boolean)).toEqual(['10k', '10k', '10k', '1k', '1k', '1k', '1k'])
     for (const [from, until] of areas) expect(until?.xAxis).toBeGreaterThanOrEqual(from?.xAxis ?? Infinity)
   })
-  test('has the line of need, and none without a control', () => {
+  test('has a line at need only with a control', () => {
     expect(seriesOf(memoryChart(two), '1:need').markLine?.data[0]?.yAxis).toBeCloseTo(
       (two[1]?.verdict.need ?? 0) / 1e6,
       2
@@ -105,7 +105,7 @@ describe('the memory chart', () => {
     const without = memoryChart([{ ...run, control: null, verdict: judge(run.recording) }])
     expect(seriesOf(without, '0:need').markLine?.data).toEqual([])
   })
-  test('marks the moment of release, or that it never came', () => {
+  test('marks where memory was back, or that it never was', () => {
     const slow = synthetic({ releasesAfter: 700, perConnection: 4000 })
     const run = runOf(slow, synthetic({ role: 'control', perConnection: 200 }))
     const closedAt = slow.events.findLast((event) => event.event === 'closed' && event.index === 2)?.t ?? 0
@@ -114,7 +114,7 @@ describe('the memory chart', () => {
     expect(mark.data[0]?.[0]).toBeCloseTo((closedAt + (run.verdict.release ?? 0)) / 1000, 2)
     expect(seriesOf(memoryChart(two), '1:back to need').label?.formatter).toBe('never back')
   })
-  test('has at most 2,000 points a curve, the peak among them', () => {
+  test('has at most 2,000 points per curve, and keeps the peak', () => {
     const long = synthetic({ pulses: 60, keeps: 0.5, perConnection: 3000 })
     const spike = long.samples[1234]
     if (!spike || long.samples.length <= 2000) throw new Error('not long enough')
@@ -126,7 +126,7 @@ describe('the memory chart', () => {
   })
 })
 
-test('three columns of the memory chart lie beside each other, and leave out the runtime', () => {
+test('the memory chart in three columns has panels side by side, without the runtime in their subtitles', () => {
   const { grid, title } = drawn(memoryChart([...two, ...two], { columns: 3 })) as unknown as {
     grid: { left: string; right: string; top: number }[]
     title: { subtext?: string }[]
@@ -139,7 +139,7 @@ test('three columns of the memory chart lie beside each other, and leave out the
   expect(title.at(-1)?.subtext).toMatch(/^retention/)
 })
 
-test('three columns are logarithmic: a server of less than a megabyte is seen beside one of a hundred', () => {
+test('the memory chart in three columns is logarithmic, so that a server of 0.1 MB can be seen beside one of 100 MB', () => {
   const tiny = runOf(
     synthetic({ rest: 85_000, perConnection: 0, file: 1e6 }),
     synthetic({ role: 'control', rest: 85_000, perConnection: 0, file: 1e6 })
@@ -157,7 +157,7 @@ describe('the runtime chart', () => {
     const { data } = seriesOf(runtimeChart(two), '0:clients')
     expect(Math.max(...data.map(([, clients]) => clients))).toBe(10_000)
   })
-  test('takes clients from the pulses where the server does not tell, and says that the runtime is not known', () => {
+  test('takes clients from the pulses if the server prints no Cycle lines, and says so', () => {
     const silent = runtimeChart([runOf(synthetic({ cycles: false }))])
     expect(Math.max(...seriesOf(silent, '0:clients').data.map(([, clients]) => clients))).toBe(10_000)
     expect(seriesOf(silent, '0:system').data).toEqual([])
@@ -165,7 +165,7 @@ describe('the runtime chart', () => {
   })
 })
 
-test('a new layout moves what the chart has and adds nothing', () => {
+test('relayout() moves the panels of the chart and adds nothing', () => {
   const { grid, title } = drawn(memoryChart(two, { interactive: true }))
   for (const columns of [1, 2] as const) {
     const { option, height } = relayout(2, columns)

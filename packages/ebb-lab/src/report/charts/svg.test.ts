@@ -14,17 +14,17 @@ const hostile = HOSTILE.map((name) => {
   return { recording, control: null, verdict: judge(recording) }
 })
 
-test('draws the curves and the words', () => {
+test('draws curves and text', () => {
   const svg = renderSvg(memoryChart(honest))
   expect(svg).toMatch(/^<svg [^>]*width="960"/)
   for (const word of ['ebb serve', 'node:net', 'anonymous', '10k', 'MB']) expect(svg).toContain(word)
 })
 
-test('is the same every time', () => {
+test('draws the same file for the same chart', () => {
   expect(renderSvg(runtimeChart(honest))).toBe(renderSvg(runtimeChart(honest)))
 })
 
-test('a name is text in it and nothing else', () => {
+test('escapes a name', () => {
   for (const svg of [renderSvg(memoryChart(hostile)), renderSvg(runtimeChart(hostile))]) {
     expect(svg).not.toMatch(/<(script|img|a)\b/i)
     expect(svg).toContain('&lt;img src=x onerror=alert(1)&gt;')
@@ -66,7 +66,7 @@ describe.skipIf(!hasChromium)('in Chromium', { timeout: 60_000 }, () => {
   })
 })
 
-/** As much of a browser's XML node as is needed here. */
+/** The part of a browser's XML node that the tests use. */
 interface XmlNode {
   documentElement: { localName: string }
   querySelectorAll(selector: string): Iterable<{ getAttributeNames(): string[] }> & { length: number }

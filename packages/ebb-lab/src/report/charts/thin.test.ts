@@ -4,7 +4,7 @@ import { thin } from './thin.js'
 
 const figures = [(point: number[]) => point[1] as number, (point: number[]) => point[2] as number]
 
-test('few points stay as they are', () => {
+test('keeps all points if they are few', () => {
   const points = [
     [0, 1, 2],
     [1, 2, 3]
@@ -12,7 +12,7 @@ test('few points stay as they are', () => {
   expect(thin(points, 2, figures)).toEqual(points)
 })
 
-test('keeps the ends, the order, the lowest and the highest, and no more than asked', () => {
+test('keeps the first, last, lowest and highest points in order, and no more than asked for', () => {
   fc.assert(
     fc.property(
       fc.array(fc.tuple(fc.integer(), fc.integer()), { minLength: 1, maxLength: 500 }),
@@ -34,7 +34,7 @@ test('keeps the ends, the order, the lowest and the highest, and no more than as
   )
 })
 
-test('a spike of one point among a million is not lost', () => {
+test('keeps a spike of one point among a million', () => {
   const points = Array.from({ length: 1_000_000 }, (_, index) => [index, index === 654_321 ? 9 : 1, 0])
   expect(thin(points, 2000, figures)).toContain(points[654_321])
 })

@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { escapeHtml, scriptJson } from './escape.js'
 
-test('no text opens a tag or leaves an attribute', () => {
+test('escapeHtml() returns text that opens no tag and leaves no attribute', () => {
   fc.assert(
     fc.property(fc.string({ unit: 'binary' }), (text) => {
       expect(escapeHtml(text)).not.toMatch(/[<>"'\u2028]/)
@@ -11,7 +11,7 @@ test('no text opens a tag or leaves an attribute', () => {
   expect(escapeHtml(`<img src="x">&'`)).toBe('&lt;img src=&quot;x&quot;&gt;&amp;&#39;')
 })
 
-test('JSON in a script stays JSON and cannot end the script', () => {
+test('scriptJson() returns JSON that cannot end its script element', () => {
   fc.assert(
     fc.property(fc.string({ unit: 'binary' }), (text) => {
       const json = scriptJson({ text: `</script><!--\u2028${text}` })

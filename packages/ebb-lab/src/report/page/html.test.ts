@@ -16,7 +16,7 @@ function runOf(recording: Recording, control: Recording | null = null): Run {
   return { recording, control, verdict: judge(recording, control ?? undefined) }
 }
 
-/** A run with the text in every place that takes text from outside. */
+/** Returns a run with the text in every field that comes from outside. */
 function hostileRun(text: string): Run {
   const recording = synthetic({ name: text, command: [text, text], runtime: { name: text, version: text } })
   recording.header.kernel = text
@@ -33,7 +33,7 @@ const [ebb, ebbControl, net, netControl] = sideBySide() as [Recording, Recording
 const honest = [runOf(ebb, ebbControl), runOf(net, netControl)]
 
 describe('the page, as text', () => {
-  test('has the verdict, the facts and the notes', async () => {
+  test('has the verdict, the recordings and the notes', async () => {
     const html = await renderHtml([...honest, runOf(synthetic({ name: 'alone' }))], ['A note on the report.'])
     for (const text of [
       '4.33',
@@ -45,15 +45,15 @@ describe('the page, as text', () => {
       expect(html).toContain(text)
     }
   })
-  test('names no address to fetch from', async () => {
-    // Without the library: its strings and comparisons only look like elements.
+  test('contains no address to fetch from', async () => {
+    // Without ECharts, because its strings and comparisons look like elements.
     const html = (await renderHtml(honest)).replace(/<script>.*?<\/script>/s, '')
     expect(html).toContain("default-src 'none'")
     expect(html).not.toMatch(/<(link|img|iframe|object|embed|base)\b/i)
     expect(html).not.toMatch(/<script[^>]*\ssrc\s*=/i)
     expect(html).not.toMatch(/@import|url\(/i)
   })
-  test('has no more elements for what a recording says', async () => {
+  test('has no element made of text from a recording', async () => {
     const tags = (html: string): string => (html.match(/<\/?[a-z][a-z0-9]*/gi) ?? []).join()
     const tame = await renderHtml([hostileRun('tame')], ['tame'])
     for (const text of HOSTILE) expect(tags(await renderHtml([hostileRun(text)], [text]))).toBe(tags(tame))
@@ -74,7 +74,7 @@ describe.skipIf(!hasChromium)('the page, in Chromium', { timeout: 60_000 }, () =
 
   interface Opened {
     page: Page
-    /** What the page asked for besides itself, what it complained of, what it popped up. */
+    /** Requests of the page besides itself, its errors and warnings, and its dialogs. */
     requests: string[]
     complaints: string[]
     dialogs: string[]
@@ -92,7 +92,7 @@ describe.skipIf(!hasChromium)('the page, in Chromium', { timeout: 60_000 }, () =
     const opened: Opened = { page, requests: [], complaints: [], dialogs: [] }
     page.on('request', (request) => request.url() === url || opened.requests.push(request.url()))
     page.on('console', (message) => {
-      // Of the tests' own reading of pixels.
+      // A warning about the pixels that this test reads.
       if (!message.text().includes('getImageData')) opened.complaints.push(message.text())
     })
     page.on('pageerror', (error) => opened.complaints.push(String(error)))
@@ -105,7 +105,7 @@ describe.skipIf(!hasChromium)('the page, in Chromium', { timeout: 60_000 }, () =
     return opened
   }
 
-  /** How many colours a chart is painted in; a blank canvas has one. */
+  /** Returns the number of colours in a chart. A blank canvas has one. */
   async function coloursOf(page: Page, id: string): Promise<number> {
     return await page.evaluate(`(() => {
       const canvas = document.querySelector('#${id} canvas')
@@ -125,7 +125,7 @@ describe.skipIf(!hasChromium)('the page, in Chromium', { timeout: 60_000 }, () =
     return (await tip.textContent()) ?? ''
   }
 
-  test('draws its charts, fetches nothing and has nothing to complain of', async () => {
+  test('draws its charts, without requests, errors and warnings', async () => {
     const { page, requests, complaints, dialogs } = await open(await renderHtml(honest))
     expect(await coloursOf(page, 'memory')).toBeGreaterThan(10)
     expect(await coloursOf(page, 'runtime')).toBeGreaterThan(10)
@@ -136,7 +136,7 @@ describe.skipIf(!hasChromium)('the page, in Chromium', { timeout: 60_000 }, () =
     await page.close()
   })
 
-  test('nothing that a recording says runs or becomes an element', async () => {
+  test('runs no script and makes no element from text of a recording', async () => {
     const { page, requests, complaints, dialogs } = await open(await renderHtml(HOSTILE.map(hostileRun), HOSTILE))
     expect(await hover(page)).toContain('<img src=x onerror=alert(1)>')
     expect(await page.locator('img, svg, a[href^="javascript"]').count()).toBe(0)
@@ -146,7 +146,7 @@ describe.skipIf(!hasChromium)('the page, in Chromium', { timeout: 60_000 }, () =
     await page.close()
   })
 
-  test('the policy stops a script and a fetch that got in all the same', async () => {
+  test('the policy blocks an injected script and its request', async () => {
     const html = (await renderHtml(honest)).replace(
       '<main>',
       '<main><script>alert(1)</script><img src="http://127.0.0.1:9/x">'
@@ -157,7 +157,7 @@ describe.skipIf(!hasChromium)('the page, in Chromium', { timeout: 60_000 }, () =
     await page.close()
   })
 
-  test('follows the width of the window', async () => {
+  test('changes its layout with the width of the window', async () => {
     const { page, complaints } = await open(await renderHtml(honest))
     const heightOf = async (): Promise<number> => (await page.locator('#memory').boundingBox())?.height ?? 0
     const wide = await heightOf()
@@ -171,7 +171,7 @@ describe.skipIf(!hasChromium)('the page, in Chromium', { timeout: 60_000 }, () =
     await page.close()
   })
 
-  test('is dark where the reader wants it dark', async () => {
+  test("is dark if the reader's system is dark", async () => {
     const html = await renderHtml(honest)
     const corner = async (page: Page): Promise<number> =>
       await page.evaluate(`document.querySelector('#memory canvas').getContext('2d').getImageData(2, 2, 1, 1).data[0]`)
