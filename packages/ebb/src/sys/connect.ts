@@ -1,8 +1,8 @@
 /** Connects to Unix sockets. */
-import { AF_UNIX, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM } from './constants.js'
+import { AF_UNIX } from './constants.js'
 import { systemError } from './errors.js'
-import * as libc from './libc.js'
 import { SocketAddress } from './sockaddr.js'
+import { closeDescriptor, createSocket, startConnect } from './socket.js'
 
 /**
  * Connects a non-blocking stream socket to a Unix socket and returns its descriptor, which the caller must close.
@@ -13,11 +13,12 @@ import { SocketAddress } from './sockaddr.js'
  */
 export function connectUnix(path: string): number {
   const address = new SocketAddress({ path })
-  const fd = libc.check(libc.socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), 'socket')
-  if (libc.connect(fd, address.pointer, address.length) === -1) {
-    const error = systemError('connect', libc.errno(), path)
-    libc.close(fd)
-    throw error
+  const fd = createSocket(AF_UNIX)
+  if (fd < 0) throw systemError('socket', -fd)
+  const errno = startConnect(fd, address)
+  if (errno !== 0) {
+    closeDescriptor(fd)
+    throw systemError('connect', errno, path)
   }
   return fd
 }
