@@ -59,7 +59,9 @@ function thrownIn(sources: string): string[] {
 }
 
 function warningsIn(sources: string): string[] {
-  return [...new Set(Array.from(sources.matchAll(/code: '(EBB_[A-Z_]+)'/g), ([, code = '']) => code))].sort()
+  return [
+    ...new Set(Array.from(sources.matchAll(/(?:\bcode: |\bwarn\()'(EBB_[A-Z_]+)'/g), ([, code = '']) => code))
+  ].sort()
 }
 
 /** Returns the codes of the first column of the table under a heading. */

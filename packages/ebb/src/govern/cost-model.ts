@@ -9,6 +9,7 @@
  */
 import { getHeapSpaceStatistics, getHeapStatistics } from 'node:v8'
 import { onReleased, type Release, type ReleaseOptions, releaseUnheld } from '../memory/release.js'
+import { warn } from '../sys/errors.js'
 
 /** Milliseconds between two releases at least; also the shortest backoff. */
 const SHORTEST_INTERVAL = 1000
@@ -185,7 +186,7 @@ export class CostModel {
       done = await releaseUnheld({ inSteps: true, ...options })
     } catch (error) {
       this.#setEarliest(performance.now() + FAILED_DELAY)
-      process.emitWarning(`ebb could not release memory: ${(error as Error).message}`, { code: 'EBB_RELEASE_FAILED' })
+      warn('EBB_RELEASE_FAILED', `ebb could not release memory: ${(error as Error).message}`)
       return undefined
     }
     this.#codeLost = Math.max(0, codeBefore - codeSize() - CODE_PAGE)

@@ -1,7 +1,7 @@
 /** Reads the options of `govern()` from `EBB_*` environment variables, for `ebb/auto`. */
 import { constants } from 'node:os'
 import { milliseconds } from '../sys/duration.js'
-import { invalidArgument } from '../sys/errors.js'
+import { invalidArgument, warn } from '../sys/errors.js'
 import type { GovernOptions } from './options.js'
 import { govern } from './process-governor.js'
 
@@ -49,7 +49,7 @@ export function governFromEnvironment(environment: Record<string, string | undef
     govern(optionsFrom(environment))
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ERR_INVALID_ARG_VALUE') {
-      process.emitWarning(`ebb/auto does nothing: ${(error as Error).message}`, { code: 'EBB_UNSUPPORTED' })
+      warn('EBB_UNSUPPORTED', `ebb/auto does nothing: ${(error as Error).message}`)
       return
     }
     // An error of `govern()` starts with the name of its option.

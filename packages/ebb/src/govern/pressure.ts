@@ -11,7 +11,7 @@
 import fs from 'node:fs'
 import { connectUnix } from '../sys/connect.js'
 import { EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLPRI } from '../sys/constants.js'
-import { invalidArgument, systemError } from '../sys/errors.js'
+import { invalidArgument, systemError, warn } from '../sys/errors.js'
 import { type Reactor, reactor, type Watcher } from '../sys/reactor.js'
 
 /** PSI trigger: 200 ms of waiting in 2 s, as systemd uses by default. */
@@ -80,8 +80,7 @@ export class PressureMonitor {
       this.#watch = new PressureWatch(source, () => this.#wait())
       this.path = source.path
     } catch (error) {
-      const text = `ebb cannot watch memory pressure (${source.from}): ${(error as Error).message}`
-      process.emitWarning(text, { code: 'EBB_NO_PRESSURE' })
+      warn('EBB_NO_PRESSURE', `ebb cannot watch memory pressure (${source.from}): ${(error as Error).message}`)
     }
   }
 

@@ -4,8 +4,7 @@ import type { Server, Socket } from 'node:net'
 import { Governor, type GovernorOptions } from '../govern/connection-governor.js'
 import { tuneAllocator } from '../memory/thresholds.js'
 import { milliseconds } from '../sys/duration.js'
-import type { WarningCode } from '../sys/error-codes.js'
-import { invalidArgument } from '../sys/errors.js'
+import { invalidArgument, warn } from '../sys/errors.js'
 import { reactor } from '../sys/reactor.js'
 import type { Connection } from './connection.js'
 import { hookListen } from './listen-hook.js'
@@ -174,10 +173,7 @@ function isSupported(): boolean {
     reactor()
     return true
   } catch (error) {
-    if (!warned) {
-      const code: WarningCode = 'EBB_UNSUPPORTED'
-      process.emitWarning(`${(error as Error).message}; the server runs as plain Node`, { code })
-    }
+    if (!warned) warn('EBB_UNSUPPORTED', `${(error as Error).message}; the server runs as plain Node`)
     warned = true
     return false
   }

@@ -1,6 +1,6 @@
 /** The errors of this package. */
 import { getSystemErrorMap } from 'node:util'
-import type { ErrorCode } from './error-codes.js'
+import type { ErrorCode, WarningCode } from './error-codes.js'
 
 /**
  * The base class of the errors that this package makes, except for invalid arguments (`TypeError`, `RangeError`) and
@@ -49,6 +49,11 @@ export function withCode<E extends Error>(error: E, code: ErrorCode): E & { code
 /** Makes the `TypeError` (`ERR_INVALID_ARG_VALUE`) for an argument whose value is not allowed. */
 export function invalidArgument(message: string): TypeError {
   return withCode(new TypeError(message), 'ERR_INVALID_ARG_VALUE')
+}
+
+/** Emits a process warning of this package. Warnings about a failed system call carry the call's code instead. */
+export function warn(code: WarningCode, message: string): void {
+  process.emitWarning(message, { code })
 }
 
 /** Returns the name of an errno: `errorName(111)` is `ECONNREFUSED`. */
