@@ -41,21 +41,23 @@ const FAILED_DELAY = 60_000
  */
 const AT_ONCE = { empty: 10, perMb: 1.5 }
 const IN_STEPS = { empty: 5, perMb: 0.5 }
-/** Bounds of what is learned: the factor between a measured and an estimated pause. */
+/** Bounds of the learned factor between a measured and an estimated pause. */
 const LEAST_FACTOR = 0.25
 const MOST_FACTOR = 3
-/** Share of what was allocated since V8's last collection that is taken for alive. The rest is taken for garbage. */
+/** Assumed share of the bytes allocated since V8's last collection that are alive. The rest counts as garbage. */
 const SURVIVING = 0.25
 /**
- * An estimate without any learning that prevents releases is lowered: by this factor per minute, down to the second.
+ * The initial estimate may be too high, and would then prevent every release. So until the first release, each minute
+ * in which the estimate prevents a release multiplies it by this factor.
  */
-const DOUBT_PER_MINUTE = 0.5
-const LEAST_DOUBTED = 0.5
+const UNPROVEN_DECAY = 0.5
+/** The initial estimate is not lowered below this factor. */
+const LEAST_UNPROVEN_FACTOR = 0.5
 /**
- * A pause estimated on the assumption that live objects have gone with the crowd may be wrong. So the pause without
- * that assumption may be at most this many times as long as the limit.
+ * {@link CostModel.pause} assumes that live objects have gone with the crowd, which may be wrong. So a release needs
+ * {@link CostModel.longestPause}, which does not assume it, to be at most this many times the limit.
  */
-const RISK = 1.25
+const LONGEST_PAUSE_MARGIN = 1.25
 
 /** What releases have cost in this thread, and what the next will cost. */
 export class CostModel {
@@ -63,16 +65,21 @@ export class CostModel {
   earliest = 0
   /** Time before which there is no release after a spike. Later than {@link earliest} if memory was faulted back in. */
   earliestAfterSpike = 0
-  /** Anonymous memory after the last release, bytes; 0 before the first. */
+  /** Anonymous memory after the last release, bytes; 0 before the first. Memory that a release does not return. */
   floor = 0
   #backoff = SHORTEST_INTERVAL
   #backoffUntil = 0
 
   // The last release.
+
+  /** Time by `performance.now()`. */
   #releasedAt = 0
   #cpuMs = 0
+  /** Bytes returned to the system. */
   #returned = 0
+  /** Bytes of machine code that V8 threw away. */
   #codeLost = 0
+  /** Whether at least half of the returned memory is held again. */
   #faultedBack = false
   #budget = 1
 
@@ -81,13 +88,14 @@ export class CostModel {
   /** Measured pause divided by estimated pause. */
   #factor = 1
   #hasLearned = false
-  #doubtedAt = 0
+  /** When the initial estimate last prevented a release; 0 if it never did. */
+  #preventedAt = 0
   /** Heap in use after the last release, bytes. */
-  #floorHeap = getHeapStatistics().used_heap_size
-  /** Heap in use after V8's last own collection, bytes, and the load at that time. */
-  #heap = this.#floorHeap
-  #crowdThen = 0
-  #busyThen = 0
+  #heapAfterRelease = getHeapStatistics().used_heap_size
+  /** Heap in use after V8's last collection, bytes, and the load at that time. */
+  #heapAfterCollection = this.#heapAfterRelease
+  #crowdAtCollection = 0
+  #busyAtCollection = 0
   /** The load at the last sample. */
   #crowd = 0
   #busy = 0
@@ -104,18 +112,21 @@ export class CostModel {
   onSample(crowd: number, busy = 1): void {
     if (this.#sentinel?.deref() === undefined) {
       this.#sentinel = new WeakRef({})
-      this.#heap = getHeapStatistics().used_heap_size
+      this.#heapAfterCollection = getHeapStatistics().used_heap_size
       // The collection ran at some point since the last sample.
-      this.#crowdThen = Math.max(crowd, this.#crowd)
-      this.#busyThen = Math.max(busy, this.#busy)
+      this.#crowdAtCollection = Math.max(crowd, this.#crowd)
+      this.#busyAtCollection = Math.max(busy, this.#busy)
     }
     this.#crowd = crowd
     this.#busy = busy
   }
 
-  /** Notes the anonymous memory of the process, bytes: what the last release returned may have been faulted back in. */
-  onHeld(held: number): void {
-    if (this.#faultedBack || this.#returned === 0 || held < this.floor + this.#returned / 2) return
+  /**
+   * Notes the anonymous memory of the process, bytes. Delays the next release if the process has soon faulted back in
+   * half of what the last release returned.
+   */
+  onHeld(anonymous: number): void {
+    if (this.#faultedBack || this.#returned === 0 || anonymous < this.floor + this.#returned / 2) return
     this.#faultedBack = true
     if (performance.now() - this.#releasedAt >= FAULTED_BACK_WITHIN) return
     const cost = this.#cpuMs + FAULT_BACK_MS * this.#returned + RECOMPILE_MS * this.#codeLost
@@ -124,15 +135,19 @@ export class CostModel {
   }
 
   /**
-   * Returns the pause, ms, that a release would probably cause now. Assumes that the live objects of V8's last
-   * collection have gone in proportion to the load since then.
+   * Returns the pause, ms, that a release would probably cause now. Assumes that the objects of the crowd die in
+   * proportion to the load: if half of the load since V8's last collection has gone, so has half of these objects.
    */
   pause(): number {
     const used = getHeapStatistics().used_heap_size
-    const base = Math.min(this.#floorHeap, this.#heap)
-    const grown = SURVIVING * Math.max(0, used - this.#heap)
-    const share = Math.min(remainingShare(this.#crowd, this.#crowdThen), remainingShare(this.#busy, this.#busyThen))
-    return this.#factor * estimate(Math.min(used, base + share * (this.#heap - base + grown)), this.#inSteps)
+    // What the program keeps without a crowd.
+    const base = Math.min(this.#heapAfterRelease, this.#heapAfterCollection)
+    const crowdBytes = this.#liveBytes(used) - base
+    const share = Math.min(
+      remainingShare(this.#crowd, this.#crowdAtCollection),
+      remainingShare(this.#busy, this.#busyAtCollection)
+    )
+    return this.#factor * estimate(Math.min(used, base + share * crowdBytes), this.#inSteps)
   }
 
   /**
@@ -140,8 +155,12 @@ export class CostModel {
    */
   longestPause(): number {
     const used = getHeapStatistics().used_heap_size
-    const live = Math.min(used, this.#heap + SURVIVING * Math.max(0, used - this.#heap))
-    return this.#factor * estimate(live, this.#inSteps)
+    return this.#factor * estimate(Math.min(used, this.#liveBytes(used)), this.#inSteps)
+  }
+
+  /** Returns the bytes that were alive at V8's last collection, plus the assumed survivors of later allocations. */
+  #liveBytes(used: number): number {
+    return this.#heapAfterCollection + SURVIVING * Math.max(0, used - this.#heapAfterCollection)
   }
 
   /**
@@ -149,24 +168,26 @@ export class CostModel {
    * due, because `false` counts as a release that the estimate prevented.
    */
   isShort(now: number, maxPause: number): boolean {
-    if (this.pause() <= maxPause && this.longestPause() <= RISK * maxPause) return true
-    // Without a release nothing is ever learned, and the estimate may be wrong. So trust it less and less.
+    if (this.pause() <= maxPause && this.longestPause() <= LONGEST_PAUSE_MARGIN * maxPause) return true
+    // Without a release the model learns nothing, and the initial estimate may be too high. So lower it over time.
     if (!this.#hasLearned) {
-      if (this.#doubtedAt > 0) {
-        const minutes = (now - this.#doubtedAt) / 60_000
-        this.#factor = Math.max(LEAST_DOUBTED, this.#factor * DOUBT_PER_MINUTE ** minutes)
+      if (this.#preventedAt > 0) {
+        const minutes = (now - this.#preventedAt) / 60_000
+        this.#factor = Math.max(LEAST_UNPROVEN_FACTOR, this.#factor * UNPROVEN_DECAY ** minutes)
       }
-      this.#doubtedAt = now
+      this.#preventedAt = now
     }
     return false
   }
 
   /**
-   * Whether the next release must wait because the last ones returned little. `held` is the anonymous memory now,
-   * bytes: memory that has grown by half ends the wait.
+   * Whether the next release must wait because the last releases returned little. The wait ends early when memory has
+   * grown by half.
+   *
+   * @param anonymous anonymous memory now, bytes
    */
-  isBackingOff(now: number, held: number): boolean {
-    return now < this.#backoffUntil && held < GROWTH * this.floor
+  isBackingOff(now: number, anonymous: number): boolean {
+    return now < this.#backoffUntil && anonymous < GROWTH * this.floor
   }
 
   /**
@@ -178,7 +199,7 @@ export class CostModel {
    * @returns undefined if the release failed, which is reported as a process warning `EBB_RELEASE_FAILED`
    */
   async release(budget: number, worth: number, options: ReleaseOptions = {}): Promise<Release | undefined> {
-    // Nobody else starts a release until the cost of this one is known.
+    // No other governor starts a release until the cost of this release is known.
     this.#setEarliest(Number.POSITIVE_INFINITY)
     const codeBefore = codeSize()
     let done: Release
@@ -189,6 +210,7 @@ export class CostModel {
       warn('EBB_RELEASE_FAILED', `ebb could not release memory: ${(error as Error).message}`)
       return undefined
     }
+    // onReleased() has run by now, and has set the figures of the last release to those of this one.
     this.#codeLost = Math.max(0, codeBefore - codeSize() - CODE_PAGE)
     if (options.inSteps ?? true) this.#inSteps = done.inSteps
     this.#budget = budget
@@ -208,25 +230,25 @@ export class CostModel {
     this.floor = done.afterTrim
     this.#releasedAt = performance.now()
     this.#returned = Math.max(0, done.before - done.afterTrim)
-    // The code size before somebody else's release is unknown; release() sets it for its own.
+    // Only release() knows the code size before, so it sets this after its own releases.
     this.#codeLost = 0
     this.#faultedBack = false
     this.#cpuMs = done.cpuMs
-    this.#floorHeap = getHeapStatistics().used_heap_size
-    this.#heap = this.#floorHeap
-    this.#crowdThen = this.#crowd
-    this.#busyThen = this.#busy
+    this.#heapAfterRelease = getHeapStatistics().used_heap_size
+    this.#heapAfterCollection = this.#heapAfterRelease
+    this.#crowdAtCollection = this.#crowd
+    this.#busyAtCollection = this.#busy
     this.#sentinel = new WeakRef({})
     this.#learn(done)
   }
 
-  /** Learns from the pause of a release that left the present heap. */
+  /** Learns from the pause of a release that has just ended. */
   #learn({ pauseMs, cpuMs, inSteps }: Release): void {
-    // Time that the thread waited for a core is no pause of the release. It may wait half of a pause for V8's helper
-    // threads.
+    // On a busy machine the thread also waits for a core, which the release did not cause. So a pause counts for at
+    // most twice its CPU time: up to half of a pause may be spent waiting for V8's helper threads.
     const pause = Math.min(pauseMs, 2 * cpuMs)
-    const factor = Math.min(Math.max(pause / estimate(this.#floorHeap, inSteps), LEAST_FACTOR), MOST_FACTOR)
-    // Believes a longer pause at once and a shorter one slowly. The first measured pause replaces the estimate.
+    const factor = Math.min(Math.max(pause / estimate(this.#heapAfterRelease, inSteps), LEAST_FACTOR), MOST_FACTOR)
+    // Adopts a longer pause at once and a shorter pause gradually. The first measured pause replaces the estimate.
     this.#factor = this.#hasLearned ? Math.max(factor, 0.7 * this.#factor + 0.3 * factor) : factor
     this.#hasLearned = true
   }
@@ -237,12 +259,13 @@ function estimate(liveBytes: number, inSteps: boolean): number {
   return empty + (perMb * liveBytes) / 1e6
 }
 
-/** Returns the bytes of machine code that V8 has compiled for this program. */
+/** Returns the size of the machine code that V8 has compiled for this program, bytes. */
 function codeSize(): number {
   const spaces = getHeapSpaceStatistics().filter(({ space_name }) => space_name.startsWith('code_'))
   return spaces.reduce((sum, { space_used_size }) => sum + space_used_size, 0)
 }
 
+/** Returns the share of an earlier load that is left, at most 1. */
 function remainingShare(now: number, then: number): number {
   return now < then ? now / then : 1
 }

@@ -18,9 +18,9 @@ import { type Reactor, reactor, type Watcher } from '../sys/reactor.js'
 const TRIGGER = 'some 200000 2000000\0'
 
 /**
- * The kernel reports `EPOLLPRI` to the first poll only. That is libuv's poll of the reactor's epoll descriptor, so the
- * reactor itself no longer sees it. But the file is always readable, so an edge-triggered watch for `EPOLLIN` reports
- * once for each event.
+ * The kernel reports `EPOLLPRI` to one poll only. libuv polls the reactor's epoll descriptor first and takes the
+ * report, so the reactor's own `epoll_wait` does not return it. But the file is always readable, and an edge-triggered
+ * watch for `EPOLLIN` reports once for each event.
  */
 const PSI_EVENTS = EPOLLIN | EPOLLPRI | EPOLLET
 
@@ -35,7 +35,7 @@ export interface PressureSource {
   path: string
   /** Bytes to write to it first. */
   write: Buffer | undefined
-  /** Where the path comes from, for messages. */
+  /** Name of the variable or file that the path comes from, for messages. */
   from: string
 }
 
@@ -67,7 +67,7 @@ function base64(text: string): Buffer {
 
 /** Calls a function after a random delay of up to 1 s whenever memory is short. */
 export class PressureMonitor {
-  /** What is watched; undefined if it cannot be. */
+  /** Path of the source; undefined if the source cannot be watched. */
   readonly path: string | undefined
   readonly #watch: PressureWatch | undefined
   readonly #onPressure: () => void
@@ -77,7 +77,7 @@ export class PressureMonitor {
   constructor(source: PressureSource, onPressure: () => void) {
     this.#onPressure = onPressure
     try {
-      this.#watch = new PressureWatch(source, () => this.#wait())
+      this.#watch = new PressureWatch(source, () => this.#onReport())
       this.path = source.path
     } catch (error) {
       warn('EBB_NO_PRESSURE', `ebb cannot watch memory pressure (${source.from}): ${(error as Error).message}`)
@@ -90,7 +90,7 @@ export class PressureMonitor {
     this.#watch?.close()
   }
 
-  #wait(): void {
+  #onReport(): void {
     if (this.#delay !== undefined) return
     this.#delay = setTimeout(() => {
       this.#delay = undefined
@@ -125,10 +125,10 @@ export class PressureWatch implements Watcher {
     this.#owner = this.#reactor.register(this)
     try {
       if (write !== undefined) fs.writeSync(this.#fd, write)
-      const failed = this.#reactor.add(this.#fd, this.#isStream ? EPOLLIN : PSI_EVENTS, this.#owner)
+      const errno = this.#reactor.add(this.#fd, this.#isStream ? EPOLLIN : PSI_EVENTS, this.#owner)
       // EPERM: epoll cannot watch a regular file.
-      if (failed !== 0) throw systemError('epoll_ctl', failed, path)
-      // A report that arrives while the process exits would call into code that is being taken down, which aborts.
+      if (errno !== 0) throw systemError('epoll_ctl', errno, path)
+      // A report that arrives while the process exits would call into a dead environment, which aborts the process.
       process.once('exit', this.#close)
     } catch (error) {
       this.#reactor.unregister(this.#owner)
@@ -161,7 +161,7 @@ export class PressureWatch implements Watcher {
     this.#fd = -1
   }
 
-  /** Reads and drops what has come. Returns whether anything has: the end of the stream is no event. */
+  /** Reads and drops the bytes that have arrived. Returns false if there are none, as at the end of the stream. */
   #drain(fd: number): boolean {
     try {
       if (fs.readSync(fd, Buffer.alloc(4096)) > 0) return true

@@ -71,7 +71,7 @@ class RunningGovernor implements ProcessGovernor {
   readonly #spike: SpikeDetector
   readonly #fall: FallWatch
   readonly #costs: CostModel = costModel()
-  readonly #handles = new RetainedHandles()
+  readonly #retainedHandles = new RetainedHandles()
   readonly #cgroup: CgroupLimit
   readonly #pressure: PressureMonitor | undefined
   readonly #log: ReleaseLog
@@ -110,16 +110,16 @@ class RunningGovernor implements ProcessGovernor {
     const descriptorsBefore = load.descriptors
     this.#spike.sample()
     watchFaults()
-    if (load.descriptors >= LEAST_DESCRIPTORS) this.#handles.onCrowd(load.descriptors)
-    else this.#handles.onNoCrowd()
+    if (load.descriptors >= LEAST_DESCRIPTORS) this.#retainedHandles.onCrowd(load.descriptors)
+    else this.#retainedHandles.onNoCrowd()
     this.#costs.onSample(load.descriptors, this.#spike.busy)
     this.#costs.onHeld(load.anonymous)
     if (this.#releasing !== undefined || this.#fall.isWatching) return
     if (this.#isNearLimit()) {
       if (this.#spike.isWorthRelease()) this.#releaseIfCheap('limit')
     } else if (this.#spike.isOver() && this.#spike.isWorthRelease()) {
-      // If the fall has ended already, do not look again: a release that the cost model refuses for minutes must not
-      // cost a second timer each time.
+      // If descriptors no longer fall, decide now. The cost model may refuse the release for minutes, and each sample
+      // would otherwise start a watch of the fall.
       if (load.descriptors >= descriptorsBefore) this.#releaseIfCheap('spike')
       else this.#fall.start(load.descriptors)
     }
@@ -152,7 +152,7 @@ class RunningGovernor implements ProcessGovernor {
     this.#releasing = reason
     const { budget, worth, workers } = this.#options
     try {
-      // A person who sends the signal wants all that there is to gain, so collect at once.
+      // Whoever sends the signal wants as much memory released as possible, so collect at once.
       const inSteps = reason !== 'signal'
       await this.#costs.release(budget, worth, { workers, inSteps, enough: this.#spike.enough })
     } finally {
@@ -162,7 +162,7 @@ class RunningGovernor implements ProcessGovernor {
 
   /** Called after each release of this thread, whoever asked for it. */
   #onReleased(done: Release): void {
-    this.#handles.drop()
+    this.#retainedHandles.drop()
     this.#spike.onReleased(done.afterTrim)
     this.#log.add({ ...done, reason: this.#releasing ?? 'asked' })
   }
@@ -184,7 +184,7 @@ class RunningGovernor implements ProcessGovernor {
   stop(): void {
     if (this.#stopped) return
     this.#stopped = true
-    this.#handles.drop()
+    this.#retainedHandles.drop()
     clearInterval(this.#timer)
     this.#fall.stop()
     this.#stopListening()

@@ -49,7 +49,7 @@ export interface Connection {
   resume(): void
 }
 
-/** The listener behind a handle. It expects that `fd` still belongs to the handle's connection. */
+/** The listener behind a handle. Its methods must be called only while `fd` belongs to the handle's connection. */
 export interface ConnectionHost {
   readonly reactor: Reactor
   write(fd: number, bytes: Uint8Array): boolean
@@ -60,7 +60,7 @@ export interface ConnectionHost {
   queued(fd: number): number
 }
 
-/** The one implementation of {@link Connection}: three fields, garbage after each handler call unless it is kept. */
+/** The implementation of {@link Connection}: three fields, and garbage after each handler call unless it is kept. */
 export class ConnectionHandle implements Connection {
   readonly id: number
   readonly #host: ConnectionHost

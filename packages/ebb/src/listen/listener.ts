@@ -36,9 +36,10 @@ export interface Handlers {
    */
   close?(connection: Connection, error?: SystemError): void
   /**
-   * Called when the listener cannot accept connections. With `EMFILE`, `ENFILE`, `ENOBUFS` or `ENOMEM`, accepting
-   * pauses and resumes by itself; the pause is reported once. With any other code, the listener closes. Without this
-   * handler, the error becomes a process warning.
+   * Called when the listener cannot accept connections. With `EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM` or `ENOSPC` (too
+   * many epoll watches), accepting pauses and resumes by itself. Further pauses are not reported until the number of
+   * clients has changed by more than 10 %. With any other code, the listener closes. Without this handler, the error
+   * becomes a process warning.
    */
   error?(error: SystemError): void
 }
@@ -77,25 +78,26 @@ export class EpollListener implements Watcher, AcceptHost, ConnectionHost {
   readonly reactor: Reactor
 
   readonly #handlers: Handlers
-  /** A handle for no connection, so that the class of handles is retained while there are no connections. */
+  /** An unused handle, which keeps the hidden class of handles alive while there are no connections. */
   readonly retained: Retained
   readonly #owner: number
   readonly #acceptor: Acceptor
   readonly #governor: Governor | undefined
-  /** By descriptor. */
+  /** Bytes that wait to be sent, by descriptor. */
   readonly #queues = new Map<number, SendQueue>()
-  /** By descriptor. */
+  /** Errors of failed writes, by descriptor. */
   readonly #failures = new Map<number, SystemError>()
   #clients = 0
   #accepted = 0
   #referenced = true
-  #closed: (() => void) | undefined
+  /** The promise of {@link close}, and the function that resolves it. */
   #closing: Promise<void> | undefined
+  #resolveClosing: (() => void) | undefined
 
   readonly #slab = new ReceiveSlab()
 
   /**
-   * Starts to accept from `socket`, which the listener owns if this succeeds.
+   * Starts to accept from `socket`. The listener owns `socket` from then on.
    *
    * @throws {SystemError} of `epoll_ctl`; the caller still owns the socket
    */
@@ -138,7 +140,7 @@ export class EpollListener implements Watcher, AcceptHost, ConnectionHost {
 
   close(): Promise<void> {
     this.#closing ??= new Promise((resolve) => {
-      this.#closed = resolve
+      this.#resolveClosing = resolve
       this.#acceptor.close()
       this.#finishIfEmpty()
     })
@@ -171,19 +173,23 @@ export class EpollListener implements Watcher, AcceptHost, ConnectionHost {
     this.#clients++
     this.#accepted++
     this.#governor?.joined()
-    // Last: if the handler throws, the connection is complete.
+    // The handler is called last, so that the connection is complete if the handler throws.
     this.#handlers.open?.(new ConnectionHandle(this, fd, this.reactor.serial[fd] as number))
     return 0
   }
 
   onPause(error: SystemError): void {
-    if (this.#handlers.error !== undefined) this.#handlers.error(error)
-    else process.emitWarning(error.message, { code: error.code })
+    this.#report(error)
   }
 
   onFailure(error: SystemError): void {
     void this.close()
-    this.onPause(error)
+    this.#report(error)
+  }
+
+  #report(error: SystemError): void {
+    if (this.#handlers.error !== undefined) this.#handlers.error(error)
+    else process.emitWarning(error.message, { code: error.code })
   }
 
   // Called by the reactor.
@@ -202,9 +208,10 @@ export class EpollListener implements Watcher, AcceptHost, ConnectionHost {
   }
 
   /**
-   * Reads once, so that one busy connection does not keep the others waiting; or to the end after the peer's FIN.
+   * Reads once, so that one busy connection does not keep the others waiting.
    *
    * @param serial the connection's serial number
+   * @param toTheEnd whether to read all that is left, because the peer has sent its FIN
    */
   #receive(fd: number, serial: number, toTheEnd: boolean): void {
     const { data } = this.#handlers
@@ -258,8 +265,7 @@ export class EpollListener implements Watcher, AcceptHost, ConnectionHost {
     const queue = this.#queues.get(fd)
     if (queue === undefined) return
     const { chunks } = queue
-    let sentChunks = 0
-    for (const chunk of chunks) {
+    for (const [i, chunk] of chunks.entries()) {
       const sent = this.#send(fd, chunk)
       if (sent < 0) {
         this.destroy(fd, systemError('send', -sent))
@@ -267,11 +273,9 @@ export class EpollListener implements Watcher, AcceptHost, ConnectionHost {
       }
       queue.bytes -= sent
       if (sent < chunk.length) {
-        chunks.splice(0, sentChunks, chunk.subarray(sent))
-        chunks.splice(1, 1)
+        chunks.splice(0, i + 1, chunk.subarray(sent))
         return
       }
-      sentChunks++
     }
     this.#queues.delete(fd)
     const serial = this.reactor.serial[fd] as number
@@ -287,14 +291,14 @@ export class EpollListener implements Watcher, AcceptHost, ConnectionHost {
 
   /** @returns how many bytes the kernel took; a negative errno if the connection is broken */
   #send(fd: number, bytes: Uint8Array): number {
-    // An echo sends what was just received. By its address, that makes an echo about 10 % cheaper.
+    // An echo sends bytes that it has just received. Sending them by address makes an echo about 10 % cheaper.
     const address = this.#slab.addressOf(bytes)
     return address === 0 ? sendBytes(fd, bytes) : sendAt(fd, address, bytes.length)
   }
 
   /**
-   * Ends a connection that cannot be written to, but not within the caller's `write()`: epoll reports the shutdown as a
-   * hang-up, which closes the connection.
+   * Closes a connection after a failed write, but not before the caller's `write()` has returned. The shutdown makes
+   * epoll report a hang-up, and `#onHangUp()` closes the connection.
    */
   #fail(fd: number, error: SystemError): void {
     this.#failures.set(fd, error)
@@ -320,14 +324,14 @@ export class EpollListener implements Watcher, AcceptHost, ConnectionHost {
   }
 
   #finishIfEmpty(): void {
-    if (this.#closed === undefined || this.#clients > 0) return
+    if (this.#resolveClosing === undefined || this.#clients > 0) return
     this.reactor.unregister(this.#owner)
     this.unref()
-    this.#closed()
-    this.#closed = undefined
+    this.#resolveClosing()
+    this.#resolveClosing = undefined
   }
 
-  // Called by handles, which have checked that `fd` is their connection's.
+  // Called by handles, which have checked that `fd` still belongs to their connection.
 
   write(fd: number, bytes: Uint8Array): boolean {
     const state = this.reactor.state[fd] as number
@@ -346,7 +350,7 @@ export class EpollListener implements Watcher, AcceptHost, ConnectionHost {
       this.#fail(fd, systemError('send', -sent))
       return false
     }
-    // A copy: the caller may reuse its buffer, and `bytes` may be a small part of a large buffer.
+    // Copied, because the caller may reuse its buffer, and `bytes` may be a small part of a large buffer.
     const rest = Buffer.from(bytes.subarray(sent))
     this.#queues.set(fd, { chunks: [rest], bytes: rest.length })
     this.#setState(fd, state | BLOCKED)
@@ -360,7 +364,7 @@ export class EpollListener implements Watcher, AcceptHost, ConnectionHost {
     else this.#sendFin(fd)
   }
 
-  /** Closes a connection and calls the `close` handler. */
+  /** Closes a connection and calls the `close` handler. @param error what broke the connection, if anything did */
   destroy(fd: number, error?: SystemError): void {
     const serial = this.reactor.serial[fd] as number
     const state = this.reactor.state[fd] as number

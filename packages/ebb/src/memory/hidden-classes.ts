@@ -18,8 +18,8 @@
  * | the object of a `process.nextTick()` | {@link retainTick}, at the first release | for good |
  *
  * A related loss happens without a collection: the first time that a program does something rare (writes to
- * `EventEmitter.init`, detaches a buffer), V8 throws away all code that relied on it not being done.
- * {@link prepareHiddenClasses} does both before there is such code.
+ * `EventEmitter.init`, detaches a buffer), V8 throws away all code that it had optimised on the assumption that this
+ * never happens. {@link prepareHiddenClasses} does both before there is such code.
  */
 import { executionAsyncResource } from 'node:async_hooks'
 import type { Socket } from 'node:net'
@@ -59,8 +59,8 @@ let prepared = false
  * Does once, early, what would otherwise throw away optimised code later. Call it before the application's code is
  * optimised. Calling it again does nothing.
  *
- * - Detaching the first `ArrayBuffer` of a process throws away all optimised code that reads typed arrays, Node's ticks
- *   and asynchronous contexts among it. A collection in steps detaches one.
+ * - Detaching the first `ArrayBuffer` of a process throws away all optimised code that reads typed arrays, which
+ *   includes Node's ticks and asynchronous contexts. A collection in steps detaches an `ArrayBuffer`.
  * - Writing to a property that was never written to throws away all optimised code that took it for a constant.
  *   {@link socketOptions} writes to `EventEmitter.init`.
  */
@@ -74,8 +74,9 @@ export function prepareHiddenClasses(): void {
 let tick: object | undefined
 
 /**
- * Retains one of the objects that `process.nextTick()` makes, for good. Without it, V8 would treat the place that makes
- * them as one that makes objects of many classes, and every later tick would cost several times as much.
+ * Retains one of the objects that `process.nextTick()` makes, for good. Otherwise each release would give these objects
+ * a new hidden class. V8 would then treat the code that makes them as code for objects of many classes, and every later
+ * tick would cost several times as much.
  */
 export function retainTick(): Promise<void> | undefined {
   if (tick !== undefined) return undefined
@@ -91,8 +92,8 @@ export function retainTick(): Promise<void> | undefined {
 const GROWTH = 1.5
 /** If all picked handles are destroyed, others are picked after this many ms. */
 const PICK_AGAIN = 10_000
-/** Picking takes at most 1/1000 of the time. */
-const PICK_SHARE = 1000
+/** After picking, this many times the duration of the pick passes before the next pick: picks use 0.1 % of the time. */
+const PICK_INTERVAL = 1000
 /** Milliseconds that handles stay retained after the crowd has gone if no release comes. */
 const LONGEST_RETAINED = 30_000
 /** Only this many of the youngest handles are examined. */
@@ -113,7 +114,7 @@ export class RetainedHandles {
   #pickMs = 0
   #lastCrowdAt = 0
 
-  /** Call this now and then while there is a crowd of `crowd` handles. Makes no object while the crowd is steady. */
+  /** Call this about once a second while there is a crowd of `crowd` handles. Makes no object while it is steady. */
   onCrowd(crowd: number): void {
     const now = performance.now()
     this.#lastCrowdAt = now
@@ -126,7 +127,7 @@ export class RetainedHandles {
     this.#pickedAt = now
   }
 
-  /** Call this now and then while there is no crowd. Drops the handles 30 s after the crowd has gone. */
+  /** Call this about once a second while there is no crowd. Drops the handles 30 s after the crowd has gone. */
   onNoCrowd(): void {
     if (this.#handles.length > 0 && performance.now() - this.#lastCrowdAt >= LONGEST_RETAINED) this.drop()
   }
@@ -137,8 +138,9 @@ export class RetainedHandles {
     this.#crowd = 0
   }
 
+  /** Whether handles are to be picked again. */
   #isDue(crowd: number, now: number): boolean {
-    if (now - this.#pickedAt < PICK_SHARE * this.#pickMs) return false
+    if (now - this.#pickedAt < PICK_INTERVAL * this.#pickMs) return false
     if (crowd >= GROWTH * this.#crowd) return true
     return now - this.#pickedAt >= PICK_AGAIN && this.#handles.every(({ handle }) => handle.destroyed)
   }

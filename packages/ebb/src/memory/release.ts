@@ -47,9 +47,9 @@ export interface ReleaseOptions {
    */
   inSteps?: boolean
   /**
-   * With `inSteps`: bytes of anonymous memory above which a second collection follows. What sockets, parsers and other
-   * native objects held becomes garbage only when these are gone, and so takes a second collection. A collection at
-   * once does that by itself. Default: no second collection.
+   * With `inSteps`: if more anonymous memory than this remains, in bytes, a second collection follows. The first one
+   * frees sockets, parsers and other native objects, and the second one frees what they referred to. A collection at
+   * once does both. Default: no second collection.
    */
   enough?: number
 }
@@ -57,7 +57,9 @@ export interface ReleaseOptions {
 /** Milliseconds between the collection and the trim. The program runs meanwhile. */
 const SETTLE = 30
 
-/** A release that is under way or waits for the one before it. Part of the state that copies of this library share. */
+/**
+ * A release that is under way, or waits for the release before it. Part of the state that copies of this library share.
+ */
 interface PendingRelease {
   done: Promise<Release>
   workers: boolean
@@ -68,11 +70,13 @@ interface PendingRelease {
 
 interface SharedState {
   listeners: Set<(done: Release) => void>
+  /** The release that was started last, until it is done. */
   underWay: PendingRelease | undefined
 }
 
-// A program may load two copies of this library. They find the same state by its symbol, share releases, and hear of
-// each other's. Its shape and name are fixed: change the number when you change the shape.
+// A program may load two copies of this library. They find the same state by its symbol, so both share a release that
+// is under way, and both call their listeners after it. Other versions of this library depend on the symbol and on the
+// names in the state: change the number when you change its shape.
 const KEY = Symbol.for('ebb.acts.2')
 const scope = globalThis as { [KEY]?: SharedState }
 scope[KEY] ??= { listeners: new Set(), underWay: undefined }
@@ -109,13 +113,13 @@ function start({
   inSteps = false,
   enough = Number.POSITIVE_INFINITY
 }: ReleaseOptions): PendingRelease {
-  const { underWay } = shared
-  if (underWay !== undefined && (underWay.workers || !workers) && (!underWay.inSteps || inSteps)) return underWay
+  const { underWay: previous } = shared
+  if (previous !== undefined && (previous.workers || !workers) && (!previous.inSteps || inSteps)) return previous
   const next = () => collectAndTrim(workers, inSteps, enough)
-  let holding: NodeJS.Timeout | undefined
-  // If the release under way fails, its own caller hears of it. The next one starts all the same.
-  const done = (underWay === undefined ? next() : underWay.done.then(next, next)).finally(() => {
-    clearInterval(holding)
+  let holdTimer: NodeJS.Timeout | undefined
+  // If the previous release fails, its own caller gets the error, and the next release starts all the same.
+  const done = (previous === undefined ? next() : previous.done.then(next, next)).finally(() => {
+    clearInterval(holdTimer)
     if (shared.underWay === pending) shared.underWay = undefined
   })
   const pending: PendingRelease = {
@@ -123,8 +127,8 @@ function start({
     workers,
     inSteps,
     hold() {
-      underWay?.hold()
-      holding ??= setInterval(() => {}, 2 ** 30)
+      previous?.hold()
+      holdTimer ??= setInterval(() => {}, 2 ** 30)
     }
   }
   shared.underWay = pending
@@ -170,8 +174,8 @@ async function collectAtOnce(): Promise<CollectionCost> {
 }
 
 /**
- * Makes the allocator return its free pages, after a while: so there are two short pauses instead of a long one, and
- * V8's threads have time to free what the collection found.
+ * Makes the allocator return its free pages, 30 ms after the collection. The program then has two short pauses instead
+ * of a long one, and V8's threads have time to free the garbage.
  */
 async function trim(): Promise<CollectionCost> {
   await new Promise((resolve) => {

@@ -1,4 +1,4 @@
-/** What the application asks of connections, through `Parked` and `Connection`: of one by its id, or of all. */
+/** What the application does with connections, through `Parked` and `Connection`: with one by its id, or with all. */
 import type { Socket } from 'node:net'
 import { EbbError } from '../sys/errors.js'
 import { resetOnClose } from '../sys/socket.js'
@@ -18,7 +18,7 @@ export interface AccessHost {
   close(row: number, cause: Cause): void
 }
 
-/** The implementation of {@link ConnectionHost}: finds the row of an id, and acts on the row; and closes all. */
+/** The implementation of {@link ConnectionHost}: finds the row of an id, and works on the row. */
 export class ConnectionAccess implements ConnectionHost {
   readonly #connections: Connections
   readonly #protocol: Protocol
@@ -35,7 +35,7 @@ export class ConnectionAccess implements ConnectionHost {
   /** Returns the connection behind a socket; undefined for a socket of another server. */
   connection(socket: Socket): ConnectionHandle | undefined {
     const connection = connectionOf(socket)
-    return connection?.isOf(this) ? connection : undefined
+    return connection?.belongsTo(this) ? connection : undefined
   }
 
   has(id: number): boolean {

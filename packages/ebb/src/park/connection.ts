@@ -17,7 +17,7 @@ export interface Connection {
   keepAwake: boolean
 
   /**
-   * Data of the application, kept with the connection also while it is parked. Any value that `structuredClone` takes.
+   * Data of the application, also kept while the connection is parked. Any value that `structuredClone` takes.
    * It is stored serialised, so each read returns a new copy: to change it, set it again. `undefined` removes it.
    *
    * If setting throws, the previous value stays.
@@ -70,7 +70,7 @@ export interface ConnectionHost {
   attach(connection: ConnectionHandle, value: unknown): void
 }
 
-/** The one implementation of {@link Connection}, with what its server keeps for it while it is awake. */
+/** The implementation of {@link Connection}, with the state that the server keeps for an awake connection. */
 export class ConnectionHandle implements Connection {
   readonly id: number
   readonly wakes: number
@@ -78,7 +78,7 @@ export class ConnectionHandle implements Connection {
 
   /** Its socket; undefined once the connection is parked or closed. */
   socket: Socket | undefined
-  /** Bytes that had passed in either direction at the last idle check. */
+  /** Bytes received and sent by the socket up to the last idle check; -1 before the first check. */
   bytesSeen = -1
   /** Time when `bytesSeen` last changed, by `performance.now()` (ms). */
   quietSince = 0
@@ -118,7 +118,7 @@ export class ConnectionHandle implements Connection {
   }
 
   /** Whether this is a connection of `host`. */
-  isOf(host: ConnectionHost): boolean {
+  belongsTo(host: ConnectionHost): boolean {
     return this.#host === host
   }
 

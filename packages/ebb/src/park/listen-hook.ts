@@ -1,8 +1,8 @@
 /**
- * `server.listen()` of a parked server. It takes every form that Node takes, but the reactor watches the listening
+ * `server.listen()` of a parked server: takes the same arguments as Node's, and lets the reactor watch the listening
  * socket.
  *
- * Node handles arguments, names, permissions, errors and clusters, and listens. In the same turn, before Node can
+ * Node handles arguments, host names, permissions, errors and clusters, and listens. In the same turn, before Node can
  * accept a connection, the hook duplicates the listening socket, closes Node's handle, and gives the server a stand-in
  * ({@link ReactorHandle}) in its place. Node sees a connection of that socket only when it is woken.
  *
@@ -50,12 +50,12 @@ interface PendingSocket {
   path: string | undefined
 }
 
-/** Has `server` hand its listening socket to `parking` whenever it listens. */
+/** Makes `server` give its listening socket to `parking` each time it starts to listen. */
 export function hookListen(server: ServerInternals, parking: Parking): void {
   const listen = server.listen
   let pending: PendingSocket = { backlog: BACKLOG, path: undefined }
 
-  const take = (): void => {
+  const takeOver = (): void => {
     const handle = handleOf(server)
     if (handle === null || handle instanceof ReactorHandle) return
     if (handle.fd === undefined || handle.fd < 0 || isShared(handle)) takeConnections(parking, handle)
@@ -68,20 +68,22 @@ export function hookListen(server: ServerInternals, parking: Parking): void {
     pending = { backlog, path: undefined }
     if (request === undefined || handleOf(server)) return listen.apply(server, args as [handle: unknown])
     const { options, callback } = request
-    if (options.path && !options.path.startsWith('\0') && options.port === undefined && !inCluster) {
-      pending.path = options.path
-      listenOnPath(server, options, backlog, (fd) => {
-        listen.call(server, { fd, backlog, signal: options.signal } as NodeListenOptions, callback)
-        setPath(server, options.path as string)
-        const failed = allowAccess(handleOf(server), options)
-        // Not later: if the server is closed in this turn, the hook's socket must be closed, which removes the file.
-        take()
-        if (failed !== 0) {
-          handleOf(server)?.close()
-          setHandle(server, null)
-          throw systemError('uv_pipe_chmod', -failed)
-        }
-      })
+    const path = pathToBind(options)
+    if (path !== undefined) {
+      pending.path = path
+      const fd = bindPath(server, path, backlog)
+      if (fd === undefined) return server
+      listen.call(server, { fd, backlog, signal: options.signal } as NodeListenOptions, callback)
+      setPath(server, path)
+      const result = setSocketMode(handleOf(server), options)
+      // Now, not at `listening`: if the caller closes the server in this turn, the file has to be removed, which
+      // `parking` does and Node does not.
+      takeOver()
+      if (result !== 0) {
+        handleOf(server)?.close()
+        setHandle(server, null)
+        throw systemError('uv_pipe_chmod', -result)
+      }
       return server
     }
     if (sharesPort(options)) {
@@ -94,19 +96,19 @@ export function hookListen(server: ServerInternals, parking: Parking): void {
     return listen.apply(server, args as [handle: unknown])
   }) as ServerInternals['listen']
 
-  server.prependListener('listening', take)
-  if (server.listening) take()
+  server.prependListener('listening', takeOver)
+  if (server.listening) takeOver()
 }
 
 /** `UV_READABLE`, `UV_WRITABLE`. */
 const [READABLE, WRITABLE] = [1, 2]
 
 /**
- * Sets the mode of a Unix socket's file, by libuv.
+ * Makes the file of a Unix socket readable or writable for all users, if the options ask for it.
  *
  * @returns 0, or a negative errno
  */
-function allowAccess(handle: ListeningHandle | null, { readableAll, writableAll }: NodeListenOptions): number {
+function setSocketMode(handle: ListeningHandle | null, { readableAll, writableAll }: NodeListenOptions): number {
   const mode = (readableAll === true ? READABLE : 0) | (writableAll === true ? WRITABLE : 0)
   return mode === 0 ? 0 : (handle?.fchmod?.(mode) ?? 0)
 }
@@ -124,7 +126,7 @@ function takeSocket(server: ServerInternals, parking: Parking, handle: Listening
     if (!('path' in socket.address)) setInheritedOptions(server, fd)
     parking.listen(socket, handleClassOf(handle))
     setHandle(server, new ReactorHandle(parking, fd, socket.address))
-    if (isUnreferenced(server)) parking.hold(false)
+    if (isUnreferenced(server)) parking.keepRunning(false)
     handle.close()
   } catch (error) {
     if (close !== undefined) close()
@@ -134,7 +136,7 @@ function takeSocket(server: ServerInternals, parking: Parking, handle: Listening
   }
 }
 
-/** Sets the server's options on its listening socket. Accepted sockets inherit them: no system call for each. */
+/** Sets the server's options on its listening socket. Accepted sockets inherit them, which saves a system call each. */
 function setInheritedOptions(server: ServerInternals, fd: number): void {
   if (server.noDelay) setOption(fd, IPPROTO_TCP, TCP_NODELAY, 1)
   if (server.keepAlive) {
@@ -149,10 +151,10 @@ function setInheritedOptions(server: ServerInternals, fd: number): void {
   }
 }
 
-/** Parks the connections that something else accepts: the primary of a cluster, for a path or for port 0. */
+/** Parks the connections that a handle of Node accepts: in a cluster's worker, for a path or for port 0. */
 function takeConnections(parking: Parking, handle: ListeningHandle): void {
-  parking.listenElsewhere()
-  interceptConnections(handle, parking, (fd, handleClass) => parking.take(fd, handleClass))
+  parking.listenThroughNode()
+  interceptConnections(handle, parking, (fd, handleClass) => parking.takeConnection(fd, handleClass))
 }
 
 /** Whether this server binds its TCP port with `SO_REUSEPORT`. */
@@ -163,26 +165,28 @@ function sharesPort({ port, path, reusePort, exclusive }: ListenRequest['options
   return inCluster && !exclusive && Number(port) > 0 && reusePort !== false
 }
 
-/** Binds a Unix socket. @param ready gets its descriptor */
-function listenOnPath(
-  server: ServerInternals,
-  { path = '' }: NodeListenOptions,
-  backlog: number,
-  ready: (fd: number) => void
-): void {
-  let fd: number
+/** Returns the path of the Unix socket that the hook binds itself; undefined for TCP, and where Node binds. */
+function pathToBind({ path, port }: ListenRequest['options']): string | undefined {
+  return path && !path.startsWith('\0') && port === undefined && !inCluster ? path : undefined
+}
+
+/** Binds a Unix socket and listens on it. @returns its descriptor, or undefined after reporting an error */
+function bindPath(server: ServerInternals, path: string, backlog: number): number | undefined {
   try {
-    fd = openSocket({ path, backlog }).fd
+    return openSocket({ path, backlog }).fd
   } catch (error) {
     // libuv reports a missing folder as EACCES.
     const noFolder = (error as SystemError).code === 'ENOENT'
     fail(server, noFolder ? systemError('bind', E.EACCES) : error, path, -1)
-    return
+    return undefined
   }
-  ready(fd)
 }
 
-/** Binds a TCP socket with `SO_REUSEPORT`, after looking up `host`. @param ready gets a handle that owns the socket */
+/**
+ * Binds a TCP socket with `SO_REUSEPORT`, after looking up `host`.
+ *
+ * @param ready called with a handle that owns the socket
+ */
 function listenOnSharedPort(
   server: ServerInternals,
   { host, port, ipv6Only = false }: ListenRequest['options'],
@@ -217,7 +221,7 @@ function listenOnSharedPort(
   }
 }
 
-/** Emits the error with which `net.Server` reports that it cannot listen. */
+/** Emits the error that `net.Server` emits when it cannot listen. */
 function fail(server: ServerInternals, error: unknown, address: string, port: number): void {
   const { code, errno } = error as SystemError
   const [, message] = getSystemErrorMap().get(errno) ?? []
@@ -230,7 +234,7 @@ function fail(server: ServerInternals, error: unknown, address: string, port: nu
           errno,
           syscall: 'listen',
           address,
-          ...(port > 0 ? { port } : { port: -1 })
+          port: port > 0 ? port : -1
         })
   process.nextTick(() => server.emit('error', reported))
 }

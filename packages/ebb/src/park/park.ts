@@ -31,8 +31,8 @@ export interface ParkOptions {
   /** Maximum size of a serialised attachment, in bytes. Default: 16384. */
   attachmentLimit?: number
   /**
-   * Whether to release memory to the operating system when many connections were parked or closed. Default: true, from
-   * 500 sockets and 2 MB on. `false`: never.
+   * Whether to release memory to the operating system when many connections were parked or closed. `false`: never.
+   * Default: true, with the {@link GovernorOptions} `least: 500` and `worth: 2_000_000` (2 MB).
    */
   giveBack?: boolean | GovernorOptions
 }
@@ -95,8 +95,9 @@ export interface Parked {
 
 /** Default of `idle` for HTTP, in ms. */
 const HTTP_IDLE = 1000
-/** A release makes the next connections slower for a while. It is not worth it for fewer sockets than this. */
+/** Higher than a governor's own defaults, because connections are slower for a while after a release. */
 const RELEASE_THRESHOLDS: GovernorOptions = { least: 500, worth: 2_000_000 }
+/** Default of `attachmentLimit`, in bytes. */
 const ATTACHMENT_LIMIT = 16_384
 
 /**
@@ -107,8 +108,8 @@ const ATTACHMENT_LIMIT = 16_384
  * park(http.createServer(app), { idle: '5s' }).listen(8080)
  * ```
  *
- * Listeners of `connection` get the {@link Connection} as a second argument. The server emits `disconnect` (connection,
- * cause) when a connection is closed that was awake at least once.
+ * Listeners of `connection` get the {@link Connection} as a second argument. When a connection that was awake at least
+ * once is closed, the server emits `disconnect` with the connection and the cause.
  *
  * If connections cannot be parked, `supported` is false, and a process warning with code `EBB_UNSUPPORTED` says why.
  *
@@ -184,7 +185,7 @@ interface HttpServer extends Server {
   closeAllConnections(): void
 }
 
-/** Has `closeIdleConnections()` close parked connections, too. */
+/** Makes `closeIdleConnections()` close parked connections as well. */
 function closeParkedAsIdle(server: HttpServer, parking: Parking): void {
   const { closeIdleConnections } = server
   server.closeIdleConnections = () => {

@@ -8,13 +8,13 @@
  *     parking  -> parked     within the same call
  *     any state -> closed    either side closes, an error, or a timeout
  *
- * | state    | the connection is                                        | the descriptor belongs to                   |
- * |----------|----------------------------------------------------------|---------------------------------------------|
- * | accepted | a descriptor, during `onAccept()`                        | `Parking`; `AcceptGate` closes a refused one|
- * | parked   | a row in the table, and a registration at the reactor    | `Parking`                                   |
- * | awake    | a row, a `net.Socket` and a `ConnectionHandle`           | the socket; `Parking` never touches it      |
- * | parking  | a row, a socket, and a duplicate of its descriptor       | the socket; the duplicate to `Parking`      |
- * | closed   | nothing: its row is free                                 | nothing: it is closed                       |
+ * | state    | what exists of the connection                         | owner of the descriptor                  |
+ * |----------|-------------------------------------------------------|------------------------------------------|
+ * | accepted | a descriptor, during `onAccept()`                     | `Parking`; `AcceptGate` if it is refused |
+ * | parked   | a row in the table, and a registration at the reactor | `Parking`                                |
+ * | awake    | a row, a `net.Socket` and a `ConnectionHandle`        | the socket                               |
+ * | parking  | a row, a socket, and a duplicate of its descriptor    | the socket; `Parking` owns the duplicate |
+ * | closed   | nothing: the row is free                              | nobody: the descriptor is closed         |
  *
  * To wake a connection, its descriptor is removed from epoll and given to a new socket. To park it, its descriptor is
  * duplicated, the duplicate is watched, and the socket is destroyed. Closing the socket's descriptor sends no FIN,
@@ -28,7 +28,7 @@ import { type AcceptHost, Acceptor } from '../socket/acceptor.js'
 import type { ListeningSocket } from '../socket/listening-socket.js'
 import { E, EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLRDHUP } from '../sys/constants.js'
 import type { SystemError } from '../sys/errors.js'
-import type { Watcher } from '../sys/reactor.js'
+import { BYTES_PER_DESCRIPTOR, type Watcher } from '../sys/reactor.js'
 import { takeError } from '../sys/socket.js'
 import { peek, peeked, receiveAndDrop } from '../sys/transfer.js'
 import { AcceptGate } from './accept-gate.js'
@@ -61,16 +61,14 @@ export interface ParkingOptions {
   governor: Governor | undefined
 }
 
-/** Number of bytes that {@link Protocol.isIgnorable} looks at. */
-const PEEKED = 16
+/** Maximum number of bytes that are passed to {@link Protocol.isIgnorable}. */
+const PEEK_LENGTH = 16
 /** Events that a parked connection is watched for: bytes, and the peer's FIN. */
-const WATCHED = EPOLLIN | EPOLLRDHUP
-/** Bytes that the reactor keeps for each descriptor. */
-const REACTOR_BYTES = 13
+const PARKED_EVENTS = EPOLLIN | EPOLLRDHUP
 
 /** The connections of one server. See the top of this file for their states. */
 export class Parking implements Watcher, AcceptHost, AccessHost, HandleOwner, SenderHost, StreamHost, TimerHost {
-  /** What the application does with connections. */
+  /** Carries out what the application does with connections. */
   readonly access: ConnectionAccess
 
   readonly #server: ServerInternals
@@ -90,9 +88,9 @@ export class Parking implements Watcher, AcceptHost, AccessHost, HandleOwner, Se
   #parkedAgain = 0
 
   #acceptor: Acceptor | undefined
-  /** Class of handles for connections that came through this kind of listening socket. */
+  /** Node's class of handles for this server's connections: TCP or Unix. */
   #handleClass: HandleClass | undefined
-  /** The first socket that was parked. */
+  /** Parts of the first socket that was parked. They keep the hidden classes of sockets alive. */
   #retained: Retained | undefined
 
   constructor(server: ServerInternals, options: ParkingOptions) {
@@ -120,18 +118,18 @@ export class Parking implements Watcher, AcceptHost, AccessHost, HandleOwner, Se
   listen(socket: ListeningSocket, handleClass: HandleClass): void {
     this.#handleClass = handleClass
     this.#acceptor = new Acceptor(this.#registration.join(), socket, this)
-    this.#registration.listens()
-    this.#registration.hold(true)
+    this.#registration.onListening()
+    this.#registration.keepRunning(true)
   }
 
-  /** Starts to take connections that something else accepts and passes to {@link take}. */
-  listenElsewhere(): void {
+  /** Starts to take connections that a handle of Node accepts. The caller passes each to {@link takeConnection}. */
+  listenThroughNode(): void {
     this.#registration.join()
-    this.#registration.listens()
+    this.#registration.onListening()
   }
 
-  /** Takes ownership of a connection that something else accepted. */
-  take(fd: number, handleClass: HandleClass): void {
+  /** Takes ownership of a connection that a handle of Node accepted. */
+  takeConnection(fd: number, handleClass: HandleClass): void {
     this.#handleClass = handleClass
     this.onAccept(fd)
   }
@@ -140,12 +138,12 @@ export class Parking implements Watcher, AcceptHost, AccessHost, HandleOwner, Se
   stopListening(): void {
     this.#acceptor?.close()
     this.#acceptor = undefined
-    this.#registration.stops()
+    this.#registration.onStopped()
   }
 
   /** Sets whether the listening socket keeps the process running. */
-  hold(listening: boolean): void {
-    this.#registration.hold(listening)
+  keepRunning(on: boolean): void {
+    this.#registration.keepRunning(on)
   }
 
   #trim(): void {
@@ -180,10 +178,10 @@ export class Parking implements Watcher, AcceptHost, AccessHost, HandleOwner, Se
     this.#server.emit('error', error)
   }
 
-  /** Watches a connection. @returns 0; or an errno, and then `fd` is closed */
+  /** Watches a connection. @returns 0, or an errno after closing `fd` */
   #watch(fd: number): number {
     const reactor = this.#registration.reactor
-    const errno = reactor.add(fd, WATCHED, this.#registration.owner)
+    const errno = reactor.add(fd, PARKED_EVENTS, this.#registration.owner)
     if (errno !== 0) reactor.discard(fd)
     return errno
   }
@@ -203,26 +201,31 @@ export class Parking implements Watcher, AcceptHost, AccessHost, HandleOwner, Se
     else if (!this.#dropIgnorable(row, fd)) this.wake(row, true)
   }
 
-  /** Handles a FIN, a hang-up or an error. Bytes that were sent before it wake the connection. */
+  /** Handles a FIN, a hang-up or an error. If the peer had sent bytes first, the connection is woken to read them. */
   #onEnd(row: number, fd: number, events: number): void {
     const length = peek(fd, 1)
-    if (length > 0 || (length === 0 && this.#seesFin(row))) this.wake(row, true)
+    if (length > 0 || (length === 0 && this.#isWokenByFin(row))) this.wake(row, true)
     else if (length === 0) this.close(row, 'peer')
     else if (length !== -E.EAGAIN) this.close(row, 'reset')
     // Nothing to read: only SO_ERROR tells a hang-up from an error.
     else if ((events & (EPOLLERR | EPOLLHUP)) !== 0) this.close(row, takeError(fd) === 0 ? 'peer' : 'reset')
   }
 
-  /** Drops bytes that mean nothing. The connection stays parked, and its timeout goes on. */
+  /**
+   * Drops bytes that mean nothing in this protocol.
+   *
+   * @returns whether the bytes were dropped; then the connection stays parked, and its timeout is not extended
+   */
   #dropIgnorable(row: number, fd: number): boolean {
     if (!this.#protocol.hasIgnorableBytes || (this.#connections.table.flags(row) & FRESH) !== 0) return false
-    const length = peek(fd, PEEKED)
+    const length = peek(fd, PEEK_LENGTH)
     if (length <= 0 || !this.#protocol.isIgnorable(peeked(length))) return false
     receiveAndDrop(fd, length)
     return true
   }
 
-  #seesFin(row: number): boolean {
+  /** Whether the peer's FIN wakes the connection. Never after the server has sent its own FIN. */
+  #isWokenByFin(row: number): boolean {
     return this.#protocol.seesFin && (this.#connections.table.flags(row) & ENDED) === 0
   }
 
@@ -232,7 +235,7 @@ export class Parking implements Watcher, AcceptHost, AccessHost, HandleOwner, Se
    * Makes the socket of a parked connection.
    *
    * @param announced whether to emit `connection`
-   * @returns undefined if the connection broke; then it is closed
+   * @returns undefined if the connection is broken; then it is closed
    */
   wake(row: number, announced: boolean): ConnectionHandle | undefined {
     const fd = this.#connections.table.fd(row)
@@ -264,7 +267,7 @@ export class Parking implements Watcher, AcceptHost, AccessHost, HandleOwner, Se
       return undefined
     }
     this.#woken++
-    this.#enter(row, connection, socket)
+    this.#setSocket(row, connection, socket)
     table.setFlags(row, table.flags(row) & ~FRESH)
     if (announced) {
       this.announce(socket, connection)
@@ -285,30 +288,32 @@ export class Parking implements Watcher, AcceptHost, AccessHost, HandleOwner, Se
     this.#woken++
     const connection = new ConnectionHandle(this.access, table.id(row), table.wake(row))
     awake.set(row, connection)
-    this.#enter(row, connection, socket)
+    this.#setSocket(row, connection, socket)
   }
 
-  #enter(row: number, connection: ConnectionHandle, socket: Socket): void {
+  /** Makes `socket` the socket of an awake connection. */
+  #setSocket(row: number, connection: ConnectionHandle, socket: Socket): void {
     setConnection(socket, connection)
     connection.socket = socket
     socket.on('close', this.#onSocketClose)
     this.#options.governor?.joined()
-    if (this.#protocol.parksAgain) this.#timers.checkLater(row)
+    if (this.#protocol.parksAgain) this.#timers.scheduleIdleCheck(row)
   }
 
   // From awake to parked.
 
-  checkLater(row: number): void {
-    this.#timers.checkLater(row)
+  scheduleIdleCheck(row: number): void {
+    this.#timers.scheduleIdleCheck(row)
   }
 
   /** Parks an awake connection, unless something is in progress on it. @returns whether it is parked */
   park(row: number, connection: ConnectionHandle): boolean {
     const socket = connection.socket as Socket
     if (connection.keepAwake || !this.#registration.open) return false
-    const stream = this.#connections.isStream(row)
-    const may = stream ? connection.responseEnded && isQuiet(socket) : this.#protocol.mayPark(socket)
-    return may && this.#parkSocket(row, connection, socket)
+    const mayPark = this.#connections.isStream(row)
+      ? connection.responseEnded && isQuiet(socket)
+      : this.#protocol.mayPark(socket)
+    return mayPark && this.#parkSocket(row, connection, socket)
   }
 
   parkUntouched(row: number, connection: ConnectionHandle): void {
@@ -316,13 +321,13 @@ export class Parking implements Watcher, AcceptHost, AccessHost, HandleOwner, Se
     if (this.#registration.open && socket !== undefined && isQuiet(socket)) this.#parkSocket(row, connection, socket)
   }
 
-  /** Parks a connection whose socket has nothing buffered. @returns false if it must stay awake after all */
+  /** Parks a connection whose socket has nothing buffered. @returns false if the connection has to stay awake */
   #parkSocket(row: number, connection: ConnectionHandle, socket: Socket): boolean {
-    const current = descriptorOf(socket)
-    // Bytes, or a FIN, that the socket has not read yet.
-    if (peek(current, 1) >= 0) return false
-    const fd = this.#registration.reactor.duplicate(current)
-    // EMFILE: it stays awake until a descriptor is free. EBADF: the socket has no descriptor of its own (TLS).
+    const socketFd = descriptorOf(socket)
+    // The kernel holds bytes, or a FIN, that the socket has not read yet.
+    if (peek(socketFd, 1) >= 0) return false
+    const fd = this.#registration.reactor.duplicate(socketFd)
+    // EMFILE: stays awake until a descriptor is free. EBADF: the socket has no descriptor of its own (TLS).
     if (fd < 0 || this.#watch(fd) !== 0) return false
     if (connection.requests > 0) this.#connections.requests.set(row, connection.requests)
     const silent = connection.bytesSeen === -1 ? 0 : performance.now() - connection.quietSince
@@ -330,11 +335,11 @@ export class Parking implements Watcher, AcceptHost, AccessHost, HandleOwner, Se
     socket.removeListener('close', this.#onSocketClose)
     connection.socket = undefined
     this.#connections.awake.delete(row)
-    const limit = this.#connections.isStream(row) ? 0 : this.#protocol.idleTimeout(socket)
-    this.#setParked(row, fd, limit === 0 ? 0 : Math.max(1, limit - silent))
+    const timeout = this.#connections.isStream(row) ? 0 : this.#protocol.idleTimeout(socket)
+    this.#setParked(row, fd, timeout === 0 ? 0 : Math.max(1, timeout - silent))
     this.#parkedAgain++
     endQuietly(socket)
-    // The destroyed socket counts itself out, although the connection stays open.
+    // Node subtracts a destroyed socket from the server's open connections, but this connection stays open.
     countConnection(this.#server)
     socket.destroy()
     forwardDetached(socket, this.#isHttp)
@@ -342,11 +347,11 @@ export class Parking implements Watcher, AcceptHost, AccessHost, HandleOwner, Se
     return true
   }
 
-  /** @param limit ms until the connection times out; 0: never */
-  #setParked(row: number, fd: number, limit: number): void {
+  /** @param timeout ms until the connection times out; 0: never */
+  #setParked(row: number, fd: number, timeout: number): void {
     this.#connections.table.park(row, fd)
     this.#registration.countParked(1)
-    this.#timers.set(row, limit)
+    this.#timers.set(row, timeout)
   }
 
   // Closing.
@@ -368,7 +373,7 @@ export class Parking implements Watcher, AcceptHost, AccessHost, HandleOwner, Se
     }
   }
 
-  /** Forgets a closed connection that the application knows, and emits `disconnect`. */
+  /** Forgets a closed connection that was awake at least once, and emits `disconnect`. */
   #onClosed(row: number, connection: ConnectionHandle, cause: Cause): void {
     connection.lastAttachment = this.#connections.attachments.get(row)
     connection.socket = undefined
@@ -414,7 +419,7 @@ export class Parking implements Watcher, AcceptHost, AccessHost, HandleOwner, Se
   /** Returns the figures of this server. */
   stats(): ParkStats {
     const { table, awake, bytes } = this.#connections
-    const kept = bytes + this.#timers.bytes + REACTOR_BYTES * this.#registration.parked
+    const total = bytes + this.#timers.bytes + BYTES_PER_DESCRIPTOR * this.#registration.parked
     return {
       parked: this.#registration.parked,
       awake: awake.size,
@@ -423,12 +428,12 @@ export class Parking implements Watcher, AcceptHost, AccessHost, HandleOwner, Se
       woken: this.#woken,
       parkedAgain: this.#parkedAgain,
       closed: { ...this.#closed },
-      bytesPerConnection: table.size === 0 ? 0 : kept / table.size
+      bytesPerConnection: table.size === 0 ? 0 : total / table.size
     }
   }
 }
 
-/** Makes one listener for all sockets: it finds the connection by its socket, which saves a closure for each. */
+/** Makes the one `close` listener that all sockets share. It finds the connection by its `this`, the socket. */
 function closeListener(parking: Parking): (this: Socket) => void {
   return function () {
     const connection = connectionOf(this)

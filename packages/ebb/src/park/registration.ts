@@ -15,9 +15,7 @@ export class Registration {
   #open = false
   #parked = 0
   /** Whether the listening socket keeps the process running. */
-  #listening = false
-  /** Whether parked connections keep the process running, as sockets would. */
-  #holding = false
+  #keepsRunning = false
   #stopTrimming: (() => void) | undefined
 
   /** @param trim called before each release of memory while the server is registered */
@@ -57,32 +55,31 @@ export class Registration {
   }
 
   /** Called when the server listens. */
-  listens(): void {
+  onListening(): void {
     this.#open = true
   }
 
   /** Called when the server has stopped listening. */
-  stops(): void {
+  onStopped(): void {
     this.#open = false
-    this.hold(false)
+    this.keepRunning(false)
     this.leaveIfEmpty()
   }
 
   /** Sets whether the listening socket keeps the process running. */
-  hold(listening: boolean): void {
-    if (listening === this.#listening) return
-    this.#listening = listening
-    if (listening) this.#reactor?.ref()
+  keepRunning(on: boolean): void {
+    if (on === this.#keepsRunning) return
+    this.#keepsRunning = on
+    if (on) this.#reactor?.ref()
     else this.#reactor?.unref()
   }
 
-  /** Counts one parked connection more or less. */
+  /** Counts one parked connection more or less. Parked connections keep the process running, as sockets would. */
   countParked(by: 1 | -1): void {
+    const before = this.#parked
     this.#parked += by
-    if (this.#holding === this.#parked > 0) return
-    this.#holding = !this.#holding
-    if (this.#holding) this.#reactor?.ref()
-    else this.#reactor?.unref()
+    if (before === 0) this.#reactor?.ref()
+    else if (this.#parked === 0) this.#reactor?.unref()
   }
 
   /** Leaves the reactor if the server is closed and has no parked connections. */

@@ -20,11 +20,11 @@ export interface StreamHost {
   close(row: number, cause: Cause): void
   /** Parks an awake connection. @returns whether it is parked */
   park(row: number, connection: ConnectionHandle): boolean
-  /** Checks an awake connection for silence later, unless the server is closed. */
-  checkLater(row: number): void
+  /** Schedules the next idle check of an awake connection, unless the server is closed. */
+  scheduleIdleCheck(row: number): void
 }
 
-/** Makes connections streams, and handles what their peers send: nothing of it is read by anybody. */
+/** Makes connections streams, and drops what their peers send. */
 export class Streams {
   readonly #connections: Connections
   readonly #host: StreamHost
@@ -75,7 +75,7 @@ export class Streams {
     socket.on('error', () => {})
     socket.on('end', () => socket.destroy())
     socket.resume()
-    this.#host.checkLater(row)
+    this.#host.scheduleIdleCheck(row)
   }
 
   #onResponseEnd(connection: ConnectionHandle): void {
@@ -84,7 +84,7 @@ export class Streams {
     connection.responseEnded = true
     // Node's timeouts are for requests.
     connection.socket.setTimeout(0)
-    if (!this.#host.park(row, connection)) this.#host.checkLater(row)
+    if (!this.#host.park(row, connection)) this.#host.scheduleIdleCheck(row)
   }
 }
 

@@ -1,4 +1,4 @@
-/** What happens to connections over time: awake ones are checked for silence, parked ones time out. */
+/** Timers of connections: awake connections are checked for idleness, parked connections time out. */
 import type { Socket } from 'node:net'
 import { sendBytes } from '../sys/transfer.js'
 import type { ConnectionHandle } from './connection.js'
@@ -16,15 +16,17 @@ const STREAM_IDLE = 1000
 export interface TimerHost {
   /** Parks an awake connection, unless something is in progress on it. @returns whether it is parked */
   park(row: number, connection: ConnectionHandle): boolean
-  /** Parks an awake connection whose protocol has no say, because it has not received anything. */
+  /** Parks an awake connection that has received nothing since its wake, without asking its protocol. */
   parkUntouched(row: number, connection: ConnectionHandle): void
-  /** Wakes a parked connection. @returns undefined if the connection broke */
+  /** Wakes a parked connection. @returns undefined if the connection is broken */
   wake(row: number, announced: boolean): ConnectionHandle | undefined
   /** Closes a parked connection. */
   close(row: number, cause: Cause): void
 }
 
-/** One timer for each connection, by row: the next idle check of an awake one, or the timeout of a parked one. */
+/**
+ * One timer for each connection, by row: the next idle check of an awake connection, or the timeout of a parked one.
+ */
 export class Timers {
   readonly #connections: Connections
   readonly #protocol: Protocol
@@ -58,13 +60,13 @@ export class Timers {
   }
 
   /** Schedules the next idle check of an awake connection, unless the server is closed. */
-  checkLater(row: number): void {
+  scheduleIdleCheck(row: number): void {
     if (this.#registration.open) this.#wheel.add(row, this.#idle / 2)
   }
 
-  /** Sets the timeout of a parked connection. @param limit ms; 0: never */
-  set(row: number, limit: number): void {
-    if (limit > 0) this.#wheel.add(row, limit)
+  /** Sets the timeout of a parked connection. @param timeout ms; 0: never */
+  set(row: number, timeout: number): void {
+    if (timeout > 0) this.#wheel.add(row, timeout)
     else this.#wheel.remove(row)
   }
 
@@ -84,7 +86,7 @@ export class Timers {
     else this.#checkIdle(row, connection)
   }
 
-  /** Parks an awake connection that was silent for `idle`; otherwise checks again after half of that time. */
+  /** Parks an awake connection after `idle` without a byte. Until then, checks it again every `idle / 2`. */
   #checkIdle(row: number, connection: ConnectionHandle): void {
     const socket = connection.socket as Socket
     const bytes = socket.bytesRead + socket.bytesWritten
@@ -95,7 +97,7 @@ export class Timers {
       connection.quietSince = now
     } else if (silent >= this.#idle && this.#host.park(row, connection)) return
     else if (connection.wakes > 1 && this.#protocol.isHeadOverdue(socket, silent)) socket.emit('timeout')
-    if (this.#connections.isStream(row) || !this.#protocol.isUpgraded(socket)) this.checkLater(row)
+    if (this.#connections.isStream(row) || !this.#protocol.isUpgraded(socket)) this.scheduleIdleCheck(row)
   }
 
   /** Handles the timeout of a parked connection. */
@@ -106,7 +108,7 @@ export class Timers {
       const connection = this.#host.wake(row, wake.announced)
       if (connection?.socket === undefined) return
       wake.onTimeout(connection.socket)
-      // If the listeners left the connection alone, it is parked again. While it is awake, `http` takes it to be in the
+      // If the listeners left the connection alone, park it again: while it is awake, `http` believes that it is in the
       // middle of a request.
       if (connection.socket?.bytesRead === 0) this.#host.parkUntouched(row, connection)
       return

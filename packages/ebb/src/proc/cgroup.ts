@@ -72,11 +72,11 @@ export function findMemoryCgroup(options: MemoryCgroupOptions = {}): MemoryCgrou
   for (const line of fs.readFileSync(self, 'utf8').split('\n')) {
     const [, controllers = '', group = ''] = /^\d+:([^:]*):(.*)$/.exec(line) ?? []
     if (controllers.split(',').includes('memory')) {
-      return { version: 1, ...visible(path.join(root, 'memory'), group), files: V1 }
+      return { version: 1, ...foldersOf(path.join(root, 'memory'), group), files: V1 }
     }
     // v2 is mounted at the root. Where it is mounted beside v1, v1 has the memory controller.
     if (controllers === '' && fs.existsSync(path.join(root, 'cgroup.controllers'))) {
-      return { version: 2, ...visible(root, group), files: V2 }
+      return { version: 2, ...foldersOf(root, group), files: V2 }
     }
   }
   return undefined
@@ -92,8 +92,11 @@ export function foldersUpwards({ mount, folder }: Pick<MemoryCgroup, 'mount' | '
   return folders
 }
 
-/** In a container, `/proc/self/cgroup` may name a path outside of it. Then the mounted root is the group. */
-function visible(root: string, group: string): { mount: string; folder: string } {
+/**
+ * Returns the folders of the root group and of `group`. In a container, `/proc/self/cgroup` may name a group outside of
+ * the container. Its folder does not exist here, and the mounted root is then the process's own group.
+ */
+function foldersOf(root: string, group: string): { mount: string; folder: string } {
   const mount = path.resolve(root)
   const own = path.join(mount, group)
   // The root group is named `/`; joined, it ends with a slash.
@@ -101,7 +104,7 @@ function visible(root: string, group: string): { mount: string; folder: string }
   return { mount, folder }
 }
 
-/** In v1 a group without a limit has the largest multiple of a page below 2^63 as its limit, bytes. */
+/** A limit of at least this many bytes is none: v1 writes the largest multiple of a page below 2^63 for no limit. */
 const UNLIMITED = 2 ** 60
 
 /** Files of one group, held open. */
@@ -119,7 +122,7 @@ export class CgroupLimit {
   /** Path of `memory.pressure` of the own group, for a PSI trigger; undefined if it has none. */
   readonly pressure: string | undefined
   readonly #groups: OpenGroup[] = []
-  /** Key in `memory.stat` of file pages that were not used lately, in this group and those below it. */
+  /** Key of the inactive file pages in `memory.stat`, which counts those of the groups below as well. */
   readonly #inactiveFileKey: Buffer = Buffer.alloc(0)
 
   /**

@@ -141,7 +141,7 @@ export class ProcessView {
     const file = this.#status
     this.#read(file)
     const figures = statusFigures(file)
-    if (figures === null) throw this.#withoutMemory()
+    if (figures === null) throw this.#noMemoryError()
     return figures
   }
 
@@ -156,7 +156,7 @@ export class ProcessView {
       this.#smaps.read()
       if (this.#smaps.length > 0) return shares(this.#smaps)
     } catch (error) {
-      if (errno(error) !== 'ESRCH') throw readError(this.pid, error)
+      if (codeOf(error) !== 'ESRCH') throw readError(this.pid, error)
     }
     // The file belongs to the memory of the process at the time of opening. An exec replaces the memory: open it again.
     this.#smaps.close()
@@ -215,12 +215,16 @@ export class ProcessView {
     }
   }
 
-  /** Throws if the process has ended. If not, what was just looked up by its pid was this process. */
+  /**
+   * Throws if the process has ended. Called after a look-up by pid: if the process still runs, the pid has not been
+   * reused, so the look-up found this process.
+   */
   #checkSame(): void {
     this.#read(this.#stat)
   }
 
-  #withoutMemory(): ProcessError {
+  /** Returns the error for a process whose `status` lists no memory. */
+  #noMemoryError(): ProcessError {
     const { pid } = this
     if (this.#status.find(KEY.zombie) !== -1) {
       const text = `process ${pid} is a zombie: it has exited and holds no memory, but its parent has not waited for it`
@@ -231,12 +235,12 @@ export class ProcessView {
       const text = `process ${pid} is a kernel thread and has no memory of its own: give the pid of another process`
       return new ProcessError(pid, 'kernel', 'EINVAL', 'read', text)
     }
-    // The process is exiting: its memory goes before its state changes.
+    // The process is exiting: the kernel frees its memory before it changes its state.
     return new ProcessError(pid, 'ended', 'ESRCH', 'read', `process ${pid} has ended`)
   }
 }
 
-let own: ProcFile | undefined
+let ownStatus: ProcFile | undefined
 
 /**
  * Reads `/proc/self/status`: `self().anonymous` is the anonymous memory of this process. The first call opens a
@@ -244,9 +248,9 @@ let own: ProcFile | undefined
  * errors of `open(2)` and `read(2)`.
  */
 export function self(): ProcessStatus {
-  own ??= new ProcFile('/proc/self/status')
-  own.read()
-  const figures = statusFigures(own)
+  ownStatus ??= new ProcFile('/proc/self/status')
+  ownStatus.read()
+  const figures = statusFigures(ownStatus)
   if (figures === null) throw new ProcessError(process.pid, 'ended', 'ESRCH', 'read', 'this process is ending')
   return figures
 }
@@ -260,32 +264,37 @@ export function ownAnonymous(): number {
   }
 }
 
-let fast: boolean | undefined
+let countsFast: boolean | undefined
 
 /** Whether the kernel counts the descriptors of a process, so that they need not be listed (Linux 6.2 and later). */
 export function countsDescriptorsFast(): boolean {
   // This process always has some descriptors open, so a size of 0 means that the kernel does not count.
-  fast ??= (fs.statSync('/proc/self/fd', { throwIfNoEntry: false })?.size ?? 0) > 0
-  return fast
+  countsFast ??= (fs.statSync('/proc/self/fd', { throwIfNoEntry: false })?.size ?? 0) > 0
+  return countsFast
 }
 
+/** Returns null if the file lists no memory: a zombie, a kernel thread, or a process that is exiting. */
 function statusFigures(file: ProcFile): ProcessStatus | null {
-  const resident = file.figure(KEY.resident)
-  if (resident === -1) return null
+  if (file.find(KEY.resident) === -1) return null
   return {
-    resident: resident * 1024,
-    anonymous: Math.max(0, file.figure(KEY.anonymous)) * 1024,
-    file: (Math.max(0, file.figure(KEY.mapped)) + Math.max(0, file.figure(KEY.shared))) * 1024,
-    peak: Math.max(0, file.figure(KEY.peak)) * 1024,
+    resident: bytes(file, KEY.resident),
+    anonymous: bytes(file, KEY.anonymous),
+    file: bytes(file, KEY.mapped) + bytes(file, KEY.shared),
+    peak: bytes(file, KEY.peak),
     threads: Math.max(0, file.figure(KEY.threads))
   }
 }
 
 function shares(file: ProcFile): ProcessShares {
   return {
-    private: (Math.max(0, file.figure(KEY.privateClean)) + Math.max(0, file.figure(KEY.privateDirty))) * 1024,
-    proportional: Math.max(0, file.figure(KEY.pss)) * 1024
+    private: bytes(file, KEY.privateClean) + bytes(file, KEY.privateDirty),
+    proportional: bytes(file, KEY.pss)
   }
+}
+
+/** Returns a figure that the file gives in kB, in bytes; 0 if the file has no such line. */
+function bytes(file: ProcFile, key: Buffer): number {
+  return Math.max(0, file.figure(key)) * 1024
 }
 
 /** Returns null if this user may not read the file, for kernels before 4.14, and for a process without memory. */
@@ -293,7 +302,7 @@ function openShares(pid: number): ProcFile | null {
   try {
     return new ProcFile(`/proc/${pid}/smaps_rollup`, 2048)
   } catch (error) {
-    const code = errno(error)
+    const code = codeOf(error)
     if (code === 'EACCES' || code === 'EPERM' || code === 'ENOENT' || code === 'ESRCH') return null
     throw openError(pid, error)
   }
@@ -314,7 +323,7 @@ function countDescriptors(path: string, pid: number): number | null {
 }
 
 function openError(pid: number, error: unknown): ProcessError {
-  const code = errno(error)
+  const code = codeOf(error)
   if (code === 'ESRCH') return new ProcessError(pid, 'ended', 'ESRCH', 'read', `process ${pid} has ended`, error)
   if (code !== 'ENOENT') {
     const text = `process ${pid} cannot be read: ${error instanceof Error ? error.message : String(error)}`
@@ -332,7 +341,7 @@ function openError(pid: number, error: unknown): ProcessError {
 }
 
 function readError(pid: number, error: unknown): ProcessError {
-  const code = errno(error)
+  const code = codeOf(error)
   if (code === 'ESRCH') return new ProcessError(pid, 'ended', 'ESRCH', 'read', `process ${pid} has ended`, error)
   const text = `process ${pid} cannot be read: ${error instanceof Error ? error.message : String(error)}`
   return new ProcessError(pid, 'unreadable', code, 'read', text, error)
@@ -343,10 +352,10 @@ function exists(pid: number): boolean {
     process.kill(pid, 0)
     return true
   } catch (error) {
-    return errno(error) === 'EPERM'
+    return codeOf(error) === 'EPERM'
   }
 }
 
-function errno(error: unknown): string {
+function codeOf(error: unknown): string {
   return (error as NodeJS.ErrnoException | undefined)?.code ?? 'UNKNOWN'
 }

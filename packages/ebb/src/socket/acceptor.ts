@@ -12,7 +12,7 @@ export interface AcceptHost {
   /**
    * Takes ownership of an accepted connection.
    *
-   * @returns 0; or an errno if the connection could not be watched, and then it is closed
+   * @returns 0, or an errno if the connection could not be watched and was closed
    */
   onAccept(fd: number): number
   /** Called when accepting pauses for want of descriptors or memory. It resumes by itself. */
@@ -37,8 +37,11 @@ const RETRY = 100
 /**
  * Accepts connections from a listening socket. It owns the socket and is the socket's watcher at the reactor.
  *
- * Three states: watched (epoll reports new connections), polled (a connect storm: a timer looks every millisecond), and
- * paused (no descriptor or no memory: a timer, or a connection that closes, tries again).
+ * It has three states:
+ *
+ * - watched: epoll reports new connections.
+ * - polled, in a connect storm: a timer accepts once per millisecond.
+ * - paused, for want of descriptors or memory: a timer, or a connection that closes, tries again.
  */
 export class Acceptor implements Watcher {
   readonly #reactor: Reactor
@@ -46,8 +49,9 @@ export class Acceptor implements Watcher {
   readonly #host: AcceptHost
   readonly #mayPoll: boolean
   readonly #socket: ListeningSocket
-  /** -1 once it is closed. */
+  /** Descriptor of the listening socket; -1 once it is closed. */
   #fd: number
+  /** False while paused, and once closed. */
   #accepting = true
   #lastReady = 0
   #poll: NodeJS.Timeout | undefined
@@ -99,7 +103,7 @@ export class Acceptor implements Watcher {
     this.#lastReady = now
     const accepted = this.#acceptBurst()
     // After a full burst more connections wait: the socket stays watched, and epoll reports them in the next turn.
-    if (storm && accepted < ACCEPT_BURST && this.#accepting && this.#fd !== -1) this.#startPolling()
+    if (storm && accepted < ACCEPT_BURST && this.#accepting) this.#startPolling()
   }
 
   /** Tries again after a pause. Called when a descriptor, or memory, may be free. */
@@ -122,7 +126,7 @@ export class Acceptor implements Watcher {
   }
 
   readonly #onPoll = (): void => {
-    if (!this.#accepting || this.#fd === -1) return
+    if (!this.#accepting) return
     let storm = false
     try {
       const accepted = this.#acceptBurst()
@@ -130,7 +134,7 @@ export class Acceptor implements Watcher {
       storm = accepted >= STORM_LEAST && accepted < ACCEPT_BURST
     } finally {
       // Also if a handler threw: otherwise the socket would never be looked at again.
-      if (this.#accepting && this.#fd !== -1) {
+      if (this.#accepting) {
         if (storm) this.#poll?.refresh()
         else this.#reactor.modify(this.#fd, EPOLLIN)
       }

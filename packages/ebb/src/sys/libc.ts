@@ -25,89 +25,90 @@ else {
   }
 }
 
-/** Reason why the C library cannot be called, as the end of a sentence; undefined if it can. */
+/** Reason why the C library cannot be called, such as `it needs Linux (epoll); ...`; undefined if it can. */
 export const unsupported: string | undefined = reason
 
-// null is the process itself: glibc and musl have different file names, and a preloaded allocator must win.
-const process_ = koffi?.load(null)
+// null loads the running program, because the C library's file name differs (glibc, musl), and a preloaded allocator
+// must be found before the C library's own.
+const program = koffi?.load(null)
 
-/** Makes the `ERR_EBB_UNSUPPORTED` error. @param why the end of its sentence */
+/** Makes the `ERR_EBB_UNSUPPORTED` error. @param why the reason, which ends the message */
 export function unsupportedError(why = reason): EbbError {
   return new EbbError('ERR_EBB_UNSUPPORTED', `ebb cannot park connections here: ${why}`)
 }
 
-/** Binds a function that every C library has. Without koffi, calling it throws `ERR_EBB_UNSUPPORTED`. */
-function bind<A extends unknown[] = number[]>(definition: string): Call<A> {
-  if (process_ === undefined) {
+/** Declares a function that every C library has. Without koffi, calling it throws `ERR_EBB_UNSUPPORTED`. */
+function cFunction<A extends unknown[] = number[]>(definition: string): Call<A> {
+  if (program === undefined) {
     return () => {
       throw unsupportedError()
     }
   }
-  return process_.func(definition) as unknown as Call<A>
+  return program.func(definition) as unknown as Call<A>
 }
 
-/** Binds a function that not every C library has; undefined if it is missing. */
-function bindOptional<A extends unknown[] = number[]>(definition: string): Call<A> | undefined {
+/** Declares a function that not every C library has; undefined if it is missing. */
+function optionalFunction<A extends unknown[] = number[]>(definition: string): Call<A> | undefined {
   try {
-    return process_?.func(definition) as unknown as Call<A> | undefined
+    return program?.func(definition) as unknown as Call<A> | undefined
   } catch {
     return undefined
   }
 }
 
 // Results are `int`, also where C has `ssize_t`: no call moves 2 GB, and koffi checks 64-bit results for BigInt.
-export const socket = bind('int socket(int domain, int type, int protocol)')
-export const bindAddress = bind('int bind(int fd, uintptr_t address, uint length)')
-export const listenOn = bind('int listen(int fd, int backlog)')
-export const accept4 = bind('int accept4(int fd, uintptr_t address, uintptr_t length, int flags)')
-export const connect = bind('int connect(int fd, uintptr_t address, uint length)')
-export const getsockname = bind('int getsockname(int fd, uintptr_t address, uintptr_t length)')
-export const getpeername = bind('int getpeername(int fd, uintptr_t address, uintptr_t length)')
-export const getsockopt = bind<[number, number, number, Int32Array, Uint32Array]>(
+export const socket = cFunction('int socket(int domain, int type, int protocol)')
+export const bindAddress = cFunction('int bind(int fd, uintptr_t address, uint length)')
+export const listenOn = cFunction('int listen(int fd, int backlog)')
+export const accept4 = cFunction('int accept4(int fd, uintptr_t address, uintptr_t length, int flags)')
+export const connect = cFunction('int connect(int fd, uintptr_t address, uint length)')
+export const getsockname = cFunction('int getsockname(int fd, uintptr_t address, uintptr_t length)')
+export const getpeername = cFunction('int getpeername(int fd, uintptr_t address, uintptr_t length)')
+export const getsockopt = cFunction<[number, number, number, Int32Array, Uint32Array]>(
   'int getsockopt(int fd, int level, int name, _Inout_ void *value, _Inout_ void *length)'
 )
-export const setsockopt = bind<[number, number, number, Int32Array, number]>(
+export const setsockopt = cFunction<[number, number, number, Int32Array, number]>(
   'int setsockopt(int fd, int level, int name, const void *value, uint length)'
 )
-export const recv = bind('int recv(int fd, uintptr_t buffer, size_t length, int flags)')
+export const recv = cFunction('int recv(int fd, uintptr_t buffer, size_t length, int flags)')
 /** `send` from a buffer, which koffi pins during the call. Sends from the buffer's first byte on. */
-export const sendBuffer = bind<[number, Uint8Array, number, number]>(
+export const sendBuffer = cFunction<[number, Uint8Array, number, number]>(
   'int send(int fd, void *buffer, size_t length, int flags)'
 )
 /** `send` from an address. */
-export const send = bind('int send(int fd, uintptr_t buffer, size_t length, int flags)')
-export const shutdown = bind('int shutdown(int fd, int how)')
-export const close = bind('int close(int fd)')
+export const send = cFunction('int send(int fd, uintptr_t buffer, size_t length, int flags)')
+export const shutdown = cFunction('int shutdown(int fd, int how)')
+export const close = cFunction('int close(int fd)')
 /**
  * Variadic in C; declared with three arguments, because an `int` is passed the same way on every Linux that Node
  * supports.
  */
-export const fcntl = bind('int fcntl(int fd, int command, int argument)')
-export const dup3 = bind('int dup3(int from, int to, int flags)')
-export const epollCreate = bind('int epoll_create1(int flags)')
-export const epollControl = bind('int epoll_ctl(int epoll, int operation, int fd, uintptr_t event)')
-export const epollWait = bind('int epoll_wait(int epoll, uintptr_t events, int most, int timeout)')
-export const getrlimit = bind('int getrlimit(int resource, uintptr_t limit)')
+export const fcntl = cFunction('int fcntl(int fd, int command, int argument)')
+export const dup3 = cFunction('int dup3(int from, int to, int flags)')
+export const epollCreate = cFunction('int epoll_create1(int flags)')
+export const epollControl = cFunction('int epoll_ctl(int epoll, int operation, int fd, uintptr_t event)')
+export const epollWait = cFunction('int epoll_wait(int epoll, uintptr_t events, int most, int timeout)')
+export const getrlimit = cFunction('int getrlimit(int resource, uintptr_t limit)')
 /** Only in glibc. */
-export const mallocTrim = bindOptional('int malloc_trim(size_t pad)')
+export const mallocTrim = optionalFunction('int malloc_trim(size_t pad)')
 /** In glibc; in musl it exists and does nothing. */
-export const mallopt = bindOptional('int mallopt(int parameter, int value)')
-export const getrusage = bindOptional('int getrusage(int who, uintptr_t usage)')
+export const mallopt = optionalFunction('int mallopt(int parameter, int value)')
+export const getrusage = optionalFunction('int getrusage(int who, uintptr_t usage)')
 /** Only in jemalloc. */
-export const mallctl = bindOptional<[string, number, number, number, number]>(
+export const mallctl = optionalFunction<[string, number, number, number, number]>(
   'int mallctl(const char *name, uintptr_t old, uintptr_t oldLength, uintptr_t new, size_t newLength)'
 )
 /** Only in mimalloc. */
-export const miCollect = bindOptional('void mi_collect(int force)')
+export const miCollect = optionalFunction('void mi_collect(int force)')
 /** Only in tcmalloc (gperftools). */
-export const tcmallocRelease = bindOptional<[]>('void MallocExtension_ReleaseFreeMemory()')
-export const clockGettime = bindOptional<[number, BigInt64Array]>('int clock_gettime(int clock, _Out_ void *time)')
+export const tcmallocRelease = optionalFunction<[]>('void MallocExtension_ReleaseFreeMemory()')
+export const clockGettime = optionalFunction<[number, BigInt64Array]>('int clock_gettime(int clock, _Out_ void *time)')
 /** Missing in old versions of musl. */
-export const statx = bindOptional<[number, string, number, number, number]>(
+export const statx = optionalFunction<[number, string, number, number, number]>(
   'int statx(int folder, const char *path, int flags, uint mask, uintptr_t buffer)'
 )
-const dlsym = bindOptional<[number, string]>('uintptr_t dlsym(uintptr_t handle, const char *name)')
-const dladdr = bindOptional<[number, BigUint64Array]>('int dladdr(uintptr_t address, _Out_ void *info)')
+const dlsym = optionalFunction<[number, string]>('uintptr_t dlsym(uintptr_t handle, const char *name)')
+const dladdr = optionalFunction<[number, BigUint64Array]>('int dladdr(uintptr_t address, _Out_ void *info)')
 
 /** Returns the errno of the last call on this thread. */
 export function errno(): number {

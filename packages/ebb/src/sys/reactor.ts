@@ -34,20 +34,25 @@ const packed = process.arch === 'x64'
 const STRIDE = packed ? 3 : 4
 const DATA = packed ? 1 : 2
 
-const ACCEPTED = libc.SOCK_NONBLOCK | libc.SOCK_CLOEXEC
+const ACCEPT_FLAGS = libc.SOCK_NONBLOCK | libc.SOCK_CLOEXEC
 
-/** The watched descriptors of one thread. Use {@link reactor} to get the thread's own. */
+/** Memory that the reactor keeps for each descriptor, bytes: serial number, state and owner. */
+export const BYTES_PER_DESCRIPTOR =
+  Float64Array.BYTES_PER_ELEMENT + Uint8Array.BYTES_PER_ELEMENT + Uint32Array.BYTES_PER_ELEMENT
+
+/** The watched descriptors of one thread. Use {@link reactor} to get this thread's reactor. */
 export class Reactor {
-  /** By descriptor: serial number of its registration, from 1 on and never reused; 0 if it is not watched. */
+  /** By descriptor: serial number of the registration, from 1 on and never reused; 0 for an unwatched descriptor. */
   serial = new Float64Array(shrunk(1))
-  /** By descriptor: a byte that belongs to its watcher; 0 when the descriptor is added. */
+  /** By descriptor: a byte for the watcher's own use; 0 when the descriptor is added. */
   state = new Uint8Array(shrunk(1))
 
+  /** By descriptor: owner number of the watcher, an index of `#watchers`. */
   #owner = new Uint32Array(shrunk(1))
   #watchers: (Watcher | undefined)[] = []
-  /** Watched descriptors that something else owns and closes. */
+  /** Watched descriptors that an object of Node owns, and closes when the thread ends. */
   readonly #lent = new Set<number>()
-  /** In a worker thread: descriptors that Node closes when the thread ends. */
+  /** In a worker thread: descriptors that Node opened, and closes when the thread ends. See {@link accept}. */
   readonly #guarded = new Set<number>()
   #lastSerial = 0
   #watched = 0
@@ -72,11 +77,11 @@ export class Reactor {
     try {
       if (isMainThread) {
         this.#epoll = epoll
-        this.#poll = libc.poll(epoll, this.#ready)
+        this.#poll = libc.poll(epoll, this.#onEvents)
         // An event that is reported while Node shuts down would call into a dead environment: koffi aborts the process.
         process.once('exit', () => this.#poll.close())
       } else {
-        const { fd, handle } = workerPoll(epoll, this.#ready)
+        const { fd, handle } = workerPoll(epoll, this.#onEvents)
         this.#epoll = fd
         this.#poll = handle
         // Descriptors belong to the process and would outlive the thread. (`terminate()` does not emit `exit`: see
@@ -144,7 +149,7 @@ export class Reactor {
     this.#forget(fd)
   }
 
-  /** Declares that something else owns the watched `fd`, and closes it when this thread ends. */
+  /** Declares that an object of Node owns the watched `fd`. The reactor then leaves it open when this thread ends. */
   lend(fd: number): void {
     this.#lent.add(fd)
   }
@@ -157,21 +162,21 @@ export class Reactor {
   /** Accepts a connection. @returns its descriptor, or a negative errno (`-EAGAIN`: none waits) */
   accept(listening: number): number {
     if (isMainThread) {
-      const fd = libc.accept4(listening, 0, 0, ACCEPTED)
+      const fd = libc.accept4(listening, 0, 0, ACCEPT_FLAGS)
       return fd === -1 ? -libc.errno() : fd
     }
-    const own = openOwn()
-    if (own < 0) return own
-    const fd = libc.accept4(listening, 0, 0, ACCEPTED)
+    const guarded = openGuarded()
+    if (guarded < 0) return guarded
+    const fd = libc.accept4(listening, 0, 0, ACCEPT_FLAGS)
     if (fd === -1) {
       const errno = libc.errno()
-      fs.closeSync(own)
+      fs.closeSync(guarded)
       return -errno
     }
-    const made = libc.dup3(fd, own, libc.O_CLOEXEC)
+    const duplicated = libc.dup3(fd, guarded, libc.O_CLOEXEC)
     libc.close(fd)
-    this.#guarded.add(libc.check(made, 'dup3'))
-    return own
+    this.#guarded.add(libc.check(duplicated, 'dup3'))
+    return guarded
   }
 
   /** Makes a second descriptor for the same connection as `fd`. @returns the descriptor, or a negative errno */
@@ -180,36 +185,37 @@ export class Reactor {
       const copy = libc.fcntl(fd, libc.F_DUPFD_CLOEXEC, 0)
       return copy === -1 ? -libc.errno() : copy
     }
-    const own = openOwn()
-    if (own < 0) return own
-    if (libc.dup3(fd, own, libc.O_CLOEXEC) === -1) {
+    const guarded = openGuarded()
+    if (guarded < 0) return guarded
+    if (libc.dup3(fd, guarded, libc.O_CLOEXEC) === -1) {
       const errno = libc.errno()
-      fs.closeSync(own)
+      fs.closeSync(guarded)
       return -errno
     }
-    this.#guarded.add(own)
-    return own
+    this.#guarded.add(guarded)
+    return guarded
   }
 
   /**
    * Gives `fd`, which must not be watched, to a handle of Node.
    *
-   * @returns 0; or a negative errno, and then `fd` is closed
+   * @returns 0, or a negative errno after closing `fd`
    */
   handOver(fd: number, handle: { open(fd: number): number }): number {
     if (!this.#guarded.has(fd)) {
-      const failed = handle.open(fd)
-      if (failed !== 0) libc.close(fd)
-      return failed
+      const result = handle.open(fd)
+      if (result !== 0) libc.close(fd)
+      return result
     }
-    // A placeholder: to open it, the handle only checks that it can be read and written.
-    const other = libc.fcntl(this.#epoll, libc.F_DUPFD_CLOEXEC, 0)
-    let failed = other === -1 ? -libc.errno() : handle.open(other)
-    if (failed === 0) {
-      if (libc.dup3(fd, other, libc.O_CLOEXEC) === -1) failed = -libc.errno()
-    } else if (other !== -1) libc.close(other)
+    // The handle opens a placeholder, which `dup3` then makes refer to the connection. Any descriptor that is open for
+    // reading and writing will do, because the handle checks nothing else.
+    const placeholder = libc.fcntl(this.#epoll, libc.F_DUPFD_CLOEXEC, 0)
+    let result = placeholder === -1 ? -libc.errno() : handle.open(placeholder)
+    if (result === 0) {
+      if (libc.dup3(fd, placeholder, libc.O_CLOEXEC) === -1) result = -libc.errno()
+    } else if (placeholder !== -1) libc.close(placeholder)
     this.discard(fd)
-    return failed
+    return result
   }
 
   /** Closes `fd`, which must not be watched. */
@@ -237,7 +243,7 @@ export class Reactor {
     return -1
   }
 
-  /** Keeps the process running until {@link unref} was called as often. */
+  /** Keeps the process running until each call has been undone by a call of {@link unref}. */
   ref(): void {
     if (this.#refs++ === 0) this.#poll.ref()
   }
@@ -256,12 +262,12 @@ export class Reactor {
   }
 
   /**
-   * Called by koffi when the epoll instance has events. Node does not know of this callback, so ticks, promises and
-   * exceptions are handled here.
+   * Called when the epoll instance has events. Node does not know of koffi's callbacks, so this function runs ticks and
+   * promises and passes on exceptions.
    */
-  readonly #ready = (): void => {
+  readonly #onEvents = (): void => {
     try {
-      this.#run()
+      this.#dispatch()
       runTicks()
     } catch (error) {
       // Thrown again where Node turns it into an `uncaughtException`.
@@ -271,7 +277,7 @@ export class Reactor {
     }
   }
 
-  #run(): void {
+  #dispatch(): void {
     const count = libc.epollWait(this.#epoll, this.#eventsAt, BATCH, 0)
     const events = this.#events
     for (let at = 0; at < count * STRIDE; at += STRIDE) {
@@ -318,7 +324,7 @@ export function reactor(): Reactor {
 }
 
 /** Opens a descriptor that Node closes when this thread ends. @returns the descriptor, or a negative errno */
-function openOwn(): number {
+function openGuarded(): number {
   try {
     return fs.openSync('/dev/null', 'r')
   } catch (error) {

@@ -157,7 +157,7 @@ function formatIPv6(bytes: Buffer): string {
   const mapped = bytes.subarray(0, 10).every((byte) => byte === 0) && bytes.readUInt16BE(10) === 0xffff
   if (mapped) return `::ffff:${bytes.subarray(12, 16).join('.')}`
   const groups = Array.from({ length: 8 }, (_, i) => bytes.readUInt16BE(2 * i).toString(16))
-  // The longest run of two or more zero groups, the first of equals, becomes `::`.
+  // The longest run of two or more zero groups becomes `::`. Of two equally long runs, the first does.
   let [start, length] = [0, 1]
   for (let i = 0; i < 8; i++) {
     let run = 0

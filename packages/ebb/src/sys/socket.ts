@@ -142,7 +142,7 @@ export function setOption(fd: number, level: number, name: number, ...value: num
   libc.check(libc.setsockopt(fd, level, name, bytes, bytes.byteLength), 'setsockopt')
 }
 
-/** Makes the next close of this socket send a RST in place of a FIN (`SO_LINGER` of no time). */
+/** Makes the next close of this socket send a RST in place of a FIN (`SO_LINGER` with a timeout of 0). */
 export function resetOnClose(fd: number): void {
   setOption(fd, libc.SOL_SOCKET, libc.SO_LINGER, 1, 0)
 }

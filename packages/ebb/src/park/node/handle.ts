@@ -48,7 +48,7 @@ export function isShared(handle: ListeningHandle): boolean {
 export interface HandleOwner {
   stopListening(): void
   /** Sets whether the listening socket keeps the process running. */
-  hold(listening: boolean): void
+  keepRunning(on: boolean): void
 }
 
 /**
@@ -100,11 +100,11 @@ export class ReactorHandle implements ListeningHandle {
   }
 
   ref(): void {
-    this.#owner.hold(true)
+    this.#owner.keepRunning(true)
   }
 
   unref(): void {
-    this.#owner.hold(false)
+    this.#owner.keepRunning(false)
   }
 
   hasRef(): boolean {

@@ -1,6 +1,6 @@
 /**
- * What is used of the internals of `http.Server`, its parsers and its responses: properties that Node does not
- * document, but that exist in every version from 20 to 26.
+ * The internals of `http.Server`, its parsers and its responses that ebb uses. Node does not document these properties,
+ * but every version from 20 to 26 has them.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Server, Socket } from 'node:net'
@@ -48,25 +48,25 @@ interface ParserClass {
   readonly REQUEST: number
 }
 
-let freshAreIdle: boolean | undefined
+let freshIsIdle: boolean | undefined
 
 /**
  * Whether `closeIdleConnections()`, and with it `close()`, closes connections that have not sent a byte. Recent
- * versions do (https://github.com/nodejs/node/pull/63470). Found by a trial on a list with one parser. False before the
- * server listens, and if Node keeps the list elsewhere.
+ * versions do (https://github.com/nodejs/node/pull/63470). The first call tries it out, on a list that has one parser.
+ * False before the server listens, and if Node keeps the list elsewhere.
  */
 export function closesFreshAsIdle(server: Server): boolean {
-  if (freshAreIdle !== undefined) return freshAreIdle
+  if (freshIsIdle !== undefined) return freshIsIdle
   const connections = httpConnections(server)
   const { HTTPParser } = httpCommon() ?? {}
   if (connections === undefined || HTTPParser === undefined) return false
   const list = new (connections.constructor as ConnectionsClass)()
   const parser = new HTTPParser()
   parser.initialize(HTTPParser.REQUEST, {}, 0, 0, list)
-  freshAreIdle = list.idle().length > 0
+  freshIsIdle = list.idle().length > 0
   parser.remove()
   parser.close()
-  return freshAreIdle
+  return freshIsIdle
 }
 
 /** Returns the parser of a socket; undefined after an upgrade, and in the middle of a message. */
@@ -75,12 +75,16 @@ export function idleParser(socket: Socket): HttpParser | undefined {
   return parser && !_httpMessage && parser.incoming === null ? parser : undefined
 }
 
-/** Whether no request on this socket has had a complete head yet. */
+/** Whether the socket still waits for the complete head of its first request. */
 export function isInHead(socket: Socket): boolean {
   return idleParser(socket) !== undefined && socket.bytesWritten === 0
 }
 
-/** Calls `around` for each request on this socket. @param around gets a function that lets `http` handle the request */
+/**
+ * Calls `around` for each request on this socket, in place of `http`.
+ *
+ * @param around gets a function that lets `http` handle the request
+ */
 export function wrapIncoming(socket: Socket, around: (incoming: () => unknown) => unknown): void {
   const { parser } = socket as HttpSocket
   const incoming = parser?.onIncoming
@@ -109,7 +113,7 @@ interface ResponseInternals {
 }
 
 /**
- * Sends the head of a response whose body has neither a length nor chunks, so that it ends when the connection closes.
+ * Sends the head of a response whose body lasts until the connection closes: without a length and without chunks.
  *
  * @returns false if a head was already sent, or made with a length
  */
@@ -139,9 +143,9 @@ export function sendEndlessHead(response: ServerResponse): boolean {
 export function endAsLast(response: ServerResponse, socket: Socket, then: () => void): void {
   ;(response as unknown as { _last: boolean })._last = true
   socket.destroySoon = () => {
-    // Uncovers the method of the class.
+    // Removes this override, so that the method of the class is called again.
     delete (socket as Partial<Socket>).destroySoon
-    // Keeps `http` from answering what the client sends from now on.
+    // `http` answers no further request while the socket has a response under way.
     ;(socket as HttpSocket)._httpMessage = response
     then()
   }

@@ -1,6 +1,6 @@
 /**
- * What is used of the internals of `net.Server` and `tls.Server`: properties that Node does not document, but that
- * exist in every version from 20 to 26.
+ * The internals of `net.Server` and `tls.Server` that ebb uses. Node does not document these properties, but every
+ * version from 20 to 26 has them.
  */
 import type { Server } from 'node:net'
 import type { ListeningHandle } from './handle.js'

@@ -1,6 +1,6 @@
 /**
- * What is used of the internals of `net.Socket`: properties that Node does not document, but that exist in every
- * version from 20 to 26.
+ * The internals of `net.Socket` that ebb uses. Node does not document these properties, but every version from 20 to 26
+ * has them.
  */
 import { channel } from 'node:diagnostics_channel'
 import { type Server, Socket, type SocketConstructorOpts } from 'node:net'
@@ -23,16 +23,16 @@ const accepted = channel('net.server.socket')
 /**
  * Makes the handle that Node would have made for an accepted connection. It owns `fd`.
  *
- * The kind of handle is known from the server. `new Socket({ fd })` would find it out with four system calls.
+ * The caller knows the class of handles from the server. `new Socket({ fd })` would need four system calls to find it.
  *
  * @throws {SystemError} if Node cannot open the descriptor; then `fd` is closed
  */
 export function clientHandle(reactor: Reactor, Handle: HandleClass, fd: number): ClientHandle {
   const handle = new Handle(SOCKET)
-  const failed = reactor.handOver(fd, handle)
-  if (failed === 0) return handle
+  const result = reactor.handOver(fd, handle)
+  if (result === 0) return handle
   handle.close()
-  throw systemError('open', -failed)
+  throw systemError('open', -result)
 }
 
 /**

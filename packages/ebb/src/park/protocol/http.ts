@@ -36,24 +36,24 @@ export class HttpProtocol extends BaseProtocol {
   }
 
   /**
-   * Applies the limits that `http` keeps for a socket to the whole connection. Requests are counted across wakes. A
-   * request's head that arrives in parts after a wake has `keepAliveTimeout` to be complete.
+   * Applies to the connection what `http` applies to each of its sockets: the number of requests counts across wakes,
+   * and `keepAliveTimeout` goes on until the head of the first request after a wake is complete.
    */
   override onWake(socket: Socket, connection: AwakeConnection): void {
     const server = this.#server
     const { keepAliveTimeout, timeout } = server
-    let inHead = connection.wakes > 1 && timeout > 0 && keepAliveTimeout > 0
+    let waitsForHead = connection.wakes > 1 && timeout > 0 && keepAliveTimeout > 0
     const limited = (server.maxRequestsPerSocket ?? 0) > 0
-    if (!inHead && !limited) return
-    if (inHead) socket.setTimeout(keepAliveTimeout + this.#keepAliveSlack)
-    const before = connection.requests
+    if (!waitsForHead && !limited) return
+    if (waitsForHead) socket.setTimeout(keepAliveTimeout + this.#keepAliveSlack)
+    const earlierRequests = connection.requests
     wrapIncoming(socket, (incoming) => {
-      if (inHead) socket.setTimeout(timeout)
-      inHead = false
+      if (waitsForHead) socket.setTimeout(timeout)
+      waitsForHead = false
       connection.requests++
       const limit = server.maxRequestsPerSocket ?? 0
-      if (limit <= 0 || before === 0) return incoming()
-      return withLimit(server, limit, Math.max(1, limit - before), incoming)
+      if (limit <= 0 || earlierRequests === 0) return incoming()
+      return withLimit(server, limit, Math.max(1, limit - earlierRequests), incoming)
     })
   }
 
@@ -92,9 +92,12 @@ export class HttpProtocol extends BaseProtocol {
    */
   override onTimeout(fresh: boolean): TimeoutAction {
     const server = this.#server
-    const unanswered = fresh && this.firstByteTimeout() !== server.timeout
-    if (unanswered && server.listenerCount('clientError') === 0) return { finalResponse: REQUEST_TIMEOUT }
-    if (unanswered) return { wake: { announced: true, onTimeout: (socket) => socket.emit('error', requestTimeout()) } }
+    // At `server.timeout`, `http` closes a connection without a response.
+    const isRequestTimeout = fresh && this.firstByteTimeout() !== server.timeout
+    if (isRequestTimeout && server.listenerCount('clientError') === 0) return { finalResponse: REQUEST_TIMEOUT }
+    if (isRequestTimeout) {
+      return { wake: { announced: true, onTimeout: (socket) => socket.emit('error', requestTimeout()) } }
+    }
     if (server.listenerCount('timeout') === 0) return {}
     return { wake: { announced: true, onTimeout: (socket) => socket.emit('timeout') } }
   }
@@ -121,17 +124,17 @@ export class HttpProtocol extends BaseProtocol {
 }
 
 /**
- * Handles one request with a lower `maxRequestsPerSocket`, because Node counts the requests of a socket, which begins
- * at the wake. The application and the `Keep-Alive` header see the real limit.
+ * Handles one request with `maxRequestsPerSocket` set to `remaining`. Node counts the requests of each socket, and a
+ * connection gets a new socket at each wake. The application and the `Keep-Alive` header see the real limit.
  */
-function withLimit(server: http.Server, limit: number, lower: number, incoming: () => unknown): unknown {
+function withLimit(server: http.Server, limit: number, remaining: number, incoming: () => unknown): unknown {
   const restore = (_: unknown, response?: http.ServerResponse): void => {
     server.maxRequestsPerSocket = limit
     if (response !== undefined) setRequestLimit(response, limit)
   }
   const events = ['request', 'checkContinue', 'checkExpectation'].filter((event) => server.listenerCount(event) > 0)
   for (const event of events) server.prependListener(event, restore)
-  server.maxRequestsPerSocket = lower
+  server.maxRequestsPerSocket = remaining
   try {
     return incoming()
   } finally {

@@ -1,13 +1,13 @@
 /** Where servers of TCP, HTTP and TLS differ: what a parked connection waits for, and for how long. */
 import type { Socket } from 'node:net'
 
-/** What happens to a parked connection whose time is over. It is closed, unless `wake` is set. */
+/** What happens to a parked connection at its timeout. The connection is closed, unless `wake` is set. */
 export interface TimeoutAction {
   /** Bytes to send before the connection is closed. */
   finalResponse?: Buffer
   /** Wakes the connection and calls `onTimeout` with its socket. */
   wake?: {
-    /** Whether the server gets the socket first, by `connection`. */
+    /** Whether the server emits `connection` with the socket first. */
     announced: boolean
     onTimeout(socket: Socket): void
   }
@@ -37,16 +37,16 @@ export interface Protocol {
   /** Whether connections that have not sent a byte count as idle when idle connections are closed. */
   closesFreshAsIdle(): boolean
   /**
-   * Returns how long a connection may be idle that is about to be parked again; 0: for ever.
+   * Returns how long a connection that is about to be parked again may be idle; 0: for ever.
    *
-   * @param socket still its own
+   * @param socket the connection's socket, which has not been destroyed yet
    */
   idleTimeout(socket: Socket): number
   /** Whether an awake connection has taken too long for a request's head. @param silent time without a byte */
   isHeadOverdue(socket: Socket, silent: number): boolean
   /** Whether bytes of a parked connection mean nothing, so that they are dropped and the connection stays parked. */
   isIgnorable(bytes: Buffer): boolean
-  /** Returns what to do when a parked connection's time is over. @param fresh it has not sent a byte */
+  /** Returns what to do at the timeout of a parked connection. @param fresh whether it has not sent a byte yet */
   onTimeout(fresh: boolean): TimeoutAction
   /** Whether an awake connection may be parked now. */
   mayPark(socket: Socket): boolean

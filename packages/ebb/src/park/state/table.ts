@@ -10,7 +10,10 @@ import { grown, resized, shrunk } from '../../sys/arrays.js'
 /** Upper limit of rows, above any descriptor limit. Of the 53 bits of an id, 31 are left for the uses of a row. */
 const ROWS = 2 ** 22
 const MOST_USES = 2 ** 31 - 1
-/** In place of a descriptor: the row is free, and the last of the free list. */
+/**
+ * A free row holds a number of at most this in place of a descriptor: this number at the end of the free list, else
+ * {@link linkTo} the next free row.
+ */
 const FREE = -2
 
 // Bits of {@link Table.flags}.
@@ -27,8 +30,8 @@ export class Table {
   /** By row: how often it was used. */
   #uses = new Int32Array(0)
   /**
-   * By row: the descriptor of a parked connection; -1 for an awake one; below -1 if the row is free: see {@link
-   * nextFree}.
+   * By row: the descriptor of a parked connection; -1 for an awake connection; below -1 for a free row, see
+   * {@link FREE}.
    */
   #fd = new Int32Array(0)
   /** By row: how often the connection was woken. */
@@ -80,7 +83,7 @@ export class Table {
   /** Frees a row. */
   drop(row: number): void {
     this.#size--
-    this.#release(row)
+    this.#addToFreeList(row)
   }
 
   /** Returns the row of a connection; -1 if it is closed. */
@@ -144,7 +147,7 @@ export class Table {
     this.#free = -1
     let fds = 0
     for (let row = size - 1; row >= 0; row--) {
-      if (this.id(row) === 0) this.#release(row)
+      if (this.id(row) === 0) this.#addToFreeList(row)
       else fds = Math.max(fds, (this.#fd[row] as number) + 1)
     }
     if (shrunk(fds) < this.#row.length) this.#row = resized(this.#row, new Int32Array(shrunk(fds)))
@@ -155,14 +158,14 @@ export class Table {
     this.#resize(grown(from, from + 1))
     for (let row = this.end - 1; row >= from; row--) {
       this.#uses[row] = this.#usesBefore
-      this.#release(row)
+      this.#addToFreeList(row)
     }
   }
 
-  #release(row: number): void {
+  #addToFreeList(row: number): void {
     // A row that has used up its ids is never taken again.
     const usedUp = (this.#uses[row] as number) >= MOST_USES
-    this.#fd[row] = usedUp ? FREE : FREE - 1 - this.#free
+    this.#fd[row] = usedUp ? FREE : linkTo(this.#free)
     if (!usedUp) this.#free = row
   }
 
@@ -174,11 +177,12 @@ export class Table {
   }
 }
 
-/**
- * Returns the row that follows a free row in the free list; -1 at its end.
- *
- * @param mark what the row has for a descriptor
- */
-function nextFree(mark: number): number {
-  return FREE - 1 - mark
+/** Returns the number by which a free row refers to the next free row; `row` is -1 at the end of the free list. */
+function linkTo(row: number): number {
+  return FREE - 1 - row
+}
+
+/** Returns the row that {@link linkTo} has made `link` of. */
+function nextFree(link: number): number {
+  return FREE - 1 - link
 }

@@ -1,24 +1,28 @@
 /**
  * A timer wheel: the deadlines of many connections, behind one timer.
  *
- * It works like the kernel's timer wheel since Linux 4.8 (`kernel/time/timer.c`, "non-cascading"). There are levels of
- * 64 slots, each level eight times as coarse as the one below, and a deadline goes to the lowest level that reaches it.
- * Deadlines do not move between levels, so each is touched twice: when it is added and when it is due. The price is
- * precision: a deadline is never early, and late by at most 1/7 of its time or one {@link TICK}, whichever is larger. A
- * deadline has no object, only three numbers in arrays indexed by its connection.
+ * It works like the kernel's timer wheel since Linux 4.8 (`kernel/time/timer.c`, "non-cascading"). Each level has 64
+ * slots, which are eight times as long as the slots of the level below. A deadline goes to the lowest level that
+ * reaches far enough, and never moves to another level. So it is touched twice: when it is added and when it is due.
+ *
+ * This costs precision. A deadline is never early. It is late by at most 1/7 of its time or one {@link TICK}, whichever
+ * is larger. A deadline has no object, only three numbers in arrays indexed by its connection.
  */
 import { grown, resized, shrunk } from '../../sys/arrays.js'
 
 /** Precision of the lowest level, in ms. */
 const TICK = 16
 const LEVELS = 8
+/** Slots per level. */
 const SLOTS = 64
+/** Length of a slot, compared with a slot of the level below. */
+const COARSER = 8
 /** Due deadlines are handled for this long (ms) before the event loop goes on. */
 const TURN = 5
 /** The clock is read once for this many deadlines. */
 const CLOCK_INTERVAL = 16
 
-/** Deadlines of small integers, such as rows of a table. */
+/** Holds at most one deadline for each index, a small integer such as a row of a table. */
 export class Wheel {
   readonly #onDue: (index: number) => void
   readonly #afterBatch: (() => void) | undefined
@@ -65,13 +69,13 @@ export class Wheel {
     let level = 0
     let unit = 1
     let tick = 0
-    for (; ; level++, unit *= 8) {
+    for (; ; level++, unit *= COARSER) {
       this.#advance(level, Math.floor(now / unit))
       const last = (this.#handled[level] as number) + SLOTS - 1
       tick = Math.ceil((now + ms / TICK) / unit)
       if (tick <= last) break
       if (level === LEVELS - 1) {
-        // Beyond the reach of the wheel, about a year: the last slot.
+        // Beyond the reach of the wheel, which is about 24 days: the last slot.
         tick = last
         break
       }
@@ -120,18 +124,19 @@ export class Wheel {
   }
 
   /**
-   * Marks the ticks before `end` that have nothing due as handled, so that their slots can be used again. All deadlines
-   * of a level are within 63 ticks after its last handled tick, so that a slot stands for one tick only.
+   * Marks the ticks up to `current` as handled, as far as their slots are empty. The slots can then be used for later
+   * ticks. A slot must never hold deadlines of two ticks, so the deadlines of a level are at most 63 ticks after its
+   * last handled tick.
    */
-  #advance(level: number, end: number): void {
+  #advance(level: number, current: number): void {
     if (this.#running) return
     const handled = this.#handled[level] as number
-    const last = Math.min(end, handled + SLOTS - 1)
+    const last = Math.min(current, handled + SLOTS - 1)
     for (let tick = handled + 1; tick <= last; tick++) {
       if (this.#heads[level * SLOTS + (tick % SLOTS)] !== -1) return
       this.#handled[level] = tick
     }
-    if (end > handled) this.#handled[level] = end
+    if (current > handled) this.#handled[level] = current
   }
 
   #schedule(tick: number): void {
@@ -163,7 +168,7 @@ export class Wheel {
       finished = this.#handleDue()
     } finally {
       this.#running = false
-      // Also if a callback threw: the others are still due.
+      // Runs also if a callback threw, because other deadlines are still due.
       if (this.#size > 0) {
         if (finished) this.#schedule(this.#nextTick())
         else this.#immediate ??= setImmediate(this.#run)
@@ -176,9 +181,9 @@ export class Wheel {
   #handleDue(): boolean {
     const start = performance.now()
     let left = CLOCK_INTERVAL
-    for (let level = 0, unit = 1; level < LEVELS; level++, unit *= 8) {
-      const end = Math.floor(start / TICK / unit)
-      const last = Math.min(end, (this.#handled[level] as number) + SLOTS - 1)
+    for (let level = 0, unit = 1; level < LEVELS; level++, unit *= COARSER) {
+      const current = Math.floor(start / TICK / unit)
+      const last = Math.min(current, (this.#handled[level] as number) + SLOTS - 1)
       for (let tick = (this.#handled[level] as number) + 1; tick <= last; tick++) {
         const slot = level * SLOTS + (tick % SLOTS)
         for (let index = this.#heads[slot] as number; index !== -1; index = this.#heads[slot] as number) {
@@ -192,7 +197,7 @@ export class Wheel {
         }
         this.#handled[level] = tick
       }
-      if (end > last) this.#handled[level] = end
+      if (current > last) this.#handled[level] = current
     }
     return true
   }
@@ -200,7 +205,7 @@ export class Wheel {
   /** Returns the tick of the next slot that is not empty. */
   #nextTick(): number {
     let next = Number.POSITIVE_INFINITY
-    for (let level = 0, unit = 1; level < LEVELS; level++, unit *= 8) {
+    for (let level = 0, unit = 1; level < LEVELS; level++, unit *= COARSER) {
       const handled = this.#handled[level] as number
       for (let tick = handled + 1; tick < handled + SLOTS && tick * unit < next; tick++) {
         if (this.#heads[level * SLOTS + (tick % SLOTS)] !== -1) next = tick * unit
