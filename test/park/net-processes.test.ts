@@ -1,5 +1,8 @@
 /** Parked TCP servers in worker threads, in workers of a cluster, and where connections cannot be parked. */
+import { rmSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { Child, type ChildOptions } from '../support/child.js'
 import { descriptorsReturn, eventually, outcome } from '../support/net-parity.js'
@@ -182,6 +185,33 @@ describe('a worker thread', () => {
       await child.ask('terminate')
     }
   )
+
+  test.each([
+    ['a port', '{ port: 0, host: "127.0.0.1" }'],
+    ['a port with SO_REUSEPORT', '{ port: 0, host: "127.0.0.1", reusePort: true }'],
+    ['a path', `{ path: ${JSON.stringify(join(tmpdir(), `ebb-thread-${process.pid}.sock`))} }`]
+  ])('a thread that listens on %s and is terminated closes no descriptor of another thread', async (_, options) => {
+    const child = new Child(
+      `
+      import fs from 'node:fs'
+      import { Worker } from 'node:worker_threads'
+      const source = ${JSON.stringify(`
+        const { parentPort } = require('node:worker_threads')
+        import('ebb/net').then(({ createServer }) => {
+          ${SERVER}
+          server.listen(${options}, () => setTimeout(() => parentPort.postMessage('ready'), 50))
+        })`)}
+      const worker = new Worker(source, { eval: true, execArgv: [] })
+      await new Promise((resolve) => worker.once('message', resolve))
+      // These get the numbers that the thread has released so far.
+      const files = Array.from({ length: 40 }, () => fs.openSync('/dev/null'))
+      await worker.terminate()
+      const isOpen = (fd) => fs.existsSync('/proc/self/fd/' + fd)
+      console.log(JSON.stringify(files.filter((fd) => !isOpen(fd))))`
+    )
+    expect(await child.next()).toEqual([])
+    rmSync(join(tmpdir(), `ebb-thread-${process.pid}.sock`), { force: true })
+  })
 
   test('five threads, beside a server in the main thread', async () => {
     const child = new Child(`

@@ -116,6 +116,18 @@ describe('send()', () => {
     await eventually(() => expect(reader.position).toBe(sent))
   })
 
+  test('a connection that is woken to send the rest, and closed in the same turn, is not announced', async () => {
+    const { server, ids, calls } = await crowd(1)
+    const [id] = ids as [number]
+    const gone = new Promise((resolve) => server.once('disconnect', (_, cause) => resolve(cause)))
+    expect(server.send(id, Buffer.alloc(20 * MB))).toBe(true)
+    expect(server.closeConnection(id)).toBe(true)
+    expect(await gone).toBe('socket')
+    await quiet()
+    expect(calls()).toBe(1)
+    expect(server.stats()).toMatchObject({ parked: 0, awake: 0 })
+  })
+
   test('20 MB in chunks, to a parked connection with a slow reader: it is woken, and all arrives in order', async () => {
     const { server, peers, ids, calls } = await crowd(2)
     const [peer] = peers as [Socket]

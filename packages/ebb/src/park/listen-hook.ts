@@ -14,7 +14,7 @@
  */
 import { isIP, type ListenOptions as NodeListenOptions } from 'node:net'
 import { getSystemErrorMap } from 'node:util'
-import { describeSocket, openSocket, ownInWorker } from '../socket/listening-socket.js'
+import { describeSocket, openUnownedSocket, ownInWorker } from '../socket/listening-socket.js'
 import {
   E,
   IPPROTO_TCP,
@@ -173,7 +173,7 @@ function pathToBind({ path, port }: ListenRequest['options']): string | undefine
 /** Binds a Unix socket and listens on it. @returns its descriptor, or undefined after reporting an error */
 function bindPath(server: ServerInternals, path: string, backlog: number): number | undefined {
   try {
-    return openSocket({ path, backlog }).fd
+    return openUnownedSocket({ path, backlog }).fd
   } catch (error) {
     // libuv reports a missing folder as EACCES.
     const noFolder = (error as SystemError).code === 'ENOENT'
@@ -195,7 +195,7 @@ function listenOnSharedPort(
 ): void {
   const open = (address: string, fallback?: string): void => {
     try {
-      const { fd } = openSocket({
+      const { fd } = openUnownedSocket({
         host: address,
         port: Number(port),
         backlog,

@@ -117,7 +117,12 @@ export class Parking implements Watcher, AcceptHost, AccessHost, HandleOwner, Se
    */
   listen(socket: ListeningSocket, handleClass: HandleClass): void {
     this.#handleClass = handleClass
-    this.#acceptor = new Acceptor(this.#registration.join(), socket, this)
+    try {
+      this.#acceptor = new Acceptor(this.#registration.join(), socket, this)
+    } catch (error) {
+      this.#registration.leaveIfEmpty()
+      throw error
+    }
     this.#registration.onListening()
     this.#registration.keepRunning(true)
   }

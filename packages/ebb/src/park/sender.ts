@@ -80,7 +80,12 @@ export class Sender {
     // A copy: the caller may reuse its buffer.
     socket.write(Buffer.from(bytes.subarray(sent)))
     if (isStream) this.#host.onSlowReader(row, socket)
-    else process.nextTick(() => this.#host.announce(socket, connection))
+    else {
+      process.nextTick(() => {
+        // The caller may have closed the connection in the meantime.
+        if (connection.socket === socket && !socket.destroyed) this.#host.announce(socket, connection)
+      })
+    }
     return true
   }
 }

@@ -49,12 +49,23 @@ export interface ListeningSocket {
 const DEFAULT_BACKLOG = 4096
 
 /**
- * Creates a socket, binds it and listens on it.
+ * Creates a socket, binds it and listens on it. In a worker thread, an object of Node closes it when the thread ends.
  *
  * @throws {SystemError} EADDRINUSE, EACCES, EADDRNOTAVAIL, EMFILE, ... of `socket`, `bind` or `listen`
  * @throws {TypeError} `ERR_INVALID_ARG_VALUE`, `ERR_MISSING_ARGS` for options that are not valid
  */
 export function openSocket(options: SocketOptions): ListeningSocket {
+  const socket = openUnownedSocket(options)
+  return { ...socket, close: ownInWorker(socket.fd) }
+}
+
+/**
+ * Creates a socket, binds it and listens on it, for a caller that gives the descriptor to its one owner.
+ *
+ * @throws {SystemError} EADDRINUSE, EACCES, EADDRNOTAVAIL, EMFILE, ... of `socket`, `bind` or `listen`
+ * @throws {TypeError} `ERR_INVALID_ARG_VALUE`, `ERR_MISSING_ARGS` for options that are not valid
+ */
+export function openUnownedSocket(options: SocketOptions): Omit<ListeningSocket, 'close'> {
   const address = toAddress(options)
   const { backlog = DEFAULT_BACKLOG, path, ipv6Only = false, reusePort = false } = options
   if (!Number.isInteger(backlog) || backlog < 0) {
@@ -68,7 +79,7 @@ export function openSocket(options: SocketOptions): ListeningSocket {
       if (options.keepAlive ?? false) setOption(fd, SOL_SOCKET, SO_KEEPALIVE, 1)
     }
     listenOn(fd, Math.min(backlog, 2 ** 31 - 1), formatAddress(address))
-    return { fd, ...describeSocket(fd, backlog), path, close: ownInWorker(fd) }
+    return { fd, ...describeSocket(fd, backlog), path }
   } catch (error) {
     removePath(path)
     closeDescriptor(fd)
