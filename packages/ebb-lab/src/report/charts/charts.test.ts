@@ -1,9 +1,10 @@
 import { describe, expect, test } from 'vitest'
+import { megabytes } from '../../units/format.js'
 import type { Run } from '../run.js'
 import { cutAfter, sideBySide, synthetic } from '../testing/synthetic.js'
 import { judge } from '../verdict.js'
 import { memoryChart } from './memory-chart.js'
-import type { Chart } from './parts.js'
+import { type Chart, mb } from './parts.js'
 import { relayout } from './picture.js'
 import { runtimeChart } from './runtime-chart.js'
 
@@ -37,6 +38,18 @@ const seriesOf = (chart: Chart, id: string): Drawn['series'][number] => {
   if (!series) throw new Error(`no series ${id}`)
   return series
 }
+
+test('shows the same figure as the table, however its digits fall', () => {
+  const [run] = two as [Run]
+  // 10,749,952 bytes are 10.7 MB, and 10.8 MB if they are rounded to 10.750 first.
+  for (const need of [10_749_952, 1_049_999, 99_949_500, 250_049_999.5]) {
+    const chart = memoryChart([{ ...run, verdict: { ...run.verdict, need } }])
+    const { label } = seriesOf(chart, '0:need').markLine as unknown as { label: { formatter: string } }
+    expect(label.formatter).toBe(`need ${megabytes(need)}`)
+    // The tooltips of the page round what `mb()` returns.
+    expect(`${mb(need).toFixed(1)} MB`).toBe(megabytes(need))
+  }
+})
 
 describe.each([
   ['memory', memoryChart],

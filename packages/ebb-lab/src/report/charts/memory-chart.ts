@@ -1,7 +1,7 @@
 /** The chart of memory over time: a pure function of the runs. Sizes are in MB, times in s. */
 import type { EChartsOption, SeriesOption } from 'echarts'
 import type { Sample } from '../../record/recording.js'
-import { bytes, duration, integer, ratio, short } from '../../units/format.js'
+import { bytes, duration, integer, megabytes, ratio, short } from '../../units/format.js'
 import { clean, fit } from '../../units/text.js'
 import { pulsesOf } from '../phases.js'
 import type { Run } from '../run.js'
@@ -138,7 +138,7 @@ function needLine(
         ...halo(palette, palette.need),
         show: !narrow,
         position: 'insideStartTop',
-        formatter: `need ${verdict.need === null ? '' : mb(verdict.need).toFixed(1)}`
+        formatter: `need ${megabytes(verdict.need)}`
       },
       data: verdict.need === null ? [] : [{ yAxis: shown(verdict.need) }]
     }

@@ -183,12 +183,15 @@ export function highest<T>(points: readonly T[], figure: (point: T) => number): 
   return most
 }
 
-/** Returns milliseconds as seconds with three digits. */
+/** Returns milliseconds as seconds, to the microsecond, which is as fine as recordings are. */
 export function seconds(ms: number): number {
-  return Math.round(ms) / 1000
+  return Math.round(ms * 1000) / 1e6
 }
 
-/** Returns bytes as MB with three digits. */
+/**
+ * Returns bytes as MB, to the byte. A label or a tooltip rounds the result once, so that it shows the same figure as
+ * the table.
+ */
 export function mb(size: number): number {
-  return Math.round(size / 1e3) / 1e3
+  return size / 1e6
 }
