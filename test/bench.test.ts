@@ -70,6 +70,36 @@ test('two --target commands run through the shell', async () => {
   expect(stdout).toMatch(/^ +one +two$/m)
 })
 
+test('a target that fails leaves the verdicts and the report of those that have finished', async () => {
+  const out = directory()
+  const target = (name: string, command: string): string[] => ['--target', `${name}=${command}`]
+  const good = target('good', `"${process.execPath}" "${MAIN}" serve --port {port}`)
+  const { code, stdout, stderr } = await run(['bench', ...SMALL, '--out', out, ...good, ...target('bad', 'nosuch')])
+  expect(code).toBe(1)
+  expect(stdout).toMatch(/^ +good$/m)
+  expect(stdout).toMatch(/^retention +\d/m)
+  expect(stderr).toMatch(/^ebb: ESRCH: .*nosuch ended before it listened/m)
+  expect(readdirSync(out).sort()).toEqual([
+    'good.control.ndjson',
+    'good.ndjson',
+    'memory.svg',
+    'report.html',
+    'runtime.svg'
+  ])
+})
+
+test('a port or a pid that no server has is reported before any other server is started', async () => {
+  for (const which of [
+    ['--port', '1'],
+    ['--pid', '4194304']
+  ]) {
+    const { code, stdout, stderr } = await run(['bench', ...SMALL, ...which, '--', ...SERVE])
+    expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
+    // One line: nothing was started.
+    expect(stderr).toMatch(/^ebb: ESRCH: .*\n$/)
+  }
+})
+
 test('--port: the table of a running server says what is missing without a control run', async () => {
   const cli = await server()
   const { code, stdout } = await run(['bench', ...SMALL, '--port', String(cli.port)])

@@ -449,6 +449,21 @@ describe('bad input is reported in one sentence, with exit code 1', () => {
     expect(Number(missing)).toBe(150 + Number(open) - 128)
   })
 
+  test('a variant that fails leaves the verdicts and the report of those that have finished', async () => {
+    const text = `
+rest: 200ms
+servers: [{ plan: { ${PULSES} } }]
+variants:
+  good: { command: ['${NODE}', plain.mjs, '{port}'] }
+  bad: { command: "ulimit -n 128; exec '${NODE}' plain.mjs {port}" }`
+    const { file, folder } = box(text)
+    const { code, stdout, stderr } = await run(['box', file, '--no-control', '--out', folder, '--json'])
+    expect(code).toBe(1)
+    expect(JSON.parse(stdout)).toMatchObject({ boxes: [{ name: 'good', failures: 0, missing: [] }] })
+    expect(stderr).toMatch(/^ebb: ERR_BOX_INVALID: .*server 1 is to hold 200 connections/m)
+    expect(existsSync(join(folder, 'report.html'))).toBe(true)
+  })
+
   test('ebb report refuses boxes and servers together', async () => {
     const folder = directory()
     writeFileSync(join(folder, 'box'), '{"type":"box"}\n')

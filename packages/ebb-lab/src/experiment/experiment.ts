@@ -135,47 +135,81 @@ const TAIL = 1000
  * const { verdicts } = await experiment([{ name: 'mine', command: ['node', 'server.js', '{port}'] }])
  * ```
  *
- * @throws ZodError if the plan is invalid; RecordError if two targets have the same name, or a server cannot be started
- *   or recorded; SwarmError if the swarm cannot make the connections; ReportError if `out` cannot be written
+ * If a target fails after others have finished, their recordings, report.html and pictures are still written to `out`.
+ *
+ * @throws ZodError if the plan is invalid; RecordError if two targets have the same name, or a server cannot be
+ *   started, found or recorded; SwarmError if the swarm cannot make the connections; ReportError if `out` cannot be
+ *   written
  */
 export async function experiment(targets: readonly Target[], options: ExperimentOptions = {}): Promise<Experiment> {
+  const { result, failure } = await experimentUntilFailure(targets, options)
+  if (failure !== undefined) throw failure.error
+  return result
+}
+
+/** What {@link experimentUntilFailure} found. */
+export interface PartialExperiment {
+  /** The verdicts on all targets whose main run is complete. */
+  result: Experiment
+  /** Why the experiment ended before its last target. */
+  failure?: { error: unknown }
+}
+
+/**
+ * Runs the experiment as {@link experiment} does. If a target fails after others have finished, returns the verdicts on
+ * the others, and the error.
+ *
+ * @throws as `experiment()`, if nothing has finished or `options.signal` is aborted
+ */
+export async function experimentUntilFailure(
+  targets: readonly Target[],
+  options: ExperimentOptions = {}
+): Promise<PartialExperiment> {
   const plan = planSchema.parse({ ...BENCH_PLAN, ...options.plan })
   checkNames(targets)
+  for (const target of targets) checkRuns(target, options)
   if (options.out !== undefined) await makeDirectory(options.out)
-  const recordings: Recording[] = []
-  const files: string[] = []
-  const usedNames = new Set<string>()
-  let failures = 0
-  for (const target of targets) {
-    const file = fileName(target.name, usedNames)
-    const main = await run(target, 'main', file, plan, options)
-    files.push(...main.files)
-    recordings.push(main.recording)
-    failures += failuresOf(main.report)
-    if (target.command !== undefined && plan.small > 0) {
-      const control = await run(
-        target,
-        'control',
-        `${file}.control`,
-        { ...plan, big: 0, pulses: options.controlPulses ?? 2 },
-        options
-      )
-      files.push(...control.files)
-      recordings.push(control.recording)
-      failures += failuresOf(control.report)
-    }
+  const runs: Run[] = []
+  let failure: { error: unknown } | undefined
+  try {
+    await runAll(targets, plan, options, runs)
+  } catch (error) {
+    if (runs.length === 0 || options.signal?.aborted) throw error
+    failure = { error }
   }
+  const recordings = runs.map(({ recording }) => recording)
   const { verdicts, ...drawn } = await report(recordings, options.out === undefined ? {} : { out: options.out })
-  const exceeded = verdicts.flatMap((verdict) => broken(verdict, options.limits ?? {}))
   const swarm = options.pulse?.swarm?.report()
-  return {
+  const result: Experiment = {
     verdicts,
-    broken: exceeded,
-    failures,
+    broken: verdicts.flatMap((verdict) => broken(verdict, options.limits ?? {})),
+    failures: runs.reduce((sum, { report }) => sum + failuresOf(report), 0),
     ...(swarm !== undefined && { swarm }),
-    files: [...files, ...drawn.files],
+    files: [...runs.flatMap(({ files }) => files), ...drawn.files],
     notes: drawn.notes
   }
+  return { result, ...(failure !== undefined && { failure }) }
+}
+
+/** Adds the runs on all targets to `runs`, each when it is complete. */
+async function runAll(targets: readonly Target[], plan: Plan, options: ExperimentOptions, runs: Run[]): Promise<void> {
+  const usedNames = new Set<string>()
+  for (const target of targets) {
+    const file = fileName(target.name, usedNames)
+    runs.push(await run(target, 'main', file, plan, options))
+    if (target.command === undefined || plan.small === 0) continue
+    const controlPlan = { ...plan, big: 0, pulses: options.controlPulses ?? 2 }
+    runs.push(await run(target, 'control', `${file}.control`, controlPlan, options))
+  }
+}
+
+/**
+ * Checks that a server that is not started here runs, so that a wrong port or pid is reported before the experiment
+ * spends minutes on the other targets.
+ */
+function checkRuns({ command, server, ...target }: Target, { pulse }: ExperimentOptions): void {
+  if (server !== undefined) pulse?.swarm?.recorderOf(server.port)
+  else if (command === undefined) find(target)
 }
 
 /** A run on one server, main or control. */

@@ -1,7 +1,14 @@
 /** `ebb bench`: runs the experiment on servers and prints their verdicts. */
 import { fileURLToPath } from 'node:url'
 import { Command } from 'commander'
-import { BENCH_PLAN, type ExperimentEvent, experiment, QUICK_PLAN, type Target } from '../../experiment/experiment.js'
+import {
+  BENCH_PLAN,
+  type ExperimentEvent,
+  experimentUntilFailure,
+  type PartialExperiment,
+  QUICK_PLAN,
+  type Target
+} from '../../experiment/experiment.js'
 import { total } from '../../pulse/causes.js'
 import type { Server } from '../../pulse/pulse.js'
 import type { Sample } from '../../record/recording.js'
@@ -87,10 +94,10 @@ async function run(command: string[], flags: Flags): Promise<void> {
   }
   const connect = connectOf(flags)
   let swarm: OpenSwarm | null = null
-  let result: Awaited<ReturnType<typeof experiment>>
+  let partial: PartialExperiment
   try {
     swarm = await openSwarm(flags, connect, terminal, signal)
-    result = await experiment(targets, {
+    partial = await experimentUntilFailure(targets, {
       plan,
       pulse: swarm === null ? connect : { ...swarm.connect, swarm: swarm.coordinator },
       limits: limitsOf(flags),
@@ -106,7 +113,9 @@ async function run(command: string[], flags: Flags): Promise<void> {
     await swarm?.close()
     terminal.end()
   }
+  const { result, failure } = partial
   printResult(result, flags, terminal)
+  if (failure !== undefined) throw failure.error
   process.exitCode ??= result.failures > 0 ? EXIT.failures : 0
 }
 

@@ -1,6 +1,6 @@
 /** `ebb box`: runs several servers on one machine. */
 import { Command } from 'commander'
-import { type BoxProgress, type BoxResult, box } from '../../experiment/box/box.js'
+import { type BoxProgress, boxUntilFailure, type PartialBox } from '../../experiment/box/box.js'
 import { readBoxFile } from '../../experiment/box/file.js'
 import { describeLoad } from '../../experiment/box/load.js'
 import type { BoxPlan, Variant } from '../../experiment/box/plan.js'
@@ -76,9 +76,9 @@ async function run(file: string, flags: Flags): Promise<void> {
   const terminal = new Terminal()
   const { signal } = interruption()
   const { out, memory, limit, variant, control, maxPeak } = flags
-  let result: BoxResult
+  let partial: PartialBox
   try {
-    result = await box(plan, {
+    partial = await boxUntilFailure(plan, {
       ...(out !== undefined && { out }),
       ...(memory !== undefined && { memory }),
       ...(limit !== undefined && { limit }),
@@ -94,7 +94,9 @@ async function run(file: string, flags: Flags): Promise<void> {
   } finally {
     terminal.end()
   }
+  const { result, failure } = partial
   printBoxes(result, flags, terminal)
+  if (failure !== undefined) throw failure.error
   if (result.broken.length === 0 && result.failures > 0) process.exitCode = EXIT.failures
 }
 

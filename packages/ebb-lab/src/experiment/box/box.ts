@@ -5,14 +5,15 @@
 import { join } from 'node:path'
 import { MemoryGroup } from '../../process/memory-group.js'
 import { BoxRecorder } from '../../record/box/recorder.js'
+import type { BoxRun } from '../../record/box/recording.js'
 import { type BoxReport, reportBoxes } from '../../report/box/report.js'
 import { type BoxLimits, brokenBoxes } from '../../report/box/verdict.js'
 import type { Limits } from '../../report/limits.js'
 import { makeDirectory } from '../../report/write-file.js'
 import { readBoxFile } from './file.js'
-import type { BoxPlan } from './plan.js'
+import type { BoxPlan, Variant } from './plan.js'
 import { type BoxProgress, type RunContext, run } from './run.js'
-import { controlServers, mainServers, variantsFor } from './variants.js'
+import { controlServers, mainServers, type Planned, variantsFor } from './variants.js'
 
 export type { BoxProgress } from './run.js'
 
@@ -59,14 +60,36 @@ export interface BoxResult extends BoxReport {
  * console.log(boxes[0]?.peakOfSums, boxes[0]?.gain)
  * ```
  *
+ * If a variant fails after others have finished, the report on the others is still written to `out`.
+ *
  * @param file path of the box's file, or the result of `readBoxFile()`
  * @throws BoxFileError if the file is invalid, or this machine cannot run it; RecordError if the cgroup for a limit
  *   cannot be made, a variant is unknown, or the recording cannot be written; ReportError if `out` cannot be written
  */
 export async function box(file: string | BoxPlan, options: BoxOptions = {}): Promise<BoxResult> {
+  const { result, failure } = await boxUntilFailure(file, options)
+  if (failure !== undefined) throw failure.error
+  return result
+}
+
+/** What {@link boxUntilFailure} found. */
+export interface PartialBox {
+  /** The verdicts on all variants whose main run is complete. */
+  result: BoxResult
+  /** Why the box ended before its last variant. */
+  failure?: { error: unknown }
+}
+
+/**
+ * Runs a box as {@link box} does. If a variant fails after others have finished, returns the verdicts on the others,
+ * and the error.
+ *
+ * @throws as `box()`, if no variant has finished or `options.signal` is aborted
+ */
+export async function boxUntilFailure(file: string | BoxPlan, options: BoxOptions = {}): Promise<PartialBox> {
   const plan = typeof file === 'string' ? readBoxFile(file) : file
   const variants = variantsFor(plan, options.variants)
-  const { out, signal } = options
+  const { out } = options
   const memory = options.memory ?? plan.memory
   const limit = options.limit ?? plan.limit
   if (out !== undefined) await makeDirectory(out)
@@ -78,23 +101,54 @@ export async function box(file: string | BoxPlan, options: BoxOptions = {}): Pro
     ...(path !== undefined && { out: path }),
     ...(memory !== null && { memory })
   })
+  let failure: { error: unknown } | undefined
+  const finished: BoxRun[] = []
+  try {
+    await runAll(plan, variants, limit, recorder, finished, options)
+  } catch (error) {
+    if (options.signal?.aborted || !finished.some(({ role }) => role === 'main')) throw error
+    failure = { error }
+  }
+  // Leaves out the run that failed: it shows nothing that its error does not say.
+  const runs = finished.map((run) => ({ ...run, complete: true }))
+  const report = await reportBoxes([{ ...recorder.box, runs }], { ...(out !== undefined && { out }) })
+  const result: BoxResult = {
+    ...report,
+    files: [...(path === undefined ? [] : [path]), ...report.files],
+    broken: brokenBoxes(report.boxes, options.limits ?? {}),
+    failures: report.boxes.reduce((sum, verdict) => sum + verdict.failures, 0)
+  }
+  return { result, ...(failure !== undefined && { failure }) }
+}
+
+/**
+ * Runs the variants, each after its control, and ends the recording. Adds each run to `finished` when it is complete.
+ */
+async function runAll(
+  plan: BoxPlan,
+  variants: readonly Variant[],
+  limit: number | null,
+  recorder: BoxRecorder,
+  finished: BoxRun[],
+  { signal, control, onEvent = () => {} }: BoxOptions
+): Promise<void> {
   const failed = new AbortController()
   recorder.failed.catch((error) => failed.abort(error))
   const stop = signal === undefined ? failed.signal : AbortSignal.any([signal, failed.signal])
-  const context: RunContext = { recorder, plan, stop, onEvent: options.onEvent ?? (() => {}) }
+  const context: RunContext = { recorder, plan, stop, onEvent }
+  const runOnce = async (...args: [string, 'main' | 'control', Planned[], number | null]): Promise<void> => {
+    await run(context, ...args)
+    finished.push(recorder.box.runs.at(-1) as BoxRun)
+  }
   let done = false
   try {
     for (const variant of variants) {
-      const controls = options.control === false ? [] : controlServers(variant)
-      if (controls.length > 0) await run(context, variant.name, 'control', controls, null)
-      await run(context, variant.name, 'main', mainServers(variant, controls), limit)
+      const controls = control === false ? [] : controlServers(variant)
+      if (controls.length > 0) await runOnce(variant.name, 'control', controls, null)
+      await runOnce(variant.name, 'main', mainServers(variant, controls), limit)
     }
     done = true
   } finally {
     recorder.close(done ? 'done' : 'stopped')
   }
-  const report = await reportBoxes([recorder.box], { ...(out !== undefined && { out }) })
-  const broken = brokenBoxes(report.boxes, options.limits ?? {})
-  const failures = report.boxes.reduce((sum, verdict) => sum + verdict.failures, 0)
-  return { ...report, files: [...(path === undefined ? [] : [path]), ...report.files], broken, failures }
 }
