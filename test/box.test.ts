@@ -436,6 +436,17 @@ describe('bad input is reported in one sentence, with exit code 1', () => {
     )
   })
 
+  test('more connections than the servers can hold: --dry-run and the run say so before they start anything', async () => {
+    const { file } = box('servers:\n  - command: x\n    plan: { big: 1000 }\n')
+    for (const more of [['--dry-run'], []]) {
+      const { code, stdout, stderr } = await run(['box', file, ...more], { shell: 'ulimit -n 600' })
+      expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
+      expect(stderr).toMatch(
+        /^ebb: ERR_BOX_INVALID: .*box\.yaml:3: server 1 is to hold 1,000 connections, and its process may have 600 descriptors open: at least 404 are missing; ask for fewer, or raise the limit \(ulimit -n\)\n$/
+      )
+    }
+  })
+
   test('more connections than a server can hold: says so as soon as it listens, and leaves no process', async () => {
     const text = `rest: 200ms\nservers:\n  - command: "ulimit -n 128; exec '${NODE}' plain.mjs {port}"\n    plan: { big: 150 }\n`
     const cli = ebb(['box', box(text).file])

@@ -87,7 +87,10 @@ async function spawnGroup(program: string, args: readonly string[], options: Lau
     return child
   } catch (error) {
     const reason = codeOf(error) === 'ENOENT' ? 'no such program (ENOENT)' : reasonOf(error)
-    throw new RecordError(`cannot start ${program}: ${reason}`, codeOf(error), 'spawn', error)
+    // A whole command in quotes is one word, so the whole command is taken for the name of a program.
+    const isQuoted = codeOf(error) === 'ENOENT' && /\s/.test(program) && args.length === 0
+    const advice = isQuoted ? `; give the program and its arguments without quotes around them: -- ${program}` : ''
+    throw new RecordError(`cannot start ${program}: ${reason}${advice}`, codeOf(error), 'spawn', error)
   }
 }
 

@@ -95,7 +95,8 @@ export async function start(command: readonly string[], options: StartOptions = 
       if (performance.now() > deadline) {
         const which = isFixed ? `port ${port}` : 'a TCP port'
         throw new RecordError(
-          `${words.join(' ')} did not listen on ${which} within ${within / 1000} s${output.quote()}`,
+          `${words.join(' ')} did not listen on ${which} within ${within / 1000} s: ` +
+            `let it listen on {port}, or on the variable PORT${output.quote()}`,
           'ETIMEDOUT'
         )
       }
@@ -137,7 +138,9 @@ function listeningOfProcess(pid: number, tree: boolean): Listening[] {
     return tree ? listeningUnder(pid) : listeningOf(pid)
   } catch (error) {
     const code = codeOf(error)
-    if (code === 'ENOENT' || code === 'ESRCH') throw new RecordError(`there is no process ${pid}`, 'ESRCH')
+    if (code === 'ENOENT' || code === 'ESRCH') {
+      throw new RecordError(`there is no process ${pid}: check the pid (pgrep -a NAME), or give --port`, 'ESRCH')
+    }
     if (code !== 'EACCES' && code !== 'EPERM') throw error
     throw new RecordError(`process ${pid} belongs to another user: run as that user or as root`, 'EACCES')
   }

@@ -21,6 +21,11 @@ export function clean(text: string): string {
   })
 }
 
+/** Returns the text with blanks in place of line breaks and the white space around them. */
+export function oneLine(text: string): string {
+  return text.trim().replace(/\s*[\r\n]\s*/g, ' ')
+}
+
 /** Returns the number of columns that a cleaned text takes in a terminal. */
 export function textWidth(text: string): number {
   let columns = 0

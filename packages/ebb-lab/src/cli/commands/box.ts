@@ -5,6 +5,7 @@ import { readBoxFile } from '../../experiment/box/file.js'
 import { describeLoad } from '../../experiment/box/load.js'
 import type { BoxPlan, Variant } from '../../experiment/box/plan.js'
 import { variantsFor } from '../../experiment/box/variants.js'
+import { MemoryGroup } from '../../process/memory-group.js'
 import { total } from '../../pulse/causes.js'
 import { maxConnections } from '../../pulse/shapes.js'
 import { duration, integer, megabytes, size } from '../../units/format.js'
@@ -41,7 +42,7 @@ export function boxCommand(): Command {
     .option('--variant <name>', 'run only this variant of the file; repeat for several', collect)
     .option('--duration <time>', 'length of a run (default: as the file says)', parsePositiveTime)
     .option('--no-control', 'skip the control runs, which measure what each server needs')
-    .option('--dry-run', 'check the file and print what it would run')
+    .option('--dry-run', 'check the file and this machine, and print what it would run')
   limitOptions(command)
   return command
     .option('--max-peak <size>', 'exit 3 if all servers together use more than this at any moment', parseSize)
@@ -70,7 +71,11 @@ Exit codes: 2 if connections failed or were lost, or a server ended early;
 async function run(file: string, flags: Flags): Promise<void> {
   const plan = readBoxFile(file, flags.duration)
   if (flags.dryRun) {
-    process.stdout.write(`${describe(plan, variantsFor(plan, flags.variant), flags.limit ?? plan.limit)}\n`)
+    const variants = variantsFor(plan, flags.variant)
+    const limit = flags.limit ?? plan.limit
+    // The run would fail as well if this user may not make the cgroup.
+    if (limit !== null) await new MemoryGroup(limit).remove()
+    process.stdout.write(`${describe(plan, variants, limit)}\n`)
     return
   }
   const terminal = new Terminal()

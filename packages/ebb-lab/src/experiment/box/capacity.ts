@@ -41,6 +41,33 @@ export function checkFolders(servers: readonly ServerPlan[]): void {
   }
 }
 
+/** Descriptors that every server has open: standard input, output and error, and the socket that it listens on. */
+const OWN_DESCRIPTORS = 4
+
+/** A command that contains one of these words chooses the descriptor limit of its server. */
+const SETS_LIMIT = /\b(ulimit|prlimit|setrlimit|LimitNOFILE|docker|podman)\b/
+
+/**
+ * Checks that servers can hold the connections of their plans, before anything is started: each inherits the descriptor
+ * limit of this process, unless its command sets another.
+ *
+ * @throws BoxFileError if the limit does not suffice; the message says how many descriptors are missing
+ */
+export function checkInheritedLimit(servers: readonly ServerPlan[]): void {
+  const limit = descriptorLimit()
+  const server = servers.find(
+    ({ shape, command }) =>
+      maxConnections(shape) + OWN_DESCRIPTORS > limit && !command.some((word) => SETS_LIMIT.test(word))
+  )
+  if (server === undefined) return
+  const most = maxConnections(server.shape)
+  throw new BoxFileError(
+    `${server.where}: ${server.name} is to hold ${integer(most)} connections, and its process may have ` +
+      `${integer(limit)} descriptors open: at least ${integer(most + OWN_DESCRIPTORS - limit)} are missing; ` +
+      'ask for fewer, or raise the limit (ulimit -n)'
+  )
+}
+
 /**
  * Checks that a listening server can hold the connections of its plan.
  *

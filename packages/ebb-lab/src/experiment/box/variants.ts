@@ -1,7 +1,7 @@
 /** Chooses the variants of a box, and the servers of a control run and of a main run. */
 import type { Shape } from '../../pulse/shapes.js'
 import { RecordError } from '../../units/errors.js'
-import { checkClients, checkFolders } from './capacity.js'
+import { checkClients, checkFolders, checkInheritedLimit } from './capacity.js'
 import type { BoxPlan, ServerPlan, Variant } from './plan.js'
 
 /** A server of a run. */
@@ -19,16 +19,17 @@ const CONTROL_PULSES = 2
 const CONTROL_SEPARATION = 1000
 
 /**
- * Returns the variants with the given names, or all. Checks first that this machine can hold the clients of all
- * variants.
+ * Returns the variants with the given names, or all. Checks first that this machine can hold the clients and
+ * the servers of all variants.
  *
  * @throws RecordError (`ERR_INVALID_ARG_VALUE`) if the file has no variant with a name; BoxFileError if this machine
- *   cannot hold the clients, or a working directory does not exist
+ *   cannot hold the clients or the servers, or a working directory does not exist
  */
 export function variantsFor({ variants }: BoxPlan, names?: readonly string[]): Variant[] {
   for (const { servers } of variants) {
     checkClients(servers)
     checkFolders(servers)
+    checkInheritedLimit(servers)
   }
   if (names === undefined || names.length === 0) return variants
   const unknown = names.find((name) => !variants.some((variant) => variant.name === name))

@@ -79,7 +79,7 @@ test('shows how servers ended, and has no line longer than the terminal', () => 
     expect(text).toMatch(/^d .* not up/m)
     expect(text).toMatch(/^limit +600 MB$/m)
     expect(text).toMatch(/^charged to it +599\.0 MB$/m)
-    expect(text).toContain('bad\\x0aluck')
+    expect(text).toContain('bad luck \\x1b[31m')
     expect(text).not.toContain('\x1b')
   }
 })

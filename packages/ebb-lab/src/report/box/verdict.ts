@@ -3,6 +3,7 @@ import type { BoxRecording, BoxRun, BoxServer } from '../../record/box/recording
 import { ANSWERS_MISSING, LINES_LEFT_OUT, ONE_OF_SEVERAL } from '../../record/notes.js'
 import type { Recording, RecordingEvent } from '../../record/recording.js'
 import { integer, megabytes } from '../../units/format.js'
+import { oneLine } from '../../units/text.js'
 import { broken, type Limits } from '../limits.js'
 import { medianOf } from '../median.js'
 import { NoteList, type VerdictNote, withNotes } from '../notes.js'
@@ -240,7 +241,8 @@ function notesOfRecording(recording: Recording): VerdictNote[] {
 function fateOf(server: BoxServer, run: BoxRun): Pick<ServerVerdict, 'state' | 'fate'> {
   const { recording, failure, oom } = server
   if (recording === null) {
-    const text = failure ?? 'It did not listen before the recording ended.'
+    // Recordings of earlier versions quote several lines of the server.
+    const text = oneLine(failure ?? 'It did not listen before the recording ended.')
     return oom
       ? { state: 'killed', fate: `The kernel killed it for memory before it listened: ${text}` }
       : { state: 'failed', fate: text }
