@@ -5,7 +5,9 @@ import { ebb, run, server } from './support/cli.js'
 const LONG = 'n'.repeat(300)
 
 const WRONG: [args: string[], says: RegExp][] = [
-  [['nope'], /unknown command 'nope'/],
+  [['nope'], /unknown command 'nope'.*: run "ebb --help"$/m],
+  [['help', 'nope'], /unknown command 'nope'/],
+  [['toString'], /unknown command 'toString'/],
   [['serve', '--nope'], /unknown option '--nope'/],
   [['serve', '--port'], /argument missing/],
   [['serve', '--port', '99999'], /from 0 to 65535/],
@@ -15,7 +17,7 @@ const WRONG: [args: string[], says: RegExp][] = [
   [['serve', '--every', '0'], /1 or more/],
   [['serve', '--mode', 'foo'], /park or net/],
   [['serve', 'extra'], /too many arguments/],
-  [['pulse'], /missing required argument 'server'/],
+  [['pulse'], /missing required argument 'server': run "ebb pulse --help"$/m],
   [['pulse', 'localhost'], /HOST:PORT/],
   [['pulse', '127.0.0.1:99999'], /HOST:PORT/],
   [['pulse', 'unix:'], /HOST:PORT/],
@@ -37,6 +39,36 @@ const WRONG: [args: string[], says: RegExp][] = [
   [['pulse', '1', '--procs', '3', '--source', 'here'], /must be an IPv4 or IPv6 address, not "here"/],
   [['pulse', '1', '--source', '::1'], /one is IPv4, the other IPv6/],
   [['pulse', '/run/a', '--source', '127.0.0.1'], /no source addresses/],
+  [['pulse', '1', '--creds', 'x'], /--creds is for a swarm: add --swarm NAME/],
+  [['pulse', '1', '--tls-ca', 'x'], /--tls-ca is for a swarm/],
+  [['pulse', '1', '--swarm', 'x', '--token', 'y'], /--token is for a NATS server: add --nats/],
+  [['pulse', '1', '--swarm', 'x', '--nats', 'a', '--user', 'y'], /--user and --password go together/],
+  [['agent', '--swarm', 'x', '--nats', 'a', '--password', 'y'], /--user and --password go together/],
+  [['agent', '--swarm', 'x', '--nats', 'a', '--tls-key', 'y'], /--tls-cert and --tls-key go together/],
+  [
+    ['agent', '--swarm', 'x', '--nats', 'a', '--nkey', '/no/such'],
+    /cannot read \/no\/such: no such file or directory \(ENOENT\)$/m
+  ],
+  [
+    ['agent', '--swarm', 'x', '--nats', 'no.such.invalid'],
+    /no address is known for the host|the name server did not answer/
+  ],
+  [['agent', '--swarm', 'x', '--nats', 'a', '--record-port', '1', '--most', '2'], /leave out --most/],
+  [['bench', '--swarm', 'x', '--server', 'h:1', '--', 'true'], /--server is the only server of a run/],
+  [['bench', '--swarm', 'x', '--server', 'h:1', '--port', '1'], /--server is the only server of a run/],
+  [['bench', '--name', 'x', '--target', 'y=true'], /--name is for a server given by/],
+  [['bench', '--json', '--markdown'], /leave one of them out/],
+  [['report', 'x', '--json', '--markdown'], /leave one of them out/],
+  [['box', 'x', '--json', '--markdown'], /leave one of them out/],
+  [['box', 'x', '--dry-run', '--json'], /--dry-run prints plain text only/],
+  [
+    ['bench', '--', 'node x.js {port}'],
+    /no such program: give|no such program; give the program and its arguments without quotes/
+  ],
+  [
+    ['record', '--pid', '1', '--out', '/no/such/x'],
+    /^ebb: ENOENT: cannot write the recording to \/no\/such\/x: no such file or directory; make/
+  ],
   [['record', '--pid', '1', '--every', '9999h'], /from 1ms to 1h/],
   [['record', '--pid', '1', '--duration', '0'], /must be above 0/],
   [['bench', '--pulses', 'forever'], /has no end/],

@@ -54,18 +54,23 @@ Exit codes:
  */
 export async function run(args: readonly string[]): Promise<void> {
   const [help, about] = args
-  const normalized = help === 'help' && about !== undefined && about in COMMANDS ? [about, '--help'] : args
+  const asksHelp = help === 'help' && about !== undefined
+  // An unknown command is refused, so `ebb help nosuch` is read as `ebb nosuch`.
+  const isName = about !== undefined && about !== 'help' && !about.startsWith('-')
+  const normalized = asksHelp && isName ? [about, ...(Object.hasOwn(COMMANDS, about) ? ['--help'] : [])] : args
+  const name = normalized[0] ?? ''
+  const chosen = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined
+  const seeHelp = `run "ebb ${chosen === undefined ? '' : `${name} `}--help"`
   const program = new Command('ebb')
     .description('Find out whether a server gives its memory back after a spike of connections.')
     .version(version(), '-v, --version', 'print the version')
     .helpOption('-h, --help', 'print this help')
     .helpCommand('help [command]', 'print the help of a command')
     .showSuggestionAfterError()
-    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'ebb: ')) })
+    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: (.*)/, `ebb: $1: ${seeHelp}`)) })
     .addHelpText('after', AFTER_HELP)
-  const chosen = COMMANDS[normalized[0] ?? '']
   if (chosen === undefined) {
-    for (const [name, { summary }] of Object.entries(COMMANDS)) program.command(name).summary(summary)
+    for (const [title, { summary }] of Object.entries(COMMANDS)) program.command(title).summary(summary)
     program.parse(normalized, { from: 'user' })
     // Commander has ended the process already, unless there are no arguments at all.
     program.help({ error: true })

@@ -64,6 +64,12 @@ leaves the swarm.`
 
 async function run(flags: Flags): Promise<void> {
   const { swarm, name, allow = [], source, procs, most, recordPort } = flags
+  if (recordPort !== undefined) {
+    const idle = (['allow', 'source', 'procs', 'most'] as const).find((option) => flags[option] !== undefined)
+    if (idle !== undefined) {
+      throw new ValueError(`--record-port makes no connections: leave out --${idle}, or start another agent with it`)
+    }
+  }
   const nats = natsOf(flags)
   if (nats === null) throw new ValueError('no NATS server is given: add --nats nats://HOST:PORT, or set NATS_URL')
   const allowed = new AllowList(allow)

@@ -17,6 +17,7 @@ import { type LimitFlags, limitOptions, limitsOf } from '../options/limits.js'
 import { NATS_ENVIRONMENT } from '../options/nats.js'
 import { type ConnectFlags, connectOf, connectOptions, type PlanFlags, planOf, planOptions } from '../options/plan.js'
 import { type OpenSwarm, openSwarm, type SwarmFlags, swarmOptions } from '../options/swarm.js'
+import { checkForm } from '../options/together.js'
 import { parsePid, parsePort, parseServer, parseTarget, ValueError } from '../options/values.js'
 import { EXIT } from '../output/exit-codes.js'
 import { tellInterrupted } from '../output/failure.js'
@@ -85,6 +86,7 @@ Exit codes: 2 if connections failed or were lost, 3 if a limit was exceeded,
 }
 
 async function run(command: string[], flags: Flags): Promise<void> {
+  checkForm(flags)
   const targets = targetsOf(command, flags).map((target) => ({ ...target, tree: flags.tree ?? false }))
   const terminal = new Terminal()
   const { signal } = interruption()
@@ -130,7 +132,17 @@ function targetsOf(command: readonly string[], flags: Flags): Target[] {
       ...(port !== undefined && { port })
     })
   }
+  if (name !== undefined && command.length === 0 && pid === undefined && port === undefined && server === undefined) {
+    throw new ValueError(
+      '--name is for a server given by command, --pid, --port or --server: leave it out, or use --target NAME=COMMAND'
+    )
+  }
   if (server !== undefined) {
+    if (targets.length > 0) {
+      throw new ValueError(
+        '--server is the only server of a run: leave it out, or leave out the command, --target, --pid and --port'
+      )
+    }
     if (flags.tree) throw new ValueError('--tree works only on this machine: leave out --tree or --server')
     if ('path' in server)
       throw new ValueError('--server is HOST:PORT: a Unix socket cannot be reached from another machine')

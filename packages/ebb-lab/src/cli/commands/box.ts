@@ -10,6 +10,7 @@ import { total } from '../../pulse/causes.js'
 import { maxConnections } from '../../pulse/shapes.js'
 import { duration, integer, megabytes, size } from '../../units/format.js'
 import { type LimitFlags, limitOptions, limitsOf } from '../options/limits.js'
+import { checkForm } from '../options/together.js'
 import { parsePositiveTime, parseSize, ValueError } from '../options/values.js'
 import { printBoxes } from '../output/box-result.js'
 import { EXIT } from '../output/exit-codes.js'
@@ -69,6 +70,10 @@ Exit codes: 2 if connections failed or were lost, or a server ended early;
 }
 
 async function run(file: string, flags: Flags): Promise<void> {
+  checkForm(flags)
+  if (flags.dryRun && (flags.json || flags.markdown)) {
+    throw new ValueError('--dry-run prints plain text only: leave out --json and --markdown')
+  }
   const plan = readBoxFile(file, flags.duration)
   if (flags.dryRun) {
     const variants = variantsFor(plan, flags.variant)

@@ -6,6 +6,7 @@ import { brokenBoxes } from '../../report/box/verdict.js'
 import { broken } from '../../report/limits.js'
 import { report } from '../../report/report.js'
 import { type LimitFlags, limitOptions, limitsOf } from '../options/limits.js'
+import { checkForm } from '../options/together.js'
 import { parseSize, ValueError } from '../options/values.js'
 import { printBoxes } from '../output/box-result.js'
 import { printResult } from '../output/result.js'
@@ -40,6 +41,7 @@ export function reportCommand(): Command {
 }
 
 async function run(files: string[], flags: Flags): Promise<void> {
+  checkForm(flags)
   const boxes = await Promise.all(files.map(isBox))
   if (boxes.includes(true)) {
     if (boxes.includes(false))

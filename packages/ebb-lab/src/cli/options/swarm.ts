@@ -9,7 +9,7 @@ import { LocalBus } from '../../pulse/swarm/local-bus.js'
 import { natsBus } from '../../pulse/swarm/nats/nats.js'
 import { clean } from '../../units/text.js'
 import type { Terminal } from '../output/terminal.js'
-import { type NatsFlags, natsOf, natsOptions } from './nats.js'
+import { givenNatsOption, type NatsFlags, natsOf, natsOptions } from './nats.js'
 import { parsePositive, ValueError } from './values.js'
 
 /** Values of the swarm options. */
@@ -52,8 +52,9 @@ export async function openSwarm(
 ): Promise<OpenSwarm | null> {
   const { swarm, agents, strict = false } = flags
   if (swarm === undefined) {
-    const without = (['nats', 'agents', 'strict'] as const).find((name) => flags[name] !== undefined)
-    if (without !== undefined) throw new ValueError(`--${without} is for a swarm: add --swarm NAME`)
+    const own = (['agents', 'strict'] as const).find((name) => flags[name] !== undefined)
+    const without = own === undefined ? givenNatsOption(flags) : `--${own}`
+    if (without !== undefined) throw new ValueError(`${without} is for a swarm: add --swarm NAME`)
     return null
   }
   const nats = natsOf(flags)
