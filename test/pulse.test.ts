@@ -18,10 +18,22 @@ test('accepts options with one dash or two, and with = or a blank', async () => 
 test('counts refused connects and ends with exit code 2 if nobody listens', async () => {
   const cli = await server()
   await cli.end('SIGTERM')
-  const { code, stdout } = await run(['pulse', String(cli.port), '--big', '50'])
+  const { code, stdout, stderr } = await run(['pulse', String(cli.port), '--big', '50'])
   expect(code).toBe(2)
+  expect(stdout).toMatch(/^connect p50 +-$/m)
+  expect(stdout).toMatch(/^connects\/s +-$/m)
+  expect(stderr).toMatch(/^ebb: ECONNREFUSED: nothing connected to 127\.0\.0\.1:\d+: no process listens there: start/m)
   expect(stdout).toMatch(/^failed +50 \(ECONNREFUSED 50\)$/m)
   expect(stdout).toMatch(/^stopped +nobody answers$/m)
+})
+
+test.each([
+  [['/no/such.sock'], /^ebb: ENOENT: nothing connected to \/no\/such\.sock: there is no such socket: start/m],
+  [['1', '--source', '192.0.2.1'], /^ebb: EADDRNOTAVAIL: nothing connected to .*: check --source$/m]
+])('says why nothing connects: %j', async (args, sentence) => {
+  const { code, stderr } = await run(['pulse', ...args, '--big', '2'])
+  expect(code).toBe(2)
+  expect(stderr).toMatch(sentence)
 })
 
 test('counts lost connections and ends when the server is killed', async () => {

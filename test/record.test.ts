@@ -58,6 +58,24 @@ test('-- COMMAND: the lines of the server are recorded, and its end ends the rec
   expect(all.at(-1)).toMatchObject({ event: 'end', reason: 'exited', exitCode: 0 })
 })
 
+test('the last line tells how a command ended', async () => {
+  const out = ['--out', join(directory(), 'server.ndjson')]
+  const end = async (source: string): Promise<string | undefined> => {
+    const { code, stderr } = await run([
+      'record',
+      ...out,
+      '--',
+      process.execPath,
+      '-e',
+      `setTimeout(() => { ${source} }, 300)`
+    ])
+    expect(code).toBe(0)
+    return stderr.trim().split('\n').at(-1)
+  }
+  expect(await end('process.exit(7)')).toMatch(/^\d+ samples? in .*; the command ended with exit code 7$/)
+  expect(await end("process.kill(process.pid, 'SIGKILL')")).toMatch(/; the command ended by SIGKILL$/)
+})
+
 test('--tree adds up a process and its descendants, by port and by pid', async () => {
   const cli = await server(['--procs', '3'])
   const pids = [cli.pid, ...descendants(cli.pid)]

@@ -1,6 +1,6 @@
 /** The entry point of `ebb`: parses the command line and prints. The work is done by the functions of `ebb-lab`. */
 
-import { LabError } from '../units/errors.js'
+import { LabError, reasonOf } from '../units/errors.js'
 import { readServeFlags } from './options/serve-flags.js'
 import { EXIT } from './output/exit-codes.js'
 import { fail } from './output/failure.js'
@@ -10,7 +10,7 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   // A closed pipe (`ebb report x | head -1`) is not an error. Any other error, such as a full disk, is reported once.
   if (error.code === 'EPIPE' || reported) return
   reported = true
-  const text = `cannot write to standard output: ${error.message}`
+  const text = `cannot write to standard output: ${reasonOf(error)}`
   fail(new LabError(text, error.code ?? 'UNKNOWN', error.syscall, error))
 })
 

@@ -135,7 +135,7 @@ export class NdjsonReader {
     try {
       value = JSON.parse(text)
     } catch {
-      throw this.#begun ? this.invalidHere('is not JSON') : this.notARecording()
+      throw this.#begun ? this.invalidHere('is not JSON: delete the line to read the rest') : this.notARecording()
     }
     if (typeof value !== 'object' || value === null || Array.isArray(value)) {
       throw this.#begun ? this.invalidHere('is not a JSON object') : this.notARecording()

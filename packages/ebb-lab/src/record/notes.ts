@@ -58,9 +58,15 @@ export function outputThrottled(): NoteMark {
   return { event: 'note', code: 'output-throttled', text }
 }
 
-/** @param missed how many samples in a row were not taken; reported once per recording */
-export function recorderBehind(missed: number): NoteMark {
-  const text = `the recorder fell behind: ${missed} samples are missing here, and perhaps more later`
+/**
+ * @param missed how many samples in a row were not taken; reported once per recording, and once per run of a box
+ * @param t when, ms since the recording or the run began
+ * @param run name of the run of a box
+ */
+export function recorderBehind(missed: number, t: number, run?: string): NoteMark {
+  const where = `${run === undefined ? '' : `in ${run}, `}at ${(t / 1000).toFixed(1)} s`
+  const samples = missed === 1 ? '1 sample is' : `${missed} samples are`
+  const text = `the recorder fell behind ${where}: ${samples} missing, and perhaps more after that`
   return { event: 'note', code: 'recorder-behind', missed, text }
 }
 

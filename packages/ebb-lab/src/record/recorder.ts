@@ -145,7 +145,7 @@ export class Recorder extends EventEmitter<RecorderEvents> {
       until: duration,
       now: () => this.now(),
       onTick: () => this.#tick(duration),
-      onLate: (missed) => this.mark(recorderBehind(missed))
+      onLate: (missed) => this.mark(recorderBehind(missed, this.now()))
     })
     void this.#exited?.then(() => this.#finish('exited'))
     if (options.signal?.aborted) this.#onAbort()

@@ -241,7 +241,11 @@ describe('parseRecording', () => {
     ['text', 'hello\nworld\n', 'x is not a recording: its first line is not the header of one'],
     ['another JSON', '[1]\n', 'x is not a recording: its first line is not the header of one'],
     ['no header', textOf([sample(1)]), 'x is not a recording: its first line is not the header of one'],
-    ['a bad line', `${textOf([header])}{"type":\n${textOf([sample(1)])}`, 'x:2 is not JSON'],
+    [
+      'a bad line',
+      `${textOf([header])}{"type":\n${textOf([sample(1)])}`,
+      'x:2 is not JSON: delete the line to read the rest'
+    ],
     ['a number', `${textOf([header])}7\n`, 'x:2 is not a JSON object'],
     ['two headers', textOf([header, header]), 'x:2 is a second header: keep every recording in a file of its own'],
     ['no type', textOf([header, { t: 1 }]), 'x:2 has no type'],
@@ -308,15 +312,21 @@ describe('RecordingWriter', () => {
   })
 
   test.each([
-    ['a directory', () => folder, 'EISDIR', 'it is a directory'],
-    ['a path in a missing directory', () => file('no/where'), 'ENOENT', 'no such file or directory'],
-    ['a path below a file', () => '/etc/passwd/x', 'ENOTDIR', 'a part of the path is not a directory']
-  ])('refuses %s with one sentence', (_, at, code, reason) => {
+    ['a directory', () => folder, 'EISDIR', 'it is a directory', ''],
+    [
+      'a path in a missing directory',
+      () => file('no/where'),
+      'ENOENT',
+      'no such file or directory',
+      '; make the directory of the file first'
+    ],
+    ['a path below a file', () => '/etc/passwd/x', 'ENOTDIR', 'a part of the path is not a directory', '']
+  ])('refuses %s with one sentence', (_, at, code, reason, advice) => {
     expect(() => new RecordingWriter(at())).toThrow(
       expect.objectContaining({
         code,
         syscall: 'open',
-        message: `cannot write the recording to ${at()}: ${reason} (${code})`
+        message: `cannot write the recording to ${at()}: ${reason} (${code})${advice}`
       })
     )
   })

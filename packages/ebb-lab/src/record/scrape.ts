@@ -3,7 +3,7 @@ import http from 'node:http'
 import https from 'node:https'
 import type { RuntimeView } from 'ebb/memory'
 import { isCount } from '../units/count.js'
-import { codeOf, messageOf, RecordError } from '../units/errors.js'
+import { codeOf, messageOf, RecordError, reasonOf } from '../units/errors.js'
 import { expvarFailed, expvarRecovered, type NoteMark } from './notes.js'
 
 /** Bytes of an answer. Go's own variables take about 10 KB; a program may publish others. */
@@ -92,7 +92,12 @@ export async function readExpvar(
   try {
     body = await get(target, options)
   } catch (error) {
-    throw new RecordError(`${shown} cannot be polled: ${messageOf(error)}`, codeOf(error), 'connect', error)
+    throw new RecordError(
+      `${shown} cannot be polled: ${error instanceof RecordError ? error.message : reasonOf(error)}`,
+      codeOf(error),
+      'connect',
+      error
+    )
   }
   const view = memstats(body)
   if (view === null) {

@@ -24,7 +24,9 @@ export class RecordingWriter implements Sink<object> {
     try {
       this.#fd = open(path)
     } catch (error) {
-      throw new RecordError(`cannot write the recording to ${path}: ${reasonOf(error)}`, codeOf(error), 'open', error)
+      const advice = codeOf(error) === 'ENOENT' ? '; make the directory of the file first' : ''
+      const text = `cannot write the recording to ${path}: ${reasonOf(error)}${advice}`
+      throw new RecordError(text, codeOf(error), 'open', error)
     }
   }
 

@@ -36,18 +36,24 @@ export class ReportError extends LabError {
   override readonly name = 'ReportError'
 }
 
-/** Reasons for an errno, as somebody who gave a path understands them. */
+/** Reasons for an errno, as somebody who gave a path or an address understands them. */
 const REASONS: Record<string, string> = {
   EACCES: 'permission denied',
+  EAI_AGAIN: 'the name server did not answer',
+  ECONNREFUSED: 'no process listens there',
+  ECONNRESET: 'the connection was closed at the other end',
   EDQUOT: 'the disk quota is used up',
   EFBIG: 'the file has reached the largest size allowed here',
+  EHOSTUNREACH: 'no route leads there',
   EISDIR: 'it is a directory',
   EMFILE: 'this process has no file descriptor left',
   ENAMETOOLONG: 'the name is too long',
   ENFILE: 'the machine has no file descriptor left',
+  ENETUNREACH: 'no route leads there',
   ENOENT: 'no such file or directory',
   ENOSPC: 'no space left on the device',
   ENOTDIR: 'a part of the path is not a directory',
+  ENOTFOUND: 'no address is known for the host',
   ENXIO: 'no process has the other end of the pipe open',
   EPERM: 'permission denied',
   EPIPE: 'the process at the other end of the pipe has closed it',
@@ -63,7 +69,10 @@ export function codeOf(error: unknown): string {
 export function reasonOf(error: unknown): string {
   const code = codeOf(error)
   const reason = REASONS[code]
-  return reason === undefined ? messageOf(error) : `${reason} (${code})`
+  if (reason !== undefined) return `${reason} (${code})`
+  // Node's own sentence names the call and the path as well: "EIO: i/o error, read '/x'".
+  const [, said] = /^[A-Z0-9]+: ([^,]+), \w+/.exec(messageOf(error)) ?? []
+  return said === undefined ? messageOf(error) : `${said} (${code})`
 }
 
 /** Returns the message of a thrown value, whatever it is. */

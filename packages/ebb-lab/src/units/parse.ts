@@ -76,7 +76,9 @@ export function parseSize(text: string): number {
   const unit = match?.[2] !== undefined && Object.hasOwn(SIZES, match[2]) ? SIZES[match[2]] : undefined
   const bytes = match === null || unit === undefined ? Number.NaN : Math.round(Number(match[1]) * unit)
   if (!(bytes > 0 && bytes <= Number.MAX_SAFE_INTEGER)) {
-    throw new ValueError('a size is a number above 0 with its unit: 600MB (of 1000), 512MiB (of 1024)')
+    throw new ValueError(
+      'a size is a number above 0 with its unit: 600MB (1 MB is 1000 kB), 512MiB (1 MiB is 1024 KiB)'
+    )
   }
   return bytes
 }

@@ -3,6 +3,7 @@ import { Command } from 'commander'
 import { total } from '../../pulse/causes.js'
 import { planSchema } from '../../pulse/plan.js'
 import { type PulseEvent, type PulseReport, pulse, type Server, succeeded } from '../../pulse/pulse.js'
+import { clean } from '../../units/text.js'
 import { NATS_ENVIRONMENT } from '../options/nats.js'
 import { type ConnectFlags, connectOf, connectOptions, type PlanFlags, planOf, planOptions } from '../options/plan.js'
 import { type OpenSwarm, openSwarm, type SwarmFlags, swarmOptions } from '../options/swarm.js'
@@ -65,6 +66,7 @@ async function run(server: Server, flags: Flags): Promise<void> {
     await swarm?.close()
     terminal.end()
   }
+  if (report.stopped === 'nobody answers') terminal.line(nobodyAnswers(server, report))
   process.stdout.write(flags.json ? `${JSON.stringify(report)}\n` : `${resultTable(report)}\n`)
   if (report.swarm?.degraded) process.exitCode = EXIT.degraded
   else if (!succeeded(report)) process.exitCode = EXIT.failures
@@ -94,13 +96,37 @@ function print(terminal: Terminal, event: PulseEvent): void {
   }
 }
 
+/** What to do if no connect succeeded, by the most frequent cause. */
+const REMEDIES: Record<string, string> = {
+  EACCES: 'this user may not connect to it: run as a user who may',
+  EADDRNOTAVAIL: 'no local address or port to connect from: check --source',
+  ECONNREFUSED: 'no process listens there: start the server first, or check the address',
+  ECONNRESET: 'the server closed each connection: check that it is the right server',
+  EHOSTUNREACH: 'no route leads there: check the address and the network',
+  EINVAL: 'the addresses do not fit together: check --source',
+  EMFILE: 'this process has no file descriptor left: raise the limit (ulimit -n)',
+  ENETUNREACH: 'no route leads there: check the address and the network',
+  ENOENT: 'there is no such socket: start the server first, or check the path',
+  ETIMEDOUT: 'it did not answer in time: check the address and the firewall, or raise --timeout'
+}
+
+/** Says in a sentence that no connect succeeded: on which server, why, and what to do. */
+function nobodyAnswers(server: Server, { connected, failed }: PulseReport): string {
+  const [cause = 'UNKNOWN'] = Object.entries(failed).sort(([, a], [, b]) => b - a)[0] ?? []
+  const where = clean('path' in server ? server.path : `${server.host}:${server.port}`)
+  const what = connected === 0 ? 'nothing connected to' : 'nothing connected any more to'
+  return `ebb: ${cause}: ${what} ${where}: ${REMEDIES[cause] ?? 'check that the server runs and answers'}`
+}
+
 /** Formats the result in two columns. */
 function resultTable(report: PulseReport): string {
   const { latency } = report
-  const ms = (value: number): string => (value < 10 ? value.toFixed(2) : value.toFixed(0))
+  const { connected } = report
+  // Without a connection, 0 would read like a measurement.
+  const ms = (value: number): string => (connected === 0 ? '-' : `${value.toFixed(value < 10 ? 2 : 0)} ms`)
   const rows: [string, string][] = [
     ['pulses', String(report.pulses)],
-    ['connected', String(report.connected)],
+    ['connected', String(connected)],
     ['failed', counted(report.failed)],
     ['lost while held', counted(report.lost)]
   ]
@@ -108,11 +134,11 @@ function resultTable(report: PulseReport): string {
     rows.push(['echoed', String(report.echoed)], ['not answered', counted(report.unanswered)])
   }
   rows.push(
-    ['connect p50', `${ms(latency.p50)} ms`],
-    ['connect p90', `${ms(latency.p90)} ms`],
-    ['connect p99', `${ms(latency.p99)} ms`],
-    ['connect max', `${ms(latency.max)} ms`],
-    ['connects/s', String(Math.round(report.connectsPerSecond))]
+    ['connect p50', ms(latency.p50)],
+    ['connect p90', ms(latency.p90)],
+    ['connect p99', ms(latency.p99)],
+    ['connect max', ms(latency.max)],
+    ['connects/s', connected === 0 ? '-' : String(Math.round(report.connectsPerSecond))]
   )
   if (report.abandoned > 0) rows.push(['abandoned', String(report.abandoned)])
   if (report.stopped !== null && report.stopped !== 'signal') rows.push(['stopped', report.stopped])

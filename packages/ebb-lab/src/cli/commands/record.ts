@@ -3,6 +3,7 @@ import { Command } from 'commander'
 import { record } from '../../record/record.js'
 import type { Recorder } from '../../record/recorder.js'
 import type { Line, Sample } from '../../record/recording.js'
+import { howEnded } from '../../report/troubles.js'
 import { duration, megabytes } from '../../units/format.js'
 import { parsePeriod, parsePid, parsePort, parsePositiveTime, ValueError } from '../options/values.js'
 import { interruption, Terminal } from '../output/terminal.js'
@@ -62,19 +63,23 @@ async function run(command: string[], flags: Flags): Promise<void> {
   terminal.line(`Recording process ${recorder.pid} (${header.name})${out === undefined ? '' : ` to ${out}`}`)
   if (out === undefined) print(recorder)
   let samples = 0
+  let end = ''
   recorder.on('sample', (sample) => {
     samples++
     if (out !== undefined) terminal.status(status(sample))
   })
   recorder.on('event', (event) => {
     if (event.event === 'note') terminal.line(`note: ${event.text}`)
+    else if (event.event === 'end' && event.reason === 'exited') {
+      end = `; the ${command.length > 0 ? 'command' : 'process'} ended ${howEnded(event)}`.trimEnd()
+    }
   })
   try {
     await recorder.done
   } finally {
     terminal.end()
   }
-  terminal.line(`${samples} samples in ${duration(recorder.now())}`)
+  terminal.line(`${samples} sample${samples === 1 ? '' : 's'} in ${duration(recorder.now())}${end}`)
   // Descendants of the server may still hold its pipes open, which would keep this process alive.
   process.exit(process.exitCode ?? 0)
 }

@@ -50,8 +50,8 @@ function sentenceOf(error: unknown): string {
       if (hostname === undefined) break
       return `${code}: the name server did not answer for the host ${host}: check the network, or give an IP address`
   }
-  // The messages of Node's file system begin with the code already.
-  const text = message.startsWith(`${code}: `) ? message : `${code}: ${message}`
+  // The messages of Node's file system begin with the code already, and some of ours end with it.
+  const text = message.startsWith(`${code}: `) ? message : `${code}: ${message.replace(` (${code})`, '')}`
   return code === 'EMFILE' && !(error instanceof LabError) ? `${text}: raise the descriptor limit (ulimit -n)` : text
 }
 

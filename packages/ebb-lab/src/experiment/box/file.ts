@@ -41,7 +41,9 @@ export function parseBoxFile(text: string, file: string, duration?: number): Box
   for (const { code, message, pos } of document.errors) {
     mistakes.add(
       lines.linePos(pos[0]).line,
-      code === 'MULTIPLE_DOCS' ? 'another YAML document begins here: a box must be a single document' : message
+      code === 'MULTIPLE_DOCS'
+        ? 'another YAML document begins here: a box must be a single document'
+        : `${message}: check the indentation, the quotes and the brackets around this line`
     )
   }
   mistakes.throwIfAny()

@@ -101,6 +101,8 @@ export class BoxRecorder extends EventEmitter<BoxRecorderEvents> {
   /** Runs while a server is sampled. */
   #ticker: Ticker | undefined
   #group: MemoryGroup | undefined
+  /** The run that is being recorded: its name for people, and when it began, ms. */
+  #run = { name: '', t: 0 }
   #nextShares = 0
   #runs = 0
   #servers = 0
@@ -141,7 +143,9 @@ export class BoxRecorder extends EventEmitter<BoxRecorderEvents> {
   /** Begins a run. `limit` is that of `group`, bytes. */
   run(variant: string, role: 'main' | 'control', group?: MemoryGroup, limit?: number): void {
     this.#group = group
-    this.#write({ type: 'run', t: this.#session.time(), run: this.#runs++, variant, role, limit: limit ?? null })
+    const t = this.#session.time()
+    this.#run = { name: role === 'main' ? variant : `${variant} (control)`, t }
+    this.#write({ type: 'run', t, run: this.#runs++, variant, role, limit: limit ?? null })
   }
 
   /** Adds a server to the run, which is about to be started. Returns its number. */
@@ -178,7 +182,7 @@ export class BoxRecorder extends EventEmitter<BoxRecorderEvents> {
       every: EVERY,
       now: () => this.#session.now(),
       onTick: () => this.#tick(),
-      onLate: (missed) => this.note(recorderBehind(missed))
+      onLate: (missed) => this.note(recorderBehind(missed, this.#session.now() - this.#run.t, this.#run.name))
     })
     // The server shares pages with the others, so the next tick measures the shares again.
     this.#nextShares = 0

@@ -9,6 +9,7 @@ import {
   type NatsConnection,
   nkeyAuthenticator
 } from '@nats-io/transport-node'
+import { reasonOf } from '../../../units/errors.js'
 import { NatsError, type NatsOptions } from './options.js'
 
 /** Maximum milliseconds until the server accepts the connection. */
@@ -107,7 +108,10 @@ export function toNatsError(error: unknown, where: string): NatsError {
   if (message.includes('unexpected response')) {
     return failed(`the server at ${where} is not a NATS server: check --nats`)
   }
-  return failed(`cannot use NATS at ${where}: ${message}`)
+  if (reason === 'ENOTFOUND' || reason === 'EAI_AGAIN') {
+    return failed(`cannot use NATS at ${where}: ${reasonOf({ code: reason })}; check the spelling in --nats`)
+  }
+  return failed(`cannot use NATS at ${where}: ${message}; check --nats`)
 }
 
 /** A server of the address. */
@@ -151,6 +155,6 @@ async function bytesOf(path: string): Promise<Buffer> {
   try {
     return await readFile(path)
   } catch (error) {
-    throw new NatsError(`cannot read ${path}: ${(error as Error).message}`, { cause: error })
+    throw new NatsError(`cannot read ${path}: ${reasonOf(error)}`, { cause: error })
   }
 }
