@@ -50,6 +50,17 @@ test('stacks an area for each server, which add up to the memory of all servers'
   }
 })
 
+test('labels lines that are close together side by side, above both', () => {
+  const labels = seriesOf(judged())
+    .filter(({ id }) => id.endsWith(':lines'))
+    .map(({ markLine }) => markLine?.data.map(({ label }) => (label as unknown as { position: string }).position))
+  // The first variant releases nothing, so that both lines are at 320 MB.
+  expect(labels).toEqual([
+    ['insideEndTop', 'insideStartTop'],
+    ['insideStartTop', 'insideStartTop']
+  ])
+})
+
 test('draws lines at the peak of sums, the sum of peaks and the limit', () => {
   const boxes = judged()
   const lines = seriesOf(boxes).filter(({ id }) => id.endsWith(':lines'))

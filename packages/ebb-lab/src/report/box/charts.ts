@@ -81,6 +81,7 @@ export function boxChart(boxes: readonly JudgedBox[], options: BoxChartOptions =
       )
     ) * HEADROOM
   )
+  const pixelsPerMb = (layout.panels[0]?.height ?? 0) / memory.max
   const end = scaleTo(seconds(highest(boxes, ({ run }) => lengthOf(run))), 6)
   const titles = boxes.map(({ verdict }, panel) => {
     const box = layout.panels[panel] as Layout['panels'][number]
@@ -110,7 +111,7 @@ export function boxChart(boxes: readonly JudgedBox[], options: BoxChartOptions =
     ]),
     series: boxes.flatMap((box, panel) => [
       ...areas(box.run, stacks[panel] ?? [], panel),
-      lines(box.verdict, panel, palette, columns === 3),
+      lines(box.verdict, panel, palette, columns === 3, pixelsPerMb),
       ends(box, stacks[panel] ?? [], panel, palette),
       ...lanes(box.run, panel, palette)
     ]),
@@ -208,30 +209,44 @@ function areas(run: BoxRun, stack: readonly Moment[], panel: number): SeriesOpti
   }))
 }
 
-/** Returns the lines at the peak of sums, the sum of peaks, and the limit of the box's cgroup. */
+/** Lines that are closer together than this have their labels side by side, pixels. */
+const LABEL_HEIGHT = 20
+
+/** Returns the lines at the peak of sums, the sum of peaks, and the limit of the box's cgroup, with their labels. */
 function lines(
   { peakOfSums, sumOfPeaks, limit }: BoxVerdict,
   panel: number,
   palette: Palette,
-  narrow: boolean
+  narrow: boolean,
+  pixelsPerMb: number
 ): SeriesOption {
-  const line = (bytes: number, name: string, color: string, type: string, position: string) => ({
+  const line = (bytes: number, name: string, color: string, type: string, position: string, raised = 0) => ({
     yAxis: mb(bytes),
     lineStyle: { color, width: 1.5, type },
     label: {
       ...halo(palette, color),
       position,
+      padding: [0, 0, raised, 0],
       formatter: narrow ? `${name} ${mb(bytes).toFixed(0)}` : `${name} ${megabytes(bytes)}`
     }
   })
-  // If the two lines are close together, their labels are on different sides.
-  const near = peakOfSums !== null && sumOfPeaks !== null && peakOfSums > sumOfPeaks * 0.9
+  const pixelsBetween = (a: number | null, b: number | null): number =>
+    a === null || b === null ? Number.POSITIVE_INFINITY : Math.abs(mb(a) - mb(b)) * pixelsPerMb
+  // The label of the lower line is raised above the upper one.
+  const gap = pixelsBetween(peakOfSums, sumOfPeaks)
+  const near = gap < LABEL_HEIGHT
+  // Below its line, the label of the limit may cover an area, but no other label.
+  const limitNear = Math.min(pixelsBetween(limit, sumOfPeaks), pixelsBetween(limit, peakOfSums)) < LABEL_HEIGHT
   const data = [
-    ...(sumOfPeaks === null ? [] : [line(sumOfPeaks, 'sum of peaks', palette.faint, 'dashed', 'insideStartTop')]),
+    ...(sumOfPeaks === null
+      ? []
+      : [line(sumOfPeaks, 'sum of peaks', palette.faint, 'dashed', near ? 'insideEndTop' : 'insideStartTop')]),
     ...(peakOfSums === null
       ? []
-      : [line(peakOfSums, 'peak of sums', palette.text, 'solid', near ? 'insideStartBottom' : 'insideStartTop')]),
-    ...(limit === null ? [] : [line(limit, 'limit', palette.need, 'dotted', 'insideEndTop')])
+      : [line(peakOfSums, 'peak of sums', palette.text, 'solid', 'insideStartTop', near ? gap : 0)]),
+    ...(limit === null
+      ? []
+      : [line(limit, 'limit', palette.need, 'dotted', limitNear ? 'insideEndBottom' : 'insideEndTop')])
   ]
   return {
     type: 'line',

@@ -29,7 +29,8 @@ export async function renderBoxHtml(
   }
   return await renderPage({
     names: verdicts.map(({ name }) => name),
-    heading: `The box: ${header.name}`,
+    // A file that is called box.yaml makes a box that is called "box".
+    heading: header.name === 'box' ? 'The box' : `The box: ${header.name}`,
     lead: lead(boxes, header),
     body: `<section>
 <h2>Verdict</h2>
@@ -40,6 +41,7 @@ ${chartBox(chart)}
 <noscript><p>The chart needs JavaScript. The file box.svg in the same folder shows the same.</p></noscript>
 <section>
 <h2>Servers</h2>
+<p class="caption">${escapeHtml(SERVER_COLUMNS.map(({ title, meaning }) => `${capital(title)}: ${meaning}.`).join(' '))}</p>
 ${verdicts.map(({ name }, i) => serversTable(name, servers[i] ?? [], marks)).join('')}
 </section>
 ${noteList(marks, [...said, ...notes])}
@@ -54,7 +56,7 @@ ${noteList(marks, [...said, ...notes])}
 
 function lead(boxes: readonly JudgedBox[], header: BoxHeader): string {
   const servers = boxes[0]?.run.servers.length ?? 0
-  const times = boxes.length > 1 ? `, ${boxes.length} times` : ''
+  const times = boxes.length > 1 ? ` in ${boxes.length} variants` : ''
   return `${integer(servers)} server${servers === 1 ? '' : 's'}${times}, recorded ${day(header.startedAt)}. ${header.kernel}, ${machine(header.machine)}.`
 }
 
@@ -64,13 +66,11 @@ function boxesTable(verdicts: readonly JudgedBox['verdict'][]): string {
     const cells = verdicts.map((verdict) => `<td>${escapeHtml(row.cell(verdict))}</td>`)
     return `<tr${row.main ? ' class="main"' : ''}><th scope="row"><span>${escapeHtml(row.label.trim())}</span> <small>${escapeHtml(row.meaning)}</small></th>${cells.join('')}</tr>`
   })
-  return `<table><thead><tr><th></th>${heads.join('')}</tr></thead><tbody>${rows.join('')}</tbody></table>`
+  return `<table class="boxes"><thead><tr><th></th>${heads.join('')}</tr></thead><tbody>${rows.join('')}</tbody></table>`
 }
 
 function serversTable(name: string, rows: readonly ServerRow[], marks: readonly Footnote<ServerRow>[]): string {
-  const heads = SERVER_COLUMNS.map(
-    ({ title, meaning }) => `<th scope="col">${title}<small>${escapeHtml(meaning)}</small></th>`
-  )
+  const heads = SERVER_COLUMNS.map(({ title }) => `<th scope="col">${title}</th>`)
   const lines = rows.map((row) => {
     const references = marks
       .filter(({ verdicts }) => verdicts.includes(row))
@@ -81,7 +81,7 @@ function serversTable(name: string, rows: readonly ServerRow[], marks: readonly 
     const cells = SERVER_COLUMNS.map(({ cell }) => `<td>${escapeHtml(cell(row.server))}</td>`)
     return `<tr><th scope="row">${escapeHtml(row.name)}${sup}</th>${cells.join('')}<td>${mark}</td></tr>`
   })
-  return `<h3>${escapeHtml(name)}</h3><div class="scroll" tabindex="0" role="region" aria-label="${escapeHtml(name)}"><table><thead><tr><th></th>${heads.join('')}<th></th></tr></thead><tbody>${lines.join('')}</tbody></table></div>`
+  return `<h3>${escapeHtml(name)}</h3><div class="scroll" tabindex="0" role="region" aria-label="${escapeHtml(name)}"><table class="servers"><thead><tr><th></th>${heads.join('')}<th></th></tr></thead><tbody>${lines.join('')}</tbody></table></div>`
 }
 
 /**
@@ -92,6 +92,10 @@ function noteTexts({ events }: Recording): string[] {
   const others = notes.filter(({ code }) => code !== LINES_LEFT_OUT).map(({ text }) => text)
   const lines = notes.reduce((sum, note) => sum + (note.code === LINES_LEFT_OUT ? (note.lines ?? 0) : 0), 0)
   return lines === 0 ? others : [...others, `${integer(lines)} lines that the server printed are left out`]
+}
+
+function capital(text: string): string {
+  return text.charAt(0).toUpperCase() + text.slice(1)
 }
 
 function facts(variant: string, { name, recording, load, governed, failure }: BoxServer): string {

@@ -16,7 +16,7 @@ export function boxRows(boxes: readonly BoxVerdict[]): Row<BoxVerdict>[] {
       main: true
     },
     compared && {
-      label: 'beside the first',
+      label: '  relative to the first',
       meaning: `peak of sums / that of ${first.name}`,
       cell: (b) => ratio(b.peakOfSums === null ? null : b.peakOfSums / (first.peakOfSums as number))
     },
@@ -34,8 +34,8 @@ export function boxRows(boxes: readonly BoxVerdict[]): Row<BoxVerdict>[] {
       cell: (b) => (b.limit === null ? '-' : size(b.limit))
     },
     boxes.some(({ charged }) => charged !== null) && {
-      label: 'charged to it',
-      meaning: 'the most; includes socket memory in the kernel and file pages',
+      label: 'charged to the cgroup',
+      meaning: 'at most; includes socket memory in the kernel and file pages',
       cell: (b) => megabytes(b.charged)
     },
     boxes.some(({ servers }) => servers.some(({ state }) => state === 'killed')) && {
@@ -61,7 +61,11 @@ function fitRows(boxes: readonly BoxVerdict[]): Row<BoxVerdict>[] {
       meaning: 'servers like these, with peaks spread as they were',
       cell: (b) => (b.fit === null ? '-' : integer(b.fit.servers))
     },
-    { label: '  more than these', meaning: 'servers', cell: (b) => (b.fit === null ? '-' : integer(b.fit.more)) },
+    {
+      label: '  additional servers',
+      meaning: 'beyond those in the box',
+      cell: (b) => (b.fit === null ? '-' : integer(b.fit.more))
+    },
     {
       label: '  if all peaked at once',
       meaning: 'or released nothing',

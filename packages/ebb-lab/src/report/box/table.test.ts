@@ -23,12 +23,12 @@ test('writes boxes side by side, then their servers with notes', () => {
   expect(boxTable(judgeBox(twoVariants()))).toBe(`\
                                 plain           ebb
 peak of sums                 320.0 MB      140.0 MB
-beside the first                 1.00          0.44
+  relative to the first          1.00          0.44
 sum of peaks                 320.0 MB      320.0 MB
 multiplexing gain                1.00          2.29
 at rest                       80.0 MB       80.0 MB
 8 GB would hold                   100           228
-  more than these                  96           224
+  additional servers               96           224
   if all peaked at once           100           100
 
 plain
@@ -78,7 +78,7 @@ test('shows how servers ended, and has no line longer than the terminal', () => 
     expect(text).toMatch(/^c .* ended/m)
     expect(text).toMatch(/^d .* not up/m)
     expect(text).toMatch(/^limit +600 MB$/m)
-    expect(text).toMatch(/^charged to it +599\.0 MB$/m)
+    expect(text).toMatch(/^charged to the cgroup +599\.0 MB$/m)
     expect(text).toContain('bad luck \\x1b[31m')
     expect(text).not.toContain('\x1b')
   }

@@ -25,6 +25,7 @@ table { border-collapse: collapse; margin-right: 14px; font-variant-numeric: tab
 th, td { padding: 7px 0 7px 28px; text-align: right; vertical-align: baseline; border-top: 1px solid var(--line); white-space: nowrap }
 th:first-child { padding-left: 0; text-align: left; font-weight: 500; white-space: normal; min-width: 11em }
 th span { display: inline-block; min-width: 7.6em }
+.boxes th span { min-width: 11.5em }
 thead th { border-top: 0; vertical-align: bottom; white-space: normal; overflow-wrap: anywhere; max-width: 18em; min-width: 8em; padding-bottom: 10px }
 small { font-size: 13px; font-weight: 400; color: var(--faint); line-height: 1.35 }
 thead small { display: block }
@@ -51,6 +52,13 @@ code { font: 13px/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; 
 .tip-line b { margin-left: auto; padding-left: 20px; font-weight: 600 }
 .tip-dot { width: 9px; height: 9px; border-radius: 50% }
 @media (max-width: 760px) { tbody small { display: block } }
-@media (max-width: 640px) { main { padding: 24px 14px 48px } th, td { padding-left: 18px } th:first-child { min-width: 9em } }
+@media (max-width: 640px) {
+  main { padding: 24px 14px 48px } th, td { padding-left: 18px } th:first-child { min-width: 9em }
+  .boxes th, .boxes td, .servers th, .servers td { padding-left: 10px; font-size: 14px }
+  .boxes tr.main td { font-size: 16px }
+  .boxes thead th { min-width: 5em } .boxes th:first-child { min-width: 8em }
+  .servers thead th { min-width: 0; overflow-wrap: normal } .servers th:first-child { min-width: 4em }
+  .boxes th:first-child, .servers th:first-child { padding-left: 0 }
+}
 @media print { .chart, .run { break-inside: avoid } }
 `
