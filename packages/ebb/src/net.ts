@@ -1,7 +1,9 @@
 /** `ebb/net`: `createServer()` of `node:net`, with connections that are parked while they are idle. */
 import { createServer as createNodeServer, type Server, type ServerOpts, type Socket } from 'node:net'
 import { type Connection, connectionOf } from './park/connection.js'
-import { type Parked, type ParkOptions, park } from './park/park.js'
+import { PARK_OPTIONS, type Parked, type ParkOptions, park } from './park/park.js'
+import { checkFunction } from './sys/arguments.js'
+import { warnOfUnknown } from './sys/unknown.js'
 
 export type { Connection } from './park/connection.js'
 export type { Parked, ParkOptions } from './park/park.js'
@@ -38,10 +40,18 @@ export function createServer(
   listener?: ConnectionListener
 ): ParkServer {
   if (typeof options === 'function') return createServer({}, options)
-  const server = park(createNodeServer(options), { idle: IDLE, ...options })
+  checkFunction(listener ?? undefined, 'listener of createServer()')
+  const server = park(createNodeServer(options), { idle: IDLE, ...parkOptions(options ?? {}) })
   // The event has no second argument where connections cannot be parked.
   if (listener) {
     server.on('connection', (socket: Socket) => listener.call(server, socket, connectionOf(socket) as Connection))
   }
   return server
+}
+
+/** Returns the options that are for {@link park}. The others are Node's. */
+function parkOptions(options: ServerOpts & ParkOptions): ParkOptions {
+  warnOfUnknown(options, PARK_OPTIONS, 'createServer()', true)
+  const set = PARK_OPTIONS.filter((name) => options[name] !== undefined)
+  return Object.fromEntries(set.map((name) => [name, options[name]]))
 }

@@ -8,6 +8,8 @@
 import { getHeapStatistics } from 'node:v8'
 import type { Release } from '../memory/release.js'
 import { ownAnonymous } from '../proc/process.js'
+import { checkFromZero, checkFunction, checkObject } from '../sys/arguments.js'
+import { warnOfUnknown } from '../sys/unknown.js'
 import { costModel } from './cost-model.js'
 import { FallWatch, LONGEST_WAIT, Peak } from './fall.js'
 import { checkBudget } from './options.js'
@@ -25,6 +27,8 @@ export interface GovernorOptions {
   /** Called with the figures of each release that this governor makes. */
   onRelease?: (release: Release) => void
 }
+
+const NAMES = Object.keys({ budget: 0, least: 0, worth: 0, onRelease: 0 } satisfies Record<keyof GovernorOptions, 0>)
 
 /**
  * A heap of at most this many bytes is collected at once, a larger one in steps. At once pauses a small heap for 20 ms
@@ -46,10 +50,15 @@ export class ConnectionGovernor {
   readonly #fall: FallWatch
   #clients = 0
 
-  /** @throws TypeError `ERR_INVALID_ARG_VALUE` for an invalid budget */
+  /** @throws TypeError `ERR_INVALID_ARG_VALUE` for an invalid option */
   constructor(options: GovernorOptions = {}) {
+    checkObject(options, 'options of a governor')
+    warnOfUnknown(options, NAMES, 'Governor')
     const { budget = 0.01, least = 100, worth = 1_000_000, onRelease } = options
     checkBudget(budget)
+    checkFromZero(least, 'least', 'clients')
+    checkFromZero(worth, 'worth', 'bytes')
+    checkFunction(onRelease, 'onRelease')
     this.#budget = budget
     this.#worth = worth
     this.#onRelease = onRelease

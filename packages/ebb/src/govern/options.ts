@@ -1,6 +1,8 @@
 /** Options of {@link govern} and their check. */
 import { constants } from 'node:os'
-import { invalidArgument } from '../sys/errors.js'
+import { checkBoolean, checkFromZero, checkObject } from '../sys/arguments.js'
+import { invalidArgument, shown } from '../sys/errors.js'
+import { warnOfUnknown } from '../sys/unknown.js'
 
 /**
  * Options of `govern()`, all optional. `ebb/auto` reads each from an environment variable, see
@@ -39,6 +41,18 @@ export interface GovernOptions {
 /** Options with their defaults. */
 export type CheckedOptions = Required<Omit<GovernOptions, 'signal'>> & { signal: NodeJS.Signals | undefined }
 
+const NAMES = Object.keys({
+  budget: 0,
+  maxPause: 0,
+  worth: 0,
+  every: 0,
+  pressure: 0,
+  limit: 0,
+  signal: 0,
+  workers: 0,
+  log: 0
+} satisfies Record<keyof GovernOptions, 0>)
+
 /** Signals that cannot be caught. */
 const UNCATCHABLE = new Set<string>(['SIGKILL', 'SIGSTOP'])
 
@@ -48,21 +62,41 @@ const UNCATCHABLE = new Set<string>(['SIGKILL', 'SIGSTOP'])
  * @throws TypeError `ERR_INVALID_ARG_VALUE`, whose message starts with the name of the option
  */
 export function checkOptions(options: GovernOptions): CheckedOptions {
+  checkObject(options, 'options of govern()')
+  warnOfUnknown(options, NAMES, 'govern()')
   const { budget = 0.01, maxPause = 50, worth = 1_000_000, every = 1000, limit = 0.9, signal } = options
   const { pressure = true, workers = true, log = false } = options
   checkBudget(budget)
-  if (!(maxPause > 0)) throw invalidArgument(`maxPause must be milliseconds above 0, not ${maxPause}`)
-  if (!(worth >= 0)) throw invalidArgument(`worth must be a number of bytes from 0 on, not ${worth}`)
-  if (!(every >= 100 && every < 2 ** 31)) throw invalidArgument(`every must be at least 100 milliseconds, not ${every}`)
-  if (!(limit >= 0 && limit <= 1)) throw invalidArgument(`limit must be a share from 0 to 1, not ${limit}`)
-  if (signal !== undefined && !(signal in constants.signals && !UNCATCHABLE.has(signal))) {
-    throw invalidArgument(`signal must be a signal that a program can catch, such as SIGUSR2, not ${String(signal)}`)
+  if (!isNumber(maxPause) || !(maxPause > 0)) {
+    throw invalidArgument(`maxPause must be milliseconds above 0, not ${shown(maxPause)}`)
   }
+  checkFromZero(worth, 'worth', 'bytes')
+  if (!isNumber(every) || !(every >= 100 && every < 2 ** 31)) {
+    throw invalidArgument(`every must be at least 100 milliseconds, not ${shown(every)}`)
+  }
+  if (!isNumber(limit) || !(limit >= 0 && limit <= 1)) {
+    throw invalidArgument(`limit must be a share from 0 to 1, not ${shown(limit)}`)
+  }
+  if (signal !== undefined && !(typeof signal === 'string' && isCatchable(signal))) {
+    throw invalidArgument(`signal must be a signal that a program can catch, such as SIGUSR2, not ${shown(signal)}`)
+  }
+  checkBoolean(pressure, 'pressure')
+  checkBoolean(workers, 'workers')
+  checkBoolean(log, 'log')
   return { budget, maxPause, worth, every, limit, signal, pressure, workers, log }
 }
 
 /** @throws TypeError `ERR_INVALID_ARG_VALUE` for a budget that is not above 0 and at most 1 */
 export function checkBudget(budget: number): void {
-  if (budget > 0 && budget <= 1) return
-  throw invalidArgument(`budget must be a share of CPU time above 0 and at most 1, not ${budget}`)
+  if (isNumber(budget) && budget > 0 && budget <= 1) return
+  throw invalidArgument(`budget must be a share of CPU time above 0 and at most 1, not ${shown(budget)}`)
+}
+
+/** Whether it is a number: programs in JavaScript may pass the text of an environment variable. */
+function isNumber(value: unknown): boolean {
+  return typeof value === 'number'
+}
+
+function isCatchable(signal: string): boolean {
+  return Object.hasOwn(constants.signals, signal) && !UNCATCHABLE.has(signal)
 }

@@ -11,7 +11,7 @@
 import fs from 'node:fs'
 import { connectUnix } from '../sys/connect.js'
 import { EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLPRI } from '../sys/constants.js'
-import { invalidArgument, systemError, warn } from '../sys/errors.js'
+import { invalidArgument, shown, systemError, warn } from '../sys/errors.js'
 import { type Reactor, reactor, type Watcher } from '../sys/reactor.js'
 
 /** PSI trigger: 200 ms of waiting in 2 s, as systemd uses by default. */
@@ -53,7 +53,8 @@ export function pressureSource(
   const { MEMORY_PRESSURE_WATCH: watch, MEMORY_PRESSURE_WRITE: write } = environment
   if (watch !== undefined && watch !== '') {
     if (watch === '/dev/null') return undefined
-    if (!watch.startsWith('/')) throw invalidArgument(`MEMORY_PRESSURE_WATCH must be an absolute path, not ${watch}`)
+    if (!watch.startsWith('/'))
+      throw invalidArgument(`MEMORY_PRESSURE_WATCH must be an absolute path, not ${shown(watch)}`)
     return { path: watch, write: write ? base64(write) : undefined, from: 'MEMORY_PRESSURE_WATCH' }
   }
   const path = [cgroup, '/proc/pressure/memory'].find((file) => file !== undefined && fs.existsSync(file))

@@ -1,4 +1,5 @@
 /** The handle of a connection that handlers get. */
+import { toBytes } from '../sys/arguments.js'
 import type { Reactor } from '../sys/reactor.js'
 import type { AddressInfo } from '../sys/sockaddr.js'
 import { peerAddress } from '../sys/socket.js'
@@ -87,7 +88,7 @@ export class ConnectionHandle implements Connection {
 
   write(data: string | Uint8Array): boolean {
     if (this.closed) return false
-    return this.#host.write(this.#fd, typeof data === 'string' ? Buffer.from(data) : data)
+    return this.#host.write(this.#fd, toBytes(data))
   }
 
   end(data?: string | Uint8Array): void {

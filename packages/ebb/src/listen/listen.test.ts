@@ -207,7 +207,7 @@ describe('addresses that are in use or not allowed', () => {
 
 describe('options that are not valid', () => {
   test.each<[ListenOptions, string, string]>([
-    [{}, 'ERR_MISSING_ARGS', 'listen() needs a port or a path'],
+    [{}, 'ERR_MISSING_ARGS', 'listen() needs a port or a path: listen({ port: 3033 }, handlers)'],
     [{ port: 65_536 }, 'ERR_INVALID_ARG_VALUE', 'port must be a whole number from 0 to 65535, not 65536'],
     [{ port: 0, backlog: -1 }, 'ERR_INVALID_ARG_VALUE', 'backlog must be a whole number from 0 on, not -1'],
     [{ port: 0, backlog: 1.5 }, 'ERR_INVALID_ARG_VALUE', 'backlog must be a whole number from 0 on, not 1.5'],

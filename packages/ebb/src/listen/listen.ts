@@ -2,8 +2,24 @@
 import { Governor, type GovernorOptions } from '../govern/connection-governor.js'
 import { tuneAllocator } from '../memory/thresholds.js'
 import { closeSocket, openSocket, type SocketOptions } from '../socket/listening-socket.js'
+import { checkFunction, checkObject } from '../sys/arguments.js'
 import type { AddressInfo } from '../sys/sockaddr.js'
+import { warnOfUnknown } from '../sys/unknown.js'
 import { EpollListener, type Handlers } from './listener.js'
+
+const HANDLERS = Object.keys({ open: 0, data: 0, drain: 0, close: 0, error: 0 } satisfies Record<keyof Handlers, 0>)
+
+const OPTIONS = Object.keys({
+  port: 0,
+  host: 0,
+  path: 0,
+  backlog: 0,
+  ipv6Only: 0,
+  reusePort: 0,
+  noDelay: 0,
+  keepAlive: 0,
+  giveBack: 0
+} satisfies Record<keyof ListenOptions, 0>)
 
 /** Options of {@link listen}. Exactly one of `port` and `path` is required. */
 export interface ListenOptions extends SocketOptions {
@@ -51,6 +67,9 @@ export interface Listener {
  * @throws {EbbError} `ERR_EBB_UNSUPPORTED` where the library cannot call the kernel
  */
 export function listen(options: ListenOptions, handlers: Handlers = {}): Listener {
+  checkObject(options, 'options of listen(), such as { port: 3033 },')
+  warnOfUnknown(options, OPTIONS, 'listen()')
+  checkHandlers(handlers)
   tuneAllocator({ timer: true })
   const governor = toGovernor(options.giveBack)
   const socket = openSocket(options)
@@ -60,6 +79,13 @@ export function listen(options: ListenOptions, handlers: Handlers = {}): Listene
     closeSocket(socket)
     throw error
   }
+}
+
+function checkHandlers(handlers: Handlers): void {
+  checkObject(handlers, 'handlers of listen(), such as { data(connection, bytes) {} },')
+  for (const name of HANDLERS) checkFunction(handlers[name as keyof Handlers], `handler ${name}`)
+  // An object with methods of its own may be the handlers.
+  warnOfUnknown(handlers, HANDLERS, 'listen()', true)
 }
 
 function toGovernor(giveBack: ListenOptions['giveBack'] = true): Governor | undefined {

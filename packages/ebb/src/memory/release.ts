@@ -6,8 +6,10 @@
  * called. Figures: docs/performance.md.
  */
 import { ownAnonymous } from '../proc/process.js'
+import { checkBoolean, checkFromZero, checkObject } from '../sys/arguments.js'
 import { trimReactor } from '../sys/reactor.js'
 import { threadTime, threadTimeSince } from '../sys/thread-time.js'
+import { warnOfUnknown } from '../sys/unknown.js'
 import { type AllocatorName, allocator } from './allocator.js'
 import { collectAll, collectInWorkers } from './collect.js'
 import { type CollectionCost, collectInSteps } from './collect-in-steps.js'
@@ -54,6 +56,8 @@ export interface ReleaseOptions {
   enough?: number
 }
 
+const NAMES = Object.keys({ workers: 0, inSteps: 0, enough: 0 } satisfies Record<keyof ReleaseOptions, 0>)
+
 /** Milliseconds between the collection and the trim. The program runs meanwhile. */
 const SETTLE = 30
 
@@ -95,12 +99,25 @@ export function onReleased(listener: (done: Release) => void): () => void {
  * under way and then starts its own. Works on every system that Node runs on; the trim is skipped where the allocator
  * has no call for it or koffi cannot be loaded. Holds the process open until it is done.
  *
- * @returns a promise, rejected if the inspector cannot be used
+ * @returns a promise, rejected if the inspector cannot be used, and with `ERR_INVALID_ARG_VALUE` for invalid options
  */
 export function release(options: ReleaseOptions = {}): Promise<Release> {
+  try {
+    checkOptions(options)
+  } catch (error) {
+    return Promise.reject(error as Error)
+  }
   const pending = start(options)
   pending.hold()
   return pending.done
+}
+
+function checkOptions(options: ReleaseOptions): void {
+  checkObject(options, 'options of release()')
+  warnOfUnknown(options, NAMES, 'release()')
+  checkBoolean(options.workers, 'workers')
+  checkBoolean(options.inSteps, 'inSteps')
+  if (options.enough !== undefined) checkFromZero(options.enough, 'enough', 'bytes')
 }
 
 /** Does the same as {@link release} without holding the process open: for governors. */

@@ -1,5 +1,6 @@
 /** What the application does with connections, through `Parked` and `Connection`: with one by its id, or with all. */
 import type { Socket } from 'node:net'
+import { toBytes } from '../sys/arguments.js'
 import { EbbError } from '../sys/errors.js'
 import { resetOnClose } from '../sys/socket.js'
 import { type ConnectionHandle, type ConnectionHost, connectionOf } from './connection.js'
@@ -87,9 +88,10 @@ export class ConnectionAccess implements ConnectionHost {
   }
 
   send(id: number, data: string | Uint8Array): boolean {
+    const bytes = toBytes(data)
     const row = this.#connections.table.find(id)
     if (row === -1 || !this.#protocol.isPlain) return false
-    return this.#sender.send(row, typeof data === 'string' ? Buffer.from(data) : data)
+    return this.#sender.send(row, bytes)
   }
 
   queued(id: number): number {

@@ -24,12 +24,10 @@ export class Broadcaster {
   }
 
   /** Queues a broadcast: see {@link Parked.broadcast}. @returns how many connections the bytes were sent to */
-  send(data: string | Uint8Array, filter?: (id: number) => boolean): Promise<number> {
+  send(data: Uint8Array, filter?: (id: number) => boolean): Promise<number> {
     // A copy, because it is sent later. Not from the pool, so that its address is the address of the bytes.
-    const length = typeof data === 'string' ? Buffer.byteLength(data) : data.length
-    const bytes = Buffer.allocUnsafeSlow(length)
-    if (typeof data === 'string') bytes.write(data)
-    else bytes.set(data)
+    const bytes = Buffer.allocUnsafeSlow(data.length)
+    bytes.set(data)
     const done = this.#last.then(() => this.#sendAll(bytes, filter))
     this.#last = done.catch(() => {})
     return done

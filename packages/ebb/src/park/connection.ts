@@ -149,7 +149,8 @@ type ConnectedSocket = Socket & { [kConnection]?: ConnectionHandle }
 
 /** Returns the connection behind a socket, of any parked server. */
 export function connectionOf(socket: Socket): ConnectionHandle | undefined {
-  return (socket as ConnectedSocket)[kConnection]
+  // `response.socket` is null once the response is finished.
+  return (socket as ConnectedSocket | null | undefined)?.[kConnection]
 }
 
 /** Ties a connection to its socket, for {@link connectionOf}. */

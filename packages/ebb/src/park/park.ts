@@ -1,11 +1,13 @@
 /** `park()`: any `net`, `http`, `https` or `tls` server, with its idle connections as bare descriptors in epoll. */
 import type { ServerResponse } from 'node:http'
-import type { Server, Socket } from 'node:net'
+import { Server, type Socket } from 'node:net'
 import { Governor, type GovernorOptions } from '../govern/connection-governor.js'
 import { tuneAllocator } from '../memory/thresholds.js'
+import { checkFunction, checkId, checkObject } from '../sys/arguments.js'
 import { milliseconds } from '../sys/duration.js'
-import { invalidArgument, warn } from '../sys/errors.js'
+import { invalidArgument, shown, warn } from '../sys/errors.js'
 import { reactor } from '../sys/reactor.js'
+import { warnOfUnknown } from '../sys/unknown.js'
 import type { Connection } from './connection.js'
 import { hookListen } from './listen-hook.js'
 import type { ServerInternals } from './node/server.js'
@@ -93,6 +95,9 @@ export interface Parked {
   stream(response: ServerResponse): Connection
 }
 
+/** Names of the options of {@link park}. */
+export const PARK_OPTIONS = ['idle', 'first', 'attachmentLimit', 'giveBack'] as const satisfies (keyof ParkOptions)[]
+
 /** Default of `idle` for HTTP, in ms. */
 const HTTP_IDLE = 1000
 /** Higher than a governor's own defaults, because connections are slower for a while after a release. */
@@ -114,19 +119,23 @@ const ATTACHMENT_LIMIT = 16_384
  * If connections cannot be parked, `supported` is false, and a process warning with code `EBB_UNSUPPORTED` says why.
  *
  * @returns `server`
- * @throws {TypeError} `ERR_INVALID_ARG_VALUE` for options that are not valid, and for a server that is already parked
+ * @throws {TypeError} `ERR_INVALID_ARG_VALUE` for options that are not valid, for anything that is not a `net.Server`,
+ *   and for a server that is already parked
  */
 export function park<S extends Server>(server: S, options: ParkOptions = {}): S & Parked {
+  checkServer(server)
+  checkObject(options, 'options of park()')
+  warnOfUnknown(options, PARK_OPTIONS, 'park()')
   const { idle, first = 'client', attachmentLimit = ATTACHMENT_LIMIT, giveBack = true } = options
-  if ('supported' in server) throw invalidArgument('this server is parked already')
   if (first !== 'client' && first !== 'server') {
-    throw invalidArgument(`first must be 'client' or 'server', not ${JSON.stringify(first)}`)
+    throw invalidArgument(`first must be 'client' or 'server', not ${shown(first)}`)
   }
   if (!Number.isInteger(attachmentLimit) || attachmentLimit < 0) {
-    throw invalidArgument(`attachmentLimit must be a whole number of bytes from 0 on, not ${attachmentLimit}`)
+    throw invalidArgument(`attachmentLimit must be a whole number of bytes from 0 on, not ${shown(attachmentLimit)}`)
   }
+  if (typeof giveBack !== 'boolean') checkObject(giveBack, 'giveBack that is neither true nor false')
   const http = isHttp(server)
-  const idleTime = idle ?? (http ? HTTP_IDLE : false)
+  const idleTime = idle === undefined ? http && HTTP_IDLE : idle
   const internals = server as unknown as ServerInternals
   const parking = new Parking(internals, {
     idle: idleTime === false ? undefined : milliseconds(idleTime, 'idle'),
@@ -145,6 +154,14 @@ export function park<S extends Server>(server: S, options: ParkOptions = {}): S 
   return Object.assign(server, parked)
 }
 
+function checkServer(server: unknown): void {
+  if (!(server instanceof Server)) {
+    const remedy = 'http.createServer(app) makes a server of an application'
+    throw invalidArgument(`park() takes a server of net, tls, http, https or http2, not ${shown(server)}; ${remedy}`)
+  }
+  if ('supported' in server) throw invalidArgument('this server is parked already: call park() once for each server')
+}
+
 function toParked(server: Server, parking: Parking, supported: boolean, http: boolean): Parked {
   const { access } = parking
   const closeAwake = http ? (server as HttpServer).closeAllConnections : undefined
@@ -152,10 +169,22 @@ function toParked(server: Server, parking: Parking, supported: boolean, http: bo
     supported,
     stats: () => parking.stats(),
     connection: (socket: Socket) => access.connection(socket),
-    closeConnection: (id: number) => access.closeConnection(id),
-    queued: (id: number) => access.queued(id),
-    send: (id: number, bytes: string | Uint8Array) => access.send(id, bytes),
-    broadcast: (bytes: string | Uint8Array, filter?: (id: number) => boolean) => parking.broadcast(bytes, filter),
+    closeConnection(id: number) {
+      checkId(id)
+      return access.closeConnection(id)
+    },
+    queued(id: number) {
+      checkId(id)
+      return access.queued(id)
+    },
+    send(id: number, bytes: string | Uint8Array) {
+      checkId(id)
+      return access.send(id, bytes)
+    },
+    async broadcast(bytes: string | Uint8Array, filter?: (id: number) => boolean) {
+      checkFunction(filter, 'filter of broadcast()')
+      return await parking.broadcast(bytes, filter)
+    },
     stream: (response: ServerResponse) => parking.stream(response),
     closeAllConnections() {
       // The method of `http` leaves out connections after an upgrade.

@@ -26,6 +26,7 @@ import type { Governor } from '../govern/connection-governor.js'
 import { type Retained, retainSocket } from '../memory/hidden-classes.js'
 import { type AcceptHost, Acceptor } from '../socket/acceptor.js'
 import type { ListeningSocket } from '../socket/listening-socket.js'
+import { toBytes } from '../sys/arguments.js'
 import { E, EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLRDHUP } from '../sys/constants.js'
 import type { SystemError } from '../sys/errors.js'
 import { BYTES_PER_DESCRIPTOR, type Watcher } from '../sys/reactor.js'
@@ -412,7 +413,8 @@ export class Parking implements Watcher, AcceptHost, AccessHost, HandleOwner, Se
 
   /** Sends bytes to all connections: see {@link Parked.broadcast}. */
   broadcast(data: string | Uint8Array, filter?: (id: number) => boolean): Promise<number> {
-    return this.#protocol.isPlain ? this.#broadcaster.send(data, filter) : Promise.resolve(0)
+    const bytes = toBytes(data)
+    return this.#protocol.isPlain ? this.#broadcaster.send(bytes, filter) : Promise.resolve(0)
   }
 
   /** Makes the connection of a response a stream: see {@link Parked.stream}. */

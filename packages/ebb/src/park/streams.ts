@@ -41,7 +41,7 @@ export class Streams {
    * @throws {EbbError} `ERR_HTTP_HEADERS_SENT`
    */
   start(response: ServerResponse): Connection {
-    const { socket } = response
+    const socket = typeof response?.flushHeaders === 'function' ? response.socket : null
     const connection = socket ? this.#host.access.connection(socket) : undefined
     const row = connection === undefined ? -1 : this.#connections.table.find(connection.id)
     if (!socket || connection === undefined || row === -1 || response.writableEnded) throw notStreamable()

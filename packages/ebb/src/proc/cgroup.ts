@@ -1,6 +1,7 @@
 /** The memory cgroup of a process, in cgroup v1 and v2, and how full it is. */
 import fs from 'node:fs'
 import path from 'node:path'
+import { checkObject } from '../sys/arguments.js'
 import { ProcFile } from './proc-file.js'
 
 /** Names of a memory cgroup's files, which differ between v1 and v2. Undefined: this version has no such file. */
@@ -68,6 +69,7 @@ const V2: MemoryCgroupFiles = {
  * list of groups cannot be read: there is no `/proc`, or the process has ended.
  */
 export function findMemoryCgroup(options: MemoryCgroupOptions = {}): MemoryCgroup | undefined {
+  checkObject(options, 'options of findMemoryCgroup()')
   const { root = '/sys/fs/cgroup', self = '/proc/self/cgroup' } = options
   for (const line of fs.readFileSync(self, 'utf8').split('\n')) {
     const [, controllers = '', group = ''] = /^\d+:([^:]*):(.*)$/.exec(line) ?? []
@@ -83,7 +85,9 @@ export function findMemoryCgroup(options: MemoryCgroupOptions = {}): MemoryCgrou
 }
 
 /** Returns the folder of a group and of each group above it, the root group last. */
-export function foldersUpwards({ mount, folder }: Pick<MemoryCgroup, 'mount' | 'folder'>): string[] {
+export function foldersUpwards(cgroup: Pick<MemoryCgroup, 'mount' | 'folder'>): string[] {
+  checkObject(cgroup, 'cgroup')
+  const { mount, folder } = cgroup
   const folders = [folder]
   for (let at = folder; at !== mount && at.startsWith(mount); ) {
     at = path.dirname(at)

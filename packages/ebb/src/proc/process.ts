@@ -5,6 +5,7 @@
  * pages per CPU. `smaps_rollup` counts page by page and does not lag.
  */
 import fs from 'node:fs'
+import { shown } from '../sys/errors.js'
 import { ProcFile } from './proc-file.js'
 import { StatFile } from './stat.js'
 
@@ -113,7 +114,7 @@ export class ProcessView {
         'missing',
         'EINVAL',
         'open',
-        `${pid} is not a process id: give a whole number above 0`
+        `${shown(pid)} is not a process id: give a whole number above 0`
       )
     }
     this.pid = pid

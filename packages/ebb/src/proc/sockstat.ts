@@ -1,6 +1,7 @@
 /** Socket memory: what connections cost in the kernel, outside of every process. */
 import fs from 'node:fs'
 import os from 'node:os'
+import { checkPid } from '../sys/arguments.js'
 import { ProcFile } from './proc-file.js'
 
 /**
@@ -40,6 +41,7 @@ export class KernelMemory {
 
   /** Opens the figures of the network namespace of `pid`, or of this process. Throws the errors of `open(2)`. */
   constructor(pid?: number) {
+    if (pid !== undefined) checkPid(pid)
     const folder = `/proc/${pid ?? 'self'}/net`
     this.#v4 = new ProcFile(`${folder}/sockstat`, 1024)
     try {

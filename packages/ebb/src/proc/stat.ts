@@ -1,4 +1,5 @@
 /** Reads and parses `/proc/PID/stat`. See proc_pid_stat(5). */
+import { checkObject, checkPid } from '../sys/arguments.js'
 import { ProcFile } from './proc-file.js'
 
 /**
@@ -111,9 +112,11 @@ export class StatFile extends ProcFile {
 /**
  * Reads `/proc/PID/stat` once. To read it again and again, keep a `StatFile`.
  *
- * Throws the errors of `open(2)` and `read(2)`: `ENOENT` or `ESRCH` if there is no such process.
+ * Throws the errors of `open(2)` and `read(2)`: `ENOENT` or `ESRCH` if there is no such process. Throws a `TypeError`
+ * with the code `ERR_INVALID_ARG_VALUE` for anything but a process id.
  */
 export function readStat(pid: number): ProcessStat {
+  checkPid(pid)
   const file = new StatFile(pid)
   try {
     file.read()
@@ -125,6 +128,8 @@ export function readStat(pid: number): ProcessStat {
 }
 
 /** Whether the process still runs: it is neither a zombie (ended, but not yet waited for by its parent) nor dead. */
-export function isRunning({ state }: Pick<ProcessStat, 'state'>): boolean {
+export function isRunning(process: Pick<ProcessStat, 'state'>): boolean {
+  checkObject(process, 'process')
+  const { state } = process
   return state !== 'Z' && state !== 'X'
 }

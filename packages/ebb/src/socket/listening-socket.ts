@@ -1,8 +1,9 @@
 /** The listening socket: made from options, described, and closed. */
 import { readFileSync, unlinkSync } from 'node:fs'
 import { isMainThread } from 'node:worker_threads'
+import { checkBoolean } from '../sys/arguments.js'
 import { IPPROTO_TCP, SO_KEEPALIVE, SOL_SOCKET, TCP_NODELAY } from '../sys/constants.js'
-import { invalidArgument, withCode } from '../sys/errors.js'
+import { invalidArgument, shown, withCode } from '../sys/errors.js'
 import { passiveSocket } from '../sys/node/passive-socket.js'
 import { type Address, type AddressInfo, formatAddress } from '../sys/sockaddr.js'
 import { bindSocket, closeDescriptor, listenOn, localAddress, setOption } from '../sys/socket.js'
@@ -69,8 +70,9 @@ export function openUnownedSocket(options: SocketOptions): Omit<ListeningSocket,
   const address = toAddress(options)
   const { backlog = DEFAULT_BACKLOG, path, ipv6Only = false, reusePort = false } = options
   if (!Number.isInteger(backlog) || backlog < 0) {
-    throw invalidArgument(`backlog must be a whole number from 0 on, not ${backlog}`)
+    throw invalidArgument(`backlog must be a whole number from 0 on, not ${shown(backlog)}`)
   }
+  for (const name of ['ipv6Only', 'reusePort', 'noDelay', 'keepAlive'] as const) checkBoolean(options[name], name)
   const fd = bindSocket(address, { reuseAddress: true, reusePort, ipv6Only })
   try {
     if (path === undefined) {
@@ -125,10 +127,14 @@ function removePath(path: string | undefined): void {
 
 function toAddress({ port, host = '127.0.0.1', path }: SocketOptions): Address {
   if (path !== undefined && port !== undefined) {
-    throw invalidArgument('listen() takes a port or a path, not both')
+    throw invalidArgument('listen() takes a port or a path, not both: leave one out')
   }
   if (path !== undefined) return { path }
-  if (port === undefined) throw withCode(new TypeError('listen() needs a port or a path'), 'ERR_MISSING_ARGS')
+  if (port === undefined)
+    throw withCode(
+      new TypeError('listen() needs a port or a path: listen({ port: 3033 }, handlers)'),
+      'ERR_MISSING_ARGS'
+    )
   return { host: host === 'localhost' ? '127.0.0.1' : host, port }
 }
 

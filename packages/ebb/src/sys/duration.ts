@@ -1,5 +1,5 @@
 /** Durations as options take them. */
-import { invalidArgument } from './errors.js'
+import { invalidArgument, shown } from './errors.js'
 
 const UNITS: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 }
 
@@ -16,6 +16,6 @@ export function milliseconds(value: number | string, what: string): number {
   const ms = match === null ? 0 : Number(match[1]) * (UNITS[match[2] as string] as number)
   if (ms > 0) return ms
   throw invalidArgument(
-    `${what} must be milliseconds, or a time with a unit such as '250ms', '5s' or '2m', not ${JSON.stringify(value)}`
+    `${what} must be milliseconds, or a time with a unit such as '250ms', '5s' or '2m', not ${shown(value)}`
   )
 }

@@ -51,6 +51,31 @@ export function invalidArgument(message: string): TypeError {
   return withCode(new TypeError(message), 'ERR_INVALID_ARG_VALUE')
 }
 
+/** Returns a value as error messages show it: a string in quotes, an object by its class. Never throws. */
+export function shown(value: unknown): string {
+  switch (typeof value) {
+    case 'string':
+      return JSON.stringify(value.length > LONGEST_SHOWN ? `${value.slice(0, LONGEST_SHOWN)}...` : value)
+    case 'bigint':
+      return `${value}n`
+    case 'function':
+      return 'a function'
+    case 'object':
+      if (value === null) return 'null'
+      return Array.isArray(value) ? 'an array' : `an object${classOf(value)}`
+    default:
+      return String(value)
+  }
+}
+
+/** Characters of a string that a message shows. */
+const LONGEST_SHOWN = 100
+
+function classOf(value: object): string {
+  const name: unknown = (value.constructor as { name?: unknown } | undefined)?.name
+  return typeof name === 'string' && name !== '' && name !== 'Object' ? ` of class ${name}` : ''
+}
+
 /** Emits a process warning of this package. Warnings about a failed system call carry the call's code instead. */
 export function warn(code: WarningCode, message: string): void {
   process.emitWarning(message, { code })

@@ -1,7 +1,7 @@
 /** Socket addresses, to and from the kernel's format (`man 7 ip`, `ipv6`, `unix`). */
 import { isIPv4, isIPv6 } from 'node:net'
 import { networkInterfaces } from 'node:os'
-import { invalidArgument } from './errors.js'
+import { invalidArgument, shown } from './errors.js'
 import { AF_INET, AF_INET6, AF_UNIX, addressOf } from './libc.js'
 
 /**
@@ -101,8 +101,9 @@ function writeUInt32(bytes: Buffer, value: number, at: number): void {
 
 function encodeIp(host: string, port: number): Buffer {
   if (!Number.isInteger(port) || port < 0 || port > 65_535) {
-    throw invalidArgument(`port must be a whole number from 0 to 65535, not ${port}`)
+    throw invalidArgument(`port must be a whole number from 0 to 65535, not ${shown(port)}`)
   }
+  if (typeof host !== 'string') throw invalidArgument(`host must be a string, not ${shown(host)}`)
   if (isIPv4(host)) {
     const bytes = Buffer.alloc(16)
     writeFamily(bytes, AF_INET)
@@ -119,10 +120,11 @@ function encodeIp(host: string, port: number): Buffer {
     if (zone !== undefined) writeUInt32(bytes, scopeNumber(zone), 24)
     return bytes
   }
-  throw invalidArgument(`host must be an IPv4 or IPv6 address, not ${JSON.stringify(host)}`)
+  throw invalidArgument(`host must be an IPv4 or IPv6 address, not ${shown(host)}`)
 }
 
 function encodePath(path: string): Buffer {
+  if (typeof path !== 'string') throw invalidArgument(`path of a Unix socket must be a string, not ${shown(path)}`)
   const name = Buffer.from(path)
   const abstract = name[0] === 0
   const length = name.length + (abstract ? 0 : 1)
