@@ -1,4 +1,5 @@
 /** Public functions refuse arguments of a wrong type with a code, and warn of options that they do not know. */
+import { spawnSync } from 'node:child_process'
 import http from 'node:http'
 import net from 'node:net'
 import type { Connection } from 'ebb'
@@ -15,6 +16,7 @@ import {
 import { createServer } from 'ebb/net'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { Child } from './support/child.js'
+import { ROOT } from './support/cli.js'
 import { eventually } from './support/net-parity.js'
 
 const REFUSED = { code: 'ERR_INVALID_ARG_VALUE', name: 'TypeError' }
@@ -209,5 +211,22 @@ describe('unknown options cause a process warning, once for each name', () => {
       park(net.createServer(), { colour: undefined })
       void listen({ port: 0 }, { data() {}, sessions: new Map() }).close()`
     expect(await warnings(program)).toEqual([])
+  })
+
+  test('ebb/auto: variables', () => {
+    const { status, stderr } = spawnSync(process.execPath, ['--import', 'ebb/auto', '--eval', ''], {
+      cwd: ROOT,
+      env: { EBB_BUGET: '1', EBB_COLOUR: '1', EBB_BENCH_HEAP: '1', EBB_PORT_80_TCP: 'x', EBB_SERVICE_HOST: 'x' },
+      encoding: 'utf8'
+    })
+    expect({ status, warnings: stderr.match(/Warning: .*/g) }).toEqual({
+      status: 0,
+      warnings: [
+        'Warning: ebb/auto ignores the unknown variable EBB_BUGET: did you mean EBB_BUDGET?',
+        expect.stringMatching(
+          /^Warning: ebb\/auto ignores the unknown variable EBB_COLOUR: the known ones are EBB_BUDGET, .*, EBB_LOG$/
+        )
+      ]
+    })
   })
 })

@@ -37,6 +37,9 @@ const LINE = new RegExp(
   'gm'
 )
 
+const START_LINE =
+  /ebb: governor started: budget \d+(?:\.\d+)? %, longest pause \d+ ms, (?:no memory limit|memory limit \d+\.\d MB), (?:no memory pressure|memory pressure from \/\S+)/
+
 /** The reasons of the releases that a child has logged. */
 function reasons(child: Child): string[] {
   return [...child.stderr.matchAll(LINE)].map(([, reason = '']) => reason)
@@ -308,7 +311,7 @@ describe('when memory is short', () => {
     expect(await child.ended).toEqual({
       code: 1,
       signal: null,
-      stderr: 'ebb/auto: MEMORY_PRESSURE_WATCH must be an absolute path, not relative\n'
+      stderr: 'ebb/auto: MEMORY_PRESSURE_WATCH must be an absolute path, not "relative"\n'
     })
   })
 
@@ -411,7 +414,7 @@ describe('on request', () => {
     expect(await child.next()).toEqual([1, 1, true])
     const { code, stderr } = await child.ended
     expect(code).toBe(0)
-    expect(stderr).toMatch(new RegExp(`^${LINE.source.slice(1, -1)}\n$`))
+    expect(stderr).toMatch(new RegExp(`^${START_LINE.source}\n${LINE.source.slice(1, -1)}\n$`))
   })
 })
 
@@ -426,7 +429,7 @@ describe('the environment', () => {
     ['EBB_PRESSURE', 'maybe', 'EBB_PRESSURE must be 1 or 0, not "maybe"'],
     ['EBB_LIMIT', '1.5', 'EBB_LIMIT must be a share from 0 to 1, not 1.5'],
     ['EBB_SIGNAL', 'USR2', 'EBB_SIGNAL must be a signal such as SIGUSR2, not "USR2"'],
-    ['EBB_SIGNAL', 'SIGKILL', /^EBB_SIGNAL must be a signal that a program can catch, such as SIGUSR2, not SIGKILL$/],
+    ['EBB_SIGNAL', 'SIGKILL', /^EBB_SIGNAL must be a signal that a program can catch, such as SIGUSR2, not "SIGKILL"$/],
     ['EBB_WORKERS', '2', 'EBB_WORKERS must be 1 or 0, not "2"'],
     ['EBB_LOG', 'yes', 'EBB_LOG must be 1 or 0, not "yes"']
   ])('%s=%s is one line, and exit code 1', (name, value, sentence) => {
@@ -443,6 +446,15 @@ describe('the environment', () => {
       typeof sentence === 'string' ? sentence : expect.stringMatching(sentence)
     )
     expect([status, stdout]).toEqual([1, ''])
+  })
+
+  test('EBB_LOG=1 prints a line at the start, which is not the line of a release', async () => {
+    const child = auto('', { EBB_LOG: '1', EBB_BUDGET: '0.025', EBB_MAX_PAUSE: '20ms', EBB_PRESSURE: '0' })
+    const { code, stderr } = await child.ended
+    expect({ code, stderr }).toEqual({ code: 0, stderr: expect.stringMatching(new RegExp(`^${START_LINE.source}\n$`)) })
+    expect(stderr).toContain('budget 2.5 %, longest pause 20 ms, ')
+    expect(stderr).toContain(', no memory pressure\n')
+    expect(reasons(child)).toEqual([])
   })
 
   test('all variables are accepted', async () => {
@@ -528,7 +540,7 @@ describe('in any program', () => {
     }
     // The median, because V8 works on its own now and then, and a timer of libuv may wake 1 ms early and wait again.
     expect(counts.map((each) => each.sort((a, b) => a - b)[3])).toEqual([1, 1])
-    expect(spiked.stderr).toBe('')
+    expect(spiked.stderr).toMatch(new RegExp(`^${START_LINE.source}\n$`))
   })
 
   test('does not hold the process open', async () => {

@@ -1,8 +1,10 @@
 /** Reads the options of `govern()` from `EBB_*` environment variables, for `ebb/auto`. */
 import { constants } from 'node:os'
+import { CgroupLimit } from '../proc/cgroup.js'
 import { milliseconds } from '../sys/duration.js'
-import { invalidArgument, warn } from '../sys/errors.js'
-import type { GovernOptions } from './options.js'
+import { invalidArgument, shown, warn } from '../sys/errors.js'
+import { nearest } from '../sys/nearest.js'
+import { checkOptions, type GovernOptions } from './options.js'
 import { govern } from './process-governor.js'
 
 type Variables = {
@@ -21,6 +23,10 @@ const VARIABLES: Variables = {
   log: { name: 'EBB_LOG', read: readFlag }
 }
 
+const PREFIX = 'EBB_'
+/** Variables of the benchmarks, and those that Kubernetes sets for a service whose name starts with `ebb`. */
+const FOREIGN = /^EBB_BENCH_|_(SERVICE|PORT)(_|$)/
+
 /**
  * Returns the options that the environment sets. An empty variable counts as not set.
  *
@@ -38,7 +44,7 @@ export function optionsFrom(environment: Record<string, string | undefined>): Go
 /**
  * Starts the governor with options from the environment. An invalid variable prints one line on standard error and ends
  * the process with exit code 1. Where the governor cannot work (not Linux), emits a process warning `EBB_UNSUPPORTED`
- * and the program runs without it.
+ * and the program runs without it. Emits `EBB_UNKNOWN_OPTION` for each unknown `EBB_*` variable.
  */
 export function governFromEnvironment(environment: Record<string, string | undefined>): void {
   if ('Bun' in globalThis || 'Deno' in globalThis) {
@@ -46,7 +52,10 @@ export function governFromEnvironment(environment: Record<string, string | undef
     return
   }
   try {
-    govern(optionsFrom(environment))
+    const options = optionsFrom(environment)
+    warnOfVariables(environment)
+    const governor = govern(options)
+    if (options.log === true) process.stderr.write(`${startLine(options, governor.stats().watching)}\n`)
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ERR_INVALID_ARG_VALUE') {
       warn('EBB_UNSUPPORTED', `ebb/auto does nothing: ${(error as Error).message}`)
@@ -59,12 +68,39 @@ export function governFromEnvironment(environment: Record<string, string | undef
   }
 }
 
+/** Emits a process warning for each `EBB_*` variable that is not known, once. */
+function warnOfVariables(environment: Record<string, string | undefined>): void {
+  const known = Object.values(VARIABLES).map(({ name }) => name)
+  // Without the prefix, which all of them share, so that it does not count as alike.
+  const short = known.map((name) => name.slice(PREFIX.length))
+  for (const name of Object.keys(environment)) {
+    if (!name.startsWith(PREFIX) || known.includes(name) || FOREIGN.test(name)) continue
+    const meant = nearest(name.slice(PREFIX.length), short)
+    const remedy = meant === undefined ? `the known ones are ${known.join(', ')}` : `did you mean ${PREFIX}${meant}?`
+    warn('EBB_UNKNOWN_OPTION', `ebb/auto ignores the unknown variable ${name}: ${remedy}`)
+  }
+}
+
+/** The line of `EBB_LOG=1` that says that the governor runs. */
+function startLine(options: GovernOptions, watching: string | undefined): string {
+  const { budget, maxPause } = checkOptions(options)
+  const cgroup = new CgroupLimit()
+  const limit = cgroup.limit()
+  cgroup.close()
+  return [
+    `ebb: governor started: budget ${Number((100 * budget).toPrecision(3))} %`,
+    `longest pause ${maxPause} ms`,
+    limit === undefined ? 'no memory limit' : `memory limit ${(limit / 1e6).toFixed(1)} MB`,
+    watching === undefined ? 'no memory pressure' : `memory pressure from ${watching}`
+  ].join(', ')
+}
+
 function nameOf(option: string): string | undefined {
   return Object.hasOwn(VARIABLES, option) ? VARIABLES[option as keyof Variables].name : undefined
 }
 
 function fail(name: string, what: string, text: string): never {
-  throw invalidArgument(`${name} must be ${what}, not ${JSON.stringify(text)}`)
+  throw invalidArgument(`${name} must be ${what}, not ${shown(text)}`)
 }
 
 function readNumber(text: string, name: string): number {

@@ -173,6 +173,13 @@ export class CgroupLimit {
     return used
   }
 
+  /** Returns the tightest limit, bytes; undefined without a limit. */
+  limit(): number | undefined {
+    const all = this.#groups.flatMap(({ limits }) => limits.map((file) => figure(file)))
+    const set = all.filter((limit) => limit > 0 && limit < UNLIMITED)
+    return set.length === 0 ? undefined : Math.min(...set)
+  }
+
   /** Closes the files. Closing twice is allowed. */
   close(): void {
     for (const { usage, limits, stat } of this.#groups.splice(0)) {
