@@ -2,7 +2,17 @@
  * The clients: connections as bare descriptors on the reactor, so that they take little CPU time beside what they
  * measure. They are the same for every server.
  */
-import { libc, reactor, SocketAddress, setOption, systemError } from 'ebb/sys'
+import {
+  addressOf,
+  connectBlocking,
+  constants,
+  reactor,
+  receiveAt,
+  SocketAddress,
+  sendBytes,
+  setOption,
+  systemError
+} from 'ebb/sys'
 import { answer, given } from '../../harness/answer.mjs'
 import { HOST } from './serve.mjs'
 
@@ -36,7 +46,7 @@ class Crowd {
   /** @type {number[]} */
   #fds = []
   #buffer = Buffer.allocUnsafeSlow(READ)
-  #bufferAt = libc.addressOf(this.#buffer)
+  #bufferAt = addressOf(this.#buffer)
   /** Bytes that are still to come, by descriptor. */
   #missing = new Int32Array(DESCRIPTORS)
   /** Number of connections whose bytes are still to come. */
@@ -132,10 +142,10 @@ class Crowd {
    * @param {number} fd
    */
   ready(fd) {
-    const received = libc.recv(fd, this.#bufferAt, READ, 0)
+    const received = receiveAt(fd, this.#bufferAt, READ)
     if (received <= 0) {
       this.#reactor.close(fd)
-      this.#fail(new Error(`the server closed a connection (${received === 0 ? 'FIN' : libc.errno()})`))
+      this.#fail(new Error(`the server closed a connection (${received === 0 ? 'FIN' : -received})`))
       return
     }
     const missing = (this.#missing[fd] ?? 0) - received
@@ -154,13 +164,12 @@ class Crowd {
    * @param {SocketAddress} address
    */
   #connect(address) {
-    const fd = libc.check(libc.socket(address.family, libc.SOCK_STREAM | libc.SOCK_CLOEXEC, 0), 'socket')
-    libc.check(libc.connect(fd, address.pointer, address.length), 'connect')
+    const fd = connectBlocking(address)
     // The value is a `struct timeval`: two 64-bit numbers.
-    setOption(fd, libc.SOL_SOCKET, SO_RCVTIMEO, RESPONSE_TIMEOUT / 1000, 0, 0, 0)
+    setOption(fd, constants.SOL_SOCKET, SO_RCVTIMEO, RESPONSE_TIMEOUT / 1000, 0, 0, 0)
     // Edge-triggered, because the kernel then checks each socket once less. One read is enough: it takes all that a
     // server sends at once.
-    const errno = this.#reactor.add(fd, libc.EPOLLIN | libc.EPOLLET, this.#owner)
+    const errno = this.#reactor.add(fd, constants.EPOLLIN | constants.EPOLLET, this.#owner)
     if (errno !== 0) throw systemError('epoll_ctl', errno)
     this.#fds.push(fd)
     return fd
@@ -210,8 +219,8 @@ class Crowd {
 
   /** @param {number} fd */
   #send(fd) {
-    const message = this.#message
-    libc.check(libc.sendBuffer(fd, message, message.length, libc.MSG_NOSIGNAL), 'send')
+    const sent = sendBytes(fd, this.#message)
+    if (sent < 0) throw systemError('send', -sent)
   }
 
   /**
@@ -220,10 +229,11 @@ class Crowd {
    * @param {number} fd
    */
   #receiveNow(fd) {
-    const received = libc.recv(fd, this.#bufferAt, READ, 0)
+    const received = receiveAt(fd, this.#bufferAt, READ)
     if (received === 0) throw new Error('the server closed a connection')
     // EAGAIN means that no response came within SO_RCVTIMEO.
-    return libc.check(received, 'recv')
+    if (received < 0) throw systemError('recv', -received)
+    return received
   }
 
   /**

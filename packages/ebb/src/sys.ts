@@ -3,8 +3,11 @@
  * versioning.
  */
 export { grown, resized } from './sys/arrays.js'
+/** Numbers of the kernel's headers, with their names there: `constants.SOL_SOCKET`, `constants.E.EAGAIN`. */
+export * as constants from './sys/constants.js'
 export { descriptorLimit } from './sys/descriptors.js'
 export { EbbError, errorName, invalidArgument, type SystemError, systemError } from './sys/errors.js'
+/** The C library, and the constants once more. Prefer the functions of this entry, which throw or return an errno. */
 export * as libc from './sys/libc.js'
 export { Reactor, reactor, type Watcher } from './sys/reactor.js'
 export {
@@ -20,7 +23,9 @@ export {
   bindSocket,
   bindTo,
   closeDescriptor,
+  connectBlocking,
   createSocket,
+  listenOn,
   localAddress,
   resetOnClose,
   setOption,

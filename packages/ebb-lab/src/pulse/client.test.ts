@@ -1,7 +1,7 @@
 import { createServer, type Server, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { setImmediate as turn, setTimeout as wait } from 'node:timers/promises'
-import { decodeAddress, libc, SOCKADDR_SIZE, SocketAddress } from 'ebb/sys'
+import { bindSocket, closeDescriptor, listenOn, localAddress } from 'ebb/sys'
 import fc from 'fast-check'
 import { expect, onTestFinished, test } from 'vitest'
 import { program } from '../../../../test/support/cli.js'
@@ -49,17 +49,10 @@ async function peer(onSocket: (socket: Socket, index: number) => void = () => {}
 
 /** Listens without accepting. The backlog has room for one or two connections. */
 function deaf(): Address {
-  const fd = libc.check(libc.socket(libc.AF_INET, libc.SOCK_STREAM | libc.SOCK_CLOEXEC, 0), 'socket')
-  onTestFinished(() => {
-    libc.close(fd)
-  })
-  const any = new SocketAddress({ host: '127.0.0.1', port: 0 })
-  libc.check(libc.bindAddress(fd, any.pointer, any.length), 'bind')
-  libc.check(libc.listenOn(fd, 0), 'listen')
-  const bytes = Buffer.alloc(SOCKADDR_SIZE)
-  const length = new Uint32Array([SOCKADDR_SIZE])
-  libc.check(libc.getsockname(fd, libc.addressOf(bytes), libc.addressOf(length)), 'getsockname')
-  const address = decodeAddress(bytes, length[0] as number)
+  const fd = bindSocket({ host: '127.0.0.1', port: 0 })
+  onTestFinished(() => closeDescriptor(fd))
+  listenOn(fd, 0)
+  const address = localAddress(fd)
   if ('path' in address) throw new Error('it has a port')
   return { host: address.address, port: address.port }
 }

@@ -9,10 +9,10 @@ import {
   addressOf,
   bindTo,
   closeDescriptor,
+  constants,
   createSocket,
   errorName,
   grown,
-  libc,
   reactor,
   receiveAt,
   resetOnClose,
@@ -79,7 +79,7 @@ const OPEN = 2
 /** Open, and the payload is not completely sent or has not completely come back. */
 const WAITING = 4
 
-const EVENTS = libc.EPOLLIN | libc.EPOLLOUT | libc.EPOLLRDHUP | libc.EPOLLET
+const EVENTS = constants.EPOLLIN | constants.EPOLLOUT | constants.EPOLLRDHUP | constants.EPOLLET
 
 /** Opens, holds and closes the connections of this process. */
 export class Client implements Watcher {
@@ -185,14 +185,15 @@ export class Client implements Watcher {
   /** @internal Called by the reactor. */
   ready(fd: number, events: number): void {
     if (this.#reactor.state[fd] === CONNECTING) {
-      if ((events & (libc.EPOLLERR | libc.EPOLLHUP)) !== 0) this.#connectFailed(fd, takeError(fd) || libc.E.ECONNRESET)
-      else if ((events & libc.EPOLLOUT) !== 0) this.#connected(fd)
+      if ((events & (constants.EPOLLERR | constants.EPOLLHUP)) !== 0)
+        this.#connectFailed(fd, takeError(fd) || constants.E.ECONNRESET)
+      else if ((events & constants.EPOLLOUT) !== 0) this.#connected(fd)
       else return
       // The connect has failed, so the descriptor is closed.
       if (this.#reactor.serial[fd] === 0) return
     }
-    if (this.#reactor.state[fd] === WAITING && (events & libc.EPOLLOUT) !== 0) this.#send(fd)
-    if ((events & ~libc.EPOLLOUT) !== 0) this.#receive(fd)
+    if (this.#reactor.state[fd] === WAITING && (events & constants.EPOLLOUT) !== 0) this.#send(fd)
+    if ((events & ~constants.EPOLLOUT) !== 0) this.#receive(fd)
   }
 
   /** Begins `n` connects at the configured rate, with a limited number in progress. */
@@ -239,8 +240,8 @@ export class Client implements Watcher {
     for (let i = 0; i < max; i++) {
       if (i > 0 && performance.now() - start > MAX_BURST_MS) return i
       const errno = this.#begin(this.#started)
-      if (errno === libc.E.EAGAIN && !this.#noteStall()) return i
-      if (errno === libc.E.EADDRNOTAVAIL && this.#sources.next()) {
+      if (errno === constants.E.EAGAIN && !this.#noteStall()) return i
+      if (errno === constants.E.EADDRNOTAVAIL && this.#sources.next()) {
         i--
         continue
       }
@@ -289,7 +290,7 @@ export class Client implements Watcher {
   #bindSource(fd: number, index: number): number {
     const source = this.#sources.at(index)
     if (source === undefined) return 0
-    setOption(fd, libc.IPPROTO_IP, libc.IP_BIND_ADDRESS_NO_PORT, 1)
+    setOption(fd, constants.IPPROTO_IP, constants.IP_BIND_ADDRESS_NO_PORT, 1)
     return bindTo(fd, source)
   }
 
@@ -347,7 +348,7 @@ export class Client implements Watcher {
         if (this.#reactor.state[fd] === WAITING) this.#compare(fd, received)
         continue
       }
-      if (received !== -libc.E.EAGAIN) this.#serverClosed(fd, received === 0 ? 'FIN' : errorName(-received))
+      if (received !== -constants.E.EAGAIN) this.#serverClosed(fd, received === 0 ? 'FIN' : errorName(-received))
       return
     }
   }
@@ -408,7 +409,7 @@ export class Client implements Watcher {
     const limit = performance.now() - this.#options.timeout
     for (let fd = this.#next(-1); fd !== -1; fd = this.#next(fd)) {
       if ((this.#since[fd] as number) > limit) continue
-      if (this.#reactor.state[fd] === CONNECTING) this.#connectFailed(fd, libc.E.ETIMEDOUT)
+      if (this.#reactor.state[fd] === CONNECTING) this.#connectFailed(fd, constants.E.ETIMEDOUT)
       else if (this.#reactor.state[fd] === WAITING) this.#unanswered(fd, 'TIMEOUT')
     }
   }

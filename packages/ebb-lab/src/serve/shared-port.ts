@@ -1,5 +1,5 @@
 /** Shares one TCP port among several processes with `SO_REUSEPORT` (`man 7 socket`). */
-import { bindSocket, closeDescriptor, libc, localAddress, setOption } from 'ebb/sys'
+import { bindSocket, closeDescriptor, constants, localAddress, setOption } from 'ebb/sys'
 
 /** A port that is reserved for the processes that share it. */
 export interface HeldPort {
@@ -22,8 +22,8 @@ export function holdPort(host: string, port: number): HeldPort {
   const fd = bindSocket({ host, port }, { reuseAddress: true })
   try {
     // With SO_REUSEADDR on both sockets, any process could listen beside a socket that does not listen.
-    setOption(fd, libc.SOL_SOCKET, libc.SO_REUSEADDR, 0)
-    setOption(fd, libc.SOL_SOCKET, libc.SO_REUSEPORT, 1)
+    setOption(fd, constants.SOL_SOCKET, constants.SO_REUSEADDR, 0)
+    setOption(fd, constants.SOL_SOCKET, constants.SO_REUSEPORT, 1)
     return { port: portOf(fd), close: () => closeDescriptor(fd) }
   } catch (error) {
     closeDescriptor(fd)
