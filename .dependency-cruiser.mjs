@@ -17,6 +17,8 @@ const FLOORS = {
 }
 
 const OF_TESTS = '\\.test\\.ts$|/testing/'
+/** The built files of the importing package, in the workspace or in `node_modules`. */
+const OWN_BUILT = ['^packages/$1/(dist/|package\\.json)', '(^|/)node_modules/$1/']
 const BUILT_OR_SOURCE = '^packages/[^/]+/(src|dist)/'
 
 /** One rule a room: all rooms of the package that are neither this one nor below it are out of reach. */
@@ -59,6 +61,20 @@ export default {
       severity: 'error',
       from: { path: '^packages/([^/]+)/src/', pathNot: OF_TESTS },
       to: { path: `^packages/$1/src/${FACES}$` }
+    },
+    {
+      name: 'no-self-import',
+      comment: 'A package does not import itself by its name: that leads past the floors, to what is built.',
+      severity: 'error',
+      from: { path: '^packages/([^/]+)/src/', pathNot: OF_TESTS },
+      to: { path: OWN_BUILT, pathNot: '/package\\.json$' }
+    },
+    {
+      name: 'no-self-import-in-tests',
+      comment: 'A unit test imports sources, or the `testing` entry of its package where it starts what is built.',
+      severity: 'error',
+      from: { path: ['^packages/([^/]+)/src/.*\\.test\\.ts$', '^packages/([^/]+)/src/.*/testing/'] },
+      to: { path: OWN_BUILT, pathNot: ['/package\\.json$', '/dist/(cjs/)?testing\\.(js|d\\.ts)$'] }
     },
     {
       name: 'every-file-has-a-room',

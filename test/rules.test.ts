@@ -11,8 +11,7 @@ const WIDE = 'word '.repeat(25)
 
 /** A file without a fault, so that a rule that reports everything is seen, too. */
 const FINE = 'export const fine = 1\n'
-const PACKAGE = (name: string, types: string) =>
-  JSON.stringify({ name, version: '1.0.0', type: 'module', exports: { '.': { types, default: './dist/index.js' } } })
+const PACKAGE = (name: string, exports: object) => JSON.stringify({ name, version: '1.0.0', type: 'module', exports })
 
 /** A project in small. Its faults are listed in {@link IMPORTS} and {@link LINT}. */
 const PROJECT: Record<string, string> = {
@@ -21,12 +20,17 @@ const PROJECT: Record<string, string> = {
   'node_modules/koffi/package.json': JSON.stringify({ name: 'koffi', version: '1.0.0', main: 'index.js' }),
   'node_modules/koffi/index.js': '',
   'node_modules/koffi/index.d.ts': 'export function load(name: string | null): object\n',
-  'node_modules/ebb/package.json': PACKAGE('ebb', './dist/index.d.ts'),
+  'node_modules/ebb/package.json': PACKAGE('ebb', {
+    '.': { types: './dist/index.d.ts', default: './dist/index.js' },
+    './sys': './dist/sys.js'
+  }),
+  'node_modules/ebb/dist/sys.js': FINE,
   'node_modules/ebb/dist/index.d.ts': 'export declare function later(): Promise<void>\n',
   'node_modules/ebb/dist/index.js': 'export async function later() {}\n',
-  'packages/ebb/package.json': PACKAGE('ebb', './dist/index.d.ts'),
+  'packages/ebb/package.json': PACKAGE('ebb', { '.': './dist/index.js', './testing': './dist/testing.js' }),
+  'packages/ebb/dist/testing.js': FINE,
   'packages/ebb/dist/index.js': FINE,
-  'packages/ebb-lab/package.json': PACKAGE('ebb-lab', './dist/index.d.ts'),
+  'packages/ebb-lab/package.json': PACKAGE('ebb-lab', { '.': './dist/index.js' }),
 
   'packages/ebb/src/index.ts': "export { fine } from './park/park.js'\nexport { later } from './sys/later.js'\n",
   'packages/ebb/src/sys.ts': "export * as libc from './sys/libc.js'\n",
@@ -45,6 +49,41 @@ const PROJECT: Record<string, string> = {
     'const own = (socket: object) => Object.getOwnPropertySymbols(socket).find(isHandle)',
     "const isHandle = (symbol: symbol) => symbol.description === 'handle'",
     'declare const process: { binding(name: string): unknown; getBuiltinModule(name: string): unknown }',
+    ''
+  ].join('\n'),
+  'packages/ebb/src/sys/self.ts': "export { later as self } from 'ebb'\n",
+  'packages/ebb/src/sys/self.test.ts': "export { later } from 'ebb'\nexport { fine } from 'ebb/testing'\n",
+  'packages/ebb/src/sys/hidden-internals.ts': [
+    'export function hidden(socket: Record<string, unknown>): unknown[] {',
+    "  const KEY = '_handle'",
+    "  const KEYS = ['_handle', `_pipeName`] as const",
+    "  const own = [socket[KEY], socket[KEYS[0]], Reflect.get(socket, '_handle')]",
+    "  own.push(Object.getOwnPropertyDescriptor(socket, '_handle'), Object.getOwnPropertyDescriptors(socket)._handle)",
+    "  own.push((process as { binding(name: string): unknown }).binding('tcp_wrap'))",
+    '  const { binding } = process',
+    '  const { getOwnPropertySymbols: symbols } = Object',
+    '  own.push((socket as { a: string } & Record<string, unknown>)[`_handle`])',
+    '  // The parts of a text are not names of properties.',
+    "  const text = (own.length > 1 ? '_total' : '') + '_seconds'",
+    '  return [...own, binding, symbols(socket), text]',
+    '}',
+    'declare const process: { binding(name: string): unknown }',
+    ''
+  ].join('\n'),
+  'packages/ebb/src/sys/hidden-imports.ts': [
+    "import { createRequire, createRequire as make } from 'node:module'",
+    'const need = make(import.meta.url)',
+    "export const up = need('../memory/fine.js')",
+    "export const face = createRequire(import.meta.url)('ebb')",
+    'export const any = (name: string) => import(name)',
+    "export const { version } = need('ebb/package.json') as { version: string }",
+    "export const builtIn = need('node:fs') as object",
+    ''
+  ].join('\n'),
+  'packages/ebb/src/sys/hidden-koffi.ts': [
+    "import { createRequire } from 'node:module'",
+    'const need = createRequire(import.meta.url)',
+    "export const calls = [need('koffi/index.js'), need(`koffi`)]",
     ''
   ].join('\n'),
   'packages/ebb/src/sys/node/internals.ts': 'export const handleOf = (socket: { _handle: object }) => socket._handle\n',
@@ -74,12 +113,37 @@ const PROJECT: Record<string, string> = {
     "import { fine } from '../../../ebb-lab/src/units/fine.js'\nimport { help } from '../../../../test/support/help.js'\nexport const laboratory = [fine, help]\n",
   'packages/ebb-lab/src/units/fine.ts': FINE,
   'packages/ebb-lab/src/record/sibling.ts': "import { fine } from '../pulse/fine.js'\nexport const sibling = fine\n",
+  'packages/ebb-lab/src/pulse/libc.ts': [
+    "import { libc } from 'ebb/sys'",
+    "import * as sys from 'ebb/sys'",
+    "export { libc as again } from 'ebb/sys'",
+    "export * from 'ebb/sys'",
+    "import { fine } from 'ebb/sys'",
+    "export const late = () => import('ebb/sys')",
+    'export const all = [libc, sys, fine]',
+    ''
+  ].join('\n'),
   'packages/ebb-lab/src/pulse/fine.ts': "import { later } from 'ebb'\nexport const fine = later\n",
 
   'bench/one/main.mjs':
     "import { two } from '../two/two.mjs'\nimport { table } from '../harness/table.mjs'\ntable(two)\n",
   'bench/two/two.mjs': 'export const two = 2\n',
   'bench/harness/table.mjs': 'export const table = () => {}\n',
+  'bench/one/starts.mjs': [
+    "export const program = new URL('../two/two.mjs', import.meta.url)",
+    "export const shared = [new URL('../harness/table.mjs', import.meta.url), new URL('../RESULTS.md', import.meta.url)]",
+    ''
+  ].join('\n'),
+  'bench/two/libc.mjs': "import { libc } from 'ebb/sys'\nexport const called = libc\n",
+  'bench/two/built.mjs': [
+    "import { join } from 'node:path'",
+    "export const joined = join('packages', 'ebb', 'dist', 'index.js')",
+    "export const url = new URL('dist/', new URL('packages/ebb/', import.meta.url))",
+    `export const template = (name) => \`packages/\${name}/dist\``,
+    "export const sum = (name) => 'packages/' + name + '/dist'",
+    "export const source = join('packages', 'ebb', 'src')",
+    ''
+  ].join('\n'),
   'bench/harness/built.mjs': "export const path = new URL('../../packages/ebb/dist/index.js', import.meta.url)\n",
   'test/support/help.ts': 'export const help = 1\n',
   'test/exports.test.ts': "import { later } from 'ebb'\nawait later()\n",
@@ -95,6 +159,8 @@ const IMPORTS = [
   ['floors-ebb-park', 'packages/ebb/src/park/sibling.ts', 'packages/ebb/src/listen/first.ts'],
   ['floors-ebb-lab-record', 'packages/ebb-lab/src/record/sibling.ts', 'packages/ebb-lab/src/pulse/fine.ts'],
   ['no-face-imported', 'packages/ebb/src/sys/face.ts', 'packages/ebb/src/index.ts'],
+  ['no-self-import', 'packages/ebb/src/sys/self.ts', 'packages/ebb/dist/index.js'],
+  ['no-self-import-in-tests', 'packages/ebb/src/sys/self.test.ts', 'packages/ebb/dist/index.js'],
   ['every-file-has-a-room', 'packages/ebb/src/attic/box.ts', 'packages/ebb/src/memory/fine.ts'],
   ['no-circles', 'packages/ebb/src/listen/first.ts', 'packages/ebb/src/listen/second.ts'],
   ['libc-in-sys-only', 'packages/ebb/src/memory/libc.ts', 'packages/ebb/src/sys/libc.ts'],
@@ -114,7 +180,14 @@ const LINT: [rule: string, file: string, lines: number[]][] = [
   // Of a function that another package exports.
   ['typescript(no-floating-promises)', 'test/floating.test.ts', [2]],
   ['ebb(node-internals)', 'packages/ebb/src/sys/internals.ts', [2, 3, 3, 4, 5, 5, 7]],
+  ['ebb(node-internals)', 'packages/ebb/src/sys/hidden-internals.ts', [2, 3, 3, 4, 5, 5, 6, 7, 8, 9]],
   ['ebb(no-koffi)', 'packages/ebb/src/sys/koffi.ts', [1]],
+  ['ebb(no-koffi)', 'packages/ebb/src/sys/hidden-koffi.ts', [3, 3]],
+  ['ebb(no-libc)', 'packages/ebb-lab/src/pulse/libc.ts', [1, 2, 3, 4, 6]],
+  ['ebb(no-libc)', 'bench/two/libc.mjs', [1]],
+  ['ebb(visible-imports)', 'packages/ebb/src/sys/hidden-imports.ts', [3, 4, 5]],
+  ['ebb(benchmarks-apart)', 'bench/one/starts.mjs', [1]],
+  ['ebb(no-built-path)', 'bench/two/built.mjs', [2, 3, 4, 5]],
   ['ebb(no-built-path)', 'bench/harness/built.mjs', [1]],
   ['ebb(no-built-path)', 'test/built.test.ts', [1]],
   ['ebb(comment-width)', 'packages/ebb/src/sys/wide.ts', [1, 4]]
