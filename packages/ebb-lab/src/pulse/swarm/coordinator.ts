@@ -208,6 +208,11 @@ export class Coordinator {
     this.#error = Math.max(this.#error ?? 0, ...starts.map((start) => start.error))
   }
 
+  /** @deprecated Use {@link addStarts}. */
+  began(starts: readonly { at: number; error: number }[]): void {
+    this.addStarts(starts)
+  }
+
   /** Returns a time by this process's clock (ms), late enough that an order sent now reaches every agent before it. */
   soon(): number {
     const { here } = this.#members
