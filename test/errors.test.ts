@@ -15,25 +15,20 @@ interface Package {
   /** Codes of errors and of process warnings in those lists. */
   errors: string[]
   warnings: string[]
-  /** Codes that the sources of the package must list. */
-  isOwn: (code: string) => boolean
 }
 
 const PACKAGES: Package[] = [
-  // System errors of the library get their code from the errno that the kernel returned.
   {
     name: 'ebb',
     lists: 'sys/error-codes.ts',
     errors: Object.keys(ebb.ERROR_CODES),
-    warnings: Object.keys(ebb.WARNING_CODES),
-    isOwn: (code) => code.startsWith('ERR_')
+    warnings: Object.keys(ebb.WARNING_CODES)
   },
   {
     name: 'ebb-lab',
     lists: 'units/error-codes.ts',
     errors: Object.keys(lab.ERROR_CODES),
-    warnings: [],
-    isOwn: (code) => code.startsWith('ERR_') || /^E[A-Z]+$/.test(code)
+    warnings: []
   }
 ]
 
@@ -51,30 +46,34 @@ function sourcesOf({ name, lists }: Package): string {
 /** Returns the codes that the sources put on errors: literals that are not compared with. */
 function thrownIn(sources: string): string[] {
   const thrown = sources
-    .replace(/(?:[!=]==\s*|\bcase\s+)'[A-Z_]+'/g, '')
-    .replace(/'[A-Z_]+'\s*[!=]==/g, '')
+    .replace(/(?:[!=]==\s*|\bcase\s+)'[A-Z0-9_]+'/g, '')
+    .replace(/'[A-Z0-9_]+'\s*[!=]==/g, '')
     // A list of errnos that is searched.
-    .replace(/\[(?:'E[A-Z]+'(?:,\s*)?)+\]/g, '')
-  return [...new Set(Array.from(thrown.matchAll(/'((?:ERR_|E)[A-Z_]+)'/g), ([, code = '']) => code))].sort()
+    .replace(/\[(?:'E[A-Z0-9]+'(?:,\s*)?)+\]/g, '')
+  return found(thrown, /['"`](ERR_[A-Z0-9_]+|E[A-Z0-9]+|UNKNOWN)['"`]/g)
 }
 
+/** Returns the codes of process warnings. Other names of this form are environment variables. */
 function warningsIn(sources: string): string[] {
-  return [
-    ...new Set(Array.from(sources.matchAll(/(?:\bcode: |\bwarn\()'(EBB_[A-Z_]+)'/g), ([, code = '']) => code))
-  ].sort()
+  return found(sources, /\b(?:code: |warn\(\s*)['"`](EBB_[A-Z0-9_]+)['"`]/g)
+}
+
+/** Returns what the first group of a pattern matches, each once, in the order of the alphabet. */
+function found(text: string, pattern: RegExp): string[] {
+  return [...new Set(Array.from(text.matchAll(pattern), ([, code = '']) => code))].sort()
 }
 
 /** Returns the codes of the first column of the table under a heading. */
 function documented(heading: string): string[] {
   const [, section = ''] = DOCS.split(`\n## ${heading}\n`)
   const [table = ''] = section.split('\n## ')
-  return Array.from(table.matchAll(/^\| `([A-Z_]+)` \|/gm), ([, code = '']) => code)
+  return Array.from(table.matchAll(/^\| `([A-Z0-9_]+)` \|/gm), ([, code = '']) => code)
 }
 
 describe.each(PACKAGES)('$name', (pkg) => {
   const { errors, warnings } = pkg
   const sources = sourcesOf(pkg)
-  const thrown = thrownIn(sources).filter(pkg.isOwn)
+  const thrown = thrownIn(sources)
 
   test('has codes', () => {
     expect(thrown.length).toBeGreaterThan(5)
@@ -96,6 +95,27 @@ describe.each(PACKAGES)('$name', (pkg) => {
     expect([...errors, ...documented(`\`${pkg.name}\``)].filter((code) => !isUsed(code))).toEqual([])
     expect(warnings.filter((code) => !isUsed(code))).toEqual([])
     expect(documented(`\`${pkg.name}\``)).toEqual([...errors].sort())
+  })
+})
+
+describe.each(PACKAGES)('$name', (pkg) => {
+  const sources = sourcesOf(pkg)
+
+  test('no code is put together at run time', () => {
+    // `E${number}` is the name of an errno that Node does not know.
+    expect(sources.match(/`(?:ERR_|EBB_|E[A-Z0-9]+)[A-Z0-9_]*\$\{[^`]*`|'(?:ERR|EBB)_[A-Z0-9_]*'\s*\+/g)).toBeNull()
+  })
+
+  test('every error has a code', () => {
+    const bare = sources.match(/(?<!withCode\(\s*|Object\.assign\()\bnew (?:Type|Range|Syntax)?Error\(.*/g) ?? []
+    expect(bare.filter((line) => !line.includes('as SystemError'))).toEqual([])
+  })
+
+  test('process warnings are emitted by warn(), or with the code of an error', () => {
+    const calls = Array.from(sources.matchAll(/\bemitWarning\(([^)]*)\)/g), ([, given]) => given)
+    expect(
+      calls.filter((given) => !/^(?:error\.message, \{ code: error\.code \}|message, \{ code \})$/.test(given ?? ''))
+    ).toEqual([])
   })
 })
 

@@ -1,6 +1,6 @@
 /** The entry point of `ebb`: parses the command line and prints. The work is done by the functions of `ebb-lab`. */
 
-import { LabError, reasonOf } from '../units/errors.js'
+import { codeOf, LabError, reasonOf } from '../units/errors.js'
 import { readServeFlags } from './options/serve-flags.js'
 import { EXIT } from './output/exit-codes.js'
 import { fail } from './output/failure.js'
@@ -11,7 +11,7 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code === 'EPIPE' || reported) return
   reported = true
   const text = `cannot write to standard output: ${reasonOf(error)}`
-  fail(new LabError(text, error.code ?? 'UNKNOWN', error.syscall, error))
+  fail(new LabError(text, codeOf(error), error.syscall, error))
 })
 
 process.on('uncaughtException', (error) => {

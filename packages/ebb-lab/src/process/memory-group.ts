@@ -9,7 +9,8 @@ import fs from 'node:fs'
 import path from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { findMemoryCgroup, foldersUpwards, type MemoryCgroup, type MemoryCgroupOptions } from 'ebb/memory'
-import { codeOf, RecordError, reasonOf } from '../units/errors.js'
+import type { ErrorCode } from '../units/error-codes.js'
+import { codeOf, type ForeignCode, RecordError, reasonOf } from '../units/errors.js'
 import { watchFolder } from './reaper.js'
 
 /** The child group of one server. */
@@ -186,7 +187,7 @@ function numberIn(file: string, pattern: RegExp): number {
   }
 }
 
-function notAllowed(why: string, code: string, cause?: unknown): RecordError {
+function notAllowed(why: string, code: ErrorCode | ForeignCode, cause?: unknown): RecordError {
   return new RecordError(
     `a limit needs a memory cgroup that this user may make: ${why}; ` +
       'run as root, or under systemd-run --user --scope -p Delegate=yes',

@@ -6,6 +6,7 @@ import type { Level } from './shapes.js'
 /** A trace is not valid. The message begins with the file and the line. */
 export class TraceError extends LabError {
   override readonly name = 'TraceError'
+  declare readonly code: 'ERR_TRACE_INVALID'
 
   constructor(message: string) {
     super(message, 'ERR_TRACE_INVALID')

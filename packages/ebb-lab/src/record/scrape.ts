@@ -3,6 +3,7 @@ import http from 'node:http'
 import https from 'node:https'
 import type { RuntimeView } from 'ebb/memory'
 import { isCount } from '../units/count.js'
+import type { ErrorCode } from '../units/error-codes.js'
 import { codeOf, messageOf, RecordError, reasonOf } from '../units/errors.js'
 import { expvarFailed, expvarRecovered, type NoteMark } from './notes.js'
 
@@ -135,7 +136,7 @@ function get(
       headers: { accept: 'application/json' }
     })
     const timer = setTimeout(() => fail(`no answer within ${timeout / 1000} s`, 'ETIMEDOUT'), timeout)
-    const fail = (reason: string, code: string) => request.destroy(new RecordError(reason, code))
+    const fail = (reason: string, code: ErrorCode) => request.destroy(new RecordError(reason, code))
 
     request.on('response', (response) => {
       const { statusCode } = response

@@ -4,6 +4,7 @@
  */
 import { createServer, type ListenOptions } from 'node:net'
 import { listen, type SystemError } from 'ebb/listen'
+import { noPortError } from './address.js'
 
 /** `park`: idle connections are bare descriptors in epoll. `net`: a plain `node:net` server. */
 export type Mode = 'park' | 'net'
@@ -70,7 +71,7 @@ async function park({ host, port, backlog, reusePort }: ServerOptions, events: S
     }
   )
   const { address } = listener
-  if ('path' in address) throw new Error('a TCP listener has no port')
+  if ('path' in address) throw noPortError(host)
   return {
     host: address.address,
     port: address.port,
@@ -101,7 +102,7 @@ async function net({ host, port, backlog, reusePort }: ServerOptions, events: Se
   })
   server.on('error', events.warned)
   const address = server.address()
-  if (address === null || typeof address === 'string') throw new Error('a TCP server has no port')
+  if (address === null || typeof address === 'string') throw noPortError(host)
   return {
     host: address.address,
     port: address.port,

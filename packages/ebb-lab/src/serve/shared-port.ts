@@ -1,5 +1,6 @@
 /** Shares one TCP port among several processes with `SO_REUSEPORT` (`man 7 socket`). */
 import { bindSocket, closeDescriptor, constants, localAddress, setOption } from 'ebb/sys'
+import { noPortError } from './address.js'
 
 /** A port that is reserved for the processes that share it. */
 export interface HeldPort {
@@ -24,7 +25,7 @@ export function holdPort(host: string, port: number): HeldPort {
     // With SO_REUSEADDR on both sockets, any process could listen beside a socket that does not listen.
     setOption(fd, constants.SOL_SOCKET, constants.SO_REUSEADDR, 0)
     setOption(fd, constants.SOL_SOCKET, constants.SO_REUSEPORT, 1)
-    return { port: portOf(fd), close: () => closeDescriptor(fd) }
+    return { port: portOf(fd, host), close: () => closeDescriptor(fd) }
   } catch (error) {
     closeDescriptor(fd)
     throw error
@@ -40,8 +41,8 @@ export function bindShared(host: string, port: number): number {
   return bindSocket({ host, port }, { reuseAddress: true, reusePort: true })
 }
 
-function portOf(fd: number): number {
+function portOf(fd: number, host: string): number {
   const address = localAddress(fd)
-  if ('path' in address) throw new Error('a TCP socket has no port')
+  if ('path' in address) throw noPortError(host)
   return address.port
 }

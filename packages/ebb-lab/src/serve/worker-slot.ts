@@ -124,7 +124,8 @@ export class WorkerSlot {
   #onReport(report: WorkerReport): void {
     if (report.report === 'ready') this.ready = true
     if (report.report === 'listening') this.listeningSince = performance.now()
-    if (report.report === 'failed') this.#failure = new LabError(report.message, report.code ?? 'ERR_EBB_SERVER_ENDED')
+    if (report.report === 'failed')
+      this.#failure = new LabError(report.message, report.code === undefined ? 'ERR_EBB_SERVER_ENDED' : codeOf(report))
     this.#events.reported(this, report)
   }
 

@@ -10,7 +10,9 @@ export const ERROR_CODES = {
   EBADF: 'A line was written to a recording that is closed.',
   ECHILD: 'A command was started without a process id or without output.',
   EEXIST: 'Several processes or ports match where exactly one is needed, or two servers have the same name.',
-  EINVAL: 'A command is empty, a port is not a port, or a remote server was given without a swarm.',
+  EINTR: 'A signal interrupted the run.',
+  EINVAL:
+    'A command is empty, a port is not a port, a server has no port, or a remote server was given without a swarm.',
   ENOMEM: 'No process fits into the memory limit of a box.',
   ENOTSUP: 'The memory controller of cgroups is not available to this user.',
   EPERM: 'A process that was started belongs to another user now and may not be stopped.',
@@ -37,3 +39,6 @@ export const ERROR_CODES = {
   EWORKERLOST: 'A worker process of the client was lost: its connections count as failed or lost with this cause.',
   UNKNOWN: 'The cause has no code.'
 } as const
+
+/** A code of {@link ERROR_CODES}. */
+export type ErrorCode = keyof typeof ERROR_CODES

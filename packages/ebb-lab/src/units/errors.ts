@@ -1,4 +1,9 @@
 /** The error classes of the package, and the words for what the operating system refused. */
+import type { ErrorCode } from './error-codes.js'
+
+declare const foreign: unique symbol
+/** A code that somebody else put on an error: an errno (`ENOSPC`), or a code of Node's (`ERR_SOCKET_BAD_PORT`). */
+export type ForeignCode = string & { readonly [foreign]: true }
 
 /**
  * The base class of every error that the laboratory throws on purpose. The message is one sentence: what failed, on
@@ -15,11 +20,11 @@ export class LabError extends Error {
 
   /**
    * @param message what failed, on what, and what to do
-   * @param code a code of `ERROR_CODES`, or an errno
+   * @param code a code of `ERROR_CODES`, or the code of the error that this one explains
    * @param syscall the system call that failed
    * @param cause the error that this one explains
    */
-  constructor(message: string, code: string, syscall?: string, cause?: unknown) {
+  constructor(message: string, code: ErrorCode | ForeignCode, syscall?: string, cause?: unknown) {
     super(message, cause === undefined ? undefined : { cause })
     this.code = code
     this.syscall = syscall
@@ -61,8 +66,9 @@ const REASONS: Record<string, string> = {
 }
 
 /** Returns the `code` of a thrown value, or `UNKNOWN` if it has none. */
-export function codeOf(error: unknown): string {
-  return (error as NodeJS.ErrnoException | null | undefined)?.code ?? 'UNKNOWN'
+export function codeOf(error: unknown): ErrorCode | ForeignCode {
+  const { code } = (error ?? {}) as { code?: ForeignCode }
+  return code ?? 'UNKNOWN'
 }
 
 /** Returns the reason of a failure for the end of a sentence: `permission denied (EACCES)`. */

@@ -1,4 +1,5 @@
 import fs from 'node:fs'
+import { RefusedError } from '../sys/errors.js'
 
 /**
  * A file of `/proc`, opened once and read again and again: the kernel writes it anew for each read at position 0. A
@@ -29,10 +30,7 @@ export class ProcFile {
   /** Reads the whole file as it is now. Throws the errors of `read(2)`, and `EBADF` after {@link close}. */
   read(): void {
     if (this.#fd === null) {
-      throw Object.assign(new Error(`${this.path} is closed: open it again to read it`), {
-        code: 'EBADF',
-        syscall: 'read'
-      })
+      throw new RefusedError('EBADF', 'read', `${this.path} is closed: open it again to read it`)
     }
     this.length = fs.readSync(this.#fd, this.buffer, 0, this.buffer.length, 0)
     while (this.length === this.buffer.length) {

@@ -5,7 +5,8 @@
  * pages per CPU. `smaps_rollup` counts page by page and does not lag.
  */
 import fs from 'node:fs'
-import { shown } from '../sys/errors.js'
+import type { ErrorCode } from '../sys/error-codes.js'
+import { EbbError, type Errno, shown } from '../sys/errors.js'
 import { ProcFile } from './proc-file.js'
 import { StatFile } from './stat.js'
 
@@ -44,23 +45,30 @@ export interface ProcessShares {
 export type ProcessFault = 'missing' | 'hidden' | 'zombie' | 'ended' | 'kernel' | 'unreadable'
 
 /** The error of a process that cannot be read. `fault` tells cases apart that share a `code`. */
-export class ProcessError extends Error {
+export class ProcessError extends EbbError {
   /** Always `ProcessError`. */
   override readonly name = 'ProcessError'
   /** Process id that was asked for. */
   readonly pid: number
   /** Reason why the process has no figures. */
   readonly fault: ProcessFault
-  /** Name of an errno, as in Node's own errors: `ESRCH`, `EACCES`, `EINVAL`, `ENOTSUP`, `EMFILE`, ... */
-  readonly code: string
   /** The system call that failed: `open` or `read`. */
   readonly syscall: string
 
-  constructor(pid: number, fault: ProcessFault, code: string, syscall: string, message: string, cause?: unknown) {
-    super(message, cause === undefined ? undefined : { cause })
+  /**
+   * @param code name of an errno, as in Node's own errors: `ESRCH`, `EACCES`, `EINVAL`, `ENOTSUP`, `EMFILE`, ...
+   */
+  constructor(
+    pid: number,
+    fault: ProcessFault,
+    code: ErrorCode | Errno,
+    syscall: string,
+    message: string,
+    cause?: unknown
+  ) {
+    super(code, message, cause)
     this.pid = pid
     this.fault = fault
-    this.code = code
     this.syscall = syscall
   }
 
@@ -357,6 +365,7 @@ function exists(pid: number): boolean {
   }
 }
 
-function codeOf(error: unknown): string {
-  return (error as NodeJS.ErrnoException | undefined)?.code ?? 'UNKNOWN'
+/** Returns the errno of a failed call of `node:fs`. */
+function codeOf(error: unknown): ErrorCode | Errno {
+  return ((error as NodeJS.ErrnoException | undefined)?.code as Errno | undefined) ?? 'UNKNOWN'
 }

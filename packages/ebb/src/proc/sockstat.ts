@@ -2,6 +2,7 @@
 import fs from 'node:fs'
 import os from 'node:os'
 import { checkPid } from '../sys/arguments.js'
+import { RefusedError } from '../sys/errors.js'
 import { ProcFile } from './proc-file.js'
 
 /**
@@ -108,10 +109,7 @@ function readPageSize(): number {
   for (let offset = 0; offset + 2 * word <= vector.length; offset += 2 * word) {
     if (low(offset) === AT_PAGESZ) return low(offset + word)
   }
-  throw Object.assign(new Error('/proc/self/auxv does not contain the page size'), {
-    code: 'ENODATA',
-    syscall: 'read'
-  })
+  throw new RefusedError('ENODATA', 'read', '/proc/self/auxv does not contain the page size')
 }
 
 /** Returns the number after `key` in the line that starts with `label`; 0 if either is missing. */

@@ -1,6 +1,11 @@
 /** Every code that this package puts on an error or a process warning by itself, with its cause in one sentence. */
 
 const errors = {
+  EACCES: 'A process exists, but `/proc` does not show it to this user (`hidepid`).',
+  EBADF: 'A file of `/proc` was read after it was closed.',
+  EINVAL: 'A process id is not a whole number above 0, or it is that of a kernel thread.',
+  ENODATA: 'The kernel does not tell the size of a page.',
+  ENOTSUP: 'A process cannot be read, because this is not Linux.',
   ERR_EBB_ATTACHMENT_TOO_LARGE: "The serialised attachment is larger than the server's `attachmentLimit`.",
   ERR_EBB_CONNECTION_CLOSED: 'An attachment was set on a connection that is already closed.',
   ERR_EBB_UNSUPPORTED: 'The library cannot reach the kernel: not Linux, no koffi binary, or a runtime without libuv.',
@@ -10,7 +15,9 @@ const errors = {
   ERR_MISSING_ARGS: '`listen()` was called with neither a port nor a path.',
   ERR_STREAM_DESTROYED: 'Bytes were written to a socket whose connection is closed.',
   ERR_STREAM_WRITE_AFTER_END: '`write()` was called after `end()`.',
-  ERR_TLS_HANDSHAKE_TIMEOUT: 'A parked TLS connection sent no byte within `handshakeTimeout`.'
+  ERR_TLS_HANDSHAKE_TIMEOUT: 'A parked TLS connection sent no byte within `handshakeTimeout`.',
+  ESRCH: 'There is no such process, it has ended, or it is a zombie.',
+  UNKNOWN: 'A process cannot be read, and the cause has no code.'
 } as const
 
 /** The code of an error that this package makes. */
@@ -18,8 +25,8 @@ export type ErrorCode = keyof typeof errors
 
 /**
  * Codes of errors, with the cause of each. `ERR_EBB_*` are this package's own. The others are Node's codes, used where
- * Node itself would use them. The error of a failed system call has the name of its errno (`EADDRINUSE`, ...), which is
- * not listed here.
+ * Node itself would use them, or names of an errno, used where this package knows the answer of the kernel. The error of
+ * a failed system call has the name of its errno (`EADDRINUSE`, ...), which is not listed here.
  */
 export const ERROR_CODES: Readonly<Record<ErrorCode, string>> = errors
 

@@ -1,17 +1,21 @@
 /** The errors of this package. */
+import type { constants } from 'node:os'
 import { getSystemErrorMap } from 'node:util'
 import type { ErrorCode, WarningCode } from './error-codes.js'
+
+/** Name of an error of the operating system: `EACCES`. */
+export type Errno = keyof typeof constants.errno
 
 /**
  * The base class of the errors that this package makes, except for invalid arguments (`TypeError`, `RangeError`) and
  * failed system calls ({@link SystemError}).
  */
 export class EbbError extends Error {
-  /** What went wrong, for programs. The documentation lists every code with cause and remedy. */
-  readonly code: ErrorCode
+  /** What went wrong, for programs: a code of `ERROR_CODES`, or the errno that the kernel returned. */
+  readonly code: ErrorCode | Errno
 
-  constructor(code: ErrorCode, message: string) {
-    super(message)
+  constructor(code: ErrorCode | Errno, message: string, cause?: unknown) {
+    super(message, cause === undefined ? undefined : { cause })
     this.code = code
   }
 }
@@ -39,6 +43,17 @@ export function systemError(syscall: string, number: number, what?: string): Sys
   error.errno = -number
   error.syscall = syscall
   return error
+}
+
+/** The error of an operation that this package refuses as the kernel would, without asking it. */
+export class RefusedError extends EbbError {
+  /** The system call that was not made: `read`. */
+  readonly syscall: string
+
+  constructor(code: ErrorCode, syscall: string, message: string) {
+    super(code, message)
+    this.syscall = syscall
+  }
 }
 
 /** Adds a code to an error of a standard class, in the form that Node's own APIs throw. */

@@ -1,7 +1,7 @@
 /** `ebb serve`: runs the server of the experiment, and explains why it cannot listen. */
 import { type ServeEvent, serveLine } from '../../serve/log.js'
 import type { ServeOptions } from '../../serve/options.js'
-import { LabError } from '../../units/errors.js'
+import { codeOf, LabError } from '../../units/errors.js'
 import type { ServeFlags } from '../options/serve-flags.js'
 
 /**
@@ -62,5 +62,5 @@ function explained(error: unknown, { host, port, mode }: Pick<ServeFlags, 'host'
     ERR_EBB_UNSUPPORTED: mode === 'net' ? undefined : `${message}; --mode net works everywhere`
   }
   const text = code === undefined ? undefined : sentences[code]
-  return code === undefined || text === undefined ? error : new LabError(text, code, syscall, error)
+  return code === undefined || text === undefined ? error : new LabError(text, codeOf(error), syscall, error)
 }

@@ -1,5 +1,6 @@
 /** Progress on a terminal, and how a terminal's signals end a run. */
 import { WriteStream } from 'node:tty'
+import { LabError } from '../../units/errors.js'
 import { EXIT } from './exit-codes.js'
 
 /** Prints lines that stay, and below them, on a terminal, one status line that is overwritten. */
@@ -61,7 +62,7 @@ export function interruption(): AbortController {
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     process.on(name, () => {
       if (controller.signal.aborted) process.exit(EXIT.interrupted)
-      controller.abort(new Error('interrupted'))
+      controller.abort(new LabError('interrupted', 'EINTR'))
     })
   }
   return controller

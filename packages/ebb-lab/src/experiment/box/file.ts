@@ -23,7 +23,7 @@ export function readBoxFile(file: string, duration?: number): BoxPlan {
   try {
     text = readFileSync(file, 'utf8')
   } catch (error) {
-    throw new BoxFileError(`cannot read ${file}: ${reasonOf(error)}`, error)
+    throw new BoxFileError(`cannot read ${file}: ${reasonOf(error)}`, { cause: error })
   }
   return parseBoxFile(text, file, duration)
 }
@@ -52,7 +52,7 @@ export function parseBoxFile(text: string, file: string, duration?: number): Box
   try {
     value = document.toJS()
   } catch (error) {
-    throw new BoxFileError(`${file}: ${messageOf(error)}`, error)
+    throw new BoxFileError(`${file}: ${messageOf(error)}`, { cause: error })
   }
   const parsed = fileSchema.safeParse(value)
   for (const { path, message } of parsed.error === undefined ? [] : issuesOf(parsed.error))

@@ -7,9 +7,10 @@ import { LabError } from '../../units/errors.js'
  */
 export class BoxFileError extends LabError {
   override readonly name = 'BoxFileError'
+  declare readonly code: 'ERR_BOX_INVALID'
 
-  constructor(message: string, cause?: unknown) {
-    super(message, 'ERR_BOX_INVALID', undefined, cause)
+  constructor(message: string, options?: ErrorOptions) {
+    super(message, 'ERR_BOX_INVALID', undefined, options?.cause)
   }
 }
 

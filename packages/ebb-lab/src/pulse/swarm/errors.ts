@@ -4,9 +4,10 @@ import { LabError } from '../../units/errors.js'
 /** A swarm cannot be used: it has no agents, another coordinator holds them, or they cannot do what is asked. */
 export class SwarmError extends LabError {
   override readonly name = 'SwarmError'
+  declare readonly code: 'ERR_SWARM'
 
-  constructor(message: string) {
-    super(message, 'ERR_SWARM')
+  constructor(message: string, options?: ErrorOptions) {
+    super(message, 'ERR_SWARM', undefined, options?.cause)
   }
 }
 

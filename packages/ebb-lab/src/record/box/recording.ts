@@ -4,6 +4,7 @@
  * events, and samples of the machine.
  */
 import { z } from 'zod'
+import { RecordError } from '../../units/errors.js'
 import { eventSchema, type Header, headerSchema, type Recording, sampleSchema } from '../recording.js'
 
 /** Version of the format. A reader refuses newer versions. */
@@ -189,7 +190,7 @@ export class BoxBuilder {
   /**
    * Adds a line.
    *
-   * @throws Error if the line does not fit the lines before it. Its message is a predicate whose subject is the line:
+   * @throws RecordError if the line does not fit the lines before it. Its message is a predicate whose subject is the line:
    *   `has the number 3 of another server`
    */
   add(line: Exclude<BoxLine, BoxHeader>): void {
@@ -205,9 +206,10 @@ export class BoxBuilder {
       }
       case 'server': {
         const run = box.runs.at(-1)
-        if (run === undefined) throw new Error('is a server outside of any run')
+        if (run === undefined) throw new RecordError('is a server outside of any run', 'ERR_RECORDING_INVALID')
         const { server: id, name, governed, load, control } = line
-        if (this.#servers.has(id)) throw new Error(`has the number ${id} of another server`)
+        if (this.#servers.has(id))
+          throw new RecordError(`has the number ${id} of another server`, 'ERR_RECORDING_INVALID')
         const server: BoxServer = {
           id,
           name,
@@ -227,7 +229,8 @@ export class BoxBuilder {
       case 'sample': {
         const { server: id, share, ...sample } = line
         const { recording, files } = this.#server(id)
-        if (recording === null) throw new Error(`is a sample of server ${id}, which does not listen`)
+        if (recording === null)
+          throw new RecordError(`is a sample of server ${id}, which does not listen`, 'ERR_RECORDING_INVALID')
         const t = this.#since(line.t)
         recording.samples.push({ ...sample, t, kernel: null })
         if (share !== null) files.push({ t, bytes: Math.max(0, share - line.anonymous) })
@@ -294,7 +297,8 @@ export class BoxBuilder {
 
   #server(id: number): BoxServer {
     const server = this.#servers.get(id)
-    if (server === undefined) throw new Error(`names server ${id}, which this run does not have`)
+    if (server === undefined)
+      throw new RecordError(`names server ${id}, which this run does not have`, 'ERR_RECORDING_INVALID')
     return server
   }
 

@@ -29,6 +29,7 @@ export interface NatsOptions {
 /** NATS cannot be used: the options are not valid, or the server is not reachable or refuses something. */
 export class NatsError extends LabError {
   override readonly name = 'NatsError'
+  declare readonly code: 'ERR_NATS'
 
   constructor(message: string, options?: ErrorOptions) {
     super(message, 'ERR_NATS', undefined, options?.cause)
