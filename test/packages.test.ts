@@ -1,9 +1,9 @@
 /** The packed packages as a stranger has them: installed in an empty folder, on every Node that is supported. */
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { build } from 'esbuild'
+import { type BuildOptions, build } from 'esbuild'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { nodeOf, npm, type Ran, registryAnswers, run } from './support/nodes.js'
 
@@ -56,8 +56,9 @@ export { supported, released, listen, listenAlone, createServer, runtimeView, re
 `
 const TYPED_LAB = `
 import { judge, pulse, readRecording, type Recording, type Verdict } from 'ebb-lab'
+import * as testing from 'ebb-lab/testing'
 export const verdict = (recording: Recording): Verdict => judge(recording)
-export { pulse, readRecording }
+export { pulse, readRecording, testing }
 `
 
 const reachable = registryAnswers()
@@ -275,29 +276,67 @@ describe.skipIf(!reachable || process.platform !== 'linux')('packed and installe
   })
 
   describe('bundled by esbuild', () => {
-    const FORMATS = [
-      { format: 'esm', external: [] },
-      { format: 'esm', external: ['koffi'] },
-      { format: 'cjs', external: [] },
-      { format: 'cjs', external: ['koffi'] }
-    ] as const
-
-    test.each(FORMATS)('$format, external: $external', async ({ format, external }) => {
-      const cwd = join(folder, 'app')
-      const entry = join(cwd, `entry-${format}-${external.length}.mjs`)
+    /** Bundles the server into a folder of its own, far from `node_modules`. */
+    async function bundle(format: 'esm' | 'cjs', options: BuildOptions = {}): Promise<{ cwd: string; name: string }> {
+      const app = join(folder, 'app')
+      const cwd = mkdtempSync(join(folder, `bundle-${format}-`))
+      const name = `server.${format === 'esm' ? 'mjs' : 'cjs'}`
+      const entry = join(app, `entry-${format}.mjs`)
       writeFileSync(entry, ESM_SERVER)
-      const name = `bundle-${format}-${external.length}.${format === 'esm' ? 'mjs' : 'cjs'}`
       const result = await build({
         entryPoints: [entry],
         outfile: join(cwd, name),
         bundle: true,
         platform: 'node',
         format,
-        external: [...external],
-        logLevel: 'silent'
+        logLevel: 'silent',
+        ...options
       })
       expect(result.warnings).toEqual([])
       expect(result.errors).toEqual([])
+      return { cwd, name }
+    }
+
+    /** Puts beside a bundle what `docs/guides/getting-started.md` says, and nothing else. */
+    function ship(cwd: string, ...names: string[]): void {
+      for (const name of names)
+        cpSync(join(folder, 'app/node_modules', name), join(cwd, 'node_modules', name), { recursive: true })
+    }
+
+    test.each(['esm', 'cjs'] as const)('%s: supported with koffi and its binary beside the bundle', async (format) => {
+      const { cwd, name } = await bundle(format)
+      ship(cwd, 'koffi', '@koromix')
+      expect(readdirSync(join(cwd, 'node_modules')).sort()).toEqual(['@koromix', 'koffi'])
+      for (const version of [OLDEST, '26']) expect(run(nodeAt(version), [name], { cwd })).toEqual(SERVED)
+    })
+
+    // Bundlers do not see how ebb loads koffi, so neither option puts koffi into the bundle or takes it out.
+    test.each<[string, 'esm' | 'cjs', BuildOptions]>([
+      ['nothing', 'esm', {}],
+      ['nothing', 'cjs', {}],
+      ['external: koffi', 'esm', { external: ['koffi'] }],
+      ['loader: copy', 'esm', { loader: { '.node': 'copy' } }]
+    ])('with %s, %s: plain Node and one warning without koffi beside it', async (_, format, options) => {
+      const { cwd, name } = await bundle(format, options)
+      expect(readdirSync(cwd)).toEqual([name])
+      const served = run(nodeAt(OLDEST), [name], { cwd })
+      expect(served).toMatchObject({ status: 0, stdout: 'false hello\n' })
+      expect(served.stderr.match(/Warning:/g)).toHaveLength(1)
+      expect(served.stderr).toMatch(/koffi cannot be loaded: .*node_modules\/koffi and node_modules\/@koromix/)
+    })
+
+    test('koffi without its binary: plain Node and one warning', async () => {
+      const { cwd, name } = await bundle('esm')
+      ship(cwd, 'koffi')
+      const served = run(nodeAt(OLDEST), [name], { cwd })
+      expect(served).toMatchObject({ status: 0, stdout: 'false hello\n' })
+      expect(served.stderr).toMatch(/koffi cannot be loaded: .*node_modules\/@koromix/)
+    })
+
+    test.each(['esm', 'cjs'] as const)('%s: supported where the program is installed', async (format) => {
+      const name = `bundle.${format === 'esm' ? 'mjs' : 'cjs'}`
+      const cwd = join(folder, 'app')
+      await bundle(format, { outfile: join(cwd, name), external: ['koffi'] })
       for (const version of [OLDEST, '26']) expect(run(nodeAt(version), [name], { cwd })).toEqual(SERVED)
     })
 

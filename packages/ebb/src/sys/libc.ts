@@ -21,7 +21,8 @@ else {
     koffi = createRequire(thisFile())('koffi') as Koffi
   } catch (error) {
     // The first line names the cause; the others list the modules that required it.
-    reason = `koffi cannot be loaded: ${(error as Error).message.split('\n', 1)[0]}`
+    const cause = (error as Error).message.split('\n', 1)[0]
+    reason = `koffi cannot be loaded: ${cause} (it needs node_modules/koffi and node_modules/@koromix, also by a bundle)`
   }
 }
 
