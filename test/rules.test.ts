@@ -92,7 +92,9 @@ const PROJECT: Record<string, string> = {
     'export function now(): void {',
     '  later()',
     '  void later()',
+    '  if (later()) setTimeout(async () => await later(), 1)',
     '}',
+    'declare function setTimeout(call: () => void, ms: number): void',
     ''
   ].join('\n'),
   'packages/ebb/src/sys/wide.ts': `// ${WIDE}\nexport const wide = '${WIDE}'\n/**\n * ${WIDE}\n */\nexport const second = 1\n`,
@@ -177,6 +179,7 @@ const IMPORTS = [
 /** What Oxlint must say: rule, file, lines. */
 const LINT: [rule: string, file: string, lines: number[]][] = [
   ['typescript(no-floating-promises)', 'packages/ebb/src/sys/floating.ts', [3]],
+  ['typescript(no-misused-promises)', 'packages/ebb/src/sys/floating.ts', [5, 5]],
   // Of a function that another package exports.
   ['typescript(no-floating-promises)', 'test/floating.test.ts', [2]],
   ['ebb(node-internals)', 'packages/ebb/src/sys/internals.ts', [2, 3, 3, 4, 5, 5, 7]],
@@ -270,11 +273,12 @@ describe('prose', () => {
 
   test('a wide line of Markdown is an error; tables, code, HTML and long links are not', () => {
     const link = `[text](https://example.com/${'a'.repeat(120)})`
-    const text = ['# Page', '', WIDE, `- ${WIDE}`, `| ${WIDE} |`, '```sh', WIDE, '```', `<p>${WIDE}`, link, ''].join(
-      '\n'
-    )
+    const lines = ['# Page', '', WIDE, `- ${WIDE}`, `| ${WIDE} |`, '```sh', WIDE, '```', `<p>${WIDE}`, link]
+    const text = [...lines, `${link} and more`, ''].join('\n')
     const { status, stderr } = check('page.md', text)
-    expect(stderr).toBe('page.md:3: 125 columns, at most 120\npage.md:4: 127 columns, at most 120\n')
+    expect(stderr).toBe(
+      'page.md:3: 125 columns, at most 120\npage.md:4: 127 columns, at most 120\npage.md:11: 157 columns, at most 120\n'
+    )
     expect(status).toBe(1)
   })
 

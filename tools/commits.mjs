@@ -10,8 +10,7 @@ const LENGTH = 72
 const BASE = '6d300ddaf7495efd2deb8354a445f7fc2275aceb'
 
 const commits = subjects()
-if (commits === undefined)
-  console.error('commits: no Git history that reaches back to the first commit checked; skipped')
+if (commits === undefined) console.error(`commits: the history does not reach back to ${BASE.slice(0, 7)}; not checked`)
 for (const { id, subject } of commits ?? []) {
   if ([...subject].length <= LENGTH) continue
   console.error(`${id}: subject has ${[...subject].length} characters, at most ${LENGTH}: ${subject}`)

@@ -25,8 +25,8 @@ export type ErrorCode = keyof typeof errors
 
 /**
  * Codes of errors, with the cause of each. `ERR_EBB_*` are this package's own. The others are Node's codes, used where
- * Node itself would use them, or names of an errno, used where this package knows the answer of the kernel. The error of
- * a failed system call has the name of its errno (`EADDRINUSE`, ...), which is not listed here.
+ * Node itself would use them, or names of an errno, used where this package knows the answer of the kernel. The error
+ * of a failed system call has the name of its errno (`EADDRINUSE`, ...), which is not listed here.
  */
 export const ERROR_CODES: Readonly<Record<ErrorCode, string>> = errors
 

@@ -190,8 +190,8 @@ export class BoxBuilder {
   /**
    * Adds a line.
    *
-   * @throws RecordError if the line does not fit the lines before it. Its message is a predicate whose subject is the line:
-   *   `has the number 3 of another server`
+   * @throws RecordError if the line does not fit the lines before it. Its message is a predicate whose subject is the
+   *   line: `has the number 3 of another server`
    */
   add(line: Exclude<BoxLine, BoxHeader>): void {
     const { box } = this
