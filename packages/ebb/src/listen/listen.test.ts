@@ -266,7 +266,8 @@ describe('without epoll or koffi', () => {
     )
     expect(await child.next()).toEqual({
       code: 'ERR_EBB_UNSUPPORTED',
-      message: "ebb cannot park connections here: koffi cannot be loaded: Cannot find module 'koffi'",
+      message:
+        "ebb cannot park connections here: koffi cannot be loaded: Cannot find module 'koffi' (it needs the folders node_modules/koffi and node_modules/@koromix)",
       released: 'numbernumber'
     })
     expect(await child.ended).toMatchObject({ code: 0, stderr: '' })
