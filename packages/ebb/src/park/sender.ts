@@ -82,8 +82,10 @@ export class Sender {
     if (isStream) this.#host.onSlowReader(row, socket)
     else {
       process.nextTick(() => {
-        // The caller may have closed the connection in the meantime.
-        if (connection.socket === socket && !socket.destroyed) this.#host.announce(socket, connection)
+        // The caller may have closed the connection in the meantime. One that was parked again is announced all the
+        // same, so that the application sees every wake.
+        const isClosing = connection.socket === socket && socket.destroyed
+        if (!connection.closed && !isClosing) this.#host.announce(socket, connection)
       })
     }
     return true
