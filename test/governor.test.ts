@@ -428,8 +428,12 @@ describe('the environment', () => {
     ['EBB_EVERY', '99', 'EBB_EVERY must be at least 100 milliseconds, not 99'],
     ['EBB_PRESSURE', 'maybe', 'EBB_PRESSURE must be 1 or 0, not "maybe"'],
     ['EBB_LIMIT', '1.5', 'EBB_LIMIT must be a share from 0 to 1, not 1.5'],
-    ['EBB_SIGNAL', 'USR2', 'EBB_SIGNAL must be a signal such as SIGUSR2, not "USR2"'],
-    ['EBB_SIGNAL', 'SIGKILL', /^EBB_SIGNAL must be a signal that a program can catch, such as SIGUSR2, not "SIGKILL"$/],
+    ['EBB_SIGNAL', 'USR2', 'EBB_SIGNAL must be a signal such as SIGWINCH, not "USR2"'],
+    [
+      'EBB_SIGNAL',
+      'SIGKILL',
+      /^EBB_SIGNAL must be a signal that a program can catch, such as SIGWINCH, not "SIGKILL"$/
+    ],
     ['EBB_WORKERS', '2', 'EBB_WORKERS must be 1 or 0, not "2"'],
     ['EBB_LOG', 'yes', 'EBB_LOG must be 1 or 0, not "yes"']
   ])('%s=%s is one line, and exit code 1', (name, value, sentence) => {

@@ -15,7 +15,7 @@
  * | `EBB_EVERY` | `every` | ms, or a time with a unit such as `2s` | 1000 |
  * | `EBB_PRESSURE` | `pressure` | 1 or 0 | 1 |
  * | `EBB_LIMIT` | `limit` | share of the cgroup's limit, 0 to 1 | 0.9 |
- * | `EBB_SIGNAL` | `signal` | name of a signal such as `SIGUSR2` | none |
+ * | `EBB_SIGNAL` | `signal` | name of a signal such as `SIGWINCH` | none |
  * | `EBB_WORKERS` | `workers` | 1 or 0 | 1 |
  * | `EBB_LOG` | `log` | 1 or 0 | 0 |
  *

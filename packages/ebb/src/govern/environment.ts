@@ -118,5 +118,5 @@ function readFlag(text: string, name: string): boolean {
 }
 
 function readSignal(text: string, name: string): NodeJS.Signals {
-  return text in constants.signals ? (text as NodeJS.Signals) : fail(name, 'a signal such as SIGUSR2', text)
+  return text in constants.signals ? (text as NodeJS.Signals) : fail(name, 'a signal such as SIGWINCH', text)
 }

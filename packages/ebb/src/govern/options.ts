@@ -30,7 +30,7 @@ export interface GovernOptions {
    * Default: 0.9.
    */
   limit?: number
-  /** Signal at which memory is released, whatever it costs, such as `SIGUSR2`. Default: none. */
+  /** Signal at which memory is released, whatever it costs, such as `SIGWINCH`. Default: none. */
   signal?: NodeJS.Signals
   /** Whether worker threads collect their heaps, too. Default: true. */
   workers?: boolean
@@ -78,7 +78,7 @@ export function checkOptions(options: GovernOptions): CheckedOptions {
     throw invalidArgument(`limit must be a share from 0 to 1, not ${shown(limit)}`)
   }
   if (signal !== undefined && !(typeof signal === 'string' && isCatchable(signal))) {
-    throw invalidArgument(`signal must be a signal that a program can catch, such as SIGUSR2, not ${shown(signal)}`)
+    throw invalidArgument(`signal must be a signal that a program can catch, such as SIGWINCH, not ${shown(signal)}`)
   }
   checkBoolean(pressure, 'pressure')
   checkBoolean(workers, 'workers')

@@ -1,12 +1,21 @@
 import { execFileSync, spawn } from 'node:child_process'
-import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmdirSync, writeFileSync, writeSync } from 'node:fs'
+import fs, {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  rmdirSync,
+  writeFileSync,
+  writeSync
+} from 'node:fs'
 import { createServer, type Server, type Socket } from 'node:net'
 import { join } from 'node:path'
-import { expect, onTestFinished, test } from 'vitest'
+import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { Child } from '../../../../test/support/child.js'
 import { descriptors, directory, quiet, until } from '../../../../test/support/sockets.js'
 import { reactor } from '../sys/reactor.js'
-import { type PressureSource, PressureWatch, pressureSource } from './pressure.js'
+import { PressureMonitor, type PressureSource, PressureWatch, pressureSource } from './pressure.js'
 
 /** A watch that counts its calls. */
 function watched(path: string, write?: Buffer): { calls: () => number; close(): void } {
@@ -251,4 +260,79 @@ test.each([
       message: expect.stringMatching(/^MEMORY_PRESSURE_(WATCH|WRITE) must be /)
     })
   )
+})
+
+describe('a source that cannot be watched', () => {
+  /** Makes `open()` of a path for writing fail, as in a container whose cgroup is mounted read-only. */
+  function refuse(code: string, ...paths: string[]): void {
+    const open = fs.openSync
+    const spy = vi.spyOn(fs, 'openSync').mockImplementation((path, flags, mode) => {
+      const writes = (Number(flags) & (fs.constants.O_RDWR | fs.constants.O_WRONLY)) !== 0
+      if (writes && paths.includes(String(path)))
+        throw Object.assign(new Error(`${code}: no, open '${path}'`), { code })
+      return open(path, flags, mode)
+    })
+    onTestFinished(() => spy.mockRestore())
+  }
+
+  /** Monitors a source; returns the path that is watched, and the warnings. */
+  async function monitored(source: PressureSource, machine: string): Promise<{ path: unknown; warnings: string[] }> {
+    const warnings: string[] = []
+    const note = ({ message }: Error): void => void warnings.push(message)
+    process.on('warning', note)
+    onTestFinished(() => void process.off('warning', note))
+    const before = descriptors()
+    const monitor = new PressureMonitor(source, () => {}, machine)
+    await quiet()
+    monitor.close()
+    expect(descriptors()).toBe(before)
+    return { path: monitor.path, warnings }
+  }
+
+  const of = (path: string): PressureSource => ({ path, write: trigger, from: path })
+
+  test.each(['EROFS', 'EACCES', 'EPERM', 'EOPNOTSUPP'])('%s: the file of the machine is watched', async (code) => {
+    reactor()
+    const [cgroup, machine] = [fifo(), fifo()]
+    refuse(code, cgroup)
+    expect(await monitored(of(cgroup), machine)).toEqual({ path: machine, warnings: [] })
+  })
+
+  test('a file that went missing: the file of the machine is watched', async () => {
+    const machine = fifo()
+    expect(await monitored(of(join(directory(), 'none')), machine)).toEqual({ path: machine, warnings: [] })
+  })
+
+  test('another error: the file of the machine is watched', async () => {
+    const [cgroup, machine] = [fifo(), fifo()]
+    refuse('EIO', cgroup)
+    const { path } = await monitored(of(cgroup), machine)
+    expect(path).toBe(machine)
+  })
+
+  test('no file works in a container: nothing is watched, without a warning', async () => {
+    const [cgroup, machine] = [fifo(), fifo()]
+    refuse('EROFS', cgroup, machine)
+    expect(await monitored(of(cgroup), machine)).toEqual({ path: undefined, warnings: [] })
+    expect(await monitored(of(machine), machine)).toEqual({ path: undefined, warnings: [] })
+  })
+
+  test('no file works for another reason: one warning', async () => {
+    const [cgroup, machine] = [fifo(), fifo()]
+    refuse('EIO', cgroup, machine)
+    const { path, warnings } = await monitored(of(cgroup), machine)
+    expect(path).toBeUndefined()
+    expect(warnings).toEqual([expect.stringContaining(`cannot watch memory pressure (${cgroup}): EIO`)])
+  })
+
+  test('MEMORY_PRESSURE_WATCH names it: one warning, and nothing else is watched', async () => {
+    const [named, machine] = [fifo(), fifo()]
+    refuse('EROFS', named)
+    const source = { path: named, write: undefined, from: 'MEMORY_PRESSURE_WATCH' }
+    const { path, warnings } = await monitored(source, machine)
+    expect(path).toBeUndefined()
+    expect(warnings).toEqual([
+      expect.stringMatching(/^ebb cannot watch memory pressure \(MEMORY_PRESSURE_WATCH\): EROFS/)
+    ])
+  })
 })

@@ -14,6 +14,18 @@ import { EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLPRI } from '../sys/constants
 import { invalidArgument, shown, systemError, warn } from '../sys/errors.js'
 import { type Reactor, reactor, type Watcher } from '../sys/reactor.js'
 
+/** Pressure of the whole machine. */
+const MACHINE = '/proc/pressure/memory'
+/** Value of {@link PressureSource.from} if systemd, or the user, names the source. */
+const VARIABLE = 'MEMORY_PRESSURE_WATCH'
+
+/**
+ * Errors of a file that is missing, or that the process may not write to. In containers `/sys` is mounted read-only
+ * (EROFS), other users do not own the cgroup (EACCES), older kernels allow triggers to privileged processes only
+ * (EPERM), and PSI may be switched off (EOPNOTSUPP).
+ */
+const UNAVAILABLE: readonly unknown[] = ['EROFS', 'EACCES', 'EPERM', 'ENOENT', 'EOPNOTSUPP', 'ENOTSUP']
+
 /** PSI trigger: 200 ms of waiting in 2 s, as systemd uses by default. */
 const TRIGGER = 'some 200000 2000000\0'
 
@@ -55,10 +67,14 @@ export function pressureSource(
     if (watch === '/dev/null') return undefined
     if (!watch.startsWith('/'))
       throw invalidArgument(`MEMORY_PRESSURE_WATCH must be an absolute path, not ${shown(watch)}`)
-    return { path: watch, write: write ? base64(write) : undefined, from: 'MEMORY_PRESSURE_WATCH' }
+    return { path: watch, write: write ? base64(write) : undefined, from: VARIABLE }
   }
-  const path = [cgroup, '/proc/pressure/memory'].find((file) => file !== undefined && fs.existsSync(file))
-  return path === undefined ? undefined : { path, write: Buffer.from(TRIGGER), from: path }
+  const path = [cgroup, MACHINE].find((file) => file !== undefined && fs.existsSync(file))
+  return path === undefined ? undefined : kernelSource(path)
+}
+
+function kernelSource(path: string): PressureSource {
+  return { path, write: Buffer.from(TRIGGER), from: path }
 }
 
 function base64(text: string): Buffer {
@@ -74,15 +90,31 @@ export class PressureMonitor {
   readonly #onPressure: () => void
   #delay: NodeJS.Timeout | undefined
 
-  /** Emits a process warning with the code `EBB_NO_PRESSURE` if the source cannot be watched. */
-  constructor(source: PressureSource, onPressure: () => void) {
+  /**
+   * Watches `source`. If this fails, watches the pressure of the whole machine, unless `source` comes from
+   * `MEMORY_PRESSURE_WATCH`.
+   *
+   * Emits a process warning with the code `EBB_NO_PRESSURE` if nothing can be watched. Emits none if the kernel's files
+   * are missing or not writable, as in most containers: nothing is wrong there, and releases still follow the load.
+   *
+   * @param machine path of the file for the whole machine
+   */
+  constructor(source: PressureSource, onPressure: () => void, machine: string = MACHINE) {
     this.#onPressure = onPressure
-    try {
-      this.#watch = new PressureWatch(source, () => this.#onReport())
-      this.path = source.path
-    } catch (error) {
-      warn('EBB_NO_PRESSURE', `ebb cannot watch memory pressure (${source.from}): ${(error as Error).message}`)
+    const isNamed = source.from === VARIABLE
+    const sources = isNamed || source.path === machine ? [source] : [source, kernelSource(machine)]
+    const failures: string[] = []
+    for (const candidate of sources) {
+      try {
+        this.#watch = new PressureWatch(candidate, () => this.#onReport())
+        this.path = candidate.path
+        return
+      } catch (error) {
+        const { code, message } = error as NodeJS.ErrnoException
+        if (isNamed || !UNAVAILABLE.includes(code)) failures.push(`(${candidate.from}): ${message}`)
+      }
     }
+    if (failures.length > 0) warn('EBB_NO_PRESSURE', `ebb cannot watch memory pressure ${failures.join(', ')}`)
   }
 
   /** Closes the watch and cancels a call that is due. */

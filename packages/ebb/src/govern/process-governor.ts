@@ -46,13 +46,13 @@ const scope = globalThis as { [KEY]?: ProcessGovernor | undefined }
  * Starts to release memory by itself, when a spike is over or memory is short. Does not hold the process open.
  *
  * ```ts
- * const governor = govern({ maxPause: 20, signal: 'SIGUSR2' })
+ * const governor = govern({ maxPause: 20, signal: 'SIGWINCH' })
  * ```
  *
  * A thread has one governor. A second call checks its options, ignores them, and returns the running governor.
  *
- * Emits a process warning with the code `EBB_NO_PRESSURE` if memory pressure cannot be watched, and
- * `EBB_RELEASE_FAILED` if a release fails.
+ * Emits a process warning with the code `EBB_NO_PRESSURE` if the source of memory pressure that was asked for
+ * cannot be watched, and `EBB_RELEASE_FAILED` if a release fails.
  *
  * @throws TypeError `ERR_INVALID_ARG_VALUE` for an invalid option, and for an invalid `MEMORY_PRESSURE_WATCH` or
  *   `MEMORY_PRESSURE_WRITE` in the environment
