@@ -8,6 +8,7 @@ import {
   client,
   clients,
   descriptors,
+  freePort,
   gone,
   quiet,
   readAll,
@@ -319,9 +320,11 @@ describe('killed', () => {
   })
 
   test('the server: its clients are told, and its port is free', async () => {
+    // Not a port that the kernel chooses: another test's client could get it as soon as it is free.
+    const port = await freePort()
     const child = new Child(`
       import { listen } from 'ebb'
-      console.log(JSON.stringify(listen({ port: 0 }, { data: (c, bytes) => c.write(bytes) }).address))`)
+      console.log(JSON.stringify(listen({ port: ${port} }, { data: (c, bytes) => c.write(bytes) }).address))`)
     const address = await child.next<AddressInfo>()
     const sockets = await clients(address, 200)
     for (const socket of sockets) socket.write('x')
