@@ -272,9 +272,15 @@ describe('the estimated pause', () => {
 
 test('a sample makes no object that stays', async () => {
   await releaseOnce(10, 0)
+  const samples = 200_000
+  const used = async () => {
+    await collect()
+    return getHeapStatistics().used_heap_size
+  }
   for (let i = 0; i < 1000; i++) model.onSample(100)
-  const before = getHeapStatistics().used_heap_size
-  for (let i = 0; i < 10_000; i++) model.onSample(100)
-  // One object per sample would be at least 160 KB.
-  expect(getHeapStatistics().used_heap_size - before).toBeLessThan(100_000)
+  const before = await used()
+  for (let i = 0; i < samples; i++) model.onSample(100)
+  // The smallest object has 16 bytes. What a sample computes in passing is garbage: until V8 has compiled the code,
+  // that is some numbers on the heap.
+  expect((await used()) - before).toBeLessThan(samples * 8)
 })
