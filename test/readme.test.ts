@@ -1,16 +1,6 @@
 /** README and documentation are true: commands run, links lead somewhere, code compiles, configuration works. */
 import { spawnSync } from 'node:child_process'
-import {
-  accessSync,
-  constants,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync
-} from 'node:fs'
+import { accessSync, constants, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -28,8 +18,6 @@ const npm = starting('npm ')
 const ebb = starting('npx ebb ')
 const natsServers = starting('nats-server ')
 const installers = starting('bench/install')
-/** One block: bundles a server, and copies what has to stand beside the bundle. */
-const bundling = [...starting('npx esbuild '), ...starting('mkdir '), ...starting('cp ')]
 /** `node app.js` with flags, or with variables before it. */
 const programs = [...new Set(commands.filter((line) => /^(\w+=('[^']*'|\S*) )*(node|npm start)\b/.test(line)))].filter(
   (line) => !npm.includes(line)
@@ -40,7 +28,7 @@ function starting(start: string): string[] {
 }
 
 test('every command is of a kind that is tested', () => {
-  const tested = new Set([...npm, ...ebb, ...natsServers, ...installers, ...bundling, ...programs])
+  const tested = new Set([...npm, ...ebb, ...natsServers, ...installers, ...programs])
   expect(commands.filter((line) => !tested.has(line))).toEqual([])
 })
 
@@ -72,24 +60,6 @@ test('bench/install is a program', () => {
   expect(installers).toContain('bench/install')
   accessSync(join(ROOT, 'bench/install'), constants.X_OK)
   expect(spawnSync('bash', ['-n', join(ROOT, 'bench/install')]).status).toBe(0)
-})
-
-test('a bundle with the folders that the guide copies beside it can park', () => {
-  const directory = mkdtempSync(join(tmpdir(), 'ebb-bundle-'))
-  onTestFinished(() => rmSync(directory, { recursive: true }))
-  symlinkSync(join(ROOT, 'node_modules'), join(directory, 'node_modules'))
-  const source =
-    "import net from 'node:net'\nimport { park } from 'ebb'\nconsole.log(park(net.createServer()).supported)\n"
-  writeFileSync(join(directory, 'server.mjs'), source)
-  const script = bundling
-    .join(' && ')
-    .replaceAll('npx esbuild', `"${ROOT}/node_modules/.bin/esbuild" --log-level=error`)
-  const made = spawnSync('sh', ['-c', script], { cwd: directory, encoding: 'utf8' })
-  expect({ status: made.status, stderr: made.stderr }).toEqual({ status: 0, stderr: '' })
-  // In a folder of its own, so that no other node_modules is found.
-  rmSync(join(directory, 'node_modules'))
-  const ran = spawnSync(process.execPath, ['out/server.mjs'], { cwd: directory, encoding: 'utf8' })
-  expect({ stdout: ran.stdout, stderr: ran.stderr }).toEqual({ stdout: 'true\n', stderr: '' })
 })
 
 /** A small plan, which ends soon. The last spelling of an option counts. */

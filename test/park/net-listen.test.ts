@@ -2,7 +2,7 @@
  * `listen()` of a parked TCP server: every form, its errors, and what it leaves behind, the same as with plain Node.
  */
 import { closeSync, existsSync, openSync, statSync, writeFileSync } from 'node:fs'
-import { connect, createServer as createPlain, type Server, type Socket } from 'node:net'
+import { connect, createServer as createPlain, type Server, Socket } from 'node:net'
 import { networkInterfaces } from 'node:os'
 import { join } from 'node:path'
 import { type Connection, createServer } from 'ebb/net'
@@ -517,4 +517,230 @@ test('two servers at one path, one after the other: the first does not remove th
   await expectEcho(other)
   other.destroy()
   await gone(other)
+})
+
+describe('arguments that only JavaScript can pass', () => {
+  const odd: [string, unknown[]][] = [
+    ...[true, 5, {}, '', '5', ' ', null].map((path): [string, unknown[]] => [JSON.stringify({ path }), [{ path }]]),
+    ...['0x10000', 'abc', -1, 1.5, '', ' ', true, null, {}, Number.NaN, 65_536].map((port): [string, unknown[]] => [
+      JSON.stringify({ port }),
+      [{ port }]
+    ]),
+    ['{ port: undefined }', [{ port: undefined }]],
+    ...[[], '  ', '', 65_536, '65536', false].map((first): [string, unknown[]] => [JSON.stringify(first), [first]]),
+    ['a symbol', [Symbol.iterator]],
+    ['a bigint', [1n]],
+    ...[5, '', true].map((host): [string, unknown[]] => [JSON.stringify({ port: 0, host }), [{ port: 0, host }]]),
+    ...['x', -5, '7', true, null].map((backlog): [string, unknown[]] => [
+      JSON.stringify({ port: 0, backlog }),
+      [{ port: 0, host: '127.0.0.1', backlog }]
+    ]),
+    ['(0, backlog -5)', [0, '127.0.0.1', -5]],
+    ['{ fd: null, port }', [{ fd: null, port: 0, host: '127.0.0.1' }]],
+    ['{ fd: -1 }', [{ fd: -1 }]],
+    ['{ handle: { port } }', [{ handle: { port: 0, host: '127.0.0.1' } }]],
+    ['a server that does not listen', [createPlain()]],
+    ['inherited options', [Object.create({ port: 0, host: '127.0.0.1' })]]
+  ]
+  test.each(odd)('%s', async (_, args) => {
+    await expectSame((kind) =>
+      attempt(kind, (server) => server.listen(...(args.map((arg) => copy(arg)) as [port: number])))
+    )
+  })
+
+  /** Node changes the options that it is given. */
+  function copy(value: unknown): unknown {
+    const isPlain = typeof value === 'object' && value !== null && Object.getPrototypeOf(value) === Object.prototype
+    return isPlain ? { ...value } : value
+  }
+
+  test.each<[string, (path: string) => unknown[]]>([
+    ['a missing descriptor', (path) => [{ path, fd: undefined }]],
+    ['a descriptor that is none', (path) => [{ path, fd: -1 }]],
+    ['a port that is none', (path) => [{ path, port: true }]],
+    ['a missing port, which is port 0', (path) => [{ path, port: undefined, host: '127.0.0.1' }]],
+    ['a handle that is none', (path) => [{ handle: { path } }]],
+    ['a backlog that is none', (path) => [{ path, backlog: 'x' }]],
+    ['a negative backlog', (path) => [{ path, backlog: -5 }]],
+    ['a backlog in the arguments', (path) => [path, 3]],
+    ['no signal', (path) => [{ path, signal: 'no' }]],
+    ['a host that is none', (path) => [{ path, host: 5 }]]
+  ])('a path with %s', async (_, args) => {
+    const path = join(directory(), 'odd')
+    await expectSame(async (kind) => [
+      await attempt(kind, (server) => server.listen(...(args(path) as [path: string]))),
+      existsSync(path)
+    ])
+  })
+
+  test('a path that begins like a number', async () => {
+    const before = process.cwd()
+    process.chdir(directory())
+    onTestFinished(() => process.chdir(before))
+    await expectSame(async (kind) => [await attempt(kind, (server) => server.listen('-1')), existsSync('-1')])
+  })
+
+  test('a path with NUL inside', async () => {
+    const path = join(directory(), 'odd')
+    await expectSame(async (kind) => {
+      const server = kind.create({}, echo)
+      const seen = await new Promise((resolve) => {
+        server.once('error', ({ code, message }: NodeJS.ErrnoException) => resolve([code, message]))
+        server.listen({ path: `${path}\0b` }, () => resolve(server.address()))
+      })
+      const bound = existsSync(path)
+      if (server.listening) {
+        const peer = connect({ path })
+        await expectEcho(peer)
+        peer.end()
+        await new Promise((resolve) => server.close(resolve))
+      }
+      return [seen, bound, existsSync(path)]
+    })
+  })
+})
+
+interface Handle {
+  fd: number
+  constructor: { name: string }
+  hasRef(): boolean
+  close(): void
+  listen(backlog: number): number
+}
+const handleOf = (server: Server): Handle => (server as unknown as { _handle: Handle })._handle
+
+describe('the handle', () => {
+  test.each(['a port', 'a path'])('of %s looks like that of plain Node', async (where) => {
+    await expectSame(async (kind) => {
+      const path = join(directory(), 'there')
+      const server = await listening(kind.create({}, echo), where === 'a path' ? { path } : undefined)
+      const handle = handleOf(server)
+      const { _getActiveHandles } = process as unknown as { _getActiveHandles: () => unknown[] }
+      const seen = [handle.constructor.name, existsSync(`/proc/self/fd/${handle.fd}`), handle.hasRef()]
+      seen.push(
+        _getActiveHandles().includes(server),
+        process.getActiveResourcesInfo().some((name) => /Server/.test(name))
+      )
+      server.unref()
+      seen.push(handle.hasRef())
+      server.ref()
+      seen.push(handle.hasRef())
+      await closed(server)
+      handle.close()
+      await quiet()
+      return [...seen, handle.fd < 0]
+    })
+  })
+
+  test('listeners of listening: none but those of the program', async () => {
+    await expectSame(async (kind) => {
+      const server = kind.create({}, echo)
+      const seen = [server.listenerCount('listening')]
+      await new Promise<void>((resolve) =>
+        server.listen(0, '127.0.0.1', () => {
+          seen.push(server.listenerCount('listening'))
+          resolve()
+        })
+      )
+      await new Promise((resolve) => server.close(resolve))
+      return seen
+    })
+  })
+
+  test('closed in the turn in which it listens, and again later: the next socket of the server is not', async () => {
+    await expectSame(async (kind) => {
+      const server = kind.create({}, echo)
+      server.listen(0)
+      const first = handleOf(server)
+      server.close()
+      await listening(server)
+      first.close()
+      await quiet()
+      await expectEcho(await client(server))
+      return server.listening
+    })
+  })
+})
+
+/** Says its name to the first byte, as a parked server that waits for its client does. */
+const named =
+  (name: string) =>
+  (socket: Socket): void => {
+    socket.on('error', () => {}).on('data', () => socket.end(name))
+  }
+
+/** Returns what the server at an address says; or why nothing answers. */
+function answer(address: ReturnType<typeof addressOf>): Promise<string> {
+  return new Promise((resolve) => {
+    const peer = connect(address)
+    peer.on('error', ({ code }: NodeJS.ErrnoException) => resolve(code ?? ''))
+    peer.on('data', (bytes) => resolve(`${bytes}`)).on('close', () => resolve('closed'))
+    peer.write('?')
+  })
+}
+
+describe('another server', () => {
+  const cases = ['server', 'handle', 'fd'].flatMap((form) =>
+    ['a port', 'a path'].flatMap((where) =>
+      ['plain', 'parked'].flatMap((second) =>
+        ['the first', 'the second'].map((closes): [string, string, string, string] => [second, form, where, closes])
+      )
+    )
+  )
+  test.each(cases)('%s, listens on its %s (%s), and %s is closed first', async (second, form, where, closes) => {
+    await expectSame(async (kind) => {
+      const path = join(directory(), 'there')
+      const one = await listening(kind.create({}, named('one')), where === 'a path' ? { path } : undefined)
+      const address = addressOf(one)
+      const handle = handleOf(one)
+      const other = (second === 'plain' ? PLAIN : kind).create({}, named('other'))
+      const target = { server: one, handle: { _handle: handle }, fd: { fd: handle.fd } }[form]
+      const seen: unknown[] = []
+      await new Promise<void>((resolve) => {
+        other.once('error', ({ code, message }: NodeJS.ErrnoException) => resolve(void seen.push(code, message)))
+        other.listen(target, resolve)
+      })
+      seen.push(one.listening, other.listening, handleOf(other) === handle, other.listening && other.address() !== null)
+      seen.push(await Promise.all(Array.from({ length: 5 }, () => answer(address))))
+      const [early, late] = closes === 'the first' ? [one, other] : [other, one]
+      if (early.listening) await new Promise((resolve) => early.close(resolve))
+      // Gets the number of the descriptor that was closed.
+      const file = openSync('/dev/null', 'r')
+      seen.push(await answer(address), one.listening, other.listening)
+      if (late.listening) await new Promise((resolve) => late.close(resolve))
+      await quiet()
+      seen.push(existsSync(`/proc/self/fd/${file}`), existsSync(path))
+      closeSync(file)
+      return seen
+    })
+  })
+
+  test('listens on its handle, and connections of the first go on', async () => {
+    await expectSame(async (kind) => {
+      const one = await listening(kind.create({}, echo))
+      const before = await clients(one, 5)
+      for (const peer of before) await expectEcho(peer)
+      await quiet()
+      const other = PLAIN.create({}, named('other'))
+      await new Promise<void>((resolve) => other.listen(one, resolve))
+      const seen = [await answer(addressOf(one))]
+      for (const peer of before) await expectEcho(peer)
+      await closed(one)
+      return [...seen, one.listening, other.listening, await new Promise((resolve) => other.close(() => resolve(true)))]
+    })
+  })
+
+  test('a socket on the descriptor of a parked server: the error of plain Node', async () => {
+    await expectSame(async (kind) => {
+      const server = await listening(kind.create({}, echo))
+      let said: unknown
+      try {
+        new Socket({ fd: handleOf(server).fd })
+      } catch (error) {
+        said = (error as NodeJS.ErrnoException).code
+      }
+      await expectEcho(await client(server))
+      return said
+    })
+  })
 })

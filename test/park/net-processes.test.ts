@@ -353,6 +353,117 @@ describe('a cluster of two', () => {
   })
 })
 
+describe('a server is sent to another process', () => {
+  const KINDS: Record<string, string> = {
+    net: "net.createServer((socket) => socket.on('error', () => {}).on('data', () => socket.end('parent')))",
+    http: "http.createServer((request, response) => response.end('parent'))"
+  }
+  const RECEIVER = `
+    process.on('message', async (message, server) => {
+      if (message === 'close') {
+        receiver.close(() => process.send('closed'))
+        return
+      }
+      globalThis.receiver = server
+      if (message === 'park') (await import('ebb')).park(server)
+      server?.on('error', ({ code }) => process.send(code))
+      server?.on('connection', (socket) => socket.on('error', () => {}).on('data', () => socket.end('child')))
+      process.send(typeof server)
+    })`
+
+  /** The process that has the server. Commands by line: `dial`, `close`, `close child`, `descriptors`. */
+  const sender = (kind: string, parks: string, where: object, through: string): Child =>
+    new Child(`
+      import { fork } from 'node:child_process'
+      import cluster from 'node:cluster'
+      import { readdirSync } from 'node:fs'
+      import http from 'node:http'
+      import net from 'node:net'
+      import { createInterface } from 'node:readline'
+      import { park } from 'ebb'
+      const say = (value) => console.log(JSON.stringify(value))
+      const server = ${KINDS[kind]}
+      if (${parks !== 'neither'}) park(server)
+      await new Promise((resolve) => server.listen(${JSON.stringify(where)}, resolve))
+      const address = server.address()
+      const target = typeof address === 'string' ? { path: address } : address
+      const dial = () => new Promise((resolve) => {
+        const peer = net.connect(target.path ? target : { port: target.port, host: '127.0.0.1' })
+        let text = ''
+        peer.on('data', (bytes) => { text += bytes })
+        peer.on('error', ({ code }) => resolve(code)).on('close', () => resolve(text.slice(-6).trim()))
+        peer.write('GET / HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\n\\r\\n')
+      })
+      const before = readdirSync('/proc/self/fd').length
+      const source = ['--input-type=module', '--eval', ${JSON.stringify(RECEIVER)}]
+      let child
+      if (${through === 'worker.send'}) {
+        cluster.setupPrimary({ exec: 'receiver', execArgv: source })
+        child = cluster.fork()
+      } else child = fork('receiver', [], { execArgv: source })
+      const heard = () => new Promise((resolve) => child.once('message', resolve))
+      const error = await new Promise((resolve) => child.send('${parks === 'both' ? 'park' : 'here'}', server, resolve))
+      say([await heard(), error])
+      createInterface(process.stdin).on('line', async (line) => {
+        if (line === 'dial') say(await Promise.all(Array.from({ length: 6 }, dial)))
+        if (line === 'close') server.close(() => say('closed'))
+        if (line === 'close child') { child.send('close'); say(await heard()) }
+        if (line === 'end') {
+          child.removeAllListeners().once('exit', (code, signal) => setTimeout(() => {
+            say([code, signal, readdirSync('/proc/self/fd').length - before])
+            process.exit()
+          }, 50))
+          child.disconnect()
+        }
+      })`)
+
+  const cases = Object.keys(KINDS).flatMap((kind) =>
+    ['child.send', 'worker.send'].flatMap((through) =>
+      ['the sender', 'both'].map((parks): [string, string, string] => [kind, through, parks])
+    )
+  )
+  test.each(cases)('%s, %s(), parked by %s: both serve, and either goes on when the other closes', async (...args) => {
+    const [kind, through, parks] = args
+    for (const first of ['close', 'close child']) {
+      const play = async (who: string): Promise<unknown[]> => {
+        const child = sender(kind, who, { port: 0, host: '127.0.0.1' }, through)
+        const seen = [await child.next()]
+        const served = await child.ask<string[]>('dial')
+        seen.push(served.every((text) => text === 'parent' || text === 'child'))
+        const second = first === 'close' ? 'close child' : 'close'
+        for (const line of [first, 'dial', second, 'dial', 'end']) seen.push(await child.ask(line))
+        return [...seen, (await child.ended).code]
+      }
+      const plain = await play('neither')
+      expect(await play(parks)).toEqual(plain)
+      expect(plain).toContainEqual(Array(6).fill(first === 'close' ? 'child' : 'parent'))
+    }
+  })
+
+  test.each(['before it listens', 'after it was closed'])('%s: the error of plain Node', async (when) => {
+    const play = async (parks: boolean): Promise<unknown> => {
+      const child = new Child(`
+        import { fork } from 'node:child_process'
+        import net from 'node:net'
+        import { park } from 'ebb'
+        const server = net.createServer()
+        if (${parks}) park(server)
+        if (${when !== 'before it listens'}) {
+          await new Promise((resolve) => server.listen(0, resolve))
+          await new Promise((resolve) => server.close(resolve))
+        }
+        const child = fork('receiver', [], { execArgv: ['--eval', "process.once('message', (_, server) => process.send(typeof server))"] })
+        const seen = []
+        child.once('message', (type) => seen.push(type)).on('exit', () => console.log(JSON.stringify(seen)))
+        child.on('error', ({ code }) => seen.push(code))
+        try { child.send('here', server, (error) => seen.push(error?.code)) } catch ({ code }) { seen.push(code); child.kill() }
+        setTimeout(() => child.kill(), 1000)`)
+      return await child.next()
+    }
+    expect(await play(true)).toEqual(await play(false))
+  })
+})
+
 describe('where connections cannot be parked', () => {
   const ways: [string, string][] = [
     [

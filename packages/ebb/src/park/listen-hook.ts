@@ -3,8 +3,8 @@
  * socket.
  *
  * Node handles arguments, host names, permissions, errors and clusters, and listens. In the same turn, before Node can
- * accept a connection, the hook duplicates the listening socket, closes Node's handle, and gives the server a stand-in
- * ({@link ReactorHandle}) in its place. Node sees a connection of that socket only when it is woken.
+ * accept a connection, the hook duplicates the listening socket, closes Node's handle, and gives the server another one
+ * ({@link reactorHandle}) in its place. Node sees a connection of that socket only when it is woken.
  *
  * The hook binds two kinds of sockets itself, before Node listens:
  *
@@ -14,7 +14,7 @@
  */
 import { isIP, type ListenOptions as NodeListenOptions } from 'node:net'
 import { getSystemErrorMap } from 'node:util'
-import { describeSocket, openUnownedSocket, ownInWorker } from '../socket/listening-socket.js'
+import { describeSocket, openUnownedSocket } from '../socket/listening-socket.js'
 import {
   E,
   IPPROTO_TCP,
@@ -26,18 +26,19 @@ import {
   TCP_NODELAY
 } from '../sys/constants.js'
 import { type SystemError, systemError } from '../sys/errors.js'
-import { closeDescriptor, duplicateDescriptor, listenOn, setOption } from '../sys/socket.js'
+import { duplicateDescriptor, listenOn, setOption } from '../sys/socket.js'
 import { type ListenRequest, parseListenArguments } from './listen-arguments.js'
 import { inCluster, tellPrimary } from './node/cluster.js'
 import {
   handleClassOf,
   interceptConnections,
+  isReactorHandle,
   isShared,
   type ListeningHandle,
   listeningHandle,
-  ReactorHandle
+  reactorHandle
 } from './node/handle.js'
-import { handleOf, isUnreferenced, type ServerInternals, setHandle, setPath } from './node/server.js'
+import { handleOf, isUnreferenced, onHandleSet, type ServerInternals, setHandle, setPath } from './node/server.js'
 import type { Parking } from './parking.js'
 
 /** Default backlog. Node's own is 511, which refuses connections in a storm. */
@@ -48,37 +49,37 @@ interface PendingSocket {
   backlog: number
   /** Path of a Unix socket that the hook has bound, and whose file it removes. */
   path: string | undefined
+  /** Whether Node has bound a Unix socket, whose file it removes when it closes the handle. */
+  boundByNode: boolean
 }
 
 /** Makes `server` give its listening socket to `parking` each time it starts to listen. */
 export function hookListen(server: ServerInternals, parking: Parking): void {
   const listen = server.listen
-  let pending: PendingSocket = { backlog: BACKLOG, path: undefined }
+  let pending: PendingSocket = { backlog: BACKLOG, path: undefined, boundByNode: false }
 
   const takeOver = (): void => {
     const handle = handleOf(server)
-    if (handle === null || handle instanceof ReactorHandle) return
-    if (handle.fd === undefined || handle.fd < 0 || isShared(handle)) takeConnections(parking, handle)
-    else takeSocket(server, parking, handle, pending)
+    if (handle === null || isReactorHandle(handle)) return
+    if (handle.fd === undefined || handle.fd < 0 || isShared(handle) || pending.boundByNode) {
+      takeConnections(parking, handle)
+    } else takeSocket(server, parking, handle, pending)
   }
 
   server.listen = ((...args: unknown[]) => {
+    if (handleOf(server)) return listen.apply(server, args as [handle: unknown])
     const request = parseListenArguments(args)
-    const backlog = request?.options.backlog ?? BACKLOG
-    pending = { backlog, path: undefined }
-    if (request === undefined || handleOf(server)) return listen.apply(server, args as [handle: unknown])
+    const { backlog = BACKLOG, path } = request ?? {}
+    const bound = request !== undefined && path !== undefined && bindsPath(path, request.options)
+    pending = { backlog, path: bound ? path : undefined, boundByNode: path !== undefined && !bound && path[0] !== '\0' }
+    if (request === undefined) return listen.apply(server, args as [handle: unknown])
     const { options, callback } = request
-    const path = pathToBind(options)
-    if (path !== undefined) {
-      pending.path = path
+    if (bound) {
       const fd = bindPath(server, path, backlog)
       if (fd === undefined) return server
       listen.call(server, { fd, backlog, signal: options.signal } as NodeListenOptions, callback)
       setPath(server, path)
       const result = setSocketMode(handleOf(server), options)
-      // Now, not at `listening`: if the caller closes the server in this turn, the file has to be removed, which
-      // `parking` does and Node does not.
-      takeOver()
       if (result !== 0) {
         handleOf(server)?.close()
         setHandle(server, null)
@@ -86,8 +87,8 @@ export function hookListen(server: ServerInternals, parking: Parking): void {
       }
       return server
     }
-    if (sharesPort(options)) {
-      listenOnSharedPort(server, options, backlog, (handle) => {
+    if (sharesPort(request)) {
+      listenOnSharedPort(server, request, backlog, (handle) => {
         listen.call(server, handle as NodeListenOptions, callback)
         if (options.signal) closeOnAbort(server, options.signal)
       })
@@ -96,7 +97,9 @@ export function hookListen(server: ServerInternals, parking: Parking): void {
     return listen.apply(server, args as [handle: unknown])
   }) as ServerInternals['listen']
 
-  server.prependListener('listening', takeOver)
+  // Not at `listening`: if the caller closes the server in the turn in which it listens, `parking` has to remove the
+  // file of a Unix socket, because Node does not.
+  onHandleSet(server, takeOver)
   if (server.listening) takeOver()
 }
 
@@ -116,23 +119,20 @@ function setSocketMode(handle: ListeningHandle | null, { readableAll, writableAl
 /** Takes over the listening socket of a handle. The handle is closed. */
 function takeSocket(server: ServerInternals, parking: Parking, handle: ListeningHandle, pending: PendingSocket): void {
   const { backlog, path } = pending
-  const fd = duplicateDescriptor(handle.fd as number)
-  if (fd < 0) throw systemError('fcntl', -fd)
-  const close = ownInWorker(fd)
   try {
+    const fd = duplicateDescriptor(handle.fd as number)
+    if (fd < 0) throw systemError('fcntl', -fd)
+    const { handle: own, socket } = reactorHandle(parking, handle, { fd, ...describeSocket(fd, backlog), path })
+    setHandle(server, own)
+    handle.close()
     // Node has listened with its own default.
     if (backlog === BACKLOG) listenOn(fd, backlog)
-    const socket = { fd, ...describeSocket(fd, backlog), path, close }
     if (!('path' in socket.address)) setInheritedOptions(server, fd)
     parking.listen(socket, handleClassOf(handle))
-    setHandle(server, new ReactorHandle(parking, fd, socket.address))
-    if (isUnreferenced(server)) parking.keepRunning(false)
-    handle.close()
+    if (isUnreferenced(server)) own.unref()
   } catch (error) {
-    if (close !== undefined) close()
-    else closeDescriptor(fd)
+    process.nextTick(() => server.emit('error', error))
     server.close()
-    server.emit('error', error)
   }
 }
 
@@ -158,16 +158,16 @@ function takeConnections(parking: Parking, handle: ListeningHandle): void {
 }
 
 /** Whether this server binds its TCP port with `SO_REUSEPORT`. */
-function sharesPort({ port, path, reusePort, exclusive }: ListenRequest['options']): boolean {
-  if (path !== undefined || port === undefined || !(Number(port) >= 0)) return false
+function sharesPort({ port, options: { reusePort, exclusive } }: ListenRequest): boolean {
+  if (port === undefined) return false
   if (reusePort === true) return true
   // Port 0 must become the same port for all workers, which only the primary can ensure.
-  return inCluster && !exclusive && Number(port) > 0 && reusePort !== false
+  return inCluster && !exclusive && port > 0 && reusePort !== false
 }
 
-/** Returns the path of the Unix socket that the hook binds itself; undefined for TCP, and where Node binds. */
-function pathToBind({ path, port }: ListenRequest['options']): string | undefined {
-  return path && !path.startsWith('\0') && port === undefined && !inCluster ? path : undefined
+/** Whether the hook binds this Unix socket itself. Node shortens a path that contains NUL, or refuses it. */
+function bindsPath(path: string, { exclusive }: ListenRequest['options']): boolean {
+  return !path.includes('\0') && (!inCluster || exclusive === true)
 }
 
 /** Binds a Unix socket and listens on it. @returns its descriptor, or undefined after reporting an error */
@@ -189,7 +189,7 @@ function bindPath(server: ServerInternals, path: string, backlog: number): numbe
  */
 function listenOnSharedPort(
   server: ServerInternals,
-  { host, port, ipv6Only = false }: ListenRequest['options'],
+  { options: { host, ipv6Only }, port = 0 }: ListenRequest,
   backlog: number,
   ready: (handle: ListeningHandle) => void
 ): void {
@@ -197,21 +197,21 @@ function listenOnSharedPort(
     try {
       const { fd } = openUnownedSocket({
         host: address,
-        port: Number(port),
+        port,
         backlog,
-        ipv6Only,
+        ipv6Only: ipv6Only === true,
         reusePort: true,
         noDelay: false
       })
       ready(listeningHandle(fd))
-      tellPrimary(server, host === undefined || host === '' ? null : address, Number(port))
+      tellPrimary(server, host ? address : null, port)
     } catch (error) {
       // All interfaces, on a machine without IPv6.
       if (fallback !== undefined && (error as SystemError).code !== 'EADDRINUSE') open(fallback)
-      else fail(server, error, address, Number(port))
+      else fail(server, error, address, port)
     }
   }
-  if (host === undefined || host === '') open('::', '0.0.0.0')
+  if (!host) open('::', '0.0.0.0')
   else if (isIP(host) !== 0) open(host)
   else {
     process.getBuiltinModule('node:dns').lookup(host, (error, address) => {

@@ -108,7 +108,7 @@ export function closeSocket({ fd, path, close }: ListeningSocket): void {
  *
  * @returns a function that closes the descriptor; undefined in the main thread, where the caller owns it
  */
-export function ownInWorker(fd: number): (() => void) | undefined {
+function ownInWorker(fd: number): (() => void) | undefined {
   if (isMainThread) return undefined
   const socket = passiveSocket(fd)
   socket.unref()

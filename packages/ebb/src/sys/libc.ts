@@ -22,7 +22,7 @@ else {
   } catch (error) {
     // The first line names the cause; the others list the modules that required it.
     const cause = (error as Error).message.split('\n', 1)[0]
-    reason = `koffi cannot be loaded: ${cause} (it needs the folders node_modules/koffi and node_modules/@koromix)`
+    reason = `koffi cannot be loaded: ${cause} (it needs node_modules/koffi and node_modules/@koromix, also by a bundle)`
   }
 }
 

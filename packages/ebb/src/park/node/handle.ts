@@ -1,7 +1,9 @@
-/** Node's handles, the objects below servers and sockets, and a stand-in for a listening one. */
+/** Node's handles, the objects below servers and sockets, and the listening handle of a parked server. */
+import { closeSocket, type ListeningSocket } from '../../socket/listening-socket.js'
+import { E } from '../../sys/constants.js'
+import { systemError } from '../../sys/errors.js'
 import { passiveSocket } from '../../sys/node/passive-socket.js'
-import type { AddressInfo } from '../../sys/sockaddr.js'
-import { duplicateDescriptor } from '../../sys/socket.js'
+import { closeDescriptor, duplicateDescriptor } from '../../sys/socket.js'
 
 /** What `net.Server` calls on its listening handle. */
 export interface ListeningHandle {
@@ -9,6 +11,8 @@ export interface ListeningHandle {
   close(done?: () => void): void
   ref(): void
   unref(): void
+  /** @returns 0, or a negative errno */
+  listen(backlog: number): number
   getsockname?(out: object): number
   /** Changes the mode of a Unix socket's file. @returns 0, or a negative errno */
   fchmod?(mode: number): number
@@ -77,41 +81,112 @@ export function interceptConnections(
   }
 }
 
-/** Stands in for the listening handle of a `net.Server` whose socket is watched by the reactor. */
-export class ReactorHandle implements ListeningHandle {
-  readonly fd: number
-  readonly getsockname?: (out: object) => number
-  readonly #owner: HandleOwner
+/** `TCPConstants.SERVER` and `PipeConstants.SERVER`: a handle that listens. */
+const SERVER = 1
 
-  constructor(owner: HandleOwner, fd: number, address: AddressInfo) {
-    this.#owner = owner
-    this.fd = fd
-    if (!('path' in address)) {
-      this.getsockname = (out) => {
-        Object.assign(out, address)
-        return 0
-      }
+/** Handles whose socket the reactor watches. */
+const reactorHandles = new WeakSet<object>()
+/** Descriptors of {@link reactorHandles}. */
+const reactorDescriptors = new Set<number>()
+/** Prototypes whose `open()` refuses {@link reactorDescriptors}. */
+const guarded = new WeakSet<object>()
+
+/** Whether the reactor watches the socket of this handle. */
+export function isReactorHandle(handle: ListeningHandle): boolean {
+  return reactorHandles.has(handle)
+}
+
+/** Owns the listening socket of a parked server: see {@link reactorHandle}. */
+export interface ReactorHandle {
+  handle: ListeningHandle
+  /** The socket, for the reactor. Its `close` closes the handle, and the descriptor with it. */
+  socket: ListeningSocket
+}
+
+/**
+ * Makes the listening handle of a server whose socket is watched by the reactor.
+ *
+ * It is a real handle of Node, because Node's native code reads it when the server is sent to another process, or when
+ * another server listens on it. libuv does not watch its descriptor before somebody calls `listen()` on it. Then the
+ * handle is handed over: the parked server accepts no more, and Node does, as for two servers with one handle. When
+ * either server is closed, the handle is closed.
+ *
+ * @param like the handle that it replaces
+ * @param socket the handle owns its descriptor, in a worker thread until the thread ends
+ * @throws {SystemError} if Node cannot open the descriptor; then it is closed
+ */
+export function reactorHandle(owner: HandleOwner, like: ListeningHandle, socket: ListeningSocket): ReactorHandle {
+  const { fd } = socket
+  const HandleOf = handleClassOf(like)
+  guardOpen(HandleOf.prototype)
+  const handle = new HandleOf(SERVER) as unknown as ListeningHandle & Pick<ClientHandle, 'open'>
+  const error = handle.open(fd)
+  if (error !== 0) {
+    handle.close()
+    closeDescriptor(fd)
+    throw systemError('open', -error)
+  }
+  reactorHandles.add(handle)
+  reactorDescriptors.add(fd)
+  copyOwner(like, handle)
+
+  const { close, ref, unref, listen } = handle
+  let closed = false
+  let onClose: (() => void) | undefined
+  const closeHandle = (): void => close.call(handle, onClose)
+  const owned: ListeningSocket = { ...socket, close: closeHandle }
+  const leave = (): void => {
+    if (reactorHandles.delete(handle)) reactorDescriptors.delete(fd)
+  }
+  handle.close = (done) => {
+    if (closed) return
+    closed = true
+    onClose = done
+    const handedOver = !reactorHandles.has(handle)
+    leave()
+    if (handedOver) closeSocket({ ...socket, close: closeHandle })
+    else owner.stopListening()
+    // Does nothing if the handle is closed by now. The owner leaves it open if it could not listen.
+    closeHandle()
+  }
+  handle.listen = (backlog) => {
+    if (reactorHandles.has(handle)) {
+      leave()
+      owned.close = () => {}
+      owned.path = undefined
+      owner.stopListening()
     }
+    return listen.call(handle, backlog)
   }
-
-  close(done?: () => void): void {
-    this.#owner.stopListening()
-    if (done !== undefined) setImmediate(done)
+  handle.ref = () => {
+    ref.call(handle)
+    if (reactorHandles.has(handle)) owner.keepRunning(true)
   }
-
-  ref(): void {
-    this.#owner.keepRunning(true)
+  handle.unref = () => {
+    unref.call(handle)
+    if (reactorHandles.has(handle)) owner.keepRunning(false)
   }
+  return { handle, socket: owned }
+}
 
-  unref(): void {
-    this.#owner.keepRunning(false)
+/** Copies what Node keeps on a listening handle: its server, and the function that takes connections. */
+function copyOwner(from: ListeningHandle, to: ListeningHandle): void {
+  const { onconnection } = from
+  to.onconnection = onconnection
+  for (const symbol of Object.getOwnPropertySymbols(from)) {
+    Object.defineProperty(to, symbol, Object.getOwnPropertyDescriptor(from, symbol) as PropertyDescriptor)
   }
+}
 
-  hasRef(): boolean {
-    return true
-  }
-
-  getAsyncId(): number {
-    return 0
+/**
+ * Makes `open()` of a class of handles refuse the descriptor of a parked server, as libuv refuses a descriptor that it
+ * watches. With two owners, libuv would abort the process when one of them closes it.
+ */
+function guardOpen(prototype: ClientHandle): void {
+  if (guarded.has(prototype)) return
+  guarded.add(prototype)
+  const { open } = prototype
+  prototype.open = function (this: ClientHandle, fd: number) {
+    return reactorDescriptors.has(fd) ? -E.EEXIST : open.call(this, fd)
   }
 }

@@ -25,6 +25,8 @@ export interface ServerInternals extends Server {
   _unref: boolean
   /** Emits `close` if the server is closed and has no connections. */
   _emitCloseIfDrained(): void
+  /** Makes the listening handle, or takes the one that is set, and listens. */
+  _listen2(...args: unknown[]): void
 }
 
 /** Counts one more open connection. */
@@ -71,9 +73,27 @@ export function isUnreferenced(server: ServerInternals): boolean {
   return server._unref
 }
 
+/**
+ * Returns the object that `server.listen()` takes its options from: a server or a socket is replaced by its handle.
+ */
+export function listenTarget(options: object): object {
+  const { _handle, handle } = options as { _handle?: object; handle?: object }
+  return _handle || handle || options
+}
+
 /** Whether options of `listen()` name a handle or a descriptor in place of an address. */
 export function namesHandle(options: object): boolean {
-  return 'fd' in options || '_handle' in options || 'handle' in options || 'getsockname' in options
+  const { fd } = options as { fd?: unknown }
+  return 'getsockname' in options || (typeof fd === 'number' && fd >= 0)
+}
+
+/** Calls `then` in the turn in which the server gets a listening handle, before Node can accept a connection. */
+export function onHandleSet(server: ServerInternals, then: () => void): void {
+  const setUp = server._listen2
+  server._listen2 = function (...args) {
+    setUp.apply(this, args)
+    then()
+  }
 }
 
 /** Node's default of `handshakeTimeout`, in ms. */
