@@ -2,7 +2,10 @@
  * Connections that break in every state, and listeners that throw: the behaviour of plain Node, without harm to other
  * connections.
  */
-import type { Socket } from 'node:net'
+import type { Server, Socket } from 'node:net'
+import { pipeline, Writable } from 'node:stream'
+import { pipeline as pipelined } from 'node:stream/promises'
+import type { Parked } from 'ebb'
 import { type Connection, createServer } from 'ebb/net'
 import { describe, expect, test } from 'vitest'
 import { Child } from '../support/child.js'
@@ -15,9 +18,11 @@ import {
   eventually,
   expectSame,
   expectSum,
+  type Kind,
   listening,
   ONCE,
   outcome,
+  PARKED,
   PLAIN,
   stats
 } from '../support/net-parity.js'
@@ -476,3 +481,204 @@ describe('the listener', () => {
     child.process.kill()
   })
 })
+
+describe('a socket whose connection sleeps', () => {
+  /** A server of the kind, a client whose connection sleeps (where the kind parks it), and the first socket of it. */
+  async function asleep(kind: Kind): Promise<{ server: Server; peer: Socket; socket: Socket }> {
+    let kept: Socket | undefined
+    const server = await listening(
+      kind.create({}, (socket) => {
+        socket.on('error', () => {}).resume()
+        kept ??= socket
+      })
+    )
+    const peer = await client(server)
+    peer.write('x')
+    await eventually(() => expect(kept).toBeDefined())
+    await quiet()
+    if (kind.again) await eventually(() => expect(kept?.destroyed).toBe(true))
+    return { server, peer, socket: kept as Socket }
+  }
+
+  test.each<[string, (socket: Socket, tell: (event: string) => (error?: Error | null) => void) => void]>([
+    ['end(data, callback)', (socket, tell) => void socket.end('bye', tell('end'))],
+    ['end(data, encoding, callback)', (socket, tell) => void socket.end('627965', 'hex', tell('end'))],
+    ['end(callback)', (socket, tell) => void socket.end(tell('end'))],
+    [
+      'write(data, callback) and end(callback)',
+      (socket, tell) => {
+        socket.write('bye', tell('write'))
+        socket.end(tell('end'))
+      }
+    ],
+    [
+      'end(callback) twice',
+      (socket, tell) => {
+        socket.end('bye', tell('one'))
+        socket.end(tell('two'))
+      }
+    ],
+    [
+      "end(callback) after 'finish'",
+      (socket, tell) => void socket.once('finish', () => socket.end(tell('late'))).end('bye')
+    ]
+  ])('%s: the callbacks come once, and then finish', async (_, act) => {
+    await expectSame(async (kind) => {
+      const { peer, socket } = await asleep(kind)
+      const events: string[] = []
+      socket.on('finish', () => events.push('finish'))
+      act(socket, (name) => (error) => {
+        events.push(`${name} ${(error as NodeJS.ErrnoException | null | undefined)?.code}`)
+      })
+      const { received, ended } = await outcome(peer)
+      await quiet()
+      return [events, received, ended]
+    })
+  })
+
+  test('write() after end() is an error of its callback, and sends nothing', async () => {
+    await expectSame(async (kind) => {
+      const { peer, socket } = await asleep(kind)
+      socket.end('bye')
+      await quiet()
+      const code = await new Promise((resolve) => {
+        const taken = socket.write('more', (error) => resolve((error as NodeJS.ErrnoException | null)?.code))
+        expect(taken).toBe(false)
+      })
+      expect(code).toBe('ERR_STREAM_WRITE_AFTER_END')
+      return (await outcome(peer)).received
+    })
+  })
+
+  test('write() and end() of a connection that is closed are errors of their callbacks', async () => {
+    const { server, peer, socket } = await asleep(AGAIN)
+    peer.destroy()
+    await eventually(() => expect((server as Server & Parked).stats().parked).toBe(0))
+    const codes = await Promise.all([
+      new Promise((resolve) => expect(socket.write('x', (error) => resolve(error))).toBe(false)),
+      new Promise((resolve) => socket.end((error?: Error | null) => resolve(error))),
+      new Promise((resolve) => socket.end('x', (error?: Error | null) => resolve(error)))
+    ])
+    expect(codes).toEqual(Array(3).fill(expect.objectContaining({ code: 'ERR_STREAM_DESTROYED' })))
+  })
+
+  test.each<[string, (socket: Socket) => void]>([
+    ['destroy()', (socket) => void socket.destroy()],
+    ['destroySoon()', (socket) => void socket.destroySoon()],
+    [
+      'write() and destroySoon()',
+      (socket) => {
+        socket.write('bye')
+        socket.destroySoon()
+      }
+    ],
+    ['resetAndDestroy()', (socket) => void socket.resetAndDestroy()]
+  ])('%s closes the connection', async (_, act) => {
+    await expectSame(async (kind) => {
+      const { peer, socket } = await asleep(kind)
+      act(socket)
+      return await outcome(peer)
+    })
+  })
+
+  test('destroySoon() while the connection is awake for a slow reader loses nothing', async () => {
+    const { server, peer, socket } = await asleep(AGAIN)
+    socket.write(Buffer.alloc(MANY, 'x'))
+    await eventually(() => expect((server as Server & Parked).stats().awake).toBe(1))
+    socket.destroySoon()
+    const { received } = await outcome(peer)
+    expect(received.length).toBe(MANY)
+  })
+
+  test.each<[string, (socket: Socket) => void]>([
+    ["'close'", (socket) => void socket.resume().on('close', () => socket.destroy())],
+    [
+      "'close', and a promise",
+      (socket) => {
+        socket.resume().on('close', async () => {
+          await null
+          socket.destroy()
+        })
+      }
+    ],
+    ['the end of a pipeline()', (socket) => pipeline(socket, drain(), () => socket.destroy())],
+    ['the rejection of a pipeline()', (socket) => void pipelined(socket, drain()).catch(() => socket.destroySoon())],
+    [
+      'the end of for await',
+      async (socket) => {
+        for await (const _ of socket);
+        socket.destroy()
+      }
+    ]
+  ])('destroy() because of %s leaves the connection', async (_, react) => {
+    let first = true
+    const server = await listening(
+      createServer({ idle: IDLE }, (socket, connection) => {
+        if (first) react(socket.on('error', () => {}))
+        else socket.on('data', () => connection?.send('awake'))
+        first = false
+      })
+    )
+    const peers = await clients(server, 1)
+    const [peer] = peers as [Socket]
+    peer.write('x')
+    await stats(server, { parked: 1, parkedAgain: 1 })
+    await quiet()
+    expect(server.stats()).toMatchObject({ parked: 1, awake: 0 })
+    peer.write('y')
+    expect(`${await readExactly(peer, 5)}`).toBe('awake')
+  })
+})
+
+describe("a 'drop' listener", () => {
+  test.each<[string, (server: Server, first: () => Socket) => void]>([
+    ['closes the server', (server) => void server.close()],
+    ['closes the server and its connections', (server, first) => void [server.close(), first().destroy()]],
+    ['lets the server listen again', (server) => void server.close().listen(0, '127.0.0.1')],
+    ['throws', () => fail()],
+    ['closes the server and throws', (server) => fail(server.close())],
+    ['admits more', (server) => void Object.assign(server, { maxConnections: 10 })]
+  ])('that %s: the refused connection is closed', async (_, act) => {
+    for (const kind of PARKED) {
+      const sockets: Socket[] = []
+      const server = await listening(kind.create({}, (socket) => sockets.push(socket.on('error', () => {}).resume())))
+      server.maxConnections = 1
+      const first = await client(server)
+      first.write('x')
+      await eventually(() => expect(sockets).toHaveLength(1))
+      server.once('drop', () => act(server, () => sockets.at(-1) as Socket))
+      await uncaught(async () => {
+        const refused = await client(server)
+        const { ended, reset } = await outcome(refused)
+        expect(ended || reset, kind.name).toBe(true)
+      })
+      first.destroy()
+    }
+  })
+
+  test('a block list that throws: the connection is closed', async () => {
+    for (const kind of PARKED) {
+      const server = await listening(kind.create({}))
+      Object.assign(server, { blockList: { check: fail } })
+      const errors = await uncaught(async () => {
+        const refused = await client(server)
+        await outcome(refused)
+      })
+      expect(errors, kind.name).toEqual([expect.objectContaining({ message: 'on purpose' })])
+    }
+  })
+})
+
+function fail(..._: unknown[]): never {
+  throw new Error('on purpose')
+}
+
+/** More bytes than the kernel takes for a peer that does not read. */
+const MANY = 16_000_000
+
+/** The kind whose connections sleep again. */
+const AGAIN = PARKED.find(({ again }) => again) as Kind
+
+function drain(): Writable {
+  return new Writable({ write: (_chunk, _encoding, done) => done() })
+}

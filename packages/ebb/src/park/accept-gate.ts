@@ -19,26 +19,24 @@ export class AcceptGate {
     return this.#dropped
   }
 
-  /** Decides about an accepted connection. @returns false if it is refused, and then it is closed */
+  /**
+   * Decides about an accepted connection, and closes it if it is refused. A listener of `drop` may do anything: close
+   * the server, let it listen again, throw.
+   *
+   * @returns false if the connection is refused
+   * @throws what a listener of `drop`, or the block list, throws; then the connection is refused and closed
+   */
   admits(fd: number, reactor: Reactor): boolean {
-    if (isFull(this.#server)) {
-      this.#drop(fd, reactor)
-      return false
-    }
-    if (this.#server.blockList === undefined || !this.#isBlocked(fd)) return true
-    this.#dropped++
-    reactor.discard(fd)
-    return false
-  }
-
-  #drop(fd: number, reactor: Reactor): void {
-    this.#dropped++
+    let admitted = false
     try {
-      if (this.#server.listenerCount('drop') > 0) this.#server.emit('drop', ...dropEvent(fd))
+      const full = isFull(this.#server)
+      admitted = !full && (this.#server.blockList === undefined || !this.#isBlocked(fd))
+      if (!admitted) this.#dropped++
+      if (full && this.#server.listenerCount('drop') > 0) this.#server.emit('drop', ...dropEvent(fd))
     } finally {
-      // Also if a listener threw.
-      reactor.discard(fd)
+      if (!admitted) reactor.discard(fd)
     }
+    return admitted
   }
 
   #isBlocked(fd: number): boolean {
