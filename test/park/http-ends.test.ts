@@ -1,7 +1,9 @@
 /** How connections of a parked server end, from either side and in every state: the same as with plain Node. */
 import http from 'node:http'
 import net, { type Socket } from 'node:net'
-import { expect, test } from 'vitest'
+import compression from 'compression'
+import { type Parked, park } from 'ebb'
+import { expect, onTestFinished, test } from 'vitest'
 import { program } from '../support/cli.js'
 import {
   Client,
@@ -16,6 +18,80 @@ import {
   type Stage,
   silence
 } from '../support/parity.js'
+
+type Middleware = (request: http.IncomingMessage, response: http.ServerResponse, next: () => void) => void
+
+const compress = (options?: compression.CompressionOptions): Middleware => compression(options) as unknown as Middleware
+
+/** Middlewares under which a stream would be unreadable, or not seen. */
+const MIDDLEWARES: [string, Middleware][] = [
+  ['compression', (request, response, next) => compress()(request, response, next)],
+  [
+    'compression, after writeHead()',
+    (request, response, next) => {
+      compress({ threshold: 0 })(request, response, () => {
+        response.writeHead(200, { 'content-type': 'text/event-stream' })
+        next()
+      })
+    }
+  ],
+  [
+    'Content-Encoding',
+    (_, response, next) => {
+      response.setHeader('Content-Encoding', 'br')
+      next()
+    }
+  ],
+  [
+    'a Content-Encoding from writeHead()',
+    (_, response, next) => {
+      response.writeHead(200, { 'content-encoding': 'x-own' })
+      next()
+    }
+  ],
+  [
+    'a middleware that replaces write() and end()',
+    (_, response, next) => {
+      const { write, end } = response
+      response.write = ((...args: Parameters<typeof write>) => write.apply(response, args)) as typeof write
+      response.end = ((...args: Parameters<typeof end>) => end.apply(response, args)) as typeof end
+      next()
+    }
+  ],
+  [
+    'a middleware that replaces flushHeaders()',
+    (_, response, next) => {
+      response.flushHeaders = () => http.ServerResponse.prototype.flushHeaders.call(response)
+      next()
+    }
+  ]
+]
+
+/** A parked server, and a function that returns the whole answer to one request. */
+async function encoded(
+  listener: http.RequestListener
+): Promise<{ server: http.Server & Parked; get: (headers: http.OutgoingHttpHeaders) => Promise<string> }> {
+  const server = park(http.createServer(listener), { idle: 25 })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  onTestFinished(() => {
+    server.close()
+    server.closeAllConnections()
+  })
+  const { port } = server.address() as net.AddressInfo
+  const get = (headers: http.OutgoingHttpHeaders): Promise<string> => {
+    const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`)
+    const socket = net.connect(port, '127.0.0.1')
+    socket.write(`GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n${lines.join('')}\r\n`)
+    return new Promise((resolve, reject) => {
+      let answer = ''
+      socket.on('data', (bytes) => {
+        answer += bytes.toString('latin1')
+      })
+      socket.on('error', reject).on('close', () => resolve(answer))
+    })
+  }
+  return { server, get }
+}
 
 const POST = 'POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n'
 
@@ -755,4 +831,81 @@ function withoutClientErrors(seen: Seen): Seen {
 /** Merges the events of all connections into the server's. */
 function ofNobody({ clients, server, connections }: Seen): Seen {
   return { clients, server: [...connections.flat(), ...server], connections: [] }
+}
+
+for (const [what, middleware] of MIDDLEWARES) {
+  test(`stream() under ${what} is an error, with which the application can still answer`, async () => {
+    let outcome: unknown
+    const { server, get } = await encoded((request, response) => {
+      middleware(request, response, () => {
+        if (!response.headersSent) response.setHeader('Content-Type', 'text/event-stream')
+        try {
+          outcome = server.stream(response)
+        } catch (error) {
+          outcome = error
+          if (!response.headersSent) response.statusCode = 500
+          response.end('sorry')
+        }
+      })
+    })
+    const answer = await get({ 'accept-encoding': 'gzip' })
+    expect(outcome).toMatchObject({
+      code: 'ERR_EBB_STREAM_ENCODED',
+      message: expect.stringMatching(/ leave the middleware .* or set Cache-Control: no-transform before /)
+    })
+    expect(answer).toContain(what.includes('writeHead') ? 'HTTP/1.1 200' : 'HTTP/1.1 500')
+    expect(server.stats().parked).toBeLessThanOrEqual(1)
+  })
+}
+
+const UNENCODED: [string, Middleware][] = [
+  [
+    'compression, with no-transform',
+    (request, response, next) => {
+      response.setHeader('Cache-Control', 'no-cache, no-transform')
+      compress()(request, response, next)
+    }
+  ],
+  [
+    'a middleware that replaces write(), with no-transform from writeHead()',
+    (_, response, next) => {
+      const { write } = response
+      response.write = ((...args: Parameters<typeof write>) => write.apply(response, args)) as typeof write
+      response.writeHead(200, { 'cache-control': 'no-transform' })
+      next()
+    }
+  ],
+  [
+    'a middleware that replaces end() alone, later than the call',
+    (_, response, next) => {
+      const { end } = response
+      response.end = ((...args: Parameters<typeof end>) => {
+        setTimeout(() => end.apply(response, args), 5)
+        return response
+      }) as typeof end
+      next()
+    }
+  ],
+  [
+    'Content-Encoding: identity',
+    (_, response, next) => {
+      response.setHeader('Content-Encoding', 'identity')
+      next()
+    }
+  ],
+  ['no middleware', (_request, _response, next) => next()]
+]
+for (const [what, middleware] of UNENCODED) {
+  test(`stream() under ${what} sends events as they are`, async () => {
+    const { server, get } = await encoded((request, response) => {
+      middleware(request, response, () => {
+        const { id } = server.stream(response)
+        setTimeout(() => {
+          server.send(id, 'data: hello\n\n')
+          server.closeConnection(id)
+        }, 50)
+      })
+    })
+    expect(await get({ 'accept-encoding': 'gzip' })).toMatch(/^HTTP\/1.1 200 .*\r\n\r\ndata: hello\n\n$/s)
+  })
 }

@@ -1,11 +1,11 @@
 /** Streams: connections of an HTTP server that only send, such as server-sent events. */
-import type { ServerResponse } from 'node:http'
+import { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { E } from '../sys/constants.js'
 import { EbbError, invalidArgument } from '../sys/errors.js'
 import { receiveAndDrop } from '../sys/transfer.js'
 import type { Connection, ConnectionHandle } from './connection.js'
-import { endAsLast, sendEndlessHead } from './node/http.js'
+import { endAsLast, madeHead, sendEndlessHead } from './node/http.js'
 import type { Connections } from './state/connections.js'
 import { STREAM } from './state/table.js'
 import type { Cause } from './stats.js'
@@ -38,13 +38,14 @@ export class Streams {
    * Makes the connection of `response` a stream: see {@link Parked.stream}.
    *
    * @throws {TypeError} `ERR_INVALID_ARG_VALUE`
-   * @throws {EbbError} `ERR_HTTP_HEADERS_SENT`
+   * @throws {EbbError} `ERR_HTTP_HEADERS_SENT`; `ERR_EBB_STREAM_ENCODED` if a middleware would encode the body
    */
   start(response: ServerResponse): Connection {
     const socket = typeof response?.flushHeaders === 'function' ? response.socket : null
     const connection = socket ? this.#host.access.connection(socket) : undefined
     const row = connection === undefined ? -1 : this.#connections.table.find(connection.id)
     if (!socket || connection === undefined || row === -1 || response.writableEnded) throw notStreamable()
+    checkNotEncoded(response)
     if (!sendEndlessHead(response)) {
       throw new EbbError(
         'ERR_HTTP_HEADERS_SENT',
@@ -86,6 +87,43 @@ export class Streams {
     connection.socket.setTimeout(0)
     if (!this.#host.park(row, connection)) this.#host.scheduleIdleCheck(row)
   }
+}
+
+/**
+ * Checks that the bytes of the body reach the client as they are. The events of a stream go to the socket and not
+ * through `response.write()`. A middleware that encodes what is written would announce an encoding that the events do
+ * not have. A middleware that signs or counts the body would not see them.
+ *
+ * A replaced `end()` alone is no sign of this: sessions and error trackers replace it to learn when a response ends.
+ *
+ * @throws {EbbError} `ERR_EBB_STREAM_ENCODED`
+ */
+function checkNotEncoded(response: ServerResponse): void {
+  const encoding = headerOf(response, 'Content-Encoding')
+  if (encoding !== undefined && encoding !== '' && encoding.toLowerCase() !== 'identity') {
+    throw new EbbError(
+      'ERR_EBB_STREAM_ENCODED',
+      `stream() sends events as they are, but the response has Content-Encoding: ${encoding}: ${REMEDY}`
+    )
+  }
+  const replaced = REPLACEABLE.find((method) => response[method] !== ServerResponse.prototype[method])
+  if (replaced === undefined || /\bno-transform\b/i.test(headerOf(response, 'Cache-Control') ?? '')) return
+  throw new EbbError(
+    'ERR_EBB_STREAM_ENCODED',
+    `stream() sends events as they are, but a middleware has replaced response.${replaced}(): ${REMEDY}`
+  )
+}
+
+/** Methods that a middleware replaces to change the body or the head. */
+const REPLACEABLE = ['write', 'flushHeaders'] as const
+const REMEDY =
+  'leave the middleware (such as compression) out of this route, or set Cache-Control: no-transform before any header is sent'
+
+/** Returns a header of a response, whether `setHeader()` or `writeHead()` set it. */
+function headerOf(response: ServerResponse, name: string): string | undefined {
+  const value = response.getHeader(name)
+  if (value !== undefined) return String(value)
+  return new RegExp(`\\r\\n${name}:[ \\t]*([^\\r]*)`, 'i').exec(madeHead(response))?.[1]
 }
 
 /** Makes the error for a response whose connection cannot be made a stream. */

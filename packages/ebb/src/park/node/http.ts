@@ -112,6 +112,11 @@ interface ResponseInternals {
   shouldKeepAlive: boolean
 }
 
+/** Returns the head that `writeHead()` has made, as it is sent; empty before. */
+export function madeHead(response: ServerResponse): string {
+  return (response as unknown as ResponseInternals)._header ?? ''
+}
+
 /**
  * Sends the head of a response whose body lasts until the connection closes: without a length and without chunks.
  *
