@@ -591,6 +591,25 @@ describe('a socket whose connection sleeps', () => {
   })
 
   test.each<[string, (socket: Socket) => void]>([
+    ['in the turn of the parking', (socket) => void socket.destroy()],
+    ["in a timer after 'close'", (socket) => void socket.on('close', () => setTimeout(() => socket.destroy()))],
+    ["in an immediate after 'close'", (socket) => void socket.on('close', () => setImmediate(() => socket.destroy()))]
+  ])('destroy() %s closes the connection', async (_, act) => {
+    const server = await listening(
+      createServer({ idle: IDLE }, (socket, connection) => {
+        socket.on('error', () => {}).resume()
+        socket.on('data', () => {
+          expect(connection?.park()).toBe(true)
+          act(socket)
+        })
+      })
+    )
+    const peer = await client(server)
+    peer.write('x')
+    expect(await outcome(peer)).toMatchObject({ ended: true, reset: false })
+  })
+
+  test.each<[string, (socket: Socket) => void]>([
     ["'close'", (socket) => void socket.resume().on('close', () => socket.destroy())],
     [
       "'close', and a promise",

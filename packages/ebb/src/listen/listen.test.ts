@@ -183,24 +183,23 @@ describe('addresses that are in use or not allowed', () => {
     const path = join(directory(), 'there')
     const child = new Child(
       `
-      import { openSync, existsSync } from 'node:fs'
+      import { closeSync, existsSync, openSync } from 'node:fs'
       import { listen } from 'ebb'
       const fds = []
-      try { for (;;) fds.push(openSync('/dev/null')) } catch {}
-      const { closeSync } = await import('node:fs')
       const said = []
-      // From no free descriptor to enough.
+      // From no free descriptor to enough. Node may have closed one of its own since the last time.
       for (let free = 0; free < 6; free++) {
+        try { for (;;) fds.push(openSync('/dev/null')) } catch {}
+        for (let i = 0; i < free; i++) closeSync(fds.pop())
         try { listen({ path: ${JSON.stringify(path)} }).unref(); said.push('listens'); break }
         catch ({ code }) { said.push(code + (existsSync(${JSON.stringify(path)}) ? ' with a file' : '')) }
-        closeSync(fds.pop())
       }
       console.log(JSON.stringify(said))`,
       { shell: 'ulimit -n 64' }
     )
     const said = await child.next<string[]>()
     expect(said.pop()).toBe('listens')
-    expect(said.length).toBeGreaterThan(1)
+    expect(said.length).toBeGreaterThan(0)
     expect(new Set(said)).toEqual(new Set(['EMFILE']))
   })
 })
@@ -266,7 +265,8 @@ describe('without epoll or koffi', () => {
     )
     expect(await child.next()).toEqual({
       code: 'ERR_EBB_UNSUPPORTED',
-      message: "ebb cannot park connections here: koffi cannot be loaded: Cannot find module 'koffi'",
+      message:
+        "ebb cannot park connections here: koffi cannot be loaded: Cannot find module 'koffi' (it needs node_modules/koffi and node_modules/@koromix, also by a bundle)",
       released: 'numbernumber'
     })
     expect(await child.ended).toMatchObject({ code: 0, stderr: '' })

@@ -9,51 +9,58 @@ import { connectionOf } from './connection.js'
  * Node drops what is written to a destroyed socket, so a response that is written after its connection was parked would
  * be lost without an error. Instead, the bytes, the end and the destruction go to the connection.
  *
- * @param atOnce whether `destroy()` closes the connection from now on. True for HTTP. The socket of another server
- *   emits `close` when its connection is parked, and code that handles `close` often destroys the socket that it lost:
- *   a `pipeline()`, `pump()`, a `catch`. These calls are not meant for the connection. So `destroy()` does nothing
- *   until all that runs because of `close` has run, promises included.
+ * `destroy()` closes the connection, but not when it is called because of the `close` event that the parking causes: a
+ * `pipeline()`, `pump()`, or a `catch` destroys the socket that it lost, and the call is not meant for the connection.
+ * So `destroy()` does nothing from that event on until all ticks and promises after it have run.
+ *
+ * @param ignoresClose whether `destroy()` closes the connection also because of `close`. True for HTTP.
  */
-export function forwardDetached(socket: Socket, atOnce: boolean): void {
+export function forwardDetached(socket: Socket, ignoresClose: boolean): void {
   socket.write = detachedWrite
   socket.end = detachedEnd
-  if (atOnce) {
-    forwardDestroy(socket)
-    return
-  }
-  if (newer.length + older.length === 0) setImmediate(onTurn)
-  newer.push(socket)
-}
-
-/** Sockets detached since the last call of {@link onTurn}. */
-let newer: Socket[] = []
-/** Sockets detached before that. */
-let older: Socket[] = []
-
-/**
- * Called once per turn of the event loop while there are sockets whose `destroy()` is not forwarded yet. Node emits
- * `close` at the end of a turn: of the next one if the connection was parked at the end of a turn. So the second call
- * after the parking is the first one that is certain to come after `close`.
- */
-function onTurn(): void {
-  for (const socket of older) forwardDestroy(socket)
-  older = newer
-  newer = []
-  if (older.length > 0) setImmediate(onTurn)
-}
-
-function forwardDestroy(socket: Socket): void {
   socket.destroySoon = detachedDestroySoon
   socket.destroy = detachedDestroy
   socket.resetAndDestroy = detachedReset
+  if (!ignoresClose) watchClose(socket)
+}
+
+/** Detached sockets that are emitting `close`, or whose ticks and promises after it still run. */
+const closing = new Set<Socket>()
+
+/** How many times ticks and promises may take turns after `close` before {@link closing} ends. */
+const TURNS = 16
+
+/** Replaces `emit()`, because a listener of `close` would be seen, and would be called after others. */
+function watchClose(socket: Socket): void {
+  const { emit } = socket
+  socket.emit = (...args: [event: string, ...unknown[]]) => {
+    if (args[0] === 'close') {
+      socket.emit = emit
+      if (socket.listenerCount('close') > 0) {
+        closing.add(socket)
+        process.nextTick(endClosing, socket, TURNS)
+      }
+    }
+    return Reflect.apply(emit, socket, args)
+  }
+}
+
+/**
+ * Ends {@link closing} before the event loop calls anybody else, a timer for example. A tick that a promise makes runs
+ * after all promises.
+ */
+function endClosing(socket: Socket, turns: number): void {
+  if (turns > 0) queueMicrotask(() => process.nextTick(endClosing, socket, turns - 1))
+  else closing.delete(socket)
 }
 
 function detachedDestroy(this: Socket): Socket {
-  connectionOf(this)?.close()
+  if (!closing.has(this)) connectionOf(this)?.close()
   return this
 }
 
 function detachedDestroySoon(this: Socket): void {
+  if (closing.has(this)) return
   const connection = connectionOf(this)
   // Bytes wait for a slow reader, which gets them before the FIN. close() would drop them.
   if (connection !== undefined && connection.queued > 0) connection.end()
@@ -61,7 +68,7 @@ function detachedDestroySoon(this: Socket): void {
 }
 
 function detachedReset(this: Socket): Socket {
-  connectionOf(this)?.reset()
+  if (!closing.has(this)) connectionOf(this)?.reset()
   return this
 }
 
