@@ -24,14 +24,17 @@
 import { createRequire } from 'node:module'
 import { isMainThread } from 'node:worker_threads'
 import type * as Environment from './govern/environment.js'
+import { collectWhenAsked } from './memory/worker-agent.js'
 
-// Worker threads load this file, too, but the main thread's governor takes care of them. They must not load the
-// governor: a worker thread that ends while koffi is being loaded takes the whole process with it. `require` and not
+// Worker threads load this file, too. The main thread's governor asks them to collect. They must not load the governor
+// itself: a worker thread that ends while koffi is being loaded takes the whole process with it. `require` and not
 // `await import`, because a module with a top-level await cannot be loaded by `node -r`.
 if (isMainThread) {
   const environment = requireEnvironment()
   if (environment !== undefined) environment.governFromEnvironment(process.env)
   else void import('./govern/environment.js').then(({ governFromEnvironment }) => governFromEnvironment(process.env))
+} else if (!('Bun' in globalThis || 'Deno' in globalThis)) {
+  collectWhenAsked()
 }
 
 /** Loads the governor at once; undefined in a bundle, where it is no file of its own: there `import()` finds it. */

@@ -22,9 +22,18 @@ const VARIABLE = 'MEMORY_PRESSURE_WATCH'
 /**
  * Errors of a file that is missing, or that the process may not write to. In containers `/sys` is mounted read-only
  * (EROFS), other users do not own the cgroup (EACCES), older kernels allow triggers to privileged processes only
- * (EPERM), and PSI may be switched off (EOPNOTSUPP).
+ * (EPERM), and PSI may be switched off (EOPNOTSUPP). Node's permission model refuses what it does not list
+ * (ERR_ACCESS_DENIED).
  */
-const UNAVAILABLE: readonly unknown[] = ['EROFS', 'EACCES', 'EPERM', 'ENOENT', 'EOPNOTSUPP', 'ENOTSUP']
+const UNAVAILABLE: readonly unknown[] = [
+  'EROFS',
+  'EACCES',
+  'EPERM',
+  'ENOENT',
+  'EOPNOTSUPP',
+  'ENOTSUP',
+  'ERR_ACCESS_DENIED'
+]
 
 /** PSI trigger: 200 ms of waiting in 2 s, as systemd uses by default. */
 const TRIGGER = 'some 200000 2000000\0'

@@ -8,7 +8,10 @@
 import { prepareHiddenClasses, RetainedHandles } from '../memory/hidden-classes.js'
 import { onReleased, type Release } from '../memory/release.js'
 import { tuneAllocator, watchFaults } from '../memory/thresholds.js'
+import { watchWorkers } from '../memory/workers.js'
 import { CgroupLimit } from '../proc/cgroup.js'
+import { warn } from '../sys/errors.js'
+import { allocatorFault } from '../sys/malloc.js'
 import { type CostModel, costModel } from './cost-model.js'
 import { FallWatch } from './fall.js'
 import { Load } from './load.js'
@@ -52,7 +55,8 @@ const scope = globalThis as { [KEY]?: ProcessGovernor | undefined }
  * A thread has one governor. A second call checks its options, ignores them, and returns the running governor.
  *
  * Emits a process warning with the code `EBB_NO_PRESSURE` if the source of memory pressure that was asked for
- * cannot be watched, and `EBB_RELEASE_FAILED` if a release fails.
+ * cannot be watched, `EBB_RELEASE_FAILED` if a release fails, and `EBB_UNSUPPORTED` if koffi cannot be loaded: then the
+ * governor can only collect garbage.
  *
  * @throws TypeError `ERR_INVALID_ARG_VALUE` for an invalid option, and for an invalid `MEMORY_PRESSURE_WATCH` or
  *   `MEMORY_PRESSURE_WRITE` in the environment
@@ -85,6 +89,11 @@ class RunningGovernor implements ProcessGovernor {
     this.#options = options
     this.#cgroup = new CgroupLimit()
     const source = options.pressure ? pressureSource(process.env, this.#cgroup.pressure) : undefined
+    if (allocatorFault !== undefined) {
+      const lost = "it returns V8's garbage, but not the memory that malloc keeps, and does not watch memory pressure"
+      warn('EBB_UNSUPPORTED', `The governor works in part: ${lost}: ${allocatorFault}`)
+    }
+    if (options.workers) watchWorkers()
     this.#load = new Load()
     tuneAllocator({ timer: false })
     prepareHiddenClasses()
@@ -98,7 +107,8 @@ class RunningGovernor implements ProcessGovernor {
       onEnded: () => this.#releaseIfCheap('spike')
     })
     this.#log = new ReleaseLog(options.log)
-    if (source !== undefined) this.#pressure = new PressureMonitor(source, () => this.#onPressure())
+    if (source !== undefined && allocatorFault === undefined)
+      this.#pressure = new PressureMonitor(source, () => this.#onPressure())
     if (options.signal !== undefined) process.on(options.signal, this.#onSignal)
     this.#stopListening = onReleased((done) => this.#onReleased(done))
     this.#timer = setInterval(this.#onTimer, options.every)

@@ -12,7 +12,6 @@
  */
 import { constants, type PerformanceEntry, PerformanceObserver } from 'node:perf_hooks'
 import { setFlagsFromString } from 'node:v8'
-import { threadTime, threadTimeSince } from '../sys/thread-time.js'
 import { detachBuffer } from './detach-buffer.js'
 
 /** Bytes of the buffer: more than V8's limit of 64 MiB. */
@@ -38,22 +37,40 @@ export interface CollectionCost {
 /**
  * Collects in steps and resolves when V8 has finished. Does not hold the process open.
  *
+ * If V8 is marking already, it takes for alive what was alive when it began. So a second collection follows.
+ *
+ * @param cpuTime returns the CPU time of this thread in ms. A parameter, because worker threads that only collect must
+ *   not load koffi
  * @returns undefined if V8 cannot be made to: there is no room for the buffer (`ulimit -v`), or it is another runtime
  */
-export async function collectInSteps(): Promise<CollectionCost | undefined> {
+export async function collectInSteps(
+  cpuTime: () => number | undefined = () => undefined
+): Promise<CollectionCost | undefined> {
+  const first = await collectOnce(cpuTime)
+  if (first === undefined || first.isOwn) return first
+  const second = await collectOnce(cpuTime)
+  if (second === undefined) return first
+  return { pauseMs: Math.max(first.pauseMs, second.pauseMs), workMs: first.workMs + second.workMs }
+}
+
+async function collectOnce(
+  cpuTime: () => number | undefined
+): Promise<(CollectionCost & { isOwn: boolean }) | undefined> {
   const collection = observeCollection()
   const start = performance.now()
-  const cpuStart = threadTime()
+  const cpuStart = cpuTime()
   if (!beginMarking()) {
     collection.stop()
     return undefined
   }
   const beginMs = performance.now() - start
-  const endMs = await collection.end(start)
-  if (endMs === undefined) return undefined
+  const end = await collection.end(start)
+  if (end === undefined) return undefined
   // The pauses are wall-clock time. This thread cannot have worked for longer than its CPU time.
-  const mostMs = threadTimeSince(cpuStart) ?? Number.POSITIVE_INFINITY
-  return { pauseMs: Math.max(beginMs, endMs), workMs: Math.min(beginMs + endMs, mostMs) }
+  const cpuEnd = cpuTime()
+  const mostMs = cpuStart === undefined || cpuEnd === undefined ? Number.POSITIVE_INFINITY : cpuEnd - cpuStart
+  const workMs = Math.min(beginMs + end.ms, mostMs)
+  return { pauseMs: Math.max(beginMs, end.ms), workMs, isOwn: end.isOwn }
 }
 
 /** Makes V8 begin to mark. Returns false if there is no room for the buffer. */
@@ -83,10 +100,10 @@ function emptyFunction(): void {}
 /** A collection of the whole heap that is about to begin. */
 interface Collection {
   /**
-   * Resolves with the ms of the final pause. Resolves with 0 if marking takes longer than 10 s, and with undefined if
-   * no collection has begun by then.
+   * Resolves with the ms of the final pause, and whether marking began after `start`. Resolves with 0 ms if marking
+   * takes longer than 10 s, and with undefined if no collection has begun by then.
    */
-  end(start: number): Promise<number | undefined>
+  end(start: number): Promise<{ ms: number; isOwn: boolean } | undefined>
   /** Stops observing. */
   stop(): void
 }
@@ -96,26 +113,31 @@ function observeCollection(): Collection {
   let from = Number.POSITIVE_INFINITY
   let hasBegun = false
   const observer = new PerformanceObserver((list) => {
-    for (const entry of list.getEntries()) {
+    for (const entry of list.getEntriesByType('gc').sort(byStart)) {
       const { startTime, duration, detail } = entry as PerformanceEntry & { detail: { kind: number } }
+      if (startTime + duration < from) continue
       if (detail.kind === constants.NODE_PERFORMANCE_GC_INCREMENTAL) hasBegun = true
-      if (detail.kind === constants.NODE_PERFORMANCE_GC_MAJOR && startTime + duration >= from) onEnd(duration)
+      if (detail.kind === constants.NODE_PERFORMANCE_GC_MAJOR) onEnd(duration)
     }
   })
   observer.observe({ entryTypes: ['gc'] })
   return {
     end(start) {
       from = start
-      return new Promise<number | undefined>((resolve) => {
+      return new Promise((resolve) => {
         const timer = setTimeout(() => onEnd(hasBegun ? 0 : undefined), LONGEST_MARKING)
         timer.unref()
         onEnd = (ms) => {
           clearTimeout(timer)
           observer.disconnect()
-          resolve(ms)
+          resolve(ms === undefined ? undefined : { ms, isOwn: hasBegun })
         }
       })
     },
     stop: () => observer.disconnect()
   }
+}
+
+function byStart(a: PerformanceEntry, b: PerformanceEntry): number {
+  return a.startTime - b.startTime
 }

@@ -7,15 +7,17 @@
  */
 import { ownAnonymous } from '../proc/process.js'
 import { checkBoolean, checkFromZero, checkObject } from '../sys/arguments.js'
+import { EbbError } from '../sys/errors.js'
 import { trimReactor } from '../sys/reactor.js'
 import { threadTime, threadTimeSince } from '../sys/thread-time.js'
 import { warnOfUnknown } from '../sys/unknown.js'
 import { type AllocatorName, allocator } from './allocator.js'
-import { collectAll, collectInWorkers } from './collect.js'
 import { type CollectionCost, collectInSteps } from './collect-in-steps.js'
+import { collectFully } from './full-gc.js'
 import { retainTick } from './hidden-classes.js'
 import { returnAtOnce } from './thresholds.js'
 import { trimAll } from './trim.js'
+import { collectInWorkers } from './workers.js'
 
 /** The figures of a release. */
 export interface Release {
@@ -41,11 +43,15 @@ export interface Release {
 
 /** Options of {@link release}, all optional. */
 export interface ReleaseOptions {
-  /** Makes each worker thread collect its own heap, too. Skips a worker that is busy for 2 s. Default: false. */
+  /**
+   * Makes each worker thread collect its own heap, too. Skips a worker that is busy for 2 s, and under the permission
+   * model a worker that has not loaded `ebb/auto`. Default: false.
+   */
   workers?: boolean
   /**
    * Collects this thread's heap in steps while the program runs. Pauses are a fraction as long, and 1 or 2 MB more
-   * remain. Collects at once where V8 cannot be made to work in steps. Default: false.
+   * remain. Collects at once where V8 cannot be made to work in steps. Collects in steps where V8 cannot be made to
+   * collect at once: Node 20 under the permission model. Default: false.
    */
   inSteps?: boolean
   /**
@@ -99,7 +105,8 @@ export function onReleased(listener: (done: Release) => void): () => void {
  * under way and then starts its own. Works on every system that Node runs on; the trim is skipped where the allocator
  * has no call for it or koffi cannot be loaded. Holds the process open until it is done.
  *
- * @returns a promise, rejected if the inspector cannot be used, and with `ERR_INVALID_ARG_VALUE` for invalid options
+ * @returns a promise, rejected with `ERR_EBB_UNSUPPORTED` if V8 cannot be made to collect, and with
+ *   `ERR_INVALID_ARG_VALUE` for invalid options
  */
 export function release(options: ReleaseOptions = {}): Promise<Release> {
   try {
@@ -160,12 +167,12 @@ async function collectAndTrim(withWorkers: boolean, inSteps: boolean, enough: nu
   trimReactor()
   trimAll()
   const workers = withWorkers ? await collectInWorkers() : 0
-  const steps = inSteps ? await collectInSteps() : undefined
-  const costs = [steps ?? (await collectAtOnce())]
+  const first = await collect(inSteps)
+  const costs = [first.cost]
   let afterCollect = ownAnonymous()
   costs.push(await trim())
-  if (steps !== undefined && ownAnonymous() > enough) {
-    costs.push((await collectInSteps()) ?? { pauseMs: 0, workMs: 0 })
+  if (first.inSteps && ownAnonymous() > enough) {
+    costs.push((await collectInSteps(threadTime)) ?? { pauseMs: 0, workMs: 0 })
     afterCollect = ownAnonymous()
     costs.push(await trim())
   }
@@ -176,7 +183,7 @@ async function collectAndTrim(withWorkers: boolean, inSteps: boolean, enough: nu
     ms: performance.now() - start,
     pauseMs: Math.max(...costs.map(({ pauseMs }) => pauseMs)),
     cpuMs: costs.reduce((sum, { workMs }) => sum + workMs, 0),
-    inSteps: steps !== undefined,
+    inSteps: first.inSteps,
     allocator: allocator().name,
     workers
   }
@@ -184,10 +191,19 @@ async function collectAndTrim(withWorkers: boolean, inSteps: boolean, enough: nu
   return done
 }
 
-async function collectAtOnce(): Promise<CollectionCost> {
+/** Collects in steps or at once: as asked, or as it can be done. */
+async function collect(inSteps: boolean): Promise<{ cost: CollectionCost; inSteps: boolean }> {
+  const cost = inSteps ? await collectInSteps(threadTime) : await collectAtOnce()
+  if (cost !== undefined) return { cost, inSteps }
+  const other = inSteps ? await collectAtOnce() : await collectInSteps(threadTime)
+  if (other !== undefined) return { cost: other, inSteps: !inSteps }
+  throw new EbbError('ERR_EBB_UNSUPPORTED', 'V8 cannot be made to collect garbage: allow the inspector, or more memory')
+}
+
+async function collectAtOnce(): Promise<CollectionCost | undefined> {
   const start = threadTime()
-  const pauseMs = await collectAll()
-  return { pauseMs, workMs: threadTimeSince(start) ?? pauseMs }
+  const pauseMs = await collectFully()
+  return pauseMs === undefined ? undefined : { pauseMs, workMs: threadTimeSince(start) ?? pauseMs }
 }
 
 /**

@@ -36,7 +36,8 @@ const warnings = {
   EBB_NO_PRESSURE: 'Memory pressure cannot be watched, so the governor works without it.',
   EBB_RELEASE_FAILED: 'A release of memory failed; the program goes on without it.',
   EBB_UNKNOWN_OPTION: 'An option or an `EBB_*` variable is not known, and is ignored.',
-  EBB_UNSUPPORTED: 'Connections cannot be parked here, so the server runs as a plain Node server.'
+  EBB_UNSUPPORTED:
+    'The kernel or malloc cannot be called here: a server runs as plain Node, a governor collects garbage only.'
 } as const
 
 /** The code of a process warning that this package emits. */

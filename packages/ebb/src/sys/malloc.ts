@@ -2,6 +2,9 @@
 import { M_MMAP_THRESHOLD, M_TOP_PAD, M_TRIM_THRESHOLD } from './constants.js'
 import * as libc from './libc.js'
 
+/** Reason why the allocator cannot be called, such as `koffi cannot be loaded: ...`; undefined if it can. */
+export const allocatorFault: string | undefined = libc.unsupported
+
 /**
  * A function that every allocator defines. `malloc` itself will not do: its address can be a stub in Node's executable.
  */
