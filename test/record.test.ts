@@ -72,7 +72,9 @@ test('the last line tells how a command ended', async () => {
     expect(code).toBe(0)
     return stderr.trim().split('\n').at(-1)
   }
-  expect(await end('process.exit(7)')).toMatch(/^\d+ samples? in .*; the command ended with exit code 7$/)
+  expect(await end("console.error('Error: no database'); process.exit(7)")).toMatch(
+    /^\d+ samples? in .*; the command ended with exit code 7; it said: Error: no database$/
+  )
   expect(await end("process.kill(process.pid, 'SIGKILL')")).toMatch(/; the command ended by SIGKILL$/)
 })
 
@@ -114,7 +116,7 @@ test('bad input is reported in one sentence, with exit code 1', async () => {
   const cases: [string[], RegExp][] = [
     [[], /the server to record is not given, or given twice: give exactly one/],
     [['--pid', pid, '--port', String(cli.port)], /the server to record is not given, or given twice: give exactly one/],
-    [['--pid', '4194304'], /4194304/],
+    [['--pid', '4194304'], /there is no process 4194304: check the pid \(pgrep -a NAME\), or give --port$/],
     [['--pid', 'x'], /process id/],
     [['--port', '1'], /no process listens on port 1/],
     [['--pid', pid, '--out', join(folder, 'taken')], /directory/],

@@ -58,14 +58,35 @@ export async function describe(pid: number): Promise<Description> {
   }
 }
 
+/** Options of runtimes whose value is the next word. */
+const HAS_VALUE = /^(?:-r|-C|--require|--import|--loader|--experimental-loader|--conditions|--preload)$/
+
 /** Returns a name for tables: the program, and its script if it is a runtime: `node server.js`. */
 export function nameOf(pid: number, command: readonly string[] | null): string {
   const [program, ...rest] = command ?? []
   if (program === undefined) return `pid ${pid}`
   const name = path.basename(program) || program
   if (!ASKED.has(name) && !KNOWN.some(([pattern]) => pattern.test(name))) return name
-  const script = rest.find((argument) => !argument.startsWith('-') && argument !== 'run')
+  const script = rest.find(
+    (argument, i) => !argument.startsWith('-') && argument !== 'run' && !HAS_VALUE.test(rest[i - 1] ?? '')
+  )
   return script === undefined ? name : `${name} ${path.basename(script)}`
+}
+
+/** Programs that start another program and wait for it. */
+const WRAPPERS =
+  /^(?:ash|bash|busybox|chroot|dash|doas|dumb-init|env|fish|ksh|make|mksh|nice|nohup|setsid|sh|strace|su|sudo|taskset|time|timeout|tini|xargs|zsh)$/
+/** Package managers and process managers of Node, by their script or their process title (`npm start`). */
+const MANAGERS =
+  /^(?:npm|npx|pnpm|pnpx|yarn|yarnpkg|corepack|bunx|nodemon|tsx|pm2|pm2-runtime)(?:-cli)?(?:\.[cm]?js)?(?: |$)/
+
+/** Whether a process only starts another program and waits for it, as shells and package managers do. */
+export function isWrapper(pid: number): boolean {
+  const [program = '', ...rest] = commandOf(pid) ?? []
+  const name = path.basename(executableOf(pid) ?? program)
+  if (WRAPPERS.test(name)) return true
+  const script = ASKED.has(name) ? [program, rest.find((word) => !word.startsWith('-')) ?? ''] : []
+  return script.some((word) => MANAGERS.test(path.basename(word)))
 }
 
 function commandOf(pid: number): string[] | null {

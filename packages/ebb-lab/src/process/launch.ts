@@ -1,6 +1,8 @@
 /** Starts commands so that everything they start can be ended with them. */
 import { type ChildProcess, spawn } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
+import fs from 'node:fs'
 import type { Readable } from 'node:stream'
 import { setTimeout as wait } from 'node:timers/promises'
 import { isRunning, type ListedProcess, listProcesses, readStat } from 'ebb/memory'
@@ -27,6 +29,8 @@ export interface LaunchOptions {
 /** A command that was started. Read its output: a server stops when the pipe is full. */
 export interface Launched {
   readonly pid: number
+  /** Value of {@link RUN_VARIABLE} in the environment of the command. */
+  readonly run: string
   readonly stdout: Readable
   readonly stderr: Readable
   /** Settles when the process has ended and its output has been read. Never rejects. */
@@ -38,6 +42,12 @@ export interface Launched {
    */
   stop(grace?: number): Promise<Exit>
 }
+
+/**
+ * Variable that marks everything that a command starts. A process inherits it even if it leaves the process group and
+ * its parent ends, as daemons do.
+ */
+const RUN_VARIABLE = 'EBBLAB_RUN'
 
 /** Time to read what an ended process left in its pipes, ms. Processes that it started may hold them open for ever. */
 const LAST_OUTPUT = 250
@@ -60,16 +70,20 @@ export async function launch(command: readonly string[], options: LaunchOptions 
   if (program === undefined || program === '') {
     throw new RecordError('there is no command to start: give a program and its arguments', 'EINVAL', 'spawn')
   }
-  const child = await spawnGroup(program, args, options)
+  const run = randomUUID()
+  const child = await spawnGroup(program, args, {
+    ...options,
+    env: { ...(options.env ?? process.env), [RUN_VARIABLE]: run }
+  })
   const { pid, stdout, stderr } = child
   if (pid === undefined || stdout === null || stderr === null) {
     throw new RecordError(`cannot start ${program}: it has no pid or no output`, 'ECHILD', 'spawn')
   }
   keepUnread(stdout)
   keepUnread(stderr)
-  const group = new ProcessGroup(pid, program)
+  const group = new ProcessGroup(pid, run, program)
   const exited = exitOf(child, stdout, stderr).finally(() => group.forgetIfEnded())
-  return { pid, stdout, stderr, exited, stop: (grace = 5000) => group.stop(exited, grace) }
+  return { pid, run, stdout, stderr, exited, stop: (grace = 5000) => group.stop(exited, grace) }
 }
 
 async function spawnGroup(program: string, args: readonly string[], options: LaunchOptions): Promise<ChildProcess> {
@@ -95,18 +109,20 @@ async function spawnGroup(program: string, args: readonly string[], options: Lau
 }
 
 /**
- * The process group of a command. Descendants that left the group with `setsid` are called detached; a signal to the
- * group does not reach them.
+ * The process group of a command. Processes that it started and that left the group, with `setsid` or as daemons, are
+ * called detached; a signal to the group does not reach them.
  */
 class ProcessGroup {
   readonly #pid: number
+  readonly #run: string
   readonly #program: string
   readonly #startTime: number
   /** Whether no process of the group is left. Its number may belong to another group by now. */
   #ended = false
 
-  constructor(pid: number, program: string) {
+  constructor(pid: number, run: string, program: string) {
     this.#pid = pid
+    this.#run = run
     this.#program = program
     this.#startTime = runningProcess(pid)?.startTime ?? Number.NaN
     process.once('exit', this.#onExit)
@@ -115,22 +131,24 @@ class ProcessGroup {
 
   /** Ends the group and its detached descendants. See {@link Launched.stop}. */
   async stop(exited: Promise<Exit>, grace: number): Promise<Exit> {
-    if (this.#ended) return await exited
-    // Looked up before the signal, because a process whose parent has ended can no longer be traced to this group.
-    const detached = detachedFrom(this.#pid)
-    if (!killGroup(this.#pid, 'SIGTERM')) {
+    // Looked up before the signal, because a process whose parent has ended can no longer be traced to this group. A
+    // group that has ended may have left daemons behind, and its number may belong to another group by now.
+    const detached = this.#ended ? marked(this.#run) : detachedFrom({ pid: this.#pid, run: this.#run })
+    if (this.#ended && detached.length === 0) return await exited
+    if (!this.#ended && !killGroup(this.#pid, 'SIGTERM')) {
       throw new RecordError(`process ${this.#pid} (${this.#program}) may not be stopped by this user`, 'EPERM', 'kill')
     }
     killDetached(detached, 'SIGTERM')
     let deadline = Number.POSITIVE_INFINITY
     const timer = setTimeout(() => {
-      killGroup(this.#pid, 'SIGKILL')
+      if (!this.#ended) killGroup(this.#pid, 'SIGKILL')
       killDetached(detached, 'SIGKILL')
       deadline = performance.now() + KILL_TIMEOUT
     }, grace)
     const exit = await exited
     // Processes that the command started may take longer to end than the command.
-    while ((hasMember(this.#pid) || detached.some(isAlive)) && performance.now() < deadline) await wait(POLL_INTERVAL)
+    const isLeft = (): boolean => (!this.#ended && hasMember(this.#pid)) || detached.some(isAlive)
+    while (isLeft() && performance.now() < deadline) await wait(POLL_INTERVAL)
     clearTimeout(timer)
     this.forgetIfEnded()
     return exit
@@ -138,7 +156,7 @@ class ProcessGroup {
 
   /** Stops watching the group if all its processes have ended. */
   forgetIfEnded(): void {
-    if (hasMember(this.#pid)) return
+    if (this.#ended || hasMember(this.#pid)) return
     this.#ended = true
     process.off('exit', this.#onExit)
     forgetGroup(this.#pid, this.#startTime)
@@ -148,7 +166,7 @@ class ProcessGroup {
     // If the command ended unnoticed, its number may belong to another process by now.
     const now = runningProcess(this.#pid)
     if (now !== undefined && now.startTime !== this.#startTime) return
-    const detached = detachedFrom(this.#pid)
+    const detached = detachedFrom({ pid: this.#pid, run: this.#run })
     killGroup(this.#pid, 'SIGKILL')
     killDetached(detached, 'SIGKILL')
   }
@@ -215,15 +233,38 @@ function runningProcess(pid: number): ListedProcess | undefined {
   }
 }
 
-/** Returns the descendants of a command that have left its process group. */
-function detachedFrom(root: number): ListedProcess[] {
+/**
+ * Returns the running processes that a command has started, and the command itself: its process group, its descendants,
+ * and daemons, which have left both but still have the command's environment.
+ */
+export function startedBy({ pid: root, run }: Pick<Launched, 'pid' | 'run'>): ListedProcess[] {
   const all = listProcesses().filter(isRunning)
   const family = new Set([root])
+  for (const { pid, group } of all) if (group === root || (pid > 1 && isMarked(pid, run))) family.add(pid)
   for (let before = 0; before < family.size; ) {
     before = family.size
-    for (const { pid, parent, group } of all) if (family.has(parent) || group === root) family.add(pid)
+    for (const { pid, parent } of all) if (family.has(parent)) family.add(pid)
   }
-  return all.filter(({ pid, group }) => family.has(pid) && group !== root)
+  return all.filter(({ pid }) => family.has(pid))
+}
+
+/** Returns the running processes whose environment has the mark of a run. */
+export function marked(run: string): ListedProcess[] {
+  return listProcesses().filter((process) => isRunning(process) && isMarked(process.pid, run))
+}
+
+/** Whether the environment of a process has the mark of a run. False for a process that this user may not inspect. */
+function isMarked(pid: number, run: string): boolean {
+  try {
+    return fs.readFileSync(`/proc/${pid}/environ`, 'latin1').includes(`${RUN_VARIABLE}=${run}`)
+  } catch {
+    return false
+  }
+}
+
+/** Returns the processes of a command that a signal to its process group does not reach. */
+function detachedFrom(launched: Pick<Launched, 'pid' | 'run'>): ListedProcess[] {
+  return startedBy(launched).filter(({ group }) => group !== launched.pid)
 }
 
 function isAlive({ pid, startTime }: ListedProcess): boolean {

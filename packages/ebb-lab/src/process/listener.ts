@@ -1,11 +1,9 @@
 /** Finds out which process listens on a TCP port, and on which ports a process listens. */
-import fs from 'node:fs'
-import { endianness } from 'node:os'
-import { processIds, readStat } from 'ebb/memory'
-import { codeOf, RecordError, reasonOf } from '../units/errors.js'
-
-/** `TCP_LISTEN` of the kernel's `include/net/tcp_states.h`, as `/proc/net/tcp` writes it. */
-const LISTENING = '0A'
+import { type ProcessStat, processIds, readStat } from 'ebb/memory'
+import { RecordError } from '../units/errors.js'
+import { serversBehind } from './forwarder.js'
+import { type Launched, startedBy } from './launch.js'
+import { holdersOf, isDenied, isGone, socketLinks, socketsOf, tcpListeners } from './sockets.js'
 
 /**
  * Returns the process that listens on a TCP port, on any address, in this network namespace.
@@ -52,10 +50,15 @@ function ancestry(pid: number): number[] {
 
 /** Returns 0 if the process has no parent or has ended. */
 function parentOf(pid: number): number {
+  return statOf(pid)?.parent ?? 0
+}
+
+/** Returns undefined if the process has ended. */
+function statOf(pid: number): ProcessStat | undefined {
   try {
-    return readStat(pid).parent
+    return readStat(pid)
   } catch (error) {
-    if (isGone(error)) return 0
+    if (isGone(error)) return undefined
     throw error
   }
 }
@@ -84,7 +87,13 @@ function findListeners(port: number): [number, ...number[]] {
       'readlink'
     )
   }
-  return [pid, ...others]
+  const [server = pid, ...rest] = new Set([pid, ...others].flatMap((holder) => serversBehind(holder, port)))
+  return [server, ...rest]
+}
+
+/** Returns the address on which a TCP port of this network namespace is listened on; undefined if it is not. */
+export function hostListeningOn(port: number): string | undefined {
+  return tcpListeners().find((listener) => listener.port === port)?.host
 }
 
 /** A TCP socket on which a process listens. */
@@ -99,8 +108,16 @@ export interface Listening {
  * Returns the TCP sockets on which the processes of a process group listen, sorted by port, then by pid. Leaves out
  * processes that this user may not inspect.
  */
-export function listeningIn(group: number): Listening[] {
-  return listeningOfAll((pid) => readStat(pid).group === group)
+function listeningIn(group: number): Listening[] {
+  return listeningOfAll(processIds().filter((pid) => statOf(pid)?.group === group))
+}
+
+/**
+ * Returns the TCP sockets on which anything listens that a command has started, daemons included; see
+ * {@link listeningIn} and {@link startedBy}.
+ */
+export function listeningFrom(launched: Pick<Launched, 'pid' | 'run'>): Listening[] {
+  return listeningOfAll(startedBy(launched).map(({ pid }) => pid))
 }
 
 /**
@@ -110,7 +127,7 @@ export function listeningIn(group: number): Listening[] {
  */
 export function listeningUnder(root: number): Listening[] {
   readStat(root)
-  return listeningOfAll((pid) => ancestry(pid).includes(root))
+  return listeningOfAll(processIds().filter((pid) => ancestry(pid).includes(root)))
 }
 
 /**
@@ -122,12 +139,11 @@ export function listeningOf(pid: number): Listening[] {
   return listeningIn(readStat(pid).group).filter((listening) => listening.pid === pid)
 }
 
-function listeningOfAll(isWanted: (pid: number) => boolean): Listening[] {
+function listeningOfAll(pids: readonly number[]): Listening[] {
   const sockets = socketsOf(tcpListeners())
   const found: Listening[] = []
-  for (const pid of processIds()) {
+  for (const pid of pids) {
     try {
-      if (!isWanted(pid)) continue
       for (const link of socketLinks(pid)) {
         const socket = sockets.get(link)
         if (socket !== undefined) found.push({ pid, port: socket.port, host: socket.host })
@@ -137,98 +153,4 @@ function listeningOfAll(isWanted: (pid: number) => boolean): Listening[] {
     }
   }
   return found.sort((a, b) => a.port - b.port || a.pid - b.pid)
-}
-
-interface TcpListener {
-  port: number
-  host: string
-  inode: string
-}
-
-/** Returns every listening TCP socket of this network namespace. */
-function tcpListeners(): TcpListener[] {
-  const listeners: TcpListener[] = []
-  for (const family of [4, 6] as const) {
-    const table = `/proc/self/net/tcp${family === 4 ? '' : '6'}`
-    let text: string
-    try {
-      text = fs.readFileSync(table, 'latin1')
-    } catch (error) {
-      // A machine without IPv6 has no such table.
-      if (codeOf(error) === 'ENOENT' && family === 6) continue
-      throw new RecordError(
-        `cannot look up listening sockets in ${table}: ${reasonOf(error)}`,
-        codeOf(error),
-        'open',
-        error
-      )
-    }
-    for (const line of text.split('\n').slice(1)) {
-      const [, local, , state, , , , , , inode] = line.trim().split(/\s+/)
-      if (state !== LISTENING || local === undefined || inode === undefined) continue
-      const [address = '', port = ''] = local.split(':')
-      listeners.push({ port: Number.parseInt(port, 16), host: hostOf(address), inode })
-    }
-  }
-  return listeners
-}
-
-/** `::ffff:0:0/96` of RFC 4291: IPv4 addresses on an IPv6 socket. */
-const MAPPED = Buffer.from('00000000000000000000ffff', 'hex')
-
-/** Returns an address that the table writes as 32-bit words in the machine's byte order, in hexadecimal. */
-function hostOf(hex: string): string {
-  const bytes = Buffer.from(hex, 'hex')
-  if (endianness() === 'LE') bytes.swap32()
-  if (bytes.length === 4) return bytes.join('.')
-  // Java listens on IPv4 like this.
-  if (bytes.subarray(0, 12).equals(MAPPED)) return bytes.subarray(12).join('.')
-  const groups = Array.from({ length: 8 }, (_, i) => bytes.readUInt16BE(2 * i).toString(16))
-  // A URL writes an address in its shortest form: [::1].
-  return new URL(`http://[${groups.join(':')}]`).hostname.slice(1, -1)
-}
-
-/** Returns listeners by the link that `/proc/PID/fd/N` has for their socket: `socket:[12345]`. */
-function socketsOf(listeners: readonly TcpListener[]): Map<string, TcpListener> {
-  return new Map(listeners.map((listener) => [`socket:[${listener.inode}]`, listener]))
-}
-
-/** Returns the processes that hold any of the sockets. `denied`: some processes could not be inspected. */
-function holdersOf(sockets: ReadonlyMap<string, unknown>): { pids: number[]; denied: boolean } {
-  const pids: number[] = []
-  let denied = false
-  for (const pid of processIds()) {
-    try {
-      if (socketLinks(pid).some((link) => sockets.has(link))) pids.push(pid)
-    } catch (error) {
-      if (isDenied(error)) denied = true
-      else if (!isGone(error)) {
-        throw new RecordError(`cannot inspect process ${pid}: ${reasonOf(error)}`, codeOf(error), 'open', error)
-      }
-    }
-  }
-  return { pids: pids.sort((a, b) => a - b), denied }
-}
-
-/** Returns the link of each descriptor of a process. */
-function socketLinks(pid: number): string[] {
-  return fs.readdirSync(`/proc/${pid}/fd`).map((fd) => linkOf(`/proc/${pid}/fd/${fd}`))
-}
-
-function linkOf(path: string): string {
-  try {
-    return fs.readlinkSync(path)
-  } catch (error) {
-    // The descriptor was closed after the folder was listed.
-    if (codeOf(error) === 'ENOENT') return ''
-    throw error
-  }
-}
-
-function isGone(error: unknown): boolean {
-  return codeOf(error) === 'ENOENT' || codeOf(error) === 'ESRCH'
-}
-
-function isDenied(error: unknown): boolean {
-  return codeOf(error) === 'EACCES' || codeOf(error) === 'EPERM'
 }

@@ -1,8 +1,19 @@
 /** Servers under test: starts one and finds out where it listens, or finds one that already runs. */
 import { setTimeout as wait } from 'node:timers/promises'
+import { readStat } from 'ebb/memory'
 import { codeOf, RecordError } from '../units/errors.js'
-import { type Launched, launch } from './launch.js'
-import { findListener, findRoot, type Listening, listeningIn, listeningOf, listeningUnder } from './listener.js'
+import { isWrapper } from './describe.js'
+import { namespaceOf } from './forwarder.js'
+import { type Launched, launch, marked } from './launch.js'
+import {
+  findListener,
+  findRoot,
+  hostListeningOn,
+  type Listening,
+  listeningFrom,
+  listeningOf,
+  listeningUnder
+} from './listener.js'
 import { keepStartupOutput } from './output.js'
 import { freePorts } from './ports.js'
 
@@ -54,7 +65,8 @@ const CHECK_INTERVAL = 25
  * Starts a server and waits until it listens on TCP.
  *
  * Replaces `{port}` in the command and in `env` by a free port, and sets `PORT` to it. A server that chooses its own
- * port is found by the sockets of its process group. `pid` is the process that listens, even behind a shell or npm.
+ * port is found by the sockets of everything that the command started. `pid` is the process that listens, even behind a
+ * shell, npm or a process manager.
  *
  * @throws RecordError if the command cannot be started (the errno), ended before it listened (`ESRCH`, with its
  *   output), did not listen in time (`ETIMEDOUT`), or listens with several processes (`EEXIST`)
@@ -81,13 +93,14 @@ export async function start(command: readonly string[], options: StartOptions = 
   const deadline = performance.now() + within
   try {
     for (;;) {
-      const found = listeningIn(launched.pid).filter((listening) => !isFixed || listening.port === port)
+      const found = listeningFrom(launched).filter((listening) => !isFixed || listening.port === port)
       const [first] = found
       if (first !== undefined) {
         const listening = tree ? { ...first, pid: launched.pid } : onlyListener(found, first, options.hasTree)
         return { ...endpointOf(listening), launched }
       }
-      if (ended) {
+      // A command that starts a daemon ends before the daemon listens.
+      if (ended && marked(launched.run).length === 0) {
         const { exitCode, signal: by } = await launched.exited
         const how = by ?? `exit code ${exitCode}`
         throw new RecordError(`${words.join(' ')} ended before it listened (${how})${output.quote()}`, 'ESRCH')
@@ -112,25 +125,60 @@ export async function start(command: readonly string[], options: StartOptions = 
 
 /**
  * Finds a server that already runs, by pid or by port. By pid alone, it must listen on exactly one port. With `tree`,
- * the server is a process and everything it started, and any of them may listen.
+ * the server is a process and everything it started, and any of them may listen. Behind a shell, npm or docker-proxy,
+ * the process that serves is found.
  *
  * @throws RecordError: `ESRCH` if there is no such process or it does not listen, `EEXIST` if it listens on several
  *   ports, `EACCES` if it belongs to another user
  */
 export function find(which: { pid?: number; port?: number; tree?: boolean }): Running {
-  const { tree = false } = which
-  const pid = which.pid ?? (tree ? findRoot : findListener)(which.port as number)
-  const found = listeningOfProcess(pid, tree).filter(({ port }) => which.port === undefined || port === which.port)
+  const { tree = false, port } = which
+  const pid = which.pid ?? (tree ? findRoot : findListener)(port as number)
+  const isWanted = (listening: Listening): boolean => port === undefined || listening.port === port
+  let found = listeningOfProcess(pid, tree).filter(isWanted)
+  if (found.length === 0 && !tree) found = listeningBelow(pid).filter(isWanted)
   const [first] = found
   if (first === undefined) {
-    const where = which.port === undefined ? 'any TCP port of this network namespace' : `port ${which.port}`
+    // The server runs in a container: its port here is another one there.
+    const host = port !== undefined && namespaceOf(pid) !== namespaceOf('self') ? hostListeningOn(port) : undefined
+    if (port !== undefined && host !== undefined) return { ...endpointOf({ pid, port, host }), launched: null }
+    const where = port === undefined ? 'any TCP port of this network namespace' : `port ${port}`
     throw new RecordError(`process ${pid} does not listen on ${where}: give the --port of the server`, 'ESRCH')
   }
-  const ports = new Set(found.map(({ port }) => port))
+  const ports = new Set(found.map((listening) => listening.port))
   if (ports.size > 1) {
     throw new RecordError(`process ${pid} listens on ports ${[...ports].join(', ')}: give one with --port`, 'EEXIST')
   }
-  return { ...endpointOf(first), pid, launched: null }
+  return { ...endpointOf(first), pid: tree ? pid : first.pid, launched: null }
+}
+
+/**
+ * Returns the process to record for a pid that a person gave: the server, if the process is a shell or a package
+ * manager that started it and only waits for it, else the process itself.
+ */
+export function serverOf(pid: number): number {
+  if (!isWrapper(pid)) return pid
+  const [server, ...others] = new Set(listeningBelow(pid).map((listening) => listening.pid))
+  return server === undefined || others.length > 0 ? pid : server
+}
+
+/** @throws RecordError (`ESRCH`) if there is no such process */
+export function checkExists(pid: number): void {
+  try {
+    readStat(pid)
+  } catch {
+    throw noSuchProcess(pid)
+  }
+}
+
+function noSuchProcess(pid: number): RecordError {
+  return new RecordError(`there is no process ${pid}: check the pid (pgrep -a NAME), or give --port`, 'ESRCH')
+}
+
+/** Returns what the descendants of a process listen on, unless several of them listen or the process itself does. */
+function listeningBelow(pid: number): Listening[] {
+  const found = listeningOfProcess(pid, true)
+  return new Set(found.map((listening) => listening.pid)).size === 1 ? found : []
 }
 
 function listeningOfProcess(pid: number, tree: boolean): Listening[] {
@@ -139,7 +187,7 @@ function listeningOfProcess(pid: number, tree: boolean): Listening[] {
   } catch (error) {
     const code = codeOf(error)
     if (code === 'ENOENT' || code === 'ESRCH') {
-      throw new RecordError(`there is no process ${pid}: check the pid (pgrep -a NAME), or give --port`, 'ESRCH')
+      throw noSuchProcess(pid)
     }
     if (code !== 'EACCES' && code !== 'EPERM') throw error
     throw new RecordError(`process ${pid} belongs to another user: run as that user or as root`, 'EACCES')
@@ -154,7 +202,7 @@ function listeningOfProcess(pid: number, tree: boolean): Listening[] {
  */
 export function checkAlone({ port, launched }: Pick<Running, 'port' | 'launched'>, hasTree?: boolean): void {
   if (launched === null) return
-  const found = listeningIn(launched.pid).filter((listening) => listening.port === port)
+  const found = listeningFrom(launched).filter((listening) => listening.port === port)
   const [first] = found
   // If the server has ended meanwhile, the recorder reports it.
   if (first !== undefined) onlyListener(found, first, hasTree)

@@ -1,6 +1,7 @@
 /** Records one server: a sample at regular times, and an event for everything that happens. */
 import { EventEmitter } from 'node:events'
-import { type KernelMemory, ProcessError } from 'ebb/memory'
+import { setImmediate as turn } from 'node:timers/promises'
+import { isRunning, type KernelMemory, ProcessError, readStat } from 'ebb/memory'
 import { type Description, nameOf } from '../process/describe.js'
 import type { Exit, Launched } from '../process/launch.js'
 import { RecordError } from '../units/errors.js'
@@ -35,7 +36,10 @@ export interface RecorderOptions {
   statusEvery?: number
   /** Minimum interval between two reads of `smaps_rollup`. Longer if a read takes long. Default: 1,000. */
   smapsEvery?: number
-  /** Time after which the recording stops. Default: it stops when the process ends. */
+  /**
+   * Time after which the recording stops; for a command, from the moment at which it is known which process to record.
+   * Default: it stops when the process ends.
+   */
   duration?: number
   /** URL of Go's expvar, polled every second: `http://127.0.0.1:6060/debug/vars`. */
   expvar?: string | URL
@@ -64,8 +68,6 @@ const SMAPS_EVERY = 1000
  * Opens all its descriptors at the start, so it goes on if this process runs out of descriptors.
  */
 export class Recorder extends EventEmitter<RecorderEvents> {
-  /** The process that is recorded. */
-  readonly pid: number
   /** The recording so far. Without `keep` it has the header and notes only. */
   readonly recording: Recording
   /**
@@ -75,28 +77,47 @@ export class Recorder extends EventEmitter<RecorderEvents> {
   readonly done: Promise<Recording>
 
   readonly #session: Session<Exclude<Line, Header>>
-  readonly #probe: Probe
-  readonly #kernel: KernelMemory | null
+  readonly #periods: { every: number; smapsEvery: number }
+  #pid: number
+  #probe: Probe
+  #kernel: KernelMemory | null
   readonly #sinks: Sink<Line>[] = []
+  /** Gets lines at once, even if they are held: it can still drop them. */
+  #memory: MemorySink | undefined
   readonly #options: RecorderOptions
   readonly #launched: Launched | undefined
-  readonly #exited: Promise<Exit | null> | undefined
+  #exited: Promise<Exit | null> | undefined
   readonly #splitters: LineSplitter[]
   readonly #resolvers: Resolvers<Recording>
   readonly #scraper: Scraper | undefined
   readonly #ticker: Ticker
   /** Whether the last event is about to be written. */
   #isEnding = false
+  /** Time from which the duration counts, ms. */
+  #from = 0
+  /** Whether the command, or the process that the caller watches, has ended. */
+  #hasExited = false
+  /** Lines that wait for {@link open}; undefined if lines are written at once. */
+  #held: Exclude<Line, Header>[] | undefined
+  readonly #opened = withResolvers<void>()
 
   /**
    * Starts to record.
    *
+   * @param launched the command that was started, and that ends with the recording
+   * @param isHeld whether to hold all lines back until {@link open} is called, because the process to record may change
    * @throws ProcessError if the process cannot be read
    * @throws RecordError if `out` cannot be written, or an option is invalid
    */
-  constructor(pid: number, description: Description, options: RecorderOptions = {}, launched?: Launched) {
+  constructor(
+    pid: number,
+    description: Description,
+    options: RecorderOptions = {},
+    launched?: Launched,
+    isHeld = false
+  ) {
     super()
-    this.pid = pid
+    this.#pid = pid
     this.#options = options
     this.#launched = launched
     // If the caller's promise rejects, the recording says that the end of the process is not known.
@@ -106,6 +127,9 @@ export class Recorder extends EventEmitter<RecorderEvents> {
     const duration = options.duration === undefined ? Number.POSITIVE_INFINITY : period('duration', options.duration)
     if (options.expvar !== undefined) expvarUrl(options.expvar)
 
+    this.#periods = { every, smapsEvery }
+    if (isHeld) this.#held = []
+    else this.#opened.resolve()
     const header = headerOf(pid, description, options, { status: every, smaps: smapsEvery })
     const memory = new MemorySink(header)
     this.recording = memory.recording
@@ -113,8 +137,7 @@ export class Recorder extends EventEmitter<RecorderEvents> {
     const opened: { close(): void }[] = []
     const notes: NoteMark[] = []
     try {
-      const tree = options.tree ?? false
-      this.#probe = new Probe(pid, { tree, every, smapsEvery, onNote: (note) => this.mark(note) })
+      this.#probe = this.#probeOf(pid)
       opened.push(this.#probe)
       this.#kernel = openKernelMemory(pid, (reason) => notes.push(kernelUnreadable(reason)))
       if (this.#kernel) opened.push(this.#kernel)
@@ -123,9 +146,9 @@ export class Recorder extends EventEmitter<RecorderEvents> {
         opened.push(writer)
         this.#sinks.push(writer)
       }
-      if (options.keep ?? options.out === undefined) this.#sinks.push(memory)
+      if (options.keep ?? options.out === undefined) this.#memory = memory
       else this.recording.notes.push(`kept in ${options.out ?? 'no file'} only: read it from there`)
-      for (const sink of this.#sinks) sink.write(header)
+      if (!isHeld) this.#begin()
       this.#scraper = options.expvar === undefined ? undefined : this.#scrape(options.expvar)
     } catch (error) {
       for (const one of opened) one.close()
@@ -142,14 +165,93 @@ export class Recorder extends EventEmitter<RecorderEvents> {
     this.#splitters = outputs.map((output) => follow(output, (mark) => this.mark(mark)))
     this.#ticker = new Ticker({
       every,
-      until: duration,
+      ...(!isHeld && { until: duration }),
       now: () => this.now(),
       onTick: () => this.#tick(duration),
       onLate: (missed) => this.mark(recorderBehind(missed, this.now()))
     })
-    void this.#exited?.then(() => this.#finish('exited'))
+    void this.#exited?.then(() => this.#onExit())
     if (options.signal?.aborted) this.#onAbort()
     else options.signal?.addEventListener('abort', this.#onAbort, { once: true })
+  }
+
+  /** The process that is recorded. */
+  get pid(): number {
+    return this.#pid
+  }
+
+  /** Whether the recording has ended, or is about to. */
+  get isEnding(): boolean {
+    return this.#isEnding || this.#session.isEnded
+  }
+
+  /** The lines that wait for {@link open}. */
+  get held(): readonly Exclude<Line, Header>[] {
+    return this.#held ?? []
+  }
+
+  /**
+   * Resolves when it is known which process to record, and lines are written. For a command: when the command or a
+   * process that it started listens, or when none of them does in time. Then {@link pid} and the header stay the same.
+   */
+  get opened(): Promise<void> {
+    return this.#opened.promise
+  }
+
+  /**
+   * Records another process instead, from now on. For a recorder whose lines are held: the samples so far are dropped.
+   *
+   * @throws ProcessError if the process cannot be read; the recorder then records the old process still
+   */
+  moveTo(pid: number, description: Description): void {
+    const probe = this.#probeOf(pid)
+    this.#probe.close()
+    this.#kernel?.close()
+    this.#probe = probe
+    this.#kernel = openKernelMemory(pid)
+    this.#pid = pid
+    this.#from = this.now()
+    const { role: _, startedAt, ...rest } = headerOf(pid, description, this.#options, this.recording.header.every)
+    Object.assign(this.recording.header, rest)
+    this.#held = this.#held?.filter(({ type }) => type !== 'sample')
+    this.recording.samples.length = 0
+  }
+
+  /** Writes the lines that were held back, after the callers of {@link opened} had their turn. */
+  async open(): Promise<void> {
+    if (this.#held === undefined) return
+    this.#opened.resolve()
+    await turn()
+    const held = this.#held ?? []
+    if (this.#held === undefined || this.#session.isEnded) return
+    this.#held = undefined
+    const memory = this.#memory
+    this.#memory = undefined
+    try {
+      this.#begin()
+    } catch (error) {
+      this.#fail(error)
+    }
+    for (const line of held) this.#write(line)
+    if (memory !== undefined) this.#sinks.push(memory)
+    if (this.#hasExited) void this.#onExit()
+  }
+
+  /** Ends the recording with an error: the process to record cannot be found. */
+  async fail(error: unknown): Promise<void> {
+    await this.open()
+    this.#fail(error)
+  }
+
+  /** Writes the header to every sink. */
+  #begin(): void {
+    for (const sink of this.#sinks) sink.write(this.recording.header)
+    if (this.#memory !== undefined) this.#sinks.push(this.#memory)
+  }
+
+  #probeOf(pid: number): Probe {
+    const { tree = false } = this.#options
+    return new Probe(pid, { tree, ...this.#periods, onNote: (note) => this.mark(note) })
   }
 
   /** Returns the milliseconds since the recording's `startedAt`, by a monotonic clock. */
@@ -181,7 +283,7 @@ export class Recorder extends EventEmitter<RecorderEvents> {
 
   #tick(duration: number): boolean {
     if (!this.#sample()) return false
-    if (this.now() < duration) return true
+    if (this.#held !== undefined || this.now() < this.#from + duration) return true
     void this.#finish('duration')
     return false
   }
@@ -193,7 +295,10 @@ export class Recorder extends EventEmitter<RecorderEvents> {
         this.#session.atOneTime((t) => ({ ...this.#probe.sample(t), kernel: this.#kernel?.read().total ?? null }))
       )
     } catch (error) {
-      if (error instanceof ProcessError && error.gone) void this.#finish('exited')
+      const isGone = error instanceof ProcessError && error.gone
+      // While lines are held, the process to record may still change.
+      if (isGone && this.#held !== undefined) return true
+      if (isGone) void this.#finish('exited')
       else this.#fail(error)
       return false
     }
@@ -212,16 +317,35 @@ export class Recorder extends EventEmitter<RecorderEvents> {
   }
 
   #write(line: Exclude<Line, Header>): boolean {
+    if (this.#held !== undefined) {
+      if (this.#session.isEnded) return false
+      this.#held.push(line)
+      this.#memory?.write(line)
+      return true
+    }
     if (!this.#session.write(line)) return false
     if (line.type === 'sample') this.emit('sample', line)
     else this.emit('event', line)
     return true
   }
 
+  /** Called when the command, or the process that the caller watches, has ended. */
+  async #onExit(): Promise<void> {
+    this.#hasExited = true
+    if (this.#held !== undefined) return
+    if (this.#launched === undefined || this.#launched.pid === this.#pid || !isAlive(this.#pid)) {
+      await this.#finish('exited')
+    } else {
+      // The command has left its server behind, so its exit code says nothing about the server.
+      this.#exited = undefined
+    }
+  }
+
   async #finish(reason: End['reason']): Promise<void> {
     if (this.#isEnding || this.#session.isEnded) return
     this.#isEnding = true
     this.#stopTimers()
+    await this.open()
     const exit = reason === 'exited' && this.#exited !== undefined ? await exitReport(this.#exited) : null
     for (const splitter of this.#splitters) splitter.end()
     this.mark({ event: 'end', reason, exitCode: exit?.exitCode ?? null, signal: exit?.signal ?? null })
@@ -277,6 +401,14 @@ function headerOf(pid: number, description: Description, options: RecorderOption
     ...(options.tree && { tree: true }),
     startedAt: new Date().toISOString(),
     every
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    return isRunning(readStat(pid))
+  } catch {
+    return false
   }
 }
 

@@ -1,5 +1,6 @@
 /** `ebb record`: records the memory of a server. */
 import { Command } from 'commander'
+import { quoteOutput } from '../../process/output.js'
 import { record } from '../../record/record.js'
 import type { Recorder } from '../../record/recorder.js'
 import type { Line, Sample } from '../../record/recording.js'
@@ -18,6 +19,9 @@ interface Flags {
   every?: number
   expvar?: string
 }
+
+/** Lines of the server's output that are kept, to quote if it fails. */
+const MOST_LAST_LINES = 100
 
 /** Returns the command `ebb record`. */
 export function recordCommand(): Command {
@@ -59,19 +63,24 @@ async function run(command: string[], flags: Flags): Promise<void> {
     keep: false,
     signal
   })
+  await recorder.opened
   const { header } = recorder.recording
   terminal.line(`Recording process ${recorder.pid} (${header.name})${out === undefined ? '' : ` to ${out}`}`)
   if (out === undefined) print(recorder)
   let samples = 0
   let end = ''
+  const lastLines: string[] = []
   recorder.on('sample', (sample) => {
     samples++
     if (out !== undefined) terminal.status(status(sample))
   })
   recorder.on('event', (event) => {
     if (event.event === 'note') terminal.line(`note: ${event.text}`)
+    else if (event.event === 'line' && lastLines.push(event.text) > MOST_LAST_LINES) lastLines.shift()
     else if (event.event === 'end' && event.reason === 'exited') {
-      end = `; the ${command.length > 0 ? 'command' : 'process'} ended ${howEnded(event)}`.trimEnd()
+      const failed = event.signal !== null || (event.exitCode ?? 0) !== 0
+      const said = failed ? quoteOutput([Buffer.from(lastLines.join('\n'))]) : ''
+      end = `; the ${command.length > 0 ? 'command' : 'process'} ended ${howEnded(event)}`.trimEnd() + said
     }
   })
   try {

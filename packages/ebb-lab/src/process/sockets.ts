@@ -1,0 +1,116 @@
+/** Reads which TCP sockets are listened on, and which processes hold them. */
+import fs from 'node:fs'
+import { endianness } from 'node:os'
+import { processIds } from 'ebb/memory'
+import { codeOf, RecordError, reasonOf } from '../units/errors.js'
+
+/** `TCP_LISTEN` of the kernel's `include/net/tcp_states.h`, as `/proc/net/tcp` writes it. */
+const LISTENING = '0A'
+
+/** A TCP socket that is listened on. */
+export interface TcpListener {
+  port: number
+  host: string
+  inode: string
+}
+
+/**
+ * Returns every listening TCP socket of the network namespace of a process.
+ *
+ * @throws RecordError with the errno
+ */
+export function tcpListeners(pid: number | 'self' = 'self'): TcpListener[] {
+  const listeners: TcpListener[] = []
+  for (const family of [4, 6] as const) {
+    const table = `/proc/${pid}/net/tcp${family === 4 ? '' : '6'}`
+    let text: string
+    try {
+      text = fs.readFileSync(table, 'latin1')
+    } catch (error) {
+      // A machine without IPv6 has no such table.
+      if (codeOf(error) === 'ENOENT' && family === 6) continue
+      throw new RecordError(
+        `cannot look up listening sockets in ${table}: ${reasonOf(error)}`,
+        codeOf(error),
+        'open',
+        error
+      )
+    }
+    for (const line of text.split('\n').slice(1)) {
+      const [, local, , state, , , , , , inode] = line.trim().split(/\s+/)
+      if (state !== LISTENING || local === undefined || inode === undefined) continue
+      const [address = '', port = ''] = local.split(':')
+      listeners.push({ port: Number.parseInt(port, 16), host: hostOf(address), inode })
+    }
+  }
+  return listeners
+}
+
+/** `::ffff:0:0/96` of RFC 4291: IPv4 addresses on an IPv6 socket. */
+const MAPPED = Buffer.from('00000000000000000000ffff', 'hex')
+
+/** Returns an address that the table writes as 32-bit words in the machine's byte order, in hexadecimal. */
+function hostOf(hex: string): string {
+  const bytes = Buffer.from(hex, 'hex')
+  if (endianness() === 'LE') bytes.swap32()
+  if (bytes.length === 4) return bytes.join('.')
+  // Java listens on IPv4 like this.
+  if (bytes.subarray(0, 12).equals(MAPPED)) return bytes.subarray(12).join('.')
+  const groups = Array.from({ length: 8 }, (_, i) => bytes.readUInt16BE(2 * i).toString(16))
+  // A URL writes an address in its shortest form: [::1].
+  return new URL(`http://[${groups.join(':')}]`).hostname.slice(1, -1)
+}
+
+/** Returns listeners by the link that `/proc/PID/fd/N` has for their socket: `socket:[12345]`. */
+export function socketsOf(listeners: readonly TcpListener[]): Map<string, TcpListener> {
+  return new Map(listeners.map((listener) => [`socket:[${listener.inode}]`, listener]))
+}
+
+/**
+ * Returns the processes that hold any of the sockets. `denied`: some processes could not be inspected.
+ *
+ * @param candidates processes to look at. Default: all
+ */
+export function holdersOf(
+  sockets: ReadonlyMap<string, unknown>,
+  candidates: readonly number[] = processIds()
+): { pids: number[]; denied: boolean } {
+  const pids: number[] = []
+  let denied = false
+  for (const pid of candidates) {
+    try {
+      if (socketLinks(pid).some((link) => sockets.has(link))) pids.push(pid)
+    } catch (error) {
+      if (isDenied(error)) denied = true
+      else if (!isGone(error)) {
+        throw new RecordError(`cannot inspect process ${pid}: ${reasonOf(error)}`, codeOf(error), 'open', error)
+      }
+    }
+  }
+  return { pids: pids.sort((a, b) => a - b), denied }
+}
+
+/** Returns the link of each descriptor of a process. */
+export function socketLinks(pid: number): string[] {
+  return fs.readdirSync(`/proc/${pid}/fd`).map((fd) => linkOf(`/proc/${pid}/fd/${fd}`))
+}
+
+function linkOf(path: string): string {
+  try {
+    return fs.readlinkSync(path)
+  } catch (error) {
+    // The descriptor was closed after the folder was listed.
+    if (codeOf(error) === 'ENOENT') return ''
+    throw error
+  }
+}
+
+/** Whether a read of `/proc/PID` failed because the process has ended. */
+export function isGone(error: unknown): boolean {
+  return codeOf(error) === 'ENOENT' || codeOf(error) === 'ESRCH'
+}
+
+/** Whether a read of `/proc/PID` failed because this user may not inspect the process. */
+export function isDenied(error: unknown): boolean {
+  return codeOf(error) === 'EACCES' || codeOf(error) === 'EPERM'
+}
