@@ -8,7 +8,7 @@ import type { Protocol } from './protocol/protocol.js'
 import type { Sender } from './sender.js'
 import { restored } from './state/attachments.js'
 import type { Connections } from './state/connections.js'
-import { FRESH, STREAM } from './state/table.js'
+import { FRESH, STREAM, UPGRADED } from './state/table.js'
 import type { Cause } from './stats.js'
 
 /** The server whose connections are accessed. */
@@ -109,14 +109,14 @@ export class ConnectionAccess implements ConnectionHost {
     for (const { socket } of this.#connections.awake.values()) socket?.destroy()
   }
 
-  /** Closes all parked connections. */
+  /** Closes all parked connections. As in `http`, those after an upgrade are left out. */
   closeParked(): void {
-    this.#closeParkedWithout(0)
+    this.#closeParkedWithout(UPGRADED)
   }
 
   /** Closes the parked connections that `http` calls idle. */
   closeIdle(): void {
-    this.#closeParkedWithout(this.#protocol.closesFreshAsIdle() ? STREAM : STREAM | FRESH)
+    this.#closeParkedWithout(UPGRADED | STREAM | (this.#protocol.closesFreshAsIdle() ? 0 : FRESH))
   }
 
   /** Closes the parked connections that have none of these flags. */

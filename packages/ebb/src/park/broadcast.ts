@@ -42,7 +42,8 @@ export class Broadcaster {
     let start = performance.now()
     for (let row = 0; row < table.end; row++) {
       const id = table.id(row)
-      if (id === 0 || (flag !== 0 && (table.flags(row) & flag) === 0)) continue
+      if (id === 0 || this.#connections.isUpgraded(row)) continue
+      if (flag !== 0 && (table.flags(row) & flag) === 0) continue
       if (left-- === 0) {
         left = CLOCK_INTERVAL
         if (performance.now() - start > TURN) {

@@ -5,13 +5,13 @@ import { Governor, type GovernorOptions } from '../govern/connection-governor.js
 import { tuneAllocator } from '../memory/thresholds.js'
 import { checkFunction, checkId, checkObject } from '../sys/arguments.js'
 import { milliseconds } from '../sys/duration.js'
-import { invalidArgument, shown, warn } from '../sys/errors.js'
-import { reactor } from '../sys/reactor.js'
+import { invalidArgument, shown } from '../sys/errors.js'
 import { warnOfUnknown } from '../sys/unknown.js'
 import type { Connection } from './connection.js'
 import { hookListen } from './listen-hook.js'
 import type { ServerInternals } from './node/server.js'
 import { Parking } from './parking.js'
+import { ATTACHMENT_LIMIT, isSupported, RELEASE_THRESHOLDS, setParking } from './parking-of.js'
 import { isHttp } from './protocol/detect.js'
 import type { ParkStats } from './stats.js'
 
@@ -100,10 +100,6 @@ export const PARK_OPTIONS = ['idle', 'first', 'attachmentLimit', 'giveBack'] as 
 
 /** Default of `idle` for HTTP, in ms. */
 const HTTP_IDLE = 1000
-/** Higher than a governor's own defaults, because connections are slower for a while after a release. */
-const RELEASE_THRESHOLDS: GovernorOptions = { least: 500, worth: 2_000_000 }
-/** Default of `attachmentLimit`, in bytes. */
-const ATTACHMENT_LIMIT = 16_384
 
 /**
  * Parks the connections of `server`: new ones until their first byte, and those of HTTP also between two requests. To
@@ -148,6 +144,7 @@ export function park<S extends Server>(server: S, options: ParkOptions = {}): S 
   if (supported) {
     tuneAllocator({ timer: true })
     hookListen(internals, parking)
+    setParking(server, parking)
   } else server.prependListener('connection', (socket: Socket) => parking.adopt(socket))
   const parked = toParked(server, parking, supported, http)
   if (http) closeParkedAsIdle(server as unknown as HttpServer, parking)
@@ -192,20 +189,6 @@ function toParked(server: Server, parking: Parking, supported: boolean, http: bo
       else closeAwake.call(server)
       access.closeParked()
     }
-  }
-}
-
-let warned = false
-
-/** Whether connections can be parked here. If not, warns once. */
-function isSupported(): boolean {
-  try {
-    reactor()
-    return true
-  } catch (error) {
-    if (!warned) warn('EBB_UNSUPPORTED', `${(error as Error).message}; the server runs as plain Node`)
-    warned = true
-    return false
   }
 }
 

@@ -39,7 +39,15 @@ import { type Connection, ConnectionHandle, connectionOf, setConnection } from '
 import { forwardDetached } from './detached-socket.js'
 import type { HandleClass, HandleOwner } from './node/handle.js'
 import { countConnection, emitCloseIfDrained, type ServerInternals, uncountConnection } from './node/server.js'
-import { clientHandle, descriptorOf, endQuietly, isQuiet, socketFor } from './node/socket.js'
+import {
+  clientHandle,
+  descriptorOf,
+  endQuietly,
+  handleClassOfDescriptor,
+  handleClassOfSocket,
+  isQuiet,
+  socketFor
+} from './node/socket.js'
 import { isHttp, protocolOf } from './protocol/detect.js'
 import type { Protocol } from './protocol/protocol.js'
 import { Registration } from './registration.js'
@@ -49,6 +57,7 @@ import { ENDED, FRESH, STREAM } from './state/table.js'
 import type { Cause, ParkStats } from './stats.js'
 import { notStreamable, type StreamHost, Streams } from './streams.js'
 import { type TimerHost, Timers } from './timers.js'
+import { type UpgradedProtocol, type UpgradeHost, Upgrades } from './upgrades.js'
 
 /** Options of `park()` in their final form. */
 export interface ParkingOptions {
@@ -68,9 +77,13 @@ const PEEK_LENGTH = 16
 const PARKED_EVENTS = EPOLLIN | EPOLLRDHUP
 
 /** The connections of one server. See the top of this file for their states. */
-export class Parking implements Watcher, AcceptHost, AccessHost, HandleOwner, SenderHost, StreamHost, TimerHost {
+export class Parking
+  implements Watcher, AcceptHost, AccessHost, HandleOwner, SenderHost, StreamHost, TimerHost, UpgradeHost
+{
   /** Carries out what the application does with connections. */
   readonly access: ConnectionAccess
+  /** Connections that speak another protocol than the server. */
+  readonly upgrades: Upgrades
 
   readonly #server: ServerInternals
   readonly #protocol: Protocol
@@ -102,6 +115,7 @@ export class Parking implements Watcher, AcceptHost, AccessHost, HandleOwner, Se
     this.#connections = new Connections(options.attachmentLimit)
     this.#registration = new Registration(this, () => this.#trim())
     this.#timers = new Timers(this.#connections, this.#protocol, this.#registration, options.idle, this)
+    this.upgrades = new Upgrades(this.#connections, this.#registration, this.#timers, this)
     this.#gate = new AcceptGate(server)
     const sender = new Sender(this.#connections, this)
     this.access = new ConnectionAccess(this.#connections, this.#protocol, sender, this)
@@ -156,6 +170,7 @@ export class Parking implements Watcher, AcceptHost, AccessHost, HandleOwner, Se
     this.#connections.table.trim()
     this.#timers.trim(this.#connections.table.end)
     this.#protocol.trim()
+    this.upgrades.protocol?.trim(this.#connections.table.end)
   }
 
   // Accepted connections: called by the acceptor.
@@ -173,6 +188,24 @@ export class Parking implements Watcher, AcceptHost, AccessHost, HandleOwner, Se
     const errno = this.#watch(fd)
     if (errno === 0) this.#setParked(this.#addRow(), fd, this.#protocol.firstByteTimeout())
     return errno
+  }
+
+  addParked(fd: number): number {
+    this.#handleClass ??= handleClassOfDescriptor(fd)
+    const errno = this.#watch(fd)
+    if (errno !== 0) return -errno
+    const row = this.#addRow()
+    this.#setParked(row, fd, 0)
+    return row
+  }
+
+  addSocket(socket: Socket): number {
+    this.#handleClass ??= handleClassOfSocket(socket)
+    return this.adopt(socket)
+  }
+
+  upgradedProtocol(row: number): UpgradedProtocol | undefined {
+    return this.#connections.isUpgraded(row) ? this.upgrades.protocol : undefined
   }
 
   onPause(error: SystemError): void {
@@ -202,9 +235,11 @@ export class Parking implements Watcher, AcceptHost, AccessHost, HandleOwner, Se
 
   ready(fd: number, events: number): void {
     const row = this.#connections.table.row(fd)
-    if (this.#connections.isStream(row)) this.#streams.onReadable(row, fd)
+    const upgraded = this.upgradedProtocol(row)
+    if (upgraded !== undefined) upgraded.ready(row, fd, events)
+    else if (this.#connections.isStream(row)) this.#streams.onReadable(row, fd)
     else if ((events & ~EPOLLIN) !== 0) this.#onEnd(row, fd, events)
-    else if (!this.#dropIgnorable(row, fd)) this.wake(row, true)
+    else if (!this.#dropIgnorable(row, fd) && this.upgrades.handshake?.(row, fd) !== true) this.wake(row, true)
   }
 
   /** Handles a FIN, a hang-up or an error. If the peer had sent bytes first, the connection is woken to read them. */
@@ -286,8 +321,8 @@ export class Parking implements Watcher, AcceptHost, AccessHost, HandleOwner, Se
     this.#server.emit('connection', socket, connection)
   }
 
-  /** Takes a connection that Node accepted, on a machine where connections cannot be parked. */
-  adopt(socket: Socket): void {
+  /** Takes a connection that Node accepted and counts. @returns its row */
+  adopt(socket: Socket): number {
     const { table, awake } = this.#connections
     const row = table.take()
     this.#accepted++
@@ -295,6 +330,7 @@ export class Parking implements Watcher, AcceptHost, AccessHost, HandleOwner, Se
     const connection = new ConnectionHandle(this.access, table.id(row), table.wake(row))
     awake.set(row, connection)
     this.#setSocket(row, connection, socket)
+    return row
   }
 
   /** Makes `socket` the socket of an awake connection. */
@@ -303,7 +339,7 @@ export class Parking implements Watcher, AcceptHost, AccessHost, HandleOwner, Se
     connection.socket = socket
     socket.on('close', this.#onSocketClose)
     this.#options.governor?.joined()
-    if (this.#protocol.parksAgain) this.#timers.scheduleIdleCheck(row)
+    if (this.#protocol.parksAgain || this.#connections.isUpgraded(row)) this.#timers.scheduleIdleCheck(row)
   }
 
   // From awake to parked.
@@ -315,7 +351,10 @@ export class Parking implements Watcher, AcceptHost, AccessHost, HandleOwner, Se
   /** Parks an awake connection, unless something is in progress on it. @returns whether it is parked */
   park(row: number, connection: ConnectionHandle): boolean {
     const socket = connection.socket as Socket
-    if (connection.keepAwake || !this.#registration.open) return false
+    if (connection.keepAwake) return false
+    const upgraded = this.upgradedProtocol(row)
+    if (upgraded !== undefined) return upgraded.mayPark(row, socket) && this.#parkSocket(row, connection, socket)
+    if (!this.#registration.open) return false
     const mayPark = this.#connections.isStream(row)
       ? connection.responseEnded && isQuiet(socket)
       : this.#protocol.mayPark(socket)
@@ -330,20 +369,23 @@ export class Parking implements Watcher, AcceptHost, AccessHost, HandleOwner, Se
   /** Parks a connection whose socket has nothing buffered. @returns false if the connection has to stay awake */
   #parkSocket(row: number, connection: ConnectionHandle, socket: Socket): boolean {
     const socketFd = descriptorOf(socket)
+    const upgraded = this.upgradedProtocol(row)
     // The kernel holds bytes, or a FIN, that the socket has not read yet.
-    if (peek(socketFd, 1) >= 0) return false
+    if (upgraded?.takesUnread(row) !== true && peek(socketFd, 1) >= 0) return false
     const fd = this.#registration.reactor.duplicate(socketFd)
     // EMFILE: stays awake until a descriptor is free. EBADF: the socket has no descriptor of its own (TLS).
     if (fd < 0 || this.#watch(fd) !== 0) return false
     if (connection.requests > 0) this.#connections.requests.set(row, connection.requests)
     const silent = connection.bytesSeen === -1 ? 0 : performance.now() - connection.quietSince
-    this.#retained ??= retainSocket(socket)
     socket.removeListener('close', this.#onSocketClose)
     connection.socket = undefined
     this.#connections.awake.delete(row)
-    const timeout = this.#connections.isStream(row) ? 0 : this.#protocol.idleTimeout(socket)
+    const hasNoTimeout = upgraded !== undefined || this.#connections.isStream(row)
+    const timeout = hasNoTimeout ? 0 : this.#protocol.idleTimeout(socket)
     this.#setParked(row, fd, timeout === 0 ? 0 : Math.max(1, timeout - silent))
     this.#parkedAgain++
+    upgraded?.onParked(row, socket)
+    this.#retained ??= retainSocket(socket)
     endQuietly(socket)
     // Node subtracts a destroyed socket from the server's open connections, but this connection stays open.
     countConnection(this.#server)
@@ -371,7 +413,7 @@ export class Parking implements Watcher, AcceptHost, AccessHost, HandleOwner, Se
     uncountConnection(this.#server)
     try {
       const wakes = table.wakes(row)
-      if (wakes === 0) this.#forget(row, cause)
+      if (wakes === 0 || this.#server.listenerCount('disconnect') === 0) this.#forget(row, cause)
       else this.#onClosed(row, new ConnectionHandle(this.access, table.id(row), wakes), cause)
     } finally {
       emitCloseIfDrained(this.#server)
@@ -388,6 +430,7 @@ export class Parking implements Watcher, AcceptHost, AccessHost, HandleOwner, Se
   }
 
   #forget(row: number, cause: Cause): void {
+    if (this.#connections.isUpgraded(row)) this.upgrades.onClosed(row, cause)
     this.#connections.delete(row)
     this.#closed[cause]++
     if (this.#acceptor?.accepting === false) this.#acceptor.resume()
@@ -402,7 +445,11 @@ export class Parking implements Watcher, AcceptHost, AccessHost, HandleOwner, Se
     if (row === -1 || this.#connections.awake.get(row) !== connection) return
     this.#timers.remove(row)
     this.#options.governor?.left()
-    this.#onClosed(row, connection, 'socket')
+    try {
+      this.#onClosed(row, connection, 'socket')
+    } finally {
+      this.#registration.leaveIfEmpty()
+    }
   }
 
   onSlowReader(row: number, socket: Socket): void {
@@ -426,7 +473,8 @@ export class Parking implements Watcher, AcceptHost, AccessHost, HandleOwner, Se
   /** Returns the figures of this server. */
   stats(): ParkStats {
     const { table, awake, bytes } = this.#connections
-    const total = bytes + this.#timers.bytes + BYTES_PER_DESCRIPTOR * this.#registration.parked
+    const upgraded = this.upgrades.protocol?.bytes ?? 0
+    const total = bytes + upgraded + this.#timers.bytes + BYTES_PER_DESCRIPTOR * this.#registration.parked
     return {
       parked: this.#registration.parked,
       awake: awake.size,

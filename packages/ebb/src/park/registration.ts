@@ -3,8 +3,8 @@ import { onTrim } from '../memory/trim.js'
 import { type Reactor, reactor, type Watcher } from '../sys/reactor.js'
 
 /**
- * A server's registration at the reactor. It lasts while the server listens or has parked connections. After that
- * nothing refers to the server, so that it can be garbage collected.
+ * A server's registration at the reactor. It lasts while the server listens or has connections that are parked or
+ * upgraded. After that nothing refers to the server, so that it can be garbage collected.
  */
 export class Registration {
   readonly #watcher: Watcher
@@ -14,6 +14,8 @@ export class Registration {
   /** Whether the server listens. */
   #open = false
   #parked = 0
+  /** Number of upgraded connections, parked and awake. */
+  #upgraded = 0
   /** Whether the listening socket keeps the process running. */
   #keepsRunning = false
   #stopTrimming: (() => void) | undefined
@@ -24,7 +26,7 @@ export class Registration {
     this.#onTrim = trim
   }
 
-  /** The reactor. Must be used only while the server listens or has parked connections. */
+  /** The reactor. Must be used only while the server is registered. */
   get reactor(): Reactor {
     return this.#reactor as Reactor
   }
@@ -44,7 +46,7 @@ export class Registration {
     return this.#parked
   }
 
-  /** Registers the server, which is about to listen. */
+  /** Registers the server, which is about to listen or to have an upgraded connection. */
   join(): Reactor {
     if (this.#reactor === undefined) {
       this.#reactor = reactor()
@@ -82,9 +84,14 @@ export class Registration {
     else if (this.#parked === 0) this.#reactor?.unref()
   }
 
-  /** Leaves the reactor if the server is closed and has no parked connections. */
+  /** Counts one upgraded connection more or less. They are parked again although their server does not listen. */
+  countUpgraded(by: 1 | -1): void {
+    this.#upgraded += by
+  }
+
+  /** Leaves the reactor if the server is closed and has no connections that need it. */
   leaveIfEmpty(): void {
-    if (this.#open || this.#parked > 0 || this.#reactor === undefined) return
+    if (this.#open || this.#parked > 0 || this.#upgraded > 0 || this.#reactor === undefined) return
     this.#reactor.unregister(this.#owner)
     this.#reactor = undefined
     this.#stopTrimming?.()

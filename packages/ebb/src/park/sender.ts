@@ -14,6 +14,16 @@ export interface SenderHost {
   announce(socket: Socket, connection: ConnectionHandle): void
   /** Takes over the socket of a stream that is awake only because its reader is slow. */
   onSlowReader(row: number, socket: Socket): void
+  /** Returns the protocol of an upgraded connection; undefined for other connections. */
+  upgradedProtocol(row: number): UpgradedProtocol | undefined
+}
+
+/** How the protocol of upgraded connections sends to a parked connection. */
+interface UpgradedProtocol {
+  /** Sends bytes as they are. @returns false if the connection is broken */
+  write(row: number, bytes: Uint8Array): boolean
+  /** Sends a FIN after all that was sent. */
+  end(row: number): void
 }
 
 /**
@@ -35,6 +45,8 @@ export class Sender {
   send(row: number, bytes: Uint8Array): boolean {
     const fd = this.#connections.table.fd(row)
     if (fd === -1) return this.#write(row, bytes)
+    const upgraded = this.#host.upgradedProtocol(row)
+    if (upgraded !== undefined) return upgraded.write(row, bytes)
     return bytes.length === 0 || this.#finish(row, bytes, sendBytes(fd, bytes))
   }
 
@@ -50,6 +62,11 @@ export class Sender {
     const fd = table.fd(row)
     if (fd === -1) {
       this.#connections.socket(row)?.end()
+      return
+    }
+    const upgraded = this.#host.upgradedProtocol(row)
+    if (upgraded !== undefined) {
+      upgraded.end(row)
       return
     }
     table.setFlags(row, table.flags(row) | ENDED)

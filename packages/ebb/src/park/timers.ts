@@ -22,6 +22,16 @@ export interface TimerHost {
   wake(row: number, announced: boolean): ConnectionHandle | undefined
   /** Closes a parked connection. */
   close(row: number, cause: Cause): void
+  /** Returns the protocol of an upgraded connection; undefined for other connections. */
+  upgradedProtocol(row: number): UpgradedProtocol | undefined
+}
+
+/** What timers ask the protocol of upgraded connections. */
+interface UpgradedProtocol {
+  /** Returns the time without a byte, in ms, after which an awake connection is parked. */
+  idleTime(row: number): number
+  /** Handles the timer of a parked connection. */
+  onTimer(row: number): void
 }
 
 /**
@@ -61,7 +71,9 @@ export class Timers {
 
   /** Schedules the next idle check of an awake connection, unless the server is closed. */
   scheduleIdleCheck(row: number): void {
-    if (this.#registration.open) this.#wheel.add(row, this.#idle / 2)
+    const upgraded = this.#host.upgradedProtocol(row)
+    if (upgraded !== undefined) this.#wheel.add(row, upgraded.idleTime(row) / 2)
+    else if (this.#registration.open) this.#wheel.add(row, this.#idle / 2)
   }
 
   /** Sets the timeout of a parked connection. @param timeout ms; 0: never */
@@ -82,8 +94,11 @@ export class Timers {
 
   #onTimer(row: number): void {
     const connection = this.#connections.awake.get(row)
-    if (connection === undefined) this.#onTimeout(row)
-    else this.#checkIdle(row, connection)
+    if (connection === undefined) {
+      const upgraded = this.#host.upgradedProtocol(row)
+      if (upgraded === undefined) this.#onTimeout(row)
+      else upgraded.onTimer(row)
+    } else this.#checkIdle(row, connection)
   }
 
   /** Parks an awake connection after `idle` without a byte. Until then, checks it again every `idle / 2`. */
@@ -92,12 +107,15 @@ export class Timers {
     const bytes = socket.bytesRead + socket.bytesWritten
     const now = performance.now()
     const silent = now - connection.quietSince
+    const upgraded = this.#host.upgradedProtocol(row)
     if (bytes !== connection.bytesSeen) {
       connection.bytesSeen = bytes
       connection.quietSince = now
-    } else if (silent >= this.#idle && this.#host.park(row, connection)) return
-    else if (connection.wakes > 1 && this.#protocol.isHeadOverdue(socket, silent)) socket.emit('timeout')
-    if (this.#connections.isStream(row) || !this.#protocol.isUpgraded(socket)) this.scheduleIdleCheck(row)
+    } else if (silent >= (upgraded?.idleTime(row) ?? this.#idle) && this.#host.park(row, connection)) return
+    else if (upgraded === undefined && connection.wakes > 1 && this.#protocol.isHeadOverdue(socket, silent))
+      socket.emit('timeout')
+    if (upgraded !== undefined || this.#connections.isStream(row) || !this.#protocol.isUpgraded(socket))
+      this.scheduleIdleCheck(row)
   }
 
   /** Handles the timeout of a parked connection. */

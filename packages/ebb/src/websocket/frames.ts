@@ -27,7 +27,7 @@ const MASK = 0x80
 const LENGTH = 0x7f
 
 /** Largest payload of a control frame, in bytes. */
-const MAX_CONTROL = 125
+export const MAX_CONTROL = 125
 /** A server's frame has a header of at most this many bytes. */
 export const MAX_HEADER = 10
 const MASK_SIZE = 4
@@ -35,7 +35,7 @@ const MASK_SIZE = 4
 /** Stands for a close frame without a code. It is never sent. */
 export const NO_CODE = 1005
 /** Stands for a connection that ended without a close frame. It is never sent. */
-const ABNORMAL = 1006
+export const ABNORMAL = 1006
 
 /** Why a frame, or a message, is refused. */
 export interface Fault {

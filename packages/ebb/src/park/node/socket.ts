@@ -5,8 +5,10 @@
 import { channel } from 'node:diagnostics_channel'
 import { type Server, Socket, type SocketConstructorOpts } from 'node:net'
 import { systemError } from '../../sys/errors.js'
+import { passiveSocket } from '../../sys/node/passive-socket.js'
 import type { Reactor } from '../../sys/reactor.js'
-import type { ClientHandle, HandleClass } from './handle.js'
+import { duplicateDescriptor } from '../../sys/socket.js'
+import { type ClientHandle, type HandleClass, handleClassOf } from './handle.js'
 import type { ServerInternals } from './server.js'
 
 /** `TCPConstants.SOCKET` and `PipeConstants.SOCKET`: a handle for a connection. */
@@ -92,6 +94,21 @@ function rememberOptions(socket: Socket, server: ServerInternals): void {
 /** Returns the descriptor of a socket; -1 if it has none, or shares it with another object (TLS). */
 export function descriptorOf(socket: Socket): number {
   return (socket as SocketInternals)._handle?.fd ?? -1
+}
+
+/** Returns Node's class of handles for a socket that has a descriptor. */
+export function handleClassOfSocket(socket: Socket): HandleClass {
+  return handleClassOf((socket as unknown as { _handle: ClientHandle })._handle)
+}
+
+/** Returns Node's class of handles for a descriptor, which the caller still owns. */
+export function handleClassOfDescriptor(fd: number): HandleClass | undefined {
+  const copy = duplicateDescriptor(fd)
+  if (copy < 0) return undefined
+  const socket = passiveSocket(copy)
+  const handleClass = handleClassOfSocket(socket)
+  socket.destroy()
+  return handleClass
 }
 
 /**

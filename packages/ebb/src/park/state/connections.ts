@@ -2,7 +2,7 @@
 import type { Socket } from 'node:net'
 import type { ConnectionHandle } from '../connection.js'
 import { Attachments } from './attachments.js'
-import { STREAM, Table } from './table.js'
+import { STREAM, Table, UPGRADED } from './table.js'
 
 /** All state that is kept by connection. Every connection has a row in {@link table}; the rest is optional. */
 export class Connections {
@@ -26,6 +26,11 @@ export class Connections {
   /** Whether the connection was made a stream of server-sent events. */
   isStream(row: number): boolean {
     return (this.table.flags(row) & STREAM) !== 0
+  }
+
+  /** Whether the connection speaks another protocol than its server. */
+  isUpgraded(row: number): boolean {
+    return (this.table.flags(row) & UPGRADED) !== 0
   }
 
   /** Returns the socket of an awake connection. */

@@ -24,6 +24,8 @@ export const FRESH = 1
 export const STREAM = 2
 /** A FIN was sent while the connection was parked. */
 export const ENDED = 4
+/** The connection speaks another protocol than its server: see `upgrades.ts`. */
+export const UPGRADED = 8
 
 /** The rows of all open connections. */
 export class Table {

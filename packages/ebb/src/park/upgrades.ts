@@ -1,0 +1,162 @@
+/**
+ * Connections that speak another protocol than their server: those of an HTTP server after an upgrade.
+ *
+ * They live in the same table as the other connections of the server, with the flag {@link UPGRADED}. `Parking` treats
+ * them like the others, but asks their {@link UpgradedProtocol} what to do. They are never announced as `connection`.
+ */
+import type { Socket } from 'node:net'
+import type { Reactor } from '../sys/reactor.js'
+import type { ConnectionHandle } from './connection.js'
+import { descriptorOf } from './node/socket.js'
+import type { Registration } from './registration.js'
+import type { Connections } from './state/connections.js'
+import { FRESH, UPGRADED } from './state/table.js'
+import type { Cause } from './stats.js'
+import type { Timers } from './timers.js'
+
+/** What a protocol does with its connections. Each connection is given by its row in the table. */
+export interface UpgradedProtocol {
+  /** Memory for all connections, in bytes. */
+  readonly bytes: number
+  /** Handles events of a parked connection. It reads from `fd`, but does not close it. */
+  ready(row: number, fd: number, events: number): void
+  /** Called when the timer of a parked connection is due: see {@link Upgrades.setTimer}. */
+  onTimer(row: number): void
+  /** Returns the time without a byte, in ms, after which an awake connection is parked. */
+  idleTime(row: number): number
+  /** Whether an awake connection may be parked now. */
+  mayPark(row: number, socket: Socket): boolean
+  /** Whether a connection may be parked although the kernel holds bytes that its socket has not read. */
+  takesUnread(row: number): boolean
+  /** Called when a connection is parked, before its socket is destroyed: removes the protocol's listeners from it. */
+  onParked(row: number, socket: Socket): void
+  /**
+   * Called when a connection is closed, parked or awake. Its row is still in the table, but nothing can be done with
+   * the connection. Must not call the application before this returns: see `process.nextTick()`.
+   */
+  onClosed(row: number, cause: Cause): void
+  /** Sends bytes to a parked connection as they are. @returns false if the connection is broken */
+  write(row: number, bytes: Uint8Array): boolean
+  /** Sends a FIN to a parked connection, after all that was sent. */
+  end(row: number): void
+  /** Frees memory. @param end no row from here on is in use */
+  trim(end: number): void
+}
+
+/** The server whose connections are upgraded. */
+export interface UpgradeHost {
+  readonly access: {
+    /** Returns the connection behind a socket; undefined for a socket of another server. */
+    connection(socket: Socket): ConnectionHandle | undefined
+  }
+  /** Adds the awake connection of a socket that Node accepted. @returns its row */
+  addSocket(socket: Socket): number
+  /** Adds a parked connection. @returns its row; a negative errno after closing `fd` */
+  addParked(fd: number): number
+  /** Parks an awake connection, unless something is in progress on it. @returns whether it is parked */
+  park(row: number, connection: ConnectionHandle): boolean
+  /** Wakes a parked connection. @returns undefined if the connection is broken; then it is closed */
+  wake(row: number, announced: boolean): ConnectionHandle | undefined
+  /** Closes a parked connection. */
+  close(row: number, cause: Cause): void
+}
+
+/** The upgraded connections of one server. Its methods take rows of connections that are upgraded and open. */
+export class Upgrades {
+  /** The protocol of the upgraded connections. */
+  protocol: UpgradedProtocol | undefined
+  /**
+   * Called when a parked connection that speaks the server's protocol has sent bytes, before it is woken. Returns true
+   * if it has dealt with them, for example with {@link adoptParked}; false wakes the connection. It looks at the bytes
+   * with `peek()`.
+   */
+  handshake: ((row: number, fd: number) => boolean) | undefined
+
+  readonly connections: Connections
+  readonly #registration: Registration
+  readonly #timers: Timers
+  readonly #host: UpgradeHost
+
+  constructor(connections: Connections, registration: Registration, timers: Timers, host: UpgradeHost) {
+    this.connections = connections
+    this.#registration = registration
+    this.#timers = timers
+    this.#host = host
+  }
+
+  /** The reactor. Must be used only while there are upgraded connections. */
+  get reactor(): Reactor {
+    return this.#registration.reactor
+  }
+
+  /**
+   * Takes a connection after its upgrade. It stays awake until {@link park} is called. The caller also calls
+   * {@link scheduleIdleCheck}, as soon as its protocol knows the row.
+   *
+   * @returns its row; -1 if its socket has no descriptor of its own (TLS), or is destroyed
+   */
+  adoptSocket(socket: Socket): number {
+    if (descriptorOf(socket) < 0) return -1
+    const known = this.#host.access.connection(socket)
+    const row = known === undefined ? this.#host.addSocket(socket) : this.connections.table.find(known.id)
+    if (row === -1) return -1
+    this.#setUpgraded(row)
+    return row
+  }
+
+  /** Takes a bare descriptor and parks its connection. @returns its row; a negative errno after closing `fd` */
+  adoptDescriptor(fd: number): number {
+    this.#registration.join()
+    const row = this.#host.addParked(fd)
+    if (row < 0) this.#registration.leaveIfEmpty()
+    else this.#setUpgraded(row)
+    return row
+  }
+
+  /** Takes a parked connection of the server, whose handshake is done. It stays parked. */
+  adoptParked(row: number): void {
+    this.#timers.remove(row)
+    this.#setUpgraded(row)
+  }
+
+  #setUpgraded(row: number): void {
+    const { table } = this.connections
+    this.#registration.join()
+    this.#registration.countUpgraded(1)
+    table.setFlags(row, (table.flags(row) & ~FRESH) | UPGRADED)
+  }
+
+  /** Schedules the next idle check of an awake connection. */
+  scheduleIdleCheck(row: number): void {
+    this.#timers.scheduleIdleCheck(row)
+  }
+
+  /** Parks an awake connection now, unless its protocol refuses. @returns whether it is parked */
+  park(row: number): boolean {
+    const connection = this.connections.awake.get(row)
+    return connection === undefined || this.#host.park(row, connection)
+  }
+
+  /** Wakes a parked connection. @returns undefined if the connection is broken; then it is closed */
+  wake(row: number): Socket | undefined {
+    return this.#host.wake(row, false)?.socket
+  }
+
+  /** Closes a connection, parked or awake. */
+  close(row: number, cause: Cause): void {
+    const socket = this.connections.socket(row)
+    if (socket === undefined) this.#host.close(row, cause)
+    else socket.destroy()
+  }
+
+  /** Sets the timer of a parked connection. It is forgotten when the connection wakes. @param ms 0: no timer */
+  setTimer(row: number, ms: number): void {
+    this.#timers.set(row, ms)
+  }
+
+  /** Called when a connection is closed, before its row is free. */
+  onClosed(row: number, cause: Cause): void {
+    this.#registration.countUpgraded(-1)
+    this.protocol?.onClosed(row, cause)
+  }
+}

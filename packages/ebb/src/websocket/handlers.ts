@@ -1,0 +1,105 @@
+/** What the owner of WebSocket connections does with them: the interface between the core and what is built on it. */
+import type { Socket } from 'node:net'
+import type { Cause } from '../park/stats.js'
+import type { Fault, FrameRules } from './frames.js'
+
+/** Why a parked connection is woken. */
+export type WakeReason =
+  /** A frame is incomplete. */
+  | 'partial'
+  /** A message has several frames. */
+  | 'fragment'
+  /** A frame is not valid, or its payload is not. */
+  | 'invalid'
+  /** A message is compressed, and {@link WebSocketHandlers.onCompressed} did not take it. */
+  | 'compressed'
+
+/**
+ * The handlers of some connections: those of one `WebSocketServer`, or of one `hibernate()`.
+ *
+ * A connection is given by its row in the table of `Parking`. The row stays the same until {@link onClosed} returns,
+ * and may belong to another connection after that. A payload is the bytes from `start` to `end`, already unmasked. It
+ * is valid only during the call, and a handler that keeps it makes a copy.
+ *
+ * A handler may do anything with any connection: send, close, wake. What a handler throws becomes an
+ * `uncaughtException`; the connection goes on with its next frame.
+ */
+export interface WebSocketHandlers {
+  /** What is expected of frames. `masked` is true. */
+  readonly rules: FrameRules
+  /** Whether text need not be valid UTF-8. */
+  readonly anyText: boolean
+  /** Whether pings are answered. */
+  readonly answersPings: boolean
+  /** Milliseconds that the closing handshake may take. */
+  readonly closeTimeout: number
+  /** Milliseconds without a byte after which an awake connection is parked. */
+  readonly idle: number
+  /**
+   * Whether a connection is woken for what it cannot do while it is parked (see {@link WakeReason}). If false, it is
+   * never woken: the core puts messages together and answers faults itself.
+   */
+  readonly wakes: boolean
+
+  /** A message arrived. Text is valid UTF-8, unless {@link anyText} is set. */
+  onMessage(row: number, bytes: Buffer, start: number, end: number, binary: boolean): void
+  /**
+   * A compressed message of one frame arrived.
+   *
+   * @returns false to wake the connection, which then reads the frame again
+   */
+  onCompressed?(row: number, bytes: Buffer, start: number, end: number, binary: boolean): boolean
+  /** A ping arrived, and was answered if {@link answersPings} is set. */
+  onPing(row: number, bytes: Buffer, start: number, end: number): void
+  /** A pong arrived. */
+  onPong(row: number, bytes: Buffer, start: number, end: number): void
+  /** All bytes that waited for a slow reader are sent. */
+  onDrain(row: number): void
+  /** The timer that was set with `WebSockets.setTimer()` is due. */
+  onTimer(row: number): void
+
+  /**
+   * The closing handshake has begun: the peer's close frame arrived. The core answers it after this returns.
+   *
+   * @param reason a copy
+   */
+  onClosing(row: number, code: number, reason: Buffer): void
+  /** The peer broke the protocol. The core sends a close frame after this returns. Only if {@link wakes} is false. */
+  onFault(row: number, fault: Fault): void
+  /**
+   * The connection is closed, and its row is about to be free. Must not call the application before it returns, but
+   * with `process.nextTick()`.
+   *
+   * @param code of the peer's close frame; 1005 if that had no code; 1006 without a close frame
+   * @param cause `'socket'` if the connection was awake, so that its socket emits `close` as well
+   */
+  onClosed(row: number, code: number, reason: Buffer, cause: Cause): void
+
+  /**
+   * The connection has to be woken: calls `WebSockets.wake()`, and gives the socket and the unread bytes to whoever
+   * reads them. Only if {@link wakes} is set.
+   */
+  onWake(row: number, reason: WakeReason): void
+  /** Whether an awake connection may be parked. Nothing is buffered in its socket. Only if {@link wakes} is set. */
+  mayPark(row: number, socket: Socket): boolean
+  /**
+   * The connection is parked, and its socket is about to be destroyed. Removes the owner's listeners from the socket.
+   * Listeners of `close` that remain are kept until the connection wakes, or called when it is closed.
+   */
+  onParked(row: number, socket: Socket): void
+}
+
+/** Called when bytes were given to the kernel, or with an error if they never will be. */
+export type SendCallback = (error?: Error | null) => void
+
+/** What {@link WebSockets.wake} returns. */
+export interface Woken {
+  /** The new socket. Bytes that waited for a slow reader are in its buffer. */
+  socket: Socket
+  /** Bytes that were received and not read: they come before those of the socket. */
+  head: Buffer
+  /** Whether a close frame was sent. */
+  closeSent: boolean
+  /** Whether the peer's close frame arrived. */
+  closeReceived: boolean
+}
