@@ -324,7 +324,7 @@ async function die(parked: boolean, port: number, host: string | undefined): Pro
   const code = await new Promise((resolve) => child.on('close', resolve))
   return {
     code,
-    said: stderr.split('\n').filter((line) => /^Error|errno|code|syscall|address|port|Emitted/.test(line))
+    said: stderr.split('\n').filter((line) => /^Error|^ *(errno|code|syscall|address|port):|Emitted/.test(line))
   }
 }
 

@@ -248,7 +248,7 @@ describe('a worker thread', () => {
 
 describe('a cluster of two', () => {
   /** Prints the port of each worker. Commands by line: `stats`, `kill` (the first worker), `exit` (of the workers). */
-  const cluster = (listen: string): Child =>
+  const cluster = (listen: string, kind = 'ebb/net'): Child =>
     new Child(`
       import cluster from 'node:cluster'
       import { createInterface } from 'node:readline'
@@ -259,7 +259,7 @@ describe('a cluster of two', () => {
       cluster.on('listening', (worker, address) => listening.push([worker.id, address]))
       const exits = []
       cluster.on('exit', (worker, code, signal) => exits.push([worker.id, code, signal]))
-      cluster.setupPrimary({ execArgv: [], exec: ${JSON.stringify(WORKER)}, args: [${JSON.stringify(listen)}] })
+      cluster.setupPrimary({ execArgv: [], exec: ${JSON.stringify(WORKER)}, args: ${JSON.stringify([listen, kind])} })
       cluster.fork()
       cluster.fork()
       const take = async (count, kind) => {
@@ -334,6 +334,35 @@ describe('a cluster of two', () => {
     for (const peer of [...peers, ...more]) peer.destroy()
     await child.ask('disconnect')
     await expectRefused(port)
+  })
+
+  /** What each worker says when the program is started twice: that it listens, or its error. */
+  async function twice(kind: string, options: string): Promise<unknown> {
+    const port = await freePort()
+    const seen: string[][] = []
+    for (let i = 0; i < 2; i++) {
+      const said = await cluster(`{ port: ${port}, host: '127.0.0.1', ${options} }`, kind).next<unknown[]>()
+      seen.push(said.map((text) => String(text).replaceAll(String(port), 'port')).sort())
+    }
+    return seen
+  }
+
+  const PARKED_KINDS = ['park(net)', 'ebb/net', 'park(http)']
+
+  test.each(['', 'exclusive: true'])(
+    'started twice, { %s }: the second one fails as with plain Node',
+    async (options) => {
+      const [plain, ...parked] = await Promise.all(['plain net', ...PARKED_KINDS].map((kind) => twice(kind, options)))
+      for (const seen of parked) expect(seen).toEqual(plain)
+      const error = expect.stringContaining('EADDRINUSE')
+      expect(plain).toEqual([options === '' ? ['port', 'port'] : [error, 'port'], [error, error]])
+    }
+  )
+
+  test('started twice, { reusePort: true }: all workers share the port', async () => {
+    for (const seen of await Promise.all(PARKED_KINDS.map((kind) => twice(kind, 'reusePort: true')))) {
+      expect(seen).toEqual(Array(2).fill(['port', 'port']))
+    }
   })
 
   test('disconnect(): workers end with their last connection', async () => {

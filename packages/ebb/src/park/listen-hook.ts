@@ -1,22 +1,15 @@
 /**
- * `server.listen()` of a parked server: takes the same arguments as Node's, and lets the reactor watch the listening
- * socket.
+ * `server.listen()` of a parked server: Node's own, except that the reactor watches the listening socket.
  *
- * Node handles arguments, host names, permissions, errors and clusters, and listens. In the same turn, before Node can
- * accept a connection, the hook duplicates the listening socket, closes Node's handle, and gives the server another one
- * ({@link reactorHandle}) in its place. Node sees a connection of that socket only when it is woken.
+ * Node handles arguments, host names, permissions, errors and clusters, and makes and binds the handle. When it calls
+ * `handle.listen()`, the hook listens on the handle's socket, and the parked server accepts. Node sees a connection of
+ * that socket only when it is woken.
  *
- * The hook binds two kinds of sockets itself, before Node listens:
- *
- * - A Unix socket, because libuv removes its file when it closes its handle.
- * - A TCP socket with `SO_REUSEPORT`, if the caller asks for it (also on a Node that does not know `reusePort`), and in
- * a worker of a cluster: the kernel then distributes connections, and the primary does not have to pass them on.
+ * Where libuv has to accept, each connection is taken from the handle: in a worker of a cluster that gets connections
+ * from the primary or shares a handle with it, and on a handle that libuv watches already.
  */
-import { isIP, type ListenOptions as NodeListenOptions } from 'node:net'
-import { getSystemErrorMap } from 'node:util'
-import { describeSocket, openUnownedSocket } from '../socket/listening-socket.js'
+import { describeSocket } from '../socket/listening-socket.js'
 import {
-  E,
   IPPROTO_TCP,
   SO_KEEPALIVE,
   SOL_SOCKET,
@@ -25,115 +18,92 @@ import {
   TCP_KEEPINTVL,
   TCP_NODELAY
 } from '../sys/constants.js'
-import { type SystemError, systemError } from '../sys/errors.js'
-import { duplicateDescriptor, listenOn, setOption } from '../sys/socket.js'
-import { type ListenRequest, parseListenArguments } from './listen-arguments.js'
-import { inCluster, tellPrimary } from './node/cluster.js'
+import type { SystemError } from '../sys/errors.js'
+import { isListening, listenOn, setOption } from '../sys/socket.js'
 import {
+  copyOf,
   handleClassOf,
   interceptConnections,
-  isReactorHandle,
   isShared,
+  isUnbound,
+  isWatched,
   type ListeningHandle,
-  listeningHandle,
-  reactorHandle
+  watchOnListen
 } from './node/handle.js'
-import { handleOf, isUnreferenced, onHandleSet, type ServerInternals, setHandle, setPath } from './node/server.js'
+import { handleOf, hookListening, isUnreferenced, type ServerInternals, setHandle } from './node/server.js'
 import type { Parking } from './parking.js'
+import { bindsSharedPorts } from './reuse-port.js'
 
 /** Default backlog. Node's own is 511, which refuses connections in a storm. */
 const BACKLOG = 4096
 
-/** The listening socket that Node is about to make. */
-interface PendingSocket {
-  backlog: number
-  /** Path of a Unix socket that the hook has bound, and whose file it removes. */
-  path: string | undefined
-  /** Whether Node has bound a Unix socket, whose file it removes when it closes the handle. */
-  boundByNode: boolean
-}
-
 /** Makes `server` give its listening socket to `parking` each time it starts to listen. */
 export function hookListen(server: ServerInternals, parking: Parking): void {
-  const listen = server.listen
-  let pending: PendingSocket = { backlog: BACKLOG, path: undefined, boundByNode: false }
-
-  const takeOver = (): void => {
-    const handle = handleOf(server)
-    if (handle === null || isReactorHandle(handle)) return
-    if (handle.fd === undefined || handle.fd < 0 || isShared(handle) || pending.boundByNode) {
-      takeConnections(parking, handle)
-    } else takeSocket(server, parking, handle, pending)
-  }
-
-  server.listen = ((...args: unknown[]) => {
-    if (handleOf(server)) return listen.apply(server, args as [handle: unknown])
-    const request = parseListenArguments(args)
-    const { backlog = BACKLOG, path } = request ?? {}
-    const bound = request !== undefined && path !== undefined && bindsPath(path, request.options)
-    pending = { backlog, path: bound ? path : undefined, boundByNode: path !== undefined && !bound && path[0] !== '\0' }
-    if (request === undefined) return listen.apply(server, args as [handle: unknown])
-    const { options, callback } = request
-    if (bound) {
-      const fd = bindPath(server, path, backlog)
-      if (fd === undefined) return server
-      listen.call(server, { fd, backlog, signal: options.signal } as NodeListenOptions, callback)
-      setPath(server, path)
-      const result = setSocketMode(handleOf(server), options)
-      if (result !== 0) {
-        handleOf(server)?.close()
-        setHandle(server, null)
-        throw systemError('uv_pipe_chmod', -result)
-      }
-      return server
+  hookListening(server, {
+    provide: bindsSharedPorts(server),
+    prepare(handle, given, [, , , backlog, descriptor]) {
+      if (handle.fd === undefined || handle.fd < 0) return
+      if (!isWatched(handle) && (isShared(handle) || (given && isListening(handle.fd)))) return
+      const isOpened = typeof descriptor === 'number'
+      giveOnListen(server, parking, handle, backlogOf(backlog), () => !isOpened && isUnbound(handle))
+    },
+    listens(handle) {
+      if (!isWatched(handle)) takeConnections(parking, handle)
     }
-    if (sharesPort(request)) {
-      listenOnSharedPort(server, request, backlog, (handle) => {
-        listen.call(server, handle as NodeListenOptions, callback)
-        if (options.signal) closeOnAbort(server, options.signal)
-      })
-      return server
-    }
-    return listen.apply(server, args as [handle: unknown])
-  }) as ServerInternals['listen']
-
-  // Not at `listening`: if the caller closes the server in the turn in which it listens, `parking` has to remove the
-  // file of a Unix socket, because Node does not.
-  onHandleSet(server, takeOver)
-  if (server.listening) takeOver()
+  })
+  if (server.listening) takeOver(server, parking)
 }
 
-/** `UV_READABLE`, `UV_WRITABLE`. */
-const [READABLE, WRITABLE] = [1, 2]
-
-/**
- * Makes the file of a Unix socket readable or writable for all users, if the options ask for it.
- *
- * @returns 0, or a negative errno
- */
-function setSocketMode(handle: ListeningHandle | null, { readableAll, writableAll }: NodeListenOptions): number {
-  const mode = (readableAll === true ? READABLE : 0) | (writableAll === true ? WRITABLE : 0)
-  return mode === 0 ? 0 : (handle?.fchmod?.(mode) ?? 0)
+/** Returns the length of a backlog, a 32-bit integer for Node. To the kernel, a negative one is the longest. */
+function backlogOf(value: unknown): number {
+  const length = ((value || BACKLOG) as number) | 0
+  return length < 0 ? 2 ** 31 - 1 : length
 }
 
-/** Takes over the listening socket of a handle. The handle is closed. */
-function takeSocket(server: ServerInternals, parking: Parking, handle: ListeningHandle, pending: PendingSocket): void {
-  const { backlog, path } = pending
-  try {
-    const fd = duplicateDescriptor(handle.fd as number)
-    if (fd < 0) throw systemError('fcntl', -fd)
-    const { handle: own, socket } = reactorHandle(parking, handle, { fd, ...describeSocket(fd, backlog), path })
-    setHandle(server, own)
-    handle.close()
-    // Node has listened with its own default.
-    if (backlog === BACKLOG) listenOn(fd, backlog)
-    if (!('path' in socket.address)) setInheritedOptions(server, fd)
-    parking.listen(socket, handleClassOf(handle))
-    if (isUnreferenced(server)) own.unref()
-  } catch (error) {
-    process.nextTick(() => server.emit('error', error))
-    server.close()
+/** Gives the socket of a handle to `parking` when Node calls `handle.listen()`, unless libuv has to listen. */
+function giveOnListen(
+  server: ServerInternals,
+  parking: Parking,
+  handle: ListeningHandle,
+  backlog: number,
+  libuvListens: () => boolean
+): void {
+  const fd = handle.fd as number
+  const start = (close: () => void): number => {
+    try {
+      listenOn(fd, backlog)
+      const socket = { fd, ...describeSocket(fd, backlog), close }
+      if (!('path' in socket.address)) setInheritedOptions(server, fd)
+      parking.listen(socket, handleClassOf(handle))
+      return 0
+    } catch (error) {
+      return -(error as SystemError).errno
+    }
   }
+  watchOnListen(handle, parking, start, libuvListens)
+}
+
+/** Takes over a server that listens already. libuv watches its handle as long as the handle is open. */
+function takeOver(server: ServerInternals, parking: Parking): void {
+  const handle = handleOf(server)
+  if (handle === null || isWatched(handle)) return
+  // libuv removes the file of a Unix socket when it closes the handle.
+  const isPath = typeof server.address() === 'string'
+  const copy = handle.fd === undefined || handle.fd < 0 || isShared(handle) || isPath ? -1 : copyOf(handle)
+  if (typeof copy === 'number') {
+    takeConnections(parking, handle)
+    return
+  }
+  giveOnListen(server, parking, copy, BACKLOG, () => false)
+  const error = copy.listen(BACKLOG)
+  if (error !== 0) {
+    copy.close()
+    takeConnections(parking, handle)
+    return
+  }
+  setHandle(server, copy)
+  handle.close()
+  if (isUnreferenced(server)) copy.unref()
 }
 
 /** Sets the server's options on its listening socket. Accepted sockets inherit them, which saves a system call each. */
@@ -151,100 +121,8 @@ function setInheritedOptions(server: ServerInternals, fd: number): void {
   }
 }
 
-/** Parks the connections that a handle of Node accepts: in a cluster's worker, for a path or for port 0. */
+/** Parks the connections that a handle of Node accepts. */
 function takeConnections(parking: Parking, handle: ListeningHandle): void {
   parking.listenThroughNode()
   interceptConnections(handle, parking, (fd, handleClass) => parking.takeConnection(fd, handleClass))
-}
-
-/** Whether this server binds its TCP port with `SO_REUSEPORT`. */
-function sharesPort({ port, options: { reusePort, exclusive } }: ListenRequest): boolean {
-  if (port === undefined) return false
-  if (reusePort === true) return true
-  // Port 0 must become the same port for all workers, which only the primary can ensure.
-  return inCluster && !exclusive && port > 0 && reusePort !== false
-}
-
-/** Whether the hook binds this Unix socket itself. Node shortens a path that contains NUL, or refuses it. */
-function bindsPath(path: string, { exclusive }: ListenRequest['options']): boolean {
-  return !path.includes('\0') && (!inCluster || exclusive === true)
-}
-
-/** Binds a Unix socket and listens on it. @returns its descriptor, or undefined after reporting an error */
-function bindPath(server: ServerInternals, path: string, backlog: number): number | undefined {
-  try {
-    return openUnownedSocket({ path, backlog }).fd
-  } catch (error) {
-    // libuv reports a missing folder as EACCES.
-    const noFolder = (error as SystemError).code === 'ENOENT'
-    fail(server, noFolder ? systemError('bind', E.EACCES) : error, path, -1)
-    return undefined
-  }
-}
-
-/**
- * Binds a TCP socket with `SO_REUSEPORT`, after looking up `host`.
- *
- * @param ready called with a handle that owns the socket
- */
-function listenOnSharedPort(
-  server: ServerInternals,
-  { options: { host, ipv6Only }, port = 0 }: ListenRequest,
-  backlog: number,
-  ready: (handle: ListeningHandle) => void
-): void {
-  const open = (address: string, fallback?: string): void => {
-    try {
-      const { fd } = openUnownedSocket({
-        host: address,
-        port,
-        backlog,
-        ipv6Only: ipv6Only === true,
-        reusePort: true,
-        noDelay: false
-      })
-      ready(listeningHandle(fd))
-      tellPrimary(server, host ? address : null, port)
-    } catch (error) {
-      // All interfaces, on a machine without IPv6.
-      if (fallback !== undefined && (error as SystemError).code !== 'EADDRINUSE') open(fallback)
-      else fail(server, error, address, port)
-    }
-  }
-  if (!host) open('::', '0.0.0.0')
-  else if (isIP(host) !== 0) open(host)
-  else {
-    process.getBuiltinModule('node:dns').lookup(host, (error, address) => {
-      if (error) server.emit('error', error)
-      else open(address)
-    })
-  }
-}
-
-/** Emits the error that `net.Server` emits when it cannot listen. */
-function fail(server: ServerInternals, error: unknown, address: string, port: number): void {
-  const { code, errno } = error as SystemError
-  const [, message] = getSystemErrorMap().get(errno) ?? []
-  const where = port > 0 ? `${address}:${port}` : address
-  const reported =
-    message === undefined
-      ? error
-      : Object.assign(new Error(`listen ${code}: ${message} ${where}`), {
-          code,
-          errno,
-          syscall: 'listen',
-          address,
-          port: port > 0 ? port : -1
-        })
-  process.nextTick(() => server.emit('error', reported))
-}
-
-/** Closes the server when the signal aborts. */
-function closeOnAbort(server: ServerInternals, signal: AbortSignal): void {
-  const close = () => server.close()
-  if (signal.aborted) process.nextTick(close)
-  else {
-    signal.addEventListener('abort', close, { once: true })
-    server.once('close', () => signal.removeEventListener('abort', close))
-  }
 }

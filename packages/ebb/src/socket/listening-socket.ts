@@ -66,7 +66,7 @@ export function openSocket(options: SocketOptions): ListeningSocket {
  * @throws {SystemError} EADDRINUSE, EACCES, EADDRNOTAVAIL, EMFILE, ... of `socket`, `bind` or `listen`
  * @throws {TypeError} `ERR_INVALID_ARG_VALUE`, `ERR_MISSING_ARGS` for options that are not valid
  */
-export function openUnownedSocket(options: SocketOptions): Omit<ListeningSocket, 'close'> {
+function openUnownedSocket(options: SocketOptions): Omit<ListeningSocket, 'close'> {
   const address = toAddress(options)
   const { backlog = DEFAULT_BACKLOG, path, ipv6Only = false, reusePort = false } = options
   if (!Number.isInteger(backlog) || backlog < 0) {

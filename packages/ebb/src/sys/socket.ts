@@ -80,6 +80,11 @@ export function listenOn(fd: number, backlog: number, what?: string): void {
   libc.check(libc.listenOn(fd, backlog), 'listen', what)
 }
 
+/** Whether a socket listens (`SO_ACCEPTCONN`). */
+export function isListening(fd: number): boolean {
+  return getOption(fd, libc.SOL_SOCKET, libc.SO_ACCEPTCONN) === 1
+}
+
 /**
  * Starts to connect a socket. epoll reports it writable when the connection is established, or reports an error.
  *
@@ -167,8 +172,13 @@ export function resetOnClose(fd: number): void {
 
 /** Returns the pending error of a socket (`SO_ERROR`) and clears it; 0 if there is none. */
 export function takeError(fd: number): number {
+  return getOption(fd, libc.SOL_SOCKET, libc.SO_ERROR)
+}
+
+/** Returns a socket option that is a 32-bit integer; 0 if this is not a socket. */
+function getOption(fd: number, level: number, name: number): number {
   const value = new Int32Array(1)
-  libc.getsockopt(fd, libc.SOL_SOCKET, libc.SO_ERROR, value, new Uint32Array([4]))
+  libc.getsockopt(fd, level, name, value, new Uint32Array([4]))
   return value[0] as number
 }
 

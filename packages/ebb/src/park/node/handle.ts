@@ -1,7 +1,5 @@
 /** Node's handles, the objects below servers and sockets, and the listening handle of a parked server. */
-import { closeSocket, type ListeningSocket } from '../../socket/listening-socket.js'
 import { E } from '../../sys/constants.js'
-import { systemError } from '../../sys/errors.js'
 import { passiveSocket } from '../../sys/node/passive-socket.js'
 import { closeDescriptor, duplicateDescriptor } from '../../sys/socket.js'
 
@@ -13,9 +11,8 @@ export interface ListeningHandle {
   unref(): void
   /** @returns 0, or a negative errno */
   listen(backlog: number): number
+  /** A handle of a Unix socket has none. @returns 0, or a negative errno */
   getsockname?(out: object): number
-  /** Changes the mode of a Unix socket's file. @returns 0, or a negative errno */
-  fchmod?(mode: number): number
   onconnection?: ((error: number, client?: ClientHandle) => void) | undefined
 }
 
@@ -35,7 +32,7 @@ export function handleClassOf(handle: ListeningHandle | ClientHandle): HandleCla
   return handle.constructor as HandleClass
 }
 
-/** Makes a handle that `server.listen()` accepts for a bound socket. The handle owns `fd`. */
+/** Makes a listening handle for a bound socket. The handle owns `fd`. */
 export function listeningHandle(fd: number): ListeningHandle {
   const socket = passiveSocket(fd) as unknown as { _handle: ListeningHandle | null }
   const handle = socket._handle as ListeningHandle
@@ -84,98 +81,119 @@ export function interceptConnections(
 /** `TCPConstants.SERVER` and `PipeConstants.SERVER`: a handle that listens. */
 const SERVER = 1
 
-/** Handles whose socket the reactor watches. */
-const reactorHandles = new WeakSet<object>()
-/** Descriptors of {@link reactorHandles}. */
-const reactorDescriptors = new Set<number>()
-/** Prototypes whose `open()` refuses {@link reactorDescriptors}. */
+/** Handles whose socket the reactor watches, and the server that accepts for each. */
+const watched = new WeakMap<ListeningHandle, Watch>()
+/** Descriptors of {@link watched}. */
+const watchedDescriptors = new Set<number>()
+/** Prototypes whose `open()` refuses {@link watchedDescriptors}. */
 const guarded = new WeakSet<object>()
 
-/** Whether the reactor watches the socket of this handle. */
-export function isReactorHandle(handle: ListeningHandle): boolean {
-  return reactorHandles.has(handle)
-}
+/** Ends the watch of a handle: nobody accepts then, until Node listens. */
+type Watch = () => void
 
-/** Owns the listening socket of a parked server: see {@link reactorHandle}. */
-export interface ReactorHandle {
-  handle: ListeningHandle
-  /** The socket, for the reactor. Its `close` closes the handle, and the descriptor with it. */
-  socket: ListeningSocket
+/** Whether the reactor watches the socket of this handle. */
+export function isWatched(handle: ListeningHandle): boolean {
+  return watched.has(handle)
 }
 
 /**
- * Makes the listening handle of a server whose socket is watched by the reactor.
- *
- * It is a real handle of Node, because Node's native code reads it when the server is sent to another process, or when
- * another server listens on it. libuv does not watch its descriptor before somebody calls `listen()` on it. Then the
- * handle is handed over: the parked server accepts no more, and Node does, as for two servers with one handle. When
- * either server is closed, the handle is closed.
- *
- * @param like the handle that it replaces
- * @param socket the handle owns its descriptor, in a worker thread until the thread ends
- * @throws {SystemError} if Node cannot open the descriptor; then it is closed
+ * Whether a TCP handle has no port. libuv reports a port that is in use not at `bind()`, but at `listen()`; until then,
+ * the handle has no port.
  */
-export function reactorHandle(owner: HandleOwner, like: ListeningHandle, socket: ListeningSocket): ReactorHandle {
-  const { fd } = socket
-  const HandleOf = handleClassOf(like)
-  guardOpen(HandleOf.prototype)
-  const handle = new HandleOf(SERVER) as unknown as ListeningHandle & Pick<ClientHandle, 'open'>
-  const error = handle.open(fd)
-  if (error !== 0) {
-    handle.close()
-    closeDescriptor(fd)
-    throw systemError('open', -error)
-  }
-  reactorHandles.add(handle)
-  reactorDescriptors.add(fd)
-  copyOwner(like, handle)
-
-  const { close, ref, unref, listen } = handle
-  let closed = false
-  let onClose: (() => void) | undefined
-  const closeHandle = (): void => close.call(handle, onClose)
-  const owned: ListeningSocket = { ...socket, close: closeHandle }
-  const leave = (): void => {
-    if (reactorHandles.delete(handle)) reactorDescriptors.delete(fd)
-  }
-  handle.close = (done) => {
-    if (closed) return
-    closed = true
-    onClose = done
-    const handedOver = !reactorHandles.has(handle)
-    leave()
-    if (handedOver) closeSocket({ ...socket, close: closeHandle })
-    else owner.stopListening()
-    // Does nothing if the handle is closed by now. The owner leaves it open if it could not listen.
-    closeHandle()
-  }
-  handle.listen = (backlog) => {
-    if (reactorHandles.has(handle)) {
-      leave()
-      owned.close = () => {}
-      owned.path = undefined
-      owner.stopListening()
-    }
-    return listen.call(handle, backlog)
-  }
-  handle.ref = () => {
-    ref.call(handle)
-    if (reactorHandles.has(handle)) owner.keepRunning(true)
-  }
-  handle.unref = () => {
-    unref.call(handle)
-    if (reactorHandles.has(handle)) owner.keepRunning(false)
-  }
-  return { handle, socket: owned }
+export function isUnbound(handle: ListeningHandle): boolean {
+  if (handle.getsockname === undefined) return false
+  const address: { port?: number } = {}
+  return handle.getsockname(address) !== 0 || address.port === 0
 }
 
-/** Copies what Node keeps on a listening handle: its server, and the function that takes connections. */
-function copyOwner(from: ListeningHandle, to: ListeningHandle): void {
-  const { onconnection } = from
-  to.onconnection = onconnection
-  for (const symbol of Object.getOwnPropertySymbols(from)) {
-    Object.defineProperty(to, symbol, Object.getOwnPropertyDescriptor(from, symbol) as PropertyDescriptor)
+/**
+ * Makes `listen()` of a handle, which Node is about to call, start a server that accepts in place of libuv.
+ *
+ * The handle stays Node's, because Node's native code reads it when the server is sent to another process, or when
+ * another server listens on it. libuv does not watch its descriptor before somebody calls `listen()` on it again. Then
+ * the handle is handed over: this server accepts no more, and the other one does, as for two servers with one handle.
+ * When either server is closed, the handle is closed.
+ *
+ * @param start starts to accept, and returns 0 or a negative errno. Its argument closes the handle, and the descriptor
+ * @param libuvListens whether libuv has to listen after all; asked when Node calls `listen()`
+ */
+export function watchOnListen(
+  handle: ListeningHandle,
+  owner: HandleOwner,
+  start: (close: () => void) => number,
+  libuvListens: () => boolean
+): void {
+  const native = Object.getPrototypeOf(handle) as ListeningHandle
+  const fd = handle.fd as number
+  handle.listen = (backlog) => {
+    watched.get(handle)?.()
+    if (libuvListens()) {
+      handle.listen = native.listen
+      return native.listen.call(handle, backlog)
+    }
+    let onClose: (() => void) | undefined
+    const closeHandle = (): void => native.close.call(handle, onClose)
+    let closes = closeHandle
+    const error = start(() => closes())
+    if (error !== 0) return error
+
+    guardOpen(handleClassOf(handle).prototype)
+    watchedDescriptors.add(fd)
+    const forget = (): void => {
+      watched.delete(handle)
+      watchedDescriptors.delete(fd)
+    }
+    const end: Watch = () => {
+      closes = () => {}
+      forget()
+      owner.stopListening()
+    }
+    watched.set(handle, end)
+    handle.listen = (length) => {
+      watched.get(handle)?.()
+      return native.listen.call(handle, length)
+    }
+    handle.close = (done) => {
+      onClose = done
+      if (watched.get(handle) === end) {
+        forget()
+        owner.stopListening()
+      }
+      // Does nothing if the handle is closed by now.
+      closeHandle()
+    }
+    const keepRunning = (on: boolean): void => {
+      ;(on ? native.ref : native.unref).call(handle)
+      if (watched.get(handle) === end) owner.keepRunning(on)
+    }
+    handle.ref = () => keepRunning(true)
+    handle.unref = () => keepRunning(false)
+    return 0
   }
+}
+
+/**
+ * Makes a handle for the socket of another one, with the same owner. The caller closes the other one.
+ *
+ * @returns a negative errno if there is no descriptor left
+ */
+export function copyOf(handle: ListeningHandle): ListeningHandle | number {
+  const fd = duplicateDescriptor(handle.fd as number)
+  if (fd < 0) return fd
+  const copy = new (handleClassOf(handle))(SERVER) as unknown as ListeningHandle & Pick<ClientHandle, 'open'>
+  const error = copy.open(fd)
+  if (error !== 0) {
+    copy.close()
+    closeDescriptor(fd)
+    return error
+  }
+  // Node keeps the server of a handle, and the function that takes its connections, on the handle.
+  const { onconnection } = handle
+  copy.onconnection = onconnection
+  for (const symbol of Object.getOwnPropertySymbols(handle)) {
+    Object.defineProperty(copy, symbol, Object.getOwnPropertyDescriptor(handle, symbol) as PropertyDescriptor)
+  }
+  return copy
 }
 
 /**
@@ -187,6 +205,6 @@ function guardOpen(prototype: ClientHandle): void {
   guarded.add(prototype)
   const { open } = prototype
   prototype.open = function (this: ClientHandle, fd: number) {
-    return reactorDescriptors.has(fd) ? -E.EEXIST : open.call(this, fd)
+    return watchedDescriptors.has(fd) ? -E.EEXIST : open.call(this, fd)
   }
 }

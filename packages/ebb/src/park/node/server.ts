@@ -19,14 +19,12 @@ export interface ServerInternals extends Server {
   _handle: ListeningHandle | null
   /** Number of open connections: `getConnections()` returns it, and `maxConnections` limits it. */
   _connections: number
-  /** Path of a Unix socket, in place of an address. */
-  _pipeName?: string
   /** Whether `unref()` was called. */
   _unref: boolean
   /** Emits `close` if the server is closed and has no connections. */
   _emitCloseIfDrained(): void
   /** Makes the listening handle, or takes the one that is set, and listens. */
-  _listen2(...args: unknown[]): void
+  _listen2(...request: HandleRequest): void
 }
 
 /** Counts one more open connection. */
@@ -63,37 +61,69 @@ export function setHandle(server: ServerInternals, handle: ListeningHandle | nul
   server._handle = handle
 }
 
-/** Sets the path that `server.address()` returns. */
-export function setPath(server: ServerInternals, path: string): void {
-  server._pipeName = path
-}
-
 /** Whether `server.unref()` was called. */
 export function isUnreferenced(server: ServerInternals): boolean {
   return server._unref
 }
 
-/**
- * Returns the object that `server.listen()` takes its options from: a server or a socket is replaced by its handle.
- */
-export function listenTarget(options: object): object {
-  const { _handle, handle } = options as { _handle?: object; handle?: object }
-  return _handle || handle || options
+/** Arguments with which Node makes a listening handle. */
+export type HandleRequest = [
+  /** The IP address, or the path; null: all interfaces. */
+  address: string | null,
+  port: number | null,
+  /** 4, 6, or -1 for a path. */
+  addressType: number | null,
+  backlog: unknown,
+  fd: number | undefined,
+  flags: number | undefined
+]
+
+/** Takes part when a server starts to listen. */
+export interface ListenHooks {
+  /** Called before Node makes a handle. @returns the handle to listen with; undefined: Node makes one */
+  provide(request: HandleRequest): ListeningHandle | undefined
+  /**
+   * Called before Node calls `handle.listen()`.
+   *
+   * @param given whether the caller of `server.listen()` has passed the handle
+   */
+  prepare(handle: ListeningHandle, given: boolean, request: HandleRequest): void
+  /** Called when `handle.listen()` has succeeded, in the same turn, before Node can accept a connection. */
+  listens(handle: ListeningHandle): void
 }
 
-/** Whether options of `listen()` name a handle or a descriptor in place of an address. */
-export function namesHandle(options: object): boolean {
-  const { fd } = options as { fd?: unknown }
-  return 'getsockname' in options || (typeof fd === 'number' && fd >= 0)
-}
-
-/** Calls `then` in the turn in which the server gets a listening handle, before Node can accept a connection. */
-export function onHandleSet(server: ServerInternals, then: () => void): void {
+/** Calls `hooks` each time the server starts to listen. */
+export function hookListening(server: ServerInternals, hooks: ListenHooks): void {
   const setUp = server._listen2
   server._listen2 = function (...args) {
-    setUp.apply(this, args)
-    then()
+    const given = this._handle !== null
+    const provided = given ? undefined : hooks.provide(args)
+    if (provided !== undefined) this._handle = provided
+    if (this._handle !== null) hooks.prepare(this._handle, given, args)
+    else onHandleSet(this, (handle) => hooks.prepare(handle, false, args))
+    try {
+      setUp.apply(this, args)
+    } finally {
+      define(this, { value: this._handle, writable: true })
+    }
+    if (this._handle !== null) hooks.listens(this._handle)
   }
+}
+
+/** Calls `then` when Node sets the handle of the server, until `_handle` is defined anew. */
+function onHandleSet(server: ServerInternals, then: (handle: ListeningHandle) => void): void {
+  let current: ListeningHandle | null = null
+  define(server, {
+    get: () => current,
+    set: (handle: ListeningHandle | null) => {
+      current = handle
+      if (handle !== null) then(handle)
+    }
+  })
+}
+
+function define(server: ServerInternals, property: PropertyDescriptor): void {
+  Object.defineProperty(server, '_handle', { configurable: true, enumerable: true, ...property })
 }
 
 /** Node's default of `handshakeTimeout`, in ms. */
