@@ -17,6 +17,10 @@ export interface AccessHost {
   park(row: number, connection: ConnectionHandle): boolean
   /** Closes a parked connection. */
   close(row: number, cause: Cause): void
+  /** Called when the socket of an awake connection has closed. */
+  socketClosed(row: number, connection: ConnectionHandle): void
+  /** Wakes a parked connection. @returns undefined if the connection is broken */
+  wake(row: number, announced: boolean): ConnectionHandle | undefined
 }
 
 /** The implementation of {@link ConnectionHost}: finds the row of an id, and works on the row. */
@@ -102,6 +106,17 @@ export class ConnectionAccess implements ConnectionHost {
   end(id: number): void {
     const row = this.#connections.table.find(id)
     if (row !== -1) this.#sender.end(row)
+  }
+
+  socketClosed(connection: ConnectionHandle): void {
+    const row = this.#connections.table.find(connection.id)
+    if (row !== -1 && this.#connections.awake.get(row) === connection) this.#host.socketClosed(row, connection)
+  }
+
+  presentSocket(id: number): Socket | undefined {
+    const row = this.#connections.table.find(id)
+    if (row === -1) return undefined
+    return this.#connections.socket(row) ?? this.#host.wake(row, false)?.socket
   }
 
   /** Destroys the sockets of all awake connections. */

@@ -1,5 +1,6 @@
 /** The handle of a connection of a parked server. */
 import type { Socket } from 'node:net'
+import type { HandleObserver } from './node/socket.js'
 
 /**
  * A connection of a parked server. Each wake makes a new object, and two objects of the same connection have the same
@@ -68,10 +69,14 @@ export interface ConnectionHost {
   closeConnection(id: number, reset?: boolean): boolean
   attachment(connection: ConnectionHandle): unknown
   attach(connection: ConnectionHandle, value: unknown): void
+  /** Called when the socket of an awake connection has closed, and its descriptor with it. */
+  socketClosed(connection: ConnectionHandle): void
+  /** Returns the open socket of a connection, which is woken for it if it is parked; undefined if it is closed. */
+  presentSocket(id: number): Socket | undefined
 }
 
 /** The implementation of {@link Connection}, with the state that the server keeps for an awake connection. */
-export class ConnectionHandle implements Connection {
+export class ConnectionHandle implements Connection, HandleObserver {
   readonly id: number
   readonly wakes: number
   keepAwake = false
@@ -141,6 +146,15 @@ export class ConnectionHandle implements Connection {
 
   close(): void {
     this.#host.closeConnection(this.id)
+  }
+
+  /** Returns its open socket, also if the connection was parked; undefined if the connection is closed. */
+  presentSocket(): Socket | undefined {
+    return this.#host.presentSocket(this.id)
+  }
+
+  onHandleClose(): void {
+    this.#host.socketClosed(this)
   }
 }
 

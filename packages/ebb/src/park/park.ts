@@ -7,8 +7,9 @@ import { checkFunction, checkId, checkObject } from '../sys/arguments.js'
 import { milliseconds } from '../sys/duration.js'
 import { invalidArgument, shown } from '../sys/errors.js'
 import { warnOfUnknown } from '../sys/unknown.js'
-import type { Connection } from './connection.js'
+import { type Connection, connectionOf } from './connection.js'
 import { hookListen } from './listen-hook.js'
+import { watchChannels } from './node/ipc.js'
 import type { ServerInternals } from './node/server.js'
 import { Parking } from './parking.js'
 import { ATTACHMENT_LIMIT, isSupported, RELEASE_THRESHOLDS, setParking } from './parking-of.js'
@@ -143,12 +144,18 @@ export function park<S extends Server>(server: S, options: ParkOptions = {}): S 
   const supported = isSupported()
   if (supported) {
     tuneAllocator({ timer: true })
+    watchChannels(presentSocket)
     hookListen(internals, parking)
     setParking(server, parking)
   } else server.prependListener('connection', (socket: Socket) => parking.adopt(socket))
   const parked = toParked(server, parking, supported, http)
   if (http) closeParkedAsIdle(server as unknown as HttpServer, parking)
   return Object.assign(server, parked)
+}
+
+/** Returns the open socket of a connection; `socket` itself if there is no other. */
+function presentSocket(socket: Socket): Socket {
+  return (socket.destroyed ? connectionOf(socket)?.presentSocket() : undefined) ?? socket
 }
 
 function checkServer(server: unknown): void {

@@ -35,7 +35,7 @@ import { peek, peeked, receiveAndDrop } from '../sys/transfer.js'
 import { AcceptGate } from './accept-gate.js'
 import { type AccessHost, ConnectionAccess } from './access.js'
 import { Broadcaster } from './broadcast.js'
-import { type Connection, ConnectionHandle, connectionOf, setConnection } from './connection.js'
+import { type Connection, ConnectionHandle, setConnection } from './connection.js'
 import { forwardDetached } from './detached-socket.js'
 import type { HandleClass, HandleOwner } from './node/handle.js'
 import { countConnection, emitCloseIfDrained, type ServerInternals, uncountConnection } from './node/server.js'
@@ -46,6 +46,8 @@ import {
   handleClassOfDescriptor,
   handleClassOfSocket,
   isQuiet,
+  isTaken,
+  observeHandle,
   socketFor
 } from './node/socket.js'
 import { isHttp, protocolOf } from './protocol/detect.js'
@@ -73,6 +75,8 @@ export interface ParkingOptions {
 
 /** Maximum number of bytes that are passed to {@link Protocol.isIgnorable}. */
 const PEEK_LENGTH = 16
+/** How often a connection that times out is looked at, if its peer goes on sending bytes that are dropped. */
+const MOST_LOOKS = 64
 /** Events that a parked connection is watched for: bytes, and the peer's FIN. */
 const PARKED_EVENTS = EPOLLIN | EPOLLRDHUP
 
@@ -270,6 +274,20 @@ export class Parking
     return this.#protocol.seesFin && (this.#connections.table.flags(row) & ENDED) === 0
   }
 
+  stillIdle(row: number): boolean {
+    const { table } = this.#connections
+    const fd = table.fd(row)
+    const id = table.id(row)
+    // Bytes without meaning are dropped, a few at a time, and then there may be others.
+    for (let looks = 0; looks < MOST_LOOKS; looks++) {
+      const length = peek(fd, 1)
+      if (length === -E.EAGAIN) return true
+      this.ready(fd, length > 0 ? EPOLLIN : EPOLLRDHUP)
+      if (table.id(row) !== id || table.fd(row) !== fd) return false
+    }
+    return true
+  }
+
   // From parked to awake.
 
   /**
@@ -337,7 +355,7 @@ export class Parking
   #setSocket(row: number, connection: ConnectionHandle, socket: Socket): void {
     setConnection(socket, connection)
     connection.socket = socket
-    socket.on('close', this.#onSocketClose)
+    observeHandle(socket, connection)
     this.#options.governor?.joined()
     if (this.#protocol.parksAgain || this.#connections.isUpgraded(row)) this.#timers.scheduleIdleCheck(row)
   }
@@ -354,16 +372,21 @@ export class Parking
     if (connection.keepAwake) return false
     const upgraded = this.upgradedProtocol(row)
     if (upgraded !== undefined) return upgraded.mayPark(row, socket) && this.#parkSocket(row, connection, socket)
-    if (!this.#registration.open) return false
+    if (!this.#registration.open || this.isTaken(socket)) return false
     const mayPark = this.#connections.isStream(row)
       ? connection.responseEnded && isQuiet(socket)
       : this.#protocol.mayPark(socket)
     return mayPark && this.#parkSocket(row, connection, socket)
   }
 
+  isTaken(socket: Socket): boolean {
+    return isTaken(socket, this.#server)
+  }
+
   parkUntouched(row: number, connection: ConnectionHandle): void {
     const { socket } = connection
-    if (this.#registration.open && socket !== undefined && isQuiet(socket)) this.#parkSocket(row, connection, socket)
+    if (!this.#registration.open || socket === undefined || !isQuiet(socket) || this.isTaken(socket)) return
+    this.#parkSocket(row, connection, socket)
   }
 
   /** Parks a connection whose socket has nothing buffered. @returns false if the connection has to stay awake */
@@ -377,7 +400,7 @@ export class Parking
     if (fd < 0 || this.#watch(fd) !== 0) return false
     if (connection.requests > 0) this.#connections.requests.set(row, connection.requests)
     const silent = connection.bytesSeen === -1 ? 0 : performance.now() - connection.quietSince
-    socket.removeListener('close', this.#onSocketClose)
+    observeHandle(socket, undefined)
     connection.socket = undefined
     this.#connections.awake.delete(row)
     const hasNoTimeout = upgraded !== undefined || this.#connections.isStream(row)
@@ -436,13 +459,8 @@ export class Parking
     if (this.#acceptor?.accepting === false) this.#acceptor.resume()
   }
 
-  /** The `close` listener of every socket. */
-  readonly #onSocketClose = closeListener(this)
-
   /** Called when the socket of an awake connection has closed, and its descriptor with it. */
-  socketClosed(connection: ConnectionHandle): void {
-    const row = this.#connections.table.find(connection.id)
-    if (row === -1 || this.#connections.awake.get(row) !== connection) return
+  socketClosed(row: number, connection: ConnectionHandle): void {
     this.#timers.remove(row)
     this.#options.governor?.left()
     try {
@@ -485,13 +503,5 @@ export class Parking
       closed: { ...this.#closed },
       bytesPerConnection: table.size === 0 ? 0 : total / table.size
     }
-  }
-}
-
-/** Makes the one `close` listener that all sockets share. It finds the connection by its `this`, the socket. */
-function closeListener(parking: Parking): (this: Socket) => void {
-  return function () {
-    const connection = connectionOf(this)
-    if (connection !== undefined) parking.socketClosed(connection)
   }
 }

@@ -16,6 +16,8 @@ export interface SenderHost {
   onSlowReader(row: number, socket: Socket): void
   /** Returns the protocol of an upgraded connection; undefined for other connections. */
   upgradedProtocol(row: number): UpgradedProtocol | undefined
+  /** Whether somebody else has taken over the connection of an awake socket. */
+  isTaken(socket: Socket): boolean
 }
 
 /** How the protocol of upgraded connections sends to a parked connection. */
@@ -80,7 +82,7 @@ export class Sender {
 
   #write(row: number, bytes: Uint8Array): boolean {
     const socket = this.#connections.socket(row)
-    if (socket === undefined || !socket.writable) return false
+    if (socket === undefined || !socket.writable || this.#host.isTaken(socket)) return false
     socket.write(bytes)
     return true
   }

@@ -2,6 +2,7 @@
 import type { Socket } from 'node:net'
 import { sendBytes } from '../sys/transfer.js'
 import type { ConnectionHandle } from './connection.js'
+import { timeOut } from './node/socket.js'
 import type { Protocol } from './protocol/protocol.js'
 import type { Registration } from './registration.js'
 import type { Connections } from './state/connections.js'
@@ -18,12 +19,21 @@ export interface TimerHost {
   park(row: number, connection: ConnectionHandle): boolean
   /** Parks an awake connection that has received nothing since its wake, without asking its protocol. */
   parkUntouched(row: number, connection: ConnectionHandle): void
+  /**
+   * Handles what the kernel has received for a parked connection that is about to time out. After a delay of the event
+   * loop, bytes that came in time may wait there. Closing the connection would answer them with a RST.
+   *
+   * @returns whether there was nothing, so that the connection is still parked
+   */
+  stillIdle(row: number): boolean
   /** Wakes a parked connection. @returns undefined if the connection is broken */
   wake(row: number, announced: boolean): ConnectionHandle | undefined
   /** Closes a parked connection. */
   close(row: number, cause: Cause): void
   /** Returns the protocol of an upgraded connection; undefined for other connections. */
   upgradedProtocol(row: number): UpgradedProtocol | undefined
+  /** Whether somebody else has taken over the connection of an awake socket. */
+  isTaken(socket: Socket): boolean
 }
 
 /** What timers ask the protocol of upgraded connections. */
@@ -113,13 +123,18 @@ export class Timers {
       connection.quietSince = now
     } else if (silent >= (upgraded?.idleTime(row) ?? this.#idle) && this.#host.park(row, connection)) return
     else if (upgraded === undefined && connection.wakes > 1 && this.#protocol.isHeadOverdue(socket, silent))
-      socket.emit('timeout')
-    if (upgraded !== undefined || this.#connections.isStream(row) || !this.#protocol.isUpgraded(socket))
-      this.scheduleIdleCheck(row)
+      timeOut(socket)
+    if (upgraded !== undefined || this.#connections.isStream(row) || !this.#isGone(socket)) this.scheduleIdleCheck(row)
+  }
+
+  /** Whether the connection belongs to the application or to somebody else, so that it is never parked again. */
+  #isGone(socket: Socket): boolean {
+    return this.#protocol.isUpgraded(socket) || this.#host.isTaken(socket)
   }
 
   /** Handles the timeout of a parked connection. */
   #onTimeout(row: number): void {
+    if (!this.#host.stillIdle(row)) return
     const { table } = this.#connections
     const { finalResponse, wake } = this.#protocol.onTimeout((table.flags(row) & FRESH) !== 0)
     if (wake !== undefined) {

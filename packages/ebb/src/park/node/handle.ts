@@ -21,7 +21,9 @@ export interface ClientHandle {
   readonly fd: number
   /** @returns 0, or a negative errno */
   open(fd: number): number
-  close(): void
+  close(done?: () => void): void
+  /** Closes the handle with a RST. Only TCP has it. @returns 0, or a negative errno */
+  reset?(done?: () => void): number
 }
 
 /** Node's class of handles for one kind of socket (TCP, Unix). */

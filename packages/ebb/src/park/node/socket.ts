@@ -8,16 +8,28 @@ import { systemError } from '../../sys/errors.js'
 import { passiveSocket } from '../../sys/node/passive-socket.js'
 import type { Reactor } from '../../sys/reactor.js'
 import { duplicateDescriptor } from '../../sys/socket.js'
+import { peek } from '../../sys/transfer.js'
 import { type ClientHandle, type HandleClass, handleClassOf } from './handle.js'
+import { waitsForChannel } from './ipc.js'
 import type { ServerInternals } from './server.js'
 
 /** `TCPConstants.SOCKET` and `PipeConstants.SOCKET`: a handle for a connection. */
 const SOCKET = 0
 
+/** What a socket keeps of its handle. */
+interface SocketHandle extends ClientHandle {
+  readonly writeQueueSize?: number
+  readonly reading?: boolean
+}
+
 interface SocketInternals extends Socket {
-  _handle: { readonly fd: number; readonly writeQueueSize?: number; readonly reading?: boolean } | null
+  _handle: SocketHandle | null
   server: Server | null
   _server: Server | null
+  /** Called at the timeout of `setTimeout()`: emits `timeout`. */
+  _onTimeout(): void
+  /** Starts the timeout again. */
+  _unrefTimer(): void
 }
 
 const accepted = channel('net.server.socket')
@@ -30,11 +42,76 @@ const accepted = channel('net.server.socket')
  * @throws {SystemError} if Node cannot open the descriptor; then `fd` is closed
  */
 export function clientHandle(reactor: Reactor, Handle: HandleClass, fd: number): ClientHandle {
-  const handle = new Handle(SOCKET)
+  const handle = new (watchedClass(Handle))(SOCKET)
   const result = reactor.handOver(fd, handle)
   if (result === 0) return handle
   handle.close()
   throw systemError('open', -result)
+}
+
+/** Learns when a handle has closed. */
+export interface HandleObserver {
+  /** Called once, in a callback of Node, when the descriptor of the handle is closed. */
+  onHandleClose(): void
+}
+
+const kObserver = Symbol('ebb.observer')
+type Observed = ClientHandle & { [kObserver]?: HandleObserver | undefined }
+
+/**
+ * Has `observer` learn when the handle of `socket` closes, whoever closes it: the socket, a `TLSSocket` or a session
+ * over it, or Node after it has sent the handle to another process. A `close` listener would not do, because the
+ * application may remove all listeners, or take the handle from the socket.
+ *
+ * @param observer undefined: nobody
+ */
+export function observeHandle(socket: Socket, observer: HandleObserver | undefined): void {
+  const handle = (socket as SocketInternals)._handle as Observed | null
+  if (handle === null) return
+  if (!(kObserver in handle)) watch(handle)
+  handle[kObserver] = observer
+}
+
+/** Node's classes of handles, each with a class of the same name whose handles have observers. */
+const watchedClasses = new WeakMap<HandleClass, HandleClass>()
+
+function watchedClass(Handle: HandleClass): HandleClass {
+  if (kObserver in Handle.prototype) return Handle
+  let Watched = watchedClasses.get(Handle)
+  if (Watched === undefined) {
+    Watched = class extends Handle {}
+    Object.defineProperty(Watched, 'name', { value: Handle.name })
+    watch(Watched.prototype)
+    watchedClasses.set(Handle, Watched)
+  }
+  return Watched
+}
+
+/** Replaces the methods of a handle, or of the prototype of handles, that close it. */
+function watch(handle: Observed): void {
+  const hidden = { enumerable: false, configurable: true, writable: true }
+  Object.defineProperty(handle, kObserver, { ...hidden, value: undefined })
+  for (const name of ['close', 'reset'] as const) {
+    const method = handle[name]
+    if (method !== undefined) Object.defineProperty(handle, name, { ...hidden, value: closing(method) })
+  }
+}
+
+type Close = (this: Observed, done?: () => void) => unknown
+
+/** Makes a method that closes a handle and tells its observer. */
+function closing(method: Close): Close {
+  return function (done) {
+    const observer = this[kObserver]
+    if (observer === undefined) return method.call(this, done)
+    return method.call(this, () => {
+      try {
+        observer.onHandleClose()
+      } finally {
+        done?.call(this)
+      }
+    })
+  }
 }
 
 /**
@@ -55,11 +132,61 @@ export function socketFor(server: ServerInternals, handle: ClientHandle, writabl
     options.writableHighWaterMark = server.highWaterMark
   }
   const socket = new Socket(options) as SocketInternals
+  socket._onTimeout = onTimeout
   socket.server = server
   socket._server = server
   if (server.noDelay || server.keepAlive) rememberOptions(socket, server)
   if (accepted.hasSubscribers) accepted.publish({ socket })
   return socket
+}
+
+/**
+ * The `_onTimeout()` of sockets. After a delay of the event loop, a socket can time out although its peer has sent
+ * bytes in time, which wait in the kernel. Node would close the connection, with a RST for the peer. Here, the bytes
+ * are read first, and the timeout starts again.
+ */
+function onTimeout(this: SocketInternals): void {
+  const fd = this._handle?.reading === true ? this._handle.fd : -1
+  if (fd >= 0 && peek(fd, 1) > 0) this._unrefTimer()
+  else (Socket.prototype as SocketInternals)._onTimeout.call(this)
+}
+
+/** Does what Node does at the timeout of a socket. */
+export function timeOut(socket: Socket): void {
+  ;(socket as SocketInternals)._onTimeout()
+}
+
+/**
+ * Whether somebody else has taken over the connection of an awake socket: another process, another server, a
+ * `TLSSocket`, an HTTP/2 session, or another socket on its handle. Its bytes then mean nothing to `server`.
+ */
+export function isTaken(socket: Socket, server: Server): boolean {
+  const { _handle: handle, server: owner } = socket as SocketInternals
+  if (handle === null) return !socket.destroyed
+  return owner !== server || hasOtherReader(handle, socket) || hasSession(socket) || waitsForChannel(socket)
+}
+
+/** Property of a handle under which Node keeps the socket that reads from it; looked up once. */
+let ownerSymbol: symbol | undefined
+
+function hasOtherReader(handle: SocketHandle, socket: Socket): boolean {
+  // A TLSSocket replaces this property of the handle below it by an accessor.
+  if (Object.getOwnPropertyDescriptor(handle, 'reading')?.get !== undefined) return true
+  ownerSymbol ??= Object.getOwnPropertySymbols(handle).find(({ description }) => description === 'owner_symbol')
+  if (ownerSymbol === undefined) return false
+  return (handle as unknown as Record<symbol, unknown>)[ownerSymbol] !== socket
+}
+
+/** Descriptions of symbols under which `http2` keeps the server, or the session, of a socket. */
+const SESSION_KEYS = ['server', 'kBoundSession']
+
+function hasSession(socket: Socket): boolean {
+  const properties = socket as unknown as Record<PropertyKey, unknown>
+  // By a mistake in Node, the second symbol is undefined in `http2`, so the property has this name.
+  if (properties.undefined !== undefined) return true
+  return Object.getOwnPropertySymbols(socket).some(
+    (symbol) => SESSION_KEYS.includes(symbol.description ?? '') && properties[symbol] !== undefined
+  )
 }
 
 /**
