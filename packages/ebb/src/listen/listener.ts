@@ -11,6 +11,7 @@ import { type AcceptHost, Acceptor } from '../socket/acceptor.js'
 import type { ListeningSocket } from '../socket/listening-socket.js'
 import { E, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from '../sys/constants.js'
 import { EbbError, type SystemError, systemError } from '../sys/errors.js'
+import { CallbackScopes } from '../sys/node/callback-scope.js'
 import { type Reactor, reactor, type Watcher } from '../sys/reactor.js'
 import { ReceiveSlab } from '../sys/receive-slab.js'
 import type { AddressInfo } from '../sys/sockaddr.js'
@@ -95,6 +96,8 @@ export class EpollListener implements Watcher, AcceptHost, ConnectionHost {
   #resolveClosing: (() => void) | undefined
 
   readonly #slab = new ReceiveSlab()
+  /** By descriptor: in which scope the handlers are called. */
+  readonly #scopes = new CallbackScopes()
 
   /**
    * Starts to accept from `socket`. The listener owns `socket` from then on.
@@ -174,7 +177,7 @@ export class EpollListener implements Watcher, AcceptHost, ConnectionHost {
     this.#accepted++
     this.#governor?.joined()
     // The handler is called last, so that the connection is complete if the handler throws.
-    this.#handlers.open?.(new ConnectionHandle(this, fd, this.reactor.serial[fd] as number))
+    this.#callBack(fd, this.#handlers.open)
     return 0
   }
 
@@ -188,8 +191,14 @@ export class EpollListener implements Watcher, AcceptHost, ConnectionHost {
   }
 
   #report(error: SystemError): void {
-    if (this.#handlers.error !== undefined) this.#handlers.error(error)
-    else process.emitWarning(error.message, { code: error.code })
+    this.#scopes.runForServer(this.#handlers.error ?? warnOf, undefined, error)
+  }
+
+  /** Calls a handler for a connection. */
+  #callBack<B>(fd: number, handler: ((connection: Connection, b: B) => void) | undefined, b?: B): void {
+    if (handler === undefined) return
+    const connection: Connection = new ConnectionHandle(this, fd, this.reactor.serial[fd] as number)
+    this.#scopes.run(this.#scopes.id(fd), handler, undefined, connection, b)
   }
 
   // Called by the reactor.
@@ -220,7 +229,7 @@ export class EpollListener implements Watcher, AcceptHost, ConnectionHost {
       if (received > 0) {
         if (data !== undefined) {
           const bytes = this.#slab.take(received)
-          data(new ConnectionHandle(this, fd, serial), bytes)
+          this.#callBack(fd, data, bytes)
           if (this.reactor.serial[fd] !== serial || ((this.reactor.state[fd] as number) & NOT_READING) !== 0) return
         }
         if (!toTheEnd) return
@@ -228,7 +237,7 @@ export class EpollListener implements Watcher, AcceptHost, ConnectionHost {
         this.#onPeerEnd(fd)
         return
       } else {
-        if (received !== -E.EAGAIN) this.destroy(fd, systemError('recv', -received))
+        if (received !== -E.EAGAIN) this.#destroy(fd, systemError('recv', -received))
         return
       }
     }
@@ -238,7 +247,7 @@ export class EpollListener implements Watcher, AcceptHost, ConnectionHost {
   #onPeerEnd(fd: number): void {
     const state = this.reactor.state[fd] as number
     if ((state & BLOCKED) === 0) {
-      this.destroy(fd)
+      this.#destroy(fd)
       return
     }
     this.#setState(fd, state | HALF_CLOSED)
@@ -248,15 +257,15 @@ export class EpollListener implements Watcher, AcceptHost, ConnectionHost {
   #onHangUp(fd: number, events: number): void {
     const state = this.reactor.state[fd] as number
     if ((state & FAILED) !== 0) {
-      this.destroy(fd, this.#failures.get(fd))
+      this.#destroy(fd, this.#failures.get(fd))
     } else if ((events & EPOLLERR) !== 0) {
       const errno = takeError(fd)
-      this.destroy(fd, errno === 0 ? undefined : systemError('read', errno))
+      this.#destroy(fd, errno === 0 ? undefined : systemError('read', errno))
     } else if ((state & PAUSED) !== 0 && peek(fd, 1) > 0) {
       // What the peer sent before it closed is read when the connection is resumed.
       this.#setState(fd, state | HUNG_UP)
     } else {
-      this.destroy(fd)
+      this.#destroy(fd)
     }
   }
 
@@ -268,7 +277,7 @@ export class EpollListener implements Watcher, AcceptHost, ConnectionHost {
     for (const [i, chunk] of chunks.entries()) {
       const sent = this.#send(fd, chunk)
       if (sent < 0) {
-        this.destroy(fd, systemError('send', -sent))
+        this.#destroy(fd, systemError('send', -sent))
         return
       }
       queue.bytes -= sent
@@ -278,15 +287,14 @@ export class EpollListener implements Watcher, AcceptHost, ConnectionHost {
       }
     }
     this.#queues.delete(fd)
-    const serial = this.reactor.serial[fd] as number
     const state = (this.reactor.state[fd] as number) & ~BLOCKED
     if ((state & HALF_CLOSED) !== 0) {
-      this.destroy(fd)
+      this.#destroy(fd)
       return
     }
     this.#setState(fd, state)
     if ((state & ENDING) !== 0) this.#sendFin(fd)
-    else this.#handlers.drain?.(new ConnectionHandle(this, fd, serial))
+    else this.#callBack(fd, this.#handlers.drain)
   }
 
   /** @returns how many bytes the kernel took; a negative errno if the connection is broken */
@@ -364,9 +372,23 @@ export class EpollListener implements Watcher, AcceptHost, ConnectionHost {
     else this.#sendFin(fd)
   }
 
+  /** Closes a connection for the program. @throws what the `close` handler throws */
+  destroy(fd: number): void {
+    const { close } = this.#handlers
+    let failure: { error: unknown } | undefined
+    this.#destroy(fd, undefined, (connection) => {
+      try {
+        close?.(connection)
+      } catch (error) {
+        failure = { error }
+      }
+    })
+    if (failure !== undefined) throw failure.error
+  }
+
   /** Closes a connection and calls the `close` handler. @param error what broke the connection, if anything did */
-  destroy(fd: number, error?: SystemError): void {
-    const serial = this.reactor.serial[fd] as number
+  #destroy(fd: number, error?: SystemError, close = this.#handlers.close): void {
+    const connection: Connection = new ConnectionHandle(this, fd, this.reactor.serial[fd] as number)
     const state = this.reactor.state[fd] as number
     if ((state & BLOCKED) !== 0) this.#queues.delete(fd)
     if ((state & FAILED) !== 0) this.#failures.delete(fd)
@@ -374,12 +396,12 @@ export class EpollListener implements Watcher, AcceptHost, ConnectionHost {
     this.#clients--
     this.#governor?.left()
     if (!this.#acceptor.accepting) this.#acceptor.resume()
-    const { close } = this.#handlers
-    try {
-      if (close !== undefined) close(new ConnectionHandle(this, fd, serial), error)
-    } finally {
-      if (this.#clients === 0) this.#finishIfEmpty()
-    }
+    if (close !== undefined) {
+      const id = this.#scopes.id(fd)
+      this.#scopes.end(fd)
+      this.#scopes.run(id, close, undefined, connection, error)
+    } else this.#scopes.end(fd)
+    if (this.#clients === 0) this.#finishIfEmpty()
   }
 
   pause(fd: number): void {
@@ -393,4 +415,8 @@ export class EpollListener implements Watcher, AcceptHost, ConnectionHost {
   queued(fd: number): number {
     return this.#queues.get(fd)?.bytes ?? 0
   }
+}
+
+function warnOf({ message, code }: SystemError): void {
+  process.emitWarning(message, { code })
 }

@@ -1,4 +1,5 @@
 /** Which accepted connections a server takes. */
+import type { CallbackScopes } from '../sys/node/callback-scope.js'
 import type { Reactor } from '../sys/reactor.js'
 import { localAddress, peerAddress } from '../sys/socket.js'
 import { isFull, type ServerInternals } from './node/server.js'
@@ -8,10 +9,12 @@ import { isFull, type ServerInternals } from './node/server.js'
  */
 export class AcceptGate {
   readonly #server: ServerInternals
+  readonly #scopes: CallbackScopes
   #dropped = 0
 
-  constructor(server: ServerInternals) {
+  constructor(server: ServerInternals, scopes: CallbackScopes) {
     this.#server = server
+    this.#scopes = scopes
   }
 
   /** Number of connections refused since the start. */
@@ -24,7 +27,7 @@ export class AcceptGate {
    * the server, let it listen again, throw.
    *
    * @returns false if the connection is refused
-   * @throws what a listener of `drop`, or the block list, throws; then the connection is refused and closed
+   * @throws what the block list throws; then the connection is refused and closed
    */
   admits(fd: number, reactor: Reactor): boolean {
     let admitted = false
@@ -32,7 +35,9 @@ export class AcceptGate {
       const full = isFull(this.#server)
       admitted = !full && (this.#server.blockList === undefined || !this.#isBlocked(fd))
       if (!admitted) this.#dropped++
-      if (full && this.#server.listenerCount('drop') > 0) this.#server.emit('drop', ...dropEvent(fd))
+      if (full && this.#server.listenerCount('drop') > 0) {
+        this.#scopes.runForServer(() => this.#server.emit('drop', ...dropEvent(fd)), undefined)
+      }
     } finally {
       if (!admitted) reactor.discard(fd)
     }

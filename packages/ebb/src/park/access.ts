@@ -70,7 +70,7 @@ export class ConnectionAccess implements ConnectionHost {
     if (row === -1) return false
     const fd = table.fd(row)
     if (fd === -1) {
-      this.#connections.socket(row)?.destroy()
+      this.#connections.callBack(row, () => this.#connections.socket(row)?.destroy(), undefined)
       return true
     }
     if (reset) resetOnClose(fd)
@@ -121,7 +121,9 @@ export class ConnectionAccess implements ConnectionHost {
 
   /** Destroys the sockets of all awake connections. */
   closeAwake(): void {
-    for (const { socket } of this.#connections.awake.values()) socket?.destroy()
+    for (const [row, { socket }] of this.#connections.awake) {
+      this.#connections.callBack(row, () => socket?.destroy(), undefined)
+    }
   }
 
   /** Closes all parked connections. As in `http`, those after an upgrade are left out. */

@@ -38,7 +38,13 @@ import { Broadcaster } from './broadcast.js'
 import { type Connection, ConnectionHandle, setConnection } from './connection.js'
 import { forwardDetached } from './detached-socket.js'
 import type { HandleClass, HandleOwner } from './node/handle.js'
-import { countConnection, emitCloseIfDrained, type ServerInternals, uncountConnection } from './node/server.js'
+import {
+  countConnection,
+  emitCloseIfDrained,
+  isDrained,
+  type ServerInternals,
+  uncountConnection
+} from './node/server.js'
 import {
   clientHandle,
   descriptorOf,
@@ -120,7 +126,7 @@ export class Parking
     this.#registration = new Registration(this, () => this.#trim())
     this.#timers = new Timers(this.#connections, this.#protocol, this.#registration, options.idle, this)
     this.upgrades = new Upgrades(this.#connections, this.#registration, this.#timers, this)
-    this.#gate = new AcceptGate(server)
+    this.#gate = new AcceptGate(server, this.#connections.scopes)
     const sender = new Sender(this.#connections, this)
     this.access = new ConnectionAccess(this.#connections, this.#protocol, sender, this)
     this.#streams = new Streams(this.#connections, this)
@@ -171,7 +177,7 @@ export class Parking
   }
 
   #trim(): void {
-    this.#connections.table.trim()
+    this.#connections.trim()
     this.#timers.trim(this.#connections.table.end)
     this.#protocol.trim()
     this.upgrades.protocol?.trim(this.#connections.table.end)
@@ -186,7 +192,8 @@ export class Parking
   onAccept(fd: number): number {
     if (!this.#gate.admits(fd, this.#registration.reactor)) return 0
     if (this.#options.first === 'server') {
-      this.#makeSocket(this.#addRow(), fd, true)
+      const row = this.#addRow()
+      this.#connections.callBack(row, this.#makeAnnounced, this, row, fd)
       return 0
     }
     const errno = this.#watch(fd)
@@ -213,12 +220,14 @@ export class Parking
   }
 
   onPause(error: SystemError): void {
-    process.emitWarning(error.message, { code: error.code })
+    this.#connections.scopes.runForServer(() => process.emitWarning(error.message, { code: error.code }), undefined)
   }
 
   onFailure(error: SystemError): void {
-    this.#server.close()
-    this.#server.emit('error', error)
+    this.#connections.scopes.runForServer(() => {
+      this.#server.close()
+      this.#server.emit('error', error)
+    }, undefined)
   }
 
   /** Watches a connection. @returns 0, or an errno after closing `fd` */
@@ -240,10 +249,16 @@ export class Parking
   ready(fd: number, events: number): void {
     const row = this.#connections.table.row(fd)
     const upgraded = this.upgradedProtocol(row)
-    if (upgraded !== undefined) upgraded.ready(row, fd, events)
+    if (upgraded !== undefined) this.#connections.callBack(row, () => upgraded.ready(row, fd, events), undefined)
     else if (this.#connections.isStream(row)) this.#streams.onReadable(row, fd)
     else if ((events & ~EPOLLIN) !== 0) this.#onEnd(row, fd, events)
-    else if (!this.#dropIgnorable(row, fd) && this.upgrades.handshake?.(row, fd) !== true) this.wake(row, true)
+    else if (!this.#dropIgnorable(row, fd) && !this.#handshake(row, fd)) this.wake(row, true)
+  }
+
+  /** Lets the upgraded protocol look at the first bytes of a parked connection. @returns whether it took them */
+  #handshake(row: number, fd: number): boolean {
+    const { handshake } = this.upgrades
+    return handshake !== undefined && this.#connections.callBack(row, handshake, undefined, row, fd) === true
   }
 
   /** Handles a FIN, a hang-up or an error. If the peer had sent bytes first, the connection is woken to read them. */
@@ -294,7 +309,7 @@ export class Parking
    * Makes the socket of a parked connection.
    *
    * @param announced whether to emit `connection`
-   * @returns undefined if the connection is broken; then it is closed
+   * @returns undefined if the connection is broken; then it is closed. Also if a listener throws
    */
   wake(row: number, announced: boolean): ConnectionHandle | undefined {
     const fd = this.#connections.table.fd(row)
@@ -302,13 +317,25 @@ export class Parking
     this.#timers.remove(row)
     this.#registration.countParked(-1)
     try {
-      return this.#makeSocket(row, fd, announced)
+      return this.#connections.callBack(row, announced ? this.#makeAnnounced : this.#makeSocket, this, row, fd)
     } finally {
       this.#registration.leaveIfEmpty()
     }
   }
 
-  #makeSocket(row: number, fd: number, announced: boolean): ConnectionHandle | undefined {
+  #makeAnnounced(row: number, fd: number): ConnectionHandle | undefined {
+    const connection = this.#makeSocket(row, fd)
+    if (connection?.socket === undefined) return undefined
+    const { socket } = connection
+    try {
+      this.#server.emit('connection', socket, connection)
+    } finally {
+      this.#protocol.onWake(socket, connection)
+    }
+    return connection
+  }
+
+  #makeSocket(row: number, fd: number): ConnectionHandle | undefined {
     const { table, awake, requests } = this.#connections
     const wakes = table.wake(row)
     const connection = new ConnectionHandle(this.access, table.id(row), wakes)
@@ -321,22 +348,18 @@ export class Parking
     } catch {
       // Node cannot open the descriptor, so the connection is lost.
       uncountConnection(this.#server)
-      this.#onClosed(row, connection, 'reset')
-      emitCloseIfDrained(this.#server)
+      this.#tellClosed(row, 'reset', connection)
+      this.#emitCloseIfDrained()
       return undefined
     }
     this.#woken++
     this.#setSocket(row, connection, socket)
     table.setFlags(row, table.flags(row) & ~FRESH)
-    if (announced) {
-      this.announce(socket, connection)
-      this.#protocol.onWake(socket, connection)
-    }
     return connection
   }
 
-  announce(socket: Socket, connection: ConnectionHandle): void {
-    this.#server.emit('connection', socket, connection)
+  announce(row: number, socket: Socket, connection: ConnectionHandle): void {
+    this.#connections.callBack(row, () => this.#server.emit('connection', socket, connection), undefined)
   }
 
   /** Takes a connection that Node accepted and counts. @returns its row */
@@ -370,13 +393,17 @@ export class Parking
   park(row: number, connection: ConnectionHandle): boolean {
     const socket = connection.socket as Socket
     if (connection.keepAwake) return false
+    return (
+      this.#mayPark(row, connection, socket) &&
+      this.#connections.callBack(row, this.#parkSocket, this, row, connection) === true
+    )
+  }
+
+  #mayPark(row: number, { responseEnded }: ConnectionHandle, socket: Socket): boolean {
     const upgraded = this.upgradedProtocol(row)
-    if (upgraded !== undefined) return upgraded.mayPark(row, socket) && this.#parkSocket(row, connection, socket)
+    if (upgraded !== undefined) return upgraded.mayPark(row, socket)
     if (!this.#registration.open || this.isTaken(socket)) return false
-    const mayPark = this.#connections.isStream(row)
-      ? connection.responseEnded && isQuiet(socket)
-      : this.#protocol.mayPark(socket)
-    return mayPark && this.#parkSocket(row, connection, socket)
+    return this.#connections.isStream(row) ? responseEnded && isQuiet(socket) : this.#protocol.mayPark(socket)
   }
 
   isTaken(socket: Socket): boolean {
@@ -386,11 +413,12 @@ export class Parking
   parkUntouched(row: number, connection: ConnectionHandle): void {
     const { socket } = connection
     if (!this.#registration.open || socket === undefined || !isQuiet(socket) || this.isTaken(socket)) return
-    this.#parkSocket(row, connection, socket)
+    this.#parkSocket(row, connection)
   }
 
   /** Parks a connection whose socket has nothing buffered. @returns false if the connection has to stay awake */
-  #parkSocket(row: number, connection: ConnectionHandle, socket: Socket): boolean {
+  #parkSocket(row: number, connection: ConnectionHandle): boolean {
+    const socket = connection.socket as Socket
     const socketFd = descriptorOf(socket)
     const upgraded = this.upgradedProtocol(row)
     // The kernel holds bytes, or a FIN, that the socket has not read yet.
@@ -434,22 +462,24 @@ export class Parking
     this.#timers.remove(row)
     this.#registration.countParked(-1)
     uncountConnection(this.#server)
-    try {
-      const wakes = table.wakes(row)
-      if (wakes === 0 || this.#server.listenerCount('disconnect') === 0) this.#forget(row, cause)
-      else this.#onClosed(row, new ConnectionHandle(this.access, table.id(row), wakes), cause)
-    } finally {
-      emitCloseIfDrained(this.#server)
-      this.#registration.leaveIfEmpty()
-    }
+    const wakes = table.wakes(row)
+    if (wakes > 0 && this.#server.listenerCount('disconnect') > 0) {
+      this.#tellClosed(row, cause, new ConnectionHandle(this.access, table.id(row), wakes))
+    } else if (this.#connections.isUpgraded(row)) this.#connections.callBack(row, this.#forget, this, row, cause)
+    else this.#forget(row, cause)
+    this.#emitCloseIfDrained()
+    this.#registration.leaveIfEmpty()
   }
 
   /** Forgets a closed connection that was awake at least once, and emits `disconnect`. */
-  #onClosed(row: number, connection: ConnectionHandle, cause: Cause): void {
+  #tellClosed(row: number, cause: Cause, connection: ConnectionHandle): void {
     connection.lastAttachment = this.#connections.attachments.get(row)
     connection.socket = undefined
-    this.#forget(row, cause)
-    this.#server.emit('disconnect', connection, cause)
+    const tell = (): void => {
+      this.#forget(row, cause)
+      this.#server.emit('disconnect', connection, cause)
+    }
+    this.#connections.callBack(row, tell, undefined)
   }
 
   #forget(row: number, cause: Cause): void {
@@ -459,15 +489,16 @@ export class Parking
     if (this.#acceptor?.accepting === false) this.#acceptor.resume()
   }
 
+  #emitCloseIfDrained(): void {
+    if (isDrained(this.#server)) this.#connections.scopes.runForServer(emitCloseIfDrained, undefined, this.#server)
+  }
+
   /** Called when the socket of an awake connection has closed, and its descriptor with it. */
   socketClosed(row: number, connection: ConnectionHandle): void {
     this.#timers.remove(row)
     this.#options.governor?.left()
-    try {
-      this.#onClosed(row, connection, 'socket')
-    } finally {
-      this.#registration.leaveIfEmpty()
-    }
+    this.#tellClosed(row, 'socket', connection)
+    this.#registration.leaveIfEmpty()
   }
 
   onSlowReader(row: number, socket: Socket): void {

@@ -11,7 +11,7 @@ export interface SenderHost {
   /** Wakes a parked connection without telling the application. @returns undefined if the connection broke */
   wake(row: number, announced: boolean): ConnectionHandle | undefined
   /** Gives the socket of a connection that {@link wake} woke to the application. */
-  announce(socket: Socket, connection: ConnectionHandle): void
+  announce(row: number, socket: Socket, connection: ConnectionHandle): void
   /** Takes over the socket of a stream that is awake only because its reader is slow. */
   onSlowReader(row: number, socket: Socket): void
   /** Returns the protocol of an upgraded connection; undefined for other connections. */
@@ -63,7 +63,7 @@ export class Sender {
     const { table } = this.#connections
     const fd = table.fd(row)
     if (fd === -1) {
-      this.#connections.socket(row)?.end()
+      this.#connections.callBack(row, () => this.#connections.socket(row)?.end(), undefined)
       return
     }
     const upgraded = this.#host.upgradedProtocol(row)
@@ -83,7 +83,7 @@ export class Sender {
   #write(row: number, bytes: Uint8Array): boolean {
     const socket = this.#connections.socket(row)
     if (socket === undefined || !socket.writable || this.#host.isTaken(socket)) return false
-    socket.write(bytes)
+    this.#connections.callBack(row, () => socket.write(bytes), undefined)
     return true
   }
 
@@ -92,19 +92,25 @@ export class Sender {
     if (sent === bytes.length) return true
     // The connection is broken: epoll is about to report it, which closes it.
     if (sent < 0) return false
+    // A copy: the caller may reuse its buffer.
+    const rest = Buffer.from(bytes.subarray(sent))
+    return this.#connections.callBack(row, this.#sendAwake, this, row, rest) === true
+  }
+
+  /** Wakes a parked connection, and sends bytes by its socket. @returns false if the connection broke */
+  #sendAwake(row: number, bytes: Buffer): boolean {
     const isStream = this.#connections.isStream(row)
     const connection = this.#host.wake(row, false)
     const socket = connection?.socket
     if (connection === undefined || socket === undefined) return false
-    // A copy: the caller may reuse its buffer.
-    socket.write(Buffer.from(bytes.subarray(sent)))
+    socket.write(bytes)
     if (isStream) this.#host.onSlowReader(row, socket)
     else {
       process.nextTick(() => {
         // The caller may have closed the connection in the meantime. One that was parked again is announced all the
         // same, so that the application sees every wake.
         const isClosing = connection.socket === socket && socket.destroyed
-        if (!connection.closed && !isClosing) this.#host.announce(socket, connection)
+        if (!connection.closed && !isClosing) this.#host.announce(row, socket, connection)
       })
     }
     return true

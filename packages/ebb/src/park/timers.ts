@@ -3,7 +3,7 @@ import type { Socket } from 'node:net'
 import { sendBytes } from '../sys/transfer.js'
 import type { ConnectionHandle } from './connection.js'
 import { timeOut } from './node/socket.js'
-import type { Protocol } from './protocol/protocol.js'
+import type { Protocol, TimeoutAction } from './protocol/protocol.js'
 import type { Registration } from './registration.js'
 import type { Connections } from './state/connections.js'
 import { FRESH } from './state/table.js'
@@ -104,11 +104,13 @@ export class Timers {
 
   #onTimer(row: number): void {
     const connection = this.#connections.awake.get(row)
-    if (connection === undefined) {
-      const upgraded = this.#host.upgradedProtocol(row)
-      if (upgraded === undefined) this.#onTimeout(row)
-      else upgraded.onTimer(row)
-    } else this.#checkIdle(row, connection)
+    if (connection !== undefined) {
+      this.#connections.callBack(row, this.#checkIdle, this, row, connection)
+      return
+    }
+    const upgraded = this.#host.upgradedProtocol(row)
+    if (upgraded === undefined) this.#onTimeout(row)
+    else this.#connections.callBack(row, upgraded.onTimer, upgraded, row)
   }
 
   /** Parks an awake connection after `idle` without a byte. Until then, checks it again every `idle / 2`. */
@@ -138,16 +140,20 @@ export class Timers {
     const { table } = this.#connections
     const { finalResponse, wake } = this.#protocol.onTimeout((table.flags(row) & FRESH) !== 0)
     if (wake !== undefined) {
-      const connection = this.#host.wake(row, wake.announced)
-      if (connection?.socket === undefined) return
-      wake.onTimeout(connection.socket)
-      // If the listeners left the connection alone, park it again: while it is awake, `http` believes that it is in the
-      // middle of a request.
-      if (connection.socket?.bytesRead === 0) this.#host.parkUntouched(row, connection)
+      this.#connections.callBack(row, this.#wakeAtTimeout, this, row, wake)
       return
     }
     // The send buffer of an idle connection is empty, so the kernel takes all of it.
     if (finalResponse !== undefined) sendBytes(table.fd(row), finalResponse)
     this.#host.close(row, 'timeout')
+  }
+
+  #wakeAtTimeout(row: number, { announced, onTimeout }: NonNullable<TimeoutAction['wake']>): void {
+    const connection = this.#host.wake(row, announced)
+    if (connection?.socket === undefined) return
+    onTimeout(connection.socket)
+    // If the listeners left the connection alone, park it again: while it is awake, `http` believes that it is in the
+    // middle of a request.
+    if (connection.socket?.bytesRead === 0) this.#host.parkUntouched(row, connection)
   }
 }

@@ -146,7 +146,7 @@ export class Upgrades {
   close(row: number, cause: Cause): void {
     const socket = this.connections.socket(row)
     if (socket === undefined) this.#host.close(row, cause)
-    else socket.destroy()
+    else this.connections.callBack(row, socket.destroy, socket)
   }
 
   /** Sets the timer of a parked connection. It is forgotten when the connection wakes. @param ms 0: no timer */

@@ -1,6 +1,7 @@
 /** Accepting connections: when, how many at once, and what to do when it fails. */
 import { E, EPOLLIN } from '../sys/constants.js'
 import { type SystemError, systemError } from '../sys/errors.js'
+import { outside, runBatch } from '../sys/node/callback-scope.js'
 import type { Reactor, Watcher } from '../sys/reactor.js'
 import { formatAddress } from '../sys/sockaddr.js'
 import { closeSocket, type ListeningSocket } from './listening-socket.js'
@@ -121,7 +122,7 @@ export class Acceptor implements Watcher {
    */
   #startPolling(): void {
     this.#reactor.modify(this.#fd, 0)
-    if (this.#poll === undefined) this.#poll = setTimeout(this.#onPoll, STORM_POLL)
+    if (this.#poll === undefined) this.#poll = outside(() => setTimeout(this.#onPoll, STORM_POLL))
     else this.#poll.refresh()
   }
 
@@ -129,7 +130,7 @@ export class Acceptor implements Watcher {
     if (!this.#accepting) return
     let storm = false
     try {
-      const accepted = this.#acceptBurst()
+      const accepted = runBatch(this.#acceptBurst)
       // After a full burst, another millisecond could overflow the backlog, so the socket is watched again.
       storm = accepted >= STORM_LEAST && accepted < ACCEPT_BURST
     } finally {
@@ -142,7 +143,7 @@ export class Acceptor implements Watcher {
   }
 
   /** @returns how many connections were accepted, including those that the host dropped or could not watch */
-  #acceptBurst(): number {
+  readonly #acceptBurst = (): number => {
     let accepted = 0
     for (let i = 0; i < ACCEPT_BURST && this.#fd !== -1; i++) {
       const fd = this.#reactor.accept(this.#fd)
@@ -151,7 +152,7 @@ export class Acceptor implements Watcher {
         break
       }
       accepted++
-      // If this throws, epoll reports the rest of the burst again.
+      // A listener that throws does not get here. If the block list throws, epoll reports the rest of the burst again.
       const errno = this.#host.onAccept(fd)
       if (errno !== 0) {
         this.#pause(errno, 'epoll_ctl')
@@ -200,7 +201,7 @@ export class Acceptor implements Watcher {
   #pause(errno: number, syscall: string): void {
     this.#accepting = false
     this.#reactor.modify(this.#fd, 0)
-    this.#retry = setTimeout(() => this.resume(), RETRY)
+    this.#retry = outside(() => setTimeout(() => this.resume(), RETRY))
     this.#retry.unref()
     if (this.#pausedAt !== undefined) return
     const { clients } = this.#host

@@ -150,10 +150,11 @@ export interface PollHandle {
 }
 
 /**
- * Watches `fd` for readability. Node 26 does not run ticks and promises after `ready`, so `ready` must run them.
+ * Watches `fd` for readability. `ready` is called without a callback scope of Node, so it must call no code of the
+ * program.
  *
  * Must not be called in a worker thread: koffi 3.3.4 closes its handle after the worker's event loop is gone, which
- * crashes the process. Use `node/worker-poll.ts` there.
+ * crashes the process. Use `node/epoll-watch.ts`.
  *
  * @throws {EbbError} `ERR_EBB_UNSUPPORTED` without koffi
  */

@@ -11,13 +11,14 @@ import fs from 'node:fs'
 import { isMainThread } from 'node:worker_threads'
 import { grown, resized, shrunk } from './arrays.js'
 import * as libc from './libc.js'
-import { runTicks } from './node/ticks.js'
-import { workerPoll } from './node/worker-poll.js'
+import { hasCallbackScopes, runBatch, runEvent } from './node/callback-scope.js'
+import { watchEpoll } from './node/epoll-watch.js'
 
 /** Handles the events of the descriptors that it added to the reactor. */
 export interface Watcher {
   /**
-   * Called for each event of a watched descriptor. If it throws, the event is reported again, because descriptors are
+   * Called for each event of a watched descriptor. Calls the program through `CallbackScopes.run()`. If it throws
+   * itself, the exception becomes an `uncaughtException`, and the event is reported again, because descriptors are
    * watched level-triggered.
    *
    * @param events what epoll reported: bits such as `EPOLLIN`
@@ -75,19 +76,12 @@ export class Reactor {
   constructor() {
     const epoll = libc.check(libc.epollCreate(libc.EPOLL_CLOEXEC), 'epoll_create1')
     try {
-      if (isMainThread) {
-        this.#epoll = epoll
-        this.#poll = libc.poll(epoll, this.#onEvents)
-        // An event that is reported while Node shuts down would call into a dead environment: koffi aborts the process.
-        process.once('exit', () => this.#poll.close())
-      } else {
-        const { fd, handle } = workerPoll(epoll, this.#onEvents)
-        this.#epoll = fd
-        this.#poll = handle
-        // Descriptors belong to the process and would outlive the thread. (`terminate()` does not emit `exit`: see
-        // accept().)
-        process.once('exit', () => this.#closeAll())
-      }
+      const { fd, handle } = watchEpoll(epoll, this.#onEvents)
+      this.#epoll = fd
+      this.#poll = handle
+      // Descriptors belong to the process and would outlive a thread. (`terminate()` does not emit `exit`: see
+      // accept().)
+      process.once('exit', () => (isMainThread ? this.#poll.close() : this.#closeAll()))
     } catch (error) {
       libc.close(epoll)
       throw error
@@ -261,30 +255,18 @@ export class Reactor {
     if (size < this.serial.length) this.#resize(size)
   }
 
-  /**
-   * Called when the epoll instance has events. Node does not know of koffi's callbacks, so this function runs ticks and
-   * promises and passes on exceptions.
-   */
-  readonly #onEvents = (): void => {
-    try {
-      this.#dispatch()
-      runTicks()
-    } catch (error) {
-      // Thrown again where Node turns it into an `uncaughtException`.
-      setImmediate(() => {
-        throw error
-      })
-    }
-  }
+  /** Called by Node when the epoll instance has events. */
+  readonly #onEvents = (): void => runBatch(this.#dispatch)
 
-  #dispatch(): void {
+  readonly #dispatch = (): void => {
     const count = libc.epollWait(this.#epoll, this.#eventsAt, BATCH, 0)
     const events = this.#events
     for (let at = 0; at < count * STRIDE; at += STRIDE) {
       const fd = events[at + DATA] as number
       const serial = this.serial[fd] as number
       if (serial === 0 || (serial | 0) !== events[at + DATA + 1]) continue
-      this.#watchers[this.#owner[fd] as number]?.ready(fd, events[at] as number)
+      const watcher = this.#watchers[this.#owner[fd] as number]
+      if (watcher !== undefined) runEvent(watcher.ready, watcher, fd, events[at] as number)
     }
   }
 
@@ -319,6 +301,7 @@ let shared: Reactor | undefined
 export function reactor(): Reactor {
   // Bun exports libuv's functions, but calling them ends the process.
   if ('Bun' in globalThis) throw libc.unsupportedError('Bun has no libuv to watch the epoll descriptor')
+  if (!hasCallbackScopes) throw libc.unsupportedError('this Node does not let ebb set the async context of a callback')
   shared ??= new Reactor()
   return shared
 }

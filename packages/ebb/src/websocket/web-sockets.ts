@@ -13,6 +13,7 @@
  * An open connection takes three bytes here, besides its row, its timer and its registration at the reactor. Only what
  * is incomplete has an object: a message that has arrived in part, bytes for a slow reader, a closing handshake.
  */
+import { AsyncResource } from 'node:async_hooks'
 import { isUtf8 } from 'node:buffer'
 import type { Socket } from 'node:net'
 import { isQuiet } from '../park/node/socket.js'
@@ -831,7 +832,9 @@ export class WebSockets implements UpgradedProtocol {
     const { table } = this.#connections
     const fd = table.fd(row)
     if (fd < 0) {
-      this.#connections.socket(row)?.write(bytes, callback)
+      // The callback belongs to the caller, and all other events of the socket to the connection.
+      const bound = callback && AsyncResource.bind(callback)
+      this.#connections.callBack(row, () => this.#connections.socket(row)?.write(bytes, bound), undefined)
       return
     }
     this.#queue(row, fd).push(bytes, callback)

@@ -37,6 +37,11 @@ export function uncountConnection(server: ServerInternals): void {
   server._connections--
 }
 
+/** Whether the server is closed and has no connections. */
+export function isDrained({ _handle, _connections }: ServerInternals): boolean {
+  return _handle === null && _connections === 0
+}
+
 /** Emits `close` if the server is closed and has no connections. */
 export function emitCloseIfDrained(server: ServerInternals): void {
   server._emitCloseIfDrained()

@@ -1,5 +1,6 @@
 /** The connections of a parked server, and what is kept for each. */
 import type { Socket } from 'node:net'
+import { CallbackScopes } from '../../sys/node/callback-scope.js'
 import type { ConnectionHandle } from '../connection.js'
 import { Attachments } from './attachments.js'
 import { STREAM, Table, UPGRADED } from './table.js'
@@ -13,6 +14,8 @@ export class Connections {
   readonly attachments: Attachments
   /** By row: number of answered requests, if the server limits them (`maxRequestsPerSocket`). */
   readonly requests = new Map<number, number>()
+  /** By row: in which scope the program is called back. */
+  readonly scopes = new CallbackScopes()
 
   constructor(attachmentLimit: number) {
     this.attachments = new Attachments(attachmentLimit)
@@ -20,7 +23,7 @@ export class Connections {
 
   /** Memory for all connections, in bytes, without sockets. */
   get bytes(): number {
-    return this.table.bytes + this.attachments.bytes
+    return this.table.bytes + this.attachments.bytes + this.scopes.bytes
   }
 
   /** Whether the connection was made a stream of server-sent events. */
@@ -38,11 +41,23 @@ export class Connections {
     return this.awake.get(row)?.socket
   }
 
-  /** Frees the row of a connection that is closed. */
+  /** Calls `fn` as a callback of a connection. @returns its result; undefined if it throws */
+  callBack<T, A, B>(row: number, fn: (a: A, b: B) => T, self: unknown, a?: A, b?: B): T | undefined {
+    return this.scopes.run(this.scopes.id(row), fn, self, a, b)
+  }
+
+  /** Frees the row of a connection that is closed. Its last callback may still run. */
   delete(row: number): void {
     this.attachments.delete(row)
     this.requests.delete(row)
     this.awake.delete(row)
     this.table.drop(row)
+    this.scopes.end(row)
+  }
+
+  /** Frees memory. */
+  trim(): void {
+    this.table.trim()
+    this.scopes.trim(this.table.end)
   }
 }

@@ -9,6 +9,7 @@
  * is larger. A deadline has no object, only three numbers in arrays indexed by its connection.
  */
 import { grown, resized, shrunk } from '../../sys/arrays.js'
+import { outside, runBatch } from '../../sys/node/callback-scope.js'
 
 /** Precision of the lowest level, in ms. */
 const TICK = 16
@@ -42,7 +43,8 @@ export class Wheel {
   #running = false
 
   /**
-   * @param onDue called with each index that is due; it was removed from the wheel, and may be added again
+   * @param onDue called with each index that is due; it was removed from the wheel, and may be added again. Calls the
+   *   program through `CallbackScopes.run()`
    * @param afterBatch called after each batch of `onDue` calls
    */
   constructor(onDue: (index: number) => void, afterBatch?: () => void) {
@@ -145,7 +147,7 @@ export class Wheel {
     this.#timerTick = tick
     // setTimeout takes at most 2^31 - 1 ms. If that is too early, the timer is set again.
     const ms = Math.min(tick * TICK - performance.now(), 2 ** 31 - 1)
-    this.#timer = setTimeout(this.#run, Math.max(1, Math.ceil(ms)))
+    this.#timer = outside(() => setTimeout(this.#run, Math.max(1, Math.ceil(ms))))
     this.#timer.unref()
   }
 
@@ -165,20 +167,20 @@ export class Wheel {
     this.#running = true
     let finished = false
     try {
-      finished = this.#handleDue()
+      finished = runBatch(this.#handleDue)
     } finally {
       this.#running = false
       // Runs also if a callback threw, because other deadlines are still due.
       if (this.#size > 0) {
         if (finished) this.#schedule(this.#nextTick())
-        else this.#immediate ??= setImmediate(this.#run)
+        else this.#immediate ??= outside(() => setImmediate(this.#run))
       }
       this.#afterBatch?.()
     }
   }
 
   /** Handles due deadlines. @returns false if its time was over before all were handled */
-  #handleDue(): boolean {
+  readonly #handleDue = (): boolean => {
     const start = performance.now()
     let left = CLOCK_INTERVAL
     for (let level = 0, unit = 1; level < LEVELS; level++, unit *= COARSER) {

@@ -1,0 +1,213 @@
+/**
+ * The scope of a callback: everything that ebb calls back goes through {@link CallbackScopes.run}.
+ *
+ * Node calls a program back through its `MakeCallback`, which sets the async context, and afterwards passes on an
+ * exception and runs ticks and microtasks. ebb handles the events of many connections in one callback of Node, as
+ * Node's own timers do. So ebb does the same around each callback of a connection:
+ *
+ * - The async context is that of the connection. Its async id is the same as long as the connection is open, parked or
+ *   awake, and no object exists between two callbacks. It is empty: no store of an `AsyncLocalStorage` comes from the
+ *   code that made the server, from another connection, or from the caller of `send()`, `broadcast()` or `close()`.
+ * - An exception becomes an `uncaughtException`, in the context of the connection. The rest of the batch is handled.
+ * - Ticks and microtasks run after the whole callback, and before the callback of the next connection.
+ *
+ * A callback that the program causes by calling a method, such as `disconnect` by `closeConnection()`, runs within that
+ * call. Then only the context changes: ticks run after the program's own callback, as always, and an exception is
+ * reported in a microtask, not to the caller.
+ */
+import { AsyncResource } from 'node:async_hooks'
+import { grown, resized, shrunk } from '../arrays.js'
+
+/** Async id of the code that starts a process or a thread, in every version of Node. */
+const BOOTSTRAP = 1
+
+const symbols = Object.getOwnPropertySymbols(new AsyncResource('EBB', { requireManualDestroy: true }))
+const ASYNC_ID = symbolOf('async_id_symbol')
+const TRIGGER_ID = symbolOf('trigger_async_id_symbol')
+
+function symbolOf(description: string): symbol | undefined {
+  return symbols.find((symbol) => symbol.description === description)
+}
+
+/** Whether this runtime lets ebb set the async context of a callback. True for Node 20 to 26. */
+export const hasCallbackScopes = ASYNC_ID !== undefined && TRIGGER_ID !== undefined
+
+/**
+ * An `AsyncResource` that was not constructed. The constructor would give it a new id, and the stores of the current
+ * context. There is a new one for each callback, because up to Node 22, `enterWith()` keeps its store in the resource.
+ */
+class Scope {
+  [key: symbol]: number
+
+  constructor(asyncId: number, triggerId: number) {
+    this[ASYNC_ID as symbol] = asyncId
+    this[TRIGGER_ID as symbol] = triggerId
+  }
+}
+Object.setPrototypeOf(Scope.prototype, AsyncResource.prototype)
+
+const { runInAsyncScope, emitDestroy } = AsyncResource.prototype
+
+interface ProcessInternals {
+  /** Runs ticks and microtasks. Every version since 0.10 has it. It costs 11 ns if there are none. */
+  _tickCallback?: () => void
+  /**
+   * Passes an exception to `uncaughtExceptionMonitor`, and to `uncaughtException` or the capture callback, which a
+   * domain sets. Node calls it for an exception that leaves one of its callbacks.
+   *
+   * @returns false if nobody handled it; Node then ends the process
+   */
+  _fatalException?: (error: unknown, fromPromise: boolean) => boolean
+}
+const { _tickCallback, _fatalException } = process as ProcessInternals
+const runTicks = _tickCallback?.bind(process) ?? (() => void setImmediate(() => {}))
+
+/** Whether a batch is being handled, and no code of the program is on the stack. */
+let atRoot = false
+
+/**
+ * Handles a batch of events, in a callback of Node. Between the events, {@link CallbackScopes.run} runs ticks and
+ * microtasks.
+ */
+export function runBatch<T>(batch: () => T): T {
+  const before = atRoot
+  atRoot = true
+  try {
+    return batch()
+  } finally {
+    atRoot = before
+  }
+}
+
+/**
+ * Calls `fn` in an empty async context. For what ebb makes for itself, such as timers: it would keep the stores of the
+ * caller, and pass them on.
+ */
+export function outside<T>(fn: () => T): T {
+  return hasCallbackScopes ? (runInAsyncScope.call(new Scope(BOOTSTRAP, 0), fn) as T) : fn()
+}
+
+/** Handles one event of a batch that is not a callback of the program. An exception does not stop the batch. */
+export function runEvent<A, B>(fn: (a: A, b: B) => void, self: unknown, a: A, b: B): void {
+  try {
+    fn.call(self, a, b)
+  } catch (error) {
+    report(error)
+  }
+}
+
+/** The async ids of a server and its connections, by an index such as a row or a descriptor. */
+export class CallbackScopes {
+  readonly #type: string
+  /** What `async_hooks` see of the server. Undefined until it is needed. */
+  #server: AsyncResource | undefined
+  /** By index: async id of the connection; 0 until its first callback. */
+  #ids = new Float64Array(0)
+
+  /** @param type what `async_hooks` call the server */
+  constructor(type = 'EBBSERVER') {
+    this.#type = type
+  }
+
+  /** Memory of the ids, in bytes. */
+  get bytes(): number {
+    return this.#ids.byteLength
+  }
+
+  /** Calls `fn` as a callback of the server. @returns its result; undefined if it throws */
+  runForServer<T, A, B>(fn: (a: A, b: B) => T, self: unknown, a?: A, b?: B): T | undefined {
+    return run(this.#serverId(), BOOTSTRAP, fn, self, a as A, b as B)
+  }
+
+  /** Calls `fn` as a callback of the connection with this id. @returns its result; undefined if it throws */
+  run<T, A, B>(id: number, fn: (a: A, b: B) => T, self: unknown, a?: A, b?: B): T | undefined {
+    return run(id, this.#serverId(), fn, self, a as A, b as B)
+  }
+
+  /** Returns the async id of a connection. The first call makes it. */
+  id(index: number): number {
+    if (index >= this.#ids.length) this.#ids = resized(this.#ids, new Float64Array(grown(this.#ids.length, index + 1)))
+    const id = this.#ids[index] as number
+    if (id !== 0) return id
+    const options = { triggerAsyncId: this.#serverId(), requireManualDestroy: true }
+    const made = outside(() => new AsyncResource('EBBCONNECTION', options).asyncId())
+    this.#ids[index] = made
+    return made
+  }
+
+  /** Forgets the async id of a connection that is closed. Its last callback may still run. */
+  end(index: number): void {
+    const id = this.#ids[index] ?? 0
+    if (id === 0) return
+    this.#ids[index] = 0
+    // `async_hooks` hear of it in a later turn.
+    if (hasCallbackScopes) emitDestroy.call(new Scope(id, 0) as unknown as AsyncResource)
+  }
+
+  /** Shrinks the ids. @param end no index from here on has an id */
+  trim(end: number): void {
+    const size = shrunk(end)
+    if (size < this.#ids.length) this.#ids = resized(this.#ids, new Float64Array(size))
+  }
+
+  #serverId(): number {
+    this.#server ??= outside(() => new AsyncResource(this.#type))
+    return this.#server.asyncId()
+  }
+}
+
+function run<T, A, B>(
+  asyncId: number,
+  triggerId: number,
+  fn: (a: A, b: B) => T,
+  self: unknown,
+  a: A,
+  b: B
+): T | undefined {
+  const isRoot = atRoot
+  atRoot = false
+  const result = hasCallbackScopes
+    ? (runInAsyncScope.call(new Scope(asyncId, triggerId), guarded, undefined, isRoot, fn, self, a, b) as T | undefined)
+    : guarded(isRoot, fn, self, a, b)
+  if (isRoot) {
+    drainTicks()
+    atRoot = true
+  }
+  return result
+}
+
+/** The exception is reported in here, where the context and the domain of the callback still apply. */
+function guarded<T, A, B>(isRoot: boolean, fn: (a: A, b: B) => T, self: unknown, a: A, b: B): T | undefined {
+  try {
+    return fn.call(self, a, b)
+  } catch (error) {
+    if (isRoot) report(error)
+    else {
+      queueMicrotask(() => {
+        throw error
+      })
+    }
+    return undefined
+  }
+}
+
+/** Runs ticks and microtasks until there are none, whatever they throw. */
+function drainTicks(): void {
+  for (;;) {
+    try {
+      runTicks()
+      return
+    } catch (error) {
+      report(error)
+    }
+  }
+}
+
+/**
+ * Reports an exception as Node does, at once. If nobody will handle it, throws it instead: Node gets it from the
+ * batch's own callback, prints it, and ends the process.
+ */
+function report(error: unknown): void {
+  const isHandled = process.listenerCount('uncaughtException') > 0 || process.hasUncaughtExceptionCaptureCallback()
+  if (!isHandled || _fatalException?.call(process, error, false) !== true) throw error
+}

@@ -1,0 +1,75 @@
+/**
+ * libuv's watch over an epoll instance, through a handle of Node.
+ *
+ * The reports come as from any handle of Node: Node opens its callback scope, passes exceptions to `uncaughtException`,
+ * runs ticks and microtasks afterwards, and closes the handle when its thread ends, whether by itself or by
+ * `terminate()`. koffi's own watch (see `libc.poll`) does none of this.
+ *
+ * Of Node's handles only a UDP handle can watch a descriptor of any kind, because it does not read by itself. libuv
+ * tells it that the descriptor is readable, its `recvmsg` fails (`ENOTSOCK`), and it goes on watching. The handle is
+ * therefore opened with a socket, and `dup3` then replaces that socket by the epoll instance. The cost is one failed
+ * `recvmsg` for each report, which is no more than what koffi's watch costs. This works on Node 20, 22, 24 and 26.
+ */
+import { createSocket } from 'node:dgram'
+import { isMainThread } from 'node:worker_threads'
+import * as libc from '../libc.js'
+import { outside } from './callback-scope.js'
+
+interface UdpHandle extends libc.PollHandle {
+  open(fd: number): number
+  recvStart(): number
+  onmessage: () => void
+}
+
+/** A watch over an epoll instance. */
+export interface EpollWatch {
+  /** The descriptor that stands for the epoll instance from now on. */
+  fd: number
+  /** Owns `fd`. Starts unref'd, and must be kept referenced: garbage collection ends it. */
+  handle: libc.PollHandle
+}
+
+/**
+ * Watches an epoll instance.
+ *
+ * @param epoll descriptor of the epoll instance; this function takes it
+ * @param ready called in a callback scope of Node when the instance has events
+ * @throws {SystemError} EMFILE
+ * @throws {EbbError} `ERR_EBB_UNSUPPORTED` in a worker thread, if this Node has no UDP handle where ebb looks for it
+ */
+export function watchEpoll(epoll: number, ready: () => void): EpollWatch {
+  const fd = libc.check(libc.socket(libc.AF_UNIX, libc.SOCK_DGRAM | libc.SOCK_CLOEXEC, 0), 'socket')
+  const handle = outside(() => handleFor(fd))
+  if (handle !== undefined) {
+    // libuv registers the descriptor with its own epoll in the next turn, so it registers the replacement.
+    libc.check(libc.dup3(epoll, fd, libc.O_CLOEXEC), 'dup3')
+    libc.close(epoll)
+    handle.onmessage = ready
+    handle.recvStart()
+    handle.unref()
+    return { fd, handle }
+  }
+  libc.close(fd)
+  if (!isMainThread) throw libc.unsupportedError('this Node cannot watch a descriptor in a worker thread')
+  // An immediate has a callback scope of Node, at the cost of latency.
+  return { fd: epoll, handle: libc.poll(epoll, () => setImmediate(ready)) }
+}
+
+/**
+ * Makes a UDP handle that owns `fd`.
+ *
+ * @returns undefined if this Node keeps its UDP handle elsewhere, and in the permission model without `--allow-net`
+ */
+function handleFor(fd: number): UdpHandle | undefined {
+  const socket = createSocket('udp4')
+  const state = Object.getOwnPropertySymbols(socket).find((symbol) => symbol.description === 'state symbol')
+  const handle = (socket as unknown as Record<symbol, { handle?: UdpHandle }>)[state ?? Symbol()]?.handle
+  if (typeof handle?.recvStart !== 'function') return undefined
+  try {
+    if (handle.open(fd) === 0) return handle
+  } catch {
+    // ERR_ACCESS_DENIED.
+  }
+  handle.close()
+  return undefined
+}
