@@ -15,7 +15,7 @@ import { type AllocatorName, allocator } from './allocator.js'
 import { type CollectionCost, collectInSteps } from './collect-in-steps.js'
 import { collectFully } from './full-gc.js'
 import { retainTick } from './hidden-classes.js'
-import { returnAtOnce } from './thresholds.js'
+import { returnAtOnce, returnRetained } from './thresholds.js'
 import { trimAll } from './trim.js'
 import { collectInWorkers } from './workers.js'
 
@@ -176,6 +176,7 @@ async function collectAndTrim(withWorkers: boolean, inSteps: boolean, enough: nu
     afterCollect = ownAnonymous()
     costs.push(await trim())
   }
+  await returnRetained()
   const done: Release = {
     before,
     afterCollect,

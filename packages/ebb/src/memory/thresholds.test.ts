@@ -50,6 +50,74 @@ test.skipIf(!glibc)(
   }
 )
 
+/** Contexts of zlib, which are allocated by the threads of libuv's pool, each in a heap of its own. */
+const CONTEXTS = `
+  import zlib from 'node:zlib'
+  import { readFileSync } from 'node:fs'
+  const anonymous = () => Number(/RssAnon:\\s+(\\d+)/.exec(readFileSync('/proc/self/status'))[1]) * 1024
+  const contexts = (count) =>
+    Promise.all(
+      Array.from({ length: count }, async () => {
+        const context = zlib.createDeflateRaw().on('data', () => {})
+        context.write('text')
+        await new Promise((resolve) => context.flush(resolve))
+        return context
+      })
+    )
+`
+
+test.skipIf(!glibc)('growth is no reason to keep freed memory, not even of the threads of the pool', async () => {
+  const child = new Child(`${PROGRAM}${CONTEXTS}
+    tuneAllocator({ timer: false })
+    const rest = anonymous()
+    const all = []
+    for (let i = 0; i < 4; i++) {
+      all.push(...(await contexts(100)))
+      await pause(110)
+      watchFaults()
+    }
+    const peak = anonymous()
+    for (const context of all.splice(0)) context.close()
+    print((anonymous() - rest) / (peak - rest))
+    process.exit()`)
+  expect(await child.next()).toBeLessThan(0.3)
+})
+
+test.skipIf(!glibc)('what the threads of the pool have kept is returned by a release', async () => {
+  const child = new Child(`${PROGRAM}${CONTEXTS}
+    tuneAllocator({ timer: false })
+    await busy()
+    const rest = anonymous()
+    const all = await contexts(400)
+    const peak = anonymous()
+    for (const context of all.splice(0)) context.close()
+    const kept = anonymous()
+    await release()
+    print([(kept - rest) / (peak - rest), (anonymous() - rest) / (peak - rest)])
+    process.exit()`)
+  const [kept, released] = await child.next<[number, number]>()
+  expect(kept).toBeGreaterThan(0.5)
+  expect(released).toBeLessThan(0.3)
+})
+
+test.skipIf(!glibc)('and when the work is over, without a release', async () => {
+  const child = new Child(`${PROGRAM}${CONTEXTS}
+    tuneAllocator({ timer: false })
+    await busy()
+    const rest = anonymous()
+    const all = await contexts(400)
+    const peak = anonymous()
+    for (const context of all.splice(0)) context.close()
+    // The window that held the work, and those after it.
+    while (anonymous() - rest > 0.3 * (peak - rest)) {
+      await pause(110)
+      watchFaults()
+    }
+    print('returned')
+    process.exit()`)
+  expect(await child.next()).toBe('returned')
+})
+
 test.skipIf(!glibc)('counts page faults with a timer, which does not hold the process open', async () => {
   const child = new Child(`${PROGRAM}
     tuneAllocator({ timer: true })

@@ -2,12 +2,22 @@
  * Chooses when glibc returns freed memory to the system: at once, or later while a program frees and allocates a lot.
  *
  * By default glibc raises its trim threshold up to 64 MB with the blocks that are freed, and never lowers it.
- * `malloc_trim` does not help, because it trims the end of the main heap only, and V8's threads have heaps of their
+ * `malloc_trim` does not help, because it trims the end of the main heap only, and other threads have heaps of their
  * own. A low threshold returns that memory, but costs a server of large buffers page faults. So ebb sets a low
- * threshold, a high one when there are many page faults, and a low one again at the next release. Figures:
- * docs/performance.md.
+ * threshold, a high one while a program faults the same memory in again and again, and a low one as soon as it does
+ * not. Figures: docs/performance.md.
  */
-import { type MallocThresholds, minorPageFaults, setMallocThresholds } from '../sys/malloc.js'
+import { ownAnonymous } from '../proc/process.js'
+import { pageSize } from '../proc/sockstat.js'
+import {
+  cpuTime,
+  type MallocThresholds,
+  minorPageFaults,
+  readUsage,
+  setMallocThresholds,
+  trimOwnTop,
+  trimPoolTops
+} from '../sys/malloc.js'
 import { allocator } from './allocator.js'
 
 /** Returns freed memory at once. */
@@ -16,12 +26,28 @@ const LOW: MallocThresholds = { trim: 128 * 1024, topPad: 64 * 1024, mmap: 4 * 1
  * Keeps freed memory for the next allocation. These are the highest values to which glibc itself raises its thresholds.
  */
 const HIGH: MallocThresholds = { trim: 64 * 1024 * 1024, topPad: 128 * 1024, mmap: 32 * 1024 * 1024 }
-/** Minor page faults per second from which on the high thresholds are set. They cost about 2 % of a core. */
+/**
+ * Minor page faults per second from which on the high thresholds are set: those of memory that the process had before.
+ * They cost about 2 % of a core. Memory by which the process grows does not count, because any threshold costs its
+ * faults.
+ */
 const MANY_FAULTS = 20_000
 /** Page faults are counted over at least this many ms. */
 const SHORTEST_WINDOW = 100
 /** Milliseconds between two counts with a timer. */
 const INTERVAL = 1000
+/** The high thresholds help if they leave at most this share of the page faults. */
+const HELPFUL_SHARE = 0.7
+/** After high thresholds that did not help, ms until they are tried again. */
+const PAUSE_AFTER_USELESS = 60_000
+/** High thresholds are lowered after this many ms, to see whether they are still needed. */
+const LONGEST_HIGH = 60_000
+/**
+ * The work is over when the process uses less than this share of the highest CPU time since the high thresholds were
+ * set, or less than so many ms per second.
+ */
+const QUIET_SHARE = 0.5
+const QUIET_MS = 20
 
 /** Whether whoever started this program chose thresholds. Then ebb does not touch them. */
 const isSetByUser =
@@ -30,8 +56,27 @@ const isSetByUser =
 
 let thresholds: MallocThresholds | undefined
 let timer: NodeJS.Timeout | undefined
+/** Whether the ends of heaps may hold memory that the low thresholds would have returned. */
+let isRetaining = false
+
+// The present window.
 let faults = 0
+let cpuMs = 0
 let countedAt = 0
+/** Anonymous memory when the window began; undefined if it was not read. */
+let held: number | undefined
+
+// The high thresholds.
+/** Whether high thresholds have helped before. Then memory is read in every window, and the first busy one counts. */
+let haveHelped = false
+/** Windows since they were set. */
+let windows = 0
+let raisedAt = 0
+let notBefore = 0
+/** Page faults per second before they were set. */
+let faultsBefore = 0
+/** The most ms of CPU time per second since they were set. */
+let highestCpu = 0
 
 /**
  * Makes glibc return freed memory at once, as long as that is cheap. Does nothing with another allocator.
@@ -45,7 +90,10 @@ export function tuneAllocator(how: { timer: boolean }): void {
   if (thresholds === undefined) set(LOW)
 }
 
-/** Sets the high thresholds if there were many page faults since the last call. Call it about once a second. */
+/**
+ * Sets the high thresholds if memory was faulted in again and again since the last call, and the low ones when the work
+ * is over. Call it about once a second.
+ */
 export function watchFaults(): void {
   if (timer === undefined) checkFaults()
 }
@@ -55,23 +103,67 @@ export function returnAtOnce(): void {
   if (thresholds === HIGH) set(LOW)
 }
 
+/**
+ * Returns what the high thresholds have kept at the ends of heaps: of the main thread, and of libuv's pool. Called when
+ * a release ends, and when the work is over.
+ */
+export async function returnRetained(): Promise<void> {
+  if (!isRetaining || thresholds === HIGH) return
+  isRetaining = false
+  trimOwnTop()
+  await trimPoolTops()
+}
+
 function checkFaults(): void {
-  if (thresholds !== LOW) return
+  if (thresholds === undefined) return
   const now = performance.now()
   const ms = now - countedAt
   if (ms < SHORTEST_WINDOW) return
-  const before = faults
-  countFaults(now)
-  if (((faults - before) * 1000) / ms > MANY_FAULTS) set(HIGH)
+  const [faultsThen, cpuThen, heldThen] = [faults, cpuMs, held]
+  if (!beginWindow(now)) return
+  const perSecond = 1000 / ms
+  const all = (faults - faultsThen) * perSecond
+  const cpu = (cpuMs - cpuThen) * perSecond
+  if (thresholds === LOW) {
+    held = haveHelped || all > MANY_FAULTS ? ownAnonymous() : undefined
+    if (heldThen === undefined || held === undefined) return
+    const again = all - (Math.max(0, held - heldThen) / pageSize()) * perSecond
+    if (again > MANY_FAULTS && now >= notBefore) raise(again, now)
+    return
+  }
+  windows++
+  highestCpu = Math.max(highestCpu, cpu)
+  const isOver = cpu < Math.max(QUIET_MS, QUIET_SHARE * highestCpu) || now - raisedAt > LONGEST_HIGH
+  // In the first window, the heaps grow to the size that they then keep.
+  const isUseless = windows > 1 && !isOver && all > HELPFUL_SHARE * faultsBefore
+  if (isUseless) notBefore = now + PAUSE_AFTER_USELESS
+  else if (windows > 1) haveHelped = true
+  if (!isOver && !isUseless) return
+  set(LOW)
+  void returnRetained()
+}
+
+function raise(faultsNow: number, now: number): void {
+  faultsBefore = faultsNow
+  highestCpu = 0
+  raisedAt = now
+  windows = 0
+  isRetaining = true
+  set(HIGH)
 }
 
 function set(to: MallocThresholds): void {
   thresholds = to
   setMallocThresholds(to)
-  countFaults(performance.now())
+  held = undefined
+  beginWindow(performance.now())
 }
 
-function countFaults(now: number): void {
+/** Starts to count. Returns false where the kernel cannot be asked. */
+function beginWindow(now: number): boolean {
   countedAt = now
-  faults = minorPageFaults() ?? faults
+  if (!readUsage()) return false
+  faults = minorPageFaults()
+  cpuMs = cpuTime()
+  return true
 }

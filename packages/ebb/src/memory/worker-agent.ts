@@ -1,13 +1,21 @@
 /** Runs in worker threads: collects in steps when the main thread asks for it. Does not load koffi. */
 import { threadId } from 'node:worker_threads'
 import { collectInSteps } from './collect-in-steps.js'
+import { detachBuffer } from './detach-buffer.js'
 import { openWorkerChannel } from './worker-channel.js'
+
+/**
+ * Bytes of a buffer. When it is freed, glibc looks whether the end of this thread's heap can be returned.
+ * `sys/malloc.ts` does the same with `trimOwnTop()`, which needs koffi.
+ */
+const PROBE = 96 * 1024
 
 /** Makes this worker thread collect whenever the main thread releases memory of its workers, too. */
 export function collectWhenAsked(): void {
   const channel = openWorkerChannel((message) => {
     if (message.what !== 'collect') return
     void collectInSteps().then(() => {
+      detachBuffer(new ArrayBuffer(PROBE))
       channel.send({ what: 'collected', thread: threadId, round: message.round })
     })
   })

@@ -95,6 +95,8 @@ export const mallocTrim = optionalFunction('int malloc_trim(size_t pad)')
 /** In glibc; in musl it exists and does nothing. */
 export const mallopt = optionalFunction('int mallopt(int parameter, int value)')
 export const getrusage = optionalFunction('int getrusage(int who, uintptr_t usage)')
+export const malloc = optionalFunction('uintptr_t malloc(size_t size)')
+export const free = optionalFunction('void free(uintptr_t block)')
 /** Only in jemalloc. */
 export const mallctl = optionalFunction<[string, number, number, number, number]>(
   'int mallctl(const char *name, uintptr_t old, uintptr_t oldLength, uintptr_t new, size_t newLength)'
@@ -110,6 +112,18 @@ export const statx = optionalFunction<[number, string, number, number, number]>(
 )
 const dlsym = optionalFunction<[number, string]>('uintptr_t dlsym(uintptr_t handle, const char *name)')
 const dladdr = optionalFunction<[number, BigUint64Array]>('int dladdr(uintptr_t address, _Out_ void *info)')
+
+/**
+ * Calls a function of the C library on a thread of libuv's pool. Holds the process open until it returns.
+ *
+ * @throws Error (rejected) if this Node cannot queue the call
+ */
+export function callOnPool(call: Call, ...args: number[]): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const queue = call as Call & { async(...args: unknown[]): void }
+    queue.async(...args, (error: Error | null, result: number) => (error ? reject(error) : resolve(result)))
+  })
+}
 
 /** Returns the errno of the last call on this thread. */
 export function errno(): number {

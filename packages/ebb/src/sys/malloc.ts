@@ -64,15 +64,61 @@ export function setMallocThresholds({ trim, topPad, mmap }: MallocThresholds): v
   libc.mallopt?.(M_MMAP_THRESHOLD, mmap)
 }
 
+/**
+ * Bytes of a block that is larger than glibc's `FASTBIN_CONSOLIDATION_THRESHOLD` (64 KiB), and smaller than any
+ * threshold for a mapping of its own. To free it makes glibc look whether the end of its arena can be returned.
+ */
+const PROBE = 96 * 1024
+/** A heap of an arena other than the main one, bytes. It is aligned to its size. */
+const HEAP = 64 * 1024 * 1024
+/** How often the pool is asked, because a thread may take two of the calls of a round. */
+const ROUNDS = 4
+
+/** glibc: returns free memory at the end of this thread's arena beyond `M_TRIM_THRESHOLD`. */
+export function trimOwnTop(): void {
+  const block = libc.malloc?.(PROBE) ?? 0
+  if (block !== 0) libc.free?.(block)
+}
+
+/**
+ * glibc: does the same for the arenas of libuv's pool, whose ends `malloc_trim` leaves alone. Each thread of the pool
+ * has an arena of its own.
+ */
+export async function trimPoolTops(): Promise<void> {
+  const { malloc, free } = libc
+  if (malloc === undefined || free === undefined) return
+  const threads = Math.min(Math.max(Number.parseInt(process.env.UV_THREADPOOL_SIZE ?? '4', 10) || 4, 1), 1024)
+  const heaps = new Set<number>()
+  for (let round = 0; round < ROUNDS && heaps.size < threads; round++) {
+    const blocks = await Promise.all(Array.from({ length: threads }, () => libc.callOnPool(malloc, PROBE)))
+    for (const block of blocks) heaps.add(Math.floor(block / HEAP))
+    await Promise.all(blocks.map((block) => libc.callOnPool(free, block)))
+  }
+}
+
 const RUSAGE_SELF = 0
-/** `struct rusage` has 144 bytes; `ru_minflt` is at offset 64. */
+/**
+ * `struct rusage` has 144 bytes. It begins with user and system time, each as seconds and microseconds of 64 bits;
+ * `ru_minflt` is at offset 64.
+ */
 const usage = Buffer.alloc(144)
 const usageAddress = libc.addressOf(usage)
 const MINOR_FAULTS_AT = 64
 
 /**
- * Minor page faults of this process since its start; undefined where the C library cannot be asked. Makes no object.
+ * Reads CPU time and page faults of this process. Returns false where the C library cannot be asked. Makes no object.
  */
-export function minorPageFaults(): number | undefined {
-  return libc.getrusage?.(RUSAGE_SELF, usageAddress) === 0 ? usage.readUIntLE(MINOR_FAULTS_AT, 6) : undefined
+export function readUsage(): boolean {
+  return libc.getrusage?.(RUSAGE_SELF, usageAddress) === 0
+}
+
+/** Minor page faults of this process from its start to the last {@link readUsage}. */
+export function minorPageFaults(): number {
+  return usage.readUIntLE(MINOR_FAULTS_AT, 6)
+}
+
+/** CPU time of all threads of this process from its start to the last {@link readUsage}, ms. */
+export function cpuTime(): number {
+  const ms = (at: number) => usage.readUIntLE(at, 6) * 1000 + usage.readUIntLE(at + 8, 6) / 1000
+  return ms(0) + ms(16)
 }
