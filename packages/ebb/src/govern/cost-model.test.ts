@@ -24,6 +24,11 @@ let codeNow = 0
 let model: CostModel
 /** The result of the next release. */
 let next: Release
+/** CPU time of other threads up to now, ms, and what they use in the next release. */
+let others = 0
+let nextOthers = 0
+/** Milliseconds that the next release takes. */
+let nextMs = 0
 let notify: (done: Release) => void
 
 /** The result of a release that paused for `pauseMs` and returned `returned` bytes of 100 MB. */
@@ -56,12 +61,18 @@ beforeEach(async () => {
       { space_name: 'code_large_object_space', space_used_size: MB }
     ]
   }))
+  others = 0
+  nextOthers = 0
+  nextMs = 0
+  vi.doMock('../sys/thread-time.js', () => ({ otherThreadsTime: () => others }))
   vi.doMock('../memory/release.js', () => ({
     onReleased: (listener: typeof notify) => {
       notify = listener
     },
     releaseUnheld: async () => {
       codeNow = code.after
+      others += nextOthers
+      vi.advanceTimersByTime(nextMs)
       notify(next)
       return next
     }
@@ -71,6 +82,7 @@ beforeEach(async () => {
 
 afterEach(() => {
   vi.doUnmock('../memory/release.js')
+  vi.doUnmock('../sys/thread-time.js')
   vi.doUnmock('node:v8')
   vi.useRealTimers()
 })
@@ -89,6 +101,33 @@ describe('the budget', () => {
     await releaseOnce(50, 10 * MB, 0.1)
     // Two releases are at least 1 s apart.
     expect(model.earliest - start).toBeCloseTo(1000)
+  })
+
+  test('counts the CPU time of other threads that help', async () => {
+    nextOthers = 150
+    model.onSample(0, 0, 0)
+    await releaseOnce(50, 10 * MB)
+    expect(model.earliest - performance.now()).toBeCloseTo(20_000)
+  })
+
+  test('does not count what the threads of the program use anyway', async () => {
+    nextOthers = 450
+    nextMs = 200
+    // Two workers that are busy: 400 ms in 200 ms. The other 50 ms are help.
+    model.onSample(0, 0, 2)
+    // A sample with less work in between does not make the program's work look like help.
+    model.onSample(0, 0, 1)
+    await releaseOnce(50, 10 * MB)
+    expect(model.earliest - performance.now()).toBeCloseTo(10_000)
+    nextOthers = 0
+    await releaseOnce(50, 10 * MB)
+    expect(model.earliest - performance.now()).toBeCloseTo(5000)
+  })
+
+  test('where the load is not known, help is at most three times the work of this thread', async () => {
+    nextOthers = 1000
+    await releaseOnce(50, 10 * MB)
+    expect(model.earliest - performance.now()).toBeCloseTo(20_000)
   })
 
   test('memory that is faulted back in soon adds to the cost', async () => {

@@ -1,7 +1,7 @@
 /**
  * The cost model: what a release costs in this program, and whether one may happen now.
  *
- * - A budget: releases take at most a given share of CPU time.
+ * - A budget: releases take at most a given share of a core, on all threads.
  * - A backoff: the next release waits longer after releases that returned little.
  * - An estimate of the pause: learned from releases, and from what V8 found alive.
  *
@@ -10,6 +10,7 @@
 import { getHeapSpaceStatistics, getHeapStatistics } from 'node:v8'
 import { onReleased, type Release, type ReleaseOptions, releaseUnheld } from '../memory/release.js'
 import { warn } from '../sys/errors.js'
+import { otherThreadsTime } from '../sys/thread-time.js'
 
 /** Milliseconds between two releases at least; also the shortest backoff. */
 const SHORTEST_INTERVAL = 1000
@@ -17,6 +18,11 @@ const SHORTEST_INTERVAL = 1000
 const LONGEST_BACKOFF = 600_000
 /** Memory that the process faults back in within this many ms made the release a net loss. */
 const FAULTED_BACK_WITHIN = 30_000
+/**
+ * CPU time that V8's threads use for a release, as a multiple of this thread's, at most. Holds where nobody notes the
+ * load, so that the work of the program's own threads cannot be told from theirs.
+ */
+const MOST_HELPED = 3
 /** Cost of a byte that is faulted back in, ms: page faults, and the growth of V8's young generation. */
 const FAULT_BACK_MS = 0.8e-6
 /** Cost of a byte of optimised machine code that V8 threw away in a release and compiles again, ms. */
@@ -74,7 +80,10 @@ export class CostModel {
 
   /** Time by `performance.now()`. */
   #releasedAt = 0
+  /** CPU time of this thread. */
   #cpuMs = 0
+  /** CPU time of other threads: V8's, which mark and sweep, and worker threads that collect. */
+  #helpersMs = 0
   /** Bytes returned to the system. */
   #returned = 0
   /** Bytes of machine code that V8 threw away. */
@@ -99,6 +108,9 @@ export class CostModel {
   /** The load at the last sample. */
   #crowd = 0
   #busy = 0
+  /** Cores that the program's other threads use: the higher figure of the last two samples. Undefined: not known. */
+  #othersBusy: number | undefined
+  #lastOthersBusy = 0
   /** Cleared by a collection of V8's old generation, and by nothing else. */
   #sentinel: WeakRef<object> | undefined
 
@@ -108,8 +120,11 @@ export class CostModel {
    *
    * @param crowd what the heap grows with: number of descriptors, or of clients
    * @param busy share of a core that the thread uses, 0 to 1
+   * @param othersBusy number of cores that the other threads of the process use
    */
-  onSample(crowd: number, busy = 1): void {
+  onSample(crowd: number, busy = 1, othersBusy = 0): void {
+    this.#othersBusy = Math.max(othersBusy, this.#lastOthersBusy)
+    this.#lastOthersBusy = othersBusy
     if (this.#sentinel?.deref() === undefined) {
       this.#sentinel = new WeakRef({})
       this.#heapAfterCollection = getHeapStatistics().used_heap_size
@@ -129,7 +144,7 @@ export class CostModel {
     if (this.#faultedBack || this.#returned === 0 || anonymous < this.floor + this.#returned / 2) return
     this.#faultedBack = true
     if (performance.now() - this.#releasedAt >= FAULTED_BACK_WITHIN) return
-    const cost = this.#cpuMs + FAULT_BACK_MS * this.#returned + RECOMPILE_MS * this.#codeLost
+    const cost = this.#cpuMs + this.#helpersMs + FAULT_BACK_MS * this.#returned + RECOMPILE_MS * this.#codeLost
     const delay = Math.min(cost / this.#budget, LONGEST_FAULT_BACK_DELAY)
     this.earliestAfterSpike = Math.max(this.earliest, this.#releasedAt + delay)
   }
@@ -202,6 +217,8 @@ export class CostModel {
     // No other governor starts a release until the cost of this release is known.
     this.#setEarliest(Number.POSITIVE_INFINITY)
     const codeBefore = codeSize()
+    const start = performance.now()
+    const othersBefore = otherThreadsTime()
     let done: Release
     try {
       done = await releaseUnheld({ inSteps: true, ...options })
@@ -212,12 +229,26 @@ export class CostModel {
     }
     // onReleased() has run by now, and has set the figures of the last release to those of this one.
     this.#codeLost = Math.max(0, codeBefore - codeSize() - CODE_PAGE)
+    this.#helpersMs = this.#helpedMs(othersBefore, performance.now() - start)
     if (options.inSteps ?? true) this.#inSteps = done.inSteps
     this.#budget = budget
     this.#backoff = this.#returned < worth ? Math.min(2 * this.#backoff, LONGEST_BACKOFF) : SHORTEST_INTERVAL
     this.#backoffUntil = this.#releasedAt + this.#backoff
-    this.#setEarliest(this.#releasedAt + Math.max(done.cpuMs / budget, SHORTEST_INTERVAL))
+    this.#setEarliest(this.#releasedAt + Math.max((done.cpuMs + this.#helpersMs) / budget, SHORTEST_INTERVAL))
     return done
+  }
+
+  /**
+   * Returns the CPU time, ms, that other threads have used for the release of the last `ms` milliseconds.
+   *
+   * @param before CPU time of the other threads when it began
+   */
+  #helpedMs(before: number | undefined, ms: number): number {
+    const after = otherThreadsTime()
+    if (before === undefined || after === undefined) return 0
+    // What the program's own threads have probably used meanwhile is no cost of the release.
+    const used = Math.max(0, after - before - (this.#othersBusy ?? 0) * ms)
+    return this.#othersBusy === undefined ? Math.min(used, MOST_HELPED * this.#cpuMs) : used
   }
 
   #setEarliest(time: number): void {
@@ -234,6 +265,8 @@ export class CostModel {
     this.#codeLost = 0
     this.#faultedBack = false
     this.#cpuMs = done.cpuMs
+    // Only release() measures other threads, and sets this after its own releases.
+    this.#helpersMs = 0
     this.#heapAfterRelease = getHeapStatistics().used_heap_size
     this.#heapAfterCollection = this.#heapAfterRelease
     this.#crowdAtCollection = this.#crowd

@@ -105,7 +105,7 @@ export const mallctl = optionalFunction<[string, number, number, number, number]
 export const miCollect = optionalFunction('void mi_collect(int force)')
 /** Only in tcmalloc (gperftools). */
 export const tcmallocRelease = optionalFunction<[]>('void MallocExtension_ReleaseFreeMemory()')
-export const clockGettime = optionalFunction<[number, BigInt64Array]>('int clock_gettime(int clock, _Out_ void *time)')
+export const clockGettime = optionalFunction<[number, Uint32Array]>('int clock_gettime(int clock, _Out_ void *time)')
 /** Missing in old versions of musl. */
 export const statx = optionalFunction<[number, string, number, number, number]>(
   'int statx(int folder, const char *path, int flags, uint mask, uintptr_t buffer)'
