@@ -298,6 +298,78 @@ describe('a source that cannot be watched', () => {
     expect(await monitored(of(cgroup), machine)).toEqual({ path: machine, warnings: [] })
   })
 
+  describe('but read', () => {
+    /** A file of PSI that a test writes. */
+    function counters(): { path: string; wait(ms: number): void } {
+      const path = join(directory(), 'memory.pressure')
+      let total = 5_000_000
+      const write = (): void => {
+        const averages = 'avg10=0.00 avg60=0.00 avg300=0.00'
+        writeFileSync(path, `some ${averages} total=${total}\nfull ${averages} total=0\n`)
+      }
+      write()
+      return {
+        path,
+        wait(ms) {
+          total += ms * 1000
+          write()
+        }
+      }
+    }
+
+    test('is read instead: 200 ms of waiting within 2 s are one report', async () => {
+      const cgroup = counters()
+      refuse('EROFS', cgroup.path)
+      const before = descriptors()
+      let calls = 0
+      const monitor = new PressureMonitor(of(cgroup.path), () => calls++, join(directory(), 'none'))
+      expect(monitor.path).toBe(cgroup.path)
+      monitor.poll()
+      cgroup.wait(190)
+      monitor.poll()
+      await new Promise((resolve) => setTimeout(resolve, 2100))
+      // Too old to count.
+      monitor.poll()
+      cgroup.wait(190)
+      monitor.poll()
+      expect(calls).toBe(0)
+      cgroup.wait(20)
+      monitor.poll()
+      monitor.poll()
+      await until(() => calls === 1)
+      await quiet()
+      expect(calls).toBe(1)
+      monitor.close()
+      expect(descriptors()).toBe(before)
+    })
+
+    test('and the machine is watched, too', async () => {
+      reactor()
+      const [cgroup, machine] = [counters(), fifo()]
+      refuse('EROFS', cgroup.path)
+      let calls = 0
+      const monitor = new PressureMonitor(of(cgroup.path), () => calls++, machine)
+      expect(monitor.path).toBe(machine)
+      cgroup.wait(300)
+      monitor.poll()
+      await until(() => calls === 1)
+      monitor.close()
+    })
+
+    test('a kernel that counts nothing, and a group that is gone, are no alarm', async () => {
+      const empty = join(directory(), 'memory.pressure')
+      writeFileSync(empty, '')
+      refuse('EROFS', empty)
+      expect(await monitored(of(empty), join(directory(), 'none'))).toEqual({ path: undefined, warnings: [] })
+      const cgroup = counters()
+      refuse('EROFS', cgroup.path)
+      const monitor = new PressureMonitor(of(cgroup.path), () => {}, join(directory(), 'none'))
+      writeFileSync(cgroup.path, '')
+      monitor.poll()
+      monitor.close()
+    })
+  })
+
   test('a file that went missing: the file of the machine is watched', async () => {
     const machine = fifo()
     expect(await monitored(of(join(directory(), 'none')), machine)).toEqual({ path: machine, warnings: [] })

@@ -9,6 +9,7 @@
  *   and `MEMORY_PRESSURE_WRITE` (Base64) is written to it first. `/dev/null` tells the service not to watch anything.
  */
 import fs from 'node:fs'
+import { ProcFile } from '../proc/proc-file.js'
 import { connectUnix } from '../sys/connect.js'
 import { EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLPRI } from '../sys/constants.js'
 import { invalidArgument, shown, systemError, warn } from '../sys/errors.js'
@@ -35,8 +36,11 @@ const UNAVAILABLE: readonly unknown[] = [
   'ERR_ACCESS_DENIED'
 ]
 
-/** PSI trigger: 200 ms of waiting in 2 s, as systemd uses by default. */
-const TRIGGER = 'some 200000 2000000\0'
+/** Pressure: tasks have waited for 200 ms within 2 s, as systemd has it by default. */
+const STALL = 200_000
+const WINDOW = 2_000_000
+/** The PSI trigger, in microseconds. */
+const TRIGGER = `some ${STALL} ${WINDOW}\0`
 
 /**
  * The kernel reports `EPOLLPRI` to one poll only. libuv polls the reactor's epoll descriptor first and takes the
@@ -93,15 +97,17 @@ function base64(text: string): Buffer {
 
 /** Calls a function after a random delay of up to 1 s whenever memory is short. */
 export class PressureMonitor {
-  /** Path of the source; undefined if the source cannot be watched. */
+  /** Path of the source; undefined if there is none that can be watched or read. */
   readonly path: string | undefined
-  readonly #watch: PressureWatch | undefined
+  #watch: PressureWatch | undefined
+  /** Files of the kernel that can be read, but not watched. */
+  readonly #polled: PolledPressure[] = []
   readonly #onPressure: () => void
   #delay: NodeJS.Timeout | undefined
 
   /**
    * Watches `source`. If this fails, watches the pressure of the whole machine, unless `source` comes from
-   * `MEMORY_PRESSURE_WATCH`.
+   * `MEMORY_PRESSURE_WATCH`. A file of the kernel that cannot be written to is read at each {@link poll}.
    *
    * Emits a process warning with the code `EBB_NO_PRESSURE` if nothing can be watched. Emits none if the kernel's files
    * are missing or not writable, as in most containers: nothing is wrong there, and releases still follow the load.
@@ -121,15 +127,32 @@ export class PressureMonitor {
       } catch (error) {
         const { code, message } = error as NodeJS.ErrnoException
         if (isNamed || !UNAVAILABLE.includes(code)) failures.push(`(${candidate.from}): ${message}`)
+        else this.#pollInstead(candidate.path)
       }
     }
-    if (failures.length > 0) warn('EBB_NO_PRESSURE', `ebb cannot watch memory pressure ${failures.join(', ')}`)
+    this.path = this.#polled[0]?.path
+    if (this.path !== undefined || failures.length === 0) return
+    warn('EBB_NO_PRESSURE', `ebb cannot watch memory pressure ${failures.join(', ')}`)
+  }
+
+  #pollInstead(path: string): void {
+    try {
+      this.#polled.push(new PolledPressure(path))
+    } catch {
+      // Hidden, or the kernel counts nothing.
+    }
+  }
+
+  /** Reads the files that cannot be watched. Call this at regular intervals. Makes no object. */
+  poll(): void {
+    for (const file of this.#polled) if (file.hasRisen()) this.#onReport()
   }
 
   /** Closes the watch and cancels a call that is due. */
   close(): void {
     clearTimeout(this.#delay)
     this.#watch?.close()
+    for (const file of this.#polled) file.close()
   }
 
   #onReport(): void {
@@ -139,6 +162,62 @@ export class PressureMonitor {
       this.#onPressure()
     }, Math.random() * SPREAD)
     this.#delay.unref()
+  }
+}
+
+const TOTAL = Buffer.from('total=')
+
+/** A file of PSI that may only be read: counts for how long tasks have waited. */
+class PolledPressure {
+  readonly path: string
+  readonly #file: ProcFile
+  #since: number
+  #total: number
+
+  /** @throws Error if `path` is not a file of PSI, or cannot be read */
+  constructor(path: string) {
+    if (!fs.statSync(path).isFile()) throw new Error(`${path} is not a file`)
+    this.path = path
+    this.#file = new ProcFile(path, 256)
+    this.#since = performance.now()
+    try {
+      this.#total = this.#read()
+    } catch (error) {
+      this.#file.close()
+      throw error
+    }
+    if (this.#total < 0) {
+      this.#file.close()
+      throw new Error(`${path} has no figures`)
+    }
+  }
+
+  /** Whether tasks have waited for long enough since the last report, within the window. */
+  hasRisen(): boolean {
+    const now = performance.now()
+    let total: number
+    try {
+      total = this.#read()
+    } catch {
+      // The group is gone.
+      return false
+    }
+    const isLong = total - this.#total >= STALL
+    if (isLong || (now - this.#since) * 1000 >= WINDOW) {
+      this.#since = now
+      this.#total = total
+    }
+    return isLong
+  }
+
+  /** Microseconds for which some task has waited: the first line. */
+  #read(): number {
+    this.#file.read()
+    return this.#file.figure(TOTAL)
+  }
+
+  close(): void {
+    this.#file.close()
   }
 }
 

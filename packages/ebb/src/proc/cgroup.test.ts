@@ -111,6 +111,144 @@ test.each([
   expect(limit().used()).toBe(0.75)
 })
 
+test('sees a limit that changes, and one that is set later', () => {
+  const { put, limit } = tree('0::/app\n')
+  put({
+    'cgroup.controllers': 'memory',
+    'app/memory.current': '600\n',
+    'app/memory.max': 'max\n',
+    'app/memory.high': 'max\n'
+  })
+  const changing = limit()
+  expect([changing.used(), changing.limit()]).toEqual([0, undefined])
+  put({ 'app/memory.max': '1000\n' })
+  expect([changing.used(), changing.limit()]).toEqual([0.6, 1000])
+  put({ 'app/memory.high': '800\n' })
+  expect([changing.used(), changing.limit()]).toEqual([0.75, 800])
+})
+
+test.each([
+  [
+    'v2: swap alone',
+    '0::/app\n',
+    {
+      'cgroup.controllers': 'memory',
+      'app/memory.current': '100\n',
+      'app/memory.max': '1000\n',
+      'app/memory.swap.current': '450\n',
+      'app/memory.swap.max': '500\n',
+      'app/memory.swap.high': 'max\n'
+    },
+    0.9
+  ],
+  [
+    'v2: the soft limit of swap',
+    '0::/app\n',
+    {
+      'cgroup.controllers': 'memory',
+      'app/memory.current': '100\n',
+      'app/memory.max': 'max\n',
+      'app/memory.swap.current': '450\n',
+      'app/memory.swap.max': 'max\n',
+      'app/memory.swap.high': '600\n'
+    },
+    0.75
+  ],
+  [
+    'v2: no swap allowed',
+    '0::/app\n',
+    {
+      'cgroup.controllers': 'memory',
+      'app/memory.current': '100\n',
+      'app/memory.max': '1000\n',
+      'app/memory.swap.current': '0\n',
+      'app/memory.swap.max': '0\n'
+    },
+    0.1
+  ],
+  [
+    'v1: memory and swap together',
+    '4:memory:/app\n',
+    {
+      'memory/app/memory.usage_in_bytes': '500\n',
+      'memory/app/memory.limit_in_bytes': '1000\n',
+      'memory/app/memory.memsw.usage_in_bytes': '1350\n',
+      'memory/app/memory.memsw.limit_in_bytes': '1500\n'
+    },
+    0.9
+  ]
+])('counts swap where it is limited: %s', (_, self, files: Record<string, string>, used) => {
+  const { put, limit } = tree(self)
+  put(files)
+  const swapping = limit()
+  expect(swapping.used()).toBe(used)
+  const most = Number.parseInt(files['app/memory.max'] ?? files['memory/app/memory.limit_in_bytes'] ?? '', 10)
+  expect(swapping.limit()).toBe(Number.isNaN(most) ? undefined : most)
+})
+
+test.each([
+  [
+    'v2',
+    '0::/outer/app\n',
+    { 'cgroup.controllers': 'memory', 'outer/app/memory.current': '5\n', 'outer/app/memory.max': '1000\n' },
+    'outer/app/memory.events',
+    (count: number) => `low 7\nhigh ${count}\nmax 0\noom 0\noom_kill ${count % 2}\n`
+  ],
+  [
+    'v2, in a group above',
+    '0::/outer/app\n',
+    {
+      'cgroup.controllers': 'memory',
+      'outer/memory.current': '5\n',
+      'outer/memory.max': '1000\n',
+      'outer/app/memory.current': '5\n',
+      'outer/app/memory.max': 'max\n'
+    },
+    'outer/memory.events',
+    (count: number) => `low 7\nhigh 0\nmax ${count}\noom 0\noom_kill 0\n`
+  ],
+  [
+    'v1',
+    '4:memory:/app\n',
+    { 'memory/app/memory.usage_in_bytes': '5\n', 'memory/app/memory.limit_in_bytes': '1000\n' },
+    'memory/app/memory.failcnt',
+    (count: number) => `${count}\n`
+  ]
+])('notices that a limit was reached: %s', (_, self, files: Record<string, string>, events, text) => {
+  const { put, limit } = tree(self)
+  put({ ...files, [events]: text(3) })
+  const group = limit()
+  // Whatever happened before counts for nothing.
+  expect([group.hasReachedLimit(), group.hasReachedLimit()]).toEqual([false, false])
+  put({ [events]: text(4) })
+  expect([group.hasReachedLimit(), group.hasReachedLimit()]).toEqual([true, false])
+  put({ [events]: text(40) })
+  expect(group.hasReachedLimit()).toBe(true)
+})
+
+test('without the files of swap and events, as on older kernels, there is no alarm', () => {
+  const { put, limit } = tree('0::/app\n')
+  put({ 'cgroup.controllers': 'memory', 'app/memory.current': '750\n', 'app/memory.max': '1000\n' })
+  const group = limit()
+  expect([group.used(), group.hasReachedLimit(), group.hasReachedLimit()]).toEqual([0.75, false, false])
+})
+
+test('refresh() follows the process to another group, and to a controller that comes later', () => {
+  const { root, put, limit } = tree('0::/one\n')
+  put({ 'cgroup.controllers': 'memory', 'one/cgroup.procs': '' })
+  const group = limit()
+  expect([group.refresh(), group.used(), group.pressure]).toEqual([false, 0, undefined])
+  put({ 'one/memory.current': '500\n', 'one/memory.max': '1000\n', 'one/memory.pressure': 'some' })
+  expect(group.used()).toBe(0)
+  expect([group.refresh(), group.used(), group.pressure]).toEqual([true, 0.5, join(root, 'one/memory.pressure')])
+  const open = descriptors()
+  put({ 'two/memory.current': '900\n', 'two/memory.max': '1000\n' })
+  writeFileSync(join(dirname(root), 'self'), '0::/two\n')
+  expect(group.used()).toBe(0.5)
+  expect([group.refresh(), group.used(), group.pressure]).toEqual([true, 0.9, undefined])
+  expect([group.refresh(), descriptors() - open]).toEqual([false, 0])
+})
+
 test.each([
   [
     'v1',

@@ -12,12 +12,18 @@ export interface MemoryCgroupFiles {
   limit: string
   /** Soft limit, bytes: beyond it the kernel slows the group down and reclaims its memory. v2 only. */
   softLimit: string | undefined
-  /** Limit of swap, bytes. v2 counts swap alone; v1 counts memory and swap together. */
+  /** Bytes of the group that are in swap. v2 counts swap alone; v1 counts memory and swap together. */
+  swapUsage: string
+  /** Limit of swap, bytes. Counts what `swapUsage` counts. */
   swapLimit: string
+  /** Soft limit of swap, bytes: beyond it the kernel slows the group down. v2 only. */
+  swapSoftLimit: string | undefined
   /** Counters by line, `inactive_file` among them. */
   stat: string
   /** Counters by line: `oom_kill` is the number of processes that the kernel killed for memory. */
   events: string
+  /** Number of times that the group reached its limit. v1 only; v2 counts it in `events`. */
+  failures: string | undefined
   /** Pressure stall information of the group, see PSI. v2 only. */
   pressure: string | undefined
 }
@@ -46,9 +52,12 @@ const V1: MemoryCgroupFiles = {
   usage: 'memory.usage_in_bytes',
   limit: 'memory.limit_in_bytes',
   softLimit: undefined,
+  swapUsage: 'memory.memsw.usage_in_bytes',
   swapLimit: 'memory.memsw.limit_in_bytes',
+  swapSoftLimit: undefined,
   stat: 'memory.stat',
   events: 'memory.oom_control',
+  failures: 'memory.failcnt',
   pressure: undefined
 }
 
@@ -56,9 +65,12 @@ const V2: MemoryCgroupFiles = {
   usage: 'memory.current',
   limit: 'memory.max',
   softLimit: 'memory.high',
+  swapUsage: 'memory.swap.current',
   swapLimit: 'memory.swap.max',
+  swapSoftLimit: 'memory.swap.high',
   stat: 'memory.stat',
   events: 'memory.events',
+  failures: undefined,
   pressure: 'memory.pressure'
 }
 
@@ -111,80 +123,181 @@ function foldersOf(root: string, group: string): { mount: string; folder: string
 /** A limit of at least this many bytes is none: v1 writes the largest multiple of a page below 2^63 for no limit. */
 const UNLIMITED = 2 ** 60
 
-/** Files of one group, held open. */
-interface OpenGroup {
+/** A figure of a group, and the limits that hold for it. */
+interface Limited {
   usage: ProcFile
   limits: ProcFile[]
-  stat: ProcFile | undefined
 }
+
+/** Files of one group, held open. */
+interface OpenGroup {
+  memory: Limited
+  swap: Limited | undefined
+  stat: ProcFile | undefined
+  events: ProcFile | undefined
+}
+
+/** Lines of `memory.events` that count how often the group reached a limit. */
+const LIMIT_EVENTS = [Buffer.from('\nhigh '), Buffer.from('\nmax '), Buffer.from('\noom ')]
 
 /**
  * How full the memory cgroup of this process is. Looks at its own group and at every group above it, since each may
- * have a limit. Finds the groups once and keeps their files open, so that reading needs no new descriptor.
+ * have a limit. Keeps the files open, so that reading needs no new descriptor, and reads limits anew each time, because
+ * they may change while the process runs.
  */
 export class CgroupLimit {
-  /** Path of `memory.pressure` of the own group, for a PSI trigger; undefined if it has none. */
-  readonly pressure: string | undefined
+  readonly #root: string | undefined
+  readonly #self: string | undefined
+  /** Names the groups of this process. */
+  readonly #names: ProcFile | undefined
+  /** The names when the groups were opened. */
+  #known: Buffer = Buffer.alloc(0)
+  #pressure: string | undefined
   readonly #groups: OpenGroup[] = []
   /** Key of the inactive file pages in `memory.stat`, which counts those of the groups below as well. */
-  readonly #inactiveFileKey: Buffer = Buffer.alloc(0)
+  #inactiveFileKey: Buffer = Buffer.alloc(0)
+  #version: 1 | 2 = 2
+  /** {@link events} at its last call, of all groups. */
+  #events = -1
 
   /**
    * @param root folder in which the cgroup file systems are mounted
    * @param self the file that names the groups of this process
    */
   constructor(root?: string, self?: string) {
-    const cgroup = find(root, self)
+    this.#root = root
+    this.#self = self
+    this.#names = open(self ?? '/proc/self/cgroup', 512)
+    this.#open()
+  }
+
+  /** Path of `memory.pressure` of the own group, for a PSI trigger; undefined if it has none. */
+  get pressure(): string | undefined {
+    return this.#pressure
+  }
+
+  #open(): void {
+    const cgroup = find(this.#root, this.#self)
+    this.#known = this.#readNames()
+    this.#pressure = undefined
+    this.#events = -1
     if (cgroup === undefined) return
     const { version, folder: own, files } = cgroup
+    this.#version = version
     this.#inactiveFileKey = Buffer.from(version === 1 ? '\ntotal_inactive_file ' : '\ninactive_file ')
     const pressure = files.pressure && path.join(own, files.pressure)
-    if (pressure !== undefined && fs.existsSync(pressure)) this.pressure = pressure
-    const limitNames = files.softLimit === undefined ? [files.limit] : [files.limit, files.softLimit]
+    if (pressure !== undefined && fs.existsSync(pressure)) this.#pressure = pressure
     for (const folder of foldersUpwards(cgroup)) {
-      const usage = open(path.join(folder, files.usage))
-      const limits = limitNames.flatMap((name) => open(path.join(folder, name)) ?? [])
-      if (usage !== undefined && limits.length > 0) {
-        this.#groups.push({ usage, limits, stat: open(path.join(folder, files.stat), 4096) })
-      } else {
-        for (const file of [usage, ...limits]) file?.close()
-      }
+      const memory = openLimited(folder, files.usage, files.limit, files.softLimit)
+      if (memory === undefined) continue
+      this.#groups.push({
+        memory,
+        swap: openLimited(folder, files.swapUsage, files.swapLimit, files.swapSoftLimit),
+        stat: open(path.join(folder, files.stat), 4096),
+        events: open(path.join(folder, files.failures ?? files.events), 256)
+      })
+    }
+  }
+
+  #readNames(): Buffer {
+    if (this.#names === undefined) return Buffer.alloc(0)
+    try {
+      this.#names.read()
+      return Buffer.from(this.#names.buffer.subarray(0, this.#names.length))
+    } catch {
+      return Buffer.alloc(0)
     }
   }
 
   /**
-   * Returns the used share of the tightest limit: 0 to 1, or slightly more; 0 without a limit. Does not count inactive
-   * file pages, because a group that reads files fills up with them and the kernel reclaims them first.
+   * Notices that the process was moved to other groups, or that its group got a memory controller. Call this now and
+   * then.
+   *
+   * @returns whether other files are read from now on
+   */
+  refresh(): boolean {
+    if (this.#names === undefined || (this.#groups.length > 0 && this.#isKnown(this.#names))) return false
+    const before = this.#groups.length
+    const pressure = this.#pressure
+    this.#closeGroups()
+    this.#open()
+    return before > 0 || this.#groups.length > 0 || this.#pressure !== pressure
+  }
+
+  #isKnown(names: ProcFile): boolean {
+    try {
+      names.read()
+      return names.buffer.compare(this.#known, 0, this.#known.length, 0, names.length) === 0
+    } catch {
+      return true
+    }
+  }
+
+  /**
+   * Returns the used share of the tightest limit, of memory or of swap: 0 to 1, or slightly more; 0 without a limit.
+   * Does not count inactive file pages, because a group that reads files fills up with them and the kernel reclaims
+   * them first.
    *
    * @param near a group whose usage is below this share of its limit is counted with its inactive file pages, which
    *   saves reading `memory.stat`
    */
   used(near = 0): number {
     let used = 0
-    for (const { usage, limits, stat } of this.#groups) {
-      for (const file of limits) {
-        const limit = figure(file)
-        if (limit <= 0 || limit >= UNLIMITED) continue
-        let held = figure(usage)
-        if (held / limit >= near && stat !== undefined) held -= Math.max(0, figure(stat, this.#inactiveFileKey))
-        used = Math.max(used, held / limit)
-      }
+    for (const { memory, swap, stat } of this.#groups) {
+      used = Math.max(used, this.#share(memory, near, stat))
+      // v1 counts memory and swap together, so file pages are part of it.
+      if (swap !== undefined) used = Math.max(used, this.#share(swap, near, this.#version === 1 ? stat : undefined))
     }
     return used
   }
 
-  /** Returns the tightest limit, bytes; undefined without a limit. */
+  #share({ usage, limits }: Limited, near: number, stat: ProcFile | undefined): number {
+    let limit = UNLIMITED
+    for (const file of limits) {
+      const each = figure(file)
+      if (each > 0 && each < limit) limit = each
+    }
+    if (limit === UNLIMITED) return 0
+    let held = figure(usage)
+    if (held / limit >= near && stat !== undefined) held -= Math.max(0, figure(stat, this.#inactiveFileKey))
+    return held / limit
+  }
+
+  /**
+   * Whether one of the groups has reached a limit since the last call (`high`, `max` and `oom` of `memory.events`, or
+   * `memory.failcnt`). Works where the groups are mounted read-only, and on kernels without PSI.
+   */
+  hasReachedLimit(): boolean {
+    let events = 0
+    for (const group of this.#groups) {
+      if (group.events === undefined) continue
+      if (this.#version === 1) events += Math.max(0, figure(group.events))
+      else events += countEvents(group.events)
+    }
+    const before = this.#events
+    this.#events = events
+    return before !== -1 && events > before
+  }
+
+  /** Returns the tightest limit of memory, bytes; undefined without a limit. */
   limit(): number | undefined {
-    const all = this.#groups.flatMap(({ limits }) => limits.map((file) => figure(file)))
+    const all = this.#groups.flatMap(({ memory }) => memory.limits.map((file) => figure(file)))
     const set = all.filter((limit) => limit > 0 && limit < UNLIMITED)
     return set.length === 0 ? undefined : Math.min(...set)
   }
 
+  #closeGroups(): void {
+    for (const { memory, swap, stat, events } of this.#groups.splice(0)) {
+      for (const file of [memory.usage, ...memory.limits, swap?.usage, ...(swap?.limits ?? []), stat, events]) {
+        file?.close()
+      }
+    }
+  }
+
   /** Closes the files. Closing twice is allowed. */
   close(): void {
-    for (const { usage, limits, stat } of this.#groups.splice(0)) {
-      for (const file of [usage, ...limits, stat]) file?.close()
-    }
+    this.#closeGroups()
+    this.#names?.close()
   }
 }
 
@@ -197,11 +310,20 @@ function find(root?: string, self?: string): MemoryCgroup | undefined {
   }
 }
 
+/** Opens a figure and its limits; undefined if one is missing. */
+function openLimited(folder: string, usageName: string, ...limitNames: (string | undefined)[]): Limited | undefined {
+  const usage = open(path.join(folder, usageName))
+  const limits = limitNames.flatMap((name) => (name === undefined ? [] : (open(path.join(folder, name)) ?? [])))
+  if (usage !== undefined && limits.length > 0) return { usage, limits }
+  for (const file of [usage, ...limits]) file?.close()
+  return undefined
+}
+
 function open(file: string, size = 64): ProcFile | undefined {
   try {
     return new ProcFile(file, size)
   } catch {
-    // The root group has no limit, and no file for one.
+    // The root group has no limit, and no file for one. Containers may hide files.
     return undefined
   }
 }
@@ -214,4 +336,17 @@ function figure(file: ProcFile, key?: Buffer): number {
   } catch {
     return -1
   }
+}
+
+/** Returns how often a group of v2 has reached a limit. */
+function countEvents(file: ProcFile): number {
+  try {
+    file.read()
+  } catch {
+    return 0
+  }
+  let count = 0
+  // The first line is `low`, so each of the lines follows a line break.
+  for (const key of LIMIT_EVENTS) count += Math.max(0, file.figure(key))
+  return count
 }
