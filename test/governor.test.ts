@@ -156,7 +156,123 @@ describe('after a spike', () => {
   })
 })
 
+/** Prints the last release, and how many there were, once there is one that returned more than 50 MB. */
+const REPORT = `
+  import { subscribe } from 'node:diagnostics_channel'
+  subscribe('ebb:release', ({ reason, before, afterTrim, workers }) => {
+    if (before - afterTrim > 50e6) print({ reason, workers, left: afterTrim })
+  })`
+
+interface Report {
+  reason: string
+  workers: number
+  left: number
+}
+
+describe('after a spike without sockets', () => {
+  /** The default limits of price, but for the pause: on a busy machine it can be long. */
+  const limits = { EBB_MAX_PAUSE: '10s' }
+
+  test('worker threads made garbage, and stay', async () => {
+    const child = auto(
+      `${TOOLS} ${REPORT}
+      import { Worker } from 'node:worker_threads'
+      const source = \`
+        import { parentPort } from 'node:worker_threads'
+        parentPort.on('message', () => {
+          let garbage = []
+          for (let i = 0; i < 400_000; i++) garbage.push({ i, pair: [i, i] })
+          parentPort.postMessage('done')
+        })\`
+      const workers = Array.from({ length: 3 }, () => new Worker(source, { eval: true }))
+      const done = workers.map((worker) => new Promise((resolve) => worker.once('message', resolve)))
+      workers.forEach((worker) => worker.postMessage('go'))
+      await Promise.all(done)`,
+      limits
+    )
+    expect(await child.next<Report>()).toMatchObject({ reason: 'spike', workers: 3 })
+  })
+
+  test('the thread pool filled large buffers', async () => {
+    const child = auto(
+      `${TOOLS} ${REPORT}
+      import { promisify } from 'node:util'
+      import { gzip } from 'node:zlib'
+      const compress = promisify(gzip)
+      let held = []
+      const end = performance.now() + 2500
+      while (performance.now() < end) {
+        const texts = Array.from({ length: 4 }, () => compress(Buffer.alloc(8_000_000, Math.random().toString())))
+        held.push(Buffer.alloc(10_000_000, 1), ...(await Promise.all(texts)))
+      }
+      held = undefined
+      setInterval(() => {}, 1000)`,
+      limits
+    )
+    expect(await child.next<Report>()).toMatchObject({ reason: 'spike', workers: 0 })
+  })
+
+  test('a loop that never idles dropped large buffers', async () => {
+    const child = auto(
+      `${TOOLS} ${REPORT}
+      const turn = () => setImmediate(turn)
+      turn()
+      await pause(2000)
+      let held = Array.from({ length: 3000 }, () => Buffer.alloc(50_000, 1))
+      await pause(1000)
+      held = undefined`,
+      limits
+    )
+    expect(await child.next<Report>()).toMatchObject({ reason: 'spike', workers: 0 })
+  })
+
+  test('the queue of a slow client grew until the client was closed', async () => {
+    const child = auto(
+      `${TOOLS} ${REPORT}
+      import net from 'node:net'
+      const server = net.createServer((socket) => {
+        const timer = setInterval(() => {
+          socket.write(Buffer.alloc(500_000, 1))
+          if (socket.writableLength < 120e6) return
+          clearInterval(timer)
+          socket.destroy()
+        }, 20)
+      })
+      server.listen(0, '127.0.0.1', () => net.connect(server.address().port, '127.0.0.1').pause())`,
+      limits
+    )
+    expect(await child.next<Report>()).toMatchObject({ reason: 'spike', workers: 0 })
+  })
+})
+
 describe('at an acceptable cost', () => {
+  test('a steady load beside a large live heap: one release learns what is alive', { timeout: 120_000 }, async () => {
+    const lives = ['weight(250)', 'Array.from({ length: 6000 }, () => Buffer.alloc(100_000, 1))']
+    const children = lives.map((live) =>
+      auto(
+        `${TOOLS}
+        import { govern } from 'ebb'
+        globalThis.live = ${live}
+        const governor = govern()
+        const start = performance.now()
+        while (performance.now() - start < 25_000) {
+          weight(0.1)
+          Buffer.alloc(100_000, 1)
+          await pause(20)
+        }
+        const { releases, ms } = governor.stats()
+        print({ releases: releases.spike, share: ms / (performance.now() - start), live: live.length })
+        process.exit()`,
+        { EBB_MAX_PAUSE: '1m' }
+      )
+    )
+    for (const child of children) {
+      const { releases, share } = await child.next<{ releases: number; share: number }>()
+      expect(releases).toBeLessThanOrEqual(2)
+      expect(share).toBeLessThan(0.2)
+    }
+  })
+
   test('at most one release in a minute of steady load', { timeout: 120_000 }, async () => {
     const child = auto(
       `${TOOLS}
@@ -341,12 +457,30 @@ describe('when memory is short', () => {
     }
   })()
 
-  test.skipIf(!grouped)('near the limit of a cgroup of v1', async () => {
+  function makeGroup(): void {
     mkdirSync(group)
     onTestFinished(async () => {
       await until(() => readFileSync(join(group, 'cgroup.procs'), 'utf8') === '')
       rmdirSync(group)
     })
+  }
+
+  test.skipIf(!grouped)('near a limit that a cgroup of v1 gets while the program runs', async () => {
+    makeGroup()
+    const environment = { EBB_LOG: '1', EBB_EVERY: '100', EBB_MAX_PAUSE: '10s', EBB_LIMIT: '0.1' }
+    const child = auto(GROWS, environment, `echo $$ > '${group}/cgroup.procs'`)
+    await child.next()
+    expect(child.stderr).toContain('no memory limit')
+    await pause(1500)
+    expect(reasons(child)).not.toContain('limit')
+    writeFileSync(join(group, 'memory.limit_in_bytes'), String(600e6))
+    await child.until(() => reasons(child).includes('limit'))
+    child.process.kill('SIGKILL')
+    await child.ended
+  })
+
+  test.skipIf(!grouped)('near the limit of a cgroup of v1', async () => {
+    makeGroup()
     writeFileSync(join(group, 'memory.limit_in_bytes'), String(400e6))
     const environment = { EBB_LOG: '1', EBB_EVERY: '100', EBB_MAX_PAUSE: '10s', EBB_LIMIT: '0.1' }
     const child = auto(GROWS, environment, `echo $$ > '${group}/cgroup.procs'`)

@@ -9,7 +9,7 @@ import { warnOfUnknown } from '../sys/unknown.js'
  * docs/reference/governor.md.
  */
 export interface GovernOptions {
-  /** Share of CPU time that releases may use, above 0 and at most 1. Default: 0.01, that is 1 %. */
+  /** Share of a core that releases may use on all threads, above 0 and at most 1. Default: 0.01, that is 1 %. */
   budget?: number
   /**
    * Longest pause of the event loop, ms, above 0. The governor skips a release that would pause longer, unless memory

@@ -2,8 +2,9 @@
  * Releases memory in any program: after a spike of whatever it does, when the machine is short of memory, near the
  * limit of its cgroup, and at a signal.
  *
- * Once a second it reads anonymous memory, open descriptors and CPU time. If they say that a spike is over and has left
- * memory behind, it waits until the load no longer falls, and releases memory if the cost model agrees.
+ * Once a second it reads anonymous memory, open descriptors and the CPU time of all threads. If they say that a spike
+ * is over and has left memory behind, it waits until the load no longer falls, and releases memory if the cost model
+ * agrees.
  */
 import { prepareHiddenClasses, RetainedHandles } from '../memory/hidden-classes.js'
 import { onReleased, type Release } from '../memory/release.js'
@@ -17,7 +18,7 @@ import { FallWatch } from './fall.js'
 import { Load } from './load.js'
 import { metrics } from './metrics.js'
 import { type CheckedOptions, checkOptions, type GovernOptions } from './options.js'
-import { PressureMonitor, pressureSource } from './pressure.js'
+import { PressureMonitor, type PressureSource, pressureSource } from './pressure.js'
 import { LEAST_DESCRIPTORS, SpikeDetector } from './spike.js'
 import { type GovernorStats, type Reason, ReleaseLog } from './stats.js'
 
@@ -68,6 +69,12 @@ export function govern(options: GovernOptions = {}): ProcessGovernor {
   return scope[KEY]
 }
 
+/** Milliseconds between two looks whether the process was moved to another cgroup. */
+const REFRESH_INTERVAL = 30_000
+
+/** After the cgroup has reached its limit, this part of the option `limit` counts as near. */
+const REACHED_SHARE = 0.5
+
 /** Governs from its construction until {@link stop}. */
 class RunningGovernor implements ProcessGovernor {
   readonly #options: CheckedOptions
@@ -77,10 +84,11 @@ class RunningGovernor implements ProcessGovernor {
   readonly #costs: CostModel = costModel()
   readonly #retainedHandles = new RetainedHandles()
   readonly #cgroup: CgroupLimit
-  readonly #pressure: PressureMonitor | undefined
+  #pressure: PressureMonitor | undefined
   readonly #log: ReleaseLog
   readonly #timer: NodeJS.Timeout
   readonly #stopListening: () => void
+  #refreshAt = performance.now() + REFRESH_INTERVAL
   /** Reason of this governor's own release while it is under way. */
   #releasing: Reason | undefined
   #stopped = false
@@ -88,7 +96,7 @@ class RunningGovernor implements ProcessGovernor {
   constructor(options: CheckedOptions) {
     this.#options = options
     this.#cgroup = new CgroupLimit()
-    const source = options.pressure ? pressureSource(process.env, this.#cgroup.pressure) : undefined
+    const source = this.#pressureSource()
     if (allocatorFault !== undefined) {
       const lost = "it returns V8's garbage, but not the memory that malloc keeps, and does not watch memory pressure"
       warn('EBB_UNSUPPORTED', `The governor works in part: ${lost}: ${allocatorFault}`)
@@ -104,15 +112,24 @@ class RunningGovernor implements ProcessGovernor {
         return this.#load.descriptors
       },
       hasFallen: () => this.#spike.isOver(),
-      onEnded: () => this.#releaseIfCheap('spike')
+      onEnded: () => void this.#releaseIfCheap('spike')
     })
     this.#log = new ReleaseLog(options.log)
-    if (source !== undefined && allocatorFault === undefined)
-      this.#pressure = new PressureMonitor(source, () => this.#onPressure())
+    this.#watchPressure(source)
     if (options.signal !== undefined) process.on(options.signal, this.#onSignal)
     this.#stopListening = onReleased((done) => this.#onReleased(done))
     this.#timer = setInterval(this.#onTimer, options.every)
     this.#timer.unref()
+  }
+
+  #pressureSource(): PressureSource | undefined {
+    return this.#options.pressure ? pressureSource(process.env, this.#cgroup.pressure) : undefined
+  }
+
+  #watchPressure(source: PressureSource | undefined): void {
+    // The kernel is asked through koffi, as the allocator is.
+    if (allocatorFault !== undefined) return
+    this.#pressure = source && new PressureMonitor(source, () => this.#onPressure())
   }
 
   readonly #onTimer = (): void => {
@@ -122,8 +139,10 @@ class RunningGovernor implements ProcessGovernor {
     watchFaults()
     if (load.descriptors >= LEAST_DESCRIPTORS) this.#retainedHandles.onCrowd(load.descriptors)
     else this.#retainedHandles.onNoCrowd()
-    this.#costs.onSample(load.descriptors, this.#spike.busy)
+    this.#costs.onSample(load.descriptors, this.#spike.busy, load.othersBusy)
     this.#costs.onHeld(load.anonymous)
+    this.#followCgroup()
+    this.#pressure?.poll()
     if (this.#releasing !== undefined || this.#fall.isWatching) return
     if (this.#isNearLimit()) {
       if (this.#spike.isWorthRelease()) this.#releaseIfCheap('limit')
@@ -132,12 +151,28 @@ class RunningGovernor implements ProcessGovernor {
       // would otherwise start a watch of the fall.
       if (load.descriptors >= descriptorsBefore) this.#releaseIfCheap('spike')
       else this.#fall.start(load.descriptors)
+    } else if (this.#spike.hasExcess() && !this.#releaseIfCheap('spike')) {
+      this.#spike.onTooLong()
     }
+  }
+
+  /** Now and then looks whether the process was moved to another cgroup. */
+  #followCgroup(): void {
+    const now = performance.now()
+    if (now < this.#refreshAt) return
+    this.#refreshAt = now + REFRESH_INTERVAL
+    const before = this.#cgroup.pressure
+    if (!this.#cgroup.refresh() || this.#cgroup.pressure === before) return
+    this.#pressure?.close()
+    this.#watchPressure(this.#pressureSource())
   }
 
   #isNearLimit(): boolean {
     const { limit } = this.#options
-    return limit < 1 && this.#cgroup.used(limit) >= limit
+    if (limit >= 1) return false
+    // A group full of file pages reaches its limit all the time, which no release changes.
+    const near = this.#cgroup.hasReachedLimit() ? REACHED_SHARE * limit : limit
+    return this.#cgroup.used(near) >= near
   }
 
   readonly #onSignal = (): void => {
@@ -149,12 +184,17 @@ class RunningGovernor implements ProcessGovernor {
     if (performance.now() >= this.#costs.earliest) void this.#release('pressure')
   }
 
-  #releaseIfCheap(reason: 'spike' | 'limit'): void {
+  /** Releases memory if the cost model agrees. Returns false if the pause would be too long. */
+  #releaseIfCheap(reason: 'spike' | 'limit'): boolean {
     const now = performance.now()
     const earliest = reason === 'spike' ? this.#costs.earliestAfterSpike : this.#costs.earliest
-    if (now < earliest || this.#costs.isBackingOff(now, this.#load.anonymous)) return
-    if (this.#costs.isShort(now, this.#options.maxPause)) void this.#release(reason)
-    else this.#log.addTooLong()
+    if (now < earliest || this.#costs.isBackingOff(now, this.#load.anonymous)) return true
+    if (this.#costs.isShort(now, this.#options.maxPause)) {
+      void this.#release(reason)
+      return true
+    }
+    this.#log.addTooLong()
+    return false
   }
 
   async #release(reason: Reason): Promise<void> {

@@ -55,7 +55,7 @@ test('is the sum of a process, its children and theirs', async () => {
   // A shell that has just started may take another page between two reads.
   await vi.waitFor(() => {
     const status = whole.status()
-    for (const key of ['resident', 'anonymous', 'file', 'peak', 'threads'] as const) {
+    for (const key of ['resident', 'anonymous', 'swapped', 'file', 'peak', 'threads'] as const) {
       expect(status[key]).toBe(sum((each) => each.status()[key]))
     }
     expect(whole.descriptors()).toBe(sum((each) => each.descriptors() ?? Number.NaN))

@@ -41,9 +41,10 @@ export class ProcessTree {
   status(): ProcessStatus {
     const sum = this.#root.status()
     this.#search()
-    for (const { resident, anonymous, file, peak, threads } of this.#each((view) => view.status())) {
+    for (const { resident, anonymous, swapped, file, peak, threads } of this.#each((view) => view.status())) {
       sum.resident += resident
       sum.anonymous += anonymous
+      sum.swapped += swapped
       sum.file += file
       sum.peak += peak
       sum.threads += threads

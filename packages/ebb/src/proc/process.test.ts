@@ -60,6 +60,7 @@ describe('figures of a process', () => {
     expect(watched.status()).toEqual({
       resident: byHand(status, 'VmRSS') * 1024,
       anonymous: byHand(status, 'RssAnon') * 1024,
+      swapped: byHand(status, 'VmSwap') * 1024,
       file: (byHand(status, 'RssFile') + byHand(status, 'RssShmem')) * 1024,
       peak: byHand(status, 'VmHWM') * 1024,
       threads: fs.readdirSync(`/proc/${pid}/task`).length

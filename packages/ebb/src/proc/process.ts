@@ -14,8 +14,10 @@ import { StatFile } from './stat.js'
 export interface ProcessStatus {
   /** Resident memory, which `top` shows as RES (`VmRSS`). */
   resident: number
-  /** Memory with no file behind it (`RssAnon`). */
+  /** Resident memory with no file behind it (`RssAnon`). */
   anonymous: number
+  /** Anonymous memory that the kernel has moved to swap (`VmSwap`). Not part of `resident` and `anonymous`. */
+  swapped: number
   /** Resident pages of mapped files and of shared memory (`RssFile` + `RssShmem`). */
   file: number
   /** The highest resident memory since the process started (`VmHWM`). */
@@ -81,6 +83,7 @@ export class ProcessError extends EbbError {
 const KEY = {
   resident: Buffer.from('\nVmRSS:'),
   anonymous: Buffer.from('\nRssAnon:'),
+  swapped: Buffer.from('\nVmSwap:'),
   mapped: Buffer.from('\nRssFile:'),
   shared: Buffer.from('\nRssShmem:'),
   peak: Buffer.from('\nVmHWM:'),
@@ -264,13 +267,24 @@ export function self(): ProcessStatus {
   return figures
 }
 
-/** Returns `self().anonymous`, bytes; 0 if it cannot be read: not Linux, or no descriptor left at the first call. */
+/**
+ * Returns the anonymous memory of this process, resident and in swap, bytes; 0 if it cannot be read: not Linux, or no
+ * descriptor left at the first call.
+ */
 export function ownAnonymous(): number {
   try {
-    return self().anonymous
+    const { anonymous, swapped } = self()
+    return anonymous + swapped
   } catch {
     return 0
   }
+}
+
+/** Returns `self().swapped` without making objects. Throws the errors of `open(2)` and `read(2)`. */
+export function ownSwapped(): number {
+  ownStatus ??= new ProcFile('/proc/self/status')
+  ownStatus.read()
+  return bytes(ownStatus, KEY.swapped)
 }
 
 let countsFast: boolean | undefined
@@ -288,6 +302,7 @@ function statusFigures(file: ProcFile): ProcessStatus | null {
   return {
     resident: bytes(file, KEY.resident),
     anonymous: bytes(file, KEY.anonymous),
+    swapped: bytes(file, KEY.swapped),
     file: bytes(file, KEY.mapped) + bytes(file, KEY.shared),
     peak: bytes(file, KEY.peak),
     threads: Math.max(0, file.figure(KEY.threads))
