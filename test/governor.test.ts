@@ -193,6 +193,42 @@ describe('after a spike without sockets', () => {
     expect(await child.next<Report>()).toMatchObject({ reason: 'spike', workers: 3 })
   })
 
+  test.each([
+    ['of ebb/auto, which asks the workers', []],
+    ['of govern(), which asks by the inspector', ['govern']]
+  ])('a busy worker with a large heap is left out by a governor %s', async (_, [govern]) => {
+    const source = `${TOOLS} ${REPORT}
+      import { Worker } from 'node:worker_threads'
+      ${govern === undefined ? '' : "import { govern } from 'ebb'; govern({ maxPause: 60, pressure: false })"}
+      const busy = \`
+        globalThis.live = Array.from({ length: 2_000_000 }, (_, i) => ({ i, pair: [i, i] }))
+        setInterval(() => {
+          const end = performance.now() + 10
+          while (performance.now() < end);
+        }, 20)
+        import('node:worker_threads').then(({ parentPort }) => parentPort.postMessage('there'))\`
+      const burst = \`
+        import { parentPort } from 'node:worker_threads'
+        parentPort.on('message', () => {
+          let garbage = []
+          for (let i = 0; i < 800_000; i++) garbage.push({ i, pair: [i, i] })
+          parentPort.postMessage('done')
+        })\`
+      const once = (worker) => new Promise((resolve) => worker.once('message', resolve))
+      await once(new Worker(busy, { eval: true }))
+      print('there')
+      const worker = new Worker(burst, { eval: true })
+      worker.postMessage('go')
+      await once(worker)`
+    const child =
+      govern === undefined
+        ? auto(source, { EBB_MAX_PAUSE: '60ms' })
+        : new Child(source, { shell: 'export MEMORY_PRESSURE_WATCH=/dev/null' })
+    expect(await child.next()).toBe('there')
+    // The other worker collects: the two of them would be two.
+    expect(await child.next<Report>()).toMatchObject({ reason: 'spike', workers: 1 })
+  })
+
   test('the thread pool filled large buffers', async () => {
     const child = auto(
       `${TOOLS} ${REPORT}

@@ -8,7 +8,8 @@
  * All governors of a thread share one cost model, so that two of them which see the same spike release memory once.
  */
 import { getHeapSpaceStatistics, getHeapStatistics } from 'node:v8'
-import { onReleased, type Release, type ReleaseOptions, releaseUnheld } from '../memory/release.js'
+import { estimatePause } from '../memory/pause.js'
+import { onReleased, type Release, releaseUnheld, type UnheldOptions } from '../memory/release.js'
 import { warn } from '../sys/errors.js'
 import { otherThreadsTime } from '../sys/thread-time.js'
 
@@ -39,14 +40,6 @@ const GROWTH = 1.5
 /** Delay after a release that failed, ms. */
 const FAILED_DELAY = 60_000
 
-/**
- * The estimated pause before anything is learned: ms for an empty heap, and ms for each MB that is alive.
- *
- * A collection at once marks what is alive, at least twice. A collection in steps pauses the program for compaction
- * only. Figures: docs/performance.md.
- */
-const AT_ONCE = { empty: 10, perMb: 1.5 }
-const IN_STEPS = { empty: 5, perMb: 0.5 }
 /** Bounds of the learned factor between a measured and an estimated pause. */
 const LEAST_FACTOR = 0.25
 const MOST_FACTOR = 3
@@ -162,7 +155,7 @@ export class CostModel {
       remainingShare(this.#crowd, this.#crowdAtCollection),
       remainingShare(this.#busy, this.#busyAtCollection)
     )
-    return this.#factor * estimate(Math.min(used, base + share * crowdBytes), this.#inSteps)
+    return this.#factor * estimatePause(Math.min(used, base + share * crowdBytes), this.#inSteps)
   }
 
   /**
@@ -170,7 +163,7 @@ export class CostModel {
    */
   longestPause(): number {
     const used = getHeapStatistics().used_heap_size
-    return this.#factor * estimate(Math.min(used, this.#liveBytes(used)), this.#inSteps)
+    return this.#factor * estimatePause(Math.min(used, this.#liveBytes(used)), this.#inSteps)
   }
 
   /** Returns the bytes that were alive at V8's last collection, plus the assumed survivors of later allocations. */
@@ -210,10 +203,10 @@ export class CostModel {
    *
    * @param budget share of CPU time that releases may use
    * @param worth a release that returns fewer bytes doubles the backoff
-   * @param options of `release()`; `inSteps` is true by default
+   * @param options of `release()`, and the longest pause of a busy worker; `inSteps` is true by default
    * @returns undefined if the release failed, which is reported as a process warning `EBB_RELEASE_FAILED`
    */
-  async release(budget: number, worth: number, options: ReleaseOptions = {}): Promise<Release | undefined> {
+  async release(budget: number, worth: number, options: UnheldOptions = {}): Promise<Release | undefined> {
     // No other governor starts a release until the cost of this release is known.
     this.#setEarliest(Number.POSITIVE_INFINITY)
     const codeBefore = codeSize()
@@ -280,16 +273,11 @@ export class CostModel {
     // On a busy machine the thread also waits for a core, which the release did not cause. So a pause counts for at
     // most twice its CPU time: up to half of a pause may be spent waiting for V8's helper threads.
     const pause = Math.min(pauseMs, 2 * cpuMs)
-    const factor = Math.min(Math.max(pause / estimate(this.#heapAfterRelease, inSteps), LEAST_FACTOR), MOST_FACTOR)
+    const factor = Math.min(Math.max(pause / estimatePause(this.#heapAfterRelease, inSteps), LEAST_FACTOR), MOST_FACTOR)
     // Adopts a longer pause at once and a shorter pause gradually. The first measured pause replaces the estimate.
     this.#factor = this.#hasLearned ? Math.max(factor, 0.7 * this.#factor + 0.3 * factor) : factor
     this.#hasLearned = true
   }
-}
-
-function estimate(liveBytes: number, inSteps: boolean): number {
-  const { empty, perMb } = inSteps ? IN_STEPS : AT_ONCE
-  return empty + (perMb * liveBytes) / 1e6
 }
 
 /** Returns the size of the machine code that V8 has compiled for this program, bytes. */

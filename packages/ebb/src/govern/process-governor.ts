@@ -200,11 +200,14 @@ class RunningGovernor implements ProcessGovernor {
   async #release(reason: Reason): Promise<void> {
     if (this.#releasing !== undefined) return
     this.#releasing = reason
-    const { budget, worth, workers } = this.#options
+    const { budget, worth, workers, maxPause } = this.#options
+    // If memory is short, a pause of a worker is better than being killed, too.
+    const limited = reason === 'spike' || reason === 'limit'
     try {
       // Whoever sends the signal wants as much memory released as possible, so collect at once.
       const inSteps = reason !== 'signal'
-      await this.#costs.release(budget, worth, { workers, inSteps, enough: this.#spike.enough })
+      const enough = this.#spike.enough
+      await this.#costs.release(budget, worth, { workers, inSteps, enough, ...(limited && { maxPause }) })
     } finally {
       this.#releasing = undefined
     }

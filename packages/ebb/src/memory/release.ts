@@ -62,6 +62,15 @@ export interface ReleaseOptions {
   enough?: number
 }
 
+/** Options of {@link releaseUnheld}. */
+export interface UnheldOptions extends ReleaseOptions {
+  /**
+   * With `workers`: a busy worker thread does not collect if that would probably pause it for longer than this, in ms.
+   * Default: no limit.
+   */
+  maxPause?: number
+}
+
 const NAMES = Object.keys({ workers: 0, inSteps: 0, enough: 0 } satisfies Record<keyof ReleaseOptions, 0>)
 
 /** Milliseconds between the collection and the trim. The program runs meanwhile. */
@@ -128,18 +137,19 @@ function checkOptions(options: ReleaseOptions): void {
 }
 
 /** Does the same as {@link release} without holding the process open: for governors. */
-export function releaseUnheld(options: ReleaseOptions): Promise<Release> {
+export function releaseUnheld(options: UnheldOptions): Promise<Release> {
   return start(options).done
 }
 
 function start({
   workers = false,
   inSteps = false,
-  enough = Number.POSITIVE_INFINITY
-}: ReleaseOptions): PendingRelease {
+  enough = Number.POSITIVE_INFINITY,
+  maxPause = Number.POSITIVE_INFINITY
+}: UnheldOptions): PendingRelease {
   const { underWay: previous } = shared
   if (previous !== undefined && (previous.workers || !workers) && (!previous.inSteps || inSteps)) return previous
-  const next = () => collectAndTrim(workers, inSteps, enough)
+  const next = () => collectAndTrim(workers, inSteps, enough, maxPause)
   let holdTimer: NodeJS.Timeout | undefined
   // If the previous release fails, its own caller gets the error, and the next release starts all the same.
   const done = (previous === undefined ? next() : previous.done.then(next, next)).finally(() => {
@@ -148,7 +158,8 @@ function start({
   })
   const pending: PendingRelease = {
     done,
-    workers,
+    // A release that leaves out workers does not serve a call that asks for all of them.
+    workers: workers && maxPause === Number.POSITIVE_INFINITY,
     inSteps,
     hold() {
       previous?.hold()
@@ -159,14 +170,19 @@ function start({
   return pending
 }
 
-async function collectAndTrim(withWorkers: boolean, inSteps: boolean, enough: number): Promise<Release> {
+async function collectAndTrim(
+  withWorkers: boolean,
+  inSteps: boolean,
+  enough: number,
+  maxPause: number
+): Promise<Release> {
   const start = performance.now()
   const before = ownAnonymous()
   await retainTick()
   returnAtOnce()
   trimReactor()
   trimAll()
-  const workers = withWorkers ? await collectInWorkers() : 0
+  const workers = withWorkers ? await collectInWorkers(maxPause) : 0
   const first = await collect(inSteps)
   const costs = [first.cost]
   let afterCollect = ownAnonymous()

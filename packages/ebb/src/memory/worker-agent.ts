@@ -3,6 +3,7 @@ import { threadId } from 'node:worker_threads'
 import { collectInSteps } from './collect-in-steps.js'
 import { detachBuffer } from './detach-buffer.js'
 import { openWorkerChannel } from './worker-channel.js'
+import { mayCollect } from './worker-limit.js'
 
 /**
  * Bytes of a buffer. When it is freed, glibc looks whether the end of this thread's heap can be returned.
@@ -14,10 +15,17 @@ const PROBE = 96 * 1024
 export function collectWhenAsked(): void {
   const channel = openWorkerChannel((message) => {
     if (message.what !== 'collect') return
-    void collectInSteps().then(() => {
-      detachBuffer(new ArrayBuffer(PROBE))
-      channel.send({ what: 'collected', thread: threadId, round: message.round })
+    const { maxPause, round } = message
+    void collectIfAllowed(maxPause).then((hasCollected) => {
+      channel.send({ what: 'collected', thread: threadId, round, hasCollected })
     })
   })
   channel.send({ what: 'ready', thread: threadId })
+}
+
+async function collectIfAllowed(maxPause: number): Promise<boolean> {
+  if (!(await mayCollect(maxPause))) return false
+  await collectInSteps()
+  detachBuffer(new ArrayBuffer(PROBE))
+  return true
 }

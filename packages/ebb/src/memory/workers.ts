@@ -4,11 +4,22 @@ import type { Session } from 'node:inspector'
 import { isMainThread, type Worker } from 'node:worker_threads'
 import { inspectorSession, post } from './full-gc.js'
 import { openWorkerChannel } from './worker-channel.js'
+import { mayCollectScript } from './worker-limit.js'
 
 /** A worker thread that does not answer within this many ms is busy and is not waited for. */
 const WORKER_TIMEOUT = 2000
 /** Milliseconds between two looks whether a worker thread that has not answered still runs. */
 const LOOK_INTERVAL = 50
+
+/** Commands to the inspector of a worker thread: collect at once, and ask whether it may. */
+const COLLECT = { id: 1, method: 'HeapProfiler.collectGarbage' }
+const ASK = { id: 2, method: 'Runtime.evaluate', params: { silent: true, awaitPromise: true, returnByValue: true } }
+
+/** What the inspector of a worker thread answers. */
+interface Answer {
+  id: number
+  result?: { result?: { value?: unknown } }
+}
 
 /** Whether all worker threads have loaded `ebb/auto`, unless they were started with options of their own. */
 const isPreloaded = [...process.execArgv, process.env.NODE_OPTIONS ?? ''].join(' ').includes('ebb/auto')
@@ -39,7 +50,7 @@ export function watchWorkers(): void {
     channel ??= openWorkerChannel((answer) => {
       if (answer.what === 'collect') return
       agents.add(answer.thread)
-      if (answer.what === 'collected') onAnswer?.(answer.thread, true)
+      if (answer.what === 'collected') onAnswer?.(answer.thread, answer.hasCollected)
     })
     for (const thread of started.keys()) if (hasEnded(thread)) started.delete(thread)
     started.set(worker.threadId, new WeakRef(worker))
@@ -50,9 +61,10 @@ export function watchWorkers(): void {
  * Makes each worker thread collect its own heap, all at the same time. A worker thread that has not loaded `ebb/auto`
  * collects through the inspector, at once. Returns 0 in a worker thread, which cannot reach other workers.
  *
+ * @param maxPause a busy worker does not collect if that would probably pause it for longer, ms; may be infinite
  * @returns number of worker threads that collected within 2 s
  */
-export async function collectInWorkers(): Promise<number> {
+export async function collectInWorkers(maxPause: number): Promise<number> {
   if (!isMainThread) return 0
   watchWorkers()
   for (const thread of agents) if (hasEnded(thread)) agents.delete(thread)
@@ -61,13 +73,20 @@ export async function collectInWorkers(): Promise<number> {
   const pending = new Set<number | string>([...agents, ...sessions])
   if (pending.size === 0) return 0
   const collected = await answers(pending, () => {
-    channel?.send({ what: 'collect', round: ++round })
-    const message = JSON.stringify({ id: 1, method: 'HeapProfiler.collectGarbage' })
-    for (const sessionId of sessions) session?.post('NodeWorker.sendMessageToWorker', { sessionId, message })
+    channel?.send({ what: 'collect', round: ++round, maxPause })
+    if (session === undefined) return
+    for (const sessionId of sessions) {
+      if (maxPause === Number.POSITIVE_INFINITY) send(session, sessionId, COLLECT)
+      else send(session, sessionId, { ...ASK, params: { ...ASK.params, expression: mayCollectScript(maxPause) } })
+    }
   })
   // A worker of a worker may have ended, which nobody tells. It makes itself known again if it has not.
   for (const thread of pending) if (typeof thread === 'number' && !started.has(thread)) agents.delete(thread)
   return collected
+}
+
+function send(session: Session, sessionId: string, message: object): void {
+  session.post('NodeWorker.sendMessageToWorker', { sessionId, message: JSON.stringify(message) })
 }
 
 /** Calls `ask` and resolves with the number of collections when nobody is pending any more, or after 2 s. */
@@ -114,7 +133,12 @@ async function attach(): Promise<Session | undefined> {
   session.on('NodeWorker.attachedToWorker', ({ params: { sessionId, workerInfo } }) => {
     attached.set(sessionId, Number(/\d+/.exec(workerInfo.title)?.[0] ?? 0))
   })
-  session.on('NodeWorker.receivedMessageFromWorker', ({ params: { sessionId } }) => onAnswer?.(sessionId, true))
+  session.on('NodeWorker.receivedMessageFromWorker', ({ params: { sessionId, message } }) => {
+    const { id, result } = JSON.parse(message) as Answer
+    if (id === COLLECT.id) onAnswer?.(sessionId, true)
+    else if (result?.result?.value === true) send(session, sessionId, COLLECT)
+    else onAnswer?.(sessionId, false)
+  })
   session.on('NodeWorker.detachedFromWorker', ({ params: { sessionId } }) => {
     attached.delete(sessionId)
     onAnswer?.(sessionId, false)
