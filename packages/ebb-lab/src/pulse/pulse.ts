@@ -1,7 +1,7 @@
 /** `pulse()` makes pulses of connections at a server and counts the results. */
-import { lookup } from 'node:dns/promises'
 import { isIP } from 'node:net'
 import { invalidArgument, SocketAddress } from 'ebb/sys'
+import { addressesFor, addressesOf, answeringAddress } from './addresses.js'
 import { addCauses, type Causes, total } from './causes.js'
 import type { ClientOptions } from './client.js'
 import { type Crowd, MAX_PROCESSES, processesFor } from './crowd.js'
@@ -14,7 +14,10 @@ import type { Coordinator } from './swarm/coordinator.js'
 import type { SwarmReport } from './swarm/report.js'
 import { SwarmCrowd } from './swarm/swarm-crowd.js'
 
-/** The server to connect to: a host and port, or the path of a Unix socket. A host name is looked up once. */
+/**
+ * The server to connect to: a host and port, or the path of a Unix socket. A host name is looked up
+ * once; of several addresses, the first that answers is used.
+ */
 export type Server = { host: string; port: number } | { path: string }
 
 /** How `pulse()` connects. */
@@ -186,7 +189,7 @@ async function localCrowd(server: Server, most: number, options: PulseOptions): 
         `but ${MAX_PROCESSES} is the maximum: raise the limit (ulimit -n)`
     )
   }
-  const address = await resolve(server)
+  const address = await resolve(server, sources, options)
   checkAddresses(address, sources)
   return await crowdOf({ address, sources, ...clientOptions(options), part: { index: 0, of: 1 } }, processes)
 }
@@ -291,9 +294,10 @@ export function failuresOf(report: PulseReport): number {
   return total(report.failed) + total(report.lost) + total(report.unanswered)
 }
 
-/** Returns the server with the IP address of its host. */
-async function resolve(server: Server): Promise<Server> {
+/** Returns the server with the address of its host at which it answers. */
+async function resolve(server: Server, sources: readonly string[], options: PulseOptions): Promise<Server> {
   if ('path' in server || isIP(server.host) !== 0) return server
-  const { address } = await lookup(server.host, { verbatim: false })
-  return { host: address, port: server.port }
+  const { timeout = DEFAULT_TIMEOUT, signal } = options
+  const addresses = addressesFor(await addressesOf(server.host), sources)
+  return { host: await answeringAddress(addresses, server.port, timeout, signal), port: server.port }
 }

@@ -4,10 +4,10 @@
  * The check applies to IP addresses, and the agent connects to the very address that was checked. So a host name that
  * resolves to another address later does not get around the check.
  */
-import { lookup } from 'node:dns/promises'
 import { BlockList, isIP } from 'node:net'
 import { invalidArgument } from 'ebb/sys'
 import { LabError } from '../../units/errors.js'
+import { addressesOf } from '../addresses.js'
 
 /** A server that an agent may be asked to connect to. */
 export interface Endpoint {
@@ -18,7 +18,7 @@ export interface Endpoint {
 }
 
 /** Returns all addresses of a host. */
-export type Lookup = (host: string) => Promise<string[]>
+export type Lookup = (host: string) => Promise<readonly string[]>
 
 /** The agent must not connect to a server, because its owner did not allow it. */
 class NotAllowedError extends LabError {
@@ -56,14 +56,25 @@ export class AllowList {
   }
 
   /**
-   * Returns the first address of the target that is allowed. A host name is looked up once, here.
+   * Returns the first address of the target that is allowed; see {@link checkAll}.
+   */
+  async check(target: Endpoint): Promise<Endpoint> {
+    const [host] = await this.checkAll(target)
+    return { host, port: target.port }
+  }
+
+  /**
+   * Returns the addresses of the target that are allowed, at least one. A host name is looked up once, here.
    *
    * @throws {LabError} EACCES if no address of the target is allowed
    * @throws Error of `dns.lookup` for a host name that is not known
    */
-  async check(target: Endpoint): Promise<Endpoint> {
+  async checkAll(target: Endpoint): Promise<[string, ...string[]]> {
     const addresses = await this.#addresses(target.host)
-    for (const host of addresses) if (await this.#isAllowed(host, target.port)) return { host, port: target.port }
+    const allowed: string[] = []
+    for (const host of addresses) if (await this.#isAllowed(host, target.port)) allowed.push(host)
+    const [first, ...others] = allowed
+    if (first !== undefined) return [first, ...others]
     const where = `${target.host}:${target.port}`
     const means = addresses[0] === target.host ? '' : ` (${addresses.join(', ')})`
     throw new NotAllowedError(`${where}${means} is not allowed here: this agent connects to ${this.#text}`)
@@ -115,9 +126,4 @@ function contains(list: BlockList, address: string): boolean {
 
 function familyOf(address: string): 'ipv4' | 'ipv6' {
   return isIP(address) === 4 ? 'ipv4' : 'ipv6'
-}
-
-async function addressesOf(host: string): Promise<string[]> {
-  const found = await lookup(host, { all: true, verbatim: false })
-  return found.map(({ address }) => address)
 }

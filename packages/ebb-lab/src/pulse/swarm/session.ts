@@ -2,6 +2,7 @@
 import { isIP } from 'node:net'
 import { setImmediate as turn } from 'node:timers/promises'
 import type { DistributiveOmit } from '../../units/types.js'
+import { addressesFor, answeringAddress } from '../addresses.js'
 import { addCauses, type Causes } from '../causes.js'
 import type { ClientOptions } from '../client.js'
 import { type Crowd, processesFor } from '../crowd.js'
@@ -15,6 +16,8 @@ import type { Answer, Capacity, ConnectSettings, Order } from './messages.js'
 
 /** A start that is further away than this (ms) is a mistake in a clock. */
 const MAX_START_DELAY = 60_000
+/** Time for one of several addresses of a server to answer, ms. The coordinator waits longer for this agent. */
+const ANSWERS_WITHIN = 2000
 /** Milliseconds before an instant at which a timer ends and polling begins, because timers are too coarse. */
 const POLL_BEFORE = 3
 /** Maximum bytes of recorded lines in one message. */
@@ -129,8 +132,10 @@ export class Session {
     if (n > room) {
       throw new OrderError(`it is to hold ${n} connections to ${how.server.host}, but can hold only ${room}`)
     }
-    const address = await allow.check(how.server)
     const { sources = [], procs = Number.POSITIVE_INFINITY } = agent
+    const { port } = how.server
+    const addresses = addressesFor(await allow.checkAll(how.server), sources)
+    const address = { host: await answeringAddress(addresses, port, Math.min(how.timeout, ANSWERS_WITHIN)), port }
     const usable = sources.filter((source) => isIP(source) === isIP(address.host))
     if (sources.length > 0 && usable.length === 0) {
       throw new OrderError(`none of its source addresses (${sources.join(', ')}) can connect to ${address.host}`)
