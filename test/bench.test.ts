@@ -171,3 +171,24 @@ test('every --help fits into 80 columns', async () => {
     expect(stdout.split('\n').filter((line) => line.length > 80)).toEqual([])
   }
 })
+
+const LISTENS = "require('node:net').createServer().listen(process.argv[1])"
+
+test('too few descriptors or ports are told before anything is measured', async () => {
+  const serves = (limit: string): string => `${limit}exec "${process.execPath}" -e "${LISTENS}" {port}`
+  const refused = async (args: string[], shell?: string): Promise<string> => {
+    const { code, stdout, stderr } = await run(['bench', ...args], shell === undefined ? {} : { shell })
+    expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
+    expect(stderr).not.toContain('pulse 1')
+    return stderr.trim().split('\n').at(-1) as string
+  }
+  const missing = /^ebb: EMFILE: mine is to hold 10,000 connections, .* missing; ask for fewer, or raise the limit/
+  expect(await refused(['--target', `mine=${serves('')}`], 'ulimit -n 600')).toMatch(missing)
+  expect(await refused(['--target', `mine=${serves('ulimit -n 600; ')}`])).toMatch(missing)
+  const small = await server(['--mode', 'net'], { shell: 'ulimit -n 600' })
+  const first = await refused(['--target', `first=${serves('')}`, '--port', String(small.port), '--name', 'mine'])
+  expect(first).toMatch(missing)
+  const pulse = async (...args: string[]): Promise<string> => (await run(['pulse', ...args])).stderr
+  expect(await pulse('[::1]:1', '--big', '200k')).toMatch(/^ebb: EADDRNOTAVAIL: 200,000 connections to ::1:1 need more/)
+  expect(await pulse('1', '--big', '200k', '--procs', '1')).toMatch(/^ebb: EMFILE: 200,000 connections do not fit/)
+})

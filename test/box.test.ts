@@ -74,7 +74,7 @@ servers:
     const out = join(folder, 'out')
     const { code, stdout, stderr } = await run(['box', file, '--out', out])
     expect({ code, stderr: code === 2 ? '' : stderr }).toEqual({ code: 2, stderr: '' })
-    expect(readdirSync(out).sort()).toEqual(['box.ndjson', 'box.svg', 'report.html'])
+    expect(readdirSync(out).sort()).toEqual(['box.html', 'box.ndjson', 'box.svg'])
     const [table = ''] = stdout.split('\n\nWritten')
     expect(table.split('\n').filter((line) => line.length > 80)).toEqual([])
     expect(stdout).toMatch(/^mortal .* ended \[/m)
@@ -86,7 +86,7 @@ servers:
     const again = join(folder, 'again')
     const report = await run(['report', join(out, 'box.ndjson'), '--out', again])
     expect(report.stdout.split('\n\nWritten')[0]).toBe(stdout.split('\n\nWritten')[0])
-    for (const name of ['box.svg', 'report.html'])
+    for (const name of ['box.svg', 'box.html'])
       expect(readFileSync(join(again, name))).toEqual(readFileSync(join(out, name)))
 
     const { stdout: json } = await run([
@@ -472,16 +472,12 @@ variants:
     expect(code).toBe(1)
     expect(JSON.parse(stdout)).toMatchObject({ boxes: [{ name: 'good', failures: 0, missing: [] }] })
     expect(stderr).toMatch(/^ebb: ERR_BOX_INVALID: .*server 1 is to hold 200 connections/m)
-    expect(existsSync(join(folder, 'report.html'))).toBe(true)
+    expect(existsSync(join(folder, 'box.html'))).toBe(true)
   })
 
-  test('ebb report refuses boxes and servers together', async () => {
+  test('ebb report: options of boxes are refused for servers alone', async () => {
     const folder = directory()
-    writeFileSync(join(folder, 'box'), '{"type":"box"}\n')
     writeFileSync(join(folder, 'server'), '{"type":"header"}\n')
-    const { code, stderr } = await run(['report', join(folder, 'box'), join(folder, 'server')])
-    expect(code).toBe(1)
-    expect(stderr).toMatch(/^ebb: recordings of boxes and of servers are reported apart/)
     expect((await run(['report', join(folder, 'server'), '--memory', '8GB'])).stderr).toMatch(
       /--memory and --max-peak are for recordings of ebb box/
     )

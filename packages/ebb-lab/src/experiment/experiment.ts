@@ -13,11 +13,12 @@ import type { SwarmReport } from '../pulse/swarm/report.js'
 import { Recorder } from '../record/recorder.js'
 import type { Recording, Sample } from '../record/recording.js'
 import { broken, type Limits } from '../report/limits.js'
-import { report } from '../report/report.js'
+import { REPORT_FILES, report } from '../report/report.js'
 import type { Verdict } from '../report/verdict.js'
-import { makeDirectory } from '../report/write-file.js'
+import { checkFree, makeDirectory } from '../report/write-file.js'
 import { RecordError } from '../units/errors.js'
 import type { DistributiveOmit } from '../units/types.js'
+import { lackOfInherited, lackOfRunning } from './capacity.js'
 import { type RemoteOptions, RemoteRecorder } from './remote-recorder.js'
 
 /** A server to test. Give exactly one of `command`, `server`, and `pid` or `port` (or both). */
@@ -66,6 +67,12 @@ export interface ExperimentOptions {
   rest?: number
   /** Directory for the recordings, `report.html`, `memory.svg` and `runtime.svg`. Nothing is written without it. */
   out?: string
+  /**
+   * Replaces files of these names in `out`. If false, they are an error (`EEXIST`).
+   *
+   * @default true
+   */
+  overwrite?: boolean
   /** URL of Go's expvar of the server, polled every second. `{port}` is not replaced in it. */
   expvar?: string
   /** Limits of each verdict. Exceeded limits are listed in {@link Experiment.broken}. */
@@ -139,7 +146,7 @@ const TAIL = 1000
  *
  * @throws ZodError if the plan is invalid; RecordError if two targets have the same name, or a server cannot be
  *   started, found or recorded; SwarmError if the swarm cannot make the connections; ReportError if `out` cannot be
- *   written
+ *   written, or has files of the same names (`EEXIST`)
  */
 export async function experiment(targets: readonly Target[], options: ExperimentOptions = {}): Promise<Experiment> {
   const { result, failure } = await experimentUntilFailure(targets, options)
@@ -167,12 +174,13 @@ export async function experimentUntilFailure(
 ): Promise<PartialExperiment> {
   const plan = planSchema.parse({ ...BENCH_PLAN, ...options.plan })
   checkNames(targets)
-  for (const target of targets) checkRuns(target, options)
-  if (options.out !== undefined) await makeDirectory(options.out)
+  for (const target of targets) checkTarget(target, plan, options)
+  const fileNames = fileNamesOf(targets)
+  if (options.out !== undefined) await prepareDirectory(options.out, fileNames, options.overwrite)
   const runs: Run[] = []
   let failure: { error: unknown } | undefined
   try {
-    await runAll(targets, plan, options, runs)
+    await runAll(targets, fileNames, plan, options, runs)
   } catch (error) {
     if (runs.length === 0 || options.signal?.aborted) throw error
     failure = { error }
@@ -192,10 +200,15 @@ export async function experimentUntilFailure(
 }
 
 /** Adds the runs on all targets to `runs`, each when it is complete. */
-async function runAll(targets: readonly Target[], plan: Plan, options: ExperimentOptions, runs: Run[]): Promise<void> {
-  const usedNames = new Set<string>()
-  for (const target of targets) {
-    const file = fileName(target.name, usedNames)
+async function runAll(
+  targets: readonly Target[],
+  fileNames: readonly string[],
+  plan: Plan,
+  options: ExperimentOptions,
+  runs: Run[]
+): Promise<void> {
+  for (const [i, target] of targets.entries()) {
+    const file = fileNames[i] as string
     runs.push(await run(target, 'main', file, plan, options))
     if (target.command === undefined || plan.small === 0) continue
     const controlPlan = { ...plan, big: 0, pulses: options.controlPulses ?? 2 }
@@ -204,12 +217,29 @@ async function runAll(targets: readonly Target[], plan: Plan, options: Experimen
 }
 
 /**
- * Checks that a server that is not started here runs, so that a wrong port or pid is reported before the experiment
- * spends minutes on the other targets.
+ * Checks that a server that is not started here runs, and that a server can hold the connections of the plan, so that
+ * this is reported before the experiment spends minutes on the other targets.
  */
-function checkRuns({ command, server, ...target }: Target, { pulse }: ExperimentOptions): void {
+function checkTarget(target: Target, plan: Plan, { pulse }: ExperimentOptions): void {
+  const { name, command, server, tree = false } = target
   if (server !== undefined) pulse?.swarm?.recorderOf(server.port)
-  else if (command === undefined) find(target)
+  else if (command === undefined) checkDescriptors(name, plan, find(target), tree)
+  else if (!tree) refuse(lackOfInherited(name, mostOf(plan), command))
+}
+
+/** Checks that a running server can hold the connections of a plan. Each worker of a tree has a limit of its own. */
+function checkDescriptors(name: string, plan: Plan, { pid }: Running, tree: boolean): void {
+  if (!tree) refuse(lackOfRunning(name, mostOf(plan), pid))
+}
+
+/** @throws RecordError (`EMFILE`) if the server lacks descriptors */
+function refuse(lack: string | undefined): void {
+  if (lack !== undefined) throw new RecordError(lack, 'EMFILE')
+}
+
+/** Returns the number of connections of the largest pulse of a plan. */
+function mostOf({ big, iterations, small, pulses }: Plan): number {
+  return Math.max(iterations > 0 ? big : 0, pulses > 0 ? small : 0)
 }
 
 /** A run on one server, main or control. */
@@ -234,7 +264,7 @@ async function run(
   const path = options.out === undefined ? undefined : join(options.out, `${file}.ndjson`)
   const { running, recorder } =
     target.server === undefined
-      ? await recordHere(target, role, path, options)
+      ? await recordHere(target, role, path, plan, options)
       : await recordThere(target.server, { name, role, ...(path !== undefined && { out: path }) }, options)
   // The pulses end when the recording does: when the server ends, or when the disk is full.
   const recordingEnded = new AbortController()
@@ -278,11 +308,13 @@ async function recordHere(
   target: Target,
   role: 'main' | 'control',
   path: string | undefined,
+  plan: Plan,
   { expvar, signal }: ExperimentOptions
 ): Promise<Recorded> {
   const { tree = false } = target
   const running = target.command === undefined ? find(target) : await start(target.command, { signal, tree })
   try {
+    checkDescriptors(target.name, plan, running, tree)
     const recorder = new Recorder(
       running.pid,
       await describe(running.pid),
@@ -349,6 +381,23 @@ function checkNames(targets: readonly Target[]): void {
 
 /** File systems allow 255 bytes; the rest is for `.control.ndjson` and a number. */
 const LONGEST_NAME = 200
+
+/** Returns a file name without extension for each target. */
+function fileNamesOf(targets: readonly Target[]): string[] {
+  const used = new Set<string>()
+  return targets.map(({ name }) => fileName(name, used))
+}
+
+/**
+ * Makes the directory for the recordings and the report.
+ *
+ * @throws ReportError (`EEXIST`) if it has files of these names already and `overwrite` is false
+ */
+async function prepareDirectory(out: string, fileNames: readonly string[], overwrite = true): Promise<void> {
+  await makeDirectory(out)
+  const recordings = fileNames.flatMap((name) => [`${name}.ndjson`, `${name}.control.ndjson`])
+  if (!overwrite) checkFree([...recordings, ...REPORT_FILES].map((name) => join(out, name)))
+}
 
 /** Returns a file name without extension for a target's name, different from all in `used`, and adds it to `used`. */
 function fileName(name: string, used: Set<string>): string {

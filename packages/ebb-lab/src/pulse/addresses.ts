@@ -12,8 +12,8 @@ const HEAD_START = 250
 const LOCALHOST = /(?:^|\.)localhost\.?$/i
 
 /**
- * Returns all IP addresses of a host, IPv4 first. `localhost` has both loopback addresses, even where `/etc/hosts` lists
- * only one. Throws the error of `dns.lookup` for a name that is not known.
+ * Returns all IP addresses of a host, IPv4 first. `localhost` has both loopback addresses, even where `/etc/hosts`
+ * lists only one. Throws the error of `dns.lookup` for a name that is not known.
  */
 export async function addressesOf(host: string): Promise<Addresses> {
   if (isIP(host) !== 0) return [host]
@@ -32,9 +32,9 @@ export function addressesFor(addresses: Addresses, sources: readonly string[]): 
 }
 
 /**
- * Returns the first address that accepts a connection on the port. Tries the next address when one fails, or when it has
- * not answered within 250 ms, as browsers do (RFC 8305). Returns the first address if none answers. A single address is
- * not tried.
+ * Returns the first address that accepts a connection on the port. Tries the next address when one fails, or when it
+ * has not answered within 250 ms, as browsers do (RFC 8305). Returns the first address if none answers. A single
+ * address is not tried.
  *
  * @param timeout milliseconds after which no answer is awaited any more
  */

@@ -1,15 +1,18 @@
 /** `pulse()` makes pulses of connections at a server and counts the results. */
 import { isIP } from 'node:net'
-import { invalidArgument, SocketAddress } from 'ebb/sys'
+import { descriptorLimit, invalidArgument, SocketAddress } from 'ebb/sys'
+import { LabError } from '../units/errors.js'
+import { integer } from '../units/format.js'
 import { addressesFor, addressesOf, answeringAddress } from './addresses.js'
 import { addCauses, type Causes, total } from './causes.js'
 import type { ClientOptions } from './client.js'
-import { type Crowd, MAX_PROCESSES, processesFor } from './crowd.js'
+import { type Crowd, crowdCapacity, MAX_PROCESSES, processesFor } from './crowd.js'
 import type { Quantiles } from './histogram.js'
 import type { Opened } from './opened.js'
 import { crowdOf } from './own-crowd.js'
 import { pause } from './pause.js'
 import { type Plan, type Pulse, planSchema, pulsesOf } from './plan.js'
+import { localPorts, MAX_SOURCES } from './sources.js'
 import type { Coordinator } from './swarm/coordinator.js'
 import type { SwarmReport } from './swarm/report.js'
 import { SwarmCrowd } from './swarm/swarm-crowd.js'
@@ -113,6 +116,7 @@ const DEFAULT_TIMEOUT = 10_000
  * @param plan fields that are left out have the defaults of {@link Plan}
  * @throws TypeError for an option that is out of its range or does not fit the server
  * @throws ZodError for a plan that is not valid
+ * @throws LabError if the descriptors (`EMFILE`) or local ports (`EADDRNOTAVAIL`) of this machine do not suffice
  * @throws SwarmError if the agents cannot hold that many connections, or refuse the server
  * @throws Error of `dns.lookup` for a host name that is not known
  */
@@ -189,8 +193,16 @@ async function localCrowd(server: Server, most: number, options: PulseOptions): 
         `but ${MAX_PROCESSES} is the maximum: raise the limit (ulimit -n)`
     )
   }
+  if (most > crowdCapacity(processes)) {
+    throw new LabError(
+      `${integer(most)} connections do not fit into ${processes} ${processes === 1 ? 'process' : 'processes'} with ` +
+        `${integer(descriptorLimit())} descriptors each: leave procs out, or raise the limit (ulimit -n)`,
+      'EMFILE'
+    )
+  }
   const address = await resolve(server, sources, options)
   checkAddresses(address, sources)
+  checkPorts(address, most, sources)
   return await crowdOf({ address, sources, ...clientOptions(options), part: { index: 0, of: 1 } }, processes)
 }
 
@@ -282,6 +294,28 @@ function checkAddresses(server: Server, sources: readonly string[]): void {
       throw invalidArgument(`the source ${host} cannot connect to ${to}: one is IPv4, the other IPv6`)
     }
   }
+}
+
+/**
+ * Checks that there are enough local ports. Each source address can use each of its ports once per address and port of
+ * a server.
+ *
+ * @throws LabError (`EADDRNOTAVAIL`) if there are not
+ */
+function checkPorts(server: Server, most: number, sources: readonly string[]): void {
+  if ('path' in server) return
+  const isAutomatic = sources.length === 0 && server.host.startsWith('127.')
+  const addresses = isAutomatic ? MAX_SOURCES : Math.max(1, new Set(sources).size)
+  const ports = addresses * localPorts()
+  if (most <= ports) return
+  const lacking = Math.ceil(most / localPorts()) - addresses
+  const more = `${lacking} more source address${lacking === 1 ? '' : 'es'}`
+  throw new LabError(
+    `${integer(most)} connections to ${server.host}:${server.port} need more local ports than there are: ` +
+      `${integer(ports)} on ${addresses} source address${addresses === 1 ? '' : 'es'}; give ${more} with sources, ` +
+      'widen net.ipv4.ip_local_port_range, or use a swarm',
+    'EADDRNOTAVAIL'
+  )
 }
 
 /** Returns whether the server answered, and no connect failed, no connection was lost and no answer is missing. */

@@ -10,12 +10,18 @@ import { renderSvg } from './charts/svg.js'
 import { renderHtml } from './page/html.js'
 import type { Run } from './run.js'
 import { judge, type Verdict } from './verdict.js'
-import { writeAll } from './write-file.js'
+import { writeReport } from './write-file.js'
 
 /** Options of {@link report}. */
 export interface ReportOptions {
   /** Folder for `report.html`, `memory.svg` and `runtime.svg`; created if needed. Default: nothing is written. */
   out?: string
+  /**
+   * Replaces files in `out` that show other recordings. If false, they are an error (`EEXIST`).
+   *
+   * @default true
+   */
+  overwrite?: boolean
 }
 
 /** What {@link report} found. */
@@ -41,7 +47,8 @@ export interface Report {
  * Writes nothing unless everything could be drawn.
  *
  * @throws ReportError: `ERR_REPORT_EMPTY` if there is nothing to judge, `ERR_REPORT_AMBIGUOUS` if two controls belong
- *   to one recording, `ERR_RECORDING_FORMAT`, or the errno if `out` cannot be written
+ *   to one recording, `ERR_RECORDING_FORMAT`, `EEXIST` if `out` has files that show other recordings, or the errno if
+ *   `out` cannot be written
  * @throws RecordError if a recording cannot be read
  */
 export async function report(
@@ -52,7 +59,7 @@ export async function report(
   const sources = await readSources(recordings, notes)
   const runs = pairWithControls(sources, notes)
   notes.push(...otherMachineNotes(runs))
-  const files = options.out === undefined ? [] : await write(runs, notes, options.out)
+  const files = options.out === undefined ? [] : await write(runs, notes, options.out, options.overwrite)
   return { verdicts: runs.map((run) => run.verdict), files, notes }
 }
 
@@ -172,14 +179,28 @@ function otherMachineNotes(runs: readonly Run[]): string[] {
 const MANY = 8
 
 /** Draws the page and the pictures and writes them into a folder. Returns their paths. */
-async function write(runs: readonly Run[], notes: readonly string[], out: string): Promise<string[]> {
+async function write(
+  runs: readonly Run[],
+  notes: readonly string[],
+  out: string,
+  overwrite: boolean | undefined
+): Promise<string[]> {
   const contents: [name: string, text: string][] = [
     ['report.html', await renderHtml(runs, notes)],
     ['memory.svg', renderSvg(memoryChart(runs, { columns: runs.length > MANY ? 3 : 2 }))],
     ['runtime.svg', renderSvg(runtimeChart(runs))]
   ]
-  return await writeAll(out, contents)
+  const shown = runs.flatMap(({ recording, control }) => (control === null ? [recording] : [recording, control]))
+  return await writeReport(out, { contents, recordings: shown.map(identityOf), overwrite })
 }
+
+/** Returns what tells a recording apart from all others. */
+function identityOf({ header: { name, role, pid, startedAt } }: Recording): string {
+  return JSON.stringify([name, role, pid, startedAt])
+}
+
+/** Names of the files that {@link report} writes. */
+export const REPORT_FILES = ['report.html', 'memory.svg', 'runtime.svg'] as const
 
 function folderOf({ path }: Source): string | null {
   return path === null ? null : dirname(path)

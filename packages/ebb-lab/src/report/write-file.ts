@@ -1,6 +1,7 @@
 /** Writes files completely or not at all. */
-import { randomBytes } from 'node:crypto'
-import { mkdir, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { createHash, randomBytes } from 'node:crypto'
+import { existsSync } from 'node:fs'
+import { mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { codeOf, ReportError, reasonOf } from '../units/errors.js'
 
@@ -64,21 +65,53 @@ function failure(what: string, error: unknown, syscall: string): ReportError {
   return new ReportError(`${what}: ${reason}`, code, (error as NodeJS.ErrnoException).syscall ?? syscall, error)
 }
 
-/**
- * Makes a folder and writes files into it, each completely. Returns their paths, in the order given.
- *
- * @throws ReportError with the errno
- */
-export async function writeAll(
-  folder: string,
+/** Files of a report. */
+export interface ReportFiles {
+  /** Names and contents, HTML or SVG. */
   contents: readonly (readonly [name: string, text: string])[]
-): Promise<string[]> {
+  /** What identifies the recordings that the report shows. */
+  recordings: readonly string[]
+  /** Whether to replace files that show other recordings. Default: true. */
+  overwrite: boolean | undefined
+}
+
+/**
+ * Makes a folder and writes the files of a report into it, each completely. Returns their paths, in the order given.
+ * Always replaces files that show the same recordings.
+ *
+ * @throws ReportError (`EEXIST`) before anything is written if a file shows anything else and may not be replaced; else
+ *   with the errno
+ */
+export async function writeReport(folder: string, { contents, recordings, overwrite }: ReportFiles): Promise<string[]> {
   await makeDirectory(folder)
-  const files: string[] = []
-  for (const [name, text] of contents) {
-    const path = join(folder, name)
-    await writeWhole(path, text)
-    files.push(path)
+  const mark = `<!-- ebb-report:${createHash('sha256').update(recordings.toSorted().join()).digest('hex').slice(0, 16)} -->`
+  const files = contents.map(([name, text]) => ({
+    path: join(folder, name),
+    text: text.replace(/(?=<\/(?:html|svg)>\s*$)/, mark)
+  }))
+  if (overwrite === false) {
+    for (const { path } of files) {
+      const old = await readFile(path, 'utf8').catch(() => null)
+      if (old !== null && !old.includes(mark)) throw taken(path, 'shows other recordings')
+    }
   }
-  return files
+  for (const { path, text } of files) await writeWhole(path, text)
+  return files.map(({ path }) => path)
+}
+
+/**
+ * Checks that files do not exist.
+ *
+ * @throws ReportError (`EEXIST`) if one does
+ */
+export function checkFree(paths: readonly string[]): void {
+  const path = paths.find((one) => existsSync(one))
+  if (path !== undefined) throw taken(path, 'exists')
+}
+
+function taken(path: string, why: string): ReportError {
+  return new ReportError(
+    `${path} ${why}: give another directory with --out, or add --overwrite to replace it`,
+    'EEXIST'
+  )
 }

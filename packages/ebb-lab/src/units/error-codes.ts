@@ -6,13 +6,16 @@
  */
 export const ERROR_CODES = {
   EACCES: 'This user may not inspect a process, join a cgroup, or connect to a target that the agent does not allow.',
+  EADDRNOTAVAIL: 'A server gets more connections than there are local ports to connect from.',
   EAGENTLOST: 'An agent of a swarm was lost: its connections count as failed or lost with this cause.',
   EBADF: 'A line was written to a recording that is closed.',
   ECHILD: 'A command was started without a process id or without output.',
-  EEXIST: 'Several processes or ports match where exactly one is needed, or two servers have the same name.',
+  EEXIST:
+    'Several processes or ports match where one is needed, two servers have one name, or a file would be overwritten.',
   EINTR: 'A signal interrupted the run.',
   EINVAL:
     'A command is empty, a port is not a port, a server has no port, or a remote server was given without a swarm.',
+  EMFILE: 'A server or the client is to hold more connections than its descriptor limit allows.',
   ENOMEM: 'No process fits into the memory limit of a box.',
   ENOTSUP: 'The memory controller of cgroups is not available to this user.',
   EPERM: 'A process that was started belongs to another user now and may not be stopped.',

@@ -35,6 +35,7 @@ interface Flags extends PlanFlags, ConnectFlags, LimitFlags, SwarmFlags {
   json?: boolean
   markdown?: boolean
   out?: string
+  overwrite?: boolean
   expvar?: string
 }
 
@@ -65,6 +66,7 @@ export function benchCommand(): Command {
     .optionsGroup('Output:')
     .option('--expvar <url>', "URL of Go's expvar to poll: http://127.0.0.1:6060/debug/vars")
     .option('--out <dir>', 'directory for the recordings, report.html, memory.svg and runtime.svg')
+    .option('--overwrite', 'replace such files of an earlier run')
     .option('--json', 'print the verdicts as JSON')
     .option('--markdown', 'print the table as Markdown')
     .addHelpText(
@@ -106,6 +108,7 @@ async function run(command: string[], flags: Flags): Promise<void> {
       signal,
       onEvent: progress(terminal, targets),
       ...(flags.out !== undefined && { out: flags.out }),
+      overwrite: flags.overwrite === true,
       ...(flags.expvar !== undefined && { expvar: flags.expvar })
     })
   } catch (error) {

@@ -19,6 +19,7 @@ import { interruption, Terminal } from '../output/terminal.js'
 
 interface Flags extends LimitFlags {
   out?: string
+  overwrite?: boolean
   memory?: number
   limit?: number
   variant?: string[]
@@ -37,7 +38,8 @@ export function boxCommand(): Command {
       'Run several servers on one machine, each with its own load, and measure how much memory they need together.'
     )
     .argument('<file>', 'YAML or JSON file with the servers, their loads, and variants')
-    .option('--out <dir>', 'directory for box.ndjson (the recording), report.html and box.svg')
+    .option('--out <dir>', 'directory for box.ndjson (the recording), box.html and box.svg')
+    .option('--overwrite', 'replace such files of an earlier run')
     .option('--memory <size>', 'print how many such servers fit into this much memory, such as 8GB', parseSize)
     .option('--limit <size>', 'run all servers in one memory cgroup of this size, such as 600MB', parseSize)
     .option('--variant <name>', 'run only this variant of the file; repeat for several', collect)
@@ -90,6 +92,7 @@ async function run(file: string, flags: Flags): Promise<void> {
   try {
     partial = await boxUntilFailure(plan, {
       ...(out !== undefined && { out }),
+      overwrite: flags.overwrite === true,
       ...(memory !== undefined && { memory }),
       ...(limit !== undefined && { limit }),
       ...(variant !== undefined && { variants: variant }),

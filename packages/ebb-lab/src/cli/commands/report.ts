@@ -5,15 +5,16 @@ import { reportBoxes } from '../../report/box/report.js'
 import { brokenBoxes } from '../../report/box/verdict.js'
 import { broken } from '../../report/limits.js'
 import { report } from '../../report/report.js'
+import { codeOf, messageOf } from '../../units/errors.js'
 import { type LimitFlags, limitOptions, limitsOf } from '../options/limits.js'
 import { checkForm } from '../options/together.js'
 import { parseSize, ValueError } from '../options/values.js'
-import { printBoxes } from '../output/box-result.js'
-import { printResult } from '../output/result.js'
+import { printReports } from '../output/reports.js'
 import { Terminal } from '../output/terminal.js'
 
 interface Flags extends LimitFlags {
   out?: string
+  overwrite?: boolean
   memory?: number
   maxPeak?: number
   json?: boolean
@@ -29,6 +30,7 @@ export function reportCommand(): Command {
       'recordings of "ebb record", "ebb bench" or "ebb box"; a control run belongs to the main run with the same name'
     )
     .option('--out <dir>', 'directory for the pictures (default: the current directory)')
+    .option('--overwrite', 'replace pictures in it that show other recordings')
     .option('--memory <size>', 'for a box recording: print how many such servers fit into this much memory', parseSize)
     .option(
       '--max-peak <size>',
@@ -42,24 +44,46 @@ export function reportCommand(): Command {
 
 async function run(files: string[], flags: Flags): Promise<void> {
   checkForm(flags)
-  const boxes = await Promise.all(files.map(isBox))
-  if (boxes.includes(true)) {
-    if (boxes.includes(false))
-      throw new ValueError('recordings of boxes and of servers are reported apart: run ebb report once for each kind')
-    await runBoxes(files, flags)
-    return
-  }
-  if (flags.memory !== undefined || flags.maxPeak !== undefined) {
+  const areBoxes = await Promise.all(files.map(isBox))
+  const boxFiles = files.filter((_, i) => areBoxes[i])
+  const serverFiles = files.filter((_, i) => !areBoxes[i])
+  const { memory, maxPeak } = flags
+  if (boxFiles.length === 0 && (memory !== undefined || maxPeak !== undefined)) {
     throw new ValueError('--memory and --max-peak are for recordings of ebb box: leave them out')
   }
-  const { verdicts, files: written, notes } = await report(files, { out: flags.out ?? '.' })
-  const exceeded = verdicts.flatMap((verdict) => broken(verdict, limitsOf(flags)))
-  printResult({ verdicts, broken: exceeded, files: written, notes }, flags, new Terminal())
+  const to = { out: flags.out ?? '.', overwrite: flags.overwrite === true }
+  const limits = { ...limitsOf(flags), ...(maxPeak !== undefined && { maxPeak }) }
+  const sized = memory === undefined ? {} : { memory }
+  const servers = serverFiles.length === 0 ? undefined : await drawn(flags, to, (where) => report(serverFiles, where))
+  const boxes =
+    boxFiles.length === 0 ? undefined : await drawn(flags, to, (where) => reportBoxes(boxFiles, { ...where, ...sized }))
+  printReports(
+    {
+      ...(servers && {
+        servers: { ...servers, broken: servers.verdicts.flatMap((verdict) => broken(verdict, limitsOf(flags))) }
+      }),
+      ...(boxes && { boxes: { ...boxes, broken: brokenBoxes(boxes.boxes, limits) } })
+    },
+    flags,
+    new Terminal()
+  )
 }
 
-async function runBoxes(files: string[], flags: Flags): Promise<void> {
-  const { memory, maxPeak } = flags
-  const result = await reportBoxes(files, { out: flags.out ?? '.', ...(memory !== undefined && { memory }) })
-  const limits = { ...limitsOf(flags), ...(maxPeak !== undefined && { maxPeak }) }
-  printBoxes({ ...result, broken: brokenBoxes(result.boxes, limits) }, flags, new Terminal())
+/**
+ * Makes a report with its pictures. Nobody has asked for pictures in the current directory by name, so if it has some
+ * of other recordings, returns the report without pictures and with a note.
+ */
+async function drawn<R extends { notes: string[] }>(
+  { out }: Flags,
+  to: { out: string },
+  make: (where: { out?: string }) => Promise<R>
+): Promise<R> {
+  try {
+    return await make(to)
+  } catch (error) {
+    if (out !== undefined || codeOf(error) !== 'EEXIST') throw error
+    const result = await make({})
+    result.notes.push(`No picture was drawn: ${messageOf(error)}`)
+    return result
+  }
 }

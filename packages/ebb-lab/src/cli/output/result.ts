@@ -20,22 +20,45 @@ export interface Result {
   notes: string[]
 }
 
+/** How to print a result. */
+export interface Form {
+  json?: boolean
+  markdown?: boolean
+}
+
 /** Prints verdicts on standard output as a table, JSON or Markdown, and notes and exceeded limits on standard error. */
-export function printResult(result: Result, form: { json?: boolean; markdown?: boolean }, terminal: Terminal): void {
-  const { verdicts, broken, swarm, files, notes } = result
+export function printResult(result: Result, form: Form, terminal: Terminal): void {
+  const { broken, files, notes, swarm } = result
   const { stdout } = process
-  if (form.json) {
-    stdout.write(`${JSON.stringify({ verdicts: verdicts.map(verdictToJson), broken, swarm, files, notes }, null, 2)}\n`)
-  } else if (form.markdown) {
-    stdout.write(`${markdownTable(verdicts)}\n`)
-  } else {
-    stdout.write(`${table(verdicts, { width: columns(stdout), colour: colours(stdout) })}\n`)
-    if (swarm !== undefined) stdout.write(`\n${columnsOf(swarmRows(swarm))}\n`)
-    if (files.length > 0) stdout.write(`\nWritten: ${files.join(', ')}\n`)
+  if (form.json) stdout.write(`${JSON.stringify({ ...jsonOf(result), broken, swarm, files, notes }, null, 2)}\n`)
+  else {
+    stdout.write(`${textOf(result, form)}\n`)
+    if (!form.markdown) printFiles(files)
   }
   printRemarks(notes, broken, terminal)
   // With fewer connections than planned, exit 4 takes precedence over exceeded limits.
   if (swarm?.degraded) process.exitCode = EXIT.degraded
+}
+
+/** Returns the part of a result that only servers have, as JSON. */
+export function jsonOf({ verdicts }: Pick<Result, 'verdicts'>): object {
+  return { verdicts: verdicts.map(verdictToJson) }
+}
+
+/** Formats the verdicts as a table for people, or as Markdown. */
+export function textOf({ verdicts, swarm }: Pick<Result, 'verdicts' | 'swarm'>, form: Form): string {
+  if (form.markdown) return markdownTable(verdicts)
+  const { stdout } = process
+  const text = table(verdicts, { width: columns(stdout), colour: colours(stdout) })
+  return swarm === undefined ? text : `${text}\n\n${columnsOf(swarmRows(swarm))}`
+}
+
+/** Prints the paths of the files that were written, one a line, the page first. */
+export function printFiles(files: readonly string[]): void {
+  if (files.length === 0) return
+  const rank = (file: string): number => ['.html', '.svg', '.ndjson'].findIndex((end) => file.endsWith(end))
+  const sorted = files.toSorted((a, b) => rank(a) - rank(b))
+  process.stdout.write(`\nWritten:\n${sorted.map((file) => `  ${file}\n`).join('')}`)
 }
 
 /** Prints notes and exceeded limits on standard error. Sets exit code 3 if a limit was exceeded. */

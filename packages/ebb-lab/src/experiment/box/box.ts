@@ -6,10 +6,10 @@ import { join } from 'node:path'
 import { MemoryGroup } from '../../process/memory-group.js'
 import { BoxRecorder } from '../../record/box/recorder.js'
 import type { BoxRun } from '../../record/box/recording.js'
-import { type BoxReport, reportBoxes } from '../../report/box/report.js'
+import { BOX_FILES, type BoxReport, reportBoxes } from '../../report/box/report.js'
 import { type BoxLimits, brokenBoxes } from '../../report/box/verdict.js'
 import type { Limits } from '../../report/limits.js'
-import { makeDirectory } from '../../report/write-file.js'
+import { checkFree, makeDirectory } from '../../report/write-file.js'
 import { readBoxFile } from './file.js'
 import type { BoxPlan, Variant } from './plan.js'
 import { type BoxProgress, type RunContext, run } from './run.js'
@@ -17,10 +17,19 @@ import { controlServers, mainServers, type Planned, variantsFor } from './varian
 
 export type { BoxProgress } from './run.js'
 
+/** Name of the recording in `out`. */
+const RECORDING_FILE = 'box.ndjson'
+
 /** Options of {@link box}. Sizes are bytes. */
 export interface BoxOptions {
-  /** Directory for `box.ndjson` (the recording), `report.html` and `box.svg`. Nothing is written without it. */
+  /** Directory for `box.ndjson` (the recording), `box.html` and `box.svg`. Nothing is written without it. */
   out?: string
+  /**
+   * Replaces files of these names in `out`. If false, they are an error (`EEXIST`).
+   *
+   * @default true
+   */
+  overwrite?: boolean
   /** Memory for which to compute how many such servers fit. Default: `memory` of the file. */
   memory?: number
   /** Size of a memory cgroup that all servers run in. Default: `limit` of the file. */
@@ -64,7 +73,8 @@ export interface BoxResult extends BoxReport {
  *
  * @param file path of the box's file, or the result of `readBoxFile()`
  * @throws BoxFileError if the file is invalid, or this machine cannot run it; RecordError if the cgroup for a limit
- *   cannot be made, a variant is unknown, or the recording cannot be written; ReportError if `out` cannot be written
+ *   cannot be made, a variant is unknown, or the recording cannot be written; ReportError if `out` cannot be written,
+ *   or has files of the same names (`EEXIST`)
  */
 export async function box(file: string | BoxPlan, options: BoxOptions = {}): Promise<BoxResult> {
   const { result, failure } = await boxUntilFailure(file, options)
@@ -92,10 +102,13 @@ export async function boxUntilFailure(file: string | BoxPlan, options: BoxOption
   const { out } = options
   const memory = options.memory ?? plan.memory
   const limit = options.limit ?? plan.limit
-  if (out !== undefined) await makeDirectory(out)
+  if (out !== undefined) {
+    await makeDirectory(out)
+    if (options.overwrite === false) checkFree([RECORDING_FILE, ...BOX_FILES].map((name) => join(out, name)))
+  }
   // Fails before any server is started if this user may not make a cgroup.
   if (limit !== null) await new MemoryGroup(limit).remove()
-  const path = out === undefined ? undefined : join(out, 'box.ndjson')
+  const path = out === undefined ? undefined : join(out, RECORDING_FILE)
   const recorder = new BoxRecorder({
     name: plan.name,
     ...(path !== undefined && { out: path }),

@@ -4,15 +4,21 @@ import { readBox } from '../../record/box/read.js'
 import type { BoxRecording } from '../../record/box/recording.js'
 import { ReportError } from '../../units/errors.js'
 import { renderSvg } from '../charts/svg.js'
-import { writeAll } from '../write-file.js'
+import { writeReport } from '../write-file.js'
 import { boxChart, type JudgedBox } from './charts.js'
 import { renderBoxHtml } from './html.js'
 import { type BoxVerdict, judgeBox } from './verdict.js'
 
 /** Options of {@link reportBoxes}. */
 export interface BoxReportOptions {
-  /** Folder for `report.html` and `box.svg`, made if it does not exist. Default: nothing is written. */
+  /** Folder for `box.html` and `box.svg`, made if it does not exist. Default: nothing is written. */
   out?: string
+  /**
+   * Replaces files in `out` that show other recordings. If false, they are an error (`EEXIST`).
+   *
+   * @default true
+   */
+  overwrite?: boolean
   /** Memory for the question how many such servers fit into it, bytes. Default: what each recording asks. */
   memory?: number
 }
@@ -30,7 +36,8 @@ export interface BoxReport {
 /**
  * Judges recordings of boxes (paths, or in memory) and draws them side by side.
  *
- * @throws ReportError: `ERR_REPORT_EMPTY` if there is nothing to judge, or the errno if `out` cannot be written
+ * @throws ReportError: `ERR_REPORT_EMPTY` if there is nothing to judge, `EEXIST` if `out` has files that show other
+ *   recordings, or the errno if `out` cannot be written
  * @throws RecordError if a recording cannot be read
  */
 export async function reportBoxes(
@@ -57,19 +64,25 @@ export async function reportBoxes(
   if (first === undefined || judged.length === 0) {
     throw new ReportError('there is nothing to report on: no run of a box is recorded here', 'ERR_REPORT_EMPTY')
   }
-  const files = options.out === undefined ? [] : await write(judged, first, notes, options.out)
+  const files = await write(judged, read, notes, options)
   return { boxes: judged.map(({ verdict }) => verdict), files, notes }
 }
 
 async function write(
   judged: readonly JudgedBox[],
-  { header }: BoxRecording,
+  boxes: readonly BoxRecording[],
   notes: readonly string[],
-  out: string
+  { out, overwrite }: BoxReportOptions
 ): Promise<string[]> {
+  const [first] = boxes
+  if (out === undefined || first === undefined) return []
   const contents: [name: string, text: string][] = [
-    ['report.html', await renderBoxHtml(judged, header, notes)],
+    ['box.html', await renderBoxHtml(judged, first.header, notes)],
     ['box.svg', renderSvg(boxChart(judged))]
   ]
-  return await writeAll(out, contents)
+  const recordings = boxes.map(({ header }) => JSON.stringify([header.name, header.startedAt]))
+  return await writeReport(out, { contents, recordings, overwrite })
 }
+
+/** Names of the files that {@link reportBoxes} writes. */
+export const BOX_FILES = ['box.html', 'box.svg'] as const
