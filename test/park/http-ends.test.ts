@@ -498,11 +498,6 @@ parity('closeAllConnections(), and close() with its callback', {
 parity('close() ends idle connections, and waits for the others', {
   serve: (server, see) => {
     neverly(server)
-    let answer: (() => void) | undefined
-    server.on('request', (request, response) => {
-      if (request.url === '/never') answer = () => response.end('[/never]')
-      if (request.url === '/answer') answer?.()
-    })
     server.on('close', () => see('closed'))
   },
   play: async (stage) => {
@@ -516,18 +511,13 @@ parity('close() ends idle connections, and waits for the others', {
     expect(stage.server.address()).toBe(null)
     expect(await parkedOne.over()).toBe('FIN')
     expect(await awake.over()).toBe('FIN')
-    await stage.have(SILENT_GO ? 2 : 3)
+    // Older versions of Node wait for a silent connection. A parked server closes it, as newer versions do.
+    if (!SILENT_GO && !stage.parked) silent.fin()
+    expect(await silent.over()).toBe('FIN')
+    await stage.have(2)
     await expect(stage.open()).rejects.toMatchObject({ code: 'ECONNREFUSED' })
     await silence()
     expect(called).toBe(false)
-    // A client that had sent nothing may still send a request, if its connection is open.
-    if (!SILENT_GO) {
-      void silent.send(GET('/answer'))
-      expect((await silent.response()).body).toBe('[/answer]')
-      expect((await waiting.response()).body).toBe('[/never]')
-      await silence()
-      silent.fin()
-    }
     void half.send(GET('/2').slice(10))
     expect((await half.response()).body).toBe('[/2]')
     await silence()
@@ -539,17 +529,15 @@ parity('close() ends idle connections, and waits for the others', {
   }
 })
 
-parity('close(): silent connections close with the idle ones, or let the server end when they close', {
+parity('close() of silent connections alone', {
   serve: echoPath,
   play: async (stage) => {
     const [one, two] = [await stage.open(), await stage.open()]
     await stage.have(2)
-    const closed = new Promise((resolve) => stage.server.close(resolve))
     await silence()
-    const ended = SILENT_GO ? 'FIN' : undefined
-    expect([one.ended, two.ended]).toEqual([ended, ended])
-    one.fin()
-    two.rst()
+    const closed = new Promise((resolve) => stage.server.close(resolve))
+    if (!SILENT_GO && !stage.parked) for (const client of [one, two]) client.fin()
+    expect([await one.over(), await two.over()]).toEqual(['FIN', 'FIN'])
     await closed
   }
 })

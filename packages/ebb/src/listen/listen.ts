@@ -2,6 +2,7 @@
 import { Governor, type GovernorOptions } from '../govern/connection-governor.js'
 import { tuneAllocator } from '../memory/thresholds.js'
 import { closeSocket, openSocket, type SocketOptions } from '../socket/listening-socket.js'
+import type { ShutdownOptions, ShutdownReport } from '../socket/shutdown.js'
 import { checkFunction, checkObject } from '../sys/arguments.js'
 import type { AddressInfo } from '../sys/sockaddr.js'
 import { warnOfUnknown } from '../sys/unknown.js'
@@ -44,8 +45,23 @@ export interface Listener {
   unref(): this
   /** Undoes {@link unref}. */
   ref(): this
-  /** Stops accepting. Open connections stay. @returns a promise that resolves when the last connection is closed */
+  /**
+   * Stops accepting. Open connections stay. If other sockets share the port (`reusePort`), connections that wait in the
+   * accept queue are taken first: no other process would serve them.
+   *
+   * @returns a promise that resolves when the last connection is closed
+   */
   close(): Promise<void>
+  /**
+   * Takes the connections that wait in the accept queue, and stops accepting. Open connections may go on for the
+   * {@link ShutdownOptions.grace}; then they are closed, and count as {@link ShutdownReport.cut}.
+   *
+   * While a shutdown goes on, and after it, another call returns the same promise.
+   *
+   * @returns a promise that resolves when the last connection is closed
+   * @throws {TypeError} `ERR_INVALID_ARG_VALUE` for options that are not valid; the listener then goes on
+   */
+  shutdown(options?: ShutdownOptions): Promise<ShutdownReport>
   /**
    * Closes every connection now, and calls the `close` handler for each. Queued bytes are lost.
    *

@@ -9,6 +9,7 @@ import type { Governor } from '../govern/connection-governor.js'
 import { type Retained, retain } from '../memory/hidden-classes.js'
 import { type AcceptHost, Acceptor } from '../socket/acceptor.js'
 import type { ListeningSocket } from '../socket/listening-socket.js'
+import { type ShutdownHost, type ShutdownOptions, type ShutdownReport, shutDown } from '../socket/shutdown.js'
 import { E, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from '../sys/constants.js'
 import { EbbError, type SystemError, systemError } from '../sys/errors.js'
 import { CallbackScopes } from '../sys/node/callback-scope.js'
@@ -74,7 +75,7 @@ interface SendQueue {
 }
 
 /** The implementation of `Listener`. */
-export class EpollListener implements Watcher, AcceptHost, ConnectionHost {
+export class EpollListener implements Watcher, AcceptHost, ConnectionHost, ShutdownHost {
   readonly address: AddressInfo
   readonly reactor: Reactor
 
@@ -94,6 +95,7 @@ export class EpollListener implements Watcher, AcceptHost, ConnectionHost {
   /** The promise of {@link close}, and the function that resolves it. */
   #closing: Promise<void> | undefined
   #resolveClosing: (() => void) | undefined
+  #shutdown: Promise<ShutdownReport> | undefined
 
   readonly #slab = new ReceiveSlab()
   /** By descriptor: in which scope the handlers are called. */
@@ -144,10 +146,34 @@ export class EpollListener implements Watcher, AcceptHost, ConnectionHost {
   close(): Promise<void> {
     this.#closing ??= new Promise((resolve) => {
       this.#resolveClosing = resolve
+      if (this.#acceptor.sharesPort) this.#acceptor.drain()
       this.#acceptor.close()
       this.#finishIfEmpty()
     })
     return this.#closing
+  }
+
+  shutdown(options?: ShutdownOptions): Promise<ShutdownReport> {
+    this.#shutdown ??= shutDown(this, options)
+    return this.#shutdown
+  }
+
+  // Called by the shutdown.
+
+  stop(): number {
+    const drained = this.#acceptor.drain()
+    void this.close()
+    return drained
+  }
+
+  closed(): Promise<void> {
+    return this.close()
+  }
+
+  closeAll(): { idle: number; cut: number } {
+    const cut = this.#clients
+    this.closeConnections()
+    return { idle: 0, cut }
   }
 
   closeConnections(): void {

@@ -2,7 +2,8 @@
 import type { Socket } from 'node:net'
 import { toBytes } from '../sys/arguments.js'
 import { EbbError } from '../sys/errors.js'
-import { resetOnClose } from '../sys/socket.js'
+import { resetOnClose, silentFor } from '../sys/socket.js'
+import { peek } from '../sys/transfer.js'
 import { type ConnectionHandle, type ConnectionHost, connectionOf } from './connection.js'
 import type { Protocol } from './protocol/protocol.js'
 import type { Sender } from './sender.js'
@@ -128,20 +129,58 @@ export class ConnectionAccess implements ConnectionHost {
 
   /** Closes all parked connections. As in `http`, those after an upgrade are left out. */
   closeParked(): void {
-    this.#closeParkedWithout(UPGRADED)
+    const { table } = this.#connections
+    for (const row of this.#parked()) if ((table.flags(row) & UPGRADED) === 0) this.#host.close(row, 'server')
   }
 
-  /** Closes the parked connections that `http` calls idle. */
+  /**
+   * Closes the parked connections that have sent a request. A connection whose next request has arrived is not idle.
+   */
   closeIdle(): void {
-    this.#closeParkedWithout(UPGRADED | STREAM | (this.#protocol.closesFreshAsIdle() ? 0 : FRESH))
+    const { table } = this.#connections
+    for (const row of this.#parked()) {
+      if ((table.flags(row) & (UPGRADED | STREAM | FRESH)) !== 0) continue
+      if (peek(table.fd(row), 1) <= 0) this.#host.close(row, 'server')
+    }
   }
 
-  /** Closes the parked connections that have none of these flags. */
-  #closeParkedWithout(flags: number): void {
+  /**
+   * Closes the parked connections that have not sent a byte.
+   *
+   * @param youngest age (ms) from which a connection is closed: the first byte of a younger one may be under way
+   * @returns whether younger connections are left
+   */
+  closeSilent(youngest: number): boolean {
+    const { table } = this.#connections
+    let left = false
+    for (const row of this.#parked()) {
+      const fd = table.fd(row)
+      if ((table.flags(row) & FRESH) === 0 || peek(fd, 1) > 0) continue
+      if (youngest > 0 && (silentFor(fd) ?? 0) < youngest) left = true
+      else this.#host.close(row, 'server')
+    }
+    return left
+  }
+
+  /** Closes all connections. @param idle how many awake ones are idle @returns how many were idle, and how many not */
+  closeAll(idle: number): { idle: number; cut: number } {
+    const { table, awake } = this.#connections
+    let [parked, streams] = [0, 0]
+    for (const row of this.#parked()) {
+      if ((table.flags(row) & (UPGRADED | STREAM)) !== 0) streams++
+      else parked++
+      this.#host.close(row, 'server')
+    }
+    const cut = awake.size - idle
+    this.closeAwake()
+    return { idle: parked + idle, cut: streams + cut }
+  }
+
+  /** Returns the rows of all parked connections. The caller may close each. */
+  *#parked(): Generator<number> {
     const { table } = this.#connections
     for (let row = 0; row < table.end; row++) {
-      if (table.id(row) === 0 || table.fd(row) === -1) continue
-      if ((table.flags(row) & flags) === 0) this.#host.close(row, 'server')
+      if (table.id(row) !== 0 && table.fd(row) !== -1) yield row
     }
   }
 }

@@ -54,8 +54,24 @@ function endClosing(socket: Socket, turns: number): void {
   else closing.delete(socket)
 }
 
+/** Whether {@link withoutForwarding} runs. */
+let paused = false
+
+/**
+ * Calls `act`, during which `destroy()` of a detached socket does nothing. `http` knows a detached socket until it has
+ * emitted `close`, and would close its connection as an idle one.
+ */
+export function withoutForwarding(act: () => void): void {
+  paused = true
+  try {
+    act()
+  } finally {
+    paused = false
+  }
+}
+
 function detachedDestroy(this: Socket): Socket {
-  if (!closing.has(this)) connectionOf(this)?.close()
+  if (!paused && !closing.has(this)) connectionOf(this)?.close()
   return this
 }
 

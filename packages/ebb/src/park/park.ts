@@ -3,17 +3,20 @@ import type { ServerResponse } from 'node:http'
 import { Server, type Socket } from 'node:net'
 import { Governor, type GovernorOptions } from '../govern/connection-governor.js'
 import { tuneAllocator } from '../memory/thresholds.js'
+import type { ShutdownOptions, ShutdownReport } from '../socket/shutdown.js'
 import { checkFunction, checkId, checkObject } from '../sys/arguments.js'
 import { milliseconds } from '../sys/duration.js'
 import { invalidArgument, shown } from '../sys/errors.js'
 import { warnOfUnknown } from '../sys/unknown.js'
 import { type Connection, connectionOf } from './connection.js'
+import { withoutForwarding } from './detached-socket.js'
 import { hookListen } from './listen-hook.js'
 import { watchChannels } from './node/ipc.js'
 import type { ServerInternals } from './node/server.js'
 import { Parking } from './parking.js'
 import { ATTACHMENT_LIMIT, isSupported, RELEASE_THRESHOLDS, setParking } from './parking-of.js'
 import { isHttp } from './protocol/detect.js'
+import { ParkedShutdown } from './shutdown.js'
 import type { ParkStats } from './stats.js'
 
 /** Options of {@link park}. All are optional. */
@@ -80,6 +83,26 @@ export interface Parked {
    * after this.
    */
   closeAllConnections(): void
+  /**
+   * Shuts the server down, and loses no request that it can still answer.
+   *
+   * The server takes the connections that wait in the kernel's accept queue, and stops listening. Open connections may
+   * go on for the {@link ShutdownOptions.grace}. Each HTTP response is the last one of its connection (`Connection:
+   * close`); HTTP/2 clients are told with GOAWAY. When the grace is over, all other connections are closed.
+   *
+   * While a shutdown goes on, another call returns the same promise, and its options are ignored.
+   *
+   * ```ts
+   * process.once('SIGTERM', async () => {
+   *   console.log(await server.shutdown({ grace: '20s' }))
+   * })
+   * ```
+   *
+   * @returns a promise that resolves when the last connection is closed. A server that does not listen and has no
+   *   connections is shut down at once.
+   * @throws {TypeError} `ERR_INVALID_ARG_VALUE` for options that are not valid; the server then goes on
+   */
+  shutdown(options?: ShutdownOptions): Promise<ShutdownReport>
   /** Returns how many bytes wait for a peer that reads slowly; 0 for a parked or closed connection. */
   queued(id: number): number
   /**
@@ -168,6 +191,7 @@ function checkServer(server: unknown): void {
 
 function toParked(server: Server, parking: Parking, supported: boolean, http: boolean): Parked {
   const { access } = parking
+  const shutdown = new ParkedShutdown(server as unknown as ServerInternals, parking)
   const closeAwake = http ? (server as HttpServer).closeAllConnections : undefined
   return {
     supported,
@@ -189,6 +213,7 @@ function toParked(server: Server, parking: Parking, supported: boolean, http: bo
       checkFunction(filter, 'filter of broadcast()')
       return await parking.broadcast(bytes, filter)
     },
+    shutdown: (options?: ShutdownOptions) => shutdown.start(options),
     stream: (response: ServerResponse) => parking.stream(response),
     closeAllConnections() {
       // The method of `http` leaves out connections after an upgrade.
@@ -208,7 +233,8 @@ interface HttpServer extends Server {
 function closeParkedAsIdle(server: HttpServer, parking: Parking): void {
   const { closeIdleConnections } = server
   server.closeIdleConnections = () => {
-    closeIdleConnections.call(server)
-    parking.access.closeIdle()
+    if (parking.keepsIdle) return
+    withoutForwarding(() => closeIdleConnections.call(server))
+    parking.closeIdle()
   }
 }

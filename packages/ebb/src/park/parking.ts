@@ -29,6 +29,7 @@ import type { ListeningSocket } from '../socket/listening-socket.js'
 import { toBytes } from '../sys/arguments.js'
 import { E, EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLRDHUP } from '../sys/constants.js'
 import type { SystemError } from '../sys/errors.js'
+import { outside, runBatch } from '../sys/node/callback-scope.js'
 import { BYTES_PER_DESCRIPTOR, type Watcher } from '../sys/reactor.js'
 import { takeError } from '../sys/socket.js'
 import { peek, peeked, receiveAndDrop } from '../sys/transfer.js'
@@ -56,7 +57,7 @@ import {
   observeHandle,
   socketFor
 } from './node/socket.js'
-import { isHttp, protocolOf } from './protocol/detect.js'
+import { closesSilent, isHttp, protocolOf } from './protocol/detect.js'
 import type { Protocol } from './protocol/protocol.js'
 import { Registration } from './registration.js'
 import { Sender, type SenderHost } from './sender.js'
@@ -85,6 +86,11 @@ const PEEK_LENGTH = 16
 const MOST_LOOKS = 64
 /** Events that a parked connection is watched for: bytes, and the peer's FIN. */
 const PARKED_EVENTS = EPOLLIN | EPOLLRDHUP
+/**
+ * When an HTTP server is closed, a connection that is younger than this (ms) still gets this time for its first byte.
+ * A client sends its request right after it has connected.
+ */
+const FIRST_REQUEST = 100
 
 /** The connections of one server. See the top of this file for their states. */
 export class Parking
@@ -112,6 +118,12 @@ export class Parking
   #parkedAgain = 0
 
   #acceptor: Acceptor | undefined
+  /** Whether accepted connections are the last ones of the accept queue, and the server is about to close. */
+  #draining = false
+  /** Whether the server is closed, and its idle connections with it. */
+  #closesIdle = false
+  /** Whether a `close()` of the server leaves idle connections open: see `shutdown.ts`. */
+  keepsIdle = false
   /** Node's class of handles for this server's connections: TCP or Unix. */
   #handleClass: HandleClass | undefined
   /** Parts of the first socket that was parked. They keep the hidden classes of sockets alive. */
@@ -148,14 +160,14 @@ export class Parking
       this.#registration.leaveIfEmpty()
       throw error
     }
-    this.#registration.onListening()
+    this.#onListening()
     this.#registration.keepRunning(true)
   }
 
   /** Starts to take connections that a handle of Node accepts. The caller passes each to {@link takeConnection}. */
   listenThroughNode(): void {
     this.#registration.join()
-    this.#registration.onListening()
+    this.#onListening()
   }
 
   /** Takes ownership of a connection that a handle of Node accepted. */
@@ -164,11 +176,56 @@ export class Parking
     this.onAccept(fd)
   }
 
-  /** Closes the listening socket. Open connections stay. */
-  stopListening(): void {
+  #onListening(): void {
+    this.#closesIdle = false
+    this.#registration.onListening()
+  }
+
+  /**
+   * Takes the connections of the accept queue, after which the server must close.
+   *
+   * @returns how many it took, including those that were dropped
+   */
+  drain(): number {
+    this.#draining = true
+    try {
+      return this.#acceptor?.drain() ?? 0
+    } finally {
+      this.#draining = false
+    }
+  }
+
+  /**
+   * Closes the listening socket. Open connections stay, but HTTP connections that have not sent a byte are closed.
+   *
+   * If other sockets share the port (a cluster), connections in the accept queue are taken first. The kernel chose this
+   * socket for them, so no other process would serve them.
+   */
+  stopListening(closing: boolean): void {
+    if (closing && this.#acceptor?.sharesPort) this.drain()
     this.#acceptor?.close()
     this.#acceptor = undefined
+    if (closing && !this.keepsIdle) this.#closeSilent()
     this.#registration.onStopped()
+  }
+
+  /** Closes the parked connections that `http` calls idle. */
+  closeIdle(): void {
+    this.access.closeIdle()
+    if (!this.#protocol.closesFreshAsIdle()) return
+    // Node's close() begins with this, and then connections that are new are treated in a way of their own.
+    process.nextTick(() => {
+      if (!this.#closesIdle) this.access.closeSilent(0)
+    })
+  }
+
+  #closeSilent(): void {
+    this.#closesIdle = true
+    if (!closesSilent(this.#server) || !this.access.closeSilent(FIRST_REQUEST)) return
+    const closeAll = (): void => {
+      if (this.#closesIdle) this.access.closeSilent(0)
+    }
+    outside(() => setTimeout(() => runBatch(closeAll), FIRST_REQUEST)).unref()
   }
 
   /** Sets whether the listening socket keeps the process running. */
@@ -191,14 +248,26 @@ export class Parking
 
   onAccept(fd: number): number {
     if (!this.#gate.admits(fd, this.#registration.reactor)) return 0
-    if (this.#options.first === 'server') {
+    if (this.#options.first === 'server' && !this.#draining) {
       const row = this.#addRow()
       this.#connections.callBack(row, this.#makeAnnounced, this, row, fd)
       return 0
     }
     const errno = this.#watch(fd)
-    if (errno === 0) this.#setParked(this.#addRow(), fd, this.#protocol.firstByteTimeout())
-    return errno
+    if (errno !== 0) return errno
+    const row = this.#addRow()
+    this.#setParked(row, fd, this.#protocol.firstByteTimeout())
+    if (this.#options.first === 'server') this.#wakeLater(this.#connections.table.id(row))
+    return 0
+  }
+
+  /** Wakes a connection after `close()` has returned, because no listener may run during it. */
+  #wakeLater(id: number): void {
+    const wake = (): void => {
+      const row = this.#connections.table.find(id)
+      if (row !== -1 && this.#connections.table.fd(row) !== -1) this.wake(row, true)
+    }
+    outside(() => setImmediate(() => runBatch(wake)))
   }
 
   addParked(fd: number): number {
@@ -252,7 +321,9 @@ export class Parking
     if (upgraded !== undefined) this.#connections.callBack(row, () => upgraded.ready(row, fd, events), undefined)
     else if (this.#connections.isStream(row)) this.#streams.onReadable(row, fd)
     else if ((events & ~EPOLLIN) !== 0) this.#onEnd(row, fd, events)
-    else if (!this.#dropIgnorable(row, fd) && !this.#handshake(row, fd)) this.wake(row, true)
+    else if (this.#dropIgnorable(row, fd)) {
+      if (this.#closesIdle) this.close(row, 'server')
+    } else if (!this.#handshake(row, fd)) this.wake(row, true)
   }
 
   /** Lets the upgraded protocol look at the first bytes of a parked connection. @returns whether it took them */

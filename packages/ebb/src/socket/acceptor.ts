@@ -4,7 +4,8 @@ import { type SystemError, systemError } from '../sys/errors.js'
 import { outside, runBatch } from '../sys/node/callback-scope.js'
 import type { Reactor, Watcher } from '../sys/reactor.js'
 import { formatAddress } from '../sys/sockaddr.js'
-import { closeSocket, type ListeningSocket } from './listening-socket.js'
+import { ignoreNewClients, sharesPort } from '../sys/socket.js'
+import { closeSocket, type ListeningSocket, removeFile } from './listening-socket.js'
 
 /** The server that an {@link Acceptor} accepts connections for. */
 export interface AcceptHost {
@@ -57,6 +58,8 @@ export class Acceptor implements Watcher {
   #lastReady = 0
   #poll: NodeJS.Timeout | undefined
   #retry: NodeJS.Timeout | undefined
+  /** Whether `accept4` has failed for good. */
+  #failed = false
   /** Number of clients when a pause was last reported; undefined if the next pause is to be reported. */
   #pausedAt: number | undefined
 
@@ -95,6 +98,39 @@ export class Acceptor implements Watcher {
     closeSocket(this.#socket)
     this.#fd = -1
     this.#accepting = false
+  }
+
+  /** Whether other sockets listen on the same port (`SO_REUSEPORT`). They take the clients that come after a close. */
+  get sharesPort(): boolean {
+    return this.#fd !== -1 && sharesPort(this.#fd)
+  }
+
+  /**
+   * Accepts all connections that wait in the backlog, before a {@link close} that shall lose none. From now on, the
+   * kernel lets no new client connect.
+   *
+   * Connections are lost if the process has no descriptor or no memory for them.
+   *
+   * @returns how many connections were accepted, including those that the host dropped
+   */
+  drain(): number {
+    if (this.#fd === -1 || this.#failed) return 0
+    if (this.#socket.path === undefined) ignoreNewClients(this.#fd)
+    else removeFile(this.#socket)
+    let total = 0
+    for (;;) {
+      try {
+        const accepted = this.#acceptBurst()
+        total += accepted
+        if (accepted < ACCEPT_BURST) return total
+      } catch (error) {
+        // Of a listener or handler for one connection. The others are taken all the same.
+        total++
+        setImmediate(() => {
+          throw error
+        })
+      }
+    }
   }
 
   /** Called by the reactor: connections wait to be accepted. */
@@ -188,6 +224,7 @@ export class Acceptor implements Watcher {
         this.#pause(errno, 'accept4')
         return false
       default:
+        this.#failed = true
         this.#host.onFailure(systemError('accept4', errno, formatAddress(this.#socket.address)))
         return false
     }

@@ -102,6 +102,13 @@ export function closeSocket({ fd, path, close }: ListeningSocket): void {
   else closeDescriptor(fd)
 }
 
+/** Removes the file of a Unix socket, so that no client can connect to it any more. */
+export function removeFile(socket: ListeningSocket): void {
+  removePath(socket.path)
+  // By the time of the close, another server may have made a file of its own there.
+  socket.path = undefined
+}
+
 /**
  * In a worker thread, gives `fd` to an object of Node that closes it when the thread ends. `terminate()` runs no
  * cleanup code, and a socket that went on listening would take connections that nobody serves.

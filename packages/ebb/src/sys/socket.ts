@@ -182,6 +182,69 @@ function getOption(fd: number, level: number, name: number): number {
   return value[0] as number
 }
 
+/** Whether several sockets share the port of this one (`SO_REUSEPORT`). */
+export function sharesPort(fd: number): boolean {
+  const value = new Int32Array(1)
+  libc.getsockopt(fd, libc.SOL_SOCKET, libc.SO_REUSEPORT, value, new Uint32Array([4]))
+  return value[0] !== 0
+}
+
+/** Size of `struct tcp_info` up to `tcpi_last_ack_recv`, in 32-bit numbers, and the place of `tcpi_last_data_recv`. */
+const TCP_INFO_LENGTH = 15
+const LAST_DATA_RECEIVED = 13
+
+/**
+ * Returns how long (ms) a TCP connection has received nothing: since its last byte, or since it was established.
+ * Undefined for a Unix socket.
+ */
+export function silentFor(fd: number): number | undefined {
+  const info = new Int32Array(TCP_INFO_LENGTH)
+  const length = new Uint32Array([info.byteLength])
+  return libc.getsockopt(fd, libc.IPPROTO_TCP, libc.TCP_INFO, info, length) === -1
+    ? undefined
+    : info[LAST_DATA_RECEIVED]
+}
+
+// Instructions of classic BPF, and the one place in a TCP segment that they look at.
+const [LOAD_BYTE, AND, JUMP_IF_EQUAL, RETURN] = [0x30, 0x54, 0x15, 0x06]
+const [FLAGS_AT, SYN, SYN_AND_ACK, WHOLE_SEGMENT] = [13, 0x02, 0x12, 0x7fffffff]
+/** `struct sock_filter` is 8 bytes long: a code (16 bits), two jumps (8 bits each) and a number (32 bits). */
+const INSTRUCTION = 8
+
+/** A program for `SO_ATTACH_FILTER` that drops each segment with SYN and without ACK. */
+function makeSynFilter(): Uint8Array {
+  // The second jump is taken if the comparison fails: over the next instruction.
+  const program = [
+    { code: LOAD_BYTE, otherwise: 0, number: FLAGS_AT },
+    { code: AND, otherwise: 0, number: SYN_AND_ACK },
+    { code: JUMP_IF_EQUAL, otherwise: 1, number: SYN },
+    { code: RETURN, otherwise: 0, number: 0 },
+    { code: RETURN, otherwise: 0, number: WHOLE_SEGMENT }
+  ]
+  const bytes = new Uint8Array(program.length * INSTRUCTION)
+  for (const [i, { code, otherwise, number }] of program.entries()) {
+    new Uint16Array(bytes.buffer, i * INSTRUCTION, 1)[0] = code
+    bytes[i * INSTRUCTION + 3] = otherwise
+    new Uint32Array(bytes.buffer, i * INSTRUCTION + 4, 1)[0] = number
+  }
+  return bytes
+}
+
+const synFilter = makeSynFilter()
+
+/**
+ * Makes a listening TCP socket ignore new clients, so that its accept queue can be emptied for good. A client that
+ * connects meanwhile sends its SYN again after a second. By then another socket of the port answers, or the kernel
+ * refuses the connection. Where the kernel has no socket filters, this does nothing.
+ */
+export function ignoreNewClients(fd: number): void {
+  // struct sock_fprog: the number of instructions (16 bits, and 48 bits of padding), and their address.
+  const program = new Int32Array(4)
+  new Uint16Array(program.buffer)[0] = synFilter.length / INSTRUCTION
+  new BigUint64Array(program.buffer)[1] = BigInt(libc.addressOf(synFilter))
+  libc.setsockopt(fd, libc.SOL_SOCKET, libc.SO_ATTACH_FILTER, program, program.byteLength)
+}
+
 function askAddress(ask: typeof libc.getsockname, syscall: string, fd: number): AddressInfo {
   const bytes = Buffer.alloc(SOCKADDR_SIZE)
   const length = new Uint32Array([SOCKADDR_SIZE])

@@ -49,7 +49,12 @@ export function isShared(handle: ListeningHandle): boolean {
 
 /** The server that accepts in place of a handle of Node. */
 export interface HandleOwner {
-  stopListening(): void
+  /**
+   * Closes the listening socket, or leaves it to another server.
+   *
+   * @param closing whether the server is closed, and not only its socket handed over
+   */
+  stopListening(closing: boolean): void
   /** Sets whether the listening socket keeps the process running. */
   keepRunning(on: boolean): void
 }
@@ -75,7 +80,7 @@ export function interceptConnections(
     take(fd, handleClassOf(client))
   }
   handle.close = function (this: ListeningHandle, done?: () => void) {
-    owner.stopListening()
+    owner.stopListening(true)
     close.call(this, done)
   }
 }
@@ -148,7 +153,7 @@ export function watchOnListen(
     const end: Watch = () => {
       closes = () => {}
       forget()
-      owner.stopListening()
+      owner.stopListening(false)
     }
     watched.set(handle, end)
     handle.listen = (length) => {
@@ -159,7 +164,7 @@ export function watchOnListen(
       onClose = done
       if (watched.get(handle) === end) {
         forget()
-        owner.stopListening()
+        owner.stopListening(true)
       }
       // Does nothing if the handle is closed by now.
       closeHandle()

@@ -22,6 +22,10 @@ interface HttpParser {
 export interface HttpConnections {
   /** Returns the parsers that are inside a message. The others have not received a byte of the next request. */
   active(): HttpParser[]
+  /** Returns the parsers that are not inside a message. */
+  idle(): HttpParser[]
+  /** Returns all parsers. */
+  all(): HttpParser[]
 }
 
 /**
@@ -36,7 +40,7 @@ export function httpConnections(server: Server): HttpConnections | undefined {
 }
 
 /** The class of the list that {@link httpConnections} returns. */
-type ConnectionsClass = new () => HttpConnections & { idle(): unknown[] }
+type ConnectionsClass = new () => HttpConnections
 
 /** The class of `http`'s parsers. */
 interface ParserClass {
@@ -102,6 +106,46 @@ export function setRequestLimit(response: ServerResponse, limit: number): void {
 /** Whether the socket still speaks HTTP: false after an upgrade. */
 export function hasParser(socket: Socket): boolean {
   return Boolean((socket as HttpSocket).parser)
+}
+
+/** Returns how many connections of the server have a parser, and no request or response under way. */
+export function countIdle(server: Server): number {
+  const idle = httpConnections(server)?.idle() ?? []
+  return idle.filter(
+    ({ socket }) => socket?.destroyed === false && (socket as HttpSocket)._httpMessage?.finished !== false
+  ).length
+}
+
+/** Events with which `http` passes on a request. */
+const REQUEST_EVENTS = ['request', 'checkContinue', 'checkExpectation']
+
+/**
+ * Makes each response from now on the last one of its connection (`Connection: close`). A response whose head is
+ * already sent does not tell the client, but its connection is closed as well.
+ *
+ * @returns a function that ends this for later requests
+ */
+export function endAfterResponses(server: Server): () => void {
+  const onRequest = ({ socket }: IncomingMessage, response: ServerResponse): void => endAfter(response, socket)
+  // A listener of the other events replaces what `http` does at them.
+  const events = REQUEST_EVENTS.filter((event) => event === 'request' || server.listenerCount(event) > 0)
+  for (const event of events) server.prependListener(event, onRequest)
+  for (const { socket } of httpConnections(server)?.all() ?? []) {
+    const response = socket && (socket as HttpSocket)._httpMessage
+    if (response) endAfter(response, socket)
+  }
+  return () => {
+    for (const event of events) server.removeListener(event, onRequest)
+  }
+}
+
+function endAfter(response: ServerResponse, socket: Socket): void {
+  response.shouldKeepAlive = false
+  // Called after `http` has finished with the response, and has begun the next one of a pipeline.
+  response.once('finish', () => {
+    const { _httpMessage } = socket as HttpSocket
+    if (!_httpMessage && !socket.destroyed && hasParser(socket)) socket.destroySoon()
+  })
 }
 
 interface ResponseInternals {

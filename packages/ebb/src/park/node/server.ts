@@ -131,6 +131,29 @@ function define(server: ServerInternals, property: PropertyDescriptor): void {
   Object.defineProperty(server, '_handle', { configurable: true, enumerable: true, ...property })
 }
 
+/** A session of an `http2` server. */
+interface Session {
+  /** Ends the session when its streams have ended. */
+  close(): void
+  once(event: 'close', listener: () => void): unknown
+}
+
+/**
+ * Returns the open sessions of an `http2` server. Before Node 24 the server keeps no list of them; then a listener of
+ * `session` keeps one from now on.
+ */
+export function sessionsOf(server: Server): ReadonlySet<Session> {
+  const symbol = Object.getOwnPropertySymbols(server).find(({ description }) => description === 'sessions')
+  const kept = symbol && (server as unknown as Record<symbol, unknown>)[symbol]
+  if (kept instanceof Set) return kept
+  const sessions = new Set<Session>()
+  server.prependListener('session', (session: Session) => {
+    sessions.add(session)
+    session.once('close', () => sessions.delete(session))
+  })
+  return sessions
+}
+
 /** Node's default of `handshakeTimeout`, in ms. */
 const HANDSHAKE_TIMEOUT = 120_000
 

@@ -13,6 +13,19 @@ export function isHttp(server: Server): boolean {
 }
 
 /**
+ * Whether `close()` closes connections that have not sent a byte. For HTTP they are idle. A `net.Server` and a
+ * `tls.Server` wait for them, as in Node.
+ */
+export function closesSilent(server: Server): boolean {
+  return isHttp(server) || isHttp2(server)
+}
+
+/** Whether this is a server of `http2`. */
+export function isHttp2(server: Server): boolean {
+  return 'updateSettings' in server
+}
+
+/**
  * Returns the protocol of a server. It is detected by the server's methods: importing `http` and `tls` to compare
  * classes would load them in programs that do not use them.
  *
@@ -22,5 +35,5 @@ export function protocolOf(server: ServerInternals, parksAgain: boolean): Protoc
   if ('setSecureContext' in server) return new TlsProtocol(server)
   if (isHttp(server)) return new HttpProtocol(server as unknown as http.Server, parksAgain)
   // An HTTP/2 session has state on both sides for as long as its connection is open.
-  return new TcpProtocol(server, parksAgain && !('updateSettings' in server))
+  return new TcpProtocol(server, parksAgain && !isHttp2(server))
 }
