@@ -2,7 +2,7 @@
  * Notes of a recording: what its reader has to know about it. A note has a code for programs, the numbers that belong
  * to the code, and a sentence for people. No program takes a decision from the sentence.
  */
-import { integer } from '../units/format.js'
+import { integer, megabytes } from '../units/format.js'
 import type { RecordingEvent } from './recording.js'
 
 /** A note before it has a time. */
@@ -74,6 +74,12 @@ export function recorderBehind(missed: number, t: number, run?: string): NoteMar
 export function smapsSlow(ms: number): NoteMark {
   const text = `reading smaps_rollup takes ${ms.toFixed(0)} ms: private and proportional memory are read less often`
   return { event: 'note', code: 'smaps-slow', text }
+}
+
+/** @param bytes how much of the server's memory is in swap; reported once per recording */
+export function swapUsed(bytes: number): NoteMark {
+  const text = `part of the server's memory is in swap (${megabytes(bytes)}), which counts as anonymous memory`
+  return { event: 'note', code: 'swap-used', text }
 }
 
 /** @param pid the process whose `smaps_rollup` may not be read */

@@ -1,6 +1,6 @@
 /** Samples the memory of one process. */
 import { countsDescriptorsFast, type ProcessShares, ProcessTree, ProcessView } from 'ebb/memory'
-import { type NoteMark, smapsSlow, smapsUnreadable } from './notes.js'
+import { type NoteMark, smapsSlow, smapsUnreadable, swapUsed } from './notes.js'
 import type { Sample } from './recording.js'
 
 /** Options of {@link Probe}. Times are in milliseconds. */
@@ -29,6 +29,7 @@ export class Probe {
   #nextSmaps = 0
   #descriptors: number | null = null
   #reportedSlow = false
+  #reportedSwap = false
 
   /** @throws ProcessError if the process cannot be read */
   constructor(pid: number, options: ProbeOptions) {
@@ -43,7 +44,11 @@ export class Probe {
    */
   sample(t: number): Omit<Sample, 'kernel'> {
     const view = this.#view
-    const { resident, anonymous, file, threads } = view.status()
+    const { resident, anonymous, swapped, file, threads } = view.status()
+    if (swapped > 0 && !this.#reportedSwap) {
+      this.#reportedSwap = true
+      this.#options.onNote(swapUsed(swapped))
+    }
     const cpu = view.cpu()
     let shares: ProcessShares | null = null
     const isSmapsTime = t >= this.#nextSmaps
@@ -53,7 +58,7 @@ export class Probe {
       type: 'sample',
       t,
       resident,
-      anonymous,
+      anonymous: anonymous + swapped,
       file,
       private: shares?.private ?? null,
       proportional: shares?.proportional ?? null,

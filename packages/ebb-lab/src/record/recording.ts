@@ -40,7 +40,7 @@ export const sampleSchema = z.object({
   t: time,
   /** `VmRSS`. */
   resident: bytes,
-  /** `RssAnon`. */
+  /** `RssAnon` + `VmSwap`. */
   anonymous: bytes,
   /** `RssFile` + `RssShmem`. */
   file: bytes,
