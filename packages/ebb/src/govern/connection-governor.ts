@@ -5,10 +5,12 @@
  * clients has fallen below half of its highest, the governor waits until it no longer falls, at most 800 ms, and
  * releases memory. Releases are at least 1 s apart and use at most 1 % of CPU time.
  */
+
 import { getHeapStatistics } from 'node:v8'
 import type { Release } from '../memory/release.js'
 import { ownAnonymous } from '../proc/process.js'
 import { checkFromZero, checkFunction, checkObject } from '../sys/arguments.js'
+import { CallbackScopes } from '../sys/node/callback-scope.js'
 import { warnOfUnknown } from '../sys/unknown.js'
 import { costModel } from './cost-model.js'
 import { FallWatch, LONGEST_WAIT, Peak } from './fall.js'
@@ -40,6 +42,9 @@ const SMALL_HEAP = 10_000_000
 let allClients = 0
 /** The number of clients at the last release. */
 let clientsAtRelease = 0
+
+/** In which scope `onRelease` is called. */
+const scopes = new CallbackScopes('EBBGOVERNOR')
 
 /** Releases memory after a crowd of clients has left. A server has one; all of a thread share their budget. */
 export class ConnectionGovernor {
@@ -101,7 +106,7 @@ export class ConnectionGovernor {
     clientsAtRelease = allClients
     const inSteps = getHeapStatistics().used_heap_size > SMALL_HEAP
     const done = await costModel().release(this.#budget, this.#worth, { inSteps })
-    if (done !== undefined) this.#onRelease?.(done)
+    if (done !== undefined && this.#onRelease !== undefined) scopes.runForServer(this.#onRelease, undefined, done)
   }
 }
 

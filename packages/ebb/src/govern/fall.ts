@@ -6,6 +6,7 @@
  * release is worth more once it has ended. So {@link FallWatch} looks at the figure again every 100 ms, until it no
  * longer falls or 800 ms have passed.
  */
+import { outside } from '../sys/node/callback-scope.js'
 
 /** Milliseconds between two looks at a fall that goes on. */
 export const LOOK_INTERVAL = 100
@@ -76,7 +77,8 @@ export class FallWatch {
 
   /** Plans a look in `ms` milliseconds. An owner that cannot act yet calls this from `onEnded()`. */
   lookAgain(ms: number): void {
-    this.#timer = setTimeout(this.#look, ms)
+    // The connection that happens to be the last to leave must not be the context of the release.
+    this.#timer = outside(() => setTimeout(this.#look, ms))
     this.#timer.unref()
   }
 

@@ -8,11 +8,13 @@
  * - systemd (https://systemd.io/MEMORY_PRESSURE): `MEMORY_PRESSURE_WATCH` names such a file, a FIFO or a Unix socket,
  *   and `MEMORY_PRESSURE_WRITE` (Base64) is written to it first. `/dev/null` tells the service not to watch anything.
  */
+
 import fs from 'node:fs'
 import { ProcFile } from '../proc/proc-file.js'
 import { connectUnix } from '../sys/connect.js'
 import { EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLPRI } from '../sys/constants.js'
 import { invalidArgument, shown, systemError, warn } from '../sys/errors.js'
+import { outside } from '../sys/node/callback-scope.js'
 import { type Reactor, reactor, type Watcher } from '../sys/reactor.js'
 
 /** Pressure of the whole machine. */
@@ -157,10 +159,11 @@ export class PressureMonitor {
 
   #onReport(): void {
     if (this.#delay !== undefined) return
-    this.#delay = setTimeout(() => {
+    const onDelay = (): void => {
       this.#delay = undefined
       this.#onPressure()
-    }, Math.random() * SPREAD)
+    }
+    this.#delay = outside(() => setTimeout(onDelay, Math.random() * SPREAD))
     this.#delay.unref()
   }
 }

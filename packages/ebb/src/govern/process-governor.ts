@@ -6,6 +6,7 @@
  * is over and has left memory behind, it waits until the load no longer falls, and releases memory if the cost model
  * agrees.
  */
+
 import { prepareHiddenClasses, RetainedHandles } from '../memory/hidden-classes.js'
 import { onReleased, type Release } from '../memory/release.js'
 import { tuneAllocator, watchFaults } from '../memory/thresholds.js'
@@ -13,6 +14,7 @@ import { watchWorkers } from '../memory/workers.js'
 import { CgroupLimit } from '../proc/cgroup.js'
 import { warn } from '../sys/errors.js'
 import { allocatorFault } from '../sys/malloc.js'
+import { outside } from '../sys/node/callback-scope.js'
 import { type CostModel, costModel } from './cost-model.js'
 import { FallWatch } from './fall.js'
 import { Load } from './load.js'
@@ -118,7 +120,7 @@ class RunningGovernor implements ProcessGovernor {
     this.#watchPressure(source)
     if (options.signal !== undefined) process.on(options.signal, this.#onSignal)
     this.#stopListening = onReleased((done) => this.#onReleased(done))
-    this.#timer = setInterval(this.#onTimer, options.every)
+    this.#timer = outside(() => setInterval(this.#onTimer, options.every))
     this.#timer.unref()
   }
 

@@ -8,6 +8,7 @@
 import { ownAnonymous } from '../proc/process.js'
 import { checkBoolean, checkFromZero, checkObject } from '../sys/arguments.js'
 import { EbbError } from '../sys/errors.js'
+import { outside } from '../sys/node/callback-scope.js'
 import { trimReactor } from '../sys/reactor.js'
 import { threadTime, threadTimeSince } from '../sys/thread-time.js'
 import { warnOfUnknown } from '../sys/unknown.js'
@@ -204,7 +205,8 @@ async function collectAndTrim(
     allocator: allocator().name,
     workers
   }
-  for (const listener of shared.listeners) listener(done)
+  // Not in the context of whoever asked for this release.
+  for (const listener of shared.listeners) outside(() => listener(done))
   return done
 }
 

@@ -7,6 +7,7 @@
  * threshold, a high one while a program faults the same memory in again and again, and a low one as soon as it does
  * not. Figures: docs/performance.md.
  */
+
 import { ownAnonymous } from '../proc/process.js'
 import { pageSize } from '../proc/sockstat.js'
 import {
@@ -18,6 +19,7 @@ import {
   trimOwnTop,
   trimPoolTops
 } from '../sys/malloc.js'
+import { outside } from '../sys/node/callback-scope.js'
 import { allocator } from './allocator.js'
 
 /** Returns freed memory at once. */
@@ -86,7 +88,7 @@ let highestCpu = 0
  */
 export function tuneAllocator(how: { timer: boolean }): void {
   if (isSetByUser || allocator().name !== 'glibc') return
-  if (how.timer) timer ??= setInterval(checkFaults, INTERVAL).unref()
+  if (how.timer) timer ??= outside(() => setInterval(checkFaults, INTERVAL)).unref()
   if (thresholds === undefined) set(LOW)
 }
 

@@ -987,7 +987,7 @@ function notOpen(): EbbError {
 
 /** Makes an error an `uncaughtException`, in a later turn. */
 function throwLater(error: unknown): void {
-  setImmediate(() => {
+  queueMicrotask(() => {
     throw error
   })
 }
