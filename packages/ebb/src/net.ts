@@ -8,6 +8,7 @@ import { warnOfUnknown } from './sys/unknown.js'
 export type { Connection } from './park/connection.js'
 export type { Parked, ParkOptions } from './park/park.js'
 export type { Cause, ParkStats } from './park/stats.js'
+export type { ProxyProtocolOptions } from './socket/proxy-protocol.js'
 export type { ShutdownOptions, ShutdownReport } from './socket/shutdown.js'
 
 /** A `net.Server` whose connections are parked. */

@@ -2,7 +2,6 @@
 import { toBytes } from '../sys/arguments.js'
 import type { Reactor } from '../sys/reactor.js'
 import type { AddressInfo } from '../sys/sockaddr.js'
-import { peerAddress } from '../sys/socket.js'
 
 /**
  * A connection of a listener. The object is only a handle, without any state of its own: two handles of the same
@@ -17,7 +16,10 @@ export interface Connection {
   readonly closed: boolean
   /** Bytes given to `write()` that the kernel has not taken yet. */
   readonly queued: number
-  /** Address of the peer; undefined when the connection is closed. Each read asks the kernel. */
+  /**
+   * Address of the peer, or of the client that a header of the PROXY protocol has told; undefined when the connection
+   * is closed. Each read asks the kernel.
+   */
   readonly remoteAddress: AddressInfo | undefined
 
   /**
@@ -59,6 +61,7 @@ export interface ConnectionHost {
   pause(fd: number): void
   resume(fd: number): void
   queued(fd: number): number
+  remoteAddress(fd: number): AddressInfo | undefined
 }
 
 /** The implementation of {@link Connection}: three fields, and garbage after each handler call unless it is kept. */
@@ -83,7 +86,7 @@ export class ConnectionHandle implements Connection {
   }
 
   get remoteAddress(): AddressInfo | undefined {
-    return this.closed ? undefined : peerAddress(this.#fd)
+    return this.closed ? undefined : this.#host.remoteAddress(this.#fd)
   }
 
   write(data: string | Uint8Array): boolean {

@@ -2,13 +2,17 @@
 import { Governor, type GovernorOptions } from '../govern/connection-governor.js'
 import { tuneAllocator } from '../memory/thresholds.js'
 import { closeSocket, openSocket, type SocketOptions } from '../socket/listening-socket.js'
+import type { ProxyProtocolOptions } from '../socket/proxy-protocol.js'
 import type { ShutdownOptions, ShutdownReport } from '../socket/shutdown.js'
 import { checkFunction, checkObject } from '../sys/arguments.js'
 import type { AddressInfo } from '../sys/sockaddr.js'
 import { warnOfUnknown } from '../sys/unknown.js'
 import { EpollListener, type Handlers } from './listener.js'
 
-const HANDLERS = Object.keys({ open: 0, data: 0, drain: 0, close: 0, error: 0 } satisfies Record<keyof Handlers, 0>)
+const HANDLERS = Object.keys({ open: 0, data: 0, drain: 0, close: 0, error: 0, proxyError: 0 } satisfies Record<
+  keyof Handlers,
+  0
+>)
 
 const OPTIONS = Object.keys({
   port: 0,
@@ -19,11 +23,20 @@ const OPTIONS = Object.keys({
   reusePort: 0,
   noDelay: 0,
   keepAlive: 0,
+  proxyProtocol: 0,
   giveBack: 0
 } satisfies Record<keyof ListenOptions, 0>)
 
 /** Options of {@link listen}. Exactly one of `port` and `path` is required. */
 export interface ListenOptions extends SocketOptions {
+  /**
+   * Whether connections begin with a header of the PROXY protocol (version 1 or 2), with which a balancer tells the
+   * client's address. `true`: all connections. An object: those {@link ProxyProtocolOptions.from} trusted networks; the
+   * bytes of others are taken as they are. Default: false.
+   *
+   * The `open` handler is called when the header is complete. Then {@link Connection.remoteAddress} is the client's.
+   */
+  proxyProtocol?: boolean | ProxyProtocolOptions
   /**
    * Whether to release memory to the operating system when many connections have closed. Default: true, with the
    * defaults of {@link GovernorOptions}. `false`: never.
@@ -90,7 +103,7 @@ export function listen(options: ListenOptions, handlers: Handlers = {}): Listene
   const governor = toGovernor(options.giveBack)
   const socket = openSocket(options)
   try {
-    return new EpollListener(socket, handlers, governor)
+    return new EpollListener(socket, handlers, governor, options.proxyProtocol)
   } catch (error) {
     closeSocket(socket)
     throw error

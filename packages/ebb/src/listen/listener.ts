@@ -9,6 +9,13 @@ import type { Governor } from '../govern/connection-governor.js'
 import { type Retained, retain } from '../memory/hidden-classes.js'
 import { type AcceptHost, Acceptor } from '../socket/acceptor.js'
 import type { ListeningSocket } from '../socket/listening-socket.js'
+import { ProxiedAddresses } from '../socket/proxied.js'
+import {
+  type ProxyFailure,
+  type ProxyProtocol,
+  type ProxyProtocolOptions,
+  proxyProtocolOf
+} from '../socket/proxy-protocol.js'
 import { type ShutdownHost, type ShutdownOptions, type ShutdownReport, shutDown } from '../socket/shutdown.js'
 import { E, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from '../sys/constants.js'
 import { EbbError, type SystemError, systemError } from '../sys/errors.js'
@@ -16,7 +23,7 @@ import { CallbackScopes } from '../sys/node/callback-scope.js'
 import { type Reactor, reactor, type Watcher } from '../sys/reactor.js'
 import { ReceiveSlab } from '../sys/receive-slab.js'
 import type { AddressInfo } from '../sys/sockaddr.js'
-import { shutdownBoth, shutdownWrite, takeError } from '../sys/socket.js'
+import { peerAddress, shutdownBoth, shutdownWrite, takeError } from '../sys/socket.js'
 import { peek, receiveAndDrop, sendAt, sendBytes } from '../sys/transfer.js'
 import { type Connection, ConnectionHandle, type ConnectionHost } from './connection.js'
 
@@ -44,6 +51,14 @@ export interface Handlers {
    * becomes a process warning.
    */
   error?(error: SystemError): void
+  /**
+   * Called when a connection was closed because it did not begin with a valid header of the PROXY protocol. The other
+   * handlers were not called for it.
+   *
+   * @param error `ERR_EBB_PROXY_HEADER` or `ERR_EBB_PROXY_TIMEOUT`
+   * @param peer address of the peer; undefined if it is gone
+   */
+  proxyError?(error: EbbError, peer: AddressInfo | undefined): void
 }
 
 // States of a connection: bits in the reactor's byte for its descriptor.
@@ -64,6 +79,8 @@ const BLOCKED = 16
 const FAILED = 32
 /** Both directions are shut down, and received bytes wait until the connection is resumed. */
 const HUNG_UP = 64
+/** A header of the PROXY protocol is expected. No handler was called yet. */
+const HEADER = 128
 
 /** States in which nothing is read. */
 const NOT_READING = PAUSED | HALF_CLOSED | FAILED
@@ -97,6 +114,9 @@ export class EpollListener implements Watcher, AcceptHost, ConnectionHost, Shutd
   #resolveClosing: (() => void) | undefined
   #shutdown: Promise<ShutdownReport> | undefined
 
+  readonly #proxy: ProxyProtocol | undefined
+  /** By descriptor: addresses that a balancer has told. */
+  readonly #proxied = new ProxiedAddresses()
   readonly #slab = new ReceiveSlab()
   /** By descriptor: in which scope the handlers are called. */
   readonly #scopes = new CallbackScopes()
@@ -105,8 +125,15 @@ export class EpollListener implements Watcher, AcceptHost, ConnectionHost, Shutd
    * Starts to accept from `socket`. The listener owns `socket` from then on.
    *
    * @throws {SystemError} of `epoll_ctl`; the caller still owns the socket
+   * @throws {TypeError} `ERR_INVALID_ARG_VALUE` for a `proxyProtocol` that is not valid
    */
-  constructor(socket: ListeningSocket, handlers: Handlers, governor: Governor | undefined) {
+  constructor(
+    socket: ListeningSocket,
+    handlers: Handlers,
+    governor: Governor | undefined,
+    proxyProtocol?: boolean | ProxyProtocolOptions
+  ) {
+    this.#proxy = proxyProtocolOf(proxyProtocol, (fd, error) => this.#onProxyFailure(fd, error))
     this.reactor = reactor()
     this.address = socket.address
     this.#handlers = handlers
@@ -202,6 +229,10 @@ export class EpollListener implements Watcher, AcceptHost, ConnectionHost, Shutd
     this.#clients++
     this.#accepted++
     this.#governor?.joined()
+    if (this.#proxy?.expectsFrom(fd)) {
+      this.reactor.state[fd] = HEADER
+      return 0
+    }
     // The handler is called last, so that the connection is complete if the handler throws.
     this.#callBack(fd, this.#handlers.open)
     return 0
@@ -230,6 +261,10 @@ export class EpollListener implements Watcher, AcceptHost, ConnectionHost, Shutd
   // Called by the reactor.
 
   ready(fd: number, events: number): void {
+    if (this.#proxy !== undefined && ((this.reactor.state[fd] as number) & HEADER) !== 0) {
+      this.#readProxyHeader(fd, this.#proxy)
+      return
+    }
     const serial = this.reactor.serial[fd] as number
     // Reads first, as libuv does: a write that fails must not lose what the peer had sent before.
     const readable = (events & (EPOLLIN | EPOLLRDHUP)) !== 0
@@ -240,6 +275,26 @@ export class EpollListener implements Watcher, AcceptHost, ConnectionHost, Shutd
     if ((events & EPOLLOUT) !== 0) this.#flush(fd)
     if (reads || this.reactor.serial[fd] !== serial) return
     if ((events & (EPOLLERR | EPOLLHUP)) !== 0) this.#onHangUp(fd, events)
+  }
+
+  /** Reads the header of a new connection. The bytes that follow it are reported in the next turn. */
+  #readProxyHeader(fd: number, proxy: ProxyProtocol): void {
+    const result = proxy.read(fd)
+    if (result === 'more') return
+    if (result === 'end' || result === 'reset') this.#destroy(fd)
+    else if (result instanceof Error) this.#onProxyFailure(fd, result)
+    else {
+      if (result !== 'own') this.#proxied.set(fd, result)
+      this.reactor.state[fd] = 0
+      this.#callBack(fd, this.#handlers.open)
+    }
+  }
+
+  #onProxyFailure(fd: number, error: ProxyFailure): void {
+    const peer = peerAddress(fd)
+    this.#destroy(fd)
+    const { proxyError } = this.#handlers
+    if (proxyError !== undefined) this.#scopes.runForServer(proxyError, undefined, error, peer)
   }
 
   /**
@@ -418,11 +473,13 @@ export class EpollListener implements Watcher, AcceptHost, ConnectionHost, Shutd
     const state = this.reactor.state[fd] as number
     if ((state & BLOCKED) !== 0) this.#queues.delete(fd)
     if ((state & FAILED) !== 0) this.#failures.delete(fd)
+    if ((state & HEADER) !== 0) this.#proxy?.forget(fd)
+    this.#proxied.delete(fd)
     this.reactor.close(fd)
     this.#clients--
     this.#governor?.left()
     if (!this.#acceptor.accepting) this.#acceptor.resume()
-    if (close !== undefined) {
+    if (close !== undefined && (state & HEADER) === 0) {
       const id = this.#scopes.id(fd)
       this.#scopes.end(fd)
       this.#scopes.run(id, close, undefined, connection, error)
@@ -436,6 +493,10 @@ export class EpollListener implements Watcher, AcceptHost, ConnectionHost, Shutd
 
   resume(fd: number): void {
     this.#setState(fd, (this.reactor.state[fd] as number) & ~(PAUSED | HUNG_UP))
+  }
+
+  remoteAddress(fd: number): AddressInfo | undefined {
+    return this.#proxied.client(fd) ?? peerAddress(fd)
   }
 
   queued(fd: number): number {

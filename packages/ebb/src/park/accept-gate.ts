@@ -1,6 +1,7 @@
 /** Which accepted connections a server takes. */
 import type { CallbackScopes } from '../sys/node/callback-scope.js'
 import type { Reactor } from '../sys/reactor.js'
+import type { AddressInfo } from '../sys/sockaddr.js'
 import { localAddress, peerAddress } from '../sys/socket.js'
 import { isFull, type ServerInternals } from './node/server.js'
 
@@ -33,7 +34,7 @@ export class AcceptGate {
     let admitted = false
     try {
       const full = isFull(this.#server)
-      admitted = !full && (this.#server.blockList === undefined || !this.#isBlocked(fd))
+      admitted = !full && (this.#server.blockList === undefined || !this.isBlocked(peerAddress(fd)))
       if (!admitted) this.#dropped++
       if (full && this.#server.listenerCount('drop') > 0) {
         this.#scopes.runForServer(() => this.#server.emit('drop', ...dropEvent(fd)), undefined)
@@ -44,8 +45,8 @@ export class AcceptGate {
     return admitted
   }
 
-  #isBlocked(fd: number): boolean {
-    const peer = peerAddress(fd)
+  /** Whether the block list has this address. */
+  isBlocked(peer: AddressInfo | undefined): boolean {
     if (peer === undefined || 'path' in peer) return false
     return this.#server.blockList?.check(peer.address, peer.family === 'IPv6' ? 'ipv6' : 'ipv4') ?? false
   }

@@ -3,10 +3,11 @@ import type { ServerResponse } from 'node:http'
 import { Server, type Socket } from 'node:net'
 import { Governor, type GovernorOptions } from '../govern/connection-governor.js'
 import { tuneAllocator } from '../memory/thresholds.js'
+import type { ProxyProtocolOptions } from '../socket/proxy-protocol.js'
 import type { ShutdownOptions, ShutdownReport } from '../socket/shutdown.js'
 import { checkFunction, checkId, checkObject } from '../sys/arguments.js'
 import { milliseconds } from '../sys/duration.js'
-import { invalidArgument, shown } from '../sys/errors.js'
+import { EbbError, invalidArgument, shown } from '../sys/errors.js'
 import { warnOfUnknown } from '../sys/unknown.js'
 import { type Connection, connectionOf } from './connection.js'
 import { withoutForwarding } from './detached-socket.js'
@@ -36,6 +37,16 @@ export interface ParkOptions {
   first?: 'client' | 'server'
   /** Maximum size of a serialised attachment, in bytes. Default: 16384. */
   attachmentLimit?: number
+  /**
+   * Whether connections begin with a header of the PROXY protocol (version 1 or 2), with which a balancer tells the
+   * client's address. `true`: all connections. An object: those {@link ProxyProtocolOptions.from} trusted networks; the
+   * bytes of others are taken as they are. Default: false.
+   *
+   * Every socket of such a connection has the client's `remoteAddress`, `remotePort` and `remoteFamily`, and
+   * `localAddress` and `localPort` are those that the client has connected to. A connection without a valid header is
+   * closed, and the server emits `proxyError`.
+   */
+  proxyProtocol?: boolean | ProxyProtocolOptions
   /**
    * Whether to release memory to the operating system when many connections were parked or closed. `false`: never.
    * Default: true, with the {@link GovernorOptions} `least: 500` and `worth: 2_000_000` (2 MB).
@@ -120,7 +131,13 @@ export interface Parked {
 }
 
 /** Names of the options of {@link park}. */
-export const PARK_OPTIONS = ['idle', 'first', 'attachmentLimit', 'giveBack'] as const satisfies (keyof ParkOptions)[]
+export const PARK_OPTIONS = [
+  'idle',
+  'first',
+  'attachmentLimit',
+  'proxyProtocol',
+  'giveBack'
+] as const satisfies (keyof ParkOptions)[]
 
 /** Default of `idle` for HTTP, in ms. */
 const HTTP_IDLE = 1000
@@ -139,6 +156,7 @@ const HTTP_IDLE = 1000
  * If connections cannot be parked, `supported` is false, and a process warning with code `EBB_UNSUPPORTED` says why.
  *
  * @returns `server`
+ * @throws {EbbError} `ERR_EBB_UNSUPPORTED` with `proxyProtocol`, if connections cannot be parked
  * @throws {TypeError} `ERR_INVALID_ARG_VALUE` for options that are not valid, for anything that is not a `net.Server`,
  *   and for a server that is already parked
  */
@@ -161,10 +179,15 @@ export function park<S extends Server>(server: S, options: ParkOptions = {}): S 
     idle: idleTime === false ? undefined : milliseconds(idleTime, 'idle'),
     first,
     attachmentLimit,
+    proxyProtocol: options.proxyProtocol,
     governor:
       giveBack === false ? undefined : new Governor({ ...RELEASE_THRESHOLDS, ...(giveBack === true ? {} : giveBack) })
   })
   const supported = isSupported()
+  // A plain server would take the headers for requests, and trust the balancer's address.
+  if (!supported && options.proxyProtocol) {
+    throw new EbbError('ERR_EBB_UNSUPPORTED', 'proxyProtocol does not work here, because connections cannot be parked')
+  }
   if (supported) {
     tuneAllocator({ timer: true })
     watchChannels(presentSocket)

@@ -26,19 +26,25 @@ import type { Governor } from '../govern/connection-governor.js'
 import { type Retained, retainSocket } from '../memory/hidden-classes.js'
 import { type AcceptHost, Acceptor } from '../socket/acceptor.js'
 import type { ListeningSocket } from '../socket/listening-socket.js'
+import {
+  type ProxyFailure,
+  type ProxyProtocol,
+  type ProxyProtocolOptions,
+  proxyProtocolOf
+} from '../socket/proxy-protocol.js'
 import { toBytes } from '../sys/arguments.js'
 import { E, EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLRDHUP } from '../sys/constants.js'
 import type { SystemError } from '../sys/errors.js'
 import { outside, runBatch } from '../sys/node/callback-scope.js'
 import { BYTES_PER_DESCRIPTOR, type Watcher } from '../sys/reactor.js'
-import { takeError } from '../sys/socket.js'
+import { peerAddress, takeError } from '../sys/socket.js'
 import { peek, peeked, receiveAndDrop } from '../sys/transfer.js'
 import { AcceptGate } from './accept-gate.js'
 import { type AccessHost, ConnectionAccess } from './access.js'
 import { Broadcaster } from './broadcast.js'
 import { type Connection, ConnectionHandle, setConnection } from './connection.js'
 import { forwardDetached } from './detached-socket.js'
-import type { HandleClass, HandleOwner } from './node/handle.js'
+import { type HandleClass, type HandleOwner, tellAddresses } from './node/handle.js'
 import {
   countConnection,
   emitCloseIfDrained,
@@ -62,7 +68,7 @@ import type { Protocol } from './protocol/protocol.js'
 import { Registration } from './registration.js'
 import { Sender, type SenderHost } from './sender.js'
 import { Connections } from './state/connections.js'
-import { ENDED, FRESH, STREAM } from './state/table.js'
+import { ENDED, FRESH, PROXIED, STREAM } from './state/table.js'
 import type { Cause, ParkStats } from './stats.js'
 import { notStreamable, type StreamHost, Streams } from './streams.js'
 import { type TimerHost, Timers } from './timers.js'
@@ -74,6 +80,8 @@ export interface ParkingOptions {
   idle: number | undefined
   /** Which side sends the first byte. */
   first: 'client' | 'server'
+  /** Whether connections begin with a header of the PROXY protocol. */
+  proxyProtocol?: boolean | ProxyProtocolOptions | undefined
   /** Maximum size of a serialised attachment, in bytes. */
   attachmentLimit: number
   /** Releases memory when many connections were parked or closed. */
@@ -111,8 +119,9 @@ export class Parking
   readonly #gate: AcceptGate
   readonly #streams: Streams
   readonly #broadcaster: Broadcaster
+  readonly #proxy: ProxyProtocol | undefined
 
-  readonly #closed: Record<Cause, number> = { peer: 0, reset: 0, timeout: 0, server: 0, socket: 0 }
+  readonly #closed: Record<Cause, number> = { peer: 0, reset: 0, timeout: 0, server: 0, socket: 0, proxy: 0 }
   #accepted = 0
   #woken = 0
   #parkedAgain = 0
@@ -142,6 +151,7 @@ export class Parking
     const sender = new Sender(this.#connections, this)
     this.access = new ConnectionAccess(this.#connections, this.#protocol, sender, this)
     this.#streams = new Streams(this.#connections, this)
+    this.#proxy = proxyProtocolOf(options.proxyProtocol, (fd, error) => this.#onProxyFailure(fd, error))
     this.#broadcaster = new Broadcaster(this.#connections, sender, this.#isHttp ? STREAM : 0)
   }
 
@@ -248,7 +258,8 @@ export class Parking
 
   onAccept(fd: number): number {
     if (!this.#gate.admits(fd, this.#registration.reactor)) return 0
-    if (this.#options.first === 'server' && !this.#draining) {
+    const speaksFirst = this.#options.first === 'server' && !this.#proxy?.expectsFrom(fd)
+    if (speaksFirst && !this.#draining) {
       const row = this.#addRow()
       this.#connections.callBack(row, this.#makeAnnounced, this, row, fd)
       return 0
@@ -257,7 +268,7 @@ export class Parking
     if (errno !== 0) return errno
     const row = this.#addRow()
     this.#setParked(row, fd, this.#protocol.firstByteTimeout())
-    if (this.#options.first === 'server') this.#wakeLater(this.#connections.table.id(row))
+    if (speaksFirst) this.#wakeLater(this.#connections.table.id(row))
     return 0
   }
 
@@ -320,10 +331,41 @@ export class Parking
     const upgraded = this.upgradedProtocol(row)
     if (upgraded !== undefined) this.#connections.callBack(row, () => upgraded.ready(row, fd, events), undefined)
     else if (this.#connections.isStream(row)) this.#streams.onReadable(row, fd)
+    else if (this.#proxy !== undefined && this.#readProxyHeader(row, fd, this.#proxy)) return
     else if ((events & ~EPOLLIN) !== 0) this.#onEnd(row, fd, events)
     else if (this.#dropIgnorable(row, fd)) {
       if (this.#closesIdle) this.close(row, 'server')
     } else if (!this.#handshake(row, fd)) this.wake(row, true)
+  }
+
+  /**
+   * Reads the header of a new connection. The bytes that follow it are reported in the next turn.
+   *
+   * @returns false if there is none to read
+   */
+  #readProxyHeader(row: number, fd: number, proxy: ProxyProtocol): boolean {
+    const { table, proxied } = this.#connections
+    const flags = table.flags(row)
+    if ((flags & (FRESH | PROXIED)) !== FRESH || !proxy.expectsFrom(fd)) return false
+    const result = proxy.read(fd)
+    if (result === 'more') return true
+    if (result === 'end' || result === 'reset') this.close(row, result === 'end' ? 'peer' : 'reset')
+    else if (result instanceof Error) this.#onProxyFailure(fd, result)
+    else {
+      table.setFlags(row, flags | PROXIED)
+      if (result !== 'own') proxied.set(row, result)
+      const client = proxied.client(row)
+      if (client !== undefined && this.#gate.isBlocked(client)) this.close(row, 'server')
+      else if (this.#options.first === 'server') this.wake(row, true)
+      else this.#timers.set(row, this.#protocol.firstByteTimeout())
+    }
+    return true
+  }
+
+  #onProxyFailure(fd: number, error: ProxyFailure): void {
+    const peer = peerAddress(fd)
+    this.close(this.#connections.table.row(fd), 'proxy')
+    this.#connections.scopes.runForServer(() => this.#server.emit('proxyError', error, peer), undefined)
   }
 
   /** Lets the upgraded protocol look at the first bytes of a parked connection. @returns whether it took them */
@@ -384,6 +426,7 @@ export class Parking
    */
   wake(row: number, announced: boolean): ConnectionHandle | undefined {
     const fd = this.#connections.table.fd(row)
+    this.#proxy?.forget(fd)
     this.#registration.reactor.remove(fd)
     this.#timers.remove(row)
     this.#registration.countParked(-1)
@@ -415,6 +458,9 @@ export class Parking
     let socket: Socket
     try {
       const handle = clientHandle(this.#registration.reactor, this.#handleClass as HandleClass, fd)
+      const { proxied } = this.#connections
+      const [client, own] = [proxied.client(row), proxied.server(row)]
+      if (client !== undefined && own !== undefined) tellAddresses(handle, client, own)
       socket = socketFor(this.#server, handle, (table.flags(row) & ENDED) === 0)
     } catch {
       // Node cannot open the descriptor, so the connection is lost.
@@ -529,6 +575,7 @@ export class Parking
   /** Closes a parked connection. */
   close(row: number, cause: Cause): void {
     const { table } = this.#connections
+    this.#proxy?.forget(table.fd(row))
     this.#registration.reactor.close(table.fd(row))
     this.#timers.remove(row)
     this.#registration.countParked(-1)

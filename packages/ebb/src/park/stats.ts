@@ -6,6 +6,8 @@ export type Cause =
   | 'peer'
   /** It broke while it was parked. */
   | 'reset'
+  /** It did not begin with a valid header of the PROXY protocol. */
+  | 'proxy'
   /** It stayed parked for longer than the server allows. */
   | 'timeout'
   /** The server closed it while it was parked. */

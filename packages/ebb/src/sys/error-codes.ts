@@ -8,6 +8,8 @@ const errors = {
   ENOTSUP: 'A process cannot be read, because this is not Linux.',
   ERR_EBB_ATTACHMENT_TOO_LARGE: "The serialised attachment is larger than the server's `attachmentLimit`.",
   ERR_EBB_CONNECTION_CLOSED: 'An attachment was set on a connection that is already closed.',
+  ERR_EBB_PROXY_HEADER: 'A connection of a server with `proxyProtocol` did not begin with a valid header.',
+  ERR_EBB_PROXY_TIMEOUT: 'The header of the PROXY protocol began, but was not complete in time.',
   ERR_EBB_STREAM_ENCODED: '`stream()` was called on a response whose body a middleware encodes, signs or counts.',
   ERR_EBB_UNSUPPORTED: 'The library cannot reach the kernel: not Linux, no koffi binary, or a runtime without libuv.',
   ERR_HTTP_HEADERS_SENT: '`stream()` was called after the headers were sent, or after a Content-Length was set.',

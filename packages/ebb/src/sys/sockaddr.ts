@@ -139,7 +139,7 @@ function encodePath(path: string): Buffer {
 }
 
 /** Parses a literal that `isIPv6` has accepted to its 16 bytes. */
-function parseIPv6(literal: string): Uint8Array {
+export function parseIPv6(literal: string): Uint8Array {
   // The last 32 bits may be written as IPv4: ::ffff:127.0.0.1
   const text = literal.replace(/(\d+)\.(\d+)\.(\d+)\.(\d+)$/, (_, ...parts: string[]) => {
     const [a = 0, b = 0, c = 0, d = 0] = parts.slice(0, 4).map(Number)
@@ -155,7 +155,7 @@ function parseIPv6(literal: string): Uint8Array {
 }
 
 /** Formats an IPv6 address in its shortest form (RFC 5952). */
-function formatIPv6(bytes: Buffer): string {
+export function formatIPv6(bytes: Buffer): string {
   const mapped = bytes.subarray(0, 10).every((byte) => byte === 0) && bytes.readUInt16BE(10) === 0xffff
   if (mapped) return `::ffff:${bytes.subarray(12, 16).join('.')}`
   const groups = Array.from({ length: 8 }, (_, i) => bytes.readUInt16BE(2 * i).toString(16))

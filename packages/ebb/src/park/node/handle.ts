@@ -26,6 +26,21 @@ export interface ClientHandle {
   reset?(done?: () => void): number
 }
 
+interface Address {
+  address: string
+  family: string
+  port: number
+}
+
+/** Makes a handle tell other addresses than the kernel's: all sockets over it show them, also those of TLS. */
+export function tellAddresses(handle: ClientHandle, peer: Address, own: Address): void {
+  const told = (address: Address) => (out: object) => {
+    Object.assign(out, address)
+    return 0
+  }
+  Object.assign(handle, { getpeername: told(peer), getsockname: told(own) })
+}
+
 /** Node's class of handles for one kind of socket (TCP, Unix). */
 export type HandleClass = new (type: number) => ClientHandle
 

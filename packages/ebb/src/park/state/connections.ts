@@ -1,5 +1,6 @@
 /** The connections of a parked server, and what is kept for each. */
 import type { Socket } from 'node:net'
+import { ProxiedAddresses } from '../../socket/proxied.js'
 import { CallbackScopes } from '../../sys/node/callback-scope.js'
 import type { ConnectionHandle } from '../connection.js'
 import { Attachments } from './attachments.js'
@@ -14,6 +15,8 @@ export class Connections {
   readonly attachments: Attachments
   /** By row: number of answered requests, if the server limits them (`maxRequestsPerSocket`). */
   readonly requests = new Map<number, number>()
+  /** By row: addresses that a balancer has told. */
+  readonly proxied = new ProxiedAddresses()
   /** By row: in which scope the program is called back. */
   readonly scopes = new CallbackScopes()
 
@@ -23,7 +26,7 @@ export class Connections {
 
   /** Memory for all connections, in bytes, without sockets. */
   get bytes(): number {
-    return this.table.bytes + this.attachments.bytes + this.scopes.bytes
+    return this.table.bytes + this.attachments.bytes + this.scopes.bytes + this.proxied.bytes
   }
 
   /** Whether the connection was made a stream of server-sent events. */
@@ -50,6 +53,7 @@ export class Connections {
   delete(row: number): void {
     this.attachments.delete(row)
     this.requests.delete(row)
+    this.proxied.delete(row)
     this.awake.delete(row)
     this.table.drop(row)
     this.scopes.end(row)
@@ -59,5 +63,6 @@ export class Connections {
   trim(): void {
     this.table.trim()
     this.scopes.trim(this.table.end)
+    this.proxied.trim(this.table.end)
   }
 }

@@ -26,6 +26,8 @@ export const STREAM = 2
 export const ENDED = 4
 /** The connection speaks another protocol than its server: see `upgrades.ts`. */
 export const UPGRADED = 8
+/** The header of the PROXY protocol was read. */
+export const PROXIED = 16
 
 /** The rows of all open connections. */
 export class Table {

@@ -1,0 +1,67 @@
+/** The addresses of clients behind a balancer, by an index such as a row or a descriptor: 37 bytes each, no object. */
+import { grown, resized, shrunk } from '../sys/arrays.js'
+import { type AddressInfo, formatIPv6 } from '../sys/sockaddr.js'
+import { CLIENT_AT, CLIENT_PORT_AT, type ProxyRecord, RECORD, SERVER_AT, SERVER_PORT_AT } from './proxy-header.js'
+
+/** Address, family and port. */
+export type IpAddress = Extract<AddressInfo, { port: number }>
+
+/** The addresses that headers of the PROXY protocol have told. */
+export class ProxiedAddresses {
+  #records = new Uint8Array(0)
+
+  /** Memory of the addresses, in bytes. */
+  get bytes(): number {
+    return this.#records.byteLength
+  }
+
+  /** Keeps the addresses of a connection. */
+  set(index: number, record: ProxyRecord): void {
+    const end = (index + 1) * RECORD
+    if (end > this.#records.length) {
+      const size = grown(Math.floor(this.#records.length / RECORD), index + 1)
+      this.#records = resized(this.#records, new Uint8Array(size * RECORD))
+    }
+    this.#records.set(record, index * RECORD)
+  }
+
+  /** Forgets the addresses of a connection. */
+  delete(index: number): void {
+    if (this.#family(index) !== 0) this.#records[index * RECORD] = 0
+  }
+
+  /** Whether the addresses of a connection are known. */
+  has(index: number): boolean {
+    return this.#family(index) !== 0
+  }
+
+  /** Returns the address of the client; undefined if no header has told it. */
+  client(index: number): IpAddress | undefined {
+    return this.#address(index, CLIENT_AT, CLIENT_PORT_AT)
+  }
+
+  /** Returns the address that the client has connected to; undefined if no header has told it. */
+  server(index: number): IpAddress | undefined {
+    return this.#address(index, SERVER_AT, SERVER_PORT_AT)
+  }
+
+  /** Frees memory. @param end no index from here on is in use */
+  trim(end: number): void {
+    const size = shrunk(end) * RECORD
+    if (size < this.#records.length) this.#records = resized(this.#records, new Uint8Array(size))
+  }
+
+  #family(index: number): number {
+    return this.#records[index * RECORD] ?? 0
+  }
+
+  #address(index: number, at: number, portAt: number): IpAddress | undefined {
+    const family = this.#family(index)
+    if (family === 0) return undefined
+    const record = this.#records.subarray(index * RECORD, (index + 1) * RECORD)
+    const bytes = Buffer.from(record.subarray(at, at + (family === 4 ? 4 : 16)))
+    const port = ((record[portAt] as number) << 8) | (record[portAt + 1] as number)
+    if (family === 4) return { address: bytes.join('.'), family: 'IPv4', port }
+    return { address: formatIPv6(bytes), family: 'IPv6', port }
+  }
+}
