@@ -7,7 +7,7 @@ import type { Protocol, TimeoutAction } from './protocol/protocol.js'
 import type { Registration } from './registration.js'
 import type { Connections } from './state/connections.js'
 import { FRESH } from './state/table.js'
-import { Wheel } from './state/timer-wheel.js'
+import { Wheel } from '../socket/timer-wheel.js'
 import type { Cause } from './stats.js'
 
 /** Idle time (ms) after which a stream with a slow reader is parked again, if the server has no `idle`. */

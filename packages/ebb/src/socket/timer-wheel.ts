@@ -8,8 +8,8 @@
  * This costs precision. A deadline is never early. It is late by at most 1/7 of its time or one {@link TICK}, whichever
  * is larger. A deadline has no object, only three numbers in arrays indexed by its connection.
  */
-import { grown, resized, shrunk } from '../../sys/arrays.js'
-import { outside, runBatch } from '../../sys/node/callback-scope.js'
+import { grown, resized, shrunk } from '../sys/arrays.js'
+import { outside, runBatch } from '../sys/node/callback-scope.js'
 
 /** Precision of the lowest level, in ms. */
 const TICK = 16
