@@ -17,6 +17,7 @@ import {
   proxyProtocolOf
 } from '../socket/proxy-protocol.js'
 import { type ShutdownHost, type ShutdownOptions, type ShutdownReport, shutDown } from '../socket/shutdown.js'
+import { Wheel } from '../socket/timer-wheel.js'
 import { E, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from '../sys/constants.js'
 import { EbbError, type SystemError, systemError } from '../sys/errors.js'
 import { CallbackScopes } from '../sys/node/callback-scope.js'
@@ -106,6 +107,9 @@ export class EpollListener implements Watcher, AcceptHost, ConnectionHost, Shutd
   readonly #queues = new Map<number, SendQueue>()
   /** Errors of failed writes, by descriptor. */
   readonly #failures = new Map<number, SystemError>()
+  readonly #firstByteTimeout: number
+  /** Deadlines of the connections that have not sent a byte, by descriptor. */
+  readonly #silent: Wheel | undefined
   #clients = 0
   #accepted = 0
   #referenced = true
@@ -124,6 +128,7 @@ export class EpollListener implements Watcher, AcceptHost, ConnectionHost, Shutd
   /**
    * Starts to accept from `socket`. The listener owns `socket` from then on.
    *
+   * @param firstByteTimeout ms after which a connection that has not sent a byte is closed; 0: never
    * @throws {SystemError} of `epoll_ctl`; the caller still owns the socket
    * @throws {TypeError} `ERR_INVALID_ARG_VALUE` for a `proxyProtocol` that is not valid
    */
@@ -131,6 +136,7 @@ export class EpollListener implements Watcher, AcceptHost, ConnectionHost, Shutd
     socket: ListeningSocket,
     handlers: Handlers,
     governor: Governor | undefined,
+    firstByteTimeout: number,
     proxyProtocol?: boolean | ProxyProtocolOptions
   ) {
     this.#proxy = proxyProtocolOf(proxyProtocol, (fd, error) => this.#onProxyFailure(fd, error))
@@ -138,6 +144,8 @@ export class EpollListener implements Watcher, AcceptHost, ConnectionHost, Shutd
     this.address = socket.address
     this.#handlers = handlers
     this.#governor = governor
+    this.#firstByteTimeout = firstByteTimeout
+    if (firstByteTimeout > 0) this.#silent = new Wheel((fd) => this.#onSilence(fd))
     this.retained = retain(new ConnectionHandle(this, -1, -1))
     this.#acceptor = new Acceptor(this.reactor, socket, this)
     this.#owner = this.reactor.register(this)
@@ -229,6 +237,7 @@ export class EpollListener implements Watcher, AcceptHost, ConnectionHost, Shutd
     this.#clients++
     this.#accepted++
     this.#governor?.joined()
+    this.#silent?.add(fd, this.#firstByteTimeout)
     if (this.#proxy?.expectsFrom(fd)) {
       this.reactor.state[fd] = HEADER
       return 0
@@ -308,6 +317,7 @@ export class EpollListener implements Watcher, AcceptHost, ConnectionHost, Shutd
     for (;;) {
       const received = data === undefined ? receiveAndDrop(fd) : this.#slab.receive(fd)
       if (received > 0) {
+        this.#silent?.remove(fd)
         if (data !== undefined) {
           const bytes = this.#slab.take(received)
           this.#callBack(fd, data, bytes)
@@ -322,6 +332,11 @@ export class EpollListener implements Watcher, AcceptHost, ConnectionHost, Shutd
         return
       }
     }
+  }
+
+  /** Closes a connection that has sent nothing in time. If bytes wait in the kernel, the reactor is about to report. */
+  #onSilence(fd: number): void {
+    if (peek(fd, 1) === -E.EAGAIN) this.destroy(fd)
   }
 
   /** Closes the connection after the peer's FIN, as soon as the queued bytes are sent. */
@@ -475,6 +490,7 @@ export class EpollListener implements Watcher, AcceptHost, ConnectionHost, Shutd
     if ((state & FAILED) !== 0) this.#failures.delete(fd)
     if ((state & HEADER) !== 0) this.#proxy?.forget(fd)
     this.#proxied.delete(fd)
+    this.#silent?.remove(fd)
     this.reactor.close(fd)
     this.#clients--
     this.#governor?.left()

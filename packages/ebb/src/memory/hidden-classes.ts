@@ -45,13 +45,21 @@ export function retain(...objects: unknown[]): Retained {
 
 /**
  * Retains what an open socket is made of, that is the socket, its libuv handle and its HTTP parser. Removes the
- * listeners of the socket after it has closed, so that nothing of the application is retained with it.
+ * listeners of the socket after it has closed, so that as little as possible of the application is retained with it.
+ * Listeners of {@link LATE_EVENTS} stay, because the application may still hold the socket.
  */
 export function retainSocket(socket: Socket): Retained {
   const retained = retain(...socketParts(socket))
-  socket.once('close', () => setImmediate(() => socket.removeAllListeners()))
+  socket.once('close', () =>
+    setImmediate(() => {
+      for (const event of socket.eventNames()) if (!LATE_EVENTS.includes(event)) socket.removeAllListeners(event)
+    })
+  )
   return retained
 }
+
+/** Events that a socket may emit after its connection was parked. */
+const LATE_EVENTS: (string | symbol)[] = ['timeout', 'finish', 'error']
 
 let prepared = false
 

@@ -7,6 +7,7 @@ import { peek } from '../sys/transfer.js'
 import { type ConnectionHandle, type ConnectionHost, connectionOf } from './connection.js'
 import type { Protocol } from './protocol/protocol.js'
 import type { Sender } from './sender.js'
+import type { Settings } from './settings.js'
 import { restored } from './state/attachments.js'
 import type { Connections } from './state/connections.js'
 import { FRESH, STREAM, UPGRADED } from './state/table.js'
@@ -29,12 +30,14 @@ export class ConnectionAccess implements ConnectionHost {
   readonly #connections: Connections
   readonly #protocol: Protocol
   readonly #sender: Sender
+  readonly #settings: Settings
   readonly #host: AccessHost
 
-  constructor(connections: Connections, protocol: Protocol, sender: Sender, host: AccessHost) {
+  constructor(connections: Connections, protocol: Protocol, sender: Sender, settings: Settings, host: AccessHost) {
     this.#connections = connections
     this.#protocol = protocol
     this.#sender = sender
+    this.#settings = settings
     this.#host = host
   }
 
@@ -118,6 +121,50 @@ export class ConnectionAccess implements ConnectionHost {
     const row = this.#connections.table.find(id)
     if (row === -1) return undefined
     return this.#connections.socket(row) ?? this.#host.wake(row, false)?.socket
+  }
+
+  setReference(id: number, on: boolean): void {
+    this.#set(
+      id,
+      (socket) => (on ? socket.ref() : socket.unref()),
+      (row) => this.#settings.setReference(row, on)
+    )
+  }
+
+  setNoDelay(id: number, on: boolean): void {
+    this.#set(
+      id,
+      (socket) => socket.setNoDelay(on),
+      (row) => this.#settings.setNoDelay(row, on)
+    )
+  }
+
+  setKeepAlive(id: number, on: boolean, delay: number): void {
+    const seconds = Math.floor(delay / 1000)
+    this.#set(
+      id,
+      (socket) => socket.setKeepAlive(on, delay),
+      (row) => this.#settings.setKeepAlive(row, on, seconds)
+    )
+  }
+
+  setTimeout(id: number, socket: Socket, ms: number): void {
+    const emit = ms === 0 ? undefined : () => socket.emit('timeout')
+    this.#set(
+      id,
+      (present) => present.setTimeout(ms, emit),
+      (row) => this.#settings.setTimeout(row, socket, ms)
+    )
+  }
+
+  /** Sets something on the socket of an awake connection, or on the row of a parked one. */
+  #set(id: number, onSocket: (socket: Socket) => void, onRow: (row: number) => void): void {
+    const { table } = this.#connections
+    const row = table.find(id)
+    if (row === -1) return
+    const socket = this.#connections.socket(row)
+    if (socket !== undefined) onSocket(socket)
+    else if (table.fd(row) >= 0) onRow(row)
   }
 
   /** Destroys the sockets of all awake connections. */

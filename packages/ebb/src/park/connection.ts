@@ -73,6 +73,10 @@ export interface ConnectionHost {
   socketClosed(connection: ConnectionHandle): void
   /** Returns the open socket of a connection, which is woken for it if it is parked; undefined if it is closed. */
   presentSocket(id: number): Socket | undefined
+  setReference(id: number, on: boolean): void
+  setNoDelay(id: number, on: boolean): void
+  setKeepAlive(id: number, on: boolean, delay: number): void
+  setTimeout(id: number, socket: Socket, ms: number): void
 }
 
 /** The implementation of {@link Connection}, with the state that the server keeps for an awake connection. */
@@ -87,6 +91,10 @@ export class ConnectionHandle implements Connection, HandleObserver {
   bytesSeen = -1
   /** Time when `bytesSeen` last changed, by `performance.now()` (ms). */
   quietSince = 0
+  /** Number of listeners of `timeout` that its socket had when it was announced. */
+  timeoutListeners = 0
+  /** Bytes received and sent by the socket when `timeout` was emitted for it; -1: it was not. */
+  timedOutAt = -1
   /** False from `stream()` until its response is finished. */
   responseEnded = true
   /** Requests so far, if the server limits them. */
@@ -151,6 +159,26 @@ export class ConnectionHandle implements Connection, HandleObserver {
   /** Returns its open socket, also if the connection was parked; undefined if the connection is closed. */
   presentSocket(): Socket | undefined {
     return this.#host.presentSocket(this.id)
+  }
+
+  // What the application sets on a socket that was destroyed when the connection was parked.
+
+  setReference(on: boolean): void {
+    this.#host.setReference(this.id, on)
+  }
+
+  setNoDelay(on: boolean): void {
+    this.#host.setNoDelay(this.id, on)
+  }
+
+  /** @param delay ms before the first probe */
+  setKeepAlive(on: boolean, delay: number): void {
+    this.#host.setKeepAlive(this.id, on, delay)
+  }
+
+  /** Sets the timeout of the connection. @param socket emits `timeout` */
+  setTimeout(socket: Socket, ms: number): void {
+    this.#host.setTimeout(this.id, socket, ms)
   }
 
   onHandleClose(): void {

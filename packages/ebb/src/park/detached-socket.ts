@@ -1,5 +1,5 @@
 /** A detached socket: its connection was parked, but the application still holds the socket. */
-import type { Socket } from 'node:net'
+import { Socket } from 'node:net'
 import { EbbError } from '../sys/errors.js'
 import { connectionOf } from './connection.js'
 
@@ -21,7 +21,44 @@ export function forwardDetached(socket: Socket, ignoresClose: boolean): void {
   socket.destroySoon = detachedDestroySoon
   socket.destroy = detachedDestroy
   socket.resetAndDestroy = detachedReset
+  socket.setTimeout = detachedSetTimeout
+  socket.ref = detachedRef
+  socket.unref = detachedUnref
+  socket.setNoDelay = detachedSetNoDelay
+  socket.setKeepAlive = detachedSetKeepAlive
   if (!ignoresClose) watchClose(socket)
+}
+
+function detachedSetTimeout(this: Socket, ms: number, callback?: () => void): Socket {
+  // Throws the errors of Node for wrong arguments.
+  new Socket().setTimeout(ms, callback).destroy()
+  Object.assign(this, { timeout: ms })
+  if (callback !== undefined) {
+    if (ms === 0) this.removeListener('timeout', callback)
+    else this.once('timeout', callback)
+  }
+  connectionOf(this)?.setTimeout(this, ms)
+  return this
+}
+
+function detachedRef(this: Socket): Socket {
+  connectionOf(this)?.setReference(true)
+  return this
+}
+
+function detachedUnref(this: Socket): Socket {
+  connectionOf(this)?.setReference(false)
+  return this
+}
+
+function detachedSetNoDelay(this: Socket, on?: boolean): Socket {
+  connectionOf(this)?.setNoDelay(on === undefined || Boolean(on))
+  return this
+}
+
+function detachedSetKeepAlive(this: Socket, on?: boolean, delay?: number): Socket {
+  connectionOf(this)?.setKeepAlive(Boolean(on), Number(delay) || 0)
+  return this
 }
 
 /** Detached sockets that are emitting `close`, or whose ticks and promises after it still run. */

@@ -48,7 +48,7 @@ export function hookListen(server: ServerInternals, parking: Parking): void {
       giveOnListen(server, parking, handle, backlogOf(backlog), () => !isOpened && isUnbound(handle))
     },
     listens(handle) {
-      if (!isWatched(handle)) takeConnections(parking, handle)
+      if (!isWatched(handle)) takeConnections(server, parking, handle)
     }
   })
   if (server.listening) takeOver(server, parking)
@@ -91,14 +91,14 @@ function takeOver(server: ServerInternals, parking: Parking): void {
   const isPath = typeof server.address() === 'string'
   const copy = handle.fd === undefined || handle.fd < 0 || isShared(handle) || isPath ? -1 : copyOf(handle)
   if (typeof copy === 'number') {
-    takeConnections(parking, handle)
+    takeConnections(server, parking, handle)
     return
   }
   giveOnListen(server, parking, copy, BACKLOG, () => false)
   const error = copy.listen(BACKLOG)
   if (error !== 0) {
     copy.close()
-    takeConnections(parking, handle)
+    takeConnections(server, parking, handle)
     return
   }
   setHandle(server, copy)
@@ -122,7 +122,11 @@ function setInheritedOptions(server: ServerInternals, fd: number): void {
 }
 
 /** Parks the connections that a handle of Node accepts. */
-function takeConnections(parking: Parking, handle: ListeningHandle): void {
+function takeConnections(server: ServerInternals, parking: Parking, handle: ListeningHandle): void {
   parking.listenThroughNode()
-  interceptConnections(handle, parking, (fd, handleClass) => parking.takeConnection(fd, handleClass))
+  interceptConnections(handle, parking, (fd, handleClass) => {
+    // The primary's socket has not got the options of this server.
+    if ('setNoDelay' in handleClass.prototype) setInheritedOptions(server, fd)
+    parking.takeConnection(fd, handleClass)
+  })
 }

@@ -35,6 +35,15 @@ export interface ParkOptions {
    * `'client'`.
    */
   first?: 'client' | 'server'
+  /**
+   * Time after which a connection that has not sent a byte is closed: milliseconds, or a string with a unit as in
+   * `idle`. `false`: never. Default: the timeout that `connection` listeners set on sockets (`socket.setTimeout()` with
+   * a listener of `timeout`), as far as it is known from other connections.
+   *
+   * Only for servers of `net` and `http2`, with `first: 'client'`. Servers of HTTP and TLS have `headersTimeout` and
+   * `handshakeTimeout`.
+   */
+  firstByteTimeout?: number | string | false
   /** Maximum size of a serialised attachment, in bytes. Default: 16384. */
   attachmentLimit?: number
   /**
@@ -134,6 +143,7 @@ export interface Parked {
 export const PARK_OPTIONS = [
   'idle',
   'first',
+  'firstByteTimeout',
   'attachmentLimit',
   'proxyProtocol',
   'giveBack'
@@ -164,10 +174,17 @@ export function park<S extends Server>(server: S, options: ParkOptions = {}): S 
   checkServer(server)
   checkObject(options, 'options of park()')
   warnOfUnknown(options, PARK_OPTIONS, 'park()')
-  const { idle, first = 'client', attachmentLimit = ATTACHMENT_LIMIT, giveBack = true } = options
+  const {
+    idle,
+    first = 'client',
+    firstByteTimeout = false,
+    attachmentLimit = ATTACHMENT_LIMIT,
+    giveBack = true
+  } = options
   if (first !== 'client' && first !== 'server') {
     throw invalidArgument(`first must be 'client' or 'server', not ${shown(first)}`)
   }
+  if (firstByteTimeout !== false) checkSilence(server, first)
   if (!Number.isInteger(attachmentLimit) || attachmentLimit < 0) {
     throw invalidArgument(`attachmentLimit must be a whole number of bytes from 0 on, not ${shown(attachmentLimit)}`)
   }
@@ -178,6 +195,7 @@ export function park<S extends Server>(server: S, options: ParkOptions = {}): S 
   const parking = new Parking(internals, {
     idle: idleTime === false ? undefined : milliseconds(idleTime, 'idle'),
     first,
+    firstByteTimeout: firstByteTimeout === false ? 0 : milliseconds(firstByteTimeout, 'firstByteTimeout'),
     attachmentLimit,
     proxyProtocol: options.proxyProtocol,
     governor:
@@ -210,6 +228,15 @@ function checkServer(server: unknown): void {
     throw invalidArgument(`park() takes a server of net, tls, http, https or http2, not ${shown(server)}; ${remedy}`)
   }
   if ('supported' in server) throw invalidArgument('this server is parked already: call park() once for each server')
+}
+
+/** Checks that `firstByteTimeout` means something for this server. */
+function checkSilence(server: Server, first: 'client' | 'server'): void {
+  if (first === 'server') {
+    throw invalidArgument("firstByteTimeout needs first: 'client': with 'server', use socket.setTimeout()")
+  }
+  const own = 'setSecureContext' in server ? 'handshakeTimeout' : isHttp(server) ? 'headersTimeout' : undefined
+  if (own !== undefined) throw invalidArgument(`firstByteTimeout is for servers of net and http2: set ${own} here`)
 }
 
 function toParked(server: Server, parking: Parking, supported: boolean, http: boolean): Parked {

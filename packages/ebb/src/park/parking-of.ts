@@ -33,6 +33,7 @@ export function parkingOf(server: Server): Parking | undefined {
   const parking = new Parking(server as unknown as ServerInternals, {
     idle: undefined,
     first: 'client',
+    firstByteTimeout: 0,
     attachmentLimit: ATTACHMENT_LIMIT,
     governor: new Governor(RELEASE_THRESHOLDS)
   })

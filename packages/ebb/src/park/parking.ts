@@ -67,6 +67,7 @@ import { closesSilent, isHttp, protocolOf } from './protocol/detect.js'
 import type { Protocol } from './protocol/protocol.js'
 import { Registration } from './registration.js'
 import { Sender, type SenderHost } from './sender.js'
+import { Settings } from './settings.js'
 import { Connections } from './state/connections.js'
 import { ENDED, FRESH, PROXIED, STREAM } from './state/table.js'
 import type { Cause, ParkStats } from './stats.js'
@@ -82,6 +83,8 @@ export interface ParkingOptions {
   first: 'client' | 'server'
   /** Whether connections begin with a header of the PROXY protocol. */
   proxyProtocol?: boolean | ProxyProtocolOptions | undefined
+  /** Time, in ms, after which a connection that has not sent a byte is closed; 0: never. */
+  firstByteTimeout: number
   /** Maximum size of a serialised attachment, in bytes. */
   attachmentLimit: number
   /** Releases memory when many connections were parked or closed. */
@@ -116,6 +119,7 @@ export class Parking
   readonly #connections: Connections
   readonly #registration: Registration
   readonly #timers: Timers
+  readonly #settings: Settings
   readonly #gate: AcceptGate
   readonly #streams: Streams
   readonly #broadcaster: Broadcaster
@@ -145,11 +149,12 @@ export class Parking
     this.#isHttp = isHttp(server)
     this.#connections = new Connections(options.attachmentLimit)
     this.#registration = new Registration(this, () => this.#trim())
-    this.#timers = new Timers(this.#connections, this.#protocol, this.#registration, options.idle, this)
+    this.#timers = new Timers(this.#connections, this.#protocol, this.#registration, options, this)
+    this.#settings = new Settings(server, this.#connections, this.#protocol, this.#registration, this.#timers)
     this.upgrades = new Upgrades(this.#connections, this.#registration, this.#timers, this)
     this.#gate = new AcceptGate(server, this.#connections.scopes)
     const sender = new Sender(this.#connections, this)
-    this.access = new ConnectionAccess(this.#connections, this.#protocol, sender, this)
+    this.access = new ConnectionAccess(this.#connections, this.#protocol, sender, this.#settings, this)
     this.#streams = new Streams(this.#connections, this)
     this.#proxy = proxyProtocolOf(options.proxyProtocol, (fd, error) => this.#onProxyFailure(fd, error))
     this.#broadcaster = new Broadcaster(this.#connections, sender, this.#isHttp ? STREAM : 0)
@@ -267,7 +272,7 @@ export class Parking
     const errno = this.#watch(fd)
     if (errno !== 0) return errno
     const row = this.#addRow()
-    this.#setParked(row, fd, this.#protocol.firstByteTimeout())
+    this.#setParked(row, fd, this.#timers.firstByteTimeout())
     if (speaksFirst) this.#wakeLater(this.#connections.table.id(row))
     return 0
   }
@@ -321,7 +326,9 @@ export class Parking
   #addRow(): number {
     countConnection(this.#server)
     this.#accepted++
-    return this.#connections.table.take()
+    const row = this.#connections.table.take()
+    this.#settings.inherit(row)
+    return row
   }
 
   // Parked connections: called by the reactor.
@@ -429,7 +436,7 @@ export class Parking
     this.#proxy?.forget(fd)
     this.#registration.reactor.remove(fd)
     this.#timers.remove(row)
-    this.#registration.countParked(-1)
+    this.#registration.countParked(-1, this.#settings.keepsRunning(row))
     try {
       return this.#connections.callBack(row, announced ? this.#makeAnnounced : this.#makeSocket, this, row, fd)
     } finally {
@@ -442,7 +449,7 @@ export class Parking
     if (connection?.socket === undefined) return undefined
     const { socket } = connection
     try {
-      this.#server.emit('connection', socket, connection)
+      this.#emitConnection(socket, connection)
     } finally {
       this.#protocol.onWake(socket, connection)
     }
@@ -471,12 +478,22 @@ export class Parking
     }
     this.#woken++
     this.#setSocket(row, connection, socket)
+    this.#settings.apply(row, socket)
     table.setFlags(row, table.flags(row) & ~FRESH)
     return connection
   }
 
   announce(row: number, socket: Socket, connection: ConnectionHandle): void {
-    this.#connections.callBack(row, () => this.#server.emit('connection', socket, connection), undefined)
+    this.#connections.callBack(row, this.#emitConnection, this, socket, connection)
+  }
+
+  #emitConnection(socket: Socket, connection: ConnectionHandle): void {
+    this.#server.emit('connection', socket, connection)
+    this.#timers.learn(socket, connection)
+  }
+
+  restartTimeout(row: number): void {
+    this.#timers.restart(row)
   }
 
   /** Takes a connection that Node accepted and counts. @returns its row */
@@ -548,9 +565,7 @@ export class Parking
     observeHandle(socket, undefined)
     connection.socket = undefined
     this.#connections.awake.delete(row)
-    const hasNoTimeout = upgraded !== undefined || this.#connections.isStream(row)
-    const timeout = hasNoTimeout ? 0 : this.#protocol.idleTimeout(socket)
-    this.#setParked(row, fd, timeout === 0 ? 0 : Math.max(1, timeout - silent))
+    this.#setParked(row, fd, this.#settings.keep(row, socket, connection, silent))
     this.#parkedAgain++
     upgraded?.onParked(row, socket)
     this.#retained ??= retainSocket(socket)
@@ -566,7 +581,7 @@ export class Parking
   /** @param timeout ms until the connection times out; 0: never */
   #setParked(row: number, fd: number, timeout: number): void {
     this.#connections.table.park(row, fd)
-    this.#registration.countParked(1)
+    this.#registration.countParked(1, this.#settings.keepsRunning(row))
     this.#timers.set(row, timeout)
   }
 
@@ -578,7 +593,7 @@ export class Parking
     this.#proxy?.forget(table.fd(row))
     this.#registration.reactor.close(table.fd(row))
     this.#timers.remove(row)
-    this.#registration.countParked(-1)
+    this.#registration.countParked(-1, this.#settings.keepsRunning(row))
     uncountConnection(this.#server)
     const wakes = table.wakes(row)
     if (wakes > 0 && this.#server.listenerCount('disconnect') > 0) {

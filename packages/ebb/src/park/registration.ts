@@ -14,6 +14,8 @@ export class Registration {
   /** Whether the server listens. */
   #open = false
   #parked = 0
+  /** Parked connections that keep the process running. */
+  #referenced = 0
   /** Number of upgraded connections, parked and awake. */
   #upgraded = 0
   /** Whether the listening socket keeps the process running. */
@@ -76,12 +78,18 @@ export class Registration {
     else this.#reactor?.unref()
   }
 
-  /** Counts one parked connection more or less. Parked connections keep the process running, as sockets would. */
-  countParked(by: 1 | -1): void {
-    const before = this.#parked
+  /** Counts one parked connection more or less. @param keepsRunning whether it keeps the process running */
+  countParked(by: 1 | -1, keepsRunning: boolean): void {
     this.#parked += by
+    if (keepsRunning) this.countReferenced(by)
+  }
+
+  /** Counts one parked connection more or less that keeps the process running, as its socket would. */
+  countReferenced(by: 1 | -1): void {
+    const before = this.#referenced
+    this.#referenced += by
     if (before === 0) this.#reactor?.ref()
-    else if (this.#parked === 0) this.#reactor?.unref()
+    else if (this.#referenced === 0) this.#reactor?.unref()
   }
 
   /** Counts one upgraded connection more or less. They are parked again although their server does not listen. */

@@ -4,7 +4,7 @@ import { shutdownWrite } from '../sys/socket.js'
 import { sendAt, sendBytes } from '../sys/transfer.js'
 import type { ConnectionHandle } from './connection.js'
 import type { Connections } from './state/connections.js'
-import { ENDED } from './state/table.js'
+import { ENDED, TIMEOUT } from './state/table.js'
 
 /** The server that a {@link Sender} sends for. */
 export interface SenderHost {
@@ -18,6 +18,8 @@ export interface SenderHost {
   upgradedProtocol(row: number): UpgradedProtocol | undefined
   /** Whether somebody else has taken over the connection of an awake socket. */
   isTaken(socket: Socket): boolean
+  /** Starts the timeout of a parked connection again, because bytes were sent to it. */
+  restartTimeout(row: number): void
 }
 
 /** How the protocol of upgraded connections sends to a parked connection. */
@@ -89,7 +91,10 @@ export class Sender {
 
   /** @param sent how many bytes the kernel took, or a negative errno */
   #finish(row: number, bytes: Uint8Array, sent: number): boolean {
-    if (sent === bytes.length) return true
+    if (sent === bytes.length) {
+      if ((this.#connections.table.flags(row) & TIMEOUT) !== 0) this.#host.restartTimeout(row)
+      return true
+    }
     // The connection is broken: epoll is about to report it, which closes it.
     if (sent < 0) return false
     // A copy: the caller may reuse its buffer.

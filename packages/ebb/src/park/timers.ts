@@ -1,17 +1,26 @@
 /** Timers of connections: awake connections are checked for idleness, parked connections time out. */
 import type { Socket } from 'node:net'
+import { Wheel } from '../socket/timer-wheel.js'
+import { grown, resized, shrunk } from '../sys/arrays.js'
 import { sendBytes } from '../sys/transfer.js'
 import type { ConnectionHandle } from './connection.js'
 import { timeOut } from './node/socket.js'
 import type { Protocol, TimeoutAction } from './protocol/protocol.js'
 import type { Registration } from './registration.js'
 import type { Connections } from './state/connections.js'
-import { FRESH } from './state/table.js'
-import { Wheel } from '../socket/timer-wheel.js'
+import { FRESH, TIMEOUT } from './state/table.js'
 import type { Cause } from './stats.js'
 
 /** Idle time (ms) after which a stream with a slow reader is parked again, if the server has no `idle`. */
 const STREAM_IDLE = 1000
+
+/** Times of a server, in ms. */
+export interface TimerOptions {
+  /** Time without a byte after which an awake connection is parked again; undefined: never. */
+  idle: number | undefined
+  /** Time after which a connection that has not sent a byte is closed; 0: never. */
+  firstByteTimeout: number
+}
 
 /** The server whose connections have timers. */
 export interface TimerHost {
@@ -52,21 +61,29 @@ export class Timers {
   readonly #protocol: Protocol
   readonly #registration: Registration
   readonly #idle: number
+  readonly #firstByteTimeout: number
+  /**
+   * The timeout, in ms, that the application's listeners of `connection` set on the last new socket; 0: none. They are
+   * not called for a connection that sends nothing, but its timeout is likely to be the same.
+   */
+  #learned = 0
+  /** By row: the timeout that the application has set on a connection with the flag {@link TIMEOUT}, in ms. */
+  #durations = new Float64Array(0)
   readonly #host: TimerHost
   readonly #wheel: Wheel
 
-  /** @param idle ms without a byte after which an awake connection is parked again */
   constructor(
     connections: Connections,
     protocol: Protocol,
     registration: Registration,
-    idle: number | undefined,
+    options: TimerOptions,
     host: TimerHost
   ) {
     this.#connections = connections
     this.#protocol = protocol
     this.#registration = registration
-    this.#idle = idle ?? STREAM_IDLE
+    this.#idle = options.idle ?? STREAM_IDLE
+    this.#firstByteTimeout = options.firstByteTimeout
     this.#host = host
     this.#wheel = new Wheel(
       (row) => this.#onTimer(row),
@@ -76,7 +93,7 @@ export class Timers {
 
   /** Memory of the timers, in bytes. */
   get bytes(): number {
-    return this.#wheel.bytes
+    return this.#wheel.bytes + this.#durations.byteLength
   }
 
   /** Schedules the next idle check of an awake connection, unless the server is closed. */
@@ -97,9 +114,49 @@ export class Timers {
     this.#wheel.remove(row)
   }
 
+  /** Returns how long a new connection may stay parked before its first byte, in ms; 0: for ever. */
+  firstByteTimeout(): number {
+    return shortest(this.#firstByteTimeout, this.#protocol.firstByteTimeout(), this.#learned)
+  }
+
+  /** Called when a socket was announced: see {@link Timers.#learned}. */
+  learn(socket: Socket, connection: ConnectionHandle): void {
+    const listeners = socket.listenerCount('timeout')
+    connection.timeoutListeners = listeners
+    const before = this.#learned
+    this.#learned = listeners > this.#protocol.timeoutListeners ? (socket.timeout ?? 0) : 0
+    if (before === 0 && this.#learned > 0) this.#setFresh()
+  }
+
+  /** Sets the timeout of the connections that have not sent a byte, unless another one comes before it. */
+  #setFresh(): void {
+    if (this.firstByteTimeout() !== this.#learned) return
+    const { table } = this.#connections
+    for (let row = 0; row < table.end; row++) {
+      if (table.id(row) === 0 || table.fd(row) < 0 || (table.flags(row) & FRESH) === 0) continue
+      this.#wheel.add(row, this.#learned)
+    }
+  }
+
+  /** Tells how long the timeout of a parked connection is, for {@link restart}. */
+  setDuration(row: number, ms: number): void {
+    if (row >= this.#durations.length) {
+      this.#durations = resized(this.#durations, new Float64Array(grown(this.#durations.length, row + 1)))
+    }
+    this.#durations[row] = ms
+  }
+
+  /** Starts the timeout of a parked connection again, unless it is over. */
+  restart(row: number): void {
+    if (this.#wheel.has(row)) this.#wheel.add(row, this.#durations[row] as number)
+  }
+
   /** Frees memory. @param end no row from here on is in use */
   trim(end: number): void {
     this.#wheel.trim(end)
+    if (shrunk(end) < this.#durations.length) {
+      this.#durations = resized(this.#durations, new Float64Array(shrunk(end)))
+    }
   }
 
   #onTimer(row: number): void {
@@ -134,11 +191,37 @@ export class Timers {
     return this.#protocol.isUpgraded(socket) || this.#host.isTaken(socket)
   }
 
+  /** Returns what to do with a connection that has sent nothing for `timeout` ms. */
+  #onFirstByteTimeout(timeout: number): TimeoutAction {
+    if (timeout === this.#firstByteTimeout) return {}
+    if (timeout !== this.#learned) return this.#protocol.onTimeout(true, false)
+    return {
+      wake: {
+        announced: true,
+        onTimeout(socket) {
+          // The application may set another timeout on each socket.
+          if (socket.timeout !== undefined && socket.timeout > 0 && socket.timeout <= timeout) socket.emit('timeout')
+        }
+      }
+    }
+  }
+
   /** Handles the timeout of a parked connection. */
   #onTimeout(row: number): void {
     if (!this.#host.stillIdle(row)) return
-    const { table } = this.#connections
-    const { finalResponse, wake } = this.#protocol.onTimeout((table.flags(row) & FRESH) !== 0)
+    const { table, listening } = this.#connections
+    const heard = listening.get(row)
+    if (heard !== undefined) {
+      // As in Node, the event comes once, and the connection stays as it is.
+      listening.delete(row)
+      this.#connections.callBack(row, () => heard.emit('timeout'), undefined)
+      return
+    }
+    const flags = table.flags(row)
+    const { finalResponse, wake } =
+      (flags & FRESH) === 0
+        ? this.#protocol.onTimeout(false, (flags & TIMEOUT) !== 0)
+        : this.#onFirstByteTimeout(this.firstByteTimeout())
     if (wake !== undefined) {
       this.#connections.callBack(row, this.#wakeAtTimeout, this, row, wake)
       return
@@ -151,9 +234,17 @@ export class Timers {
   #wakeAtTimeout(row: number, { announced, onTimeout }: NonNullable<TimeoutAction['wake']>): void {
     const connection = this.#host.wake(row, announced)
     if (connection?.socket === undefined) return
-    onTimeout(connection.socket)
+    const { socket } = connection
+    onTimeout(socket)
+    connection.timedOutAt = socket.bytesRead + socket.bytesWritten
     // If the listeners left the connection alone, park it again: while it is awake, `http` believes that it is in the
     // middle of a request.
     if (connection.socket?.bytesRead === 0) this.#host.parkUntouched(row, connection)
   }
+}
+
+/** Returns the shortest of the times that are not 0; 0 if all are. */
+function shortest(...times: number[]): number {
+  const set = times.filter((time) => time > 0)
+  return set.length === 0 ? 0 : Math.min(...set)
 }

@@ -86,6 +86,11 @@ export class Wheel {
     if (!this.#running) this.#schedule(tick * unit)
   }
 
+  /** Whether `index` has a deadline. */
+  has(index: number): boolean {
+    return (this.#slot[index] as number) > 0
+  }
+
   /** Removes the deadline of `index`, if it has one. */
   remove(index: number): void {
     if (!((this.#slot[index] as number) > 0)) return

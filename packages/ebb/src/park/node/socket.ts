@@ -3,6 +3,7 @@
  * has them.
  */
 import { channel } from 'node:diagnostics_channel'
+import type { EventEmitter } from 'node:events'
 import { type Server, Socket, type SocketConstructorOpts } from 'node:net'
 import { systemError } from '../../sys/errors.js'
 import { passiveSocket } from '../../sys/node/passive-socket.js'
@@ -20,6 +21,7 @@ const SOCKET = 0
 interface SocketHandle extends ClientHandle {
   readonly writeQueueSize?: number
   readonly reading?: boolean
+  hasRef?(): boolean
 }
 
 interface SocketInternals extends Socket {
@@ -135,7 +137,6 @@ export function socketFor(server: ServerInternals, handle: ClientHandle, writabl
   socket._onTimeout = onTimeout
   socket.server = server
   socket._server = server
-  if (server.noDelay || server.keepAlive) rememberOptions(socket, server)
   if (accepted.hasSubscribers) accepted.publish({ socket })
   return socket
 }
@@ -177,16 +178,22 @@ function hasOtherReader(handle: SocketHandle, socket: Socket): boolean {
   return (handle as unknown as Record<symbol, unknown>)[ownerSymbol] !== socket
 }
 
-/** Descriptions of symbols under which `http2` keeps the server, or the session, of a socket. */
-const SESSION_KEYS = ['server', 'kBoundSession']
-
+/** Whether `http2` has made a session on a socket. */
 function hasSession(socket: Socket): boolean {
-  const properties = socket as unknown as Record<PropertyKey, unknown>
-  // By a mistake in Node, the second symbol is undefined in `http2`, so the property has this name.
-  if (properties.undefined !== undefined) return true
-  return Object.getOwnPropertySymbols(socket).some(
-    (symbol) => SESSION_KEYS.includes(symbol.description ?? '') && properties[symbol] !== undefined
-  )
+  return sessionOf(socket) !== undefined || ownProperty(socket, 'server') !== undefined
+}
+
+/** Returns the session that `http2` has made on a socket. */
+export function sessionOf(socket: Socket): EventEmitter | undefined {
+  // By a mistake in Node, the symbol is undefined in `http2`, so the property has this name.
+  const session = (socket as unknown as Record<string, unknown>).undefined
+  return (session ?? ownProperty(socket, 'kBoundSession')) as EventEmitter | undefined
+}
+
+/** Returns a property of a socket that not every socket has, by the description of its symbol. */
+function ownProperty(socket: Socket, name: string): unknown {
+  const symbol = Object.getOwnPropertySymbols(socket).find(({ description }) => description === name)
+  return symbol === undefined ? undefined : (socket as unknown as Record<symbol, unknown>)[symbol]
 }
 
 /**
@@ -199,23 +206,69 @@ export function endQuietly(socket: Socket): void {
   if (_writableState !== undefined) _writableState.ended = true
 }
 
-/** Symbols by description, under which a socket remembers its options; looked up once. */
-let optionSymbols: Map<string, symbol> | undefined
+/** Options of the kernel that a socket remembers. */
+export interface SocketOptions {
+  noDelay: boolean
+  keepAlive: boolean
+}
+
+/** Symbols by description, under which a socket keeps its state; looked up once. */
+let symbols: Map<string, symbol> | undefined
+
+/** Returns a property of a socket, by the description of its symbol. */
+function propertyOf(socket: Socket, name: string): unknown {
+  symbols ??= new Map(Object.getOwnPropertySymbols(socket).map((symbol) => [symbol.description ?? '', symbol]))
+  const symbol = symbols.get(name)
+  return symbol === undefined ? undefined : (socket as unknown as Record<symbol, unknown>)[symbol]
+}
+
+/** Returns which options the socket believes to be set. */
+export function optionsOf(socket: Socket): SocketOptions {
+  return {
+    noDelay: propertyOf(socket, 'kSetNoDelay') === true,
+    keepAlive: propertyOf(socket, 'kSetKeepAlive') === true
+  }
+}
 
 /**
- * Tells a socket which options its connection inherited from the listening socket. Otherwise `setNoDelay(false)` would
- * do nothing, because the socket believes that the option is not set.
+ * Tells a new socket which options are set on its connection. Otherwise `setNoDelay(false)` would do nothing, because
+ * the socket believes that the option is not set.
  */
-function rememberOptions(socket: Socket, server: ServerInternals): void {
-  optionSymbols ??= new Map(Object.getOwnPropertySymbols(socket).map((symbol) => [symbol.description ?? '', symbol]))
-  const set = (name: string, value: unknown): void => {
-    const symbol = optionSymbols?.get(name)
-    if (symbol !== undefined) (socket as unknown as Record<symbol, unknown>)[symbol] = value
+export function rememberOptions(socket: Socket, { noDelay, keepAlive }: SocketOptions): void {
+  const properties = socket as unknown as Record<symbol, unknown>
+  const set = (name: string): void => {
+    const known = propertyOf(socket, name) !== undefined
+    if (known) properties[symbols?.get(name) as symbol] = true
   }
-  if (server.noDelay) set('kSetNoDelay', true)
-  if (!server.keepAlive) return
-  set('kSetKeepAlive', true)
-  set('kSetKeepAliveInitialDelay', server.keepAliveInitialDelay)
+  if (noDelay) set('kSetNoDelay')
+  if (keepAlive) set('kSetKeepAlive')
+}
+
+/** Whether a socket keeps the process running: false after `unref()`. */
+export function hasReference(socket: Socket): boolean {
+  return (socket as SocketInternals)._handle?.hasRef?.() ?? true
+}
+
+/** A timer of Node. */
+interface Timer {
+  _idleStart: number
+  _idleTimeout: number
+  _destroyed: boolean
+}
+
+/**
+ * Returns the time, in ms, until the timeout that `setTimeout()` has set on a socket; 0 if there is none, or if it is
+ * over; undefined if Node keeps the timer elsewhere.
+ */
+export function remainingTimeout(socket: Socket): number | undefined {
+  const timer = propertyOf(socket, 'timeout') as Timer | null | undefined
+  if (timer === undefined) return undefined
+  if (timer === null || timer._destroyed) return 0
+  // The clock of Node's timers, which stands still during a turn of the event loop.
+  const probe = setTimeout(() => {}, 1)
+  const now = (probe as unknown as Timer)._idleStart
+  clearTimeout(probe)
+  return Math.max(1, timer._idleStart + timer._idleTimeout - now)
 }
 
 /** Returns the descriptor of a socket; -1 if it has none, or shares it with another object (TLS). */

@@ -3,6 +3,7 @@ import type http from 'node:http'
 import type { Server } from 'node:net'
 import type { ServerInternals } from '../node/server.js'
 import { HttpProtocol } from './http.js'
+import { Http2Protocol } from './http2.js'
 import type { Protocol } from './protocol.js'
 import { TcpProtocol } from './tcp.js'
 import { TlsProtocol } from './tls.js'
@@ -34,6 +35,6 @@ export function isHttp2(server: Server): boolean {
 export function protocolOf(server: ServerInternals, parksAgain: boolean): Protocol {
   if ('setSecureContext' in server) return new TlsProtocol(server)
   if (isHttp(server)) return new HttpProtocol(server as unknown as http.Server, parksAgain)
-  // An HTTP/2 session has state on both sides for as long as its connection is open.
-  return new TcpProtocol(server, parksAgain && !isHttp2(server))
+  if (isHttp2(server)) return new Http2Protocol(server)
+  return new TcpProtocol(server, parksAgain)
 }

@@ -23,6 +23,7 @@ export class HttpProtocol extends BaseProtocol {
   readonly parksAgain: boolean
   readonly seesFin = false
   override readonly hasIgnorableBytes = true
+  override readonly timeoutListeners = 1
   readonly #server: http.Server
   /** How much longer (ms) than `keepAliveTimeout` Node waits; it depends on the version. */
   #keepAliveSlack = 0
@@ -90,7 +91,7 @@ export class HttpProtocol extends BaseProtocol {
    * the `clientError` listeners. A connection between two requests, or past `server.timeout`, goes to the `timeout`
    * listeners. Without listeners, it is closed.
    */
-  override onTimeout(fresh: boolean): TimeoutAction {
+  override onTimeout(fresh: boolean, heard: boolean): TimeoutAction {
     const server = this.#server
     // At `server.timeout`, `http` closes a connection without a response.
     const isRequestTimeout = fresh && this.firstByteTimeout() !== server.timeout
@@ -98,7 +99,7 @@ export class HttpProtocol extends BaseProtocol {
     if (isRequestTimeout) {
       return { wake: { announced: true, onTimeout: (socket) => socket.emit('error', requestTimeout()) } }
     }
-    if (server.listenerCount('timeout') === 0) return {}
+    if (!heard && server.listenerCount('timeout') === 0) return {}
     return { wake: { announced: true, onTimeout: (socket) => socket.emit('timeout') } }
   }
 

@@ -28,6 +28,8 @@ export interface Protocol {
   readonly isPlain: boolean
   /** Whether a FIN wakes a connection, so that the application sees it. */
   readonly seesFin: boolean
+  /** Number of listeners of `timeout` that Node itself adds to each socket. */
+  readonly timeoutListeners: number
   /** Whether {@link isIgnorable} may be true. */
   readonly hasIgnorableBytes: boolean
   /** Called when the server has got the socket of a woken connection. */
@@ -46,8 +48,13 @@ export interface Protocol {
   isHeadOverdue(socket: Socket, silent: number): boolean
   /** Whether bytes of a parked connection mean nothing, so that they are dropped and the connection stays parked. */
   isIgnorable(bytes: Buffer): boolean
-  /** Returns what to do at the timeout of a parked connection. @param fresh whether it has not sent a byte yet */
-  onTimeout(fresh: boolean): TimeoutAction
+  /**
+   * Returns what to do at the timeout of a parked connection.
+   *
+   * @param fresh whether it has not sent a byte yet
+   * @param heard whether its last socket had a listener of the application
+   */
+  onTimeout(fresh: boolean, heard: boolean): TimeoutAction
   /** Whether an awake connection may be parked now. */
   mayPark(socket: Socket): boolean
   /** Whether the application has taken over the connection (an upgrade), so that it is never parked again. */
@@ -64,6 +71,7 @@ export abstract class BaseProtocol implements Protocol {
   abstract readonly isPlain: boolean
   abstract readonly seesFin: boolean
   readonly hasIgnorableBytes: boolean = false
+  readonly timeoutListeners: number = 0
 
   abstract mayPark(socket: Socket): boolean
 
@@ -89,7 +97,7 @@ export abstract class BaseProtocol implements Protocol {
     return false
   }
 
-  onTimeout(_fresh: boolean): TimeoutAction {
+  onTimeout(_fresh: boolean, _heard: boolean): TimeoutAction {
     return {}
   }
 

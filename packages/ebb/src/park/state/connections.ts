@@ -19,6 +19,11 @@ export class Connections {
   readonly proxied = new ProxiedAddresses()
   /** By row: in which scope the program is called back. */
   readonly scopes = new CallbackScopes()
+  /**
+   * By row: the last socket of a parked connection, if it has listeners of `timeout` that were added after
+   * `connection`. They have to be called, and only this socket leads to them.
+   */
+  readonly listening = new Map<number, Socket>()
 
   constructor(attachmentLimit: number) {
     this.attachments = new Attachments(attachmentLimit)
@@ -54,6 +59,7 @@ export class Connections {
     this.attachments.delete(row)
     this.requests.delete(row)
     this.proxied.delete(row)
+    if (this.listening.size > 0) this.listening.delete(row)
     this.awake.delete(row)
     this.table.drop(row)
     this.scopes.end(row)

@@ -28,6 +28,14 @@ export const ENDED = 4
 export const UPGRADED = 8
 /** The header of the PROXY protocol was read. */
 export const PROXIED = 16
+/** The connection does not keep the process running while it is parked: `unref()`. */
+export const UNREFERENCED = 32
+/** `TCP_NODELAY` is set. */
+export const NO_DELAY = 64
+/** `SO_KEEPALIVE` is set. */
+export const KEEP_ALIVE = 128
+/** The timeout of the parked connection has a listener of the application: `socket.setTimeout()`. */
+export const TIMEOUT = 256
 
 /** The rows of all open connections. */
 export class Table {
@@ -40,7 +48,7 @@ export class Table {
   #fd = new Int32Array(0)
   /** By row: how often the connection was woken. */
   #wakes = new Uint32Array(0)
-  #flags = new Uint8Array(0)
+  #flags = new Uint16Array(0)
   /** By descriptor: the row of the parked connection. */
   #row = new Int32Array(0)
 
@@ -177,7 +185,7 @@ export class Table {
     this.#uses = resized(this.#uses, new Int32Array(size))
     this.#fd = resized(this.#fd, new Int32Array(size))
     this.#wakes = resized(this.#wakes, new Uint32Array(size))
-    this.#flags = resized(this.#flags, new Uint8Array(size))
+    this.#flags = resized(this.#flags, new Uint16Array(size))
   }
 }
 
