@@ -40,6 +40,7 @@ function outcome(pauseMs: number, returned: number, cpuMs = pauseMs): Release {
     afterTrim,
     ms: pauseMs + SETTLE,
     pauseMs,
+    trimPauseMs: 0,
     cpuMs,
     inSteps: true,
     allocator: 'glibc',

@@ -3,13 +3,15 @@
  *
  * - A budget: releases take at most a given share of a core, on all threads.
  * - A backoff: the next release waits longer after releases that returned little.
- * - An estimate of the pause: learned from releases, and from what V8 found alive.
+ * - An estimate of the pause: of the collection, learned from releases and from what V8 found alive, and of the trim,
+ *   from the memory outside of V8's heap.
  *
  * All governors of a thread share one cost model, so that two of them which see the same spike release memory once.
  */
 import { getHeapSpaceStatistics, getHeapStatistics } from 'node:v8'
 import { estimatePause } from '../memory/pause.js'
 import { onReleased, type Release, releaseUnheld, type UnheldOptions } from '../memory/release.js'
+import { expectedTrimPause } from '../memory/return-pages.js'
 import { warn } from '../sys/errors.js'
 import { otherThreadsTime } from '../sys/thread-time.js'
 
@@ -155,7 +157,8 @@ export class CostModel {
       remainingShare(this.#crowd, this.#crowdAtCollection),
       remainingShare(this.#busy, this.#busyAtCollection)
     )
-    return this.#factor * estimatePause(Math.min(used, base + share * crowdBytes), this.#inSteps)
+    const collection = this.#factor * estimatePause(Math.min(used, base + share * crowdBytes), this.#inSteps)
+    return Math.max(collection, expectedTrimPause())
   }
 
   /**
@@ -163,7 +166,8 @@ export class CostModel {
    */
   longestPause(): number {
     const used = getHeapStatistics().used_heap_size
-    return this.#factor * estimatePause(Math.min(used, this.#liveBytes(used)), this.#inSteps)
+    const collection = this.#factor * estimatePause(Math.min(used, this.#liveBytes(used)), this.#inSteps)
+    return Math.max(collection, expectedTrimPause())
   }
 
   /** Returns the bytes that were alive at V8's last collection, plus the assumed survivors of later allocations. */
@@ -269,7 +273,9 @@ export class CostModel {
   }
 
   /** Learns from the pause of a release that has just ended. */
-  #learn({ pauseMs, cpuMs, inSteps }: Release): void {
+  #learn({ pauseMs, trimPauseMs, cpuMs, inSteps }: Release): void {
+    // The estimate is that of a collection, which paused for less than the trim: nothing can be learned.
+    if (trimPauseMs >= pauseMs) return
     // On a busy machine the thread also waits for a core, which the release did not cause. So a pause counts for at
     // most twice its CPU time: up to half of a pause may be spent waiting for V8's helper threads.
     const pause = Math.min(pauseMs, 2 * cpuMs)

@@ -7,12 +7,15 @@ export type AllocatorName = 'glibc' | 'jemalloc' | 'mimalloc' | 'tcmalloc' | 'mu
 /** The allocator of this process. */
 export interface Allocator {
   name: AllocatorName
-  /** Returns free pages to the system; undefined for an allocator that has no such call (musl, or an unknown one). */
-  purge: (() => void) | undefined
+  /**
+   * Returns free pages to the system, in part on another thread if it returns a promise. Undefined for an allocator
+   * that has no such call (musl, or an unknown one).
+   */
+  purge: (() => Promise<void> | void) | undefined
 }
 
 /** A function that only this allocator defines, and the call that returns its free pages. */
-const KNOWN: readonly { name: AllocatorName; symbol: string; purge: () => void }[] = [
+const KNOWN: readonly { name: AllocatorName; symbol: string; purge: () => Promise<void> | void }[] = [
   { name: 'jemalloc', symbol: 'mallctl', purge: purgeJemalloc },
   { name: 'mimalloc', symbol: 'mi_collect', purge: collectMimalloc },
   { name: 'tcmalloc', symbol: 'MallocExtension_ReleaseFreeMemory', purge: releaseTcmalloc },

@@ -16,6 +16,7 @@ import { type AllocatorName, allocator } from './allocator.js'
 import { type CollectionCost, collectInSteps } from './collect-in-steps.js'
 import { collectFully } from './full-gc.js'
 import { retainTick } from './hidden-classes.js'
+import { returnPages } from './return-pages.js'
 import { returnAtOnce, returnRetained } from './thresholds.js'
 import { trimAll } from './trim.js'
 import { collectInWorkers } from './workers.js'
@@ -32,6 +33,8 @@ export interface Release {
   ms: number
   /** The longest pause of the event loop, ms. */
   pauseMs: number
+  /** The longest pause by the trim, ms: at most {@link pauseMs}. The trim of much memory is done in steps of 4 ms. */
+  trimPauseMs: number
   /** CPU time of this thread for the release, ms. Where the kernel does not tell, the sum of the pauses. */
   cpuMs: number
   /** Whether the garbage was collected in steps. */
@@ -185,13 +188,13 @@ async function collectAndTrim(
   trimAll()
   const workers = withWorkers ? await collectInWorkers(maxPause) : 0
   const first = await collect(inSteps)
-  const costs = [first.cost]
+  const collections = [first.cost]
   let afterCollect = ownAnonymous()
-  costs.push(await trim())
+  const trims = [await trim()]
   if (first.inSteps && ownAnonymous() > enough) {
-    costs.push((await collectInSteps(threadTime)) ?? { pauseMs: 0, workMs: 0 })
+    collections.push((await collectInSteps(threadTime)) ?? { pauseMs: 0, workMs: 0 })
     afterCollect = ownAnonymous()
-    costs.push(await trim())
+    trims.push(await trim())
   }
   await returnRetained()
   const done: Release = {
@@ -199,8 +202,9 @@ async function collectAndTrim(
     afterCollect,
     afterTrim: ownAnonymous(),
     ms: performance.now() - start,
-    pauseMs: Math.max(...costs.map(({ pauseMs }) => pauseMs)),
-    cpuMs: costs.reduce((sum, { workMs }) => sum + workMs, 0),
+    pauseMs: longest([...collections, ...trims]),
+    trimPauseMs: longest(trims),
+    cpuMs: [...collections, ...trims].reduce((sum, { workMs }) => sum + workMs, 0),
     inSteps: first.inSteps,
     allocator: allocator().name,
     workers
@@ -208,6 +212,10 @@ async function collectAndTrim(
   // Not in the context of whoever asked for this release.
   for (const listener of shared.listeners) outside(() => listener(done))
   return done
+}
+
+function longest(costs: readonly CollectionCost[]): number {
+  return Math.max(...costs.map(({ pauseMs }) => pauseMs))
 }
 
 /** Collects in steps or at once: as asked, or as it can be done. */
@@ -233,9 +241,5 @@ async function trim(): Promise<CollectionCost> {
   await new Promise((resolve) => {
     setTimeout(resolve, SETTLE).unref()
   })
-  const start = performance.now()
-  const cpuStart = threadTime()
-  allocator().purge?.()
-  const pauseMs = performance.now() - start
-  return { pauseMs, workMs: threadTimeSince(cpuStart) ?? pauseMs }
+  return returnPages()
 }

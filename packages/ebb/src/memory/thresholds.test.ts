@@ -109,13 +109,13 @@ test.skipIf(!glibc)('and when the work is over, without a release', async () => 
     const peak = anonymous()
     for (const context of all.splice(0)) context.close()
     // The window that held the work, and those after it.
-    while (anonymous() - rest > 0.3 * (peak - rest)) {
+    for (let i = 0; i < 100 && anonymous() - rest > 0.3 * (peak - rest); i++) {
       await pause(110)
       watchFaults()
     }
-    print('returned')
+    print((anonymous() - rest) / (peak - rest))
     process.exit()`)
-  expect(await child.next()).toBe('returned')
+  expect(await child.next()).toBeLessThan(0.3)
 })
 
 test.skipIf(!glibc)('counts page faults with a timer, which does not hold the process open', async () => {

@@ -97,6 +97,10 @@ export const mallopt = optionalFunction('int mallopt(int parameter, int value)')
 export const getrusage = optionalFunction('int getrusage(int who, uintptr_t usage)')
 export const malloc = optionalFunction('uintptr_t malloc(size_t size)')
 export const free = optionalFunction('void free(uintptr_t block)')
+export const usleep = optionalFunction('int usleep(uint us)')
+export const usableSize = optionalFunction('size_t malloc_usable_size(uintptr_t block)')
+export const sbrk = optionalFunction('uintptr_t sbrk(intptr_t by)')
+export const madvise = optionalFunction('int madvise(uintptr_t start, size_t length, int advice)')
 /** Only in jemalloc. */
 export const mallctl = optionalFunction<[string, number, number, number, number]>(
   'int mallctl(const char *name, uintptr_t old, uintptr_t oldLength, uintptr_t new, size_t newLength)'
@@ -118,9 +122,9 @@ const dladdr = optionalFunction<[number, BigUint64Array]>('int dladdr(uintptr_t 
  *
  * @throws Error (rejected) if this Node cannot queue the call
  */
-export function callOnPool(call: Call, ...args: number[]): Promise<number> {
+export function callOnPool<A extends unknown[]>(call: Call<A>, ...args: A): Promise<number> {
   return new Promise((resolve, reject) => {
-    const queue = call as Call & { async(...args: unknown[]): void }
+    const queue = call as Call<A> & { async(...args: unknown[]): void }
     queue.async(...args, (error: Error | null, result: number) => (error ? reject(error) : resolve(result)))
   })
 }

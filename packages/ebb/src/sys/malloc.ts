@@ -31,10 +31,19 @@ export function trimGlibc(): void {
   libc.mallocTrim?.(0)
 }
 
-/** jemalloc: returns unused pages of all arenas (`MALLCTL_ARENAS_ALL`, 4096) and this thread's cache to the system. */
-export function purgeJemalloc(): void {
-  libc.mallctl?.('thread.tcache.flush', 0, 0, 0, 0)
-  libc.mallctl?.('arena.4096.purge', 0, 0, 0, 0)
+/** glibc: does the same on a thread of libuv's pool. */
+export async function trimGlibcOnPool(): Promise<void> {
+  if (libc.mallocTrim !== undefined) await libc.callOnPool(libc.mallocTrim, 0)
+}
+
+/**
+ * jemalloc: returns this thread's cache, then, on a thread of libuv's pool, unused pages of all arenas
+ * (`MALLCTL_ARENAS_ALL`, 4096). jemalloc does not hold an arena's lock while it returns pages.
+ */
+export async function purgeJemalloc(): Promise<void> {
+  if (libc.mallctl === undefined) return
+  libc.mallctl('thread.tcache.flush', 0, 0, 0, 0)
+  await libc.callOnPool(libc.mallctl, 'arena.4096.purge', 0, 0, 0, 0)
 }
 
 /** mimalloc: returns this thread's free pages to the system. */
@@ -42,9 +51,9 @@ export function collectMimalloc(): void {
   libc.miCollect?.(1)
 }
 
-/** tcmalloc (gperftools): returns free pages to the system. */
-export function releaseTcmalloc(): void {
-  libc.tcmallocRelease?.()
+/** tcmalloc (gperftools): returns free pages to the system, on a thread of libuv's pool. */
+export async function releaseTcmalloc(): Promise<void> {
+  if (libc.tcmallocRelease !== undefined) await libc.callOnPool(libc.tcmallocRelease)
 }
 
 /** Thresholds of glibc's `mallopt(3)`, bytes. */
@@ -71,8 +80,10 @@ export function setMallocThresholds({ trim, topPad, mmap }: MallocThresholds): v
 const PROBE = 96 * 1024
 /** A heap of an arena other than the main one, bytes. It is aligned to its size. */
 const HEAP = 64 * 1024 * 1024
-/** How often the pool is asked, because a thread may take two of the calls of a round. */
-const ROUNDS = 4
+/** A thread may take several of the calls of a round, so rounds follow until so many in a row reach no further heap. */
+const VAIN_ROUNDS = 3
+/** Microseconds that a thread of the pool sleeps, so that the other threads take the other calls. */
+const NAP = 300
 
 /** glibc: returns free memory at the end of this thread's arena beyond `M_TRIM_THRESHOLD`. */
 export function trimOwnTop(): void {
@@ -82,16 +93,25 @@ export function trimOwnTop(): void {
 
 /**
  * glibc: does the same for the arenas of libuv's pool, whose ends `malloc_trim` leaves alone. Each thread of the pool
- * has an arena of its own.
+ * has an arena of its own. A thread that is busy meanwhile trims its arena by itself when it frees memory.
  */
 export async function trimPoolTops(): Promise<void> {
-  const { malloc, free } = libc
-  if (malloc === undefined || free === undefined) return
+  const { malloc, free, usleep } = libc
+  if (malloc === undefined || free === undefined || usleep === undefined) return
   const threads = Math.min(Math.max(Number.parseInt(process.env.UV_THREADPOOL_SIZE ?? '4', 10) || 4, 1), 1024)
   const heaps = new Set<number>()
-  for (let round = 0; round < ROUNDS && heaps.size < threads; round++) {
-    const blocks = await Promise.all(Array.from({ length: threads }, () => libc.callOnPool(malloc, PROBE)))
+  for (let vain = 0; vain < VAIN_ROUNDS && heaps.size < threads; vain++) {
+    const naps = Array.from({ length: threads }, () => libc.callOnPool(usleep, NAP))
+    const calls = Array.from({ length: threads }, () => {
+      const block = libc.callOnPool(malloc, PROBE)
+      naps.push(libc.callOnPool(usleep, NAP))
+      return block
+    })
+    const blocks = await Promise.all(calls)
+    await Promise.all(naps)
+    const reached = heaps.size
     for (const block of blocks) heaps.add(Math.floor(block / HEAP))
+    if (heaps.size > reached) vain = 0
     await Promise.all(blocks.map((block) => libc.callOnPool(free, block)))
   }
 }
