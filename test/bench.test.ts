@@ -192,3 +192,30 @@ test('too few descriptors or ports are told before anything is measured', async 
   expect(await pulse('[::1]:1', '--big', '200k')).toMatch(/^ebb: EADDRNOTAVAIL: 200,000 connections to ::1:1 need more/)
   expect(await pulse('1', '--big', '200k', '--procs', '1')).toMatch(/^ebb: EMFILE: 200,000 connections do not fit/)
 })
+
+test('a server that dies in the middle: one cause, its exit code and its last words', async () => {
+  const source = `let n = 0
+    require('node:net').createServer((socket) => {
+      socket.on('error', () => {})
+      if (++n === 100) setTimeout(() => { console.error('Error: the pool is empty'); process.exit(7) }, 200)
+    }).listen(process.argv[1])`
+  const { code, stdout, stderr } = await run(['bench', ...SMALL, '--', process.execPath, '-e', source, '{port}'])
+  expect(code).toBe(2)
+  const how = 'the server ended with exit code 7 after [\\d.]+ m?s; it said: Error: the pool is empty$'
+  expect(stderr).toMatch(new RegExp(`note: ${how}`, 'm'))
+  expect(stderr).not.toMatch(/pulse 2|control/)
+  expect(stdout).toMatch(/ended before the run was over\.$/m)
+  expect(stdout).toMatch(/^\[1\] The server ended with exit code 7 after .* s, in the middle of a pulse; it/m)
+  expect(stdout).not.toContain('[2]')
+})
+
+test('Ctrl-C names the recording that was cut off, and ebb report reads it', async () => {
+  const out = directory()
+  const bench = ebb(['bench', '--out', out, '--', ...SERVE])
+  await bench.said(/at rest/)
+  const { code, stderr } = await bench.end('SIGINT')
+  expect(code).toBe(130)
+  const file = join(out, 'ebb.js.ndjson')
+  expect(stderr).toContain(`interrupted; what was recorded is in ${file}, which ebb report reads\n`)
+  expect((await run(['report', file, '--out', join(out, 'report')])).code).toBe(0)
+})

@@ -14,9 +14,11 @@ import { Recorder } from '../record/recorder.js'
 import type { Recording, Sample } from '../record/recording.js'
 import { broken, type Limits } from '../report/limits.js'
 import { REPORT_FILES, report } from '../report/report.js'
+import { howEnded, lastWords } from '../report/troubles.js'
 import type { Verdict } from '../report/verdict.js'
 import { checkFree, makeDirectory } from '../report/write-file.js'
 import { RecordError } from '../units/errors.js'
+import { duration } from '../units/format.js'
 import type { DistributiveOmit } from '../units/types.js'
 import { lackOfInherited, lackOfRunning } from './capacity.js'
 import { type RemoteOptions, RemoteRecorder } from './remote-recorder.js'
@@ -85,7 +87,7 @@ export interface ExperimentOptions {
 
 /** An event of an experiment, with the name of the target and the role of the run. */
 export type ExperimentEvent = { name: string; role: 'main' | 'control' } & (
-  | { event: 'start'; running: Running; pulses: number }
+  | { event: 'start'; running: Running; pulses: number; out: string | null }
   | { event: 'sample'; sample: Sample }
   | { event: 'note'; code?: string | undefined; text: string }
   | { event: 'end' }
@@ -98,7 +100,10 @@ export interface Experiment {
   verdicts: Verdict[]
   /** A sentence for each exceeded limit, beginning with the server's name. */
   broken: string[]
-  /** Number of failed connects, lost connections and missing echoes, over all targets. */
+  /**
+   * Number of failed connects, lost connections and missing echoes, over all targets. At least 1 for each server that
+   * ended during its run.
+   */
   failures: number
   /** Report of the agents, if a swarm made the connections. */
   swarm?: SwarmReport
@@ -191,7 +196,7 @@ export async function experimentUntilFailure(
   const result: Experiment = {
     verdicts,
     broken: verdicts.flatMap((verdict) => broken(verdict, options.limits ?? {})),
-    failures: runs.reduce((sum, { report }) => sum + failuresOf(report), 0),
+    failures: runs.reduce((sum, { report, died }) => sum + Math.max(failuresOf(report), died ? 1 : 0), 0),
     ...(swarm !== undefined && { swarm }),
     files: [...runs.flatMap(({ files }) => files), ...drawn.files],
     notes: drawn.notes
@@ -209,8 +214,10 @@ async function runAll(
 ): Promise<void> {
   for (const [i, target] of targets.entries()) {
     const file = fileNames[i] as string
-    runs.push(await run(target, 'main', file, plan, options))
-    if (target.command === undefined || plan.small === 0) continue
+    const main = await run(target, 'main', file, plan, options)
+    runs.push(main)
+    // Without a complete main run, need has nothing to be compared with.
+    if (target.command === undefined || plan.small === 0 || main.died) continue
     const controlPlan = { ...plan, big: 0, pulses: options.controlPulses ?? 2 }
     runs.push(await run(target, 'control', `${file}.control`, controlPlan, options))
   }
@@ -247,6 +254,15 @@ interface Run {
   recording: Recording
   report: PulseReport
   files: string[]
+  /** Whether the server ended during the run. */
+  died: boolean
+}
+
+/** Returns the sentence on a server that ended before its recording was stopped, or null. */
+function diedOf(recording: Recording): string | null {
+  const end = recording.events.findLast((event) => event.event === 'end')
+  if (end?.event !== 'end' || end.reason !== 'exited') return null
+  return `the server ended ${howEnded(end)}after ${duration(end.t)}${lastWords(recording)}`
 }
 
 /** Records the server while it gets the pulses of a plan. */
@@ -276,7 +292,7 @@ async function run(
   })
   try {
     const { big, small } = countsOf(plan)
-    emit({ event: 'start', running, pulses: big + small })
+    emit({ event: 'start', running, pulses: big + small, out: path ?? null })
     const stop = signal === undefined ? recordingEnded.signal : AbortSignal.any([signal, recordingEnded.signal])
     await pause(options.rest ?? 1500, stop)
     if (target.tree !== true) checkAlone(running)
@@ -284,12 +300,17 @@ async function run(
       ...options.pulse,
       signal: stop,
       onEvent: (event) => {
+        // Once the server has ended, what its clients see says nothing more.
+        if (recordingEnded.signal.aborted) return
         recordPulse(recorder, event)
         emit(event)
       }
     })
     await pause(TAIL, stop)
-    return { recording: await recorder.stop(), report: pulses, files: path === undefined ? [] : [path] }
+    const recording = await recorder.stop()
+    const died = diedOf(recording)
+    if (died !== null) emit({ event: 'note', code: 'server-ended', text: died })
+    return { recording, report: pulses, files: path === undefined ? [] : [path], died: died !== null }
   } finally {
     await recorder.stop().catch(() => {})
     emit({ event: 'end' })

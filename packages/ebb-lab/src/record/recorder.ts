@@ -130,7 +130,7 @@ export class Recorder extends EventEmitter<RecorderEvents> {
     this.#periods = { every, smapsEvery }
     if (isHeld) this.#held = []
     else this.#opened.resolve()
-    const header = headerOf(pid, description, options, { status: every, smaps: smapsEvery })
+    const header = headerOf(pid, description, options, launched !== undefined, { status: every, smaps: smapsEvery })
     const memory = new MemorySink(header)
     this.recording = memory.recording
     this.#session = new Session<Exclude<Line, Header>>(this.#sinks, (error) => this.#fail(error))
@@ -211,7 +211,11 @@ export class Recorder extends EventEmitter<RecorderEvents> {
     this.#kernel = openKernelMemory(pid)
     this.#pid = pid
     this.#from = this.now()
-    const { role: _, startedAt, ...rest } = headerOf(pid, description, this.#options, this.recording.header.every)
+    const {
+      role: _,
+      startedAt,
+      ...rest
+    } = headerOf(pid, description, this.#options, this.#launched !== undefined, this.recording.header.every)
     Object.assign(this.recording.header, rest)
     this.#held = this.#held?.filter(({ type }) => type !== 'sample')
     this.recording.samples.length = 0
@@ -390,7 +394,13 @@ export class Recorder extends EventEmitter<RecorderEvents> {
 }
 
 /** Returns the header of a recording that starts now. */
-function headerOf(pid: number, description: Description, options: RecorderOptions, every: Header['every']): Header {
+function headerOf(
+  pid: number,
+  description: Description,
+  options: RecorderOptions,
+  output: boolean,
+  every: Header['every']
+): Header {
   return {
     type: 'header',
     format: FORMAT,
@@ -399,6 +409,7 @@ function headerOf(pid: number, description: Description, options: RecorderOption
     pid,
     ...description,
     ...(options.tree && { tree: true }),
+    output,
     startedAt: new Date().toISOString(),
     every
   }

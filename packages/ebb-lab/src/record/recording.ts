@@ -27,6 +27,8 @@ export const headerSchema = z.object({
   runtime: z.object({ name: z.string(), version: z.string().nullable() }).nullable(),
   /** Set if figures are the sums of the process and everything that it started. */
   tree: z.literal(true).optional(),
+  /** Whether the recorder sees what the server prints; false for a server that it did not start. */
+  output: z.boolean().optional(),
   /** Start time by the machine's clock, ISO 8601. */
   startedAt: z.string(),
   machine: z.object({ cpus: count, memory: bytes, arch: z.string() }),

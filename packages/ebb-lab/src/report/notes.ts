@@ -57,7 +57,11 @@ export class NoteList {
   readonly notes: VerdictNote[] = []
 
   add(code: NoteCode, text: string): void {
-    if (!this.notes.some((note) => note.code === code)) this.notes.push({ code, text })
+    if (!this.has(code)) this.notes.push({ code, text })
+  }
+
+  has(code: NoteCode): boolean {
+    return this.notes.some((note) => note.code === code)
   }
 }
 

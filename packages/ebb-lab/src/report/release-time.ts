@@ -5,7 +5,7 @@ import { firstAt, pulsesOf, type RecordedPulse, samplesBetween, steadyHoldOf } f
 
 /** Memory is back when it is within 5 % of need or 0.5 MB, the larger. */
 export const NEAR = 0.05
-const NEAR_BYTES = 0.5e6
+export const NEAR_BYTES = 0.5e6
 /** Samples on either side that decide whether a sample above need is alone. */
 const NEIGHBOURS = 5
 /** Time that the recording must go on after the last big pulse to show whether memory went back, ms. */

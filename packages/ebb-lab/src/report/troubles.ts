@@ -1,8 +1,12 @@
 /** Troubles of a recording that make every figure less certain. */
+import { quoteOutput } from '../process/output.js'
 import type { Recording } from '../record/recording.js'
 import { integer } from '../units/format.js'
 import type { NoteList } from './notes.js'
 import { type RecordedPulse, sumOf } from './phases.js'
+
+/** Lines of a server that {@link lastWords} looks at. */
+const MOST_LAST_LINES = 50
 
 /** Signals with which a server is stopped on purpose. */
 const STOPPED = new Set(['SIGTERM', 'SIGINT'])
@@ -32,7 +36,7 @@ export function noteTroubles(
     notes.add(`${prefix}recording-cut-off`, text)
   }
   const end = endOf(recording, pulses)
-  if (end !== null) notes.add(`${prefix}server-ended`, `${server} ended ${end}.`)
+  if (end !== null) notes.add(`${prefix}server-ended`, `${server} ended ${end}${lastWords(recording)}.`)
   const failed = sumOf(pulses, 'failed')
   if (failed > 0) {
     const connects = failed + sumOf(pulses, 'connected')
@@ -50,6 +54,12 @@ function endOf({ events }: Recording, pulses: readonly RecordedPulse[]): string 
   const crashed = (end.exitCode ?? 0) !== 0 || (end.signal !== null && !STOPPED.has(end.signal))
   if (!isOpen && !crashed) return null
   return `${howEnded(end)}after ${(end.t / 1000).toFixed(1)} s${isOpen ? ', in the middle of a pulse' : ''}`
+}
+
+/** Returns what a server printed at last, as `; it said: ...`, or an empty string. */
+export function lastWords({ events }: Pick<Recording, 'events'>): string {
+  const lines = events.flatMap((event) => (event.event === 'line' ? event.text : [])).slice(-MOST_LAST_LINES)
+  return quoteOutput([Buffer.from(lines.join('\n'))])
 }
 
 /** Returns `by SIGKILL `, `with exit code 1 `, or an empty string if it is not known. */

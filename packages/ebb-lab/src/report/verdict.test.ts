@@ -472,8 +472,38 @@ describe('broken', () => {
   })
 })
 
-test('writes an infinite release time as "never" in JSON', () => {
-  const verdict = { ...judge(MAIN, CONTROL), release: Infinity }
-  expect(JSON.parse(JSON.stringify(verdictToJson(verdict)))).toEqual({ ...verdict, release: 'never' })
-  expect(verdictToJson({ ...verdict, release: null }).release).toBeNull()
+test('in JSON, the release time is a number, or null with a reason', () => {
+  const verdict = judge(MAIN, CONTROL)
+  const json = (of: Verdict): unknown => JSON.parse(JSON.stringify(verdictToJson(of)))
+  expect(json({ ...verdict, release: 250 })).toEqual({ ...verdict, release: 250, releaseReason: null })
+  expect(json({ ...verdict, release: Infinity })).toEqual({ ...verdict, release: null, releaseReason: 'never' })
+  expect(verdictToJson(judge(MAIN))).toMatchObject({ release: null, releaseReason: 'no-control' })
+})
+
+test('a server that ends in the middle has one note, with its exit code and its last words', () => {
+  const events = [...MAIN.events]
+  const connected = events.findIndex(({ event }) => event === 'connected')
+  const { t } = events[connected] as RecordingEvent
+  events.splice(connected)
+  events.push({ type: 'event', t, event: 'line', text: 'Error: the pool is empty' })
+  events.push({ type: 'event', t, event: 'end', reason: 'exited', exitCode: 7, signal: null })
+  const { notes } = judge({ ...MAIN, events, samples: MAIN.samples.filter((sample) => sample.t <= t) })
+  expect(notes).toEqual([
+    {
+      code: 'server-ended',
+      text: expect.stringMatching(
+        /^The server ended with exit code 7 after .* s, in the middle of a pulse; it said: Error: the pool is empty\.$/
+      )
+    }
+  ])
+})
+
+test('tells a server that prints no Release lines from one whose lines are not seen', () => {
+  const note = (output: boolean): string | undefined => {
+    const events = MAIN.events.filter(({ event }) => event !== 'cycle' && event !== 'release')
+    const { notes } = judge({ ...MAIN, events, header: { ...MAIN.header, output } }, CONTROL)
+    return notes.find(({ code }) => code === 'releases-unknown')?.text
+  }
+  expect(note(true)).toMatch(/^The server prints no Cycle or Release lines/)
+  expect(note(false)).toMatch(/^ebb did not start the server and cannot see what it prints/)
 })

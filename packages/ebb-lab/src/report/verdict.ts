@@ -70,8 +70,29 @@ export interface Verdict {
   notes: VerdictNote[]
 }
 
-/** A verdict in JSON, which has no `Infinity`: if memory never went back, the release time is `"never"`. */
-export type VerdictJson = Omit<Verdict, 'release'> & { release: number | 'never' | null }
+/** A verdict in JSON, which has no `Infinity`. */
+export type VerdictJson = Omit<Verdict, 'release'> & {
+  /** Release time, ms; null if memory never went back, or if it is not known. */
+  release: number | null
+  /**
+   * Why `release` is null: `never` if memory was not back when the recording ended, else the code of the note that says
+   * why the release time is not known. Null if `release` is a number.
+   */
+  releaseReason: string | null
+}
+
+/** Notes that can explain why the release time is not known, the most telling first. */
+const RELEASE_REASONS: readonly NoteCode[] = [
+  'server-ended',
+  'no-pulse',
+  'no-big-pulse',
+  'no-control',
+  'control-with-big-pulse',
+  'control-without-small-pulse',
+  'need-unsampled',
+  'release-time-unknown',
+  'recording-cut-off'
+]
 
 /** Time before the first pulse that counts as "at rest", ms. */
 const REST = 500
@@ -97,6 +118,8 @@ export function judge(main: Recording, control?: Recording): Verdict {
   const smalls = pulses.filter((pulse) => pulse.size === 'small')
 
   noteTroubles(main, pulses, 'main', notes)
+  // What a crash leaves unknown needs no sentence of its own.
+  const hasEnded = notes.has('server-ended')
   if (pulses.length === 0) {
     notes.add('no-pulse', 'The recording contains no pulse, so its phases cannot be told apart.')
   } else if (bigs.length === 0) {
@@ -137,13 +160,38 @@ export function judge(main: Recording, control?: Recording): Verdict {
     longestPause,
     cpuPerThousand: cpuPerThousand(main, pulses, notes),
     connectsPerSecond: connectsPerSecond(bigs, notes),
-    ...withNotes(notes.notes)
+    ...withNotes(hasEnded ? notes.notes.filter(({ code }) => !EXPLAINED_BY_END.has(code)) : notes.notes)
   }
 }
 
+/** Notes that have the same cause as `server-ended`. */
+const EXPLAINED_BY_END: ReadonlySet<string> = new Set<NoteCode>([
+  'connects-failed',
+  'connections-lost',
+  'no-pulse',
+  'no-big-pulse',
+  'no-small-pulse',
+  'no-control',
+  'rest-unknown',
+  'hold-unsampled',
+  'hold-few-samples',
+  'kept-unsampled',
+  'kept-few-samples',
+  'footprint-unknown',
+  'peak-unknown',
+  'release-time-unknown',
+  'releases-unknown',
+  'pauses-unknown',
+  'cpu-unknown',
+  'connect-rate-unknown'
+])
+
 /** Returns the verdict as it goes into JSON. */
 export function verdictToJson(verdict: Verdict): VerdictJson {
-  return { ...verdict, release: verdict.release === Infinity ? 'never' : verdict.release }
+  const { release, notes, ...rest } = verdict
+  if (release !== null && release !== Infinity) return { ...rest, notes, release, releaseReason: null }
+  const reason = RELEASE_REASONS.find((code) => notes.some((note) => note.code === code))
+  return { ...rest, notes, release: null, releaseReason: release === null ? (reason ?? 'unknown') : 'never' }
 }
 
 /** Returns the median number of connections over the pulses that were opened. */
@@ -290,7 +338,11 @@ function releasesOf(main: Recording, notes: NoteList): [number | null, number | 
     return [count, longest]
   }
   if (reports) return [0, 0]
-  notes.add('releases-unknown', 'The server prints no Cycle or Release lines, so its releases are not known.')
+  const text =
+    main.header.output === false
+      ? 'ebb did not start the server and cannot see what it prints, so its releases are not known.'
+      : 'The server prints no Cycle or Release lines, so its releases are not known.'
+  notes.add('releases-unknown', text)
   return [null, null]
 }
 

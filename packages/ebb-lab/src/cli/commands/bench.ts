@@ -97,6 +97,8 @@ async function run(command: string[], flags: Flags): Promise<void> {
     throw new ValueError('--pulses forever has no end, so there is no verdict: give a number')
   }
   const connect = connectOf(flags)
+  let recording: string | undefined
+  const print = progress(terminal, targets)
   let swarm: OpenSwarm | null = null
   let partial: PartialExperiment
   try {
@@ -106,13 +108,16 @@ async function run(command: string[], flags: Flags): Promise<void> {
       pulse: swarm === null ? connect : { ...swarm.connect, swarm: swarm.coordinator },
       limits: limitsOf(flags),
       signal,
-      onEvent: progress(terminal, targets),
+      onEvent: (event) => {
+        if (event.event === 'start') recording = event.out ?? undefined
+        print(event)
+      },
       ...(flags.out !== undefined && { out: flags.out }),
       overwrite: flags.overwrite === true,
       ...(flags.expvar !== undefined && { expvar: flags.expvar })
     })
   } catch (error) {
-    tellInterrupted(error, signal, terminal)
+    tellInterrupted(error, signal, terminal, recording)
     return
   } finally {
     await swarm?.close()

@@ -1,6 +1,7 @@
 /** `ebb box`: runs several servers on one machine. */
+import { join } from 'node:path'
 import { Command } from 'commander'
-import { type BoxProgress, boxUntilFailure, type PartialBox } from '../../experiment/box/box.js'
+import { type BoxProgress, boxUntilFailure, type PartialBox, RECORDING_FILE } from '../../experiment/box/box.js'
 import { readBoxFile } from '../../experiment/box/file.js'
 import { describeLoad } from '../../experiment/box/load.js'
 import type { BoxPlan, Variant } from '../../experiment/box/plan.js'
@@ -102,7 +103,7 @@ async function run(file: string, flags: Flags): Promise<void> {
       onEvent: progress(terminal)
     })
   } catch (error) {
-    tellInterrupted(error, signal, terminal)
+    tellInterrupted(error, signal, terminal, out === undefined ? undefined : join(out, RECORDING_FILE))
     return
   } finally {
     terminal.end()

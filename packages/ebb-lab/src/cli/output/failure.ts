@@ -14,11 +14,13 @@ export function fail(error: unknown): void {
 /**
  * Prints that a run was interrupted before it had a result, and sets exit code 130.
  *
+ * @param recording path of the recording that was cut off, if there is one
  * @throws `error` if `signal` has not ended the run
  */
-export function tellInterrupted(error: unknown, signal: AbortSignal, terminal: Terminal): void {
+export function tellInterrupted(error: unknown, signal: AbortSignal, terminal: Terminal, recording?: string): void {
   if (!signal.aborted) throw error
-  terminal.line('interrupted')
+  const kept = recording === undefined ? '' : `; what was recorded is in ${recording}, which ebb report reads`
+  terminal.line(`interrupted${kept}`)
   process.exitCode = EXIT.interrupted
 }
 

@@ -1,7 +1,9 @@
 /** Prints the result of `ebb bench` and `ebb report`, and sets the exit code. */
 import type { SwarmReport } from '../../pulse/swarm/report.js'
+import { headline } from '../../report/headline.js'
 import { markdownTable, table } from '../../report/table.js'
 import { type Verdict, verdictToJson } from '../../report/verdict.js'
+import { wrap } from '../../units/text.js'
 import { columnsOf, swarmRows } from './columns.js'
 import { EXIT } from './exit-codes.js'
 import { colours, columns, type Terminal } from './terminal.js'
@@ -42,14 +44,16 @@ export function printResult(result: Result, form: Form, terminal: Terminal): voi
 
 /** Returns the part of a result that only servers have, as JSON. */
 export function jsonOf({ verdicts }: Pick<Result, 'verdicts'>): object {
-  return { verdicts: verdicts.map(verdictToJson) }
+  return { headline: headline(verdicts), verdicts: verdicts.map(verdictToJson) }
 }
 
 /** Formats the verdicts as a table for people, or as Markdown. */
 export function textOf({ verdicts, swarm }: Pick<Result, 'verdicts' | 'swarm'>, form: Form): string {
   if (form.markdown) return markdownTable(verdicts)
   const { stdout } = process
-  const text = table(verdicts, { width: columns(stdout), colour: colours(stdout) })
+  const width = columns(stdout)
+  const figures = table(verdicts, { width, colour: colours(stdout) })
+  const text = `${wrap(headline(verdicts), width).join('\n')}\n\n${figures}`
   return swarm === undefined ? text : `${text}\n\n${columnsOf(swarmRows(swarm))}`
 }
 

@@ -18,7 +18,7 @@ import { controlServers, mainServers, type Planned, variantsFor } from './varian
 export type { BoxProgress } from './run.js'
 
 /** Name of the recording in `out`. */
-const RECORDING_FILE = 'box.ndjson'
+export const RECORDING_FILE = 'box.ndjson'
 
 /** Options of {@link box}. Sizes are bytes. */
 export interface BoxOptions {

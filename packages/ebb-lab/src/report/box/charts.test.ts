@@ -23,8 +23,9 @@ interface Series {
   stack?: string
   data: [number, number][]
   xAxisIndex: number
-  areaStyle?: { origin?: number }
+  areaStyle?: { origin?: number; opacity?: number }
   markLine?: { data: { yAxis: number; label: { formatter: string } }[] }
+  markArea?: { data: [{ coord: [number, number] }, { coord: [number, number] }][] }
   markPoint?: { data: { coord: [number, number]; label: { formatter: string } }[] }
 }
 
@@ -92,6 +93,15 @@ test('draws a lane for each server with its connections, and a label at each big
     const heights = data.map(([, y]) => y)
     expect([Math.min(...heights), Math.max(...heights)]).toEqual([i, i + 0.82])
   }
+})
+
+test('draws pulses as rectangles, which are no wedges however narrow they are', () => {
+  const [lane] = seriesOf(judged()).filter(({ id }) => id === '1:lane 0')
+  const [[from, to] = []] = lane?.markArea?.data ?? []
+  expect(from?.coord[1]).toBe(0)
+  expect(to?.coord[1]).toBe(0.82)
+  expect(to?.coord[0]).toBeGreaterThan(from?.coord[0] as number)
+  expect(lane?.areaStyle?.opacity).toBe(0)
 })
 
 test('draws a cross where a server ended', () => {

@@ -54,6 +54,10 @@ const LANES_GAP = 10
 const MOST_LANES_HEIGHT = 260
 /** Share of a lane's height that its highest load takes. */
 const LANE_FILL = 0.82
+/** Share of the height of a lane that any number of connections gets, so that it can be seen. */
+const LEAST_FILL = 0.13
+/** Pulses of a lane that are drawn as rectangles. More are drawn as one line. */
+const MOST_RECTANGLES = 500
 /** Servers in one line of the legend. */
 const NAMES_PER_LINE = 8
 /** With more servers than this, there is no legend. */
@@ -299,22 +303,37 @@ function lanes({ servers }: BoxRun, panel: number, palette: Palette): SeriesOpti
   return servers.map((server, i) => {
     const points = loadOf(server)
     const most = highest(points, ({ connections }) => connections)
-    const at = (connections: number): number => i + (most === 0 ? 0 : (LANE_FILL * connections) / most)
+    const at = (connections: number): number =>
+      connections === 0 ? i : i + Math.max(LEAST_FILL, (LANE_FILL * connections) / most)
     const data = thin(points, MOST_POINTS, [(point) => point.connections])
     // A label with the number of connections where a big pulse begins, because the lane has no scale.
-    const marks = pulsesOf({ events: server.recording?.events ?? [] }).filter(({ size }) => size === 'big')
+    const pulses = pulsesOf({ events: server.recording?.events ?? [] })
+    const marks = pulses.filter(({ size }) => size === 'big')
+    // A canvas leaves out steps of less than 2 pixels of a line, which makes a wedge of a narrow pulse, but no
+    // rectangle.
+    const isDrawn = server.levels.length === 0 && pulses.length <= MOST_RECTANGLES
+    const rectangles = isDrawn ? points.flatMap((point, j) => rectangle(point, points[j + 1])) : []
     return {
       type: 'line',
       id: `${panel}:lane ${i}`,
       name: labelOf(server),
       data: data.map(({ t, connections }) => [seconds(t), at(connections)]),
+      markArea: {
+        silent: true,
+        itemStyle: { color: colourOf(i), opacity: 0.85, borderColor: colourOf(i), borderWidth: 0.5 },
+        data: rectangles.map(({ from, to, connections }) => [
+          { coord: [seconds(from), i] },
+          { coord: [seconds(to), at(connections)] }
+        ])
+      },
       xAxisIndex: 2 * panel + 1,
       yAxisIndex: 2 * panel + 1,
       step: 'end',
       showSymbol: false,
       color: colourOf(i),
-      lineStyle: { width: 0.5 },
-      areaStyle: { color: colourOf(i), opacity: 0.85, origin: i },
+      // Under rectangles, the line is there for programs that read the option, but cannot be seen.
+      lineStyle: { width: 0.5, opacity: isDrawn ? 0 : 1 },
+      areaStyle: { color: colourOf(i), opacity: isDrawn ? 0 : 0.85, origin: i },
       emphasis: { disabled: true },
       tooltip: { show: false },
       silent: true,
@@ -335,6 +354,14 @@ function lanes({ servers }: BoxRun, panel: number, palette: Palette): SeriesOpti
       }
     } as SeriesOption
   })
+}
+
+/** Returns the time between two points at which there are connections, or nothing. */
+function rectangle(
+  { t, connections }: { t: number; connections: number },
+  next: { t: number } | undefined
+): { from: number; to: number; connections: number }[] {
+  return next === undefined || connections === 0 ? [] : [{ from: t, to: next.t, connections }]
 }
 
 /** Returns the connections of a server over time, as if they were opened and closed at once. */

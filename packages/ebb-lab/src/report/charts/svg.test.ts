@@ -71,3 +71,15 @@ interface XmlNode {
   documentElement: { localName: string }
   querySelectorAll(selector: string): Iterable<{ getAttributeNames(): string[] }> & { length: number }
 }
+
+test('has dark colours for a reader whose system is dark', () => {
+  const svg = renderSvg(memoryChart(honest))
+  const style = /<style>(.*?)<\/style>/s.exec(svg)?.[1] ?? ''
+  expect(style).toMatch(/^@media \(prefers-color-scheme: dark\)/)
+  // Every colour of the picture has a dark counterpart, except black, which ECharts uses for what cannot be seen.
+  const used = new Set(
+    [...svg.replace(style, '').matchAll(/(?:fill|stroke)="(#\w+|rgb[^"]+)"/g)].map(([, colour]) => colour)
+  )
+  const hidden = new Set(['#000', 'rgb(0,0,0)'])
+  for (const colour of used) if (!hidden.has(colour as string)) expect(style).toContain(`[fill="${colour}"]`)
+})

@@ -4,6 +4,7 @@ import { integer } from '../../units/format.js'
 import { memoryChart } from '../charts/memory-chart.js'
 import { relayout } from '../charts/picture.js'
 import { runtimeChart } from '../charts/runtime-chart.js'
+import { headline } from '../headline.js'
 import { type Footnote, footnotes, releasesMemory, rowsFor } from '../rows.js'
 import type { Run } from '../run.js'
 import type { Verdict } from '../verdict.js'
@@ -23,6 +24,7 @@ export async function renderHtml(runs: readonly Run[], notes: readonly string[] 
   return await renderPage({
     names,
     heading: 'What the spikes left behind',
+    headline: headline(verdicts),
     lead: lead(runs),
     body: `<section>
 <h2>Verdict</h2>

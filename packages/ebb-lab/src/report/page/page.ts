@@ -15,6 +15,8 @@ export interface Page {
   /** Names of the panels of its charts, which make up the title. */
   names: readonly string[]
   heading: string
+  /** The result in one sentence. */
+  headline?: string
   lead: string
   /** HTML, with all text escaped. */
   body: string
@@ -37,7 +39,7 @@ export const ZOOM =
  * The page, whole. Loads ECharts' source from the installed package; rejects with the system's error where it cannot be
  * read.
  */
-export async function renderPage({ names, heading, lead, body, layouts, charts }: Page): Promise<string> {
+export async function renderPage({ names, heading, headline, lead, body, layouts, charts }: Page): Promise<string> {
   // A "</script" in a string of the bundle would end the element. In a string, the backslash changes nothing.
   const library = (await echartsSource()).replace(/<\/(script)/gi, '<\\/$1')
   return `<!doctype html>
@@ -54,7 +56,7 @@ export async function renderPage({ names, heading, lead, body, layouts, charts }
 <main>
 <header>
 <h1>${escapeHtml(heading)}</h1>
-<p class="lead">${escapeHtml(lead)}</p>
+${headline === undefined ? '' : `<p class="headline">${escapeHtml(headline)}</p>\n`}<p class="lead">${escapeHtml(lead)}</p>
 </header>
 ${body}
 </main>

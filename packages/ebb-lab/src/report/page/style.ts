@@ -2,12 +2,12 @@
 export const PAGE_STYLE = `
 :root {
   color-scheme: light dark;
-  --background: #ffffff; --text: #1b1f24; --faint: #59616b; --line: #e4e7eb; --panel: #f6f7f9;
+  --background: #ffffff; --text: #1b1f24; --faint: #59616b; --line: #e4e7eb; --panel: #f6f7f9; --shade: #1b1f2433;
   --good: #00734f; --good-back: #e3f4ee; --bad: #a84300; --bad-back: #fcebdf;
 }
 @media (prefers-color-scheme: dark) {
   :root {
-    --background: #15181c; --text: #e8eaed; --faint: #a3abb5; --line: #2c3138; --panel: #1c2025;
+    --background: #15181c; --text: #e8eaed; --faint: #a3abb5; --line: #2c3138; --panel: #1c2025; --shade: #00000099;
     --good: #4fd6ad; --good-back: #14322a; --bad: #ff9d5c; --bad-back: #3a2415;
   }
 }
@@ -20,7 +20,16 @@ main { max-width: 1180px; margin: 0 auto; padding: 40px 24px 64px }
 h1 { font-size: 28px; line-height: 1.2; letter-spacing: -0.01em; margin: 0 0 6px }
 h2 { font-size: 19px; margin: 48px 0 12px }
 .lead { color: var(--faint); margin: 0 }
-.scroll { overflow-x: auto }
+.headline { font-size: 19px; font-weight: 600; line-height: 1.4; margin: 0 0 6px; overflow-wrap: anywhere }
+/* A shadow at an edge tells that the table goes on there. The two layers on top scroll with the table and hide it. */
+.scroll {
+  overflow-x: auto;
+  background:
+    linear-gradient(to right, var(--background) 40%, transparent) left / 44px 100% no-repeat local,
+    linear-gradient(to left, var(--background) 40%, transparent) right / 44px 100% no-repeat local,
+    linear-gradient(to right, var(--shade), transparent) left / 16px 100% no-repeat scroll,
+    linear-gradient(to left, var(--shade), transparent) right / 16px 100% no-repeat scroll;
+}
 table { border-collapse: collapse; margin-right: 14px; font-variant-numeric: tabular-nums }
 th, td { padding: 7px 0 7px 28px; text-align: right; vertical-align: baseline; border-top: 1px solid var(--line); white-space: nowrap }
 th:first-child { padding-left: 0; text-align: left; font-weight: 500; white-space: normal; min-width: 11em }
