@@ -18,6 +18,8 @@ const npm = starting('npm ')
 const ebb = starting('npx ebb ')
 const natsServers = starting('nats-server ')
 const installers = starting('bench/install')
+/** The steps of a bundle, which test/packages.test.ts takes. */
+const bundling = [...starting('npx esbuild '), ...starting('mkdir '), ...starting('cp ')]
 /** `node app.js` with flags, or with variables before it. */
 const programs = [...new Set(commands.filter((line) => /^(\w+=('[^']*'|\S*) )*(node|npm start)\b/.test(line)))].filter(
   (line) => !npm.includes(line)
@@ -28,7 +30,7 @@ function starting(start: string): string[] {
 }
 
 test('every command is of a kind that is tested', () => {
-  const tested = new Set([...npm, ...ebb, ...natsServers, ...installers, ...programs])
+  const tested = new Set([...npm, ...ebb, ...natsServers, ...installers, ...bundling, ...programs])
   expect(commands.filter((line) => !tested.has(line))).toEqual([])
 })
 
