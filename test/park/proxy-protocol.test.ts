@@ -369,3 +369,75 @@ test('options that are not valid', () => {
     expect(() => listen({ port: 0, ...(options as object) })).toThrow(code)
   }
 })
+
+describe('a wrapper that reads a header from each socket', () => {
+  type Listener = (socket: Socket) => void
+
+  /** Reads a line from a socket, and gives the rest back. */
+  function readLine(socket: Socket, then: (address: string) => void): void {
+    let text = ''
+    const onReadable = (): void => {
+      for (let chunk = socket.read() as Buffer | null; chunk !== null; chunk = socket.read() as Buffer | null) {
+        text += chunk.toString('latin1')
+      }
+      const end = text.indexOf('\r\n')
+      if (end === -1) return
+      socket.off('readable', onReadable)
+      if (!text.startsWith('PROXY ')) socket.destroy()
+      if (text.length > end + 2) socket.unshift(Buffer.from(text.slice(end + 2), 'latin1'))
+      then(text.split(' ')[2] as string)
+    }
+    socket.on('readable', onReadable)
+  }
+
+  const wrappers: Record<string, (server: Server) => void> = {
+    'takes the place of the listeners': (server) => {
+      const listeners = server.listeners('connection') as Listener[]
+      server.removeAllListeners('connection')
+      server.on('connection', (socket: Socket) => {
+        readLine(socket, (address) => {
+          Object.defineProperty(socket, 'remoteAddress', { get: () => address })
+          for (const listener of listeners) listener.call(server, socket)
+        })
+      })
+    },
+    'takes the place of emit()': (server) => {
+      const { emit } = server
+      server.emit = (...args: [event: string, ...unknown[]]) => {
+        if (args[0] !== 'connection') return Reflect.apply(emit, server, args)
+        const socket = args[1] as Socket
+        readLine(socket, (address) => {
+          Object.defineProperty(socket, 'remoteAddress', { get: () => address })
+          Reflect.apply(emit, server, args)
+        })
+        return true
+      }
+    }
+  }
+
+  for (const [name, wrap] of Object.entries(wrappers)) {
+    for (const first of [LINE + GET, LINE, LINE.slice(0, 1), LINE.slice(0, 8)]) {
+      test(`${name}, ${JSON.stringify(first.slice(0, 12))} first: the connection keeps its socket`, async () => {
+        let last: Socket | undefined
+        const server = http.createServer({ keepAliveTimeout: 600_000 }, (request, response) => {
+          last = request.socket
+          response.end(request.socket.remoteAddress)
+        })
+        wrap(server)
+        const parked = await listening(park(server, { idle: IDLE }))
+        const socket = await client(parked)
+        socket.write(first)
+        await until(() => parked.stats().woken === 1)
+        if (first.length < LINE.length + GET.length) socket.write((LINE + GET).slice(first.length))
+        expect(await body(socket)).toBe('192.0.2.7')
+        for (let i = 0; i < 2; i++) {
+          await new Promise((resolve) => setTimeout(resolve, 4 * IDLE))
+          expect(parked.connection(last as Socket)?.park()).toBe(false)
+          socket.write(GET)
+          expect(await body(socket)).toBe('192.0.2.7')
+        }
+        expect(parked.stats()).toMatchObject({ woken: 1, parkedAgain: 0, awake: 1 })
+      })
+    }
+  }
+})

@@ -47,6 +47,12 @@ export interface ParkOptions {
   /** Maximum size of a serialised attachment, in bytes. Default: 16384. */
   attachmentLimit?: number
   /**
+   * Names of properties of a socket (`request.socket`) that survive sleep: the next socket of the connection gets them,
+   * before `connection` is emitted. The values are kept by reference, with all that they refer to, while the connection
+   * is parked. A property that is not named here is lost. Default: none.
+   */
+  carry?: (string | symbol)[]
+  /**
    * Whether connections begin with a header of the PROXY protocol (version 1 or 2), with which a balancer tells the
    * client's address. `true`: all connections. An object: those {@link ProxyProtocolOptions.from} trusted networks; the
    * bytes of others are taken as they are. Default: false.
@@ -145,6 +151,7 @@ export const PARK_OPTIONS = [
   'first',
   'firstByteTimeout',
   'attachmentLimit',
+  'carry',
   'proxyProtocol',
   'giveBack'
 ] as const satisfies (keyof ParkOptions)[]
@@ -197,6 +204,7 @@ export function park<S extends Server>(server: S, options: ParkOptions = {}): S 
     first,
     firstByteTimeout: firstByteTimeout === false ? 0 : milliseconds(firstByteTimeout, 'firstByteTimeout'),
     attachmentLimit,
+    carry: carriedNames(options.carry),
     proxyProtocol: options.proxyProtocol,
     governor:
       giveBack === false ? undefined : new Governor({ ...RELEASE_THRESHOLDS, ...(giveBack === true ? {} : giveBack) })
@@ -220,6 +228,13 @@ export function park<S extends Server>(server: S, options: ParkOptions = {}): S 
 /** Returns the open socket of a connection; `socket` itself if there is no other. */
 function presentSocket(socket: Socket): Socket {
   return (socket.destroyed ? connectionOf(socket)?.presentSocket() : undefined) ?? socket
+}
+
+function carriedNames(carry: unknown): (string | symbol)[] {
+  const names: unknown = carry ?? []
+  const isName = (name: unknown): boolean => typeof name === 'symbol' || (typeof name === 'string' && name !== '')
+  if (Array.isArray(names) && names.every(isName)) return [...(names as string[])]
+  throw invalidArgument(`carry must be a list of names of properties, such as ['user'], not ${shown(carry)}`)
 }
 
 function checkServer(server: unknown): void {

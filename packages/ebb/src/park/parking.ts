@@ -26,6 +26,7 @@ import type { Governor } from '../govern/connection-governor.js'
 import { type Retained, retainSocket } from '../memory/hidden-classes.js'
 import { type AcceptHost, Acceptor } from '../socket/acceptor.js'
 import type { ListeningSocket } from '../socket/listening-socket.js'
+import { mayBeProxyHeader } from '../socket/proxy-header.js'
 import {
   type ProxyFailure,
   type ProxyProtocol,
@@ -34,7 +35,7 @@ import {
 } from '../socket/proxy-protocol.js'
 import { toBytes } from '../sys/arguments.js'
 import { E, EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLRDHUP } from '../sys/constants.js'
-import type { SystemError } from '../sys/errors.js'
+import { type SystemError, warn } from '../sys/errors.js'
 import { outside, runBatch } from '../sys/node/callback-scope.js'
 import { BYTES_PER_DESCRIPTOR, type Watcher } from '../sys/reactor.js'
 import { peerAddress, takeError } from '../sys/socket.js'
@@ -69,7 +70,7 @@ import { Registration } from './registration.js'
 import { Sender, type SenderHost } from './sender.js'
 import { Settings } from './settings.js'
 import { Connections } from './state/connections.js'
-import { ENDED, FRESH, PROXIED, STREAM } from './state/table.js'
+import { ENDED, FRESH, PROXIED, STREAM, WRAPPED } from './state/table.js'
 import type { Cause, ParkStats } from './stats.js'
 import { notStreamable, type StreamHost, Streams } from './streams.js'
 import { type TimerHost, Timers } from './timers.js'
@@ -81,6 +82,8 @@ export interface ParkingOptions {
   idle: number | undefined
   /** Which side sends the first byte. */
   first: 'client' | 'server'
+  /** Names of socket properties that survive sleep. */
+  carry?: readonly (string | symbol)[] | undefined
   /** Whether connections begin with a header of the PROXY protocol. */
   proxyProtocol?: boolean | ProxyProtocolOptions | undefined
   /** Time, in ms, after which a connection that has not sent a byte is closed; 0: never. */
@@ -147,7 +150,7 @@ export class Parking
     this.#options = options
     this.#protocol = protocolOf(server, options.idle !== undefined)
     this.#isHttp = isHttp(server)
-    this.#connections = new Connections(options.attachmentLimit)
+    this.#connections = new Connections(options.attachmentLimit, options.carry)
     this.#registration = new Registration(this, () => this.#trim())
     this.#timers = new Timers(this.#connections, this.#protocol, this.#registration, options, this)
     this.#settings = new Settings(server, this.#connections, this.#protocol, this.#registration, this.#timers)
@@ -364,7 +367,7 @@ export class Parking
       const client = proxied.client(row)
       if (client !== undefined && this.#gate.isBlocked(client)) this.close(row, 'server')
       else if (this.#options.first === 'server') this.wake(row, true)
-      else this.#timers.set(row, this.#protocol.firstByteTimeout())
+      else this.#timers.set(row, this.#timers.firstByteTimeout())
     }
     return true
   }
@@ -433,7 +436,8 @@ export class Parking
    */
   wake(row: number, announced: boolean): ConnectionHandle | undefined {
     const fd = this.#connections.table.fd(row)
-    this.#proxy?.forget(fd)
+    if (this.#proxy !== undefined) this.#proxy.forget(fd)
+    else if (this.#protocol.parksAgain) this.#lookForHeader(row, fd)
     this.#registration.reactor.remove(fd)
     this.#timers.remove(row)
     this.#registration.countParked(-1, this.#settings.keepsRunning(row))
@@ -442,6 +446,20 @@ export class Parking
     } finally {
       this.#registration.leaveIfEmpty()
     }
+  }
+
+  /**
+   * Looks whether a new connection begins with a header of the PROXY protocol, which this server does not read. Then
+   * the application does: a wrapper of `net.Server` expects a header from each socket. So the connection keeps its
+   * first socket.
+   */
+  #lookForHeader(row: number, fd: number): void {
+    const { table } = this.#connections
+    if ((table.flags(row) & FRESH) === 0) return
+    const length = peek(fd, PEEK_LENGTH)
+    if (length <= 0 || !mayBeProxyHeader(peeked(length))) return
+    table.setFlags(row, table.flags(row) | WRAPPED)
+    if (length === PEEK_LENGTH) warnOfHeader()
   }
 
   #makeAnnounced(row: number, fd: number): ConnectionHandle | undefined {
@@ -477,6 +495,7 @@ export class Parking
       return undefined
     }
     this.#woken++
+    this.#connections.carried.restore(row, socket)
     this.#setSocket(row, connection, socket)
     this.#settings.apply(row, socket)
     table.setFlags(row, table.flags(row) & ~FRESH)
@@ -537,6 +556,7 @@ export class Parking
     const upgraded = this.upgradedProtocol(row)
     if (upgraded !== undefined) return upgraded.mayPark(row, socket)
     if (!this.#registration.open || this.isTaken(socket)) return false
+    if ((this.#connections.table.flags(row) & WRAPPED) !== 0) return false
     return this.#connections.isStream(row) ? responseEnded && isQuiet(socket) : this.#protocol.mayPark(socket)
   }
 
@@ -568,6 +588,8 @@ export class Parking
     this.#setParked(row, fd, this.#settings.keep(row, socket, connection, silent))
     this.#parkedAgain++
     upgraded?.onParked(row, socket)
+    // A stream, or a connection after an upgrade, never shows another socket to the application.
+    if (upgraded === undefined && !this.#connections.isStream(row)) this.#connections.carried.keep(row, socket)
     this.#retained ??= retainSocket(socket)
     endQuietly(socket)
     // Node subtracts a destroyed socket from the server's open connections, but this connection stays open.
@@ -668,4 +690,15 @@ export class Parking
       bytesPerConnection: table.size === 0 ? 0 : total / table.size
     }
   }
+}
+
+let hasWarnedOfHeader = false
+
+function warnOfHeader(): void {
+  if (hasWarnedOfHeader) return
+  hasWarnedOfHeader = true
+  warn(
+    'EBB_PROXY_HEADER',
+    'a connection begins with a header of the PROXY protocol: it is not parked again, because only its first socket gets the header; with the option proxyProtocol, and without a wrapper of the server, it is'
+  )
 }

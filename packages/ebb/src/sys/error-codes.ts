@@ -36,7 +36,9 @@ export const ERROR_CODES: Readonly<Record<ErrorCode, string>> = errors
 
 const warnings = {
   EBB_NO_PRESSURE: 'Memory pressure cannot be watched, so the governor works without it.',
+  EBB_PROXY_HEADER: 'A connection begins with a header of the PROXY protocol, but the server has no `proxyProtocol`.',
   EBB_RELEASE_FAILED: 'A release of memory failed; the program goes on without it.',
+  EBB_STATE_LOST: 'The socket of a connection that was parked has properties that its next socket does not have.',
   EBB_UNKNOWN_OPTION: 'An option or an `EBB_*` variable is not known, and is ignored.',
   EBB_UNSUPPORTED:
     'The kernel or malloc cannot be called here: a server runs as plain Node, a governor collects garbage only.'

@@ -4,6 +4,7 @@ import { ProxiedAddresses } from '../../socket/proxied.js'
 import { CallbackScopes } from '../../sys/node/callback-scope.js'
 import type { ConnectionHandle } from '../connection.js'
 import { Attachments } from './attachments.js'
+import { CarriedProperties } from './carried.js'
 import { STREAM, Table, UPGRADED } from './table.js'
 
 /** All state that is kept by connection. Every connection has a row in {@link table}; the rest is optional. */
@@ -15,6 +16,8 @@ export class Connections {
   readonly attachments: Attachments
   /** By row: number of answered requests, if the server limits them (`maxRequestsPerSocket`). */
   readonly requests = new Map<number, number>()
+  /** By row: properties of the last socket of a parked connection. */
+  readonly carried: CarriedProperties
   /** By row: addresses that a balancer has told. */
   readonly proxied = new ProxiedAddresses()
   /** By row: in which scope the program is called back. */
@@ -25,8 +28,9 @@ export class Connections {
    */
   readonly listening = new Map<number, Socket>()
 
-  constructor(attachmentLimit: number) {
+  constructor(attachmentLimit: number, carry: readonly (string | symbol)[] = []) {
     this.attachments = new Attachments(attachmentLimit)
+    this.carried = new CarriedProperties(carry)
   }
 
   /** Memory for all connections, in bytes, without sockets. */
@@ -60,6 +64,7 @@ export class Connections {
     this.requests.delete(row)
     this.proxied.delete(row)
     if (this.listening.size > 0) this.listening.delete(row)
+    this.carried.delete(row)
     this.awake.delete(row)
     this.table.drop(row)
     this.scopes.end(row)

@@ -36,6 +36,8 @@ export const NO_DELAY = 64
 export const KEEP_ALIVE = 128
 /** The timeout of the parked connection has a listener of the application: `socket.setTimeout()`. */
 export const TIMEOUT = 256
+/** The application reads a header of the PROXY protocol from the first socket, so the connection stays awake. */
+export const WRAPPED = 512
 
 /** The rows of all open connections. */
 export class Table {
