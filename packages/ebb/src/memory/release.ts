@@ -16,6 +16,7 @@ import { type AllocatorName, allocator } from './allocator.js'
 import { type CollectionCost, collectInSteps } from './collect-in-steps.js'
 import { collectFully } from './full-gc.js'
 import { retainTick } from './hidden-classes.js'
+import { keepReturned } from './huge-pages.js'
 import { returnPages } from './return-pages.js'
 import { returnAtOnce, returnRetained } from './thresholds.js'
 import { trimAll } from './trim.js'
@@ -197,6 +198,7 @@ async function collectAndTrim(
     trims.push(await trim())
   }
   await returnRetained()
+  keepReturned()
   const done: Release = {
     before,
     afterCollect,

@@ -116,6 +116,13 @@ export async function trimPoolTops(): Promise<void> {
   }
 }
 
+const MADV_NOHUGEPAGE = 15
+
+/** Marks a mapping, so that it gets no huge pages any more. Those that it has stay. */
+export function refuseHugePages(start: number, length: number): void {
+  libc.madvise?.(start, length, MADV_NOHUGEPAGE)
+}
+
 const RUSAGE_SELF = 0
 /**
  * `struct rusage` has 144 bytes. It begins with user and system time, each as seconds and microseconds of 64 bits;
