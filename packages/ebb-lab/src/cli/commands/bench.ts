@@ -5,22 +5,20 @@ import {
   BENCH_PLAN,
   type ExperimentEvent,
   experimentUntilFailure,
-  type PartialExperiment,
   QUICK_PLAN,
   type Target
 } from '../../experiment/experiment.js'
 import { total } from '../../pulse/causes.js'
 import type { Server } from '../../pulse/pulse.js'
 import type { Sample } from '../../record/recording.js'
-import { duration, megabytes } from '../../units/format.js'
+import { duration, integer, megabytes } from '../../units/format.js'
 import { type LimitFlags, limitOptions, limitsOf } from '../options/limits.js'
 import { NATS_ENVIRONMENT } from '../options/nats.js'
 import { type ConnectFlags, connectOf, connectOptions, type PlanFlags, planOf, planOptions } from '../options/plan.js'
-import { type OpenSwarm, openSwarm, type SwarmFlags, swarmOptions } from '../options/swarm.js'
+import { type SwarmFlags, swarmOptions, withSwarm } from '../options/swarm.js'
 import { checkForm } from '../options/together.js'
 import { parsePid, parsePort, parseServer, parseTarget, ValueError } from '../options/values.js'
 import { EXIT } from '../output/exit-codes.js'
-import { tellInterrupted } from '../output/failure.js'
 import { printResult } from '../output/result.js'
 import { interruption, Terminal } from '../output/terminal.js'
 
@@ -99,30 +97,22 @@ async function run(command: string[], flags: Flags): Promise<void> {
   const connect = connectOf(flags)
   let recording: string | undefined
   const print = progress(terminal, targets)
-  let swarm: OpenSwarm | null = null
-  let partial: PartialExperiment
-  try {
-    swarm = await openSwarm(flags, connect, terminal, signal)
-    partial = await experimentUntilFailure(targets, {
+  const partial = await withSwarm({ flags, connect, terminal, signal, recording: () => recording }, (pulse) =>
+    experimentUntilFailure(targets, {
       plan,
-      pulse: swarm === null ? connect : { ...swarm.connect, swarm: swarm.coordinator },
+      pulse,
       limits: limitsOf(flags),
       signal,
       onEvent: (event) => {
         if (event.event === 'start') recording = event.out ?? undefined
         print(event)
       },
-      ...(flags.out !== undefined && { out: flags.out }),
       overwrite: flags.overwrite === true,
+      ...(flags.out !== undefined && { out: flags.out }),
       ...(flags.expvar !== undefined && { expvar: flags.expvar })
     })
-  } catch (error) {
-    tellInterrupted(error, signal, terminal, recording)
-    return
-  } finally {
-    await swarm?.close()
-    terminal.end()
-  }
+  )
+  if (partial === null) return
   const { result, failure } = partial
   printResult(result, flags, terminal)
   if (failure !== undefined) throw failure.error
@@ -195,18 +185,18 @@ function progress(terminal: Terminal, targets: readonly Target[]): (event: Exper
         terminal.status(`${prefix}  ${state}  ${memory(event.sample)}`)
         break
       case 'pulse':
-        state = `pulse ${event.pulse.index + 1} of ${pulses}: connecting ${event.pulse.n}`
+        state = `pulse ${event.pulse.index + 1} of ${pulses}: connecting ${integer(event.pulse.n)}`
         break
       case 'connected': {
         const { connected, failed, ms } = event.opened
-        state = `pulse ${event.pulse.index + 1} of ${pulses}: holding ${connected}`
-        const lacking = total(failed) > 0 ? `, ${total(failed)} failed` : ''
+        state = `pulse ${event.pulse.index + 1} of ${pulses}: holding ${integer(connected)}`
+        const lacking = total(failed) > 0 ? `, ${integer(total(failed))} failed` : ''
         terminal.line(`${prefix}  ${state}, connected in ${duration(ms)}${lacking}`)
         break
       }
       case 'closed': {
         const lost = total(event.lost)
-        state = `pulse ${event.pulse.index + 1} of ${pulses}: closed${lost > 0 ? `, ${lost} lost` : ''}`
+        state = `pulse ${event.pulse.index + 1} of ${pulses}: closed${lost > 0 ? `, ${integer(lost)} lost` : ''}`
         break
       }
       case 'note':

@@ -1,17 +1,17 @@
 /** `ebb pulse`: makes pulses of connections to a server. */
 import { Command } from 'commander'
+import { BENCH_PLAN } from '../../experiment/experiment.js'
 import { total } from '../../pulse/causes.js'
-import { planSchema } from '../../pulse/plan.js'
 import { type PulseEvent, type PulseReport, pulse, type Server, succeeded } from '../../pulse/pulse.js'
+import { duration, integer } from '../../units/format.js'
 import { clean } from '../../units/text.js'
 import { NATS_ENVIRONMENT } from '../options/nats.js'
 import { type ConnectFlags, connectOf, connectOptions, type PlanFlags, planOf, planOptions } from '../options/plan.js'
-import { type OpenSwarm, openSwarm, type SwarmFlags, swarmOptions } from '../options/swarm.js'
+import { type SwarmFlags, swarmOptions, withSwarm } from '../options/swarm.js'
 import { parseServer } from '../options/values.js'
 import { causes, counted } from '../output/causes.js'
 import { columnsOf, swarmRows } from '../output/columns.js'
 import { EXIT } from '../output/exit-codes.js'
-import { tellInterrupted } from '../output/failure.js'
 import { interruption, Terminal } from '../output/terminal.js'
 
 /** Returns the command `ebb pulse`. */
@@ -19,7 +19,7 @@ export function pulseCommand(): Command {
   const command = new Command('pulse')
     .description('Open many connections to a server, hold them, close them: big pulses first, then small ones.')
     .argument('<server>', 'HOST:PORT, [IPv6]:PORT, PORT on 127.0.0.1, or the path of a Unix socket', parseServer)
-  planOptions(command, planSchema.parse({}))
+  planOptions(command, BENCH_PLAN)
   connectOptions(command)
   swarmOptions(command)
   return command
@@ -28,8 +28,8 @@ export function pulseCommand(): Command {
     .addHelpText(
       'after',
       `
-Times are in seconds unless they have a unit: 250ms, 4s, 2m. Options may also be
-written with one dash and "=":
+The defaults are those of "ebb bench". Times are in seconds unless they have a
+unit: 250ms, 4s, 2m. Options may also be written with one dash and "=":
   ebb pulse 127.0.0.1:3033 -big=10000 -i 3 -bs=30 -small=1000 -ss=20 -l 4
 
 With agents on several machines that use the same NATS server:
@@ -50,49 +50,58 @@ async function run(server: Server, flags: Flags): Promise<void> {
   const terminal = new Terminal()
   const { signal } = interruption()
   const connect = connectOf(flags)
-  let swarm: OpenSwarm | null = null
-  let report: PulseReport
-  try {
-    swarm = await openSwarm(flags, connect, terminal, signal)
-    report = await pulse(server, planOf(flags), {
-      ...(swarm === null ? connect : { ...swarm.connect, swarm: swarm.coordinator }),
-      signal,
-      onEvent: (event: PulseEvent) => print(terminal, event)
-    })
-  } catch (error) {
-    tellInterrupted(error, signal, terminal)
-    return
-  } finally {
-    await swarm?.close()
-    terminal.end()
-  }
+  const report = await withSwarm({ flags, connect, terminal, signal }, (how) =>
+    pulse(server, { ...BENCH_PLAN, ...planOf(flags) }, { ...how, signal, onEvent: progress(terminal) })
+  )
+  if (report === null) return
   if (report.stopped === 'nobody answers') terminal.line(nobodyAnswers(server, report))
   process.stdout.write(flags.json ? `${JSON.stringify(report)}\n` : `${resultTable(report)}\n`)
   if (report.swarm?.degraded) process.exitCode = EXIT.degraded
   else if (!succeeded(report)) process.exitCode = EXIT.failures
 }
 
-/** Prints an event of the run. */
-function print(terminal: Terminal, event: PulseEvent): void {
-  const { index, size, n } = event.pulse
-  const name = `Pulse ${index + 1} (${size}, ${n})`
-  switch (event.event) {
-    case 'progress':
-      terminal.status(`${name}: ${event.open} open${event.failed > 0 ? `, ${event.failed} failed` : ''}`)
-      break
-    case 'connected': {
-      const { connected, failed, unanswered, ms } = event.opened
-      const rate = ms > 0 ? ` (${Math.round((connected / ms) * 1000)}/s)` : ''
-      const parts = [`${connected} connected in ${(ms / 1000).toFixed(2)} s${rate}`]
-      if (total(failed) > 0) parts.push(`${total(failed)} failed: ${causes(failed)}`)
-      if (total(unanswered) > 0) parts.push(`${total(unanswered)} not answered: ${causes(unanswered)}`)
-      terminal.line(`${name}: ${parts.join(', ')}`)
-      break
+/**
+ * Returns a listener that prints the events of the run, and counts down while connections are held and between pulses.
+ */
+function progress(terminal: Terminal): (event: PulseEvent) => void {
+  let timer: NodeJS.Timeout | undefined
+  const countDown = (ms: number, text: (left: string) => string): void => {
+    const end = performance.now() + ms
+    const show = (): void => {
+      const left = Math.ceil((end - performance.now()) / 1000)
+      if (left > 0) terminal.status(text(`${left} s`))
+      else clearInterval(timer)
     }
-    case 'closed':
-      terminal.line(
-        `${name}: closed${total(event.lost) > 0 ? `, ${total(event.lost)} lost: ${causes(event.lost)}` : ''}`
-      )
+    timer = setInterval(show, 1000).unref()
+    show()
+  }
+  return (event) => {
+    const { index, size, n, linger, after } = event.pulse
+    const name = `Pulse ${index + 1} (${size}, ${integer(n)})`
+    if (event.event !== 'progress') clearInterval(timer)
+    switch (event.event) {
+      case 'progress':
+        if (event.open < n)
+          terminal.status(
+            `${name}: ${integer(event.open)} open${event.failed > 0 ? `, ${integer(event.failed)} failed` : ''}`
+          )
+        break
+      case 'connected': {
+        const { connected, failed, unanswered, ms } = event.opened
+        const rate = ms > 0 ? ` (${integer((connected / ms) * 1000)}/s)` : ''
+        const parts = [`${integer(connected)} connected in ${duration(ms)}${rate}`]
+        if (total(failed) > 0) parts.push(`${integer(total(failed))} failed: ${causes(failed)}`)
+        if (total(unanswered) > 0) parts.push(`${integer(total(unanswered))} not answered: ${causes(unanswered)}`)
+        terminal.line(`${name}: ${parts.join(', ')}`)
+        if (connected > 0) countDown(linger, (left) => `${name}: holding ${integer(connected)}, ${left} left`)
+        break
+      }
+      case 'closed': {
+        const lost = total(event.lost) > 0 ? `, ${integer(total(event.lost))} lost: ${causes(event.lost)}` : ''
+        terminal.line(`${name}: closed${lost}`)
+        countDown(after, (left) => `${name}: closed; next pulse in ${left}`)
+      }
+    }
   }
 }
 
@@ -122,25 +131,27 @@ function nobodyAnswers(server: Server, { connected, failed }: PulseReport): stri
 function resultTable(report: PulseReport): string {
   const { latency } = report
   const { connected } = report
+  // Plain digits, which scripts read.
+  const count = (value: number): string => String(Math.round(value))
   // Without a connection, 0 would read like a measurement.
-  const ms = (value: number): string => (connected === 0 ? '-' : `${value.toFixed(value < 10 ? 2 : 0)} ms`)
+  const ms = (value: number): string => (connected === 0 ? '-' : duration(value))
   const rows: [string, string][] = [
-    ['pulses', String(report.pulses)],
-    ['connected', String(connected)],
+    ['pulses', count(report.pulses)],
+    ['connected', count(connected)],
     ['failed', counted(report.failed)],
     ['lost while held', counted(report.lost)]
   ]
   if (report.echoed > 0 || total(report.unanswered) > 0) {
-    rows.push(['echoed', String(report.echoed)], ['not answered', counted(report.unanswered)])
+    rows.push(['echoed', count(report.echoed)], ['not answered', counted(report.unanswered)])
   }
   rows.push(
     ['connect p50', ms(latency.p50)],
     ['connect p90', ms(latency.p90)],
     ['connect p99', ms(latency.p99)],
     ['connect max', ms(latency.max)],
-    ['connects/s', connected === 0 ? '-' : String(Math.round(report.connectsPerSecond))]
+    ['connects/s', connected === 0 ? '-' : count(report.connectsPerSecond)]
   )
-  if (report.abandoned > 0) rows.push(['abandoned', String(report.abandoned)])
+  if (report.abandoned > 0) rows.push(['abandoned', count(report.abandoned)])
   if (report.stopped !== null && report.stopped !== 'signal') rows.push(['stopped', report.stopped])
   if (report.swarm !== undefined) rows.push(...swarmRows(report.swarm))
   return columnsOf(rows)

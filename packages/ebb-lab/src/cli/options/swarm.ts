@@ -8,6 +8,7 @@ import { Coordinator, type SwarmEvent } from '../../pulse/swarm/coordinator.js'
 import { LocalBus } from '../../pulse/swarm/local-bus.js'
 import { natsBus } from '../../pulse/swarm/nats/nats.js'
 import { clean } from '../../units/text.js'
+import { tellInterrupted } from '../output/failure.js'
 import type { Terminal } from '../output/terminal.js'
 import { givenNatsOption, type NatsFlags, natsOf, natsOptions } from './nats.js'
 import { parsePositive, ValueError } from './values.js'
@@ -29,8 +30,42 @@ export function swarmOptions(command: Command): Command {
   return natsOptions(command)
 }
 
+/** What a run that a swarm may serve needs. */
+interface SwarmRun {
+  flags: SwarmFlags
+  /** The connection options that were given. */
+  connect: PulseOptions
+  terminal: Terminal
+  signal: AbortSignal
+  /** Returns the path of a recording that an interruption cuts off, if there is one. */
+  recording?: () => string | undefined
+}
+
+/**
+ * Calls `run` with the options for connecting, and with the agents of the swarm that the options name, if they name
+ * one. Then frees the agents. Returns null if Ctrl-C has interrupted the run, which is printed.
+ *
+ * @throws the error of `run`, or as {@link openSwarm}
+ */
+export async function withSwarm<T>(
+  { flags, connect, terminal, signal, recording }: SwarmRun,
+  run: (connect: PulseOptions) => Promise<T>
+): Promise<T | null> {
+  let swarm: OpenSwarm | null = null
+  try {
+    swarm = await openSwarm(flags, connect, terminal, signal)
+    return await run(swarm === null ? connect : { ...swarm.connect, swarm: swarm.coordinator })
+  } catch (error) {
+    tellInterrupted(error, signal, terminal, recording?.())
+    return null
+  } finally {
+    await swarm?.close()
+    terminal.end()
+  }
+}
+
 /** A swarm whose agents this process has reserved. */
-export interface OpenSwarm {
+interface OpenSwarm {
   coordinator: Coordinator
   /** The connection options without those that an agent in this process has taken over. */
   connect: PulseOptions
@@ -44,7 +79,7 @@ export interface OpenSwarm {
  * @throws ValueError if an option needs `--swarm`; NatsError if NATS cannot be used; SwarmError if the swarm has no
  *   agents or is in use; the signal's reason if it is aborted
  */
-export async function openSwarm(
+async function openSwarm(
   flags: SwarmFlags,
   connect: PulseOptions,
   terminal: Terminal,
