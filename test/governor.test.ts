@@ -229,6 +229,27 @@ describe('after a spike without sockets', () => {
     expect(await child.next<Report>()).toMatchObject({ reason: 'spike', workers: 1 })
   })
 
+  test('worker threads made garbage beside a large live heap, which is left alone', async () => {
+    const child = auto(
+      `${TOOLS}
+      import { subscribe } from 'node:diagnostics_channel'
+      import { Worker } from 'node:worker_threads'
+      globalThis.live = weight(250)
+      const source = \`
+        let garbage = []
+        for (let i = 0; i < 800_000; i++) garbage.push({ i, pair: [i, i] })
+        garbage = undefined
+        setInterval(() => {}, 1000)
+        import('node:worker_threads').then(({ parentPort }) => parentPort.postMessage('done'))\`
+      const workers = Array.from({ length: 3 }, () => new Worker(source, { eval: true }))
+      await Promise.all(workers.map((worker) => new Promise((resolve) => worker.once('message', resolve))))
+      subscribe('ebb:release', ({ reason, collected, workers, before, afterTrim }) => {
+        if (before - afterTrim > 50e6) print({ reason, collected, workers })
+      })`
+    )
+    expect(await child.next()).toEqual({ reason: 'spike', collected: false, workers: 3 })
+  })
+
   test('the thread pool filled large buffers', async () => {
     const child = auto(
       `${TOOLS} ${REPORT}

@@ -9,7 +9,7 @@ let create: (options?: GovernorOptions) => ConnectionGovernor
 
 beforeEach(async () => {
   vi.resetModules()
-  delete (globalThis as Record<symbol, unknown>)[Symbol.for('ebb.cost-model.1')]
+  delete (globalThis as Record<symbol, unknown>)[Symbol.for('ebb.cost-model.2')]
   const { ConnectionGovernor } = await import('./connection-governor.js')
   create = (options) => new ConnectionGovernor(options)
 })

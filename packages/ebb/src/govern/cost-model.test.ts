@@ -43,6 +43,7 @@ function outcome(pauseMs: number, returned: number, cpuMs = pauseMs): Release {
     trimPauseMs: 0,
     cpuMs,
     inSteps: true,
+    collected: true,
     allocator: 'glibc',
     workers: 0
   }
@@ -52,7 +53,7 @@ beforeEach(async () => {
   vi.useFakeTimers({ toFake: ['performance'] })
   vi.advanceTimersByTime(1000)
   vi.resetModules()
-  delete (globalThis as Record<symbol, unknown>)[Symbol.for('ebb.cost-model.1')]
+  delete (globalThis as Record<symbol, unknown>)[Symbol.for('ebb.cost-model.2')]
   code = { before: 0, after: 0 }
   vi.doMock('node:v8', async (original) => ({
     ...(await original<object>()),
@@ -255,6 +256,15 @@ describe('the estimated pause', () => {
     const before = model.pause()
     await releaseOnce(300, 0, 0.01, 10)
     expect(model.pause() / before).toBeCloseTo(1, 0)
+  })
+
+  test('learns nothing from a release that left the heap alone', async () => {
+    await releaseOnce(20, 0)
+    const before = model.pause()
+    next = { ...outcome(0, 50 * MB), collected: false, inSteps: false }
+    await model.release(0.01, MB)
+    expect(model.pause() / before).toBeCloseTo(1, 0)
+    expect(model.floor).toBe(50 * MB)
   })
 
   test('grows with the live heap', async () => {

@@ -227,7 +227,7 @@ export class CostModel {
     // onReleased() has run by now, and has set the figures of the last release to those of this one.
     this.#codeLost = Math.max(0, codeBefore - codeSize() - CODE_PAGE)
     this.#helpersMs = this.#helpedMs(othersBefore, performance.now() - start)
-    if (options.inSteps ?? true) this.#inSteps = done.inSteps
+    if (done.collected && (options.inSteps ?? true)) this.#inSteps = done.inSteps
     this.#budget = budget
     this.#backoff = this.#returned < worth ? Math.min(2 * this.#backoff, LONGEST_BACKOFF) : SHORTEST_INTERVAL
     this.#backoffUntil = this.#releasedAt + this.#backoff
@@ -264,6 +264,7 @@ export class CostModel {
     this.#cpuMs = done.cpuMs
     // Only release() measures other threads, and sets this after its own releases.
     this.#helpersMs = 0
+    if (!done.collected) return
     this.#heapAfterRelease = getHeapStatistics().used_heap_size
     this.#heapAfterCollection = this.#heapAfterRelease
     this.#crowdAtCollection = this.#crowd
@@ -299,7 +300,7 @@ function remainingShare(now: number, then: number): number {
 
 // A program may load two copies of this library, but has one heap: both find the same cost model by its symbol. Change
 // the number when you change the class.
-const KEY = Symbol.for('ebb.cost-model.1')
+const KEY = Symbol.for('ebb.cost-model.2')
 const scope = globalThis as { [KEY]?: CostModel }
 
 /** Returns the cost model of this thread. */

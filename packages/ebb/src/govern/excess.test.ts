@@ -172,7 +172,10 @@ test('a release that would pause the program for too long is tried again after a
     excess.add(now, 200 * MB)
     if (!excess.isDue(now, 200 * MB)) continue
     tries.push(now / SECOND)
-    excess.onTooLong(now)
+    excess.onTooLong(now, 200 * MB)
   }
   expect(tries).toEqual([3, 63, 183, 423, 903])
+  // A further burst need not wait.
+  excess.add(21 * MINUTE, 400 * MB)
+  expect(excess.isDue(21 * MINUTE + 4 * SECOND, 400 * MB)).toBe(true)
 })

@@ -49,8 +49,6 @@ export class Excess {
   #returnedMuch = false
   #probeInterval = SHORTEST_PROBE
   #probeAt: number
-  /** Nothing is due before this time. */
-  #notBefore = 0
 
   constructor(now: number, anonymous: number) {
     this.#usual = anonymous
@@ -104,13 +102,16 @@ export class Excess {
    * lowest and the time of a probe has come.
    */
   isDue(now: number, anonymous: number): boolean {
-    if (now - this.#grewAt < SETTLED || now < this.#notBefore) return false
+    if (now - this.#grewAt < SETTLED) return false
     return isFar(anonymous, this.#usual) || (now >= this.#probeAt && isFar(anonymous, this.#lowest))
   }
 
-  /** Notes that a release which was due would have paused the program for too long. The next try waits. */
-  onTooLong(now: number): void {
-    this.#notBefore = now + this.#probeInterval
+  /**
+   * Notes that a release which was due would have paused the program for too long. The next try is made when memory is
+   * far above what it is now, or when the time of a probe has come.
+   */
+  onTooLong(now: number, anonymous: number): void {
+    this.#usual = anonymous
     this.#plan(now)
   }
 
@@ -132,7 +133,6 @@ export class Excess {
     this.#periodHighest = held
     this.#lastPeriodHighest = held
     this.#periodEnd = now + PERIOD
-    this.#notBefore = 0
     this.#plan(now)
   }
 

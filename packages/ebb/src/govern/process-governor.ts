@@ -6,7 +6,7 @@
  * is over and has left memory behind, it waits until the load no longer falls, and releases memory if the cost model
  * agrees.
  */
-
+import { getHeapStatistics } from 'node:v8'
 import { prepareHiddenClasses, RetainedHandles } from '../memory/hidden-classes.js'
 import { onReleased, type Release } from '../memory/release.js'
 import { tuneAllocator, watchFaults } from '../memory/thresholds.js'
@@ -74,6 +74,12 @@ export function govern(options: GovernOptions = {}): ProcessGovernor {
 /** Milliseconds between two looks whether the process was moved to another cgroup. */
 const REFRESH_INTERVAL = 30_000
 
+/** A release that leaves this thread's heap alone needs at least this share of the memory to be outside of it. */
+const OUTSIDE_SHARE = 1 / 3
+/** Milliseconds between two such releases. Each that returns little doubles the time. */
+const SHORTEST_WAIT_WITHOUT_HEAP = 10_000
+const LONGEST_WAIT_WITHOUT_HEAP = 600_000
+
 /** After the cgroup has reached its limit, this part of the option `limit` counts as near. */
 const REACHED_SHARE = 0.5
 
@@ -90,6 +96,9 @@ class RunningGovernor implements ProcessGovernor {
   readonly #log: ReleaseLog
   readonly #timer: NodeJS.Timeout
   readonly #stopListening: () => void
+  /** Time before which there is no further release that leaves the heap alone, and ms between that and the next. */
+  #withoutHeapAt = 0
+  #withoutHeapWait = SHORTEST_WAIT_WITHOUT_HEAP
   #refreshAt = performance.now() + REFRESH_INTERVAL
   /** Reason of this governor's own release while it is under way. */
   #releasing: Reason | undefined
@@ -196,10 +205,24 @@ class RunningGovernor implements ProcessGovernor {
       return true
     }
     this.#log.addTooLong()
+    this.#releaseWithoutHeap(reason, now)
     return false
   }
 
-  async #release(reason: Reason): Promise<void> {
+  /**
+   * Releases memory of worker threads and of the allocator, if much of the memory is outside of this thread's heap. For
+   * a heap whose collection would pause the program for too long.
+   */
+  #releaseWithoutHeap(reason: 'spike' | 'limit', now: number): void {
+    if (now < this.#withoutHeapAt) return
+    const { anonymous } = this.#load
+    if (anonymous - getHeapStatistics().total_physical_size < OUTSIDE_SHARE * anonymous) return
+    this.#withoutHeapAt = now + this.#withoutHeapWait
+    this.#withoutHeapWait = Math.min(2 * this.#withoutHeapWait, LONGEST_WAIT_WITHOUT_HEAP)
+    void this.#release(reason, true)
+  }
+
+  async #release(reason: Reason, keepHeap = false): Promise<void> {
     if (this.#releasing !== undefined) return
     this.#releasing = reason
     const { budget, worth, workers, maxPause } = this.#options
@@ -209,7 +232,7 @@ class RunningGovernor implements ProcessGovernor {
       // Whoever sends the signal wants as much memory released as possible, so collect at once.
       const inSteps = reason !== 'signal'
       const enough = this.#spike.enough
-      await this.#costs.release(budget, worth, { workers, inSteps, enough, ...(limited && { maxPause }) })
+      await this.#costs.release(budget, worth, { workers, inSteps, enough, keepHeap, ...(limited && { maxPause }) })
     } finally {
       this.#releasing = undefined
     }
@@ -217,8 +240,14 @@ class RunningGovernor implements ProcessGovernor {
 
   /** Called after each release of this thread, whoever asked for it. */
   #onReleased(done: Release): void {
-    this.#retainedHandles.drop()
-    this.#spike.onReleased(done.afterTrim)
+    if (done.collected) {
+      this.#retainedHandles.drop()
+      this.#spike.onReleased(done.afterTrim)
+    }
+    // It was worth it, or whoever collected the heap has collected the rest, too: the next one need not wait for long.
+    if (done.collected || done.before - done.afterTrim >= OUTSIDE_SHARE * done.before) {
+      this.#withoutHeapWait = SHORTEST_WAIT_WITHOUT_HEAP
+    }
     this.#log.add({ ...done, reason: this.#releasing ?? 'asked' })
   }
 

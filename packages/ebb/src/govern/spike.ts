@@ -128,7 +128,7 @@ export class SpikeDetector {
 
   /** Notes that a release because of {@link hasExcess} would have paused the program for too long. */
   onTooLong(): void {
-    this.#excess.onTooLong(performance.now())
+    this.#excess.onTooLong(performance.now(), this.#load.anonymous)
   }
 
   #worthAbove(base: number): number {

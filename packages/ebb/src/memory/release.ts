@@ -40,6 +40,11 @@ export interface Release {
   cpuMs: number
   /** Whether the garbage was collected in steps. */
   inSteps: boolean
+  /**
+   * Whether the heap of this thread was collected. False if a governor has left it alone because the pause would have
+   * been too long, and has released the memory of worker threads and of the allocator only.
+   */
+  collected: boolean
   /** The allocator that serves `malloc`. With `musl` and `unknown` there is no trim. */
   allocator: AllocatorName
   /** Number of worker threads that collected, too. */
@@ -74,6 +79,8 @@ export interface UnheldOptions extends ReleaseOptions {
    * Default: no limit.
    */
   maxPause?: number
+  /** Leaves the heap of this thread alone. Default: false. */
+  keepHeap?: boolean
 }
 
 const NAMES = Object.keys({ workers: 0, inSteps: 0, enough: 0 } satisfies Record<keyof ReleaseOptions, 0>)
@@ -88,6 +95,8 @@ interface PendingRelease {
   done: Promise<Release>
   workers: boolean
   inSteps: boolean
+  /** Whether it collects this thread's heap. */
+  collects: boolean
   /** Holds the process open until the release is done. */
   hold(): void
 }
@@ -101,7 +110,7 @@ interface SharedState {
 // A program may load two copies of this library. They find the same state by its symbol, so both share a release that
 // is under way, and both call their listeners after it. Other versions of this library depend on the symbol and on the
 // names in the state: change the number when you change its shape.
-const KEY = Symbol.for('ebb.acts.2')
+const KEY = Symbol.for('ebb.acts.3')
 const scope = globalThis as { [KEY]?: SharedState }
 scope[KEY] ??= { listeners: new Set(), underWay: undefined }
 const shared = scope[KEY]
@@ -150,11 +159,19 @@ function start({
   workers = false,
   inSteps = false,
   enough = Number.POSITIVE_INFINITY,
-  maxPause = Number.POSITIVE_INFINITY
+  maxPause = Number.POSITIVE_INFINITY,
+  keepHeap = false
 }: UnheldOptions): PendingRelease {
   const { underWay: previous } = shared
-  if (previous !== undefined && (previous.workers || !workers) && (!previous.inSteps || inSteps)) return previous
-  const next = () => collectAndTrim(workers, inSteps, enough, maxPause)
+  if (
+    previous !== undefined &&
+    (previous.workers || !workers) &&
+    (!previous.inSteps || inSteps) &&
+    (previous.collects || keepHeap)
+  ) {
+    return previous
+  }
+  const next = () => collectAndTrim({ workers, inSteps, enough, maxPause, keepHeap })
   let holdTimer: NodeJS.Timeout | undefined
   // If the previous release fails, its own caller gets the error, and the next release starts all the same.
   const done = (previous === undefined ? next() : previous.done.then(next, next)).finally(() => {
@@ -166,6 +183,7 @@ function start({
     // A release that leaves out workers does not serve a call that asks for all of them.
     workers: workers && maxPause === Number.POSITIVE_INFINITY,
     inSteps,
+    collects: !keepHeap,
     hold() {
       previous?.hold()
       holdTimer ??= setInterval(() => {}, 2 ** 30)
@@ -175,24 +193,19 @@ function start({
   return pending
 }
 
-async function collectAndTrim(
-  withWorkers: boolean,
-  inSteps: boolean,
-  enough: number,
-  maxPause: number
-): Promise<Release> {
+async function collectAndTrim(options: Required<UnheldOptions>): Promise<Release> {
   const start = performance.now()
   const before = ownAnonymous()
   await retainTick()
   returnAtOnce()
   trimReactor()
   trimAll()
-  const workers = withWorkers ? await collectInWorkers(maxPause) : 0
-  const first = await collect(inSteps)
+  const workers = options.workers ? await collectInWorkers(options.maxPause) : 0
+  const first = options.keepHeap ? KEPT : await collect(options.inSteps)
   const collections = [first.cost]
   let afterCollect = ownAnonymous()
   const trims = [await trim()]
-  if (first.inSteps && ownAnonymous() > enough) {
+  if (first.inSteps && ownAnonymous() > options.enough) {
     collections.push((await collectInSteps(threadTime)) ?? { pauseMs: 0, workMs: 0 })
     afterCollect = ownAnonymous()
     trims.push(await trim())
@@ -208,6 +221,7 @@ async function collectAndTrim(
     trimPauseMs: longest(trims),
     cpuMs: [...collections, ...trims].reduce((sum, { workMs }) => sum + workMs, 0),
     inSteps: first.inSteps,
+    collected: !options.keepHeap,
     allocator: allocator().name,
     workers
   }
@@ -219,6 +233,9 @@ async function collectAndTrim(
 function longest(costs: readonly CollectionCost[]): number {
   return Math.max(...costs.map(({ pauseMs }) => pauseMs))
 }
+
+/** What a collection costs that is left out. */
+const KEPT = { cost: { pauseMs: 0, workMs: 0 }, inSteps: false }
 
 /** Collects in steps or at once: as asked, or as it can be done. */
 async function collect(inSteps: boolean): Promise<{ cost: CollectionCost; inSteps: boolean }> {
