@@ -105,6 +105,26 @@ describe('the budget', () => {
     expect(model.earliest - start).toBeCloseTo(1000)
   })
 
+  test('time in which nothing was to be paid counts, up to 5 s', async () => {
+    vi.advanceTimersByTime(3000)
+    await releaseOnce(50, 10 * MB)
+    expect(model.earliest - performance.now()).toBeCloseTo(2000)
+    vi.advanceTimersByTime(60_000)
+    await releaseOnce(100, 40 * MB)
+    const released = performance.now()
+    expect(model.earliest - released).toBeCloseTo(5000)
+    // 100 ms, and 0.8 ms per MB.
+    model.onHeld(100 * MB)
+    expect(model.earliestAfterSpike - released).toBeCloseTo(5000 + 3200)
+    // Over all time, no more than the budget is used.
+    const start = performance.now()
+    for (let i = 0; i < 20; i++) {
+      vi.advanceTimersByTime(Math.max(0, model.earliest - performance.now()))
+      await releaseOnce(50, 10 * MB)
+    }
+    expect(performance.now() - start).toBeGreaterThanOrEqual(19 * 5000)
+  })
+
   test('counts the CPU time of other threads that help', async () => {
     nextOthers = 150
     model.onSample(0, 0, 0)
@@ -119,8 +139,9 @@ describe('the budget', () => {
     model.onSample(0, 0, 2)
     // A sample with less work in between does not make the program's work look like help.
     model.onSample(0, 0, 1)
+    const start = performance.now()
     await releaseOnce(50, 10 * MB)
-    expect(model.earliest - performance.now()).toBeCloseTo(10_000)
+    expect(model.earliest - start).toBeCloseTo(10_000)
     nextOthers = 0
     await releaseOnce(50, 10 * MB)
     expect(model.earliest - performance.now()).toBeCloseTo(5000)

@@ -17,6 +17,11 @@ import { otherThreadsTime } from '../sys/thread-time.js'
 
 /** Milliseconds between two releases at least; also the shortest backoff. */
 const SHORTEST_INTERVAL = 1000
+/**
+ * A release is also paid by the time before it in which nothing was to be paid: at most this many ms. So a release need
+ * not wait if a spike follows another a bit sooner than its cost is paid.
+ */
+const LONGEST_CREDIT = 5000
 /** Longest backoff, ms. */
 const LONGEST_BACKOFF = 600_000
 /** Memory that the process faults back in within this many ms made the release a net loss. */
@@ -86,6 +91,9 @@ export class CostModel {
   /** Whether at least half of the returned memory is held again. */
   #faultedBack = false
   #budget = 1
+  /** Time from which on the budget pays for it, and time at which it is paid. */
+  #paidFrom = performance.now()
+  #paidUntil = performance.now()
 
   /** Whether releases collect in steps. False where V8 cannot be made to. */
   #inSteps = true
@@ -140,8 +148,8 @@ export class CostModel {
     this.#faultedBack = true
     if (performance.now() - this.#releasedAt >= FAULTED_BACK_WITHIN) return
     const cost = this.#cpuMs + this.#helpersMs + FAULT_BACK_MS * this.#returned + RECOMPILE_MS * this.#codeLost
-    const delay = Math.min(cost / this.#budget, LONGEST_FAULT_BACK_DELAY)
-    this.earliestAfterSpike = Math.max(this.earliest, this.#releasedAt + delay)
+    this.#paidUntil = this.#paidFrom + Math.min(cost / this.#budget, LONGEST_FAULT_BACK_DELAY)
+    this.earliestAfterSpike = Math.max(this.earliest, this.#paidUntil)
   }
 
   /**
@@ -231,7 +239,12 @@ export class CostModel {
     this.#budget = budget
     this.#backoff = this.#returned < worth ? Math.min(2 * this.#backoff, LONGEST_BACKOFF) : SHORTEST_INTERVAL
     this.#backoffUntil = this.#releasedAt + this.#backoff
-    this.#setEarliest(this.#releasedAt + Math.max((done.cpuMs + this.#helpersMs) / budget, SHORTEST_INTERVAL))
+    const released = this.#releasedAt
+    // No credit for a release that did not wait for its time, as at a signal.
+    const hasWaited = released >= this.#paidUntil
+    this.#paidFrom = hasWaited ? Math.max(this.#paidUntil, released - LONGEST_CREDIT) : released
+    this.#paidUntil = this.#paidFrom + (done.cpuMs + this.#helpersMs) / budget
+    this.#setEarliest(Math.max(this.#paidUntil, released + SHORTEST_INTERVAL))
     return done
   }
 
@@ -262,8 +275,9 @@ export class CostModel {
     this.#codeLost = 0
     this.#faultedBack = false
     this.#cpuMs = done.cpuMs
-    // Only release() measures other threads, and sets this after its own releases.
+    // Only release() measures other threads and knows what is paid, and sets these after its own releases.
     this.#helpersMs = 0
+    this.#paidFrom = this.#releasedAt
     if (!done.collected) return
     this.#heapAfterRelease = getHeapStatistics().used_heap_size
     this.#heapAfterCollection = this.#heapAfterRelease
