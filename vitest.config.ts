@@ -7,6 +7,7 @@ export default defineConfig({
   test: {
     ...counted,
     include: ['packages/*/src/**/*.test.ts', 'test/**/*.test.ts', 'bench/harness/*.test.mjs'],
+    setupFiles: ['test/support/audit.ts'],
     // Real processes under real load on few cores: the time limit is there to end a test that hangs.
     testTimeout: 60_000,
     hookTimeout: 60_000,

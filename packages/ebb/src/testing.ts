@@ -4,4 +4,5 @@
  * This entry is not covered by semantic versioning. Programs use `ebb`.
  */
 export { type ListeningSocket, openSocket } from './socket/listening-socket.js'
+export { audit, trackCreated } from './sys/audit.js'
 export { ERROR_CODES, WARNING_CODES } from './sys/error-codes.js'

@@ -18,6 +18,7 @@ import {
 } from '../socket/proxy-protocol.js'
 import { type ShutdownHost, type ShutdownOptions, type ShutdownReport, shutDown } from '../socket/shutdown.js'
 import { Wheel } from '../socket/timer-wheel.js'
+import { type Audited, announceCreated, targetOf } from '../sys/audit.js'
 import { E, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from '../sys/constants.js'
 import { EbbError, type SystemError, systemError } from '../sys/errors.js'
 import { CallbackScopes } from '../sys/node/callback-scope.js'
@@ -93,7 +94,7 @@ interface SendQueue {
 }
 
 /** The implementation of `Listener`. */
-export class EpollListener implements Watcher, AcceptHost, ConnectionHost, ShutdownHost {
+export class EpollListener implements Audited, Watcher, AcceptHost, ConnectionHost, ShutdownHost {
   readonly address: AddressInfo
   readonly reactor: Reactor
 
@@ -149,7 +150,28 @@ export class EpollListener implements Watcher, AcceptHost, ConnectionHost, Shutd
     this.retained = retain(new ConnectionHandle(this, -1, -1))
     this.#acceptor = new Acceptor(this.reactor, socket, this)
     this.#owner = this.reactor.register(this)
+    announceCreated(this)
     this.reactor.ref()
+  }
+
+  audit(): string[] {
+    const wrong: string[] = []
+    let open = 0
+    let timers = 0
+    const { reactor } = this
+    const isClosed = this.#closing !== undefined && this.#resolveClosing === undefined
+    for (let fd = isClosed ? -1 : reactor.next(this.#owner, -1); fd !== -1; fd = reactor.next(this.#owner, fd)) {
+      open++
+      if (this.#silent?.has(fd)) timers++
+      if (!targetOf(fd)?.startsWith('socket:')) wrong.push(`descriptor ${fd} is ${targetOf(fd)}`)
+      const blocked = ((reactor.state[fd] as number) & BLOCKED) !== 0
+      if (this.#queues.has(fd) !== blocked) wrong.push(`descriptor ${fd} is ${blocked ? '' : 'not '}blocked`)
+    }
+    if (open !== this.#clients) wrong.push(`clients: ${this.#clients}, expected ${open}`)
+    if (timers !== (this.#silent?.size ?? 0)) wrong.push(`timers: ${this.#silent?.size}, expected ${timers}`)
+    for (const fd of this.#queues.keys())
+      if (reactor.ownerOf(fd) !== this.#owner) wrong.push(`a queue of ${fd} is left`)
+    return wrong
   }
 
   get clients(): number {

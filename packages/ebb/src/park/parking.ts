@@ -34,6 +34,7 @@ import {
   proxyProtocolOf
 } from '../socket/proxy-protocol.js'
 import { toBytes } from '../sys/arguments.js'
+import { type Audited, announceCreated } from '../sys/audit.js'
 import { E, EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLRDHUP } from '../sys/constants.js'
 import { type SystemError, warn } from '../sys/errors.js'
 import { outside, runBatch } from '../sys/node/callback-scope.js'
@@ -42,6 +43,7 @@ import { peerAddress, takeError } from '../sys/socket.js'
 import { peek, peeked, receiveAndDrop } from '../sys/transfer.js'
 import { AcceptGate } from './accept-gate.js'
 import { type AccessHost, ConnectionAccess } from './access.js'
+import { auditConnections } from './audit.js'
 import { Broadcaster } from './broadcast.js'
 import { type Connection, ConnectionHandle, setConnection } from './connection.js'
 import { forwardDetached } from './detached-socket.js'
@@ -108,7 +110,7 @@ const FIRST_REQUEST = 100
 
 /** The connections of one server. See the top of this file for their states. */
 export class Parking
-  implements Watcher, AcceptHost, AccessHost, HandleOwner, SenderHost, StreamHost, TimerHost, UpgradeHost
+  implements Watcher, Audited, AcceptHost, AccessHost, HandleOwner, SenderHost, StreamHost, TimerHost, UpgradeHost
 {
   /** Carries out what the application does with connections. */
   readonly access: ConnectionAccess
@@ -161,6 +163,7 @@ export class Parking
     this.#streams = new Streams(this.#connections, this)
     this.#proxy = proxyProtocolOf(options.proxyProtocol, (fd, error) => this.#onProxyFailure(fd, error))
     this.#broadcaster = new Broadcaster(this.#connections, sender, this.#isHttp ? STREAM : 0)
+    announceCreated(this)
   }
 
   // Listening.
@@ -672,6 +675,10 @@ export class Parking
   stream(response: ServerResponse): Connection {
     if (!this.#isHttp) throw notStreamable()
     return this.#streams.start(response)
+  }
+
+  audit(): string[] {
+    return auditConnections(this.#connections, this.#registration, this.#timers)
   }
 
   /** Returns the figures of this server. */

@@ -48,6 +48,11 @@ export class Registration {
     return this.#parked
   }
 
+  /** Number of parked connections that keep the process running. */
+  get referenced(): number {
+    return this.#referenced
+  }
+
   /** Registers the server, which is about to listen or to have an upgraded connection. */
   join(): Reactor {
     if (this.#reactor === undefined) {

@@ -91,6 +91,16 @@ export class Timers {
     )
   }
 
+  /** Number of timers. */
+  get size(): number {
+    return this.#wheel.size
+  }
+
+  /** Whether a connection has a timer. */
+  has(row: number): boolean {
+    return this.#wheel.has(row)
+  }
+
   /** Memory of the timers, in bytes. */
   get bytes(): number {
     return this.#wheel.bytes + this.#durations.byteLength

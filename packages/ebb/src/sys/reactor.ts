@@ -10,6 +10,7 @@
 import fs from 'node:fs'
 import { isMainThread } from 'node:worker_threads'
 import { grown, resized, shrunk } from './arrays.js'
+import { type Audited, announceCreated, watchedByKernel } from './audit.js'
 import * as libc from './libc.js'
 import { hasCallbackScopes, runBatch, runEvent } from './node/callback-scope.js'
 import { watchEpoll } from './node/epoll-watch.js'
@@ -42,7 +43,7 @@ export const BYTES_PER_DESCRIPTOR =
   Float64Array.BYTES_PER_ELEMENT + Uint8Array.BYTES_PER_ELEMENT + Uint32Array.BYTES_PER_ELEMENT
 
 /** The watched descriptors of one thread. Use {@link reactor} to get this thread's reactor. */
-export class Reactor {
+export class Reactor implements Audited {
   /** By descriptor: serial number of the registration, from 1 on and never reused; 0 for an unwatched descriptor. */
   serial = new Float64Array(shrunk(1))
   /** By descriptor: a byte for the watcher's own use; 0 when the descriptor is added. */
@@ -86,11 +87,32 @@ export class Reactor {
       libc.close(epoll)
       throw error
     }
+    announceCreated(this)
   }
 
   /** Number of watched descriptors. */
   get watched(): number {
     return this.#watched
+  }
+
+  /** Returns the owner number of a watched descriptor; -1 if it is not watched. */
+  ownerOf(fd: number): number {
+    return (this.serial[fd] ?? 0) === 0 ? -1 : (this.#owner[fd] as number)
+  }
+
+  audit(): string[] {
+    const wrong: string[] = []
+    const kernel = watchedByKernel(this.#epoll)
+    let watched = 0
+    for (const [fd, serial] of this.serial.entries()) {
+      if (serial === 0) continue
+      watched++
+      if (this.#watchers[this.#owner[fd] as number] === undefined) wrong.push(`descriptor ${fd} has no watcher`)
+      if (!kernel.delete(fd)) wrong.push(`descriptor ${fd} is in the reactor, but not in epoll`)
+    }
+    for (const fd of kernel) wrong.push(`descriptor ${fd} is in epoll, but not in the reactor`)
+    if (watched !== this.#watched) wrong.push(`watched descriptors: ${this.#watched}, expected ${watched}`)
+    return wrong
   }
 
   /** Registers a watcher. @returns its owner number, for {@link add} */
