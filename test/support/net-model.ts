@@ -5,7 +5,7 @@
  * and the server sends numbered frames. So every lost, duplicated or reordered byte is noticed.
  */
 import { closeSync, openSync, readlinkSync } from 'node:fs'
-import type { Socket } from 'node:net'
+import { Socket } from 'node:net'
 import { type Connection, createServer, type ParkServer } from 'ebb/net'
 import { libc, setOption } from 'ebb/sys'
 import { expect } from 'vitest'
@@ -143,6 +143,11 @@ export const ACTIONS = {
   'server ends': 1,
   'server closes': 1,
   'server destroys': 1,
+  'server resets': 1,
+  'server times out': 1,
+  'server removes listeners': 1,
+  'another socket takes': 1,
+  settings: 6,
   'open a file': 4,
   'close a file': 4,
   turn: 40
@@ -293,9 +298,46 @@ export class Crowd {
         this.#end(member, 'broken')
         socket.destroy()
         return true
+      case 'server resets':
+        this.#end(member, 'broken')
+        socket.resetAndDestroy()
+        return true
+      case 'server times out':
+        // The last socket, even if its connection is parked.
+        this.#end(member, 'broken')
+        socket.setTimeout(1 + (size % 10), () => socket.destroy())
+        return true
+      case 'server removes listeners':
+        if (socket.destroyed) return false
+        this.#end(member, 'broken')
+        socket.removeAllListeners().on('error', () => {})
+        socket.resume()
+        setTimeout(() => socket.destroy(), size % 5)
+        return true
+      case 'another socket takes':
+        return this.#take(member, socket, size)
+      case 'settings':
+        socket.setNoDelay(size % 2 === 0).setKeepAlive(size % 3 === 0, 5000)
+        if (size % 5 === 0) socket.unref()
+        else socket.ref()
+        socket.setTimeout(size % 7 === 0 ? 60_000 : 0, () => {})
+        return true
       default:
         return false
     }
+  }
+
+  /** Gives the handle of an awake socket to another socket, which closes the connection soon. */
+  #take(member: Member, socket: Socket, size: number): boolean {
+    const internals = socket as unknown as { _handle: object | null }
+    const { _handle: handle } = internals
+    if (handle === null || socket.writableLength > 0) return false
+    this.#end(member, 'broken')
+    internals._handle = null
+    const other = new Socket({ handle } as object)
+    other.on('error', () => {}).resume()
+    setTimeout(() => other.destroy(), size % 5)
+    return true
   }
 
   /** Lets all clients read, checks what has arrived, and closes everything. */
@@ -386,7 +428,10 @@ export class Crowd {
     member.socket = socket
     member.connection = connection
     this.#byId.set(connection.id, member)
-    socket.on('data', (bytes) => this.#check(() => member.read.take(bytes)))
+    socket.on('data', (bytes) => {
+      // Bytes of a connection that is given up may have been read by somebody else.
+      if (member.state !== 'broken') this.#check(() => member.read.take(bytes))
+    })
   }
 
   #frameFor(member: Member, length: number): Buffer {
