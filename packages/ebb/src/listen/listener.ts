@@ -149,6 +149,7 @@ export class EpollListener implements Audited, Watcher, AcceptHost, ConnectionHo
     if (firstByteTimeout > 0) this.#silent = new Wheel((fd) => this.#onSilence(fd))
     this.retained = retain(new ConnectionHandle(this, -1, -1))
     this.#acceptor = new Acceptor(this.reactor, socket, this)
+    this.#scopes.onListening()
     this.#owner = this.reactor.register(this)
     announceCreated(this)
     this.reactor.ref()

@@ -13,7 +13,7 @@ import { type Connection, connectionOf } from './connection.js'
 import { withoutForwarding } from './detached-socket.js'
 import { hookListen } from './listen-hook.js'
 import { watchChannels } from './node/ipc.js'
-import type { ServerInternals } from './node/server.js'
+import { closeOutside, type ServerInternals } from './node/server.js'
 import { Parking } from './parking.js'
 import { ATTACHMENT_LIMIT, isSupported, RELEASE_THRESHOLDS, setParking } from './parking-of.js'
 import { isHttp } from './protocol/detect.js'
@@ -219,6 +219,7 @@ export function park<S extends Server>(server: S, options: ParkOptions = {}): S 
     watchChannels(presentSocket)
     hookListen(internals, parking)
     setParking(server, parking)
+    closeOutside(internals)
   } else server.prependListener('connection', (socket: Socket) => parking.adopt(socket))
   const parked = toParked(server, parking, supported, http)
   if (http) closeParkedAsIdle(server as unknown as HttpServer, parking)

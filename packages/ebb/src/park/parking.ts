@@ -200,6 +200,7 @@ export class Parking
   #onListening(): void {
     this.#closesIdle = false
     this.#registration.onListening()
+    this.#connections.scopes.onListening()
   }
 
   /**
@@ -435,7 +436,7 @@ export class Parking
    * Makes the socket of a parked connection.
    *
    * @param announced whether to emit `connection`
-   * @returns undefined if the connection is broken; then it is closed. Also if a listener throws
+   * @returns undefined if the connection is broken, or a listener closed it; then it is closed
    */
   wake(row: number, announced: boolean): ConnectionHandle | undefined {
     const fd = this.#connections.table.fd(row)
@@ -444,11 +445,11 @@ export class Parking
     this.#registration.reactor.remove(fd)
     this.#timers.remove(row)
     this.#registration.countParked(-1, this.#settings.keepsRunning(row))
-    try {
-      return this.#connections.callBack(row, announced ? this.#makeAnnounced : this.#makeSocket, this, row, fd)
-    } finally {
-      this.#registration.leaveIfEmpty()
-    }
+    const { table, awake } = this.#connections
+    const id = table.id(row)
+    this.#connections.callBack(row, announced ? this.#makeAnnounced : this.#makeSocket, this, row, fd)
+    this.#registration.leaveIfEmpty()
+    return table.id(row) === id ? awake.get(row) : undefined
   }
 
   /**
@@ -465,16 +466,15 @@ export class Parking
     if (length === PEEK_LENGTH) warnOfHeader()
   }
 
-  #makeAnnounced(row: number, fd: number): ConnectionHandle | undefined {
+  #makeAnnounced(row: number, fd: number): void {
     const connection = this.#makeSocket(row, fd)
-    if (connection?.socket === undefined) return undefined
+    if (connection?.socket === undefined) return
     const { socket } = connection
     try {
       this.#emitConnection(socket, connection)
     } finally {
       this.#protocol.onWake(socket, connection)
     }
-    return connection
   }
 
   #makeSocket(row: number, fd: number): ConnectionHandle | undefined {

@@ -2,6 +2,7 @@
 import { checkObject } from '../sys/arguments.js'
 import { milliseconds } from '../sys/duration.js'
 import { invalidArgument, shown } from '../sys/errors.js'
+import { outside, runBatch } from '../sys/node/callback-scope.js'
 import { warnOfUnknown } from '../sys/unknown.js'
 
 /** Options of `shutdown()`. */
@@ -70,11 +71,18 @@ async function wait(host: ShutdownHost, grace: number, signal: AbortSignal | und
   const clients = host.clients
   let ended = { idle: 0, cut: 0 }
   const over = new Grace(grace, signal)
-  if (await Promise.race([closed.then(() => false), over.promise])) ended = host.closeAll()
+  if (await Promise.race([closed.then(() => false), over.promise])) ended = await closeAll(host)
   over.cancel()
   await closed
   const ms = Math.round(performance.now() - start)
   return { drained, finished: clients - ended.idle - ended.cut, ...ended, ms }
+}
+
+/** Closes all connections in a callback of its own, so that the listeners of each run with their ticks. */
+function closeAll(host: ShutdownHost): Promise<Pick<ShutdownReport, 'idle' | 'cut'>> {
+  return new Promise((resolve) => {
+    outside(() => setImmediate(() => resolve(runBatch(() => host.closeAll()))))
+  })
 }
 
 /** The time that connections have. It does not keep the process running: the connections do. */

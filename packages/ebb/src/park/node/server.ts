@@ -2,7 +2,9 @@
  * The internals of `net.Server` and `tls.Server` that ebb uses. Node does not document these properties, but every
  * version from 20 to 26 has them.
  */
+import { AsyncResource } from 'node:async_hooks'
 import type { Server } from 'node:net'
+import { outside } from '../../sys/node/callback-scope.js'
 import type { ListeningHandle } from './handle.js'
 
 /** A `net.Server` with properties that Node keeps for itself. */
@@ -35,6 +37,18 @@ export function countConnection(server: ServerInternals): void {
 /** Counts one open connection less. */
 export function uncountConnection(server: ServerInternals): void {
   server._connections--
+}
+
+/**
+ * Has the `close` event of a server emitted in an empty context. Its listeners are not those of whoever closes the
+ * server; only the callback of `close()` is, and it is called in the context of its caller.
+ */
+export function closeOutside(server: ServerInternals): void {
+  const { close } = server
+  server.close = function (callback) {
+    const bound = typeof callback === 'function' ? AsyncResource.bind(callback) : callback
+    return outside(() => close.call(this, bound))
+  }
 }
 
 /** Whether the server is closed and has no connections. */

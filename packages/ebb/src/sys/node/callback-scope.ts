@@ -49,6 +49,8 @@ Object.setPrototypeOf(Scope.prototype, AsyncResource.prototype)
 const { runInAsyncScope, emitDestroy } = AsyncResource.prototype
 
 interface ProcessInternals {
+  /** The active domain, if `node:domain` is loaded. It pairs each new asynchronous resource with this domain. */
+  domain?: object | null | undefined
   /** Runs ticks and microtasks. Every version since 0.10 has it. It costs 11 ns if there are none. */
   _tickCallback?: () => void
   /**
@@ -59,7 +61,8 @@ interface ProcessInternals {
    */
   _fatalException?: (error: unknown, fromPromise: boolean) => boolean
 }
-const { _tickCallback, _fatalException } = process as ProcessInternals
+const internals = process as ProcessInternals
+const { _tickCallback, _fatalException } = internals
 const runTicks = _tickCallback?.bind(process) ?? (() => void setImmediate(() => {}))
 
 /** Whether a batch is being handled, and no code of the program is on the stack. */
@@ -84,7 +87,18 @@ export function runBatch<T>(batch: () => T): T {
  * caller, and pass them on.
  */
 export function outside<T>(fn: () => T): T {
+  if (internals.domain) return inDomain(undefined, () => outside(fn))
   return hasCallbackScopes ? (runInAsyncScope.call(new Scope(BOOTSTRAP, 0), fn) as T) : fn()
+}
+
+function inDomain<T>(domain: object | undefined, fn: () => T): T {
+  const active = internals.domain
+  internals.domain = domain
+  try {
+    return fn()
+  } finally {
+    internals.domain = active
+  }
 }
 
 /** Handles one event of a batch that is not a callback of the program. An exception does not stop the batch. */
@@ -101,6 +115,8 @@ export class CallbackScopes {
   readonly #type: string
   /** What `async_hooks` see of the server. Undefined until it is needed. */
   #server: AsyncResource | undefined
+  /** The domain in which the server listens. An exception of its connections goes there, as with Node. */
+  #domain: object | undefined
   /** By index: async id of the connection; 0 until its first callback. */
   #ids = new Float64Array(0)
 
@@ -112,6 +128,11 @@ export class CallbackScopes {
   /** Memory of the ids, in bytes. */
   get bytes(): number {
     return this.#ids.byteLength
+  }
+
+  /** Called when the server begins to listen, by its caller. */
+  onListening(): void {
+    this.#domain = internals.domain ?? undefined
   }
 
   /** Calls `fn` as a callback of the server. @returns its result; undefined if it throws */
@@ -130,7 +151,8 @@ export class CallbackScopes {
     const id = this.#ids[index] as number
     if (id !== 0) return id
     const options = { triggerAsyncId: this.#serverId(), requireManualDestroy: true }
-    const made = outside(() => new AsyncResource('EBBCONNECTION', options).asyncId())
+    const make = (): number => new AsyncResource('EBBCONNECTION', options).asyncId()
+    const made = outside(this.#domain === undefined ? make : () => inDomain(this.#domain, make))
     this.#ids[index] = made
     return made
   }
@@ -165,6 +187,7 @@ function run<T, A, B>(
   b: B
 ): T | undefined {
   const isRoot = atRoot
+  if (!isRoot && internals.domain) return inDomain(undefined, () => run(asyncId, triggerId, fn, self, a, b))
   atRoot = false
   const result = hasCallbackScopes
     ? (runInAsyncScope.call(new Scope(asyncId, triggerId), guarded, undefined, isRoot, fn, self, a, b) as T | undefined)
@@ -182,11 +205,8 @@ function guarded<T, A, B>(isRoot: boolean, fn: (a: A, b: B) => T, self: unknown,
     return fn.call(self, a, b)
   } catch (error) {
     if (isRoot) report(error)
-    else {
-      queueMicrotask(() => {
-        throw error
-      })
-    }
+    // Bound, because up to Node 22 an exception of a microtask has no store.
+    else queueMicrotask(AsyncResource.bind(() => report(error)))
     return undefined
   }
 }
