@@ -94,6 +94,45 @@ test.each(['park(net)', 'listen()'])('in a worker thread: %s', async (kind) => {
   expect(played.thrown[0]).toBe(played.thrown[1])
 })
 
+test('callbacks of a caller keep the context of the caller', async () => {
+  const child = new Child(`
+    import { AsyncLocalStorage } from 'node:async_hooks'
+    import net from 'node:net'
+    import { createServer } from 'ebb/net'
+    const storage = new AsyncLocalStorage()
+    const seen = []
+    const see = (what) => seen.push(what + ': ' + storage.getStore())
+    const server = createServer({ idle: 10 }, (socket) => {
+      socket.on('error', () => {})
+      socket.on('data', () => storage.run('writer', () => socket.write('answer', () => see('write()'))))
+    })
+    storage.run('listener', () => server.listen(0, '127.0.0.1', () => see('listen()')))
+    await new Promise((resolve) => server.once('listening', resolve))
+    const peer = net.connect(server.address().port, '127.0.0.1')
+    peer.write('x')
+    await new Promise((resolve) => peer.once('data', resolve))
+    while (server.stats().parked === 0) await new Promise((resolve) => setTimeout(resolve, 5))
+    await storage.run('broadcaster', async () => {
+      await server.broadcast('all', () => see('filter'))
+      see('broadcast()')
+    })
+    server.on('close', () => see("'close'"))
+    const closed = new Promise((resolve) => {
+      storage.run('closer', () => server.close(() => resolve(see('close()'))))
+    })
+    storage.run('ender', () => server.closeAllConnections())
+    await closed
+    console.log(JSON.stringify(seen))`)
+  expect(await child.next()).toEqual([
+    'listen(): listener',
+    'write(): writer',
+    'filter: broadcaster',
+    'broadcast(): broadcaster',
+    "'close': undefined",
+    'close(): closer'
+  ])
+})
+
 const ORDER = `
   import net from 'node:net'
   import { park, listen } from 'ebb'
