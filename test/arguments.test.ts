@@ -185,7 +185,7 @@ describe('unknown options cause a process warning, once for each name', () => {
     ],
     [
       'park(http.createServer(), { colour: 5 })',
-      'park() ignores the unknown option "colour": the known ones are idle, first, firstByteTimeout, attachmentLimit, carry, proxyProtocol, giveBack'
+      'park() ignores the unknown option "colour": the known ones are idle, first, firstByteTimeout, attachmentLimit, carry, maxQueued, overflow, proxyProtocol, giveBack'
     ],
     [
       'createServer({ idel: 5, noDelay: true })',

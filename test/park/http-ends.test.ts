@@ -23,6 +23,16 @@ type Middleware = (request: http.IncomingMessage, response: http.ServerResponse,
 
 const compress = (options?: compression.CompressionOptions): Middleware => compression(options) as unknown as Middleware
 
+/** Calls `then` when the head of a response is made, as the package `on-headers` does. */
+function onHead(response: http.ServerResponse, then: () => void): void {
+  const { writeHead } = response
+  response.writeHead = ((...args: Parameters<typeof writeHead>) => {
+    response.writeHead = writeHead
+    then()
+    return writeHead.apply(response, args)
+  }) as typeof writeHead
+}
+
 /** Middlewares under which a stream would be unreadable, or not seen. */
 const MIDDLEWARES: [string, Middleware][] = [
   ['compression', (request, response, next) => compress()(request, response, next)],
@@ -55,6 +65,30 @@ const MIDDLEWARES: [string, Middleware][] = [
       const { write, end } = response
       response.write = ((...args: Parameters<typeof write>) => write.apply(response, args)) as typeof write
       response.end = ((...args: Parameters<typeof end>) => end.apply(response, args)) as typeof end
+      next()
+    }
+  ],
+  [
+    'a middleware that sets Content-Encoding when the head is made',
+    (_, response, next) => {
+      onHead(response, () => response.setHeader('Content-Encoding', 'x-own'))
+      next()
+    }
+  ],
+  [
+    'a middleware that replaces write() when the head is made',
+    (_, response, next) => {
+      const { write } = response
+      onHead(response, () => {
+        response.write = ((...args: Parameters<typeof write>) => write.apply(response, args)) as typeof write
+      })
+      next()
+    }
+  ],
+  [
+    'a middleware that sets a digest of the body',
+    (_, response, next) => {
+      response.setHeader('Content-Digest', 'sha-256=:x:')
       next()
     }
   ],
@@ -878,6 +912,16 @@ const UNENCODED: [string, Middleware][] = [
     'Content-Encoding: identity',
     (_, response, next) => {
       response.setHeader('Content-Encoding', 'identity')
+      next()
+    }
+  ],
+  [
+    'a middleware that sets a cookie and a length when the head is made',
+    (_, response, next) => {
+      onHead(response, () => {
+        response.setHeader('Set-Cookie', 'a=b')
+        response.setHeader('Content-Length', 5)
+      })
       next()
     }
   ],

@@ -586,7 +586,10 @@ describe('disconnect', () => {
     await Promise.all(peers.map((peer) => expectEcho(peer)))
     const sockets = new Map(woken.map(({ socket }) => [socket.remotePort, socket]))
     for (const peer of peers) end(peer, sockets.get(peer.localPort) as Socket)
-    await stats(server, { awake: 0, closed: { peer: 0, reset: 0, timeout: 0, server: 0, socket: 3, proxy: 0 } })
+    await stats(server, {
+      awake: 0,
+      closed: { peer: 0, reset: 0, timeout: 0, server: 0, socket: 3, proxy: 0, slow: 0 }
+    })
     await quiet()
     const byId = (a: Gone, b: Gone): number => a.id - b.id
     expect(disconnected.sort(byId)).toEqual(

@@ -97,6 +97,8 @@ export class ConnectionHandle implements Connection, HandleObserver {
   timedOutAt = -1
   /** False from `stream()` until its response is finished. */
   responseEnded = true
+  /** Whether the connection is being closed because its peer reads too slowly. */
+  isSlow = false
   /** Requests so far, if the server limits them. */
   requests = 0
   /** Serialised attachment of a connection that is closed. */

@@ -5,7 +5,7 @@ import { Governor, type GovernorOptions } from '../govern/connection-governor.js
 import { tuneAllocator } from '../memory/thresholds.js'
 import type { ProxyProtocolOptions } from '../socket/proxy-protocol.js'
 import type { ShutdownOptions, ShutdownReport } from '../socket/shutdown.js'
-import { checkFunction, checkId, checkObject } from '../sys/arguments.js'
+import { checkFromZero, checkFunction, checkId, checkObject } from '../sys/arguments.js'
 import { milliseconds } from '../sys/duration.js'
 import { EbbError, invalidArgument, shown } from '../sys/errors.js'
 import { warnOfUnknown } from '../sys/unknown.js'
@@ -17,6 +17,7 @@ import { closeOutside, type ServerInternals } from './node/server.js'
 import { Parking } from './parking.js'
 import { ATTACHMENT_LIMIT, isSupported, RELEASE_THRESHOLDS, setParking } from './parking-of.js'
 import { isHttp } from './protocol/detect.js'
+import type { QueueLimit } from './sender.js'
 import { ParkedShutdown } from './shutdown.js'
 import type { ParkStats } from './stats.js'
 
@@ -46,6 +47,17 @@ export interface ParkOptions {
   firstByteTimeout?: number | string | false
   /** Maximum size of a serialised attachment, in bytes. Default: 16384. */
   attachmentLimit?: number
+  /**
+   * Maximum number of bytes that {@link Parked.send} and {@link Parked.broadcast} let wait for one connection, because
+   * its peer reads slowly. Bytes that nothing waits before are taken in any case, so one message may be larger.
+   * `Infinity`: no limit. Default: 16 MiB for streams, and no limit for other connections, as with `socket.write()`.
+   */
+  maxQueued?: number
+  /**
+   * What happens at `maxQueued`: `'close'` closes the connection with a RST, and releases what waits for it; `'drop'`
+   * drops the new bytes, always a whole call. In both cases `send()` returns false. Default: `'close'`.
+   */
+  overflow?: 'close' | 'drop'
   /**
    * Names of properties of a socket (`request.socket`) that survive sleep: the next socket of the connection gets them,
    * before `connection` is emitted. The values are kept by reference, with all that they refer to, while the connection
@@ -152,6 +164,8 @@ export const PARK_OPTIONS = [
   'firstByteTimeout',
   'attachmentLimit',
   'carry',
+  'maxQueued',
+  'overflow',
   'proxyProtocol',
   'giveBack'
 ] as const satisfies (keyof ParkOptions)[]
@@ -205,6 +219,7 @@ export function park<S extends Server>(server: S, options: ParkOptions = {}): S 
     firstByteTimeout: firstByteTimeout === false ? 0 : milliseconds(firstByteTimeout, 'firstByteTimeout'),
     attachmentLimit,
     carry: carriedNames(options.carry),
+    ...queueLimit(options),
     proxyProtocol: options.proxyProtocol,
     governor:
       giveBack === false ? undefined : new Governor({ ...RELEASE_THRESHOLDS, ...(giveBack === true ? {} : giveBack) })
@@ -229,6 +244,14 @@ export function park<S extends Server>(server: S, options: ParkOptions = {}): S 
 /** Returns the open socket of a connection; `socket` itself if there is no other. */
 function presentSocket(socket: Socket): Socket {
   return (socket.destroyed ? connectionOf(socket)?.presentSocket() : undefined) ?? socket
+}
+
+function queueLimit({ maxQueued, overflow = 'close' }: ParkOptions): QueueLimit {
+  if (maxQueued !== undefined) checkFromZero(maxQueued, 'maxQueued', 'bytes')
+  if (overflow !== 'close' && overflow !== 'drop') {
+    throw invalidArgument(`overflow must be 'close' or 'drop', not ${shown(overflow)}`)
+  }
+  return { maxQueued, overflow }
 }
 
 function carriedNames(carry: unknown): (string | symbol)[] {

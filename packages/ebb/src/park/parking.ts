@@ -39,7 +39,7 @@ import { E, EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLRDHUP } from '../sys/constants.js'
 import { type SystemError, warn } from '../sys/errors.js'
 import { outside, runBatch } from '../sys/node/callback-scope.js'
 import { BYTES_PER_DESCRIPTOR, type Watcher } from '../sys/reactor.js'
-import { peerAddress, takeError } from '../sys/socket.js'
+import { peerAddress, resetOnClose, takeError } from '../sys/socket.js'
 import { peek, peeked, receiveAndDrop } from '../sys/transfer.js'
 import { AcceptGate } from './accept-gate.js'
 import { type AccessHost, ConnectionAccess } from './access.js'
@@ -86,6 +86,10 @@ export interface ParkingOptions {
   first: 'client' | 'server'
   /** Names of socket properties that survive sleep. */
   carry?: readonly (string | symbol)[] | undefined
+  /** Maximum number of bytes that wait for a slow peer. */
+  maxQueued?: number | undefined
+  /** What happens to bytes above `maxQueued`. */
+  overflow?: 'close' | 'drop' | undefined
   /** Whether connections begin with a header of the PROXY protocol. */
   proxyProtocol?: boolean | ProxyProtocolOptions | undefined
   /** Time, in ms, after which a connection that has not sent a byte is closed; 0: never. */
@@ -130,7 +134,7 @@ export class Parking
   readonly #broadcaster: Broadcaster
   readonly #proxy: ProxyProtocol | undefined
 
-  readonly #closed: Record<Cause, number> = { peer: 0, reset: 0, timeout: 0, server: 0, socket: 0, proxy: 0 }
+  readonly #closed: Record<Cause, number> = { peer: 0, reset: 0, timeout: 0, server: 0, socket: 0, proxy: 0, slow: 0 }
   #accepted = 0
   #woken = 0
   #parkedAgain = 0
@@ -158,7 +162,8 @@ export class Parking
     this.#settings = new Settings(server, this.#connections, this.#protocol, this.#registration, this.#timers)
     this.upgrades = new Upgrades(this.#connections, this.#registration, this.#timers, this)
     this.#gate = new AcceptGate(server, this.#connections.scopes)
-    const sender = new Sender(this.#connections, this)
+    const { maxQueued, overflow = 'close' } = options
+    const sender = new Sender(this.#connections, { maxQueued, overflow }, this)
     this.access = new ConnectionAccess(this.#connections, this.#protocol, sender, this.#settings, this)
     this.#streams = new Streams(this.#connections, this)
     this.#proxy = proxyProtocolOf(options.proxyProtocol, (fd, error) => this.#onProxyFailure(fd, error))
@@ -655,8 +660,20 @@ export class Parking
   socketClosed(row: number, connection: ConnectionHandle): void {
     this.#timers.remove(row)
     this.#options.governor?.left()
-    this.#tellClosed(row, 'socket', connection)
+    this.#tellClosed(row, connection.isSlow ? 'slow' : 'socket', connection)
     this.#registration.leaveIfEmpty()
+  }
+
+  closeSlow(row: number): void {
+    const connection = this.#connections.awake.get(row)
+    const { socket } = connection ?? {}
+    if (connection === undefined || socket === undefined || socket.destroyed) return
+    connection.isSlow = true
+    // With a RST: the kernel would otherwise keep what it has not sent, and try for minutes to send it. Node's
+    // resetAndDestroy() waits until everything is sent.
+    const fd = descriptorOf(socket)
+    if (fd !== -1) resetOnClose(fd)
+    this.#connections.callBack(row, () => void socket.destroy(), undefined)
   }
 
   onSlowReader(row: number, socket: Socket): void {

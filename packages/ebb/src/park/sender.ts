@@ -18,9 +18,22 @@ export interface SenderHost {
   upgradedProtocol(row: number): UpgradedProtocol | undefined
   /** Whether somebody else has taken over the connection of an awake socket. */
   isTaken(socket: Socket): boolean
+  /** Closes an awake connection whose peer reads too slowly. What waits for it is lost. */
+  closeSlow(row: number): void
   /** Starts the timeout of a parked connection again, because bytes were sent to it. */
   restartTimeout(row: number): void
 }
+
+/** How much may wait for a peer that reads slowly. */
+export interface QueueLimit {
+  /** Maximum number of bytes that wait for one connection; undefined: the default. */
+  maxQueued: number | undefined
+  /** What happens to bytes that would exceed it: they are dropped, or the connection is closed. */
+  overflow: 'close' | 'drop'
+}
+
+/** Default of `maxQueued` for streams, in bytes. Other connections have no limit by default. */
+const STREAM_QUEUE = 16 * 1024 * 1024
 
 /** How the protocol of upgraded connections sends to a parked connection. */
 interface UpgradedProtocol {
@@ -39,9 +52,11 @@ interface UpgradedProtocol {
 export class Sender {
   readonly #connections: Connections
   readonly #host: SenderHost
+  readonly #limit: QueueLimit
 
-  constructor(connections: Connections, host: SenderHost) {
+  constructor(connections: Connections, limit: QueueLimit, host: SenderHost) {
     this.#connections = connections
+    this.#limit = limit
     this.#host = host
   }
 
@@ -85,8 +100,19 @@ export class Sender {
   #write(row: number, bytes: Uint8Array): boolean {
     const socket = this.#connections.socket(row)
     if (socket === undefined || !socket.writable || this.#host.isTaken(socket)) return false
+    if (this.#overflows(row, socket, bytes.length)) {
+      if (this.#limit.overflow === 'close') this.#host.closeSlow(row)
+      return false
+    }
     this.#connections.callBack(row, () => socket.write(bytes), undefined)
     return true
+  }
+
+  /** Whether more bytes than allowed would wait. Bytes that nothing waits before are always taken. */
+  #overflows(row: number, { writableLength }: Socket, length: number): boolean {
+    if (writableLength === 0 || this.#connections.isUpgraded(row)) return false
+    const { maxQueued = this.#connections.isStream(row) ? STREAM_QUEUE : Number.POSITIVE_INFINITY } = this.#limit
+    return writableLength + length > maxQueued
   }
 
   /** @param sent how many bytes the kernel took, or a negative errno */

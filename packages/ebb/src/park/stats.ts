@@ -12,6 +12,8 @@ export type Cause =
   | 'timeout'
   /** The server closed it while it was parked. */
   | 'server'
+  /** Its peer read too slowly, so that more than `maxQueued` bytes would have waited. */
+  | 'slow'
   /** Its socket was closed, by either side, while it was awake. */
   | 'socket'
 

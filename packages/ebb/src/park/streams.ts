@@ -46,7 +46,7 @@ export class Streams {
     const row = connection === undefined ? -1 : this.#connections.table.find(connection.id)
     if (!socket || connection === undefined || row === -1 || response.writableEnded) throw notStreamable()
     checkNotEncoded(response)
-    if (!sendEndlessHead(response)) {
+    if (!sendEndlessHead(response, () => checkNotEncoded(response))) {
       throw new EbbError(
         'ERR_HTTP_HEADERS_SENT',
         'stream() sends the headers itself, without a Content-Length, and they are sent'
@@ -106,6 +106,13 @@ function checkNotEncoded(response: ServerResponse): void {
       `stream() sends events as they are, but the response has Content-Encoding: ${encoding}: ${REMEDY}`
     )
   }
+  const digest = DIGESTS.find((name) => headerOf(response, name) !== undefined)
+  if (digest !== undefined) {
+    throw new EbbError(
+      'ERR_EBB_STREAM_ENCODED',
+      `stream() sends events without an end, but the response has a digest of its body (${digest}): ${REMEDY}`
+    )
+  }
   const replaced = REPLACEABLE.find((method) => response[method] !== ServerResponse.prototype[method])
   if (replaced === undefined || /\bno-transform\b/i.test(headerOf(response, 'Cache-Control') ?? '')) return
   throw new EbbError(
@@ -116,6 +123,8 @@ function checkNotEncoded(response: ServerResponse): void {
 
 /** Methods that a middleware replaces to change the body or the head. */
 const REPLACEABLE = ['write', 'flushHeaders'] as const
+/** Headers that a middleware computes of the whole body. */
+const DIGESTS = ['Content-MD5', 'Digest', 'Content-Digest', 'Repr-Digest'] as const
 const REMEDY =
   'leave the middleware (such as compression) out of this route, or set Cache-Control: no-transform before any header is sent'
 

@@ -164,9 +164,10 @@ export function madeHead(response: ServerResponse): string {
 /**
  * Sends the head of a response whose body lasts until the connection closes: without a length and without chunks.
  *
+ * @param check called when the head is made, but not sent. If it throws, the head can be made anew
  * @returns false if a head was already sent, or made with a length
  */
-export function sendEndlessHead(response: ServerResponse): boolean {
+export function sendEndlessHead(response: ServerResponse, check: () => void): boolean {
   const internals = response as unknown as ResponseInternals
   if (internals._headerSent || (internals._header !== null && /\r\nContent-Length:/i.test(internals._header)))
     return false
@@ -174,12 +175,20 @@ export function sendEndlessHead(response: ServerResponse): boolean {
     response.removeHeader('Content-Length')
     response.removeHeader('Transfer-Encoding')
     response.setHeader('Connection', 'close')
-  } else {
-    internals._header = internals._header
-      .replace(/\r\n(Transfer-Encoding|Keep-Alive):[^\r]*/gi, '')
-      .replace(/\r\nConnection:[^\r]*/i, '\r\nConnection: close')
-    internals.chunkedEncoding = false
+    // Middlewares that wait for the head (`on-headers`) set their headers now.
+    response.writeHead(response.statusCode)
+    try {
+      check()
+    } catch (error) {
+      // The application can still answer with another head.
+      internals._header = null
+      throw error
+    }
   }
+  internals._header = (internals._header ?? '')
+    .replace(/\r\n(Transfer-Encoding|Keep-Alive|Content-Length):[^\r]*/gi, '')
+    .replace(/\r\nConnection:[^\r]*/i, '\r\nConnection: close')
+  internals.chunkedEncoding = false
   internals.shouldKeepAlive = false
   response.flushHeaders()
   return true
