@@ -1,10 +1,10 @@
 /** Attachments: what a connection keeps while it is parked. */
-import { createServer as createPlain, type Socket } from 'node:net'
+import { connect, createServer as createPlain, type Socket } from 'node:net'
 import { park } from 'ebb'
 import { type Connection, createServer, type ParkServer } from 'ebb/net'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { client, clients, descriptorsReturn, eventually, listening, stats } from '../support/net-parity.js'
+import { addressOf, client, clients, descriptorsReturn, eventually, listening, stats } from '../support/net-parity.js'
 import { readExactly } from '../support/sockets.js'
 
 descriptorsReturn()
@@ -289,6 +289,26 @@ describe('is refused when it is set, and the old value stays', () => {
     // The error of structuredClone().
     expect(error).toMatchObject({ name: 'DataCloneError', message: (expected as Error).message })
     expect((await it.sleep()).attachment).toEqual(['old'])
+  })
+
+  // structuredClone() ends the process with a signal for a closed handle.
+  test.each(['open', 'closed'])('a handle of Node that is %s cannot be cloned', async (state) => {
+    const it = await sleeper()
+    const socket = connect(addressOf(it.server) as { port: number; host: string })
+    await new Promise((resolve) => socket.once('connect', resolve))
+    const { _handle: handle } = socket as unknown as { _handle: object }
+    const done = new Promise((resolve) => socket.once('close', resolve))
+    if (state === 'closed') {
+      socket.destroy()
+      await done
+    }
+    for (const value of [handle, { deep: [handle] }]) {
+      expect(() => {
+        it.now.attachment = value
+      }).toThrow(expect.objectContaining({ name: 'DataCloneError' }))
+    }
+    expect(it.now.attachment).toBeUndefined()
+    socket.destroy()
   })
 
   test('an error of a getter is passed on', async () => {

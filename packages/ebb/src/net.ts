@@ -44,11 +44,17 @@ export function createServer(
   if (typeof options === 'function') return createServer({}, options)
   checkFunction(listener ?? undefined, 'listener of createServer()')
   const server = park(createNodeServer(options), { idle: IDLE, ...parkOptions(options ?? {}) })
-  // The event has no second argument where connections cannot be parked.
-  if (listener) {
-    server.on('connection', (socket: Socket) => listener.call(server, socket, connectionOf(socket) as Connection))
-  }
+  if (listener) server.on('connection', server.supported ? listener : withConnection(listener))
   return server
+}
+
+/** Passes the connection to a listener where connections cannot be parked: Node passes the socket alone. */
+function withConnection(listener: ConnectionListener): ConnectionListener {
+  const passing: ConnectionListener = function (this: unknown, socket) {
+    listener.call(this, socket, connectionOf(socket) as Connection)
+  }
+  // As `once()` does for `off()` and `listeners()`.
+  return Object.assign(passing, { listener })
 }
 
 /** Returns the options that are for {@link park}. The others are Node's. */

@@ -149,22 +149,30 @@ function define(server: ServerInternals, property: PropertyDescriptor): void {
 interface Session {
   /** Ends the session when its streams have ended. */
   close(): void
-  once(event: 'close', listener: () => void): unknown
+  readonly destroyed: boolean
 }
 
 /**
- * Returns the open sessions of an `http2` server. Before Node 24 the server keeps no list of them; then a listener of
- * `session` keeps one from now on.
+ * Returns the sessions of an `http2` server, some of which may be destroyed. Before Node 24 the server keeps no list of
+ * them. Then `emit()` keeps one from now on, because a listener of `session` would be seen.
  */
 export function sessionsOf(server: Server): ReadonlySet<Session> {
   const symbol = Object.getOwnPropertySymbols(server).find(({ description }) => description === 'sessions')
   const kept = symbol && (server as unknown as Record<symbol, unknown>)[symbol]
   if (kept instanceof Set) return kept
   const sessions = new Set<Session>()
-  server.prependListener('session', (session: Session) => {
-    sessions.add(session)
-    session.once('close', () => sessions.delete(session))
-  })
+  let limit = 16
+  const { emit } = server
+  server.emit = function (this: Server, ...args: [event: string, ...unknown[]]) {
+    if (args[0] === 'session') {
+      if (sessions.size >= limit) {
+        for (const session of sessions) if (session.destroyed) sessions.delete(session)
+        limit = Math.max(16, 2 * sessions.size)
+      }
+      sessions.add(args[1] as Session)
+    }
+    return Reflect.apply(emit, this, args)
+  }
   return sessions
 }
 

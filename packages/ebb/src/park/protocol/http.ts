@@ -124,23 +124,35 @@ export class HttpProtocol extends BaseProtocol {
   }
 }
 
+/** Events of a request, with the response as second argument. */
+const REQUEST_EVENTS = new Set<unknown>(['request', 'checkContinue', 'checkExpectation'])
+
 /**
  * Handles one request with `maxRequestsPerSocket` set to `remaining`. Node counts the requests of each socket, and a
- * connection gets a new socket at each wake. The application and the `Keep-Alive` header see the real limit.
+ * connection gets a new socket at each wake. The application and the `Keep-Alive` header see the real limit: `emit()`
+ * is replaced until the event, because a listener would be seen.
  */
 function withLimit(server: http.Server, limit: number, remaining: number, incoming: () => unknown): unknown {
-  const restore = (_: unknown, response?: http.ServerResponse): void => {
-    server.maxRequestsPerSocket = limit
-    if (response !== undefined) setRequestLimit(response, limit)
+  const { emit } = server
+  const isOwn = Object.hasOwn(server, 'emit')
+  const restoreEmit = (): void => {
+    if (server.emit !== restoring) return
+    if (isOwn) server.emit = emit
+    else Reflect.deleteProperty(server, 'emit')
   }
-  const events = ['request', 'checkContinue', 'checkExpectation'].filter((event) => server.listenerCount(event) > 0)
-  for (const event of events) server.prependListener(event, restore)
+  const restoring = (...args: [event: string, ...unknown[]]): boolean => {
+    restoreEmit()
+    server.maxRequestsPerSocket = limit
+    if (REQUEST_EVENTS.has(args[0])) setRequestLimit(args[2] as http.ServerResponse, limit)
+    return Reflect.apply(emit, server, args)
+  }
+  server.emit = restoring
   server.maxRequestsPerSocket = remaining
   try {
     return incoming()
   } finally {
-    for (const event of events) server.removeListener(event, restore)
-    restore(undefined)
+    restoreEmit()
+    server.maxRequestsPerSocket = limit
   }
 }
 

@@ -1,6 +1,7 @@
 /** Attachments: data that the application keeps with its connections. */
 import v8 from 'node:v8'
 import { withCode } from '../../sys/errors.js'
+import { serialize } from '../node/serialize.js'
 
 /** Serialised attachments by row. Each is a Latin-1 string, which takes less memory than a buffer. */
 export class Attachments {
@@ -60,15 +61,4 @@ export class Attachments {
 /** Returns a new copy of a stored attachment. */
 export function restored(kept: string | undefined): unknown {
   return kept === undefined ? undefined : v8.deserialize(Buffer.from(kept, 'latin1'))
-}
-
-/** @throws `DataCloneError`; `v8.serialize()` would throw a plain Error */
-function serialize(value: unknown): Buffer {
-  try {
-    return v8.serialize(value)
-  } catch (error) {
-    // Throws the same error with the right name. An error of a getter is passed on.
-    structuredClone(value)
-    throw error
-  }
 }
