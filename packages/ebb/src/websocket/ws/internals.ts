@@ -1,0 +1,184 @@
+/**
+ * The internals of the package `ws` that ebb uses. `ws` does not document these properties. Versions from 8.8 on have
+ * them, and those that came later are optional here.
+ */
+import type { EventEmitter } from 'node:events'
+import type { Socket } from 'node:net'
+
+/** Values of `readyState`. */
+export const OPEN = 1
+export const CLOSING = 2
+export const CLOSED = 3
+
+/** Extension of compressed messages, in `WebSocket._extensions`. */
+export const DEFLATE = 'permessage-deflate'
+
+/** A listener of an event. */
+export type Listener = (...args: unknown[]) => void
+
+/** What a `WebSocketServer` gives to `setSocket()`. */
+export interface SocketOptions {
+  allowSynchronousEvents?: boolean | undefined
+  maxBufferedChunks?: number | undefined
+  maxFragments?: number | undefined
+  maxPayload?: number | undefined
+  skipUTF8Validation?: boolean | undefined
+}
+
+/** Reads frames from a socket. */
+export interface Receiver extends EventEmitter {
+  /** 0: between two frames. */
+  _state: number
+  _bufferedBytes: number
+  /** Opcode of a message that has arrived in part; 0: none. */
+  _fragmented: number
+  _fragments: unknown[]
+  _loop: boolean
+  _errored?: boolean
+  readonly writableLength: number
+  readonly writableNeedDrain: boolean
+}
+
+/** Writes frames to a socket. */
+export interface Sender {
+  _bufferedBytes: number
+  _queue: unknown[]
+  /** Whether the next frame starts a message. */
+  _firstFragment: boolean
+  /** 0: nothing is being compressed. */
+  _state?: number
+  /** The same before 8.18. */
+  _deflating?: boolean
+  close(...args: unknown[]): void
+  ping(...args: unknown[]): void
+  pong(...args: unknown[]): void
+  send(...args: unknown[]): void
+  sendFrame(list: (Uint8Array | string)[], callback?: (error?: Error | null) => void): void
+}
+
+/** Compression of one connection. */
+export interface PerMessageDeflate {
+  readonly params: {
+    readonly client_no_context_takeover?: boolean
+    readonly server_no_context_takeover?: boolean
+    readonly server_max_window_bits?: number
+  }
+  readonly _options: { readonly zlibDeflateOptions?: object; readonly zlibInflateOptions?: object }
+  /** Messages below this many bytes are not compressed. */
+  readonly _threshold: number
+  /** The inflater, once the peer has sent a compressed message. */
+  readonly _inflate: object | null
+  /** Frees the memory of zlib. */
+  cleanup(): void
+}
+
+/** A `WebSocket` without the properties that {@link parkedClass} replaces. */
+export interface BaseWebSocket extends EventEmitter {
+  _binaryType: string
+  _closeCode: number
+  _closeFrameReceived: boolean
+  _closeFrameSent: boolean
+  _closeMessage: Buffer
+  _closeTimer: NodeJS.Timeout | null
+  _extensions: { [DEFLATE]?: PerMessageDeflate }
+  _isServer: boolean
+  _paused: boolean
+  _readyState: number
+  setSocket(socket: Socket, head: Buffer, options: SocketOptions): void
+  send(data: unknown, options?: unknown, callback?: unknown): void
+  ping(data?: unknown, mask?: unknown, callback?: unknown): void
+  pong(data?: unknown, mask?: unknown, callback?: unknown): void
+  close(code?: unknown, reason?: unknown): void
+  terminate(): void
+  resume(): void
+}
+
+/** The class of a server's `WebSocket` objects. */
+export type WebSocketClass = new (address: unknown, protocols?: unknown, options?: unknown) => BaseWebSocket
+
+/** Options of a `WebSocketServer`. */
+export interface ServerOptions {
+  WebSocket?: unknown
+  autoPong?: boolean
+  closeTimeout?: number
+  maxPayload?: number
+  perMessageDeflate?: object | boolean
+  skipUTF8Validation?: boolean
+}
+
+/** The listeners of `ws` on a socket, and the symbol under which the socket keeps its WebSocket. */
+export interface SocketMarks {
+  listeners: Record<(typeof EVENTS)[number], Listener>
+  symbol: symbol | undefined
+}
+
+const EVENTS = ['close', 'data', 'end', 'error'] as const
+
+/** Learns what `ws` has just put on `socket` in `setSocket()`. It is the same for all sockets. */
+export function marksOf(socket: Socket, webSocket: object): SocketMarks {
+  const last = (event: string): Listener => socket.listeners(event).at(-1) as Listener
+  const properties = socket as unknown as Record<symbol, unknown>
+  return {
+    listeners: { close: last('close'), data: last('data'), end: last('end'), error: last('error') },
+    symbol: Object.getOwnPropertySymbols(socket).find((symbol) => properties[symbol] === webSocket)
+  }
+}
+
+/** Removes from `socket` what `ws` has put on it. */
+export function unmark(socket: Socket, { listeners, symbol }: SocketMarks): void {
+  for (const event of EVENTS) socket.removeListener(event, listeners[event])
+  if (symbol !== undefined) (socket as unknown as Record<symbol, unknown>)[symbol] = undefined
+}
+
+/** Whether anybody but Node and `ws` reads from `socket`, or waits for something that a parked connection lacks. */
+export function hasOtherReaders(socket: Socket): boolean {
+  return (
+    socket.listenerCount('readable') > 0 ||
+    socket.listenerCount('data') > 1 ||
+    // Node has a listener of its own.
+    socket.listenerCount('end') > 2 ||
+    socket.listenerCount('drain') > 0 ||
+    (socket.timeout ?? 0) > 0
+  )
+}
+
+/** Whether the receiver and the sender have nothing in progress. */
+export function isBetweenMessages(receiver: Receiver, sender: Sender): boolean {
+  return (
+    receiver._state === 0 &&
+    receiver._bufferedBytes === 0 &&
+    receiver._fragmented === 0 &&
+    receiver._fragments.length === 0 &&
+    !receiver._loop &&
+    receiver._errored !== true &&
+    receiver.writableLength === 0 &&
+    !receiver.writableNeedDrain &&
+    (sender._state ?? 0) === 0 &&
+    sender._deflating !== true &&
+    sender._queue.length === 0 &&
+    sender._bufferedBytes === 0 &&
+    sender._firstFragment
+  )
+}
+
+const NO_EVENTS = Object.freeze(Object.create(null)) as object
+
+/** Calls `setSocket()` of a WebSocket that was open before, without its event `open`. */
+export function setSocketAgain(
+  webSocket: BaseWebSocket,
+  setSocket: BaseWebSocket['setSocket'],
+  socket: Socket,
+  head: Buffer,
+  options: SocketOptions
+): void {
+  const emitter = webSocket as unknown as { _events: object }
+  const { _events: events } = emitter
+  const { _readyState: state } = webSocket
+  emitter._events = NO_EVENTS
+  try {
+    setSocket.call(webSocket, socket, head, options)
+  } finally {
+    emitter._events = events
+    webSocket._readyState = state
+  }
+}

@@ -1,0 +1,166 @@
+/** `parkWebSockets()`: a `WebSocketServer` of the package `ws`, with its idle connections parked. */
+import type { Server, Socket } from 'node:net'
+import { checkBoolean, checkObject } from '../../sys/arguments.js'
+import { milliseconds } from '../../sys/duration.js'
+import { invalidArgument, shown } from '../../sys/errors.js'
+import { warnOfUnknown } from '../../sys/unknown.js'
+import { webSocketsOf } from '../of-server.js'
+import type { WebSockets } from '../web-sockets.js'
+import { ConnectionGroup } from './connection-group.js'
+import { DEFLATE, type ServerOptions, type SocketOptions, type WebSocketClass } from './internals.js'
+import { type Adopter, isParked, kGroup, kRow, type ParkedWebSocket, parkedClass } from './parked-class.js'
+
+/** Options of {@link parkWebSockets}. All are optional. */
+export interface WebSocketParkOptions {
+  /**
+   * Time without a byte after which an awake connection is parked: milliseconds, or a string with a unit (`'250ms'`,
+   * `'5s'`, `'2m'`). Default: `'1s'`.
+   */
+  idle?: number | string
+  /**
+   * Whether the server negotiates permessage-deflate without context takeover, so that compressed connections can be
+   * parked. Messages are then compressed one by one, which takes no memory between two messages, but compresses similar
+   * messages less well. `false`: what `perMessageDeflate` of the `WebSocketServer` says. Without
+   * `client_no_context_takeover`, a connection stays awake from the first compressed message that it receives. Default:
+   * false.
+   */
+  deflate?: boolean
+}
+
+/** A `WebSocketServer` of the package `ws`, as far as {@link parkWebSockets} needs it. */
+export interface WebSocketServerLike {
+  options: object
+  handleUpgrade(...args: never[]): void
+}
+
+const OPTIONS = ['idle', 'deflate'] as const satisfies (keyof WebSocketParkOptions)[]
+
+/** Default of `idle`, in ms. */
+const IDLE = 1000
+
+/** The connections of one `WebSocketServer`. */
+class Parker implements Adopter {
+  readonly #options: ServerOptions
+  readonly #idle: number
+  /** For each HTTP server: connections without compression, and with it. */
+  readonly #groups = new WeakMap<WebSockets, [ConnectionGroup, ConnectionGroup]>()
+
+  constructor(options: ServerOptions, idle: number) {
+    this.#options = options
+    this.#idle = idle
+  }
+
+  adopt(webSocket: ParkedWebSocket, socket: Socket, head: Buffer, options: SocketOptions): void {
+    const { server, encrypted } = socket as Socket & { server?: Server | null; encrypted?: boolean }
+    if (!server || encrypted === true) return
+    const core = webSocketsOf(server)
+    if (core === undefined) return
+    const isCompressed = webSocket._extensions[DEFLATE] !== undefined
+    this.#groupsOf(core)[isCompressed ? 1 : 0].adopt(webSocket, socket, head, options)
+  }
+
+  #groupsOf(core: WebSockets): [ConnectionGroup, ConnectionGroup] {
+    let groups = this.#groups.get(core)
+    if (groups === undefined) {
+      const group = (compressed: boolean) => new ConnectionGroup(core, this.#options, this.#idle, compressed)
+      groups = [group(false), group(true)]
+      this.#groups.set(core, groups)
+    }
+    return groups
+  }
+}
+
+const parked = new WeakSet<object>()
+
+/**
+ * Parks the idle connections of a `WebSocketServer` of the package `ws` (8.8 or newer). To the application, the server
+ * and its `WebSocket` objects behave as before.
+ *
+ * ```ts
+ * const wss = parkWebSockets(new WebSocketServer({ port: 8080 }), { idle: '5s' })
+ * ```
+ *
+ * Call it before the first connection: it has no effect on connections that are already open. A parked connection has
+ * no socket, receiver and sender. It receives and sends whole messages, pings and pongs, and closes, without them. It
+ * wakes for a message in fragments or of more than one packet, and when the program asks for `_socket`.
+ *
+ * Connections of TLS, and connections that are paused, stay awake. So do all connections where parking is not
+ * supported; a process warning with code `EBB_UNSUPPORTED` then says why.
+ *
+ * @returns `server`
+ * @throws {TypeError} `ERR_INVALID_ARG_VALUE` for options that are not valid, for anything that is not a
+ *   `WebSocketServer`, and for a server that was passed before
+ */
+export function parkWebSockets<S extends WebSocketServerLike>(server: S, options: WebSocketParkOptions = {}): S {
+  const serverOptions = optionsOf(server)
+  checkObject(options, 'options of parkWebSockets()')
+  warnOfUnknown(options, OPTIONS, 'parkWebSockets()')
+  const { idle = IDLE, deflate = false } = options
+  const idleTime = milliseconds(idle, 'idle')
+  checkBoolean(deflate, 'deflate')
+  if (parked.has(server)) {
+    throw invalidArgument('this WebSocketServer is parked already: call parkWebSockets() once for each server')
+  }
+  parked.add(server)
+  serverOptions.WebSocket = parkedClass(serverOptions.WebSocket as WebSocketClass, new Parker(serverOptions, idleTime))
+  if (deflate && serverOptions.perMessageDeflate) {
+    serverOptions.perMessageDeflate = {
+      ...(serverOptions.perMessageDeflate as object),
+      serverNoContextTakeover: true,
+      clientNoContextTakeover: true
+    }
+  }
+  return server
+}
+
+function optionsOf(server: unknown): ServerOptions {
+  const { options } = (server ?? {}) as { options?: ServerOptions }
+  if (typeof options?.WebSocket === 'function') return options
+  throw invalidArgument(
+    `parkWebSockets() takes a WebSocketServer of the package ws, 8.8 or newer, not ${shown(server)}`
+  )
+}
+
+/**
+ * Whether the connection of a `WebSocket` is parked now.
+ *
+ * ```ts
+ * const parked = [...wss.clients].filter(isWebSocketParked).length
+ * ```
+ */
+export function isWebSocketParked(webSocket: object): boolean {
+  return kRow in webSocket && isParked(webSocket as ParkedWebSocket)
+}
+
+/** Parks the connection of a `WebSocket` now, for tests. @returns whether it is parked */
+export function parkWebSocket(webSocket: object): boolean {
+  if (!(kGroup in webSocket)) return false
+  const known = webSocket as ParkedWebSocket
+  return known[kGroup]?.park(known) === true
+}
+
+/** The class of a `WebSocketServer`. */
+type ServerClass<S> = new (...args: never[]) => S
+
+/**
+ * Derives a class whose instances are parked with {@link parkWebSockets}, for programs that make their
+ * `WebSocketServer` themselves from a class they are given, as socket.io and engine.io do.
+ *
+ * ```ts
+ * const io = new Server(server, { wsEngine: parkedWebSocketServer(WebSocketServer, { idle: '5s' }) })
+ * ```
+ */
+export function parkedWebSocketServer<C extends ServerClass<WebSocketServerLike>>(
+  WebSocketServer: C,
+  options: WebSocketParkOptions = {}
+): C {
+  const Base = WebSocketServer as unknown as new (...args: unknown[]) => WebSocketServerLike
+  class Parked extends Base {
+    constructor(...args: unknown[]) {
+      super(...args)
+      parkWebSockets(this, options)
+    }
+  }
+  Object.defineProperty(Parked, 'name', { value: WebSocketServer.name })
+  return Parked as unknown as C
+}

@@ -1,0 +1,166 @@
+/** The class of WebSocket objects whose socket, receiver and sender are gone while their connection is parked. */
+import type { Socket } from 'node:net'
+import {
+  type BaseWebSocket,
+  type Receiver,
+  type Sender,
+  type SocketOptions,
+  setSocketAgain,
+  type WebSocketClass
+} from './internals.js'
+
+/** Properties of a {@link ParkedWebSocket} that `ws` does not know. */
+export const kGroup = Symbol('ebb.group')
+export const kRow = Symbol('ebb.row')
+export const kSocket = Symbol('ebb.socket')
+export const kReceiver = Symbol('ebb.receiver')
+export const kSender = Symbol('ebb.sender')
+export const kSetSocket = Symbol('ebb.setSocket')
+
+/**
+ * What a {@link ParkedWebSocket} asks of its group while its connection is parked. A method that returns false leaves
+ * the call to `ws`.
+ */
+export interface ParkedGroup {
+  /** Gives a WebSocket without a socket one, because the program asks for it. */
+  reach(webSocket: ParkedWebSocket): void
+  /** Returns what stands for the sender. */
+  senderOf(webSocket: ParkedWebSocket): Sender | null
+  /** Returns how many bytes wait for a slow reader. */
+  queued(webSocket: ParkedWebSocket): number
+  /** Parks an awake connection now. @returns whether it is parked */
+  park(webSocket: ParkedWebSocket): boolean
+  send(webSocket: ParkedWebSocket, data: unknown, options: unknown, callback: unknown): boolean
+  /** Sends a ping or a pong. */
+  control(webSocket: ParkedWebSocket, isPing: boolean, data: unknown, mask: unknown, callback: unknown): boolean
+  /** Begins the closing handshake. */
+  close(webSocket: ParkedWebSocket, code: unknown, reason: unknown): boolean
+  terminate(webSocket: ParkedWebSocket): void
+}
+
+/**
+ * A WebSocket of a server whose connections are parked.
+ *
+ * | state | `kRow` | `kSocket` |
+ * |---|---|---|
+ * | awake | row of the connection | its socket |
+ * | parked | row of the connection | null |
+ * | closed while it was parked | -1 | null, or a destroyed socket if the program has asked for it |
+ * | never parked (TLS, a client) | -1 | its socket |
+ */
+export interface ParkedWebSocket extends BaseWebSocket {
+  /** The group of the connection; undefined if it is never parked. */
+  [kGroup]: ParkedGroup | undefined
+  [kRow]: number
+  [kSocket]: Socket | null
+  [kReceiver]: Receiver | null
+  [kSender]: Sender | null
+  /** `setSocket()` of `ws`, for a connection that wakes. */
+  [kSetSocket](socket: Socket, head: Buffer, options: SocketOptions): void
+}
+
+/** Whether the connection of a WebSocket is parked. */
+export function isParked(webSocket: ParkedWebSocket): boolean {
+  return webSocket[kSocket] === null && webSocket[kRow] >= 0
+}
+
+/** Where a new connection is parked. */
+export interface Adopter {
+  adopt(webSocket: ParkedWebSocket, socket: Socket, head: Buffer, options: SocketOptions): void
+}
+
+/**
+ * Derives a class from the `WebSocket` class of a server. `_socket` and `_receiver` are accessors that wake the
+ * connection, so the methods of `ws` that are not replaced here work as before.
+ */
+export function parkedClass(Base: WebSocketClass, adopter: Adopter): WebSocketClass {
+  const base = Base.prototype as BaseWebSocket
+  const bufferedAmount = Object.getOwnPropertyDescriptor(base, 'bufferedAmount')?.get
+
+  class Parked extends Base implements ParkedWebSocket {
+    declare [kGroup]: ParkedGroup | undefined
+    declare [kRow]: number
+    declare [kSocket]: Socket | null
+    declare [kReceiver]: Receiver | null
+    declare [kSender]: Sender | null
+
+    constructor(address: unknown, protocols?: unknown, options?: unknown) {
+      super(address, protocols, options)
+      this[kGroup] = undefined
+      this[kRow] = -1
+    }
+
+    get _socket(): Socket | null {
+      if (this[kSocket] === null) this[kGroup]?.reach(this)
+      return this[kSocket]
+    }
+
+    set _socket(socket: Socket | null) {
+      this[kSocket] = socket
+    }
+
+    get _receiver(): Receiver | null {
+      if (this[kReceiver] === null) this[kGroup]?.reach(this)
+      return this[kReceiver]
+    }
+
+    set _receiver(receiver: Receiver | null) {
+      this[kReceiver] = receiver
+    }
+
+    get _sender(): Sender | null {
+      return this[kSender] ?? this[kGroup]?.senderOf(this) ?? null
+    }
+
+    set _sender(sender: Sender | null) {
+      this[kSender] = sender
+    }
+
+    get bufferedAmount(): number {
+      return isParked(this) ? (this[kGroup]?.queued(this) ?? 0) : (bufferedAmount?.call(this) as number)
+    }
+
+    [kSetSocket](socket: Socket, head: Buffer, options: SocketOptions): void {
+      setSocketAgain(this, base.setSocket, socket, head, options)
+    }
+
+    override setSocket(socket: Socket, head: Buffer, options: SocketOptions): void {
+      super.setSocket(socket, head, options)
+      if (this._isServer) adopter.adopt(this, socket, head, options)
+    }
+
+    override send(data: unknown, options?: unknown, callback?: unknown): void {
+      if (!isParked(this) || this[kGroup]?.send(this, data, options, callback) !== true) {
+        super.send(data, options, callback)
+      }
+    }
+
+    override ping(data?: unknown, mask?: unknown, callback?: unknown): void {
+      if (!isParked(this) || this[kGroup]?.control(this, true, data, mask, callback) !== true) {
+        super.ping(data, mask, callback)
+      }
+    }
+
+    override pong(data?: unknown, mask?: unknown, callback?: unknown): void {
+      if (!isParked(this) || this[kGroup]?.control(this, false, data, mask, callback) !== true) {
+        super.pong(data, mask, callback)
+      }
+    }
+
+    override close(code?: unknown, reason?: unknown): void {
+      if (!isParked(this) || this[kGroup]?.close(this, code, reason) !== true) super.close(code, reason)
+    }
+
+    override terminate(): void {
+      if (isParked(this)) this[kGroup]?.terminate(this)
+      else super.terminate()
+    }
+
+    override resume(): void {
+      // A paused connection is never parked.
+      if (!isParked(this)) super.resume()
+    }
+  }
+  Object.defineProperty(Parked, 'name', { value: Base.name })
+  return Parked
+}
