@@ -406,8 +406,13 @@ test('bytes for a slow reader go to the new socket first', async () => {
 
 test("others' listeners of 'close' are kept while a connection sleeps", async () => {
   const calls: string[] = []
+  let first: Socket | undefined
   const { connect, core, handlers } = await serve({ wakes: true, idle: 1 }, undefined, (socket) => {
-    socket.on('close', () => calls.push('on'))
+    first = socket
+    // A ServerResponse has such a listener on its socket.
+    socket.on('close', function (this: Socket) {
+      calls.push(this instanceof net.Socket ? 'on' : 'without this')
+    })
     socket.once('close', () => calls.push('once'))
   })
   const client = await connect()
@@ -420,6 +425,7 @@ test("others' listeners of 'close' are kept while a connection sleeps", async ()
   await handlers.seen('closed')
   await new Promise(setImmediate)
   expect(calls).toEqual(['on', 'once'])
+  expect(first?.destroyed).toBe(true)
 })
 
 test('what a handler throws does not reach other messages or connections', async () => {

@@ -148,6 +148,12 @@ export function prepareFrame(opcode: number, payload: string | Uint8Array, rsv1 
 
 type Listener = (...args: unknown[]) => void
 
+interface CloseListeners {
+  /** The socket that they were put on. Such a listener may look at its `this`. */
+  readonly socket: Socket
+  readonly listeners: { listener: Listener; once: boolean }[]
+}
+
 /** The WebSocket connections of one server. Methods take the row of a connection that is open. */
 export class WebSockets implements UpgradedProtocol {
   readonly #upgrades: Upgrades
@@ -170,7 +176,7 @@ export class WebSockets implements UpgradedProtocol {
   readonly #queues = new Map<number, SendQueue>()
   readonly #closings = new Map<number, Closing>()
   /** Listeners of `close` that others have put on the socket. */
-  readonly #closeListeners = new Map<number, { listener: Listener; once: boolean }[]>()
+  readonly #closeListeners = new Map<number, CloseListeners>()
   /** Bytes that were received before the connection was parked for the first time. */
   readonly #heads = new Map<number, Buffer>()
 
@@ -338,7 +344,7 @@ export class WebSockets implements UpgradedProtocol {
     this.#queues.delete(row)
     this.#closeListeners.delete(row)
     this.#state[row] = 0
-    for (const { listener, once } of listeners ?? []) socket[once ? 'once' : 'on']('close', listener)
+    for (const { listener, once } of listeners?.listeners ?? []) socket[once ? 'once' : 'on']('close', listener)
     for (const { bytes, callback } of queue?.take() ?? []) socket.write(bytes, callback)
     if ((state & ENDING) !== 0 && (this.#connections.table.flags(row) & ENDED) === 0) socket.end()
     return {
@@ -380,10 +386,10 @@ export class WebSockets implements UpgradedProtocol {
     const listeners = socket.rawListeners('close') as (Listener & { listener?: Listener })[]
     if (listeners.length === 0) return
     socket.removeAllListeners('close')
-    this.#closeListeners.set(
-      row,
-      listeners.map((raw) => ({ listener: raw.listener ?? raw, once: raw.listener !== undefined }))
-    )
+    this.#closeListeners.set(row, {
+      socket,
+      listeners: listeners.map((raw) => ({ listener: raw.listener ?? raw, once: raw.listener !== undefined }))
+    })
   }
 
   /** Takes what the socket has received, and reads it in a later tick, when its owner knows the connection. */
@@ -963,7 +969,7 @@ export class WebSockets implements UpgradedProtocol {
     if (this.#released.has(owner)) this.unregister(owner)
     this.#call(() => handlers.onClosed(row, code, reason, cause))
     for (const { callback } of queue?.take() ?? []) if (callback !== undefined) process.nextTick(callback, notOpen())
-    for (const { listener } of listeners ?? []) process.nextTick(listener, false)
+    if (listeners !== undefined) process.nextTick(callCloseListeners, listeners)
   }
 
   trim(end: number): void {
@@ -983,6 +989,10 @@ const REFUSED = -2
 
 function notOpen(): EbbError {
   return new EbbError('ERR_STREAM_DESTROYED', 'the WebSocket connection is closed, or is being closed')
+}
+
+function callCloseListeners({ socket, listeners }: CloseListeners): void {
+  for (const { listener } of listeners) process.nextTick(() => listener.call(socket, false))
 }
 
 /** Makes an error an `uncaughtException`, in a later turn. */
