@@ -10,6 +10,7 @@ import {
   type BaseWebSocket,
   CLOSED,
   CLOSING,
+  compactListeners,
   DEFLATE,
   hasOtherReaders,
   isBetweenMessages,
@@ -125,6 +126,7 @@ export class ConnectionGroup implements ParkedGroup, WebSocketHandlers {
     const compression = webSocket._extensions[DEFLATE]
     if (compression === undefined) webSocket._extensions = NO_EXTENSIONS
     else compression.cleanup()
+    compactListeners(webSocket)
     webSocket[kSocket] = webSocket[kReceiver] = webSocket[kSender] = null
   }
 

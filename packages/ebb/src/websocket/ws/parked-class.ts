@@ -116,6 +116,15 @@ export function parkedClass(Base: WebSocketClass, adopter: Adopter): WebSocketCl
       this[kSender] = sender
     }
 
+    /** Made when it is needed: `ws` keeps a closure for each WebSocket, which takes 100 bytes. */
+    get _autoPongComplete(): () => void {
+      return () => {
+        this._pendingAutoPongs--
+      }
+    }
+
+    set _autoPongComplete(_made: () => void) {}
+
     get bufferedAmount(): number {
       return isParked(this) ? (this[kGroup]?.queued(this) ?? 0) : (bufferedAmount?.call(this) as number)
     }
