@@ -38,7 +38,7 @@ const MANY_FAULTS = 20_000
 const SHORTEST_WINDOW = 100
 /** Milliseconds between two counts with a timer. */
 const INTERVAL = 1000
-/** The high thresholds help if they leave at most this share of the page faults. */
+/** The high thresholds help if they leave at most this share of the page faults per ms of CPU time. */
 const HELPFUL_SHARE = 0.7
 /** After high thresholds that did not help, ms until they are tried again. */
 const PAUSE_AFTER_USELESS = 60_000
@@ -46,10 +46,11 @@ const PAUSE_AFTER_USELESS = 60_000
 const LONGEST_HIGH = 60_000
 /**
  * The work is over when the process uses less than this share of the highest CPU time since the high thresholds were
- * set, or less than so many ms per second.
+ * set, or less than so many ms per second, in so many windows in a row. On a busy machine, it may get less for a while.
  */
 const QUIET_SHARE = 0.5
 const QUIET_MS = 20
+const QUIET_WINDOWS = 2
 
 /** Whether whoever started this program chose thresholds. Then ebb does not touch them. */
 const isSetByUser =
@@ -65,18 +66,18 @@ let isRetaining = false
 let faults = 0
 let cpuMs = 0
 let countedAt = 0
-/** Anonymous memory when the window began; undefined if it was not read. */
-let held: number | undefined
+/** Anonymous memory when the window began, bytes. */
+let held = 0
 
 // The high thresholds.
-/** Whether high thresholds have helped before. Then memory is read in every window, and the first busy one counts. */
-let haveHelped = false
 /** Windows since they were set. */
 let windows = 0
 let raisedAt = 0
 let notBefore = 0
-/** Page faults per second before they were set. */
+/** Page faults per ms of CPU time before they were set. */
 let faultsBefore = 0
+/** Windows in which the work seemed over, in a row. */
+let quietWindows = 0
 /** The most ms of CPU time per second since they were set. */
 let highestCpu = 0
 
@@ -124,32 +125,31 @@ function checkFaults(): void {
   const [faultsThen, cpuThen, heldThen] = [faults, cpuMs, held]
   if (!beginWindow(now)) return
   const perSecond = 1000 / ms
-  const all = (faults - faultsThen) * perSecond
   const cpu = (cpuMs - cpuThen) * perSecond
+  // Faults by which the process has grown do not count.
+  const again = (faults - faultsThen - Math.max(0, held - heldThen) / pageSize()) * perSecond
   if (thresholds === LOW) {
-    held = haveHelped || all > MANY_FAULTS ? ownAnonymous() : undefined
-    if (heldThen === undefined || held === undefined) return
-    const again = all - (Math.max(0, held - heldThen) / pageSize()) * perSecond
-    if (again > MANY_FAULTS && now >= notBefore) raise(again, now)
+    if (again > MANY_FAULTS && now >= notBefore) raise(again / cpu, now)
     return
   }
   windows++
   highestCpu = Math.max(highestCpu, cpu)
-  const isOver = cpu < Math.max(QUIET_MS, QUIET_SHARE * highestCpu) || now - raisedAt > LONGEST_HIGH
+  const isQuiet = cpu < Math.max(QUIET_MS, QUIET_SHARE * highestCpu)
+  quietWindows = isQuiet ? quietWindows + 1 : 0
   // In the first window, the heaps grow to the size that they then keep.
-  const isUseless = windows > 1 && !isOver && all > HELPFUL_SHARE * faultsBefore
+  const isUseless = windows > 1 && !isQuiet && again > HELPFUL_SHARE * faultsBefore * cpu
   if (isUseless) notBefore = now + PAUSE_AFTER_USELESS
-  else if (windows > 1) haveHelped = true
-  if (!isOver && !isUseless) return
+  else if (quietWindows < QUIET_WINDOWS && now - raisedAt <= LONGEST_HIGH) return
   set(LOW)
   void returnRetained()
 }
 
-function raise(faultsNow: number, now: number): void {
-  faultsBefore = faultsNow
+function raise(faultsPerMs: number, now: number): void {
+  faultsBefore = faultsPerMs
   highestCpu = 0
   raisedAt = now
   windows = 0
+  quietWindows = 0
   isRetaining = true
   set(HIGH)
 }
@@ -157,7 +157,6 @@ function raise(faultsNow: number, now: number): void {
 function set(to: MallocThresholds): void {
   thresholds = to
   setMallocThresholds(to)
-  held = undefined
   beginWindow(performance.now())
 }
 
@@ -167,5 +166,6 @@ function beginWindow(now: number): boolean {
   if (!readUsage()) return false
   faults = minorPageFaults()
   cpuMs = cpuTime()
+  held = ownAnonymous()
   return true
 }
