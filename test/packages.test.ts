@@ -121,6 +121,56 @@ describe.skipIf(!reachable || process.platform !== 'linux')('packed and installe
     }
   })
 
+  test('the tarballs hold the documentation, and --help says where it is', () => {
+    const cwd = join(folder, 'app')
+    for (const name of PACKAGES) {
+      const docs = join(cwd, 'node_modules', name, 'docs')
+      const pages = readdirSync(docs, { recursive: true, encoding: 'utf8' }).filter((path) => path.endsWith('.md'))
+      expect(pages).toEqual(expect.arrayContaining(['README.md', 'reference/cli.md', 'guides/getting-started.md']))
+      for (const page of pages) {
+        const text = readFileSync(join(docs, page), 'utf8').replace(/^```.*?^```/gms, '')
+        for (const [, target = ''] of text.matchAll(/\]\((?!\w+:|#)([^)#\s]+)/g))
+          expect(existsSync(join(docs, dirname(page), target)), `${page}: ${target}`).toBe(true)
+      }
+    }
+    const help = (args: string[], at: string): string =>
+      run(join(cwd, 'node_modules/.bin/ebb'), [...args, '--help'], { cwd: at }).stdout
+    expect(help([], cwd)).toContain('Documentation: node_modules/ebb-lab/docs/README.md\n')
+    expect(help([], '/etc')).toContain(`Documentation: ${cwd}/node_modules/ebb-lab/docs/README.md\n`)
+    const page = /^(\S+box-file\.md) lists all keys/m.exec(help(['box'], cwd))?.[1] ?? ''
+    expect(existsSync(join(cwd, page))).toBe(true)
+  })
+
+  test('the documented unit starts from /, as a service does, and NODE_OPTIONS works in any folder', () => {
+    const cwd = join(folder, 'app')
+    const page = readFileSync(join(ROOT, 'docs/guides/containers-and-systemd.md'), 'utf8')
+    const setting = (name: string): string => new RegExp(`^${name}=(.*)$`, 'm').exec(page)?.[1] ?? ''
+    const here = (text: string): string => text.replace('/srv/app', cwd).replace('/usr/bin/node', process.execPath)
+    writeFileSync(join(cwd, 'server.js'), "console.log('serving')")
+    const start = (workingDirectory: string): Ran =>
+      run(
+        '/bin/sh',
+        ['-c', `cd '${workingDirectory}' && exec env ${setting('Environment')} ${here(setting('ExecStart'))}`],
+        {
+          cwd: '/'
+        }
+      )
+    expect(start(here(setting('WorkingDirectory')))).toEqual({
+      status: 0,
+      stdout: 'serving\n',
+      stderr: expect.stringContaining('ebb: governor started')
+    })
+    expect(start('/')).toMatchObject({ status: 1, stderr: expect.stringContaining('ERR_MODULE_NOT_FOUND') })
+    const [, options = ''] = /`(--import \/srv\/\S+)`/.exec(page) ?? []
+    expect(
+      run(process.execPath, ['-p', '1'], { cwd: '/', env: { NODE_OPTIONS: here(options), EBB_LOG: '1' } })
+    ).toEqual({
+      status: 0,
+      stdout: '1\n',
+      stderr: expect.stringContaining('ebb: governor started')
+    })
+  })
+
   test('attw finds no problem', { timeout: 120_000 }, () => {
     for (const [index, options] of [[], ['--profile', 'esm-only']].entries()) {
       const checked = run(join(ROOT, 'node_modules/.bin/attw'), [tarballs[index] ?? '', ...options], { cwd: ROOT })

@@ -6,8 +6,8 @@
  * bundlers that write CommonJS, and TypeScript with `module` `node16` or `commonjs`.
  */
 import { spawnSync } from 'node:child_process'
-import { cpSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { dirname, join, sep } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
 
@@ -19,6 +19,26 @@ const compiled = spawnSync(process.execPath, [join(ROOT, 'node_modules/@typescri
 if (compiled.status !== 0) process.exit(compiled.status ?? 1)
 for (const name of ['ebb', 'ebb-lab']) removeStale(join(ROOT, 'packages', name))
 await writeCommonJs(join(ROOT, 'packages/ebb/dist'))
+for (const name of ['ebb', 'ebb-lab']) copyDocs(join(ROOT, 'packages', name, 'docs'))
+
+/** Copies the documentation into a package, so that it is where the package is installed. `ebb --help` points to it. */
+function copyDocs(to) {
+  rmSync(to, { recursive: true, force: true })
+  const docs = join(ROOT, 'docs')
+  for (const path of readdirSync(docs, { recursive: true })) {
+    if (path.startsWith('api') || !/\.(?:md|svg)$/.test(path)) continue
+    const text = readFileSync(join(docs, path), 'utf8')
+    mkdirSync(dirname(join(to, path)), { recursive: true })
+    writeFileSync(join(to, path), path.endsWith('.md') ? withoutLinksOut(text, dirname(join(docs, path)), docs) : text)
+  }
+}
+
+/** Turns links to files outside of the documentation, which the package does not contain, into their text. */
+function withoutLinksOut(text, folder, docs) {
+  return text.replace(/\[([^\]]*)\]\((?!\w+:|#)([^)#\s]+)(?:#[^)]*)?\)/g, (link, words, target) =>
+    join(folder, target).startsWith(`${docs}${sep}`) ? link : words
+  )
+}
 
 /** Removes what was compiled from sources that are gone: it would be published. */
 function removeStale(folder) {

@@ -17,7 +17,7 @@ import { markdownTable as markdown, wrapColumns } from '../harness/table.mjs'
 /** @type {readonly Column[]} */
 const COLUMNS = [
   { word: 'at rest', unit: 'MB', of: ({ verdict }) => verdict.rest, format: megabytes },
-  { word: 'footprint', unit: 'bytes', of: ({ verdict }) => verdict.footprint, format: whole },
+  { word: 'footprint', unit: 'bytes', of: ({ verdict }) => verdict.footprint, format: footprint },
   { word: 'peak', unit: 'MB', of: ({ verdict }) => verdict.peak, format: megabytes },
   { word: 'kept', unit: 'MB', of: ({ verdict }) => verdict.kept, format: megabytes },
   { word: 'need', unit: 'MB', of: ({ verdict }) => verdict.need, format: megabytes },
@@ -85,6 +85,15 @@ export function markdownTable(rows, columns) {
 /** @param {number} bytes */
 function megabytes(bytes) {
   return (bytes / 1e6).toFixed(1)
+}
+
+/**
+ * A negative footprint says how much garbage the server had at rest, and nothing about connections.
+ *
+ * @param {number} bytes
+ */
+function footprint(bytes) {
+  return bytes < 0 ? '< 0' : whole(bytes)
 }
 
 /** @param {number} ms */

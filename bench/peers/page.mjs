@@ -63,8 +63,11 @@ Unless the heading says otherwise, figures are anonymous memory (\`RssAnon\`) in
 | resident | what \`top\` shows while the ${size(big)} connections are held |
 | PSS | proportional memory per process, when four processes of the server run on one machine and each holds ${size(small)} connections. A page that several processes map is divided among them |
 
-The footprint is below zero if the server held more memory at rest, such as garbage of its startup, than with the
+A footprint of *< 0* means that the server held more memory at rest, such as garbage of its startup, than with the
 ${size(big)} connections.
+
+A rate of connects around 9,000 is a full accept queue, not a slow server:
+[the verdict](../docs/reference/verdict.md#connects-per-second) explains it.
 
 ## The servers
 

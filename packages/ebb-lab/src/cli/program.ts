@@ -3,6 +3,7 @@ import { createRequire } from 'node:module'
 import { Command } from 'commander'
 import { twoDashes } from './options/dashes.js'
 import { nameBadValues } from './options/parse-errors.js'
+import { documentation } from './output/documentation.js'
 
 /** The commands. Each module is loaded only if its command is asked for. */
 const COMMANDS: Record<string, { summary: string; load: () => Promise<Command> }> = {
@@ -38,6 +39,7 @@ const COMMANDS: Record<string, { summary: string; load: () => Promise<Command> }
 
 const AFTER_HELP = `
 Run "ebb COMMAND --help" for the options of a command.
+Documentation: ${documentation('README.md')}
 
 Exit codes:
   0    success

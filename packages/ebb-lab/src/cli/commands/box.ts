@@ -14,6 +14,7 @@ import { type LimitFlags, limitOptions, limitsOf } from '../options/limits.js'
 import { checkForm } from '../options/together.js'
 import { parsePositiveTime, parseSize, ValueError } from '../options/values.js'
 import { printBoxes } from '../output/box-result.js'
+import { documentation } from '../output/documentation.js'
 import { EXIT } from '../output/exit-codes.js'
 import { tellInterrupted } from '../output/failure.js'
 import { interruption, Terminal } from '../output/terminal.js'
@@ -63,7 +64,7 @@ Example of a file:
       stagger: 15s
       plan: { big: 10000, iterations: 1, small: 1000 }
 
-docs/reference/box-file.md lists all keys.
+${documentation('reference/box-file.md')} lists all keys.
 "ebb report box.ndjson" prints the same result from the recording.
 
 Exit codes: 2 if connections failed or were lost, or a server ended early;
