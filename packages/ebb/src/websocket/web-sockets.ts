@@ -403,7 +403,8 @@ export class WebSockets implements UpgradedProtocol {
       if (this.id(row) !== id || !this.isParked(row)) return
       if ((state & CLOSE_SENT) !== 0) this.#upgrades.setTimer(row, this.#ownerOf(row).closeTimeout)
       const head = Buffer.concat(parts)
-      if (head.length > 0) this.#read(row, head, undefined, head.length)
+      const read = (): void => this.#read(row, head, undefined, head.length)
+      if (head.length > 0) this.#connections.callBack(row, read, undefined)
     })
   }
 
