@@ -155,9 +155,10 @@ class RunningGovernor implements ProcessGovernor {
     this.#followCgroup()
     this.#pressure?.poll()
     if (this.#releasing !== undefined || this.#fall.isWatching) return
-    if (this.#isNearLimit()) {
-      if (this.#spike.isWorthRelease()) this.#releaseIfCheap('limit')
-    } else if (this.#spike.isOver() && this.#spike.isWorthRelease()) {
+    const isWorth = this.#spike.isWorthRelease()
+    if (this.#isNearLimit() && isWorth) {
+      this.#releaseIfCheap('limit')
+    } else if (this.#spike.isOver() && isWorth) {
       // If descriptors no longer fall, decide now. The cost model may refuse the release for minutes, and each sample
       // would otherwise start a watch of the fall.
       if (load.descriptors >= descriptorsBefore) this.#releaseIfCheap('spike')
