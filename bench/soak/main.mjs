@@ -52,8 +52,16 @@ async function rest() {
   await clients.close()
   await server.until('open', (open) => open === 0)
   await wait(1000)
-  const { wrong: problems, failures, ...figures } = await server.ask('figures')
-  wrong.push(...problems, ...failures)
+  const all = []
+  // Now and then V8 holds a few MB more for a moment.
+  for (let i = 0; i < 5; i++) {
+    const { wrong: problems, failures, ...figures } = await server.ask('figures')
+    wrong.push(...problems, ...failures)
+    all.push(figures)
+    await wait(200)
+  }
+  const least = Math.min(...all.map(({ anonymous }) => anonymous))
+  const figures = /** @type {typeof all[0]} */ (all.find(({ anonymous }) => anonymous === least))
   return figures
 }
 

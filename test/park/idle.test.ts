@@ -508,7 +508,7 @@ describe('unref() and ref(): the process exits as with plain Node', () => {
       const server = createServer({ idle: 20 }, (socket) => { kept = socket.resume(); socket.unref(); server.unref() })
       server.listen(0, '127.0.0.1', () => console.log(server.address().port))
       const timer = setInterval(() => {
-        if (server.stats().parked === 0) return
+        if (kept === undefined || server.stats().parked === 0) return
         clearInterval(timer)
         kept.ref()
         console.log(JSON.stringify('asleep'))
