@@ -134,6 +134,8 @@ export function socketFor(server: ServerInternals, handle: ClientHandle, writabl
     options.writableHighWaterMark = server.highWaterMark
   }
   const socket = new Socket(options) as SocketInternals
+  // One more for the connection: see setConnection().
+  if (symbolCount === 0) symbolCount = Object.getOwnPropertySymbols(socket).length + 1
   socket._onTimeout = onTimeout
   socket.server = server
   socket._server = server
@@ -180,8 +182,14 @@ function hasOtherReader(handle: SocketHandle, socket: Socket): boolean {
 
 /** Whether `http2` has made a session on a socket. */
 function hasSession(socket: Socket): boolean {
+  // Most sockets have no symbols but those of their constructor, and of ebb.
+  const count = Object.getOwnPropertySymbols(socket).length
+  if (count <= symbolCount && !('undefined' in socket)) return false
   return sessionOf(socket) !== undefined || ownProperty(socket, 'server') !== undefined
 }
+
+/** Number of symbols that a new socket has. */
+let symbolCount = 0
 
 /** Returns the session that `http2` has made on a socket. */
 export function sessionOf(socket: Socket): EventEmitter | undefined {
