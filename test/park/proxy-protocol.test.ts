@@ -3,8 +3,9 @@ import { spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import http from 'node:http'
+import http2 from 'node:http2'
 import https from 'node:https'
-import { connect, type Server, type Socket } from 'node:net'
+import { BlockList, connect, type Server, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { connect as connectTls } from 'node:tls'
 import { type AddressInfo, type EbbError, listen, type Parked, type ParkOptions, park } from 'ebb'
@@ -218,6 +219,42 @@ test('TLS begins after the header', async () => {
   await once(secure, 'secureConnect')
   secure.write(GET)
   expect(await body(secure)).toBe(V4)
+})
+
+test('HTTP/2 shows the addresses', async () => {
+  const server = await listening(
+    park(
+      http2.createServer((request, response) => response.end(ends(request.stream.session?.socket as Socket))),
+      { proxyProtocol: true }
+    )
+  )
+  const raw = await client(server)
+  raw.write(LINE)
+  const session = http2.connect('http://x', { createConnection: () => raw })
+  onTestFinished(() => session.destroy())
+  const stream = session.request({ ':path': '/' })
+  let text = ''
+  stream.setEncoding('utf8').on('data', (part: string) => {
+    text += part
+  })
+  await once(stream, 'end')
+  expect(text).toBe(V4)
+})
+
+test('the block list is asked for the client, too', async () => {
+  const blockList = new BlockList()
+  blockList.addAddress('192.0.2.7')
+  const server = await listening(
+    createServer({ blockList, proxyProtocol: true } as object, (socket) => socket.end('x'))
+  )
+  // Node 20 does not know the option, but ebb does.
+  ;(server as unknown as { blockList: BlockList }).blockList = blockList
+  const [blocked, other] = [await client(server), await client(server)]
+  blocked.write(`${LINE}x`)
+  other.write(`${LINE.replace('192.0.2.7', '192.0.2.8')}x`)
+  await gone(blocked.resume())
+  expect(`${await readAll(other)}`).toBe('x')
+  expect(server.stats().closed.server).toBe(1)
 })
 
 test('a server that speaks first waits for the header', async () => {
