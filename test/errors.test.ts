@@ -49,8 +49,9 @@ function thrownIn(sources: string): string[] {
     .replace(/(?:[!=]==\s*|\bcase\s+)'[A-Z0-9_]+'/g, '')
     .replace(/'[A-Z0-9_]+'\s*[!=]==/g, '')
     // A list of errnos that is searched.
-    .replace(/\[(?:'E[A-Z0-9]+'(?:,\s*)?)+\]/g, '')
-  return found(thrown, /['"`](ERR_[A-Z0-9_]+|E[A-Z0-9]+|UNKNOWN)['"`]/g)
+    .replace(/\[\s*(?:'E[A-Z0-9_]+'(?:,\s*)?)+\s*\]/g, '')
+  // Names that begin with EBB are types of async resources, or warnings.
+  return found(thrown, /['"`](ERR_[A-Z0-9_]+|E(?!BB)[A-Z0-9]+|UNKNOWN)['"`]/g)
 }
 
 /** Returns the codes of process warnings. Other names of this form are environment variables. */

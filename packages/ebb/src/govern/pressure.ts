@@ -13,7 +13,7 @@ import fs from 'node:fs'
 import { ProcFile } from '../proc/proc-file.js'
 import { connectUnix } from '../sys/connect.js'
 import { EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLPRI } from '../sys/constants.js'
-import { invalidArgument, shown, systemError, warn } from '../sys/errors.js'
+import { EbbError, invalidArgument, shown, systemError, warn } from '../sys/errors.js'
 import { outside } from '../sys/node/callback-scope.js'
 import { type Reactor, reactor, type Watcher } from '../sys/reactor.js'
 
@@ -177,9 +177,9 @@ class PolledPressure {
   #since: number
   #total: number
 
-  /** @throws Error if `path` is not a file of PSI, or cannot be read */
+  /** @throws {EbbError} if `path` is not a file of PSI, or cannot be read */
   constructor(path: string) {
-    if (!fs.statSync(path).isFile()) throw new Error(`${path} is not a file`)
+    if (!fs.statSync(path).isFile()) throw new EbbError('EINVAL', `${path} is not a file`)
     this.path = path
     this.#file = new ProcFile(path, 256)
     this.#since = performance.now()
@@ -191,7 +191,7 @@ class PolledPressure {
     }
     if (this.#total < 0) {
       this.#file.close()
-      throw new Error(`${path} has no figures`)
+      throw new EbbError('ENODATA', `${path} has no figures`)
     }
   }
 

@@ -24,7 +24,7 @@ import type { Cause } from '../park/stats.js'
 import type { UpgradedProtocol, Upgrades } from '../park/upgrades.js'
 import { grown, resized, shrunk } from '../sys/arrays.js'
 import { E, EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from '../sys/constants.js'
-import { EbbError, systemError } from '../sys/errors.js'
+import { EbbError, invalidArgument, systemError } from '../sys/errors.js'
 import { shutdownWrite, takeError } from '../sys/socket.js'
 import { addressOf, receiveAt, sendAt } from '../sys/transfer.js'
 import { Assembly } from './assembly.js'
@@ -207,12 +207,12 @@ export class WebSockets implements UpgradedProtocol {
   /**
    * Registers handlers. @returns their owner number
    *
-   * @throws {RangeError} with 65,535 owners at once
+   * @throws {TypeError} with 65,535 owners at once
    */
   register(handlers: WebSocketHandlers): number {
     const free = this.#handlers.findIndex((other, owner) => other === undefined && this.#counts[owner] === 0)
     const owner = free === -1 ? this.#handlers.length : free
-    if (owner >= MAX_OWNERS) throw new RangeError(`a server has at most ${MAX_OWNERS} owners of WebSockets`)
+    if (owner >= MAX_OWNERS) throw invalidArgument(`a server has at most ${MAX_OWNERS} owners of WebSockets`)
     this.#handlers[owner] = handlers
     this.#counts[owner] = 0
     return owner
