@@ -159,7 +159,7 @@ test('y-websocket: two documents', async () => {
 })
 
 // aedes 1.2 answers no CONNECT over a WebSocket on Node 26, also without ebb.
-test.skipIf(Number.parseInt(process.versions.node) >= 26)(
+test.skipIf(Number.parseInt(process.versions.node, 10) >= 26)(
   'aedes: MQTT over WebSocket, with keep-alive pings',
   async () => {
     const { webSockets, at } = await serve(() => 'mqtt')
