@@ -507,3 +507,16 @@ test('tells a server that prints no Release lines from one whose lines are not s
   expect(note(true)).toMatch(/^The server prints no Cycle or Release lines/)
   expect(note(false)).toMatch(/^ebb did not start the server and cannot see what it prints/)
 })
+
+test('pulses that were held for less than a sample: the note says how long, and the unit', () => {
+  const events = MAIN.events.map((event) => {
+    const before = MAIN.events.findLast((other) => other.event === 'connected' && other.t <= event.t)
+    return event.event === 'closing' ? { ...event, t: (before?.t ?? 0) + 1 } : event
+  })
+  const opened = events.flatMap(({ event, t }) => (event === 'connected' ? t : []))
+  const samples = MAIN.samples.filter(({ t }) => !opened.some((at) => Math.abs(t - at) <= 1))
+  const { notes } = judge({ ...MAIN, events, samples }, CONTROL)
+  expect(notes.find(({ code }) => code === 'hold-unsampled')?.text).toMatch(
+    /^No sample was taken while the big pulses were held: they were held for 1\.0 ms, .* \(linger is in milliseconds/
+  )
+})

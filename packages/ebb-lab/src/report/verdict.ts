@@ -1,6 +1,6 @@
 /** The verdict: a pure function of a recording and its control. */
 import type { Recording, Sample } from '../record/recording.js'
-import { integer } from '../units/format.js'
+import { duration, integer } from '../units/format.js'
 import { medianOf } from './median.js'
 import { type NoteCode, NoteList, type VerdictNote, withNotes } from './notes.js'
 import { firstAt, holdOf, pulsesOf, type RecordedPulse, samplesBetween, steadyHoldOf, sumOf } from './phases.js'
@@ -248,12 +248,28 @@ function holdMedian(
 ): number | null {
   const samples = pulses.flatMap((pulse) => figure.samplesOf(recording, pulse))
   if (samples.length === 0) {
-    notes.add(figure.unsampled, `No sample was taken while ${figure.pulses} were held.`)
+    notes.add(figure.unsampled, `No sample was taken while ${figure.pulses} were held${tooShort(recording, pulses)}.`)
   } else if (samples.length < FEW) {
     const count = samples.length === 1 ? '1 sample was' : `${samples.length} samples were`
     notes.add(figure.fewSamples, `Only ${count} taken while ${figure.pulses} were held.`)
   }
   return anonymousOf(samples)
+}
+
+/**
+ * Returns the reason for missing samples, if the pulses were held for less time than there is between two samples: then
+ * seconds were probably given where milliseconds are expected.
+ */
+function tooShort({ header }: Recording, pulses: readonly RecordedPulse[]): string {
+  const held = pulses.flatMap(({ connectedAt, closingAt }) =>
+    connectedAt === null || closingAt === null ? [] : [closingAt - connectedAt]
+  )
+  const longest = Math.max(...held)
+  if (held.length === 0 || longest >= header.every.status) return ''
+  return (
+    `: they were held for ${duration(longest)}, and samples are ${duration(header.every.status)} apart; ` +
+    'hold them longer (linger is in milliseconds in functions)'
+  )
 }
 
 /** Returns the memory that is kept after the last big pulse, or null with a note. */
