@@ -45,7 +45,8 @@ function outcome(pauseMs: number, returned: number, cpuMs = pauseMs): Release {
     inSteps: true,
     collected: true,
     allocator: 'glibc',
-    workers: 0
+    workers: 0,
+    busyWorkers: 0
   }
 }
 

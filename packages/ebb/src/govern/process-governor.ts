@@ -243,7 +243,7 @@ class RunningGovernor implements ProcessGovernor {
   #onReleased(done: Release): void {
     if (done.collected) {
       this.#retainedHandles.drop()
-      this.#spike.onReleased(done.afterTrim)
+      this.#spike.onReleased(done.afterTrim, done.busyWorkers > 0)
     }
     // It was worth it, or whoever collected the heap has collected the rest, too: the next one need not wait for long.
     if (done.collected || done.before - done.afterTrim >= OUTSIDE_SHARE * done.before) {

@@ -135,8 +135,14 @@ export class SpikeDetector {
     return Math.max(this.#worth, WORTH_SHARE * base)
   }
 
-  /** Starts again after a release. `held` is the anonymous memory that it left, bytes; 0 if it is not known. */
-  onReleased(held: number): void {
+  /**
+   * Starts again after a release.
+   *
+   * @param held anonymous memory that it left, bytes; 0 if it is not known
+   * @param isPart whether busy worker threads were left out: then part of what is held may be garbage, which is worth a
+   *   release when their work has ended
+   */
+  onReleased(held: number, isPart = false): void {
     this.#load.read()
     // Resets the interval: the CPU time of the release itself is no load.
     this.#load.readBusy()
@@ -144,7 +150,8 @@ export class SpikeDetector {
     this.#descriptorsAtRelease.reset(this.#load.descriptors)
     this.#own.reset()
     this.#others.reset()
-    this.#least = held || this.#load.anonymous
-    this.#excess.onReleased(performance.now(), this.#least, this.#worthAbove(this.#least))
+    const left = held || this.#load.anonymous
+    if (!isPart) this.#least = left
+    this.#excess.onReleased(performance.now(), left, this.#worthAbove(left))
   }
 }

@@ -49,6 +49,8 @@ export interface Release {
   allocator: AllocatorName
   /** Number of worker threads that collected, too. */
   workers: number
+  /** Number of worker threads that did not collect, because they were busy. */
+  busyWorkers: number
 }
 
 /** Options of {@link release}, all optional. */
@@ -200,7 +202,7 @@ async function collectAndTrim(options: Required<UnheldOptions>): Promise<Release
   returnAtOnce()
   trimReactor()
   trimAll()
-  const workers = options.workers ? await collectInWorkers(options.maxPause) : 0
+  const workers = options.workers ? await collectInWorkers(options.maxPause) : { collected: 0, busy: 0 }
   const first = options.keepHeap ? KEPT : await collect(options.inSteps)
   const collections = [first.cost]
   let afterCollect = ownAnonymous()
@@ -223,7 +225,8 @@ async function collectAndTrim(options: Required<UnheldOptions>): Promise<Release
     inSteps: first.inSteps,
     collected: !options.keepHeap,
     allocator: allocator().name,
-    workers
+    workers: workers.collected,
+    busyWorkers: workers.busy
   }
   // Not in the context of whoever asked for this release.
   for (const listener of shared.listeners) outside(() => listener(done))

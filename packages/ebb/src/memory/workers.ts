@@ -59,19 +59,20 @@ export function watchWorkers(): void {
 
 /**
  * Makes each worker thread collect its own heap, all at the same time. A worker thread that has not loaded `ebb/auto`
- * collects through the inspector, at once. Returns 0 in a worker thread, which cannot reach other workers.
+ * collects through the inspector, at once. Does nothing in a worker thread, which cannot reach other workers.
  *
  * @param maxPause a busy worker does not collect if that would probably pause it for longer, ms; may be infinite
- * @returns number of worker threads that collected within 2 s
+ * @returns number of worker threads that collected within 2 s, and of the others, which were busy
  */
-export async function collectInWorkers(maxPause: number): Promise<number> {
-  if (!isMainThread) return 0
+export async function collectInWorkers(maxPause: number): Promise<{ collected: number; busy: number }> {
+  if (!isMainThread) return NONE
   watchWorkers()
   for (const thread of agents) if (hasEnded(thread)) agents.delete(thread)
   const session = mayHaveOthers() ? await attach() : undefined
   const sessions = [...attached].filter(([, thread]) => !agents.has(thread)).map(([id]) => id)
   const pending = new Set<number | string>([...agents, ...sessions])
-  if (pending.size === 0) return 0
+  if (pending.size === 0) return NONE
+  const all = pending.size
   const collected = await answers(pending, () => {
     channel?.send({ what: 'collect', round: ++round, maxPause })
     if (session === undefined) return
@@ -82,8 +83,10 @@ export async function collectInWorkers(maxPause: number): Promise<number> {
   })
   // A worker of a worker may have ended, which nobody tells. It makes itself known again if it has not.
   for (const thread of pending) if (typeof thread === 'number' && !started.has(thread)) agents.delete(thread)
-  return collected
+  return { collected, busy: all - collected }
 }
+
+const NONE = { collected: 0, busy: 0 }
 
 function send(session: Session, sessionId: string, message: object): void {
   session.post('NodeWorker.sendMessageToWorker', { sessionId, message: JSON.stringify(message) })
