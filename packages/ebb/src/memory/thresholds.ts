@@ -9,11 +9,11 @@
  */
 
 import { ownAnonymous } from '../proc/process.js'
-import { pageSize } from '../proc/sockstat.js'
 import {
   cpuTime,
   type MallocThresholds,
   minorPageFaults,
+  pageSize,
   readUsage,
   setMallocThresholds,
   trimOwnTop,

@@ -116,6 +116,11 @@ export async function trimPoolTops(): Promise<void> {
   }
 }
 
+/** Returns the size of a page, bytes. `proc/sockstat.ts` reads it without koffi, but is larger. */
+export function pageSize(): number {
+  return libc.getpagesize?.() ?? 4096
+}
+
 const MADV_NOHUGEPAGE = 15
 
 /** Marks a mapping, so that it gets no huge pages any more. Those that it has stay. */
