@@ -15,7 +15,7 @@
  * call. Then only the context changes: ticks run after the program's own callback, as always, and an exception is
  * reported in a microtask, not to the caller.
  */
-import { AsyncResource } from 'node:async_hooks'
+import { AsyncResource, type AsyncResourceOptions } from 'node:async_hooks'
 import { grown, resized, shrunk } from '../arrays.js'
 
 /** Async id of the code that starts a process or a thread, in every version of Node. */
@@ -150,12 +150,18 @@ export class CallbackScopes {
     if (index >= this.#ids.length) this.#ids = resized(this.#ids, new Float64Array(grown(this.#ids.length, index + 1)))
     const id = this.#ids[index] as number
     if (id !== 0) return id
-    const options = { triggerAsyncId: this.#serverId(), requireManualDestroy: true }
-    const make = (): number => new AsyncResource('EBBCONNECTION', options).asyncId()
-    const made = outside(this.#domain === undefined ? make : () => inDomain(this.#domain, make))
+    const made = outside(this.#domain === undefined ? this.#make : this.#makeInDomain)
     this.#ids[index] = made
     return made
   }
+
+  // Fields, because a crowd must not leave garbage for each connection.
+  #options: AsyncResourceOptions | undefined
+  readonly #make = (): number => {
+    this.#options ??= { triggerAsyncId: this.#serverId(), requireManualDestroy: true }
+    return new AsyncResource('EBBCONNECTION', this.#options).asyncId()
+  }
+  readonly #makeInDomain = (): number => inDomain(this.#domain, this.#make)
 
   /** Forgets the async id of a connection that is closed. Its last callback may still run. */
   end(index: number): void {
