@@ -559,11 +559,11 @@ const WRONG: [args: string[], says: RegExp][] = [
   ],
   [
     ['agent', '--swarm', 'lab', '--nats', 'nats://127.0.0.1:1', '--creds', '/no/such'],
-    /cannot read \/no\/such: ENOENT/
+    /cannot read \/no\/such: no such file or directory \(ENOENT\)/
   ],
   [
     ['agent', '--swarm', 'lab', '--nats', 'nats://127.0.0.1:1', '--tls-cert', '/etc/hostname'],
-    /certificate and its key go together/
+    /--tls-cert and --tls-key go together: give both/
   ],
   [['agent', '--swarm', 'lab', '--nats', 'nats://127.0.0.1:1', '--record-port', '99999'], /from 0 to 65535/],
   [

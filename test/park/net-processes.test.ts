@@ -599,7 +599,7 @@ describe('where connections cannot be parked', () => {
     await eventually(async () => {
       const { stats, causes } = await child.ask<Report>('?')
       expect(stats).toMatchObject({ parked: 0, awake: 0, accepted: 2, woken: 2, parkedAgain: 0 })
-      expect(stats.closed).toEqual({ peer: 0, reset: 0, timeout: 0, server: 0, socket: 2, proxy: 0 })
+      expect(stats.closed).toEqual({ peer: 0, reset: 0, timeout: 0, server: 0, socket: 2, proxy: 0, slow: 0 })
       expect(causes).toEqual(Array(2).fill(['socket', { wakes: 1 }, true]))
     })
     const last = await child.ask<Report>('?')

@@ -618,7 +618,8 @@ describe('disconnect', () => {
     await stats(server, { parked: 0, awake: 0, woken: 3 })
     await Promise.all(peers.map((peer) => gone(peer.resume())))
     await quiet()
-    expect(server.stats().closed).toEqual({ peer: 0, reset: 0, timeout: 0, server: 0, socket: 0, proxy: 0, [cause]: 3 })
+    const none = { peer: 0, reset: 0, timeout: 0, server: 0, socket: 0, proxy: 0, slow: 0 }
+    expect(server.stats().closed).toEqual({ ...none, [cause]: 3 })
     expect(disconnected).toHaveLength(3)
     expect(new Set(disconnected.map(({ id }) => id))).toEqual(new Set(woken.map(({ connection }) => connection.id)))
     for (const one of disconnected) {
