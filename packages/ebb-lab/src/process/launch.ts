@@ -29,7 +29,7 @@ export interface LaunchOptions {
 /** A command that was started. Read its output: a server stops when the pipe is full. */
 export interface Launched {
   readonly pid: number
-  /** Value of {@link RUN_VARIABLE} in the environment of the command. */
+  /** Value of the variable `EBBLAB_RUN` in the environment of the command. */
   readonly run: string
   readonly stdout: Readable
   readonly stderr: Readable
