@@ -7,6 +7,12 @@ import { onTestFinished } from 'vitest'
 /** A directory from which `ebb` resolves to the built library. */
 const cwd = fileURLToPath(new URL('../..', import.meta.url))
 
+/**
+ * Shell command for a child that is to run out of descriptors. Node 20 reads all modules of the library at once and has
+ * about 70 descriptors open meanwhile; later versions read one module after the other.
+ */
+export const FEW_DESCRIPTORS = 'ulimit -n 128'
+
 export interface ChildOptions {
   /** Options of Node, such as `--expose-gc`. */
   args?: string[]

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { Session } from 'node:inspector/promises'
 import { connect } from 'node:net'
 import { expect, test } from 'vitest'
-import { Child } from '../../../../test/support/child.js'
+import { Child, FEW_DESCRIPTORS } from '../../../../test/support/child.js'
 import { descriptors } from '../../../../test/support/sockets.js'
 import { ownAnonymous } from '../proc/process.js'
 import { release } from './release.js'
@@ -43,6 +43,28 @@ test('leaves no descriptor', async () => {
   const before = descriptors()
   for (let i = 0; i < 5; i++) await release()
   expect(descriptors()).toBe(before)
+})
+
+test('works when no descriptor is left, also the first time', async () => {
+  const child = new Child(
+    `
+    import { openSync } from 'node:fs'
+    import { listen, release } from 'ebb'
+    listen({ port: 0 }).unref()
+    // Memory outside of V8's heap, which is returned in steps.
+    const small = Array.from({ length: 300_000 }, () => Buffer.allocUnsafeSlow(300))
+    try { for (;;) openSync('/dev/null') } catch {}
+    small.length = 1
+    for (const workers of [false, true]) {
+      const { before, afterTrim } = await release({ workers })
+      console.log(JSON.stringify([before, afterTrim]))
+    }`,
+    { shell: FEW_DESCRIPTORS }
+  )
+  const [before, afterTrim] = await child.next<[number, number]>()
+  expect(afterTrim).toBeLessThan(before)
+  expect(await child.next()).toHaveLength(2)
+  expect(await child.ended).toMatchObject({ code: 0, stderr: '' })
 })
 
 test('works beside a profiler of the program, which goes on', async () => {

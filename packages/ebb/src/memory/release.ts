@@ -20,6 +20,7 @@ import { keepReturned } from './huge-pages.js'
 import { returnPages } from './return-pages.js'
 import { returnAtOnce, returnRetained } from './thresholds.js'
 import { trimAll } from './trim.js'
+import { collectInWorkers } from './workers.js'
 
 /** The figures of a release. */
 export interface Release {
@@ -201,10 +202,7 @@ async function collectAndTrim(options: Required<UnheldOptions>): Promise<Release
   returnAtOnce()
   trimReactor()
   trimAll()
-  // Loaded when first needed, because servers of listen() never ask for it.
-  const workers = options.workers
-    ? await (await import('./workers.js')).collectInWorkers(options.maxPause)
-    : { collected: 0, busy: 0 }
+  const workers = options.workers ? await collectInWorkers(options.maxPause) : { collected: 0, busy: 0 }
   const first = options.keepHeap ? KEPT : await collect(options.inSteps)
   const collections = [first.cost]
   let afterCollect = ownAnonymous()

@@ -2,6 +2,7 @@
 import { getHeapStatistics } from 'node:v8'
 import { isMainThread } from 'node:worker_threads'
 import { ownAnonymous } from '../proc/process.js'
+import { MainArenaTrim } from '../sys/main-arena.js'
 import { pageSize, trimGlibcOnPool } from '../sys/malloc.js'
 import { threadTime, threadTimeSince } from '../sys/thread-time.js'
 import { allocator } from './allocator.js'
@@ -42,8 +43,6 @@ export function expectedTrimPause(): number {
 }
 
 async function trimInSteps(): Promise<TrimCost> {
-  // Loaded when first needed, which is never in a small server.
-  const { MainArenaTrim } = await import('../sys/main-arena.js')
   const arena = new MainArenaTrim(pageSize())
   const cost = { pauseMs: 0, workMs: 0 }
   await inSteps((ms) => arena.empty(ms), cost)

@@ -89,8 +89,6 @@ let highestCpu = 0
  */
 export function tuneAllocator(how: { timer: boolean }): void {
   if (isSetByUser || allocator().name !== 'glibc') return
-  // Read now: the timer may find no free descriptor.
-  pageSize()
   if (how.timer) timer ??= outside(() => setInterval(checkFaults, INTERVAL)).unref()
   if (thresholds === undefined) set(LOW)
 }
