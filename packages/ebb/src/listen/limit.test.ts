@@ -1,7 +1,7 @@
 /** More clients than descriptors: accepted clients are served, the others wait, and none is lost. */
 import type { Socket } from 'node:net'
 import { expect, test } from 'vitest'
-import { Child } from '../../../../test/support/child.js'
+import { Child, FEW_DESCRIPTORS } from '../../../../test/support/child.js'
 import { client, clients, readExactly, until } from '../../../../test/support/sockets.js'
 import type { AddressInfo } from '../sys/sockaddr.js'
 
@@ -166,10 +166,10 @@ test('closing while accepting is paused: waiting clients are refused, connected 
       })
       console.log(JSON.stringify(listener.clients))
     })`,
-    { shell: 'ulimit -n 64' }
+    { shell: FEW_DESCRIPTORS }
   )
   const address = await child.next<AddressInfo>()
-  const sockets = await clients(address, 100)
+  const sockets = await clients(address, 200)
   expect(await child.next()).toBe('full')
   const inside = await child.ask<number>('close')
   expect(inside).toBeGreaterThan(0)
@@ -191,8 +191,8 @@ test('without an error handler: a process warning', async () => {
     import { listen } from 'ebb'
     process.on('warning', ({ code, message }) => console.log(JSON.stringify({ code, message })))
     console.log(JSON.stringify(listen({ port: 0 }).address))`,
-    { shell: 'ulimit -n 64' }
+    { shell: FEW_DESCRIPTORS }
   )
-  await clients(await child.next<AddressInfo>(), 100)
+  await clients(await child.next<AddressInfo>(), 200)
   expect(await child.next()).toEqual({ code: 'EMFILE', message: expect.stringContaining('accepting pauses') })
 })

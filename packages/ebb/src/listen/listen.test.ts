@@ -6,10 +6,9 @@ import { networkInterfaces } from 'node:os'
 import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { describe, expect, test } from 'vitest'
-import { Child } from '../../../../test/support/child.js'
+import { Child, FEW_DESCRIPTORS } from '../../../../test/support/child.js'
 import { client, descriptors, directory, gone, readExactly, target, until } from '../../../../test/support/sockets.js'
 import { E } from '../sys/constants.js'
-import { reactor } from '../sys/reactor.js'
 import { type AddressInfo, SocketAddress } from '../sys/sockaddr.js'
 import { createSocket, startConnect } from '../sys/socket.js'
 import type { Connection } from './connection.js'
@@ -17,8 +16,8 @@ import { type Listener, type ListenOptions, listen } from './listen.js'
 import type { Handlers } from './listener.js'
 import { serve } from './testing/serve.js'
 
-// Made before descriptors are counted, because it stays open.
-reactor()
+// Opens the descriptors that ebb keeps for the life of the process, before descriptors are counted.
+await listen({ port: 0, giveBack: false }).close()
 
 const echo: Handlers = { data: (connection, bytes) => void connection.write(bytes) }
 const hasIPv6 = Object.values(networkInterfaces()).some((infos) => infos?.some(({ address }) => address === '::1'))
@@ -195,7 +194,7 @@ describe('addresses that are in use or not allowed', () => {
         catch ({ code }) { said.push(code + (existsSync(${JSON.stringify(path)}) ? ' with a file' : '')) }
       }
       console.log(JSON.stringify(said))`,
-      { shell: 'ulimit -n 64' }
+      { shell: FEW_DESCRIPTORS }
     )
     const said = await child.next<string[]>()
     expect(said.pop()).toBe('listens')
