@@ -62,3 +62,10 @@ test('a close settles an offer in progress and its withdrawal', async () => {
   await bus.close()
   await (await offering).withdraw()
 })
+
+test.each([{ tlsCert: '/etc/hostname' }, { tlsKey: '/etc/hostname' }])('%o alone is refused', async (options) => {
+  await expect(natsBus({ url: 'tls://127.0.0.1:1', ...options })).rejects.toMatchObject({
+    code: 'ERR_NATS',
+    message: 'a TLS certificate and its key go together: give both'
+  })
+})
