@@ -2,7 +2,7 @@
 import type http from 'node:http'
 import fc from 'fast-check'
 import { expect, onTestFinished, test } from 'vitest'
-import { IDLE, pause, type Scenario, type See, Stage, turn } from '../support/parity.js'
+import { IDLE, pause, type Scenario, type See, Stage, turn, warm } from '../support/parity.js'
 import { descriptors, until } from '../support/sockets.js'
 
 interface Message {
@@ -120,6 +120,7 @@ const scenario: Scenario = {
 }
 
 test('random streams of requests', async () => {
+  await warm()
   const before = descriptors()
   const stages = [new Stage(scenario, false), new Stage(scenario, true)] as const
   onTestFinished(() => {
@@ -138,7 +139,8 @@ test('random streams of requests', async () => {
   // The connections were parked many times.
   await stages[1].stats(({ parkedAgain, accepted }) => parkedAgain > accepted / 2)
   for (const stage of stages) await stage.close()
-  await until(() => descriptors() <= before + 1)
+  await until(() => descriptors() <= before)
+  expect(descriptors()).toBe(before)
 })
 
 /** Runs a script with one client, and returns all bytes that it received. */

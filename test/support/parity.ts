@@ -100,8 +100,11 @@ function expectTimes(least: number, [plain, parked]: [plain: number, parked: num
 
 let isWarm = false
 
-/** Opens the descriptors that ebb keeps for the life of the process: for epoll, and for releases. */
-async function warm(): Promise<void> {
+/**
+ * Opens the descriptors that ebb keeps for the life of the process: for epoll, and for its own memory. A test that
+ * counts descriptors calls this first.
+ */
+export async function warm(): Promise<void> {
   if (isWarm) return
   isWarm = true
   await release()
