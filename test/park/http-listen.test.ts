@@ -502,11 +502,18 @@ const LIVES: [string, string][] = [
 ]
 
 test.each(LIVES)('when the process ends: %s', async (_, source) => {
-  const [plain, parked] = await Promise.all([false, true].map((parked) => live(parked, source)))
-  expect(parked).toEqual(plain)
+  const [plain, parked] = (await Promise.all([false, true].map((parked) => live(parked, source)))) as [Look[], Look[]]
+  // close() of a parked server also closes connections that have not sent a byte, as newer versions of Node do. With
+  // older ones, plain Node still runs for the silent client.
+  const closes = source.includes('server.close()')
+  expect(parked).toEqual(plain.map(([when, code]) => [when, closes && when === ONLY_SILENT ? 0 : code]))
 })
 
-async function live(parked: boolean, source: string): Promise<unknown> {
+/** A moment, and the exit code of the process if it has ended. */
+type Look = [when: string, code: number | null | undefined]
+const ONLY_SILENT = 'with one that is silent'
+
+async function live(parked: boolean, source: string): Promise<Look[]> {
   const child = serving(
     parked,
     `const say = () => console.log(server.address().port)
@@ -522,11 +529,11 @@ async function live(parked: boolean, source: string): Promise<unknown> {
     code = value
   })
   await until(() => stdout.includes('\n') || code !== undefined)
-  const said: unknown[] = []
+  const looks: Look[] = []
   const look = async (when: string): Promise<void> => {
     // Time to end on a busy machine.
     await Promise.race([ended, pause(1500)])
-    said.push([when, code])
+    looks.push([when, code])
   }
   await look('alone')
   if (code === undefined) {
@@ -538,13 +545,13 @@ async function live(parked: boolean, source: string): Promise<unknown> {
     void parkedOne.send('GET /close HTTP/1.1\r\nHost: x\r\n\r\n')
     await look('closed')
     parkedOne.fin()
-    await look('with one that is silent')
+    await look(ONLY_SILENT)
     silent.fin()
     await look('with none')
     child.kill('SIGKILL')
   }
-  said.push(await ended)
-  return said
+  looks.push(['ended', await ended])
+  return looks
 }
 
 for (const ends of ['unref', 'close'] as const) {
