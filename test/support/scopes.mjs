@@ -118,7 +118,9 @@ const KINDS = {
     const listener = (socket, connection) => onSocket(name, socket, connection)
     return onServer(name, createServer({ idle: 20, ...options }, listener))
   },
-  'park(http)': (name, options) => onHttp(name, park(http.createServer(), { idle: 20, ...options })),
+  // Two large messages may wait for a stream.
+  'park(http)': (name, options) =>
+    onHttp(name, park(http.createServer(), { idle: 20, maxQueued: 2 * LARGE.length, ...options })),
   'park(https)': (name, options) => onHttp(name, park(https.createServer(certificate), { idle: 20, ...options }))
 }
 
@@ -270,6 +272,17 @@ async function playServer(kind) {
     stream.resume()
     await answered([stream], 2 * LARGE.length)
     await call('closeConnection()', () => a.closeConnection(id))
+
+    // A peer that reads too slowly: send() closes its connection.
+    const [slow] = await dials(a, 1)
+    slow.write(request('/stream'))
+    await answered([slow], 1)
+    await until('a slow stream', () => a.stats().parked === 5)
+    slow.pause()
+    const late = [...known.values()].at(-1).id
+    while (await call('send()', () => a.send(late, LARGE))) await sleep(1)
+    await until('closed', () => a.stats().closed.slow === 1)
+    slow.destroy()
   }
   await call('closeConnection()', () => a.closeConnection(fourth))
   await call('close() of a connection', () => known.get(`A ${third}`).close())
