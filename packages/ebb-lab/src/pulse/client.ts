@@ -132,8 +132,18 @@ export class Client implements Watcher {
     return total(this.#opened.failed)
   }
 
-  /** Returns the connections that the server closed first since the last call, by cause. */
-  takeLost(): Causes {
+  /**
+   * Returns the connections that the server closed first since the last call, by cause. Also counts those that the
+   * kernel knows to be closed, but that this process was too busy to notice.
+   */
+  async takeLost(): Promise<Causes> {
+    // The first turn may end before the event loop polls. Each further turn has one poll, which handles a limited
+    // number of events.
+    if (this.#open > 0) await turn()
+    for (let open = Number.POSITIVE_INFINITY; this.#open > 0 && this.#open < open; ) {
+      open = this.#open
+      await turn()
+    }
     const lost = this.#lost
     this.#lost = {}
     return lost

@@ -51,7 +51,7 @@ class LocalCrowd implements OwnCrowd {
     return this.#client.close(n)
   }
 
-  async takeLost(): Promise<Causes> {
+  takeLost(): Promise<Causes> {
     return this.#client.takeLost()
   }
 

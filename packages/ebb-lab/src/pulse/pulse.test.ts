@@ -67,6 +67,27 @@ test('ends if the server ends between two pulses', async () => {
   expect(Object.values(report.lost).reduce((a, b) => a + b, 0)).toBe(30)
 })
 
+test('counts connections that the server closes while this process is too busy to see it', async () => {
+  const { at, server, sockets } = await listening()
+  const report = await pulse(
+    at,
+    { ...PLAN, iterations: 1, pulses: 0 },
+    {
+      onEvent: ({ event }) => {
+        if (event !== 'connected') return
+        setImmediate(() => {
+          server.close()
+          for (const socket of sockets) socket.resetAndDestroy()
+          // The linger time is over before the event loop polls again.
+          const end = performance.now() + 3 * PLAN.linger
+          while (performance.now() < end);
+        })
+      }
+    }
+  )
+  expect(report).toMatchObject({ connected: 30, lost: { ECONNRESET: 30 } })
+})
+
 test('accepts a plan without pulses', async () => {
   const { at } = await listening()
   const report = await pulse(at, { big: 0, small: 0 })

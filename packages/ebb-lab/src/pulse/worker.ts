@@ -36,7 +36,7 @@ process.on('message', (order: Order) => {
       void client?.close(order.max).then(() => send({ reply: 'closed' }))
       break
     case 'lost':
-      send({ reply: 'lost', lost: client?.takeLost() ?? {} })
+      void takeLost()
   }
 })
 
@@ -45,6 +45,10 @@ async function connect(n: number): Promise<void> {
   const opened = await client.connect(n, abort.signal)
   send({ reply: 'connected', opened, latency: client.latency.encoded() })
   client.latency.reset()
+}
+
+async function takeLost(): Promise<void> {
+  send({ reply: 'lost', lost: (await client?.takeLost()) ?? {} })
 }
 
 function send(reply: Reply): void {
