@@ -50,7 +50,7 @@ test('--port with --out, until Ctrl-C, writes a complete recording', async () =>
 test('-- COMMAND: the lines of the server are recorded, and its end ends the recording', async () => {
   const out = join(directory(), 'server.ndjson')
   const source =
-    "console.log('Cycle #  1: 7 clients | System: 3 Inuse: 2 Released: 1 Objects: -'); setTimeout(() => {}, 300)"
+    "console.log('Cycle #  1: 7 clients | System: 3 Inuse: 2 Released: 1 Objects: -'); setTimeout(() => {}, 1000)"
   const { code } = await run(['record', '--out', out, '--', process.execPath, '-e', source])
   expect(code).toBe(0)
   const all = lines(readFileSync(out, 'utf8'))
@@ -67,7 +67,7 @@ test('the last line tells how a command ended', async () => {
       '--',
       process.execPath,
       '-e',
-      `setTimeout(() => { ${source} }, 300)`
+      `setTimeout(() => { ${source} }, 1000)`
     ])
     expect(code).toBe(0)
     return stderr.trim().split('\n').at(-1)
