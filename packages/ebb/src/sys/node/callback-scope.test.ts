@@ -221,3 +221,18 @@ test('nobody handles the exception: the process ends as with plain Node, before 
   }
   expect(await play('runBatch(() => scopes.run(scopes.id(0), fail))')).toEqual(await play('fail()'))
 })
+
+test('a callback that a before hook of async_hooks causes does not take the place of the one that begins', async () => {
+  const scopes = new CallbackScopes()
+  const id = scopes.id(0)
+  const hook = createHook({
+    before(asyncId) {
+      if (asyncId === id) scopes.run(scopes.id(1), (name: string) => log.push(name), undefined, 'of the hook')
+    }
+  }).enable()
+  setImmediate(() => runBatch(() => scopes.run(id, (a: string, b: string) => log.push(a, b), undefined, 'one', 'two')))
+  await turn()
+  await turn()
+  hook.disable()
+  expect(log).toEqual(['of the hook', 'one', 'two'])
+})

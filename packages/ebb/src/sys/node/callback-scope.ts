@@ -47,6 +47,8 @@ class Scope {
 Object.setPrototypeOf(Scope.prototype, AsyncResource.prototype)
 
 const { runInAsyncScope, emitDestroy } = AsyncResource.prototype
+/** Used for each id that ends: nothing is called back with it. */
+const ended = new Scope(0, 0)
 
 interface ProcessInternals {
   /** The active domain, if `node:domain` is loaded. It pairs each new asynchronous resource with this domain. */
@@ -149,13 +151,14 @@ export class CallbackScopes {
   id(index: number): number {
     if (index >= this.#ids.length) this.#ids = resized(this.#ids, new Float64Array(grown(this.#ids.length, index + 1)))
     const id = this.#ids[index] as number
-    if (id !== 0) return id
-    const made = outside(this.#domain === undefined ? this.#make : this.#makeInDomain)
+    if (id !== 0) return withoutHeap(id)
+    const made = this.#domain !== undefined ? outside(this.#makeInDomain) : atRoot ? this.#make() : outside(this.#make)
     this.#ids[index] = made
-    return made
+    return withoutHeap(made)
   }
 
-  // Fields, because a crowd must not leave garbage for each connection.
+  // Fields, because a crowd must not leave garbage for each connection. At the root of a batch the context is empty
+  // already.
   #options: AsyncResourceOptions | undefined
   readonly #make = (): number => {
     this.#options ??= { triggerAsyncId: this.#serverId(), requireManualDestroy: true }
@@ -169,7 +172,9 @@ export class CallbackScopes {
     if (id === 0) return
     this.#ids[index] = 0
     // `async_hooks` hear of it in a later turn.
-    if (hasCallbackScopes) emitDestroy.call(new Scope(id, 0) as unknown as AsyncResource)
+    if (!hasCallbackScopes) return
+    ended[ASYNC_ID as symbol] = id
+    emitDestroy.call(ended as unknown as AsyncResource)
   }
 
   /** Shrinks the ids. @param end no index from here on has an id */
@@ -184,6 +189,19 @@ export class CallbackScopes {
   }
 }
 
+/** Returns the same number, as a small integer if it is one: V8 would put what comes from a Float64Array on the heap. */
+function withoutHeap(id: number): number {
+  const small = id | 0
+  return small === id ? small : id
+}
+
+// What `guarded` calls next. As arguments of `runInAsyncScope()` they would become an array for each callback.
+let nextFn: ((a: unknown, b: unknown) => unknown) | undefined
+let nextSelf: unknown
+let nextA: unknown
+let nextB: unknown
+let nextIsRoot = false
+
 function run<T, A, B>(
   asyncId: number,
   triggerId: number,
@@ -194,19 +212,40 @@ function run<T, A, B>(
 ): T | undefined {
   const isRoot = atRoot
   if (!isRoot && internals.domain) return inDomain(undefined, () => run(asyncId, triggerId, fn, self, a, b))
+  // Those of a callback that has not begun, if a `before` hook of `async_hooks` has led here.
+  const otherFn = nextFn
+  const otherSelf = nextSelf
+  const otherA = nextA
+  const otherB = nextB
+  const otherIsRoot = nextIsRoot
   atRoot = false
-  const result = hasCallbackScopes
-    ? (runInAsyncScope.call(new Scope(asyncId, triggerId), guarded, undefined, isRoot, fn, self, a, b) as T | undefined)
-    : guarded(isRoot, fn, self, a, b)
+  nextFn = fn as (a: unknown, b: unknown) => unknown
+  nextSelf = self
+  nextA = a
+  nextB = b
+  nextIsRoot = isRoot
+  const result = hasCallbackScopes ? runInAsyncScope.call(new Scope(asyncId, triggerId), guarded) : guarded()
+  nextFn = otherFn
+  nextSelf = otherSelf
+  nextA = otherA
+  nextB = otherB
+  nextIsRoot = otherIsRoot
   if (isRoot) {
     drainTicks()
     atRoot = true
   }
-  return result
+  return result as T | undefined
 }
 
 /** The exception is reported in here, where the context and the domain of the callback still apply. */
-function guarded<T, A, B>(isRoot: boolean, fn: (a: A, b: B) => T, self: unknown, a: A, b: B): T | undefined {
+function guarded(): unknown {
+  const fn = nextFn as (a: unknown, b: unknown) => unknown
+  const self = nextSelf
+  const a = nextA
+  const b = nextB
+  const isRoot = nextIsRoot
+  // A callback that is over must not keep what it was called with.
+  nextFn = nextSelf = nextA = nextB = undefined
   try {
     return fn.call(self, a, b)
   } catch (error) {
