@@ -286,8 +286,14 @@ export class EpollListener implements Audited, Watcher, AcceptHost, ConnectionHo
   /** Calls a handler for a connection. */
   #callBack<B>(fd: number, handler: ((connection: Connection, b: B) => void) | undefined, b?: B): void {
     if (handler === undefined) return
-    const connection: Connection = new ConnectionHandle(this, fd, this.reactor.serial[fd] as number)
-    this.#scopes.run(this.#scopes.id(fd), handler, undefined, connection, b)
+    this.#scopes.callBack(fd, handler, undefined, this.#handle(fd), b)
+  }
+
+  #handle(fd: number): Connection {
+    const serial = this.reactor.serial[fd] as number
+    // As a small integer, if it is one, a number is not an object of its own.
+    const small = serial | 0
+    return new ConnectionHandle(this, fd, small === serial ? small : serial)
   }
 
   // Called by the reactor.
@@ -507,7 +513,7 @@ export class EpollListener implements Audited, Watcher, AcceptHost, ConnectionHo
 
   /** Closes a connection and calls the `close` handler. @param error what broke the connection, if anything did */
   #destroy(fd: number, error?: SystemError, close = this.#handlers.close): void {
-    const connection: Connection = new ConnectionHandle(this, fd, this.reactor.serial[fd] as number)
+    const connection = this.#handle(fd)
     const state = this.reactor.state[fd] as number
     if ((state & BLOCKED) !== 0) this.#queues.delete(fd)
     if ((state & FAILED) !== 0) this.#failures.delete(fd)

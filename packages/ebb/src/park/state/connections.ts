@@ -55,7 +55,7 @@ export class Connections {
 
   /** Calls `fn` as a callback of a connection. @returns its result; undefined if it throws */
   callBack<T, A, B>(row: number, fn: (a: A, b: B) => T, self: unknown, a?: A, b?: B): T | undefined {
-    return this.scopes.run(this.scopes.id(row), fn, self, a, b)
+    return this.scopes.callBack(row, fn, self, a, b)
   }
 
   /** Frees the row of a connection that is closed. Its last callback may still run. */

@@ -147,24 +147,50 @@ export class CallbackScopes {
     return run(id, this.#serverId(), fn, self, a as A, b as B)
   }
 
-  /** Returns the async id of a connection. The first call makes it. */
-  id(index: number): number {
-    if (index >= this.#ids.length) this.#ids = resized(this.#ids, new Float64Array(grown(this.#ids.length, index + 1)))
-    const id = this.#ids[index] as number
-    if (id !== 0) return withoutHeap(id)
-    const made = this.#domain !== undefined ? outside(this.#makeInDomain) : atRoot ? this.#make() : outside(this.#make)
-    this.#ids[index] = made
-    return withoutHeap(made)
+  /** Calls `fn` as a callback of a connection. @returns its result; undefined if it throws */
+  callBack<T, A, B>(index: number, fn: (a: A, b: B) => T, self: unknown, a?: A, b?: B): T | undefined {
+    const id = this.#idOf(index)
+    if (id !== 0) return this.run(id, fn, self, a, b)
+    const made = this.#resource()
+    this.#ids[index] = made.asyncId()
+    // Not below a batch: there, what async hooks made of the resource might come from the caller.
+    return atRoot && hasCallbackScopes
+      ? run(0, 0, fn, self, a as A, b as B, made)
+      : this.run(made.asyncId(), fn, self, a, b)
   }
 
-  // Fields, because a crowd must not leave garbage for each connection. At the root of a batch the context is empty
-  // already.
-  #options: AsyncResourceOptions | undefined
-  readonly #make = (): number => {
-    this.#options ??= { triggerAsyncId: this.#serverId(), requireManualDestroy: true }
-    return new AsyncResource('EBBCONNECTION', this.#options).asyncId()
+  /** Returns the async id of a connection. The first call makes it. */
+  id(index: number): number {
+    const id = this.#idOf(index)
+    if (id !== 0) return id
+    const made = this.#resource().asyncId()
+    this.#ids[index] = made
+    return made
   }
-  readonly #makeInDomain = (): number => inDomain(this.#domain, this.#make)
+
+  /** Returns the async id of a connection; 0 if it has none yet. */
+  #idOf(index: number): number {
+    if (index >= this.#ids.length) this.#ids = resized(this.#ids, new Float64Array(grown(this.#ids.length, index + 1)))
+    const id = this.#ids[index] as number
+    // A small integer, if it is one: V8 would put what comes from a Float64Array on the heap.
+    const small = id | 0
+    return small === id ? small : id
+  }
+
+  /** Makes a connection known to `async_hooks`. */
+  #resource(): AsyncResource {
+    if (this.#domain !== undefined) return outside(this.#makeInDomain)
+    // At the root of a batch the context is empty already.
+    return atRoot ? this.#make() : outside(this.#make)
+  }
+
+  // Fields, because a crowd must not leave garbage for each connection.
+  #options: AsyncResourceOptions | undefined
+  readonly #make = (): AsyncResource => {
+    this.#options ??= { triggerAsyncId: this.#serverId(), requireManualDestroy: true }
+    return new AsyncResource('EBBCONNECTION', this.#options)
+  }
+  readonly #makeInDomain = (): AsyncResource => inDomain(this.#domain, this.#make)
 
   /** Forgets the async id of a connection that is closed. Its last callback may still run. */
   end(index: number): void {
@@ -189,12 +215,6 @@ export class CallbackScopes {
   }
 }
 
-/** Returns the same number, as a small integer if it is one: V8 would put what comes from a Float64Array on the heap. */
-function withoutHeap(id: number): number {
-  const small = id | 0
-  return small === id ? small : id
-}
-
 // What `guarded` calls next. As arguments of `runInAsyncScope()` they would become an array for each callback.
 let nextFn: ((a: unknown, b: unknown) => unknown) | undefined
 let nextSelf: unknown
@@ -202,13 +222,15 @@ let nextA: unknown
 let nextB: unknown
 let nextIsRoot = false
 
+/** @param resource what stands for the connection, if it was made just now; in place of the two ids */
 function run<T, A, B>(
   asyncId: number,
   triggerId: number,
   fn: (a: A, b: B) => T,
   self: unknown,
   a: A,
-  b: B
+  b: B,
+  resource?: AsyncResource
 ): T | undefined {
   const isRoot = atRoot
   if (!isRoot && internals.domain) return inDomain(undefined, () => run(asyncId, triggerId, fn, self, a, b))
@@ -224,7 +246,8 @@ function run<T, A, B>(
   nextA = a
   nextB = b
   nextIsRoot = isRoot
-  const result = hasCallbackScopes ? runInAsyncScope.call(new Scope(asyncId, triggerId), guarded) : guarded()
+  const scope = resource ?? (hasCallbackScopes ? new Scope(asyncId, triggerId) : undefined)
+  const result = scope === undefined ? guarded() : runInAsyncScope.call(scope, guarded)
   nextFn = otherFn
   nextSelf = otherSelf
   nextA = otherA
