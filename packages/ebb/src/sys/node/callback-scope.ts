@@ -139,12 +139,12 @@ export class CallbackScopes {
 
   /** Calls `fn` as a callback of the server. @returns its result; undefined if it throws */
   runForServer<T, A, B>(fn: (a: A, b: B) => T, self: unknown, a?: A, b?: B): T | undefined {
-    return run(this.#serverId(), BOOTSTRAP, fn, self, a as A, b as B)
+    return run(new Scope(this.#serverId(), BOOTSTRAP), fn, self, a as A, b as B)
   }
 
   /** Calls `fn` as a callback of the connection with this id. @returns its result; undefined if it throws */
   run<T, A, B>(id: number, fn: (a: A, b: B) => T, self: unknown, a?: A, b?: B): T | undefined {
-    return run(id, this.#serverId(), fn, self, a as A, b as B)
+    return run(new Scope(id, this.#serverId()), fn, self, a as A, b as B)
   }
 
   /** Calls `fn` as a callback of a connection. @returns its result; undefined if it throws */
@@ -154,9 +154,8 @@ export class CallbackScopes {
     const made = this.#resource()
     this.#ids[index] = made.asyncId()
     // Not below a batch: there, what async hooks made of the resource might come from the caller.
-    return atRoot && hasCallbackScopes
-      ? run(0, 0, fn, self, a as A, b as B, made)
-      : this.run(made.asyncId(), fn, self, a, b)
+    const scope = atRoot ? made : new Scope(made.asyncId(), this.#serverId())
+    return run(scope, fn, self, a as A, b as B)
   }
 
   /** Returns the async id of a connection. The first call makes it. */
@@ -222,18 +221,9 @@ let nextA: unknown
 let nextB: unknown
 let nextIsRoot = false
 
-/** @param resource what stands for the connection, if it was made just now; in place of the two ids */
-function run<T, A, B>(
-  asyncId: number,
-  triggerId: number,
-  fn: (a: A, b: B) => T,
-  self: unknown,
-  a: A,
-  b: B,
-  resource?: AsyncResource
-): T | undefined {
+function run<T, A, B>(scope: Scope | AsyncResource, fn: (a: A, b: B) => T, self: unknown, a: A, b: B): T | undefined {
   const isRoot = atRoot
-  if (!isRoot && internals.domain) return inDomain(undefined, () => run(asyncId, triggerId, fn, self, a, b))
+  if (!isRoot && internals.domain) return inDomain(undefined, () => run(scope, fn, self, a, b))
   // Those of a callback that has not begun, if a `before` hook of `async_hooks` has led here.
   const otherFn = nextFn
   const otherSelf = nextSelf
@@ -246,8 +236,7 @@ function run<T, A, B>(
   nextA = a
   nextB = b
   nextIsRoot = isRoot
-  const scope = resource ?? (hasCallbackScopes ? new Scope(asyncId, triggerId) : undefined)
-  const result = scope === undefined ? guarded() : runInAsyncScope.call(scope, guarded)
+  const result = hasCallbackScopes ? runInAsyncScope.call(scope, guarded) : guarded()
   nextFn = otherFn
   nextSelf = otherSelf
   nextA = otherA
