@@ -181,9 +181,9 @@ test('listeners of several connections in one batch: ticks of one run before the
   expect((await child.next<string[]>()).filter((entry) => entry.startsWith('disconnect'))).toHaveLength(5)
 })
 
-test('handlers of several connections in one batch: ticks of one run before the next', async () => {
+test.each([true, false])('handlers of several connections in one batch (asyncContext: %s)', async (asyncContext) => {
   const child = new Child(`${ORDER}
-    const { address: { port }, close } = listen({ port: 0, giveBack: false }, {
+    const { address: { port }, close } = listen({ port: 0, giveBack: false, asyncContext: ${asyncContext} }, {
       open: ({ id }) => busy('open ' + id),
       data: ({ id }) => busy('data ' + id),
       close: ({ id }) => busy('close ' + id)
@@ -195,6 +195,28 @@ test('handlers of several connections in one batch: ticks of one run before the 
     await all(port, peers, (peer) => peer.destroy())
     process.exit()`)
   for (const name of ['open', 'data', 'close']) inTurn(await child.next<string[]>(), name)
+})
+
+test('a store that a handler without a context enters stays with the handlers of listen()', async () => {
+  const child = new Child(`
+    import { AsyncLocalStorage } from 'node:async_hooks'
+    import net from 'node:net'
+    import { listen, park } from 'ebb'
+    const storage = new AsyncLocalStorage()
+    const seen = []
+    const dial = (port) => new Promise((resolve) => net.connect(port, '127.0.0.1', resolve))
+    const listener = listen({ port: 0, giveBack: false, asyncContext: false }, {
+      open() { storage.enterWith('tenant') }
+    })
+    const parked = park(net.createServer(() => seen.push(storage.getStore() ?? 'none')), { first: 'server' })
+    await new Promise((resolve) => parked.listen(0, '127.0.0.1', resolve))
+    for (let i = 0; i < 5; i++) {
+      await Promise.all([dial(listener.address.port), dial(parked.address().port), dial(listener.address.port)])
+    }
+    while (seen.length < 5) await new Promise((resolve) => setTimeout(resolve, 5))
+    console.log(JSON.stringify(seen))
+    process.exit()`)
+  expect(await child.next()).toEqual(['none', 'none', 'none', 'none', 'none'])
 })
 
 test.each([

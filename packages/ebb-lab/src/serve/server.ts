@@ -60,6 +60,8 @@ async function park({ host, port, backlog, reusePort }: ServerOptions, events: S
       port,
       backlog,
       reusePort,
+      // The handlers only count.
+      asyncContext: false,
       giveBack: {
         onRelease: ({ before, afterTrim, ms, pauseMs }) => events.released({ before, after: afterTrim, ms, pauseMs })
       }

@@ -209,6 +209,7 @@ describe('options that are not valid', () => {
     [{ port: 65_536 }, 'ERR_INVALID_ARG_VALUE', 'port must be a whole number from 0 to 65535, not 65536'],
     [{ port: 0, backlog: -1 }, 'ERR_INVALID_ARG_VALUE', 'backlog must be a whole number from 0 on, not -1'],
     [{ port: 0, backlog: 1.5 }, 'ERR_INVALID_ARG_VALUE', 'backlog must be a whole number from 0 on, not 1.5'],
+    [{ port: 0, asyncContext: 1 as never }, 'ERR_INVALID_ARG_VALUE', 'asyncContext must be true or false, not 1'],
     [{ path: '' }, 'ERR_INVALID_ARG_VALUE', 'path of a Unix socket must be 1 to 107 bytes long, not 0'],
     [
       { port: 0, giveBack: { budget: 2 } },

@@ -4,7 +4,7 @@ import { tuneAllocator } from '../memory/thresholds.js'
 import { closeSocket, openSocket, type SocketOptions } from '../socket/listening-socket.js'
 import type { ProxyProtocolOptions } from '../socket/proxy-protocol.js'
 import type { ShutdownOptions, ShutdownReport } from '../socket/shutdown.js'
-import { checkFunction, checkObject } from '../sys/arguments.js'
+import { checkBoolean, checkFunction, checkObject } from '../sys/arguments.js'
 import { milliseconds } from '../sys/duration.js'
 import type { AddressInfo } from '../sys/sockaddr.js'
 import { warnOfUnknown } from '../sys/unknown.js'
@@ -26,7 +26,8 @@ const OPTIONS = Object.keys({
   keepAlive: 0,
   firstByteTimeout: 0,
   proxyProtocol: 0,
-  giveBack: 0
+  giveBack: 0,
+  asyncContext: 0
 } satisfies Record<keyof ListenOptions, 0>)
 
 /** Options of {@link listen}. Exactly one of `port` and `path` is required. */
@@ -49,6 +50,14 @@ export interface ListenOptions extends SocketOptions {
    * defaults of {@link GovernorOptions}. `false`: never.
    */
   giveBack?: boolean | GovernorOptions
+  /**
+   * Whether the handlers of each connection run with an async id of their own, and in an empty context, so that no
+   * store of an `AsyncLocalStorage` gets from one connection to another. Default: true.
+   *
+   * `false` saves 0.3 us and 400 bytes of garbage for each connection. Then a store that a handler enters with
+   * `enterWith()` may be seen by the handlers of other connections. For handlers that use no store.
+   */
+  asyncContext?: boolean
 }
 
 /** A listening socket and its connections. Made by {@link listen}. */
@@ -110,9 +119,11 @@ export function listen(options: ListenOptions, handlers: Handlers = {}): Listene
   const governor = toGovernor(options.giveBack)
   const { firstByteTimeout = false } = options
   const silence = firstByteTimeout === false ? 0 : milliseconds(firstByteTimeout, 'firstByteTimeout')
+  const { asyncContext = true } = options
+  checkBoolean(asyncContext, 'asyncContext')
   const socket = openSocket(options)
   try {
-    return new EpollListener(socket, handlers, governor, silence, options.proxyProtocol)
+    return new EpollListener(socket, handlers, governor, silence, asyncContext, options.proxyProtocol)
   } catch (error) {
     closeSocket(socket)
     throw error

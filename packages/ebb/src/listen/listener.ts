@@ -21,7 +21,7 @@ import { Wheel } from '../socket/timer-wheel.js'
 import { type Audited, announceCreated, targetOf } from '../sys/audit.js'
 import { E, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from '../sys/constants.js'
 import { EbbError, type SystemError, systemError } from '../sys/errors.js'
-import { CallbackScopes } from '../sys/node/callback-scope.js'
+import { CallbackScopes, runWithoutContext } from '../sys/node/callback-scope.js'
 import { type Reactor, reactor, type Watcher } from '../sys/reactor.js'
 import { ReceiveSlab } from '../sys/receive-slab.js'
 import type { AddressInfo } from '../sys/sockaddr.js'
@@ -109,6 +109,7 @@ export class EpollListener implements Audited, Watcher, AcceptHost, ConnectionHo
   /** Errors of failed writes, by descriptor. */
   readonly #failures = new Map<number, SystemError>()
   readonly #firstByteTimeout: number
+  readonly #asyncContext: boolean
   /** Deadlines of the connections that have not sent a byte, by descriptor. */
   readonly #silent: Wheel | undefined
   #clients = 0
@@ -130,6 +131,7 @@ export class EpollListener implements Audited, Watcher, AcceptHost, ConnectionHo
    * Starts to accept from `socket`. The listener owns `socket` from then on.
    *
    * @param firstByteTimeout ms after which a connection that has not sent a byte is closed; 0: never
+   * @param asyncContext whether handlers run in a context of their connection
    * @throws {SystemError} of `epoll_ctl`; the caller still owns the socket
    * @throws {TypeError} `ERR_INVALID_ARG_VALUE` for a `proxyProtocol` that is not valid
    */
@@ -138,6 +140,7 @@ export class EpollListener implements Audited, Watcher, AcceptHost, ConnectionHo
     handlers: Handlers,
     governor: Governor | undefined,
     firstByteTimeout: number,
+    asyncContext: boolean,
     proxyProtocol?: boolean | ProxyProtocolOptions
   ) {
     this.#proxy = proxyProtocolOf(proxyProtocol, (fd, error) => this.#onProxyFailure(fd, error))
@@ -146,6 +149,7 @@ export class EpollListener implements Audited, Watcher, AcceptHost, ConnectionHo
     this.#handlers = handlers
     this.#governor = governor
     this.#firstByteTimeout = firstByteTimeout
+    this.#asyncContext = asyncContext
     if (firstByteTimeout > 0) this.#silent = new Wheel((fd) => this.#onSilence(fd))
     this.retained = retain(new ConnectionHandle(this, -1, -1))
     this.#acceptor = new Acceptor(this.reactor, socket, this)
@@ -286,7 +290,8 @@ export class EpollListener implements Audited, Watcher, AcceptHost, ConnectionHo
   /** Calls a handler for a connection. */
   #callBack<B>(fd: number, handler: ((connection: Connection, b: B) => void) | undefined, b?: B): void {
     if (handler === undefined) return
-    this.#scopes.callBack(fd, handler, undefined, this.#handle(fd), b)
+    if (this.#asyncContext) this.#scopes.callBack(fd, handler, undefined, this.#handle(fd), b)
+    else runWithoutContext(handler, this.#handle(fd), b as B)
   }
 
   #handle(fd: number): Connection {
@@ -524,11 +529,12 @@ export class EpollListener implements Audited, Watcher, AcceptHost, ConnectionHo
     this.#clients--
     this.#governor?.left()
     if (!this.#acceptor.accepting) this.#acceptor.resume()
-    if (close !== undefined && (state & HEADER) === 0) {
+    if (close === undefined || (state & HEADER) !== 0) this.#scopes.end(fd)
+    else if (this.#asyncContext) {
       const id = this.#scopes.id(fd)
       this.#scopes.end(fd)
       this.#scopes.run(id, close, undefined, connection, error)
-    } else this.#scopes.end(fd)
+    } else runWithoutContext(close, connection, error)
     if (this.#clients === 0) this.#finishIfEmpty()
   }
 

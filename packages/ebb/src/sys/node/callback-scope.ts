@@ -70,6 +70,14 @@ const runTicks = _tickCallback?.bind(process) ?? (() => void setImmediate(() => 
 /** Whether a batch is being handled, and no code of the program is on the stack. */
 let atRoot = false
 
+/** Whether a callback may have entered a store in the context of batches. */
+let hasSharedStores = false
+
+/** Whether the present context is known to be empty: at the root of a batch. */
+function isEmpty(): boolean {
+  return atRoot && !hasSharedStores
+}
+
 /**
  * Handles a batch of events, in a callback of Node. Between the events, {@link CallbackScopes.run} runs ticks and
  * microtasks.
@@ -153,8 +161,8 @@ export class CallbackScopes {
     if (id !== 0) return this.run(id, fn, self, a, b)
     const made = this.#resource()
     this.#ids[index] = made.asyncId()
-    // Not below a batch: there, what async hooks made of the resource might come from the caller.
-    const scope = atRoot ? made : new Scope(made.asyncId(), this.#serverId())
+    // Elsewhere, what async hooks made of the resource might come from the caller.
+    const scope = isEmpty() ? made : new Scope(made.asyncId(), this.#serverId())
     return run(scope, fn, self, a as A, b as B)
   }
 
@@ -179,8 +187,7 @@ export class CallbackScopes {
   /** Makes a connection known to `async_hooks`. */
   #resource(): AsyncResource {
     if (this.#domain !== undefined) return outside(this.#makeInDomain)
-    // At the root of a batch the context is empty already.
-    return atRoot ? this.#make() : outside(this.#make)
+    return isEmpty() ? this.#make() : outside(this.#make)
   }
 
   // Fields, because a crowd must not leave garbage for each connection.
@@ -247,6 +254,26 @@ function run<T, A, B>(scope: Scope | AsyncResource, fn: (a: A, b: B) => T, self:
     atRoot = true
   }
   return result as T | undefined
+}
+
+/**
+ * Calls `fn` in the context of the batch, which is empty until a callback enters a store. No object is made. Ticks and
+ * exceptions are handled as those of {@link CallbackScopes.run}.
+ */
+export function runWithoutContext<A, B>(fn: (a: A, b: B) => void, a: A, b: B): void {
+  hasSharedStores = true
+  const isRoot = atRoot
+  atRoot = false
+  try {
+    fn(a, b)
+  } catch (error) {
+    if (isRoot) report(error)
+    else queueMicrotask(() => report(error))
+  }
+  if (isRoot) {
+    drainTicks()
+    atRoot = true
+  }
 }
 
 /** The exception is reported in here, where the context and the domain of the callback still apply. */
