@@ -120,12 +120,20 @@ test('ends if the server does not answer', async () => {
 test('a signal ends the run and closes all connections', async () => {
   const held = await server()
   const controller = new AbortController()
-  const options = { start: performance.now(), until: 60_000, signal: controller.signal }
+  const opened: number[] = []
+  const options = {
+    start: performance.now(),
+    until: 60_000,
+    signal: controller.signal,
+    onEvent: (event: DriveEvent) => void (event.event === 'level' && opened.push(event.open))
+  }
   const driven = drive(
     await crowd(held.port),
     { ...timing, shape: 'steady', connections: 50, duration: 60_000 },
     options
   )
+  // Either side may hear of a connection before the other.
+  await until(() => opened.at(-1) === 50)
   await until(() => held.clients() === 50)
   controller.abort()
   expect(await driven).toMatchObject({ connected: 50, stopped: 'signal' })
