@@ -249,8 +249,11 @@ export class Parking
   #closeSilent(): void {
     this.#closesIdle = true
     if (!closesSilent(this.#server) || !this.access.closeSilent(FIRST_REQUEST)) return
+    const closedAt = performance.now()
     const closeAll = (): void => {
-      if (this.#closesIdle) this.access.closeSilent(0)
+      // If the server listens again, clients that have come since then stay. The kernel's clock ticks every 4 ms.
+      const since = performance.now() - closedAt - 5
+      this.access.closeSilent(this.#closesIdle ? 0 : since)
     }
     outside(() => setTimeout(() => runBatch(closeAll), FIRST_REQUEST)).unref()
   }
