@@ -251,9 +251,9 @@ export class Parking
     if (!closesSilent(this.#server) || !this.access.closeSilent(FIRST_REQUEST)) return
     const closedAt = performance.now()
     const closeAll = (): void => {
-      // If the server listens again, clients that have come since then stay. The kernel's clock ticks every 4 ms.
-      const since = performance.now() - closedAt - 5
-      this.access.closeSilent(this.#closesIdle ? 0 : since)
+      if (this.#closesIdle) this.access.closeSilent(0)
+      // It listens again. Clients that have come since then stay. The kernel's clock ticks every 4 ms.
+      else if (this.#protocol.closesFreshAsIdle()) this.access.closeSilent(performance.now() - closedAt - 5)
     }
     outside(() => setTimeout(() => runBatch(closeAll), FIRST_REQUEST)).unref()
   }
