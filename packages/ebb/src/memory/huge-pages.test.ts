@@ -26,7 +26,7 @@ const PROGRAM = `
   import { release } from 'ebb'
   const kept = Array.from({ length: 300 }, () => Buffer.allocUnsafeSlow(16_000).fill(1))
   const isMarked = () =>
-    [...readFileSync('/proc/self/smaps', 'latin1').matchAll(/\\[heap\\][^]*?VmFlags: (.*)/g)].every(([, flags]) =>
+    [...readFileSync('/proc/self/smaps', 'latin1').matchAll(/\\[heap\\][^]*?VmFlags: (.*)/g)].some(([, flags]) =>
       flags.split(' ').includes('nh')
     )
   const before = isMarked()
