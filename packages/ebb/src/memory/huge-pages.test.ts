@@ -20,15 +20,20 @@ function read(path: string): string {
   }
 }
 
-/** Prints whether the kernel may make huge pages of the main heap (\`nh\`: it may not), after two releases. */
+/**
+ * Prints whether the kernel may make huge pages of the main heap (`nh`: it may not), after two releases. The heap may
+ * have grown since then: by a part of its own, the last one.
+ */
 const PROGRAM = `
   import { readFileSync } from 'node:fs'
   import { release } from 'ebb'
   const kept = Array.from({ length: 300 }, () => Buffer.allocUnsafeSlow(16_000).fill(1))
-  const isMarked = () =>
-    [...readFileSync('/proc/self/smaps', 'latin1').matchAll(/\\[heap\\][^]*?VmFlags: (.*)/g)].some(([, flags]) =>
-      flags.split(' ').includes('nh')
+  const isMarked = () => {
+    const parts = [...readFileSync('/proc/self/smaps', 'latin1').matchAll(/\\[heap\\][^]*?VmFlags: (.*)/g)].map(
+      ([, flags]) => flags.split(' ').includes('nh')
     )
+    return parts[0] && parts.slice(0, -1).every(Boolean)
+  }
   const before = isMarked()
   await release({ inSteps: true })
   await release()
