@@ -64,6 +64,14 @@ const CONTEXTS = `
         return context
       })
     )
+  /** Makes and closes 400 contexts. Returns a function for the share of their memory that is kept. */
+  const spike = async () => {
+    const rest = anonymous()
+    const all = await contexts(400)
+    const peak = anonymous()
+    for (const context of all) context.close()
+    return () => (anonymous() - rest) / (peak - rest)
+  }
 `
 
 test.skipIf(!glibc)('growth is no reason to keep freed memory, not even of the threads of the pool', async () => {
@@ -87,13 +95,10 @@ test.skipIf(!glibc)('what the threads of the pool have kept is returned by a rel
   const child = new Child(`${PROGRAM}${CONTEXTS}
     tuneAllocator({ timer: false })
     await busy()
-    const rest = anonymous()
-    const all = await contexts(400)
-    const peak = anonymous()
-    for (const context of all.splice(0)) context.close()
-    const kept = anonymous()
+    const share = await spike()
+    const kept = share()
     await release()
-    print([(kept - rest) / (peak - rest), (anonymous() - rest) / (peak - rest)])
+    print([kept, share()])
     process.exit()`)
   const [kept, released] = await child.next<[number, number]>()
   expect(kept).toBeGreaterThan(0.5)
@@ -104,16 +109,13 @@ test.skipIf(!glibc)('and when the work is over, without a release', async () => 
   const child = new Child(`${PROGRAM}${CONTEXTS}
     tuneAllocator({ timer: false })
     await busy()
-    const rest = anonymous()
-    const all = await contexts(400)
-    const peak = anonymous()
-    for (const context of all.splice(0)) context.close()
+    const share = await spike()
     // The window that held the work, and those after it.
-    for (let i = 0; i < 100 && anonymous() - rest > 0.3 * (peak - rest); i++) {
+    for (let i = 0; i < 100 && share() > 0.3; i++) {
       await pause(110)
       watchFaults()
     }
-    print((anonymous() - rest) / (peak - rest))
+    print(share())
     process.exit()`)
   expect(await child.next()).toBeLessThan(0.3)
 })
