@@ -1,12 +1,11 @@
-/** Properties of a socket that survive sleep, and the warning about those that do not. */
-import { once } from 'node:events'
 import http from 'node:http'
-import { type AddressInfo, connect, type Server, type Socket } from 'node:net'
-import { type Parked, type ParkOptions, park } from 'ebb'
+import type { Socket } from 'node:net'
+import { type ParkOptions, park } from 'ebb'
 import { createServer } from 'ebb/net'
-import { describe, expect, onTestFinished, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { Child } from '../support/child.js'
 import { descriptorsReturn } from '../support/net-parity.js'
+import { client, listening } from '../support/parked.js'
 import { readExactly, until } from '../support/sockets.js'
 
 descriptorsReturn()
@@ -16,23 +15,6 @@ type Carrying = Socket & { user?: { name: string; count: number }; token?: strin
     symbol,
     unknown
   >
-
-async function listening<S extends Server & Parked>(server: S): Promise<S> {
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  onTestFinished(async () => {
-    server.close()
-    server.closeAllConnections()
-    await until(() => server.stats().parked + server.stats().awake === 0)
-  })
-  return server
-}
-
-async function client(server: Server): Promise<Socket> {
-  const socket = connect((server.address() as AddressInfo).port, '127.0.0.1')
-  onTestFinished(() => void socket.destroy())
-  await once(socket, 'connect')
-  return socket.on('error', () => {})
-}
 
 test('named properties are on the next socket before connection is emitted', async () => {
   const key = Symbol('library')

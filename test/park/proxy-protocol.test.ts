@@ -8,11 +8,12 @@ import https from 'node:https'
 import { BlockList, connect, type Server, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { connect as connectTls } from 'node:tls'
-import { type AddressInfo, type EbbError, listen, type Parked, type ParkOptions, park } from 'ebb'
+import { type AddressInfo, type EbbError, listen, type ParkOptions, park } from 'ebb'
 import { createServer } from 'ebb/net'
 import fc from 'fast-check'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { descriptorsReturn } from '../support/net-parity.js'
+import { listening } from '../support/parked.js'
 import { directory, gone, readAll, readExactly, until } from '../support/sockets.js'
 
 descriptorsReturn()
@@ -42,16 +43,6 @@ function ends({ remoteAddress, remoteFamily, remotePort, localAddress, localPort
 }
 const V4 = '192.0.2.7 IPv4 1234 198.51.100.1 80'
 const V6 = '2001:db8::7 IPv6 1234 2001:db8::1 443'
-
-async function listening<S extends Server & Parked>(server: S, path?: string): Promise<S> {
-  await new Promise<void>((resolve) => (path ? server.listen(path, resolve) : server.listen(0, '127.0.0.1', resolve)))
-  onTestFinished(async () => {
-    server.close()
-    server.closeAllConnections()
-    await until(() => server.stats().parked + server.stats().awake === 0)
-  })
-  return server
-}
 
 /** Tells both ends of the connection of each request. */
 const web = (options: ParkOptions) =>

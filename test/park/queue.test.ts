@@ -1,12 +1,11 @@
-/** What may wait for a peer that reads slowly: `maxQueued`, and what is kept of it. */
-import { once } from 'node:events'
 import http from 'node:http'
-import { type AddressInfo, connect, type Server, type Socket } from 'node:net'
+import type { Server, Socket } from 'node:net'
 import { type Parked, type ParkOptions, park } from 'ebb'
 import { type Connection, createServer } from 'ebb/net'
-import { describe, expect, onTestFinished, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { Child } from '../support/child.js'
 import { descriptorsReturn } from '../support/net-parity.js'
+import { client, listening } from '../support/parked.js'
 import { gone, readExactly, until } from '../support/sockets.js'
 
 descriptorsReturn()
@@ -15,23 +14,6 @@ const IDLE = 25
 const CHUNK = Buffer.alloc(256 * 1024, 'x')
 /** More than the kernel buffers for a connection. */
 const MOST = 200
-
-async function listening<S extends Server & Parked>(server: S): Promise<S> {
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  onTestFinished(async () => {
-    server.close()
-    server.closeAllConnections()
-    await until(() => server.stats().parked + server.stats().awake === 0)
-  })
-  return server
-}
-
-async function client(server: Server): Promise<Socket> {
-  const socket = connect((server.address() as AddressInfo).port, '127.0.0.1')
-  onTestFinished(() => void socket.destroy())
-  await once(socket, 'connect')
-  return socket.on('error', () => {})
-}
 
 /** An HTTP server whose only response is a stream, and a reader of it that stops reading. */
 async function stream(options: ParkOptions): Promise<{ server: Server & Parked; id: number; reader: Socket }> {
