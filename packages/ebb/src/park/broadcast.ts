@@ -8,13 +8,48 @@ const TURN = 2
 /** The clock is read once for this many connections. */
 const CLOCK_INTERVAL = 32
 
-/** Sends to all connections, or to all streams. Broadcasts run one after the other. */
+/** Broadcasts of one kind. They run one after the other. */
+export class BroadcastQueue {
+  /** The last broadcast, which the next one waits for. */
+  #last: Promise<unknown> = Promise.resolve()
+
+  /**
+   * Queues a broadcast, which runs in slices of a few ms.
+   *
+   * @param ids of connections, which are asked for one by one while the broadcast runs
+   * @param send sends to a connection, unless it has closed. @returns whether it was sent to
+   * @returns how many connections were sent to
+   */
+  add(ids: Iterable<number>, send: (id: number) => boolean): Promise<number> {
+    const done = this.#last.then(() => sendAll(ids, send))
+    this.#last = done.catch(() => {})
+    return done
+  }
+}
+
+async function sendAll(ids: Iterable<number>, send: (id: number) => boolean): Promise<number> {
+  let count = 0
+  let left = CLOCK_INTERVAL
+  let start = performance.now()
+  for (const id of ids) {
+    if (left-- === 0) {
+      left = CLOCK_INTERVAL
+      if (performance.now() - start > TURN) {
+        await new Promise((resolve) => setImmediate(resolve))
+        start = performance.now()
+      }
+    }
+    if (send(id)) count++
+  }
+  return count
+}
+
+/** Sends to all connections, or to all streams. */
 export class Broadcaster {
   readonly #connections: Connections
   readonly #sender: Sender
   readonly #flag: number
-  /** The last broadcast, which the next one waits for. */
-  #last: Promise<unknown> = Promise.resolve()
+  readonly #queue = new BroadcastQueue()
 
   /** @param flag only connections with this flag in the table get the bytes; 0: all connections */
   constructor(connections: Connections, sender: Sender, flag: number) {
@@ -28,34 +63,19 @@ export class Broadcaster {
     // A copy, because it is sent later. Not from the pool, so that its address is the address of the bytes.
     const bytes = Buffer.allocUnsafeSlow(data.length)
     bytes.set(data)
-    const done = this.#last.then(() => this.#sendAll(bytes, filter))
-    this.#last = done.catch(() => {})
-    return done
+    const address = bytes.length === 0 ? 0 : addressOf(bytes)
+    const { table } = this.#connections
+    return this.#queue.add(table.ids(), (id) => {
+      const row = table.find(id)
+      if (row === -1 || !this.#isMeant(row)) return false
+      // The filter may close the connection that it is called for.
+      if (filter !== undefined && (!filter(id) || table.id(row) !== id)) return false
+      return this.#sender.sendAt(row, bytes, address)
+    })
   }
 
-  async #sendAll(bytes: Buffer, filter: ((id: number) => boolean) | undefined): Promise<number> {
-    const { table } = this.#connections
-    const flag = this.#flag
-    const address = bytes.length === 0 ? 0 : addressOf(bytes)
-    let count = 0
-    let left = CLOCK_INTERVAL
-    let start = performance.now()
-    for (let row = 0; row < table.end; row++) {
-      const id = table.id(row)
-      if (id === 0 || this.#connections.isUpgraded(row)) continue
-      if (flag !== 0 && (table.flags(row) & flag) === 0) continue
-      if (left-- === 0) {
-        left = CLOCK_INTERVAL
-        if (performance.now() - start > TURN) {
-          await new Promise((resolve) => setImmediate(resolve))
-          start = performance.now()
-          if (table.id(row) !== id) continue
-        }
-      }
-      // The filter may close the connection that it is called for.
-      if (filter !== undefined && (!filter(id) || table.id(row) !== id)) continue
-      if (this.#sender.sendAt(row, bytes, address)) count++
-    }
-    return count
+  #isMeant(row: number): boolean {
+    if (this.#connections.isUpgraded(row)) return false
+    return this.#flag === 0 || (this.#connections.table.flags(row) & this.#flag) !== 0
   }
 }

@@ -16,6 +16,7 @@
 import { AsyncResource } from 'node:async_hooks'
 import { isUtf8 } from 'node:buffer'
 import type { Socket } from 'node:net'
+import { BroadcastQueue } from '../park/broadcast.js'
 import { isQuiet } from '../park/node/socket.js'
 import type { Attachments } from '../park/state/attachments.js'
 import type { Connections } from '../park/state/connections.js'
@@ -86,10 +87,6 @@ const ROOM = SIZE - DATA_AT
 const BYTES_PER_UNIT = 3
 /** For payloads from this length on, it pays to make a view of words. */
 const VIEW_FROM = 1024
-/** A broadcast runs for this long (ms) before the event loop goes on. */
-const TURN = 2
-/** The clock is read once for this many connections. */
-const CLOCK_INTERVAL = 32
 const EVENTS = EPOLLIN | EPOLLRDHUP
 const MAX_OWNERS = 65_535
 
@@ -186,7 +183,7 @@ export class WebSockets implements UpgradedProtocol {
   #text: string | undefined
   #textFrom = 0
   #textEnd = 0
-  #lastBroadcast: Promise<unknown> = Promise.resolve()
+  readonly #broadcasts = new BroadcastQueue()
 
   constructor(upgrades: Upgrades) {
     this.#upgrades = upgrades
@@ -288,14 +285,6 @@ export class WebSockets implements UpgradedProtocol {
   find(id: number, owner: number): number {
     const row = this.#connections.table.find(id)
     return row !== -1 && this.#isOf(row, owner) ? row : -1
-  }
-
-  /** Calls `each` with the row of each connection of an owner. */
-  forEach(owner: number, each: (row: number) => void): void {
-    const { table } = this.#connections
-    for (let row = 0; row < table.end; row++) {
-      if (table.id(row) !== 0 && this.#isOf(row, owner)) each(row)
-    }
   }
 
   #isOf(row: number, owner: number): boolean {
@@ -755,36 +744,12 @@ export class WebSockets implements UpgradedProtocol {
    * @returns how many connections it was sent to
    */
   broadcast(frame: PreparedFrame, owner: number, ids?: Iterable<number>): Promise<number> {
-    const done = this.#lastBroadcast.then(() => this.#sendAll(frame, owner, ids))
-    this.#lastBroadcast = done.catch(() => {})
-    return done
-  }
-
-  async #sendAll(frame: PreparedFrame, owner: number, ids: Iterable<number> | undefined): Promise<number> {
-    let count = 0
-    let left = CLOCK_INTERVAL
-    let start = performance.now()
-    for (const id of ids ?? this.#idsOf(owner)) {
-      if (left-- === 0) {
-        left = CLOCK_INTERVAL
-        if (performance.now() - start > TURN) {
-          await new Promise((resolve) => setImmediate(resolve))
-          start = performance.now()
-        }
-      }
+    return this.#broadcasts.add(ids ?? this.#connections.table.ids(), (id) => {
       const row = this.find(id, owner)
-      if (row === -1 || !this.isOpen(row)) continue
+      if (row === -1 || !this.isOpen(row)) return false
       this.#transmit(row, frame.bytes, frame.address, undefined)
-      if (this.isOpen(row)) count++
-    }
-    return count
-  }
-
-  *#idsOf(owner: number): Iterable<number> {
-    const { table } = this.#connections
-    for (let row = 0; row < table.end; row++) {
-      if (table.id(row) !== 0 && this.#isOf(row, owner)) yield table.id(row)
-    }
+      return this.isOpen(row)
+    })
   }
 
   /** Writes the header of the frame whose payload is in the send buffer. */

@@ -106,6 +106,14 @@ export class Table {
     return id > 0 && this.id(row) === id ? row : -1
   }
 
+  /** The ids of all connections by row. Connections may come and go meanwhile. */
+  *ids(): Iterable<number> {
+    for (let row = 0; row < this.end; row++) {
+      const id = this.id(row)
+      if (id !== 0) yield id
+    }
+  }
+
   /** Returns the id of the connection in a row; 0 if the row is free. */
   id(row: number): number {
     return (this.#fd[row] as number) >= -1 ? (this.#uses[row] as number) * ROWS + row : 0
