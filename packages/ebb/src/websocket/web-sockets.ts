@@ -831,10 +831,14 @@ export class WebSockets implements UpgradedProtocol {
       queue.pong = frameOf(PONG, bytes.subarray(start, end))
       return
     }
-    const { output } = this.#buffers
-    bytes.copy(output, CONTROL_AT, start, end)
-    const from = writeHeader(output, CONTROL_AT, PONG, end - start)
-    this.#transmitOutput(row, from, CONTROL_AT + end - start, undefined)
+    bytes.copy(this.#buffers.output, CONTROL_AT, start, end)
+    this.#transmitControl(row, PONG, end - start)
+  }
+
+  /** Sends a control frame whose payload is in the send buffer. */
+  #transmitControl(row: number, opcode: number, length: number): void {
+    const from = writeHeader(this.#buffers.output, CONTROL_AT, opcode, length)
+    this.#transmitOutput(row, from, CONTROL_AT + length, undefined)
   }
 
   /** Sends queued bytes. */
@@ -892,8 +896,7 @@ export class WebSockets implements UpgradedProtocol {
     // No frame may follow a close frame.
     const queue = this.#queues.get(row)
     if (queue !== undefined) queue.pong = undefined
-    const from = writeHeader(output, CONTROL_AT, CLOSE, length)
-    this.#transmitOutput(row, from, CONTROL_AT + length, undefined)
+    this.#transmitControl(row, CLOSE, length)
     const state = (this.#state[row] as number) | CLOSE_SENT
     this.#state[row] = state
     if (this.isParked(row)) this.#upgrades.setTimer(row, this.#ownerOf(row).closeTimeout)
