@@ -374,7 +374,7 @@ export class Parking
     if (result === 'end' || result === 'reset') this.close(row, result === 'end' ? 'peer' : 'reset')
     else if (result instanceof Error) this.#onProxyFailure(fd, result)
     else {
-      table.setFlags(row, flags | PROXIED)
+      table.setFlags(row, PROXIED)
       if (result !== 'own') proxied.set(row, result)
       const client = proxied.client(row)
       if (client !== undefined && this.#gate.isBlocked(client)) this.close(row, 'server')
@@ -470,7 +470,7 @@ export class Parking
     if ((table.flags(row) & FRESH) === 0) return
     const length = peek(fd, PEEK_LENGTH)
     if (length <= 0 || !mayBeProxyHeader(peeked(length))) return
-    table.setFlags(row, table.flags(row) | WRAPPED)
+    table.setFlags(row, WRAPPED)
     if (length === PEEK_LENGTH) warnOfHeader()
   }
 
@@ -509,7 +509,7 @@ export class Parking
     this.#connections.carried.restore(row, socket)
     this.#setSocket(row, connection, socket)
     this.#settings.apply(row, socket)
-    table.setFlags(row, table.flags(row) & ~FRESH)
+    table.setFlags(row, 0, FRESH)
     return connection
   }
 

@@ -88,7 +88,7 @@ export class Sender {
       upgraded.end(row)
       return
     }
-    table.setFlags(row, table.flags(row) | ENDED)
+    table.setFlags(row, ENDED)
     shutdownWrite(fd)
   }
 

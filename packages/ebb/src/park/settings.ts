@@ -44,7 +44,7 @@ export class Settings {
   inherit(row: number): void {
     const { noDelay, keepAlive } = this.#server
     const flags = (noDelay ? NO_DELAY : 0) | (keepAlive ? KEEP_ALIVE : 0)
-    if (flags !== 0) this.#addFlags(row, flags)
+    this.#connections.table.setFlags(row, flags)
   }
 
   /**
@@ -56,7 +56,7 @@ export class Settings {
     const { table } = this.#connections
     const { noDelay, keepAlive } = optionsOf(socket)
     const flags = (hasReference(socket) ? 0 : UNREFERENCED) | (noDelay ? NO_DELAY : 0) | (keepAlive ? KEEP_ALIVE : 0)
-    table.setFlags(row, (table.flags(row) & ~OF_SOCKET) | flags)
+    table.setFlags(row, flags, OF_SOCKET)
     if ((table.flags(row) & (UPGRADED | STREAM)) !== 0) return 0
     const timeout = this.#protocol.idleTimeout(socket)
     if (timeout === 0 || connection.timedOutAt === socket.bytesRead + socket.bytesWritten) return 0
@@ -64,7 +64,7 @@ export class Settings {
     if (remaining === 0) return 0
     const listeners = socket.listenerCount('timeout')
     if (listeners > this.#protocol.timeoutListeners) {
-      this.#addFlags(row, TIMEOUT)
+      table.setFlags(row, TIMEOUT)
       this.#timers.setDuration(row, timeout)
       // The listeners that the next socket will not have.
       if (listeners > connection.timeoutListeners) this.#connections.listening.set(row, socket)
@@ -92,8 +92,7 @@ export class Settings {
   /** `ref()` and `unref()` of a parked connection. */
   setReference(row: number, on: boolean): void {
     if (this.keepsRunning(row) === on) return
-    const { table } = this.#connections
-    table.setFlags(row, table.flags(row) ^ UNREFERENCED)
+    this.#setFlag(row, UNREFERENCED, !on)
     this.#registration.countReferenced(on ? 1 : -1)
   }
 
@@ -122,11 +121,6 @@ export class Settings {
   }
 
   #setFlag(row: number, flag: number, on: boolean): void {
-    const { table } = this.#connections
-    table.setFlags(row, on ? table.flags(row) | flag : table.flags(row) & ~flag)
-  }
-
-  #addFlags(row: number, flags: number): void {
-    this.#setFlag(row, flags, true)
+    this.#connections.table.setFlags(row, on ? flag : 0, flag)
   }
 }

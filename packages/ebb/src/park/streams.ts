@@ -57,8 +57,7 @@ export class Streams {
       return connection
     }
     // From now on, broadcasts reach the connection. It is parked when `http` has finished the response.
-    const { table } = this.#connections
-    table.setFlags(row, table.flags(row) | STREAM)
+    this.#connections.table.setFlags(row, STREAM)
     connection.responseEnded = false
     endAsLast(response, socket, () => this.#onResponseEnd(connection))
     return connection

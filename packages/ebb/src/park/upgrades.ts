@@ -120,10 +120,9 @@ export class Upgrades {
   }
 
   #setUpgraded(row: number): void {
-    const { table } = this.connections
     this.#registration.join()
     this.#registration.countUpgraded(1)
-    table.setFlags(row, (table.flags(row) & ~FRESH) | UPGRADED)
+    this.connections.table.setFlags(row, UPGRADED, FRESH)
   }
 
   /** Schedules the next idle check of an awake connection. */

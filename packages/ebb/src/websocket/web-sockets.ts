@@ -915,7 +915,7 @@ export class WebSockets implements UpgradedProtocol {
       return
     }
     if ((table.flags(row) & ENDED) !== 0) return
-    table.setFlags(row, table.flags(row) | ENDED)
+    table.setFlags(row, ENDED)
     shutdownWrite(fd)
   }
 

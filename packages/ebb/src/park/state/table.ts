@@ -154,9 +154,9 @@ export class Table {
     return this.#flags[row] as number
   }
 
-  /** Replaces the flags of a connection. */
-  setFlags(row: number, flags: number): void {
-    this.#flags[row] = flags
+  /** Sets flags of a connection, after those in `cleared` are cleared. */
+  setFlags(row: number, flags: number, cleared = 0): void {
+    this.#flags[row] = ((this.#flags[row] as number) & ~cleared) | flags
   }
 
   /** Shrinks the arrays to the highest row in use, and sorts the free list so that lower rows are taken first. */
