@@ -2,6 +2,7 @@
 import type { Socket } from 'node:net'
 import { Wheel } from '../socket/timer-wheel.js'
 import { grown, resized, shrunk } from '../sys/arrays.js'
+import { shortest } from '../sys/duration.js'
 import { sendBytes } from '../sys/transfer.js'
 import type { ConnectionHandle } from './connection.js'
 import { timeOut } from './node/socket.js'
@@ -251,10 +252,4 @@ export class Timers {
     // middle of a request.
     if (connection.socket?.bytesRead === 0) this.#host.parkUntouched(row, connection)
   }
-}
-
-/** Returns the shortest of the times that are not 0; 0 if all are. */
-function shortest(...times: number[]): number {
-  const set = times.filter((time) => time > 0)
-  return set.length === 0 ? 0 : Math.min(...set)
 }

@@ -19,3 +19,9 @@ export function milliseconds(value: number | string, what: string): number {
     `${what} must be milliseconds, or a time with a unit such as '250ms', '5s' or '2m', not ${shown(value)}`
   )
 }
+
+/** Returns the shortest of the times that are above 0, which means that they are set; 0 if none is. */
+export function shortest(...times: number[]): number {
+  const set = times.filter((time) => time > 0)
+  return set.length === 0 ? 0 : Math.min(...set)
+}

@@ -184,9 +184,7 @@ function getOption(fd: number, level: number, name: number): number {
 
 /** Whether several sockets share the port of this one (`SO_REUSEPORT`). */
 export function sharesPort(fd: number): boolean {
-  const value = new Int32Array(1)
-  libc.getsockopt(fd, libc.SOL_SOCKET, libc.SO_REUSEPORT, value, new Uint32Array([4]))
-  return value[0] !== 0
+  return getOption(fd, libc.SOL_SOCKET, libc.SO_REUSEPORT) !== 0
 }
 
 /** Size of `struct tcp_info` up to `tcpi_last_ack_recv`, in 32-bit numbers, and the place of `tcpi_last_data_recv`. */

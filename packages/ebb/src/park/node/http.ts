@@ -116,8 +116,8 @@ export function countIdle(server: Server): number {
   ).length
 }
 
-/** Events with which `http` passes on a request. */
-const REQUEST_EVENTS = ['request', 'checkContinue', 'checkExpectation']
+/** Events with which `http` passes on a request. Their second argument is the response. */
+export const REQUEST_EVENTS: readonly string[] = ['request', 'checkContinue', 'checkExpectation']
 
 /**
  * Makes each response from now on the last one of its connection (`Connection: close`). A response whose head is

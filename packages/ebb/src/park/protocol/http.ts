@@ -1,6 +1,7 @@
 /** Connections of an `http.Server`. */
 import type http from 'node:http'
 import type { Socket } from 'node:net'
+import { shortest } from '../../sys/duration.js'
 import { EbbError } from '../../sys/errors.js'
 import {
   closesFreshAsIdle,
@@ -9,6 +10,7 @@ import {
   httpConnections,
   idleParser,
   isInHead,
+  REQUEST_EVENTS,
   setRequestLimit,
   wrapIncoming
 } from '../node/http.js'
@@ -124,9 +126,6 @@ export class HttpProtocol extends BaseProtocol {
   }
 }
 
-/** Events of a request, with the response as second argument. */
-const REQUEST_EVENTS = new Set<unknown>(['request', 'checkContinue', 'checkExpectation'])
-
 /**
  * Handles one request with `maxRequestsPerSocket` set to `remaining`. Node counts the requests of each socket, and a
  * connection gets a new socket at each wake. The application and the `Keep-Alive` header see the real limit: `emit()`
@@ -143,7 +142,7 @@ function withLimit(server: http.Server, limit: number, remaining: number, incomi
   const restoring = (...args: [event: string, ...unknown[]]): boolean => {
     restoreEmit()
     server.maxRequestsPerSocket = limit
-    if (REQUEST_EVENTS.has(args[0])) setRequestLimit(args[2] as http.ServerResponse, limit)
+    if (REQUEST_EVENTS.includes(args[0])) setRequestLimit(args[2] as http.ServerResponse, limit)
     return Reflect.apply(emit, server, args)
   }
   server.emit = restoring
@@ -159,10 +158,4 @@ function withLimit(server: http.Server, limit: number, remaining: number, incomi
 /** Makes the error that `http` passes to `clientError` listeners. */
 function requestTimeout(): Error {
   return new EbbError('ERR_HTTP_REQUEST_TIMEOUT', 'Request timeout')
-}
-
-/** Returns the shortest of the limits that are set; 0 if none is. */
-function shortest(...limits: number[]): number {
-  const set = limits.filter((limit) => limit > 0)
-  return set.length === 0 ? 0 : Math.min(...set)
 }
