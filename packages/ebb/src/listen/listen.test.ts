@@ -198,7 +198,7 @@ describe('addresses that are in use or not allowed', () => {
     )
     const said = await child.next<string[]>()
     expect(said.pop()).toBe('listens')
-    expect(said.length).toBeGreaterThan(0)
+    expect(said.length).toBeGreaterThan(1)
     expect(new Set(said)).toEqual(new Set(['EMFILE']))
   })
 })
