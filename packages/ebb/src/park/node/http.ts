@@ -4,6 +4,7 @@
  */
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Server, Socket } from 'node:net'
+import { symbolProperty } from '../../sys/node/symbols.js'
 
 /** A socket that `http` reads from. */
 interface HttpSocket extends Socket {
@@ -33,10 +34,7 @@ export interface HttpConnections {
  * Then no connection is parked again.
  */
 export function httpConnections(server: Server): HttpConnections | undefined {
-  const symbol = Object.getOwnPropertySymbols(server).find(
-    ({ description }) => description === 'http.server.connections'
-  )
-  return symbol === undefined ? undefined : (server as unknown as Record<symbol, HttpConnections>)[symbol]
+  return symbolProperty(server, 'http.server.connections') as HttpConnections | undefined
 }
 
 /** The class of the list that {@link httpConnections} returns. */

@@ -5,6 +5,7 @@
 import { AsyncResource } from 'node:async_hooks'
 import type { Server } from 'node:net'
 import { outside } from '../../sys/node/callback-scope.js'
+import { symbolProperty } from '../../sys/node/symbols.js'
 import type { ListeningHandle } from './handle.js'
 
 /** A `net.Server` with properties that Node keeps for itself. */
@@ -157,8 +158,7 @@ interface Session {
  * them. Then `emit()` keeps one from now on, because a listener of `session` would be seen.
  */
 export function sessionsOf(server: Server): ReadonlySet<Session> {
-  const symbol = Object.getOwnPropertySymbols(server).find(({ description }) => description === 'sessions')
-  const kept = symbol && (server as unknown as Record<symbol, unknown>)[symbol]
+  const kept = symbolProperty(server, 'sessions')
   if (kept instanceof Set) return kept
   const sessions = new Set<Session>()
   let limit = 16
@@ -181,7 +181,6 @@ const HANDSHAKE_TIMEOUT = 120_000
 
 /** Returns `handshakeTimeout` of a `tls.Server`, in ms; Node's default if Node keeps it elsewhere. */
 export function handshakeTimeout(server: Server): number {
-  const symbol = Object.getOwnPropertySymbols(server).find(({ description }) => description === 'handshake-timeout')
-  const timeout = symbol && (server as unknown as Record<symbol, unknown>)[symbol]
+  const timeout = symbolProperty(server, 'handshake-timeout')
   return typeof timeout === 'number' ? timeout : HANDSHAKE_TIMEOUT
 }

@@ -7,6 +7,7 @@ import type { EventEmitter } from 'node:events'
 import { type Server, Socket, type SocketConstructorOpts } from 'node:net'
 import { systemError } from '../../sys/errors.js'
 import { passiveSocket } from '../../sys/node/passive-socket.js'
+import { symbolOf, symbolProperty } from '../../sys/node/symbols.js'
 import type { Reactor } from '../../sys/reactor.js'
 import { duplicateDescriptor } from '../../sys/socket.js'
 import { peek } from '../../sys/transfer.js'
@@ -175,7 +176,7 @@ let ownerSymbol: symbol | undefined
 function hasOtherReader(handle: SocketHandle, socket: Socket): boolean {
   // A TLSSocket replaces this property of the handle below it by an accessor.
   if (Object.getOwnPropertyDescriptor(handle, 'reading')?.get !== undefined) return true
-  ownerSymbol ??= Object.getOwnPropertySymbols(handle).find(({ description }) => description === 'owner_symbol')
+  ownerSymbol ??= symbolOf(handle, 'owner_symbol')
   if (ownerSymbol === undefined) return false
   return (handle as unknown as Record<symbol, unknown>)[ownerSymbol] !== socket
 }
@@ -185,7 +186,7 @@ function hasSession(socket: Socket): boolean {
   // Most sockets have no symbols but those of their constructor, and of ebb.
   const count = Object.getOwnPropertySymbols(socket).length
   if (count <= symbolCount && !('undefined' in socket)) return false
-  return sessionOf(socket) !== undefined || ownProperty(socket, 'server') !== undefined
+  return sessionOf(socket) !== undefined || symbolProperty(socket, 'server') !== undefined
 }
 
 /** Number of symbols that a new socket has. */
@@ -195,13 +196,7 @@ let symbolCount = 0
 export function sessionOf(socket: Socket): EventEmitter | undefined {
   // By a mistake in Node, the symbol is undefined in `http2`, so the property has this name.
   const session = (socket as unknown as Record<string, unknown>).undefined
-  return (session ?? ownProperty(socket, 'kBoundSession')) as EventEmitter | undefined
-}
-
-/** Returns a property of a socket that not every socket has, by the description of its symbol. */
-function ownProperty(socket: Socket, name: string): unknown {
-  const symbol = Object.getOwnPropertySymbols(socket).find(({ description }) => description === name)
-  return symbol === undefined ? undefined : (socket as unknown as Record<symbol, unknown>)[symbol]
+  return (session ?? symbolProperty(socket, 'kBoundSession')) as EventEmitter | undefined
 }
 
 /**
@@ -220,10 +215,10 @@ export interface SocketOptions {
   keepAlive: boolean
 }
 
-/** Symbols by description, under which a socket keeps its state; looked up once. */
+/** Symbols by description, under which every socket keeps its state; looked up once. */
 let symbols: Map<string, symbol> | undefined
 
-/** Returns a property of a socket, by the description of its symbol. */
+/** Returns a property that every socket has, by the description of its symbol. */
 function propertyOf(socket: Socket, name: string): unknown {
   symbols ??= new Map(Object.getOwnPropertySymbols(socket).map((symbol) => [symbol.description ?? '', symbol]))
   const symbol = symbols.get(name)

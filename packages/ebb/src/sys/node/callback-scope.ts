@@ -17,17 +17,14 @@
  */
 import { AsyncResource, type AsyncResourceOptions } from 'node:async_hooks'
 import { grown, resized, shrunk } from '../arrays.js'
+import { symbolOf } from './symbols.js'
 
 /** Async id of the code that starts a process or a thread, in every version of Node. */
 const BOOTSTRAP = 1
 
-const symbols = Object.getOwnPropertySymbols(new AsyncResource('EBB', { requireManualDestroy: true }))
-const ASYNC_ID = symbolOf('async_id_symbol')
-const TRIGGER_ID = symbolOf('trigger_async_id_symbol')
-
-function symbolOf(description: string): symbol | undefined {
-  return symbols.find((symbol) => symbol.description === description)
-}
+const resource = new AsyncResource('EBB', { requireManualDestroy: true })
+const ASYNC_ID = symbolOf(resource, 'async_id_symbol')
+const TRIGGER_ID = symbolOf(resource, 'trigger_async_id_symbol')
 
 /** Whether this runtime lets ebb set the async context of a callback. True for Node 20 to 26. */
 export const hasCallbackScopes = ASYNC_ID !== undefined && TRIGGER_ID !== undefined

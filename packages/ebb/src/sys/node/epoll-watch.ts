@@ -14,6 +14,7 @@ import { createSocket } from 'node:dgram'
 import { isMainThread } from 'node:worker_threads'
 import * as libc from '../libc.js'
 import { outside } from './callback-scope.js'
+import { symbolProperty } from './symbols.js'
 
 interface UdpHandle extends libc.PollHandle {
   open(fd: number): number
@@ -62,8 +63,7 @@ export function watchEpoll(epoll: number, ready: () => void): EpollWatch {
  */
 function handleFor(fd: number): UdpHandle | undefined {
   const socket = createSocket('udp4')
-  const state = Object.getOwnPropertySymbols(socket).find((symbol) => symbol.description === 'state symbol')
-  const handle = (socket as unknown as Record<symbol, { handle?: UdpHandle }>)[state ?? Symbol()]?.handle
+  const { handle } = (symbolProperty(socket, 'state symbol') ?? {}) as { handle?: UdpHandle }
   if (typeof handle?.recvStart !== 'function') return undefined
   try {
     if (handle.open(fd) === 0) return handle
