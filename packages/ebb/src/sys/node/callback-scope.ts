@@ -156,8 +156,7 @@ export class CallbackScopes {
   callBack<T, A, B>(index: number, fn: (a: A, b: B) => T, self: unknown, a?: A, b?: B): T | undefined {
     const id = this.#idOf(index)
     if (id !== 0) return this.run(id, fn, self, a, b)
-    const made = this.#resource()
-    this.#ids[index] = made.asyncId()
+    const made = this.#begin(index)
     // Elsewhere, what async hooks made of the resource might come from the caller.
     const scope = isEmpty() ? made : new Scope(made.asyncId(), this.#serverId())
     return run(scope, fn, self, a as A, b as B)
@@ -165,11 +164,7 @@ export class CallbackScopes {
 
   /** Returns the async id of a connection. The first call makes it. */
   id(index: number): number {
-    const id = this.#idOf(index)
-    if (id !== 0) return id
-    const made = this.#resource().asyncId()
-    this.#ids[index] = made
-    return made
+    return this.#idOf(index) || this.#begin(index).asyncId()
   }
 
   /** Returns the async id of a connection; 0 if it has none yet. */
@@ -181,10 +176,13 @@ export class CallbackScopes {
     return small === id ? small : id
   }
 
-  /** Makes a connection known to `async_hooks`. */
-  #resource(): AsyncResource {
-    if (this.#domain !== undefined) return outside(this.#makeInDomain)
-    return isEmpty() ? this.#make() : outside(this.#make)
+  /** Makes a connection known to `async_hooks`, and keeps its async id. */
+  #begin(index: number): AsyncResource {
+    let made: AsyncResource
+    if (this.#domain !== undefined) made = outside(this.#makeInDomain)
+    else made = isEmpty() ? this.#make() : outside(this.#make)
+    this.#ids[index] = made.asyncId()
+    return made
   }
 
   // Fields, because a crowd must not leave garbage for each connection.
