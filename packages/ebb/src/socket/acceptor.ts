@@ -124,7 +124,7 @@ export class Acceptor implements Watcher {
         total += accepted
         if (accepted < ACCEPT_BURST) return total
       } catch (error) {
-        // Of a listener or handler for one connection. The others are taken all the same.
+        // Of the block list, for one connection. The others are taken all the same.
         total++
         setImmediate(() => {
           throw error

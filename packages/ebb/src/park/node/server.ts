@@ -77,7 +77,7 @@ export function handleOf(server: ServerInternals): ListeningHandle | null {
 }
 
 /** Replaces the handle that the server listens with. The caller closes the old one. */
-export function setHandle(server: ServerInternals, handle: ListeningHandle | null): void {
+export function setHandle(server: ServerInternals, handle: ListeningHandle): void {
   server._handle = handle
 }
 
