@@ -1,7 +1,7 @@
 /** Timers of connections: awake connections are checked for idleness, parked connections time out. */
 import type { Socket } from 'node:net'
 import { Wheel } from '../socket/timer-wheel.js'
-import { grown, resized, shrunk } from '../sys/arrays.js'
+import { lengthened, shortened } from '../sys/arrays.js'
 import { shortest } from '../sys/duration.js'
 import { sendBytes } from '../sys/transfer.js'
 import type { ConnectionHandle } from './connection.js'
@@ -151,9 +151,7 @@ export class Timers {
 
   /** Tells how long the timeout of a parked connection is, for {@link restart}. */
   setDuration(row: number, ms: number): void {
-    if (row >= this.#durations.length) {
-      this.#durations = resized(this.#durations, new Float64Array(grown(this.#durations.length, row + 1)))
-    }
+    if (row >= this.#durations.length) this.#durations = lengthened(this.#durations, row)
     this.#durations[row] = ms
   }
 
@@ -165,9 +163,7 @@ export class Timers {
   /** Frees memory. @param end no row from here on is in use */
   trim(end: number): void {
     this.#wheel.trim(end)
-    if (shrunk(end) < this.#durations.length) {
-      this.#durations = resized(this.#durations, new Float64Array(shrunk(end)))
-    }
+    this.#durations = shortened(this.#durations, end)
   }
 
   #onTimer(row: number): void {

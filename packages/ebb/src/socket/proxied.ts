@@ -1,5 +1,5 @@
 /** The addresses of clients behind a balancer, by an index such as a row or a descriptor: 37 bytes each, no object. */
-import { grown, resized, shrunk } from '../sys/arrays.js'
+import { lengthened, shortened } from '../sys/arrays.js'
 import { type AddressInfo, formatIPv6 } from '../sys/sockaddr.js'
 import { CLIENT_AT, CLIENT_PORT_AT, type ProxyRecord, RECORD, SERVER_AT, SERVER_PORT_AT } from './proxy-header.js'
 
@@ -17,12 +17,9 @@ export class ProxiedAddresses {
 
   /** Keeps the addresses of a connection. */
   set(index: number, record: ProxyRecord): void {
-    const end = (index + 1) * RECORD
-    if (end > this.#records.length) {
-      const size = grown(Math.floor(this.#records.length / RECORD), index + 1)
-      this.#records = resized(this.#records, new Uint8Array(size * RECORD))
-    }
-    this.#records.set(record, index * RECORD)
+    const at = index * RECORD
+    if (at >= this.#records.length) this.#records = lengthened(this.#records, index, RECORD)
+    this.#records.set(record, at)
   }
 
   /** Forgets the addresses of a connection. */
@@ -47,8 +44,7 @@ export class ProxiedAddresses {
 
   /** Frees memory. @param end no index from here on is in use */
   trim(end: number): void {
-    const size = shrunk(end) * RECORD
-    if (size < this.#records.length) this.#records = resized(this.#records, new Uint8Array(size))
+    this.#records = shortened(this.#records, end, RECORD)
   }
 
   #family(index: number): number {

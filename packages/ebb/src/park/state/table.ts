@@ -5,7 +5,7 @@
  * connection combines the number of its row with how often that row has been used. So an id leads to its row without a
  * search, and is never reused.
  */
-import { grown, resized, shrunk } from '../../sys/arrays.js'
+import { grown, lengthened, resized, shortened, shrunk } from '../../sys/arrays.js'
 
 /** Upper limit of rows, above any descriptor limit. Of the 53 bits of an id, 31 are left for the uses of a row. */
 const ROWS = 2 ** 22
@@ -131,7 +131,7 @@ export class Table {
 
   /** Marks a connection as parked. */
   park(row: number, fd: number): void {
-    if (fd >= this.#row.length) this.#row = resized(this.#row, new Int32Array(grown(this.#row.length, fd + 1)))
+    if (fd >= this.#row.length) this.#row = lengthened(this.#row, fd)
     this.#fd[row] = fd
     this.#row[fd] = row
   }
@@ -172,7 +172,7 @@ export class Table {
       if (this.id(row) === 0) this.#addToFreeList(row)
       else fds = Math.max(fds, (this.#fd[row] as number) + 1)
     }
-    if (shrunk(fds) < this.#row.length) this.#row = resized(this.#row, new Int32Array(shrunk(fds)))
+    this.#row = shortened(this.#row, fds)
   }
 
   #grow(): void {

@@ -16,7 +16,7 @@
  * reported in a microtask, not to the caller.
  */
 import { AsyncResource, type AsyncResourceOptions } from 'node:async_hooks'
-import { grown, resized, shrunk } from '../arrays.js'
+import { lengthened, shortened } from '../arrays.js'
 import { symbolOf } from './symbols.js'
 
 /** Async id of the code that starts a process or a thread, in every version of Node. */
@@ -169,7 +169,7 @@ export class CallbackScopes {
 
   /** Returns the async id of a connection; 0 if it has none yet. */
   #idOf(index: number): number {
-    if (index >= this.#ids.length) this.#ids = resized(this.#ids, new Float64Array(grown(this.#ids.length, index + 1)))
+    if (index >= this.#ids.length) this.#ids = lengthened(this.#ids, index)
     const id = this.#ids[index] as number
     // A small integer, if it is one: V8 would put what comes from a Float64Array on the heap.
     const small = id | 0
@@ -206,8 +206,7 @@ export class CallbackScopes {
 
   /** Shrinks the ids. @param end no index from here on has an id */
   trim(end: number): void {
-    const size = shrunk(end)
-    if (size < this.#ids.length) this.#ids = resized(this.#ids, new Float64Array(size))
+    this.#ids = shortened(this.#ids, end)
   }
 
   #serverId(): number {
