@@ -1,10 +1,9 @@
 /** Measures what idle connections hold: anonymous memory above rest, after one exchange on each of them. */
-import { setTimeout as wait } from 'node:timers/promises'
 import { megabytes } from '../harness/figures.mjs'
+import { idleMemory } from '../harness/idle-memory.mjs'
 import { startSide } from './sides.mjs'
 
 /** @import { Protocol } from './programs/crowd.mjs' */
-/** @import { Mode } from './programs/serve.mjs' */
 /** @import { Row } from './table.mjs' */
 
 /** Milliseconds until an idle connection is parked. */
@@ -19,8 +18,8 @@ const QUIET = 1000
  * @returns {Promise<Row[]>}
  */
 export async function memory(protocol, n, aim) {
-  const ebb = await measure('ebb', protocol, n)
-  const plain = await measure('plain', protocol, n)
+  const ebb = await idleMemory(await startSide('ebb', protocol, { idle: IDLE }), n, QUIET)
+  const plain = await idleMemory(await startSide('plain', protocol, { idle: IDLE }), n, QUIET)
   const kind = protocol === 'http' ? 'HTTP keep-alive' : 'TCP'
   return [
     {
@@ -36,28 +35,4 @@ export async function memory(protocol, n, aim) {
       ]
     }
   ]
-}
-
-/**
- * Resolves with the bytes above rest, before (`left`) and after (`released`) a release.
- *
- * @param {Mode} mode
- * @param {Protocol} protocol
- * @param {number} n
- */
-async function measure(mode, protocol, n) {
-  const side = await startSide(mode, protocol, { idle: IDLE })
-  try {
-    await side.server.ask('release')
-    const rest = await side.server.ask('anonymous')
-    await side.connect(n)
-    await side.idle(n)
-    await wait(QUIET)
-    const left = await side.server.ask('anonymous')
-    await side.server.ask('release')
-    const released = await side.server.ask('anonymous')
-    return { left: left - rest, released: released - rest }
-  } finally {
-    await side.end()
-  }
 }

@@ -5,8 +5,21 @@
 import { Child } from '../harness/child.mjs'
 
 /** @import { ParkStats } from 'ebb' */
+/** @import { CommonOrders } from '../harness/serve.mjs' */
 /** @import { CrowdOrders, Protocol } from './programs/crowd.mjs' */
-/** @import { CommonOrders, Mode, Options } from './programs/serve.mjs' */
+
+/**
+ * How a server is run: `ebb`, or `plain` Node.
+ *
+ * @typedef {'ebb' | 'plain'} Mode
+ */
+
+/**
+ * What a server is started with.
+ *
+ * @typedef {object} Options
+ * @property {number} [idle] milliseconds after which an idle connection is parked
+ */
 
 /**
  * The orders of the servers. Plain Node has no `stats`; HTTP servers have no `broadcast`.

@@ -1,9 +1,8 @@
 /** Measures what idle connections hold: anonymous memory above rest, after one exchange on each of them. */
-import { setTimeout as wait } from 'node:timers/promises'
 import { whole } from '../harness/figures.mjs'
+import { idleMemory } from '../harness/idle-memory.mjs'
 import { startSide } from './sides.mjs'
 
-/** @import { Name } from './sides.mjs' */
 /** @import { Row } from './table.mjs' */
 
 /** Milliseconds after which the memory is looked at, without a release. */
@@ -18,8 +17,8 @@ const QUIET = 3000
  * @returns {Promise<Row[]>}
  */
 export async function memory(deflate, n, wsN, aim, aimBefore) {
-  const ebb = await measure('ebb', deflate, n)
-  const ws = await measure('ws', deflate, wsN)
+  const ebb = await idleMemory(await startSide('ebb', deflate), n, QUIET)
+  const ws = await idleMemory(await startSide('ws', deflate), wsN, QUIET)
   const row = (/** @type {'left' | 'released'} */ when, /** @type {string} */ text, /** @type {number} */ limit) => ({
     figure: `${n} idle${deflate ? ', permessage-deflate' : ''}, bytes a connection ${text}`,
     ebb: whole(ebb[when] / n),
@@ -31,28 +30,4 @@ export async function memory(deflate, n, wsN, aim, aimBefore) {
   const rows = [row('released', 'after a release', aim)]
   if (aimBefore !== undefined) rows.push(row('left', '3 s after the last message', aimBefore))
   return rows
-}
-
-/**
- * Resolves with the bytes above rest, before (`left`) and after (`released`) a release.
- *
- * @param {Name} name
- * @param {boolean} deflate
- * @param {number} n
- */
-async function measure(name, deflate, n) {
-  const side = await startSide(name, deflate)
-  try {
-    await side.server.ask('release')
-    const rest = await side.server.ask('anonymous')
-    await side.connect(n)
-    await side.idle(n)
-    await wait(QUIET)
-    const left = await side.server.ask('anonymous')
-    await side.server.ask('release')
-    const released = await side.server.ask('anonymous')
-    return { left: left - rest, released: released - rest }
-  } finally {
-    await side.end()
-  }
 }

@@ -1,7 +1,7 @@
 /** The client of the busy HTTP server: autocannon, in a process of its own. */
 import autocannon from 'autocannon'
 import { answer } from '../../harness/answer.mjs'
-import { HOST } from './serve.mjs'
+import { HOST } from '../../harness/serve.mjs'
 
 /** @typedef {typeof orders} AutocannonOrders */
 

@@ -14,7 +14,7 @@ import {
   systemError
 } from 'ebb/sys'
 import { answer, given } from '../../harness/answer.mjs'
-import { HOST } from './serve.mjs'
+import { HOST } from '../../harness/serve.mjs'
 
 /** `SO_RCVTIMEO` on Linux. */
 const SO_RCVTIMEO = 20

@@ -1,11 +1,11 @@
 /** An echo server on `ws`, with ebb/ws or without it. It reports its memory and CPU time. */
-import { once } from 'node:events'
 import { createServer } from 'node:http'
-import { ownAnonymous, release } from 'ebb/memory'
 import { isWebSocketParked, parkWebSockets } from 'ebb/ws'
 import { WebSocketServer } from 'ws'
-import { answer, given } from '../../harness/answer.mjs'
+import { given } from '../../harness/answer.mjs'
+import { serve } from '../../harness/serve.mjs'
 
+/** @import { CommonOrders } from '../../harness/serve.mjs' */
 /** @import { Name } from '../sides.mjs' */
 
 const [name, deflate, idle] = /** @type {[Name, boolean, number]} */ (given)
@@ -16,19 +16,9 @@ webSockets.on('connection', (webSocket) => {
   webSocket.on('message', (data, binary) => webSocket.send(data, { binary }))
 })
 
-/** @typedef {typeof orders} ServerOrders */
+/** @typedef {CommonOrders & typeof orders} ServerOrders */
 
 const orders = {
-  /** Returns the anonymous memory in bytes. */
-  anonymous: () => ownAnonymous(),
-  release: async () => {
-    await release()
-  },
-  /** Returns the user and system time since the start in ms. */
-  cpu: () => {
-    const { user, system } = process.cpuUsage()
-    return (user + system) / 1000
-  },
   /** Returns how many connections are open, and how many of them are parked. */
   open: () => {
     const { clients } = webSockets
@@ -40,8 +30,4 @@ const orders = {
   }
 }
 
-server.listen({ port: 0, host: '127.0.0.1', backlog: 4096 })
-await once(server, 'listening')
-const address = server.address()
-if (address === null || typeof address === 'string') throw new Error('the server listens on no port')
-answer(orders, address.port)
+await serve(server, orders)

@@ -1,25 +1,12 @@
-/** What every measured server does besides serving: it listens on a free port and reports its memory and CPU time. */
+/** What a measured server does besides serving: it listens on a free port and reports its memory and CPU time. */
 import { once } from 'node:events'
 import { ownAnonymous, release } from 'ebb/memory'
-import { answer } from '../../harness/answer.mjs'
+import { answer } from './answer.mjs'
 
 /** @import { Server } from 'node:net' */
-/** @import { Orders } from '../../harness/child.mjs' */
+/** @import { Orders } from './child.mjs' */
 
 export const HOST = '127.0.0.1'
-
-/**
- * How a server is run: `ebb`, or `plain` Node.
- *
- * @typedef {'ebb' | 'plain'} Mode
- */
-
-/**
- * What a server is started with.
- *
- * @typedef {object} Options
- * @property {number} [idle] milliseconds after which an idle connection is parked
- */
 
 /** @typedef {typeof ORDERS} CommonOrders */
 
