@@ -3,6 +3,7 @@
  * own.
  */
 import { Child } from '../harness/child.mjs'
+import { execArgv, withBoth } from '../harness/sides.mjs'
 
 /** @import { ParkStats } from 'ebb' */
 /** @import { CommonOrders } from '../harness/serve.mjs' */
@@ -48,7 +49,6 @@ export const MODES = ['ebb', 'plain']
  * @returns {Promise<Child<ServerOrders>>}
  */
 export function startServer(name, ...args) {
-  const execArgv = (process.env.EBB_BENCH_EXEC_ARGV ?? '').split(' ').filter(Boolean)
   return Child.start(new URL(`programs/${name}.mjs`, import.meta.url), { args, execArgv })
 }
 
@@ -94,15 +94,10 @@ export async function startSide(name, protocol, options) {
  * @param {(ebb: Side, plain: Side) => Promise<R>} work
  * @returns {Promise<R>}
  */
-export async function withSides(protocol, options, work) {
-  const started = []
-  try {
-    const ebb = await startSide('ebb', protocol, options)
-    started.push(ebb)
-    const plain = await startSide('plain', protocol, options)
-    started.push(plain)
-    return await work(ebb, plain)
-  } finally {
-    for (const side of started) await side.end()
-  }
+export function withSides(protocol, options, work) {
+  return withBoth(
+    () => startSide('ebb', protocol, options),
+    () => startSide('plain', protocol, options),
+    work
+  )
 }

@@ -1,5 +1,6 @@
 /** The two sides of a comparison, ebb/ws and ws alone: each is a server and a crowd of clients in own processes. */
 import { Child } from '../harness/child.mjs'
+import { execArgv, withBoth } from '../harness/sides.mjs'
 
 /** @import { CrowdOrders } from './programs/crowd.mjs' */
 /** @import { ServerOrders } from './programs/server.mjs' */
@@ -27,7 +28,6 @@ const IDLE = 500
  * @returns {Promise<Side>}
  */
 export async function startSide(name, deflate) {
-  const execArgv = (process.env.EBB_BENCH_EXEC_ARGV ?? '').split(' ').filter(Boolean)
   const args = [name, deflate, IDLE]
   /** @type {Child<ServerOrders>} */
   const server = await Child.start(new URL('programs/server.mjs', import.meta.url), { args, execArgv })
@@ -50,15 +50,10 @@ export async function startSide(name, deflate) {
  * @param {(ebb: Side, ws: Side) => Promise<R>} work
  * @returns {Promise<R>}
  */
-export async function withSides(work) {
-  const started = []
-  try {
-    const ebb = await startSide('ebb', false)
-    started.push(ebb)
-    const ws = await startSide('ws', false)
-    started.push(ws)
-    return await work(ebb, ws)
-  } finally {
-    for (const side of started) await side.end()
-  }
+export function withSides(work) {
+  return withBoth(
+    () => startSide('ebb', false),
+    () => startSide('ws', false),
+    work
+  )
 }
