@@ -89,7 +89,8 @@ export function isWrapper(pid: number): boolean {
   return script.some((word) => MANAGERS.test(path.basename(word)))
 }
 
-function commandOf(pid: number): string[] | null {
+/** Returns the command line of a process; null if it has none, has ended or is hidden. */
+export function commandOf(pid: number): string[] | null {
   try {
     const text = fs.readFileSync(`/proc/${pid}/cmdline`, 'utf8')
     // A program may overwrite its command line with a title, padded with NULs. A zombie has no command line.

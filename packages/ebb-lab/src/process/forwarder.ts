@@ -3,6 +3,7 @@ import fs from 'node:fs'
 import { basename } from 'node:path'
 import { processIds } from 'ebb/memory'
 import { codeOf, RecordError } from '../units/errors.js'
+import { commandOf } from './describe.js'
 import { holdersOf, socketsOf, tcpListeners } from './sockets.js'
 
 /** Programs that pass connections on, and do not tell where to. */
@@ -25,7 +26,7 @@ const FORWARDERS = new Set([
  * @throws RecordError (`EACCES`) if `pid` passes connections on and the server behind it cannot be found
  */
 export function serversBehind(pid: number, port: number): number[] {
-  const [program = '', ...args] = commandOf(pid)
+  const [program = '', ...args] = commandOf(pid) ?? []
   const name = basename(program)
   if (name === 'docker-proxy') {
     const to = { host: optionOf(args, 'container-ip'), port: Number(optionOf(args, 'container-port')) }
@@ -43,15 +44,6 @@ export function serversBehind(pid: number, port: number): number[] {
       "(podman inspect --format '{{.State.Pid}}' CONTAINER)",
     'EACCES'
   )
-}
-
-/** Returns the command line of a process; empty if it has ended or is hidden. */
-function commandOf(pid: number): string[] {
-  try {
-    return fs.readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0')
-  } catch {
-    return []
-  }
 }
 
 /** Returns the value of an option that is written as `-name value`, `-name=value`, or with two dashes. */

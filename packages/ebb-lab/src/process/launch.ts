@@ -224,7 +224,7 @@ function hasMember(group: number): boolean {
 }
 
 /** Returns the process if it is running, else undefined. */
-function runningProcess(pid: number): ListedProcess | undefined {
+export function runningProcess(pid: number): ListedProcess | undefined {
   try {
     const stat = readStat(pid)
     return isRunning(stat) ? { pid, ...stat } : undefined
@@ -239,8 +239,13 @@ function runningProcess(pid: number): ListedProcess | undefined {
  */
 export function startedBy({ pid: root, run }: Pick<Launched, 'pid' | 'run'>): ListedProcess[] {
   const all = listProcesses().filter(isRunning)
-  const family = new Set([root])
-  for (const { pid, group } of all) if (group === root || (pid > 1 && isMarked(pid, run))) family.add(pid)
+  const own = all.filter(({ pid, group }) => group === root || (pid > 1 && isMarked(pid, run)))
+  return familyOf([root, ...own.map(({ pid }) => pid)], all)
+}
+
+/** Returns those of `all` that are among `roots`, or descend from them. */
+export function familyOf(roots: readonly number[], all: readonly ListedProcess[]): ListedProcess[] {
+  const family = new Set(roots)
   for (let before = 0; before < family.size; ) {
     before = family.size
     for (const { pid, parent } of all) if (family.has(parent)) family.add(pid)

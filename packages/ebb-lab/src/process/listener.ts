@@ -1,8 +1,8 @@
 /** Finds out which process listens on a TCP port, and on which ports a process listens. */
-import { type ProcessStat, processIds, readStat } from 'ebb/memory'
+import { listProcesses, processIds, readStat } from 'ebb/memory'
 import { RecordError } from '../units/errors.js'
 import { serversBehind } from './forwarder.js'
-import { type Launched, startedBy } from './launch.js'
+import { familyOf, type Launched, startedBy } from './launch.js'
 import { holdersOf, isDenied, isGone, socketLinks, socketsOf, tcpListeners } from './sockets.js'
 
 /**
@@ -50,15 +50,10 @@ function ancestry(pid: number): number[] {
 
 /** Returns 0 if the process has no parent or has ended. */
 function parentOf(pid: number): number {
-  return statOf(pid)?.parent ?? 0
-}
-
-/** Returns undefined if the process has ended. */
-function statOf(pid: number): ProcessStat | undefined {
   try {
-    return readStat(pid)
+    return readStat(pid).parent
   } catch (error) {
-    if (isGone(error)) return undefined
+    if (isGone(error)) return 0
     throw error
   }
 }
@@ -105,41 +100,39 @@ export interface Listening {
 }
 
 /**
- * Returns the TCP sockets on which the processes of a process group listen, sorted by port, then by pid. Leaves out
- * processes that this user may not inspect.
- */
-function listeningIn(group: number): Listening[] {
-  return listeningOfAll(processIds().filter((pid) => statOf(pid)?.group === group))
-}
-
-/**
  * Returns the TCP sockets on which anything listens that a command has started, daemons included; see
- * {@link listeningIn} and {@link startedBy}.
+ * {@link listeningAmong} and {@link startedBy}.
  */
 export function listeningFrom(launched: Pick<Launched, 'pid' | 'run'>): Listening[] {
-  return listeningOfAll(startedBy(launched).map(({ pid }) => pid))
+  return listeningAmong(startedBy(launched).map(({ pid }) => pid))
 }
 
 /**
- * Returns the TCP sockets on which a process and its descendants listen; see {@link listeningIn}.
+ * Returns the TCP sockets on which a process and its descendants listen; see {@link listeningAmong}.
  *
  * @throws `ENOENT` if there is no such process
  */
 export function listeningUnder(root: number): Listening[] {
   readStat(root)
-  return listeningOfAll(processIds().filter((pid) => ancestry(pid).includes(root)))
+  return listeningAmong(familyOf([root], listProcesses()).map(({ pid }) => pid))
 }
 
 /**
- * Returns the TCP sockets on which a process listens; see {@link listeningIn}.
+ * Returns the TCP sockets on which a process listens; see {@link listeningAmong}.
  *
  * @throws `ENOENT` if there is no such process
  */
 export function listeningOf(pid: number): Listening[] {
-  return listeningIn(readStat(pid).group).filter((listening) => listening.pid === pid)
+  readStat(pid)
+  // The id of a thread can be read like one of a process, but is not listed.
+  return listeningAmong(processIds().filter((listed) => listed === pid))
 }
 
-function listeningOfAll(pids: readonly number[]): Listening[] {
+/**
+ * Returns the TCP sockets on which any of the processes listens, sorted by port, then by pid. Leaves out processes that
+ * this user may not inspect.
+ */
+export function listeningAmong(pids: readonly number[]): Listening[] {
   const sockets = socketsOf(tcpListeners())
   const found: Listening[] = []
   for (const pid of pids) {

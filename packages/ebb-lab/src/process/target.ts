@@ -1,7 +1,7 @@
 /** Servers under test: starts one and finds out where it listens, or finds one that already runs. */
 import { setTimeout as wait } from 'node:timers/promises'
 import { readStat } from 'ebb/memory'
-import { codeOf, RecordError } from '../units/errors.js'
+import { RecordError } from '../units/errors.js'
 import { isWrapper } from './describe.js'
 import { namespaceOf } from './forwarder.js'
 import { type Launched, launch, marked } from './launch.js'
@@ -16,6 +16,7 @@ import {
 } from './listener.js'
 import { keepStartupOutput } from './output.js'
 import { freePorts } from './ports.js'
+import { isDenied, isGone } from './sockets.js'
 
 /** A server that is ready for pulses. */
 export interface Running {
@@ -185,11 +186,8 @@ function listeningOfProcess(pid: number, tree: boolean): Listening[] {
   try {
     return tree ? listeningUnder(pid) : listeningOf(pid)
   } catch (error) {
-    const code = codeOf(error)
-    if (code === 'ENOENT' || code === 'ESRCH') {
-      throw noSuchProcess(pid)
-    }
-    if (code !== 'EACCES' && code !== 'EPERM') throw error
+    if (isGone(error)) throw noSuchProcess(pid)
+    if (!isDenied(error)) throw error
     throw new RecordError(`process ${pid} belongs to another user: run as that user or as root`, 'EACCES')
   }
 }

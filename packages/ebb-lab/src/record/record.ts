@@ -3,7 +3,7 @@ import { setTimeout as wait } from 'node:timers/promises'
 import { ProcessError } from 'ebb/memory'
 import { describe } from '../process/describe.js'
 import { type Exit, type Launched, launch, startedBy } from '../process/launch.js'
-import { findListener, findRoot, listeningFrom } from '../process/listener.js'
+import { findListener, findRoot, listeningAmong } from '../process/listener.js'
 import { quoteOutput } from '../process/output.js'
 import { checkExists, serverOf } from '../process/target.js'
 import { RecordError } from '../units/errors.js'
@@ -125,7 +125,8 @@ async function listenerOf(
   const start = performance.now()
   const within = Math.min(LISTENS_WITHIN, Math.max(SHORTEST_WAIT, duration ?? LISTENS_WITHIN))
   while (!hasEnded()) {
-    const pids = [...new Set(listeningFrom(launched).map(({ pid }) => pid))]
+    const family = startedBy(launched)
+    const pids = [...new Set(listeningAmong(family.map(({ pid }) => pid)).map(({ pid }) => pid))]
     const [pid, ...others] = pids
     if (pids.includes(launched.pid)) return launched.pid
     if (others.length > 0) {
@@ -136,7 +137,6 @@ async function listenerOf(
       )
     }
     if (pid !== undefined) return pid
-    const family = startedBy(launched)
     const isAlone = family.every((member) => member.pid === launched.pid)
     const waited = performance.now() - start
     if (family.length === 0 || waited > (isAlone ? ALONE_AFTER : within)) return null

@@ -1,9 +1,9 @@
 /** Records one server: a sample at regular times, and an event for everything that happens. */
 import { EventEmitter } from 'node:events'
 import { setImmediate as turn } from 'node:timers/promises'
-import { isRunning, type KernelMemory, ProcessError, readStat } from 'ebb/memory'
+import { type KernelMemory, ProcessError } from 'ebb/memory'
 import { type Description, nameOf } from '../process/describe.js'
-import type { Exit, Launched } from '../process/launch.js'
+import { type Exit, type Launched, runningProcess } from '../process/launch.js'
 import { RecordError } from '../units/errors.js'
 import { type Resolvers, withResolvers } from '../units/promise.js'
 import { follow } from './follow.js'
@@ -337,7 +337,7 @@ export class Recorder extends EventEmitter<RecorderEvents> {
   async #onExit(): Promise<void> {
     this.#hasExited = true
     if (this.#held !== undefined) return
-    if (this.#launched === undefined || this.#launched.pid === this.#pid || !isAlive(this.#pid)) {
+    if (this.#launched === undefined || this.#launched.pid === this.#pid || runningProcess(this.#pid) === undefined) {
       await this.#finish('exited')
     } else {
       // The command has left its server behind, so its exit code says nothing about the server.
@@ -412,14 +412,6 @@ function headerOf(
     output,
     startedAt: new Date().toISOString(),
     every
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    return isRunning(readStat(pid))
-  } catch {
-    return false
   }
 }
 
