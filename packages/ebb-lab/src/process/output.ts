@@ -94,7 +94,16 @@ const IS_NOISE = /^(?:at .+|[\^~\s]+|[{}\]);,]+|Node\.js v[\d.]+)$/
  * names an error, and the last lines. Returns an empty string if the server printed nothing.
  */
 export function quoteOutput(chunks: readonly Buffer[]): string {
-  const lines = tellingLines(Buffer.concat(chunks).toString())
+  return quoteText(Buffer.concat(chunks).toString())
+}
+
+/** Does the same as {@link quoteOutput} for output that was split into lines. */
+export function quoteLines(lines: readonly string[]): string {
+  return quoteText(lines.join('\n'))
+}
+
+function quoteText(text: string): string {
+  const lines = tellingLines(text)
   const error = lines.findIndex((line) => NAMES_ERROR.test(line))
   const quoted =
     error === -1

@@ -4,7 +4,7 @@ import { ProcessError } from 'ebb/memory'
 import { describe } from '../process/describe.js'
 import { type Exit, type Launched, launch, startedBy } from '../process/launch.js'
 import { findListener, findRoot, listeningAmong } from '../process/listener.js'
-import { quoteOutput } from '../process/output.js'
+import { quoteLines, quoteOutput } from '../process/output.js'
 import { checkExists, serverOf } from '../process/target.js'
 import { RecordError } from '../units/errors.js'
 import { Recorder, type RecorderOptions } from './recorder.js'
@@ -168,12 +168,13 @@ async function checkLasted(command: readonly string[], recorder: Recorder, launc
   const exit = await launched.exited
   if ((recorder.held.findLast(({ type }) => type === 'sample')?.t ?? 0) >= AT_ONCE) return
   const texts = recorder.held.flatMap((line) => (line.type === 'event' && line.event === 'line' ? line.text : []))
-  throw endedAtOnce(command, exit, [Buffer.from(texts.join('\n'))])
+  throw endedAtOnce(command, exit, quoteLines(texts))
 }
 
-function endedAtOnce(command: readonly string[], { exitCode, signal }: Exit, output: Buffer[], cause?: unknown): Error {
+/** @param said what the command printed, as {@link quoteOutput} returns it */
+function endedAtOnce(command: readonly string[], { exitCode, signal }: Exit, said: string, cause?: unknown): Error {
   const how = signal ?? `exit code ${exitCode}`
-  return new RecordError(`${command.join(' ')} ended at once (${how})${quoteOutput(output)}`, 'ESRCH', 'spawn', cause)
+  return new RecordError(`${command.join(' ')} ended at once (${how})${said}`, 'ESRCH', 'spawn', cause)
 }
 
 /** Returns the error to throw. If the command ended before it could be inspected, the error quotes its output. */
@@ -184,7 +185,7 @@ async function startError(command: readonly string[], launched: Launched, error:
     stream.on('error', () => {})
   }
   const exit = await launched.stop()
-  return isGone(error) ? endedAtOnce(command, exit, output, error) : error
+  return isGone(error) ? endedAtOnce(command, exit, quoteOutput(output), error) : error
 }
 
 function isGone(error: unknown): boolean {

@@ -1,5 +1,5 @@
 /** Troubles of a recording that make every figure less certain. */
-import { quoteOutput } from '../process/output.js'
+import { quoteLines } from '../process/output.js'
 import type { Recording } from '../record/recording.js'
 import { integer } from '../units/format.js'
 import type { NoteList } from './notes.js'
@@ -59,7 +59,7 @@ function endOf({ events }: Recording, pulses: readonly RecordedPulse[]): string 
 /** Returns what a server printed at last, as `; it said: ...`, or an empty string. */
 export function lastWords({ events }: Pick<Recording, 'events'>): string {
   const lines = events.flatMap((event) => (event.event === 'line' ? event.text : [])).slice(-MOST_LAST_LINES)
-  return quoteOutput([Buffer.from(lines.join('\n'))])
+  return quoteLines(lines)
 }
 
 /** Returns `by SIGKILL `, `with exit code 1 `, or an empty string if it is not known. */

@@ -1,6 +1,6 @@
 /** `ebb record`: records the memory of a server. */
 import { Command } from 'commander'
-import { quoteOutput } from '../../process/output.js'
+import { quoteLines } from '../../process/output.js'
 import { record } from '../../record/record.js'
 import type { Recorder } from '../../record/recorder.js'
 import type { Line, Sample } from '../../record/recording.js'
@@ -79,7 +79,7 @@ async function run(command: string[], flags: Flags): Promise<void> {
     else if (event.event === 'line' && lastLines.push(event.text) > MOST_LAST_LINES) lastLines.shift()
     else if (event.event === 'end' && event.reason === 'exited') {
       const failed = event.signal !== null || (event.exitCode ?? 0) !== 0
-      const said = failed ? quoteOutput([Buffer.from(lastLines.join('\n'))]) : ''
+      const said = failed ? quoteLines(lastLines) : ''
       end = `; the ${command.length > 0 ? 'command' : 'process'} ended ${howEnded(event)}`.trimEnd() + said
     }
   })
