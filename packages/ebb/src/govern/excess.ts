@@ -29,7 +29,6 @@ const LONGEST_PROBE = 600_000
 export class Excess {
   /** The most that the program has needed so far at its present load, bytes. */
   #usual: number
-  /** The least anonymous memory ever, bytes. */
   #lowest: number
   /** The level from which growth is counted, and when memory last grew. */
   #level: number
@@ -60,6 +59,11 @@ export class Excess {
     this.#lastPeriodHighest = anonymous
     this.#periodEnd = now + PERIOD
     this.#probeAt = now + SHORTEST_PROBE
+  }
+
+  /** The least anonymous memory ever, bytes. */
+  get lowest(): number {
+    return this.#lowest
   }
 
   /** Notes the anonymous memory. Call this about once a second. */

@@ -71,15 +71,12 @@ export class SpikeDetector {
   readonly #excess: Excess
   /** The least anonymous memory since the last release, bytes: what the program lives on. */
   #least: number
-  /** The least anonymous memory ever, bytes. */
-  #lowest: number
 
   /** @param worth bytes of memory to gain from which on a release is worth it */
   constructor(load: Load, worth: number) {
     this.#load = load
     this.#worth = worth
     this.#least = load.anonymous
-    this.#lowest = load.anonymous
     this.#excess = new Excess(performance.now(), load.anonymous)
   }
 
@@ -90,7 +87,8 @@ export class SpikeDetector {
 
   /** A release that leaves at most this much anonymous memory has returned enough, bytes. */
   get enough(): number {
-    return this.#lowest + this.#worthAbove(this.#lowest)
+    const { lowest } = this.#excess
+    return lowest + this.#worthAbove(lowest)
   }
 
   /** Reads the load. Call this at regular intervals. */
@@ -104,7 +102,6 @@ export class SpikeDetector {
     this.#others.add(Math.max(0, load.othersBusy - load.busy), load.descriptors)
     this.#descriptors.add(load.descriptors)
     this.#least = Math.min(this.#least, load.anonymous)
-    this.#lowest = Math.min(this.#lowest, load.anonymous)
     this.#excess.add(performance.now(), load.anonymous)
   }
 
@@ -117,7 +114,7 @@ export class SpikeDetector {
   isWorthRelease(): boolean {
     const { anonymous, descriptors } = this.#load
     // If most of the crowd that was there at the last release has gone, memory that was alive then is garbage now.
-    const base = this.#descriptorsAtRelease.hasFallen(descriptors) ? this.#lowest : this.#least
+    const base = this.#descriptorsAtRelease.hasFallen(descriptors) ? this.#excess.lowest : this.#least
     return anonymous - base >= this.#worthAbove(this.#least)
   }
 

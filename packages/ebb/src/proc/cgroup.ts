@@ -157,7 +157,7 @@ export class CgroupLimit {
   /** Key of the inactive file pages in `memory.stat`, which counts those of the groups below as well. */
   #inactiveFileKey: Buffer = Buffer.alloc(0)
   #version: 1 | 2 = 2
-  /** {@link events} at its last call, of all groups. */
+  /** How often the groups had reached a limit at the last call of {@link hasReachedLimit}; -1 before the first. */
   #events = -1
 
   /**
@@ -252,11 +252,7 @@ export class CgroupLimit {
   }
 
   #share({ usage, limits }: Limited, near: number, stat: ProcFile | undefined): number {
-    let limit = UNLIMITED
-    for (const file of limits) {
-      const each = figure(file)
-      if (each > 0 && each < limit) limit = each
-    }
+    const limit = tightest(limits)
     if (limit === UNLIMITED) return 0
     let held = figure(usage)
     if (held / limit >= near && stat !== undefined) held -= Math.max(0, figure(stat, this.#inactiveFileKey))
@@ -281,9 +277,8 @@ export class CgroupLimit {
 
   /** Returns the tightest limit of memory, bytes; undefined without a limit. */
   limit(): number | undefined {
-    const all = this.#groups.flatMap(({ memory }) => memory.limits.map((file) => figure(file)))
-    const set = all.filter((limit) => limit > 0 && limit < UNLIMITED)
-    return set.length === 0 ? undefined : Math.min(...set)
+    const limit = tightest(this.#groups.flatMap(({ memory }) => memory.limits))
+    return limit === UNLIMITED ? undefined : limit
   }
 
   #closeGroups(): void {
@@ -326,6 +321,16 @@ function open(file: string, size = 64): ProcFile | undefined {
     // The root group has no limit, and no file for one. Containers may hide files.
     return undefined
   }
+}
+
+/** Returns the lowest of the limits, bytes; {@link UNLIMITED} if none is set. */
+function tightest(limits: readonly ProcFile[]): number {
+  let lowest = UNLIMITED
+  for (const file of limits) {
+    const limit = figure(file)
+    if (limit > 0 && limit < lowest) lowest = limit
+  }
+  return lowest
 }
 
 /** Returns the first number of a file, or the number after `key`; -1 for `max` and if the group is gone. */
