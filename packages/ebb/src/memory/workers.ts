@@ -33,7 +33,6 @@ const attached = new Map<string, number>()
 let channel: ReturnType<typeof openWorkerChannel> | undefined
 let isWatching = false
 let isAttached = false
-let looks: NodeJS.Timeout | undefined
 let round = 0
 /** Called for each worker thread that has collected, or is gone: with its thread id or the id of its session. */
 let onAnswer: ((from: number | string, hasCollected: boolean) => void) | undefined
@@ -93,23 +92,25 @@ function send(session: Session, sessionId: string, message: object): void {
 }
 
 /** Calls `ask` and resolves with the number of collections when nobody is pending any more, or after 2 s. */
-async function answers(pending: Set<number | string>, ask: () => void): Promise<number> {
-  let collected = 0
-  await new Promise<void>((resolve) => {
+function answers(pending: Set<number | string>, ask: () => void): Promise<number> {
+  return new Promise((resolve) => {
+    let collected = 0
     const end = performance.now() + WORKER_TIMEOUT
+    const looks = setInterval(() => {
+      for (const from of pending) if (typeof from === 'number' && hasEnded(from)) onAnswer?.(from, false)
+      if (performance.now() >= end) finish()
+    }, LOOK_INTERVAL)
+    const finish = (): void => {
+      clearInterval(looks)
+      onAnswer = undefined
+      resolve(collected)
+    }
     onAnswer = (from, hasCollected) => {
       if (pending.delete(from) && hasCollected) collected++
-      if (pending.size === 0) resolve()
+      if (pending.size === 0) finish()
     }
-    looks = setInterval(() => {
-      for (const from of pending) if (typeof from === 'number' && hasEnded(from)) onAnswer?.(from, false)
-      if (performance.now() >= end) resolve()
-    }, LOOK_INTERVAL)
     ask()
   })
-  clearInterval(looks)
-  onAnswer = undefined
-  return collected
 }
 
 /** Whether a worker thread that {@link watchWorkers} has seen has ended. */
