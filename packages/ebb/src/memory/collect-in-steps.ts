@@ -13,6 +13,7 @@
 import { constants, type PerformanceEntry, PerformanceObserver } from 'node:perf_hooks'
 import { setFlagsFromString } from 'node:v8'
 import { detachBuffer } from './detach-buffer.js'
+import type { Cost } from './pause.js'
 
 /** Bytes of the buffer: more than V8's limit of 64 MiB. */
 const BUFFER_SIZE = 80_000_000
@@ -23,19 +24,10 @@ const SMALL = 'optimize-for-size'
 /** Whether Node was started with that flag, or with a flag that implies it. Then it is left as it is. */
 const isSetByUser = process.execArgv.some((flag) => /optimize[-_]for[-_]size|lite[-_]mode/.test(flag))
 
-/** The cost of a collection, ms. */
-export interface CollectionCost {
-  /** The longest time that it paused the event loop: when it began, or when it ended. */
-  pauseMs: number
-  /**
-   * CPU time of this thread for both pauses. Marking in between takes steps of 1 ms or less, which cannot be told from
-   * the program's own work.
-   */
-  workMs: number
-}
-
 /**
- * Collects in steps and resolves when V8 has finished. Does not hold the process open.
+ * Collects in steps and resolves when V8 has finished, with the cost of its two pauses: when it began, and when it
+ * ended. Marking in between takes steps of 1 ms or less, which cannot be told from the program's own work. Does not
+ * hold the process open.
  *
  * If V8 is marking already, it takes for alive what was alive when it began. So a second collection follows.
  *
@@ -43,9 +35,7 @@ export interface CollectionCost {
  *   not load koffi
  * @returns undefined if V8 cannot be made to: there is no room for the buffer (`ulimit -v`), or it is another runtime
  */
-export async function collectInSteps(
-  cpuTime: () => number | undefined = () => undefined
-): Promise<CollectionCost | undefined> {
+export async function collectInSteps(cpuTime: () => number | undefined = () => undefined): Promise<Cost | undefined> {
   const first = await collectOnce(cpuTime)
   if (first === undefined || first.isOwn) return first
   const second = await collectOnce(cpuTime)
@@ -53,9 +43,7 @@ export async function collectInSteps(
   return { pauseMs: Math.max(first.pauseMs, second.pauseMs), workMs: first.workMs + second.workMs }
 }
 
-async function collectOnce(
-  cpuTime: () => number | undefined
-): Promise<(CollectionCost & { isOwn: boolean }) | undefined> {
+async function collectOnce(cpuTime: () => number | undefined): Promise<(Cost & { isOwn: boolean }) | undefined> {
   const collection = observeCollection()
   const start = performance.now()
   const cpuStart = cpuTime()

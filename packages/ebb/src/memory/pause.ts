@@ -1,3 +1,11 @@
+/** What a part of a release costs this thread, ms. */
+export interface Cost {
+  /** The longest pause of the event loop. */
+  pauseMs: number
+  /** CPU time of this thread. */
+  workMs: number
+}
+
 /**
  * How long a collection pauses a thread, before anything is measured: ms for an empty heap, and ms for each MB that is
  * alive.

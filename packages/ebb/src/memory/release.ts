@@ -13,10 +13,11 @@ import { trimReactor } from '../sys/reactor.js'
 import { threadTime, threadTimeSince } from '../sys/thread-time.js'
 import { warnOfUnknown } from '../sys/unknown.js'
 import { type AllocatorName, allocator } from './allocator.js'
-import { type CollectionCost, collectInSteps } from './collect-in-steps.js'
+import { collectInSteps } from './collect-in-steps.js'
 import { collectFully } from './full-gc.js'
 import { retainTick } from './hidden-classes.js'
 import { keepReturned } from './huge-pages.js'
+import type { Cost } from './pause.js'
 import { returnPages } from './return-pages.js'
 import { returnAtOnce, returnRetained } from './thresholds.js'
 import { trimAll } from './trim.js'
@@ -233,7 +234,7 @@ async function collectAndTrim(options: Required<UnheldOptions>): Promise<Release
   return done
 }
 
-function longest(costs: readonly CollectionCost[]): number {
+function longest(costs: readonly Cost[]): number {
   return Math.max(...costs.map(({ pauseMs }) => pauseMs))
 }
 
@@ -241,7 +242,7 @@ function longest(costs: readonly CollectionCost[]): number {
 const KEPT = { cost: { pauseMs: 0, workMs: 0 }, inSteps: false }
 
 /** Collects in steps or at once: as asked, or as it can be done. */
-async function collect(inSteps: boolean): Promise<{ cost: CollectionCost; inSteps: boolean }> {
+async function collect(inSteps: boolean): Promise<{ cost: Cost; inSteps: boolean }> {
   const cost = inSteps ? await collectInSteps(threadTime) : await collectAtOnce()
   if (cost !== undefined) return { cost, inSteps }
   const other = inSteps ? await collectAtOnce() : await collectInSteps(threadTime)
@@ -249,7 +250,7 @@ async function collect(inSteps: boolean): Promise<{ cost: CollectionCost; inStep
   throw new EbbError('ERR_EBB_UNSUPPORTED', 'V8 cannot be made to collect garbage: allow the inspector, or more memory')
 }
 
-async function collectAtOnce(): Promise<CollectionCost | undefined> {
+async function collectAtOnce(): Promise<Cost | undefined> {
   const start = threadTime()
   const pauseMs = await collectFully()
   return pauseMs === undefined ? undefined : { pauseMs, workMs: threadTimeSince(start) ?? pauseMs }
@@ -259,7 +260,7 @@ async function collectAtOnce(): Promise<CollectionCost | undefined> {
  * Makes the allocator return its free pages, 30 ms after the collection. The program then has two short pauses instead
  * of a long one, and V8's threads have time to free the garbage.
  */
-async function trim(): Promise<CollectionCost> {
+async function trim(): Promise<Cost> {
   await new Promise((resolve) => {
     setTimeout(resolve, SETTLE).unref()
   })

@@ -6,14 +6,7 @@ import { MainArenaTrim } from '../sys/main-arena.js'
 import { pageSize, trimGlibcOnPool } from '../sys/malloc.js'
 import { threadTime, threadTimeSince } from '../sys/thread-time.js'
 import { allocator } from './allocator.js'
-
-/** What it cost to return pages, ms. */
-export interface TrimCost {
-  /** The longest pause of the event loop. */
-  pauseMs: number
-  /** CPU time of this thread. */
-  workMs: number
-}
+import type { Cost } from './pause.js'
 
 /** Milliseconds of a step, and of the pause after it. */
 const STEP = 4
@@ -24,7 +17,7 @@ const SMALL = 32_000_000
 let lastTrim = 0
 
 /** Makes the allocator return its free pages. Does nothing for one that has no call for it. */
-export async function returnPages(): Promise<TrimCost> {
+export async function returnPages(): Promise<Cost> {
   if (allocator().name === 'glibc' && isMainThread && expectedTrimPause() >= STEP) return trimInSteps()
   const start = performance.now()
   const cpuStart = threadTime()
@@ -42,7 +35,7 @@ export function expectedTrimPause(): number {
   return outsideOfHeap > SMALL ? STEP : Math.min(lastTrim, STEP)
 }
 
-async function trimInSteps(): Promise<TrimCost> {
+async function trimInSteps(): Promise<Cost> {
   const arena = new MainArenaTrim(pageSize())
   const cost = { pauseMs: 0, workMs: 0 }
   await inSteps((ms) => arena.empty(ms), cost)
@@ -54,7 +47,7 @@ async function trimInSteps(): Promise<TrimCost> {
 }
 
 /** Calls `step` until it returns false. The program runs for as long between two steps. */
-async function inSteps(step: (ms: number) => boolean, cost: TrimCost): Promise<void> {
+async function inSteps(step: (ms: number) => boolean, cost: Cost): Promise<void> {
   for (let goesOn = true; goesOn; ) {
     const start = performance.now()
     const cpuStart = threadTime()
