@@ -226,8 +226,8 @@ export class Recorder extends EventEmitter<RecorderEvents> {
     if (this.#held === undefined) return
     this.#opened.resolve()
     await turn()
-    const held = this.#held ?? []
-    if (this.#held === undefined || this.#session.isEnded) return
+    const held = this.#held
+    if (held === undefined || this.#session.isEnded) return
     this.#held = undefined
     const memory = this.#memory
     this.#memory = undefined

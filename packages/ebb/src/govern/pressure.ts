@@ -185,13 +185,10 @@ class PolledPressure {
     this.#since = performance.now()
     try {
       this.#total = this.#read()
+      if (this.#total < 0) throw new EbbError('ENODATA', `${path} has no figures`)
     } catch (error) {
       this.#file.close()
       throw error
-    }
-    if (this.#total < 0) {
-      this.#file.close()
-      throw new EbbError('ENODATA', `${path} has no figures`)
     }
   }
 
