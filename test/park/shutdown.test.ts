@@ -164,7 +164,6 @@ describe('close() with connections that have not sent a byte', () => {
     await until(() => server.stats().parked === 1)
     server.close()
     await listening(server)
-    await new Promise((resolve) => setTimeout(resolve, 20))
     const two = await client(addressOf(server))
     await new Promise((resolve) => setTimeout(resolve, 150))
     two.write(GET)

@@ -195,15 +195,17 @@ export class ConnectionAccess implements ConnectionHost {
    * Closes the parked connections that have not sent a byte.
    *
    * @param youngest age (ms) from which a connection is closed: the first byte of a younger one may be under way
-   * @returns whether younger connections are left
+   * @param ids the connections that may be closed; default: all
+   * @returns the ids of the younger connections, which are left
    */
-  closeSilent(youngest: number): boolean {
+  closeSilent(youngest: number, ids: Iterable<number> = this.#connections.table.ids()): number[] {
     const { table } = this.#connections
-    let left = false
-    for (const row of this.#parked()) {
-      const fd = table.fd(row)
-      if ((table.flags(row) & FRESH) === 0 || peek(fd, 1) > 0) continue
-      if (youngest > 0 && (silentFor(fd) ?? 0) < youngest) left = true
+    const left: number[] = []
+    for (const id of ids) {
+      const row = table.find(id)
+      const fd = row === -1 ? -1 : table.fd(row)
+      if (fd === -1 || (table.flags(row) & FRESH) === 0 || peek(fd, 1) > 0) continue
+      if (youngest > 0 && (silentFor(fd) ?? 0) < youngest) left.push(id)
       else this.#host.close(row, 'server')
     }
     return left

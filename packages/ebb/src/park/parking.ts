@@ -248,14 +248,14 @@ export class Parking
 
   #closeSilent(): void {
     this.#closesIdle = true
-    if (!closesSilent(this.#server) || !this.access.closeSilent(FIRST_REQUEST)) return
-    const closedAt = performance.now()
-    const closeAll = (): void => {
-      if (this.#closesIdle) this.access.closeSilent(0)
-      // It listens again. Clients that have come since then stay. The kernel's clock ticks every 4 ms.
-      else if (this.#protocol.closesFreshAsIdle()) this.access.closeSilent(performance.now() - closedAt - 5)
+    if (!closesSilent(this.#server)) return
+    const young = this.access.closeSilent(FIRST_REQUEST)
+    if (young.length === 0) return
+    const closeYoung = (): void => {
+      // If the server listens again, Node 20 keeps them.
+      if (this.#closesIdle || this.#protocol.closesFreshAsIdle()) this.access.closeSilent(0, young)
     }
-    outside(() => setTimeout(() => runBatch(closeAll), FIRST_REQUEST)).unref()
+    outside(() => setTimeout(() => runBatch(closeYoung), FIRST_REQUEST)).unref()
   }
 
   /** Sets whether the listening socket keeps the process running. */
