@@ -103,3 +103,19 @@ export interface Woken {
   /** Whether the peer's close frame arrived. */
   closeReceived: boolean
 }
+
+/** Calls a handler. What it throws must reach neither this connection nor another one. */
+export function callHandler(handler: () => void): void {
+  try {
+    handler()
+  } catch (error) {
+    throwLater(error)
+  }
+}
+
+/** Makes an error an `uncaughtException`, in a later turn. */
+export function throwLater(error: unknown): void {
+  queueMicrotask(() => {
+    throw error
+  })
+}

@@ -3,7 +3,8 @@ import { AsyncResource } from 'node:async_hooks'
 import { sendBytes } from '../sys/transfer.js'
 import type { SendCallback } from './handlers.js'
 
-interface Entry {
+/** Bytes that wait, and what is called when they are sent. */
+export interface Entry {
   bytes: Uint8Array
   callback: SendCallback | undefined
 }
@@ -57,7 +58,7 @@ export class SendQueue {
   }
 
   /** Takes all entries out of the queue, for a socket that sends the rest. */
-  take(): { bytes: Uint8Array; callback: SendCallback | undefined }[] {
+  take(): Entry[] {
     const entries = this.#entries.slice(this.#first)
     if (this.pong !== undefined) entries.push({ bytes: this.pong, callback: undefined })
     this.#entries = []

@@ -10,8 +10,8 @@ import { createSocket, startConnect } from '../sys/socket.js'
 import { peek, peeked, receiveAndDrop, sendBytes } from '../sys/transfer.js'
 import { BINARY, frameOf, PING, TEXT } from './frames.js'
 import { webSocketsOf } from './of-server.js'
+import { prepareFrame } from './sending.js'
 import { Client, close, masked, recorder, type Server, serve as start, text } from './testing/server.js'
-import { prepareFrame } from './web-sockets.js'
 
 const servers: Server[] = []
 
@@ -326,6 +326,19 @@ test('a close frame waits behind the bytes for a slow reader', async () => {
   expect(client.received.subarray(-4)).toEqual(closeFrame(1000))
   client.socket.end()
   expect(await handlers.seen('closed')).toEqual([['closed', 1000, '', 'peer']])
+})
+
+test('connections of several servers are sent the same texts in turn', async () => {
+  const [one, other] = [await serve(), await serve()]
+  const [first, second] = [await one.connect(), await other.connect()]
+  one.core().send(first.row, TEXT, 'mine')
+  other.core().send(second.row, TEXT, 'yours')
+  one.core().send(first.row, TEXT, 'mine')
+  other.core().send(second.row, BINARY, Buffer.from('yours'))
+  other.core().send(second.row, TEXT, 'yours')
+  expect(await first.take(12)).toEqual(Buffer.concat([textFrame('mine'), textFrame('mine')]))
+  const bytes = [textFrame('yours'), frameOf(BINARY, Buffer.from('yours')), textFrame('yours')]
+  expect(await second.take(21)).toEqual(Buffer.concat(bytes))
 })
 
 test('a broadcast reaches the connections of its owner', async () => {
