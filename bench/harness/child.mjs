@@ -1,5 +1,5 @@
 /** The parent's side of a child process that carries out orders; `answer.mjs` is the child's side. */
-import { fork } from 'node:child_process'
+import { fork, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { setTimeout as wait } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
@@ -47,6 +47,8 @@ const CONDITION_TIMEOUT = 60_000
  * @property {(error: Error) => void} reject
  */
 
+/** @import { ChildProcess } from 'node:child_process' */
+
 /** @type {Set<{ end(): Promise<void> }>} */
 const alive = new Set()
 
@@ -56,7 +58,7 @@ const alive = new Set()
  * @template {Orders} O
  */
 export class Child {
-  #file
+  #name
   #process
   /** @type {Map<number, Pending>} */
   #pending = new Map()
@@ -72,41 +74,58 @@ export class Child {
    * @param {ChildOptions} [options]
    * @returns {Promise<Child<O>>}
    */
-  static async start(module, options = {}) {
+  static async start(module, { args = [], execArgv = [] } = {}) {
+    const file = fileURLToPath(module)
     /** @type {Child<O>} */
-    const child = new Child(module, options)
+    const child = new Child(file, fork(file, args.map(json), { execArgv: [...execArgv] }))
     child.#ready = await child.#answer(0)
     return child
   }
 
   /**
-   * @param {URL} module
-   * @param {ChildOptions} options
+   * Starts a program that is not written for Node, and resolves when it is ready. It finds the number of a Unix socket
+   * in `NODE_CHANNEL_FD`, on which orders and answers are lines of JSON.
+   *
+   * @template {Orders} O
+   * @param {readonly [program: string, ...args: string[]]} command
+   * @param {readonly unknown[]} [args] further arguments, as JSON
+   * @returns {Promise<Child<O>>}
    */
-  constructor(module, { args = [], execArgv = [] }) {
-    this.#file = fileURLToPath(module)
-    this.#process = fork(
-      this.#file,
-      args.map((arg) => JSON.stringify(arg)),
-      { execArgv: [...execArgv] }
-    )
+  static async run([program, ...first], args = []) {
+    const started = spawn(program, [...first, ...args.map(json)], { stdio: ['inherit', 'inherit', 'inherit', 'ipc'] })
+    /** @type {Child<O>} */
+    const child = new Child([program, ...first].join(' '), started)
+    child.#ready = await child.#answer(0)
+    return child
+  }
+
+  /**
+   * @param {string} name what errors call it
+   * @param {ChildProcess} started a process with an IPC channel
+   */
+  constructor(name, started) {
+    this.#name = name
+    this.#process = started
     alive.add(this)
     this.#process.on('message', (message) => {
       const { id, result, error } = /** @type {Answer} */ (message)
       const pending = this.#pending.get(id)
       this.#pending.delete(id)
-      if (error !== undefined) pending?.reject(new Error(`${this.#file}: ${error}`))
+      if (error !== undefined) pending?.reject(new Error(`${this.#name}: ${error}`))
       else pending?.resolve(result)
+    })
+    this.#process.on('error', (error) => {
+      for (const { reject } of this.#pending.values()) reject(error)
     })
     this.#process.on('exit', (code, signal) => {
       alive.delete(this)
-      for (const { reject } of this.#pending.values()) reject(new Error(`${this.#file} ended (${signal ?? code})`))
+      for (const { reject } of this.#pending.values()) reject(new Error(`${this.#name} ended (${signal ?? code})`))
     })
   }
 
   /** The port that the child listens on. Throws if the child is no server. */
   get port() {
-    if (typeof this.#ready !== 'number') throw new TypeError(`${this.#file} listens on no port`)
+    if (typeof this.#ready !== 'number') throw new TypeError(`${this.#name} listens on no port`)
     return this.#ready
   }
 
@@ -161,7 +180,7 @@ export class Child {
   #answer(id) {
     return new Promise((resolve, reject) => {
       const timer = setTimeout(
-        () => reject(new Error(`${this.#file} did not answer within ${ANSWER_TIMEOUT / 1000} s`)),
+        () => reject(new Error(`${this.#name} did not answer within ${ANSWER_TIMEOUT / 1000} s`)),
         ANSWER_TIMEOUT
       )
       this.#pending.set(id, {
@@ -182,3 +201,6 @@ export class Child {
 export async function endChildren() {
   await Promise.all([...alive].map((child) => child.end()))
 }
+
+/** @param {unknown} value */
+const json = (value) => JSON.stringify(value)

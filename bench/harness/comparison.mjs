@@ -8,9 +8,24 @@ import { runParts } from './parts.mjs'
  *
  * @typedef {object} Figure
  * @property {string} figure
- * @property {string} aim
- * @property {boolean} reached
+ * @property {string} [server] whose figure it is, if several are compared
+ * @property {string} [aim]
+ * @property {boolean} reached true without an aim
  * @property {readonly string[]} [notes] sentences that are printed below the table
+ */
+
+/**
+ * The figure of a part that has failed.
+ *
+ * @typedef {Figure & { aim: string }} Failed
+ */
+
+/**
+ * A server that the command line can choose.
+ *
+ * @typedef {object} Choice
+ * @property {string} id
+ * @property {string | undefined} absent why it cannot run on this machine
  */
 
 /**
@@ -21,9 +36,10 @@ import { runParts } from './parts.mjs'
  * @property {string} about what it measures, what it needs, how long it takes
  * @property {string} title what is compared
  * @property {readonly N[]} names of its parts
- * @property {(sized: (size: number) => number) => Readonly<Record<N, () => Promise<R[]>>>} parts `sized` reduces a size
- *   or a number of rounds for `--quick`
- * @property {(rows: readonly (R | Figure)[]) => string} table
+ * @property {readonly Choice[]} [servers] adds the option `--servers`
+ * @property {(sized: (size: number) => number, servers: readonly string[]) => Readonly<Record<N, () => Promise<R[]>>>}
+ *   parts `sized` reduces a size or a number of rounds for `--quick`; `servers` are the ids of those to measure
+ * @property {(rows: readonly (R | Failed)[]) => string} table
  */
 
 /**
@@ -33,18 +49,26 @@ import { runParts } from './parts.mjs'
  * @template {Figure} R
  * @param {Comparison<N, R>} comparison
  */
-export async function compare({ script, about, title, names: all, parts, table }) {
-  const { quick, only: names = all } = readCommandLine({
+export async function compare({ script, about, title, names: all, servers = [], parts, table }) {
+  const ids = servers.map(({ id }) => id)
+  const {
+    quick,
+    only: names = all,
+    servers: chosen = ids
+  } = readCommandLine({
     script,
     about,
     options: {
       quick: flag('Use a fifth of the sizes and rounds, with the same aims.'),
-      only: selection('NAME,NAME', `Run some of the parts: ${all.join(', ')}.`, 'part', all)
+      only: selection('NAME,NAME', `Run some of the parts: ${all.join(', ')}.`, 'part', all),
+      ...(ids.length > 0 && {
+        servers: selection('ID,ID', `Measure some of the servers: ${ids.join(', ')}.`, 'server', ids)
+      })
     },
     exit: 'Exit codes: 0, also if an aim is not reached or a part fails; 1 for wrong options.'
   })
-  /** @type {Readonly<Record<N, () => Promise<(R | Figure)[]>>>} */
-  const work = parts((size) => (quick ? Math.ceil(size / 5) : size))
+  /** @type {Readonly<Record<N, () => Promise<(R | Failed)[]>>>} */
+  const work = parts((size) => (quick ? Math.ceil(size / 5) : size), present(servers, chosen))
   const rows = await runParts(names, work, (name, note) => ({
     figure: name,
     aim: 'to be measured',
@@ -55,6 +79,23 @@ export async function compare({ script, about, title, names: all, parts, table }
   console.log(table(rows))
   conclude(
     `${title}, parts ${names.join(', ')}${quick ? ', at a fifth of the size' : ''}.`,
-    rows.map(({ figure, reached }) => ({ figure, kept: reached }))
+    rows
+      .filter(({ aim }) => aim !== undefined)
+      .map(({ figure, server, reached: kept }) => ({
+        figure: server === undefined ? figure : `${server}, ${figure}`,
+        kept
+      }))
   )
+}
+
+/**
+ * Returns the ids of the servers that are chosen and can run here, and prints why the others are left out.
+ *
+ * @param {readonly Choice[]} servers
+ * @param {readonly string[]} chosen
+ */
+function present(servers, chosen) {
+  const wanted = servers.filter(({ id }) => chosen.includes(id))
+  for (const { id, absent } of wanted) if (absent !== undefined) console.error(`${id}: skipped: ${absent}`)
+  return wanted.filter(({ absent }) => absent === undefined).map(({ id }) => id)
 }

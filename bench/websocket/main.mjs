@@ -2,15 +2,18 @@
 import { compare } from '../harness/comparison.mjs'
 import { broadcast } from './broadcast.mjs'
 import { closing } from './closing.mjs'
-import { memory } from './memory.mjs'
+import { SERVERS } from './list.mjs'
+import { deflate, memory } from './memory.mjs'
 import { hot, sparse } from './messages.mjs'
 import { table } from './table.mjs'
 
-const ABOUT = `Compares WebSockets of ws with and without ebb/ws in one run: memory, latency, CPU time.
-  Each server and each client is a process of its own.
+const ABOUT = `Compares WebSocket servers in one run: memory, latency, CPU time. Those of ws and socket.io run with
+  and without ebb/ws. Each server and each client is a process of its own. The servers take turns, and the ratios are
+  those of servers in the same round.
 
-  Takes three minutes on two idle cores, and 10,000 descriptors per process. EBB_BENCH_EXEC_ARGV gives the servers
-  flags for Node, for instance --cpu-prof.`
+  A server that is not installed is left out: \`bench/install\` has Bun, Go and eiows. Takes fifteen minutes on two idle
+  cores, and 10,000 descriptors per process. EBB_BENCH_EXEC_ARGV gives the servers on Node flags, for instance
+  --cpu-prof.`
 
 /** @typedef {'memory' | 'deflate' | 'sparse' | 'hot' | 'broadcast' | 'close'} Part */
 
@@ -22,16 +25,19 @@ const CROWD = 10_000
 await compare({
   script: 'bench:websocket',
   about: ABOUT,
-  title: 'ebb/ws beside ws',
+  title: 'WebSocket servers',
   names: NAMES,
+  servers: SERVERS,
   table,
-  parts: (sized) => ({
-    memory: () => memory(false, sized(CROWD), sized(CROWD), 900, 2000),
-    // 10,000 connections of plain ws take 2.5 GB.
-    deflate: () => memory(true, sized(CROWD), sized(1000), 1800, undefined),
-    sparse: () => sparse(sized(CROWD), sized(2500), sized(5)),
-    hot: () => hot(100, sized(5), 3000),
-    broadcast: () => broadcast(sized(CROWD), sized(10)),
-    close: () => closing(sized(CROWD))
-  })
+  parts: (sized, ids) => {
+    const servers = SERVERS.filter(({ id }) => ids.includes(id))
+    return {
+      memory: () => memory(servers, sized(CROWD), sized(3)),
+      deflate: () => deflate(servers, sized(CROWD), sized(3)),
+      sparse: () => sparse(servers, sized(CROWD), sized(2500), sized(5)),
+      hot: () => hot(servers, 100, sized(5), 2000),
+      broadcast: () => broadcast(servers, sized(CROWD), sized(10)),
+      close: () => closing(servers, sized(CROWD), sized(3))
+    }
+  }
 })

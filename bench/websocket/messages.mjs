@@ -1,82 +1,66 @@
 /** Measures messages: one on each of many idle connections, and many on a few busy ones. */
 import { median, microseconds } from '../harness/figures.mjs'
-import { interleave, pairedRatios } from '../harness/interleave.mjs'
-import { withSides } from './sides.mjs'
+import { measureSides } from './sides.mjs'
+import { rowsOf } from './table.mjs'
 
-/** @import { Side } from './sides.mjs' */
-/** @import { Row } from './table.mjs' */
+/** @import { Server } from './list.mjs' */
+/** @import { Aim, Row } from './table.mjs' */
+
+/** @type {Readonly<Record<'latency' | 'cpu' | 'hot', Record<string, Aim>>>} */
+const AIMS = {
+  latency: { ebb: { most: 1, of: 'ratio' } },
+  cpu: { ebb: { most: 0.7, of: 'ratio' } },
+  hot: { ebb: { most: 0.9, of: 'ratio' } }
+}
 
 /**
  * Messages to idle connections, one after the other.
  *
+ * @param {readonly Server[]} servers
  * @param {number} n connections
  * @param {number} turns messages in a round, each on another connection
  * @param {number} rounds
  * @returns {Promise<Row[]>}
  */
-export async function sparse(n, turns, rounds) {
-  const { ebb, ws } = await withSides(async (...sides) => {
-    for (const side of sides) await side.connect(n)
-    const once = async (/** @type {Side} */ { idle, server, crowd }, /** @type {number} */ round) => {
-      await idle(n)
-      const from = (round * turns) % n
-      const before = await server.ask('cpu')
-      const times = await crowd.ask('turns', from, Math.min(n, from + turns))
-      const cpu = (await server.ask('cpu')) - before
-      return { cpu: (cpu * 1000) / times.length, latency: median(times) }
-    }
-    // The first round compiles the code and is not counted.
-    await interleave(sides, 1, once)
-    return interleave(sides, rounds, once)
+export async function sparse(servers, n, turns, rounds) {
+  const results = await measureSides(servers, n, rounds, async ({ idle, server, crowd }, round) => {
+    await idle(n)
+    const from = (round * turns) % n
+    const before = await server.ask('cpu')
+    const times = await crowd.ask('turns', from, Math.min(n, from + turns))
+    const cpu = (await server.ask('cpu')) - before
+    return { cpu: (cpu * 1000) / times.length, latency: median(times) }
   })
-  const row = (/** @type {'cpu' | 'latency'} */ what, /** @type {string} */ figure, /** @type {number} */ limit) => {
-    const ratio = median(pairedRatios(ebb, ws, (round) => round[what]))
-    return {
-      figure,
-      ebb: microseconds(median(ebb.map((round) => round[what]))),
-      ws: microseconds(median(ws.map((round) => round[what]))),
-      ratio,
-      aim: `at most ${limit.toFixed(1)} of ws`,
-      reached: ratio <= limit
-    }
-  }
+  const rows = (/** @type {'latency' | 'cpu'} */ what, /** @type {string} */ figure) =>
+    rowsOf(figure, servers, results, (round) => round[what], microseconds, AIMS[what])
   return [
-    row('latency', `first message to one of ${n} idle, p50`, 1),
-    row('cpu', `message to one of ${n} idle, CPU of the server`, 0.7)
+    ...rows('latency', `first message to one of ${n} idle, p50`),
+    ...rows('cpu', `message to one of ${n} idle, CPU of the server`)
   ]
 }
 
 /**
  * Busy connections, each of which sends its next message when the response has come.
  *
+ * @param {readonly Server[]} servers
  * @param {number} n connections
  * @param {number} rounds
  * @param {number} ms length of a round
  * @returns {Promise<Row[]>}
  */
-export async function hot(n, rounds, ms) {
-  const { ebb, ws } = await withSides(async (...sides) => {
-    for (const side of sides) {
-      await side.connect(n)
-      await side.idle(n)
-    }
-    const once = async (/** @type {Side} */ { server, crowd }) => {
-      const before = await server.ask('cpu')
-      const { total } = await crowd.ask('pingPong', ms)
-      return (((await server.ask('cpu')) - before) * 1000) / total
-    }
-    await interleave(sides, 1, once)
-    return interleave(sides, rounds, once)
+export async function hot(servers, n, rounds, ms) {
+  const results = await measureSides(servers, n, rounds, async ({ server, crowd }) => {
+    const before = await server.ask('cpu')
+    const { total } = await crowd.ask('pingPong', ms)
+    return (((await server.ask('cpu')) - before) * 1000) / total
   })
-  const ratio = median(pairedRatios(ebb, ws, (us) => us))
-  return [
-    {
-      figure: `message on ${n} busy connections, CPU of the server`,
-      ebb: `${median(ebb).toFixed(1)} us`,
-      ws: `${median(ws).toFixed(1)} us`,
-      ratio,
-      aim: 'at most 0.9 of ws',
-      reached: ratio <= 0.9
-    }
-  ]
+  const figure = `message on ${n} busy connections, CPU of the server`
+  return rowsOf(
+    figure,
+    servers,
+    results,
+    (us) => us,
+    (us) => `${us.toFixed(1)} us`,
+    AIMS.hot
+  )
 }

@@ -1,59 +1,71 @@
-/** The two sides of a comparison, ebb/ws and ws alone: each is a server and a crowd of clients in own processes. */
+/** The sides of the comparison: each is a server and a crowd of clients in processes of their own. */
 import { Child } from '../harness/child.mjs'
-import { execArgv, withBoth } from '../harness/sides.mjs'
+import { interleave } from '../harness/interleave.mjs'
 
+/** @import { Server, ServerOrders } from './list.mjs' */
 /** @import { CrowdOrders } from './programs/crowd.mjs' */
-/** @import { ServerOrders } from './programs/server.mjs' */
 
-/** @typedef {'ebb' | 'ws'} Name */
+/** Bytes of the header of a server's frame with up to 125 bytes. */
+const HEADER = 2
+/** What socket.io adds to a message: its packet types, the event's name, brackets and quotes. */
+const PACKET = '42["m",""]'
 
 /**
  * @typedef {object} Side
- * @property {Name} name
+ * @property {string} name id of the server
  * @property {Child<ServerOrders>} server
  * @property {Child<CrowdOrders>} crowd
  * @property {(n: number) => Promise<void>} connect opens `n` connections, each of which exchanges one message
  * @property {(n: number) => Promise<void>} idle resolves when all `n` connections are idle; ebb has parked them then
+ * @property {(text: string) => number} bytesOf length of the frame that brings a short text to a client
  * @property {() => Promise<unknown>} end ends both processes
  */
-
-/** Milliseconds until ebb parks an idle connection. */
-const IDLE = 500
 
 /**
  * Starts one side.
  *
- * @param {Name} name
- * @param {boolean} deflate whether messages are compressed
+ * @param {Server} server
+ * @param {boolean} [deflate] whether messages are compressed
  * @returns {Promise<Side>}
  */
-export async function startSide(name, deflate) {
-  const args = [name, deflate, IDLE]
-  /** @type {Child<ServerOrders>} */
-  const server = await Child.start(new URL('programs/server.mjs', import.meta.url), { args, execArgv })
+export async function startSide({ id, protocol, parks, start }, deflate = false) {
+  const server = await start(deflate)
   /** @type {Child<CrowdOrders>} */
-  const crowd = await Child.start(new URL('programs/crowd.mjs', import.meta.url), { args: [deflate] })
+  const crowd = await Child.start(new URL('programs/crowd.mjs', import.meta.url), { args: [protocol, deflate] })
   return {
-    name,
+    name: id,
     server,
     crowd,
     connect: async (n) => void (await crowd.ask('connect', server.port, n)),
-    idle: (n) => server.until('open', ({ open, parked }) => (name === 'ebb' ? parked : open) === n),
+    idle: (n) => server.until('open', ({ open, parked }) => (parks ? parked : open) === n),
+    bytesOf: (text) => HEADER + text.length + (protocol === 'socket.io' ? PACKET.length : 0),
     end: () => Promise.all([server.end(), crowd.end()])
   }
 }
 
 /**
- * Starts both sides, calls `work`, and ends them.
+ * Starts a side for each server, has each of them open `n` connections, and measures the sides in turn. A round before
+ * the others compiles the code and is not counted. Resolves with the results of each server, by its id.
  *
  * @template R
- * @param {(ebb: Side, ws: Side) => Promise<R>} work
- * @returns {Promise<R>}
+ * @param {readonly Server[]} servers
+ * @param {number} n connections
+ * @param {number} rounds
+ * @param {(side: Side, round: number) => Promise<R>} measure
+ * @returns {Promise<Record<string, R[]>>}
  */
-export function withSides(work) {
-  return withBoth(
-    () => startSide('ebb', false),
-    () => startSide('ws', false),
-    work
-  )
+export async function measureSides(servers, n, rounds, measure) {
+  /** @type {Side[]} */
+  const sides = []
+  try {
+    for (const server of servers) {
+      const side = await startSide(server)
+      sides.push(side)
+      await side.connect(n)
+    }
+    await interleave(sides, 1, measure)
+    return await interleave(sides, rounds, measure)
+  } finally {
+    for (const side of sides) await side.end()
+  }
 }

@@ -1,20 +1,80 @@
+import { median } from '../harness/figures.mjs'
+import { pairedRatios } from '../harness/interleave.mjs'
 import { figureTable } from '../harness/table.mjs'
 
+/** @import { Server } from './list.mjs' */
+
 /**
- * A figure of ebb beside that of ws alone.
+ * A figure of one server.
  *
  * @typedef {object} Row
  * @property {string} figure
- * @property {string} [ebb]
- * @property {string} [ws]
- * @property {number} [ratio] ebb / ws
- * @property {string} aim
- * @property {boolean} reached
+ * @property {string} [server]
+ * @property {string} [value] median of the rounds
+ * @property {string} [spread] least and greatest of the rounds
+ * @property {string} [ratio] median of the ratios to another server in the same round
+ * @property {string} [ratioSpread] least and greatest of these ratios
+ * @property {string} [base] the other server
+ * @property {string} [aim]
+ * @property {boolean} reached true without an aim
  * @property {readonly string[]} [notes] sentences that are printed below the table
  */
 
-const HEADINGS = ['figure', 'ebb', 'ws', 'ratio', 'aim', 'reached']
-const LEFT = new Set(['figure', 'aim', 'reached'])
+/**
+ * What a server is expected to reach.
+ *
+ * @typedef {object} Aim
+ * @property {number} most
+ * @property {'value' | 'ratio'} of
+ */
+
+const HEADINGS = ['figure', 'server', 'median', 'spread', 'ratio', 'spread', 'to', 'aim', 'reached']
+const LEFT = new Set(['figure', 'server', 'to', 'aim', 'reached'])
+
+/**
+ * Returns the rows of a figure: one for each server.
+ *
+ * @template T
+ * @param {string} figure
+ * @param {readonly Server[]} servers
+ * @param {Readonly<Record<string, readonly T[]>>} results rounds by the id of the server
+ * @param {(round: T) => number} of
+ * @param {(value: number) => string} format
+ * @param {Readonly<Record<string, Aim>>} aims by the id of the server
+ * @returns {Row[]}
+ */
+export function rowsOf(figure, servers, results, of, format, aims) {
+  return servers.map(({ id, name, base }) => {
+    const values = (results[id] ?? []).map(of)
+    const bases = results[base]
+    const ratios = base === id || bases === undefined ? [] : pairedRatios(results[id] ?? [], bases, of)
+    const aim = aims[id]
+    const reached = aim === undefined || median(aim.of === 'ratio' ? ratios : values) <= aim.most
+    return {
+      figure,
+      server: name,
+      value: format(median(values)),
+      spread: spread(values, format),
+      ...(ratios.length > 0 && {
+        ratio: hundredths(median(ratios)),
+        ratioSpread: spread(ratios, hundredths),
+        base: servers.find((other) => other.id === base)?.name ?? base
+      }),
+      ...(aim !== undefined && { aim: `at most ${aim.of === 'ratio' ? aim.most.toFixed(1) : format(aim.most)}` }),
+      reached
+    }
+  })
+}
+
+const hundredths = (/** @type {number} */ ratio) => ratio.toFixed(2)
+
+/**
+ * @param {readonly number[]} values
+ * @param {(value: number) => string} format
+ */
+function spread(values, format) {
+  return `${format(Math.min(...values))}-${format(Math.max(...values))}`
+}
 
 /**
  * Returns the figures as a table with their notes below it.
@@ -25,9 +85,19 @@ export function table(rows) {
   return figureTable(
     HEADINGS,
     LEFT,
-    rows.map(({ figure, ebb = '-', ws = '-', ratio, aim, reached, notes }) => ({
+    rows.map(({ figure, server = '', value, spread, ratio, ratioSpread, base = '', aim = '', reached, notes }, i) => ({
       label: figure,
-      cells: [figure, ebb, ws, ratio?.toFixed(2) ?? '-', aim, reached ? 'yes' : 'no'],
+      cells: [
+        figure === rows[i - 1]?.figure ? '' : figure,
+        server,
+        value ?? '-',
+        spread ?? '-',
+        ratio ?? '-',
+        ratioSpread ?? '-',
+        base,
+        aim,
+        aim === '' ? '' : reached ? 'yes' : 'no'
+      ],
       notes
     }))
   )

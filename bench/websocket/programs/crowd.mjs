@@ -5,13 +5,16 @@ import { answer, given } from '../../harness/answer.mjs'
 import { Crowd } from '../../harness/crowd.mjs'
 import { HOST } from '../../harness/serve.mjs'
 
+/** @import { Protocol } from '../list.mjs' */
+
 /** Bytes of a header of the server's frames, which are shorter than 126 bytes. */
 const HEADER = 2
 
-const [deflate] = /** @type {[boolean]} */ (given)
+const [protocol, deflate] = /** @type {[Protocol, boolean]} */ (given)
+const isSocketIo = protocol === 'socket.io'
 
 const REQUEST = [
-  'GET / HTTP/1.1',
+  `GET ${isSocketIo ? '/socket.io/?EIO=4&transport=websocket' : '/'} HTTP/1.1`,
   `Host: ${HOST}`,
   'Upgrade: websocket',
   'Connection: Upgrade',
@@ -20,12 +23,17 @@ const REQUEST = [
   ...(deflate ? ['Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits'] : []),
   '\r\n'
 ].join('\r\n')
+/** What the response to the request ends with. The server of socket.io sends a packet at once. */
+const RESPONSE_END = isSocketIo ? '"maxPayload":1000000}' : '\r\n\r\n'
+/** The packet of socket.io that joins a namespace, and what the packet that answers it ends with. */
+const JOIN = frame(0x81, Buffer.from('40'))
+const JOINED = '"}'
 
 /** A message of 64 bytes. Compressed, it stands for itself, whatever was negotiated. */
-const TEXT = Buffer.alloc(64, 'a message ')
+const TEXT = 'a message '.repeat(7).slice(0, 64)
 const MESSAGE = deflate
   ? frame(0xc1, deflateRawSync(TEXT, { finishFlush: zlib.Z_SYNC_FLUSH }).subarray(0, -4))
-  : frame(0x81, TEXT)
+  : frame(0x81, Buffer.from(isSocketIo ? `42["m","${TEXT}"]` : TEXT))
 const CLOSE = frame(0x88, Buffer.from([0x03, 0xe8]))
 
 /**
@@ -48,8 +56,12 @@ const crowd = new Crowd(MESSAGE)
 function connect(address) {
   const fd = crowd.open(address)
   crowd.send(fd, Buffer.from(REQUEST))
-  const head = crowd.receiveUntil(fd, '\r\n\r\n')
+  const head = crowd.receiveUntil(fd, RESPONSE_END)
   if (!head.startsWith('HTTP/1.1 101')) throw new Error(`the server answered ${head}`)
+  if (isSocketIo) {
+    crowd.send(fd, JOIN)
+    crowd.receiveUntil(fd, JOINED)
+  }
   if (crowd.length === 0) learnLength(fd)
   else crowd.turn(fd)
   crowd.add(fd)
@@ -95,6 +107,7 @@ const orders = {
     // The server's frame has no mask.
     await crowd.exchange(crowd.fds, CLOSE, CLOSE.length - 4)
     crowd.close()
+    crowd.closing = false
   }
 }
 answer(orders)

@@ -5,20 +5,15 @@ import { WebSocketServer } from 'ws'
 import { given } from '../../harness/answer.mjs'
 import { serve } from '../../harness/serve.mjs'
 
-/** @import { CommonOrders } from '../../harness/serve.mjs' */
-/** @import { Name } from '../sides.mjs' */
-
-const [name, deflate, idle] = /** @type {[Name, boolean, number]} */ (given)
+const [engine, deflate, idle] = /** @type {['ws' | 'ebb', boolean, number]} */ (given)
 const server = createServer()
 const webSockets = new WebSocketServer({ server, perMessageDeflate: deflate && { threshold: 0 } })
-if (name === 'ebb') parkWebSockets(webSockets, { idle, deflate })
+if (engine === 'ebb') parkWebSockets(webSockets, { idle, deflate })
 webSockets.on('connection', (webSocket) => {
   webSocket.on('message', (data, binary) => webSocket.send(data, { binary }))
 })
 
-/** @typedef {CommonOrders & typeof orders} ServerOrders */
-
-const orders = {
+await serve(server, {
   /** Returns how many connections are open, and how many of them are parked. */
   open: () => {
     const { clients } = webSockets
@@ -28,6 +23,4 @@ const orders = {
   broadcast: (text) => {
     for (const client of webSockets.clients) client.send(text)
   }
-}
-
-await serve(server, orders)
+})
