@@ -1,0 +1,88 @@
+/** The echo servers that the cases of the Autobahn test suite are played against. */
+import { once } from 'node:events'
+import http from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { setImmediate as turn } from 'node:timers/promises'
+import { parkWebSocket } from 'ebb/testing'
+import { isWebSocketParked, parkWebSockets } from 'ebb/ws'
+import { type WebSocket, WebSocketServer } from 'ws'
+
+/** A server that sends each message back. */
+export interface EchoServer {
+  port: number
+  /** Resolves when all connections are parked, if the server parks them. */
+  settled(): Promise<void>
+  /** How many messages arrived while their connection was parked. */
+  asleep(): number
+  close(): Promise<void>
+}
+
+/** A kind of server. */
+export interface Kind {
+  name: string
+  /** Whether the connections of this kind are parked. */
+  parks: boolean
+  start(options: { compression: boolean }): Promise<EchoServer>
+}
+
+type Parks = (webSockets: WebSocketServer, deflate: boolean) => void
+
+/** Starts a server on `ws`. */
+async function start(compression: boolean, deflate: boolean, parks?: Parks): Promise<EchoServer> {
+  const server = http.createServer()
+  const webSockets = new WebSocketServer({ server, perMessageDeflate: compression })
+  parks?.(webSockets, deflate)
+  let asleep = 0
+  webSockets.on('connection', (webSocket) => {
+    webSocket.on('error', () => {})
+    webSocket.on('message', (message, binary) => {
+      if (isWebSocketParked(webSocket)) asleep++
+      webSocket.send(message, { binary })
+    })
+  })
+  await once(server.listen(0, '127.0.0.1'), 'listening')
+  return {
+    port: (server.address() as AddressInfo).port,
+    asleep: () => asleep,
+    async settled() {
+      while (parks !== undefined && ![...webSockets.clients].every(isWebSocketParked)) await turn()
+    },
+    async close() {
+      for (const client of webSockets.clients) client.terminate()
+      server.close()
+      server.closeAllConnections()
+      await once(server, 'close')
+    }
+  }
+}
+
+/** Parks a connection at each turn of the event loop, unless a message is incomplete. */
+function parkAlways(webSocket: WebSocket): void {
+  if (webSocket.readyState !== webSocket.OPEN) return
+  if (!isWebSocketParked(webSocket)) parkWebSocket(webSocket)
+  setImmediate(parkAlways, webSocket)
+}
+
+const eagerly: Parks = (webSockets, deflate) => {
+  parkWebSockets(webSockets, { idle: '1h', deflate })
+  webSockets.on('connection', (webSocket) => process.nextTick(parkAlways, webSocket))
+}
+
+const byIdle: Parks = (webSockets, deflate) => void parkWebSockets(webSockets, { idle: 1, deflate })
+
+/** The control. */
+const plain: Kind = {
+  name: 'ws',
+  parks: false,
+  start: ({ compression }) => start(compression, false)
+}
+
+function parked(how: string, parks: Parks): Kind {
+  return {
+    name: `ebb/ws, parked ${how}`,
+    parks: true,
+    start: ({ compression }) => start(compression, true, parks)
+  }
+}
+
+export const kinds: Kind[] = [plain, parked('at each turn', eagerly), parked('by idle', byIdle)]
