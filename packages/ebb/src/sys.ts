@@ -3,6 +3,18 @@
  * versioning.
  */
 export { grown, resized } from './sys/arrays.js'
+export {
+  acceptChannel,
+  Channel,
+  type ChannelMessage,
+  channelPair,
+  connectChannel,
+  LONGEST_CHANNEL_PATH,
+  listenForChannels,
+  MOST_BYTES,
+  MOST_DESCRIPTORS,
+  type PeerCredentials
+} from './sys/channel.js'
 /** Numbers of the kernel's headers, with their names there: `constants.SOL_SOCKET`, `constants.E.EAGAIN`. */
 export * as constants from './sys/constants.js'
 export { descriptorLimit } from './sys/descriptors.js'

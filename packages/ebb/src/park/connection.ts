@@ -1,5 +1,6 @@
 /** The handle of a connection of a parked server. */
 import type { Socket } from 'node:net'
+import { endBeforeClose } from '../sys/socket.js'
 import type { HandleObserver } from './node/socket.js'
 
 /**
@@ -181,6 +182,10 @@ export class ConnectionHandle implements Connection, HandleObserver {
   /** Sets the timeout of the connection. @param socket emits `timeout` */
   setTimeout(socket: Socket, ms: number): void {
     this.#host.setTimeout(this.id, socket, ms)
+  }
+
+  onHandleClosing(fd: number, reset: boolean): void {
+    if (fd >= 0) endBeforeClose(fd, reset)
   }
 
   onHandleClose(): void {

@@ -3,6 +3,8 @@ import { constants } from 'node:os'
 
 /** Error numbers by name: `E.EAGAIN`. */
 export const E = constants.errno
+/** Too many descriptors of this user are in messages that nobody has received. Node has no name for it. */
+export const ETOOMANYREFS = 109
 
 // Parameters of `mallopt` (`malloc.h`).
 export const M_TRIM_THRESHOLD = -1
@@ -15,12 +17,14 @@ export const AF_INET = 2
 export const AF_INET6 = 10
 export const SOCK_STREAM = 1
 export const SOCK_DGRAM = 2
+export const SOCK_SEQPACKET = 5
 export const SOCK_NONBLOCK = 0o4000
 export const SOCK_CLOEXEC = 0o2000000
 export const SOL_SOCKET = 1
 export const SO_REUSEADDR = 2
 export const SO_ERROR = 4
 export const SO_ACCEPTCONN = 30
+export const SO_PEERCRED = 17
 export const SO_KEEPALIVE = 9
 export const SO_LINGER = 13
 export const SO_REUSEPORT = 15
@@ -37,6 +41,14 @@ export const IPV6_V6ONLY = 26
 export const IP_BIND_ADDRESS_NO_PORT = 24
 export const MSG_PEEK = 0x2
 export const MSG_NOSIGNAL = 0x4000
+export const MSG_CTRUNC = 0x8
+export const MSG_TRUNC = 0x20
+export const MSG_DONTWAIT = 0x40
+export const MSG_CMSG_CLOEXEC = 0x40000000
+export const SCM_RIGHTS = 1
+export const POLLIN = 1
+export const POLLOUT = 4
+export const SHUT_RD = 0
 export const SHUT_WR = 1
 export const SHUT_RDWR = 2
 export const F_DUPFD_CLOEXEC = 1030

@@ -3,11 +3,13 @@
 const errors = {
   EACCES: 'A process exists, but `/proc` does not show it to this user (`hidepid`).',
   EBADF: 'A file of `/proc` was read after it was closed.',
+  EEXIST: 'A handover socket cannot be made, because its path exists and is not a socket.',
   EINVAL: 'A process id is not a whole number above 0, or it is that of a kernel thread.',
   ENODATA: 'The kernel does not tell the size of a page.',
   ENOTSUP: 'A process cannot be read, because this is not Linux.',
   ERR_EBB_ATTACHMENT_TOO_LARGE: "The serialised attachment is larger than the server's `attachmentLimit`.",
   ERR_EBB_CONNECTION_CLOSED: 'An attachment was set on a connection that is already closed.',
+  ERR_EBB_OTHER_USER: 'The process at the other end of a handover socket runs as another user.',
   ERR_EBB_PROXY_HEADER: 'A connection of a server with `proxyProtocol` did not begin with a valid header.',
   ERR_EBB_PROXY_TIMEOUT: 'The header of the PROXY protocol began, but was not complete in time.',
   ERR_EBB_STREAM_ENCODED: '`stream()` was called on a response whose body a middleware encodes, signs or counts.',

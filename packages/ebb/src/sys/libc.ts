@@ -78,6 +78,11 @@ export const sendBuffer = cFunction<[number, Uint8Array, number, number]>(
 )
 /** `send` from an address. */
 export const send = cFunction('int send(int fd, uintptr_t buffer, size_t length, int flags)')
+export const sendmsg = cFunction('int sendmsg(int fd, uintptr_t message, int flags)')
+export const recvmsg = cFunction('int recvmsg(int fd, uintptr_t message, int flags)')
+export const socketpair = cFunction('int socketpair(int domain, int type, int protocol, uintptr_t fds)')
+/** `poll` of C. Blocks this thread for at most `timeout` ms. */
+export const pollDescriptors = cFunction('int poll(uintptr_t fds, ulong count, int timeout)')
 export const shutdown = cFunction('int shutdown(int fd, int how)')
 export const close = cFunction('int close(int fd)')
 /**

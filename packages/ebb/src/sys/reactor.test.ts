@@ -65,6 +65,25 @@ function watchedBy({ reactor, owner }: { owner: number; reactor: Reactor }): num
   return fds
 }
 
+describe('a duplicate in another process', () => {
+  test('is not reported after close(), although it lives on', async () => {
+    let times = 0
+    const { reactor, owner } = watch(() => times++)
+    const [a] = pair()
+    const duplicate = libc.fcntl(a, libc.F_DUPFD_CLOEXEC, 0)
+    opened.add(duplicate)
+    expect(reactor.add(a, libc.EPOLLIN, owner)).toBe(0)
+    reactor.hasDuplicates = true
+    close(reactor, a)
+    expect(reactor.audit()).toEqual([])
+    // Closing it has shut it down, which epoll would report.
+    await turns()
+    expect(times).toBe(0)
+    reactor.hasDuplicates = false
+    reactor.unregister(owner)
+  })
+})
+
 describe('events', () => {
   test('are reported again until they are handled', async () => {
     let times = 0

@@ -48,6 +48,11 @@ export class Reactor implements Audited {
   serial = new Float64Array(shrunk(1))
   /** By descriptor: a byte for the watcher's own use; 0 when the descriptor is added. */
   state = new Uint8Array(shrunk(1))
+  /**
+   * Whether another process may have duplicates of watched descriptors, which {@link close} then reckons with. Set it
+   * before the first descriptor is sent; it stays set, because nobody tells when the other process has closed them.
+   */
+  hasDuplicates = false
 
   /** By descriptor: owner number of the watcher, an index of `#watchers`. */
   #owner = new Uint32Array(shrunk(1))
@@ -241,9 +246,17 @@ export class Reactor implements Audited {
     else libc.close(fd)
   }
 
-  /** Closes the watched `fd`, which also removes it from epoll. */
+  /**
+   * Closes the watched `fd`, which also removes it from epoll.
+   *
+   * The kernel removes it, and sends the FIN of a connection, when the last duplicate is closed. With
+   * {@link hasDuplicates}, this does both at once.
+   */
   close(fd: number): void {
-    this.#forget(fd)
+    if (this.hasDuplicates) {
+      this.remove(fd)
+      libc.shutdown(fd, libc.SHUT_RDWR)
+    } else this.#forget(fd)
     this.discard(fd)
   }
 
@@ -326,6 +339,14 @@ export function reactor(): Reactor {
   if (!hasCallbackScopes) throw libc.unsupportedError('this Node does not let ebb set the async context of a callback')
   shared ??= new Reactor()
   return shared
+}
+
+/**
+ * Whether another process may have duplicates of this thread's descriptors, so that closing one neither sends a FIN or
+ * RST nor removes it from epoll.
+ */
+export function hasDuplicates(): boolean {
+  return shared?.hasDuplicates === true
 }
 
 /** Opens a descriptor that Node closes when this thread ends. @returns the descriptor, or a negative errno */

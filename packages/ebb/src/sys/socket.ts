@@ -5,6 +5,7 @@
  * {@link SystemError}.
  */
 import * as libc from './libc.js'
+import { hasDuplicates } from './reactor.js'
 import {
   type Address,
   type AddressInfo,
@@ -165,9 +166,33 @@ export function setOption(fd: number, level: number, name: number, ...value: num
   libc.check(libc.setsockopt(fd, level, name, bytes, bytes.byteLength), 'setsockopt')
 }
 
-/** Makes the next close of this socket send a RST in place of a FIN (`SO_LINGER` with a timeout of 0). */
+/**
+ * Makes the next close of this socket send a RST in place of a FIN (`SO_LINGER` with a timeout of 0). The connection
+ * must be closed at once: if another process may have a duplicate, this resets it already.
+ */
 export function resetOnClose(fd: number): void {
   setOption(fd, libc.SOL_SOCKET, libc.SO_LINGER, 1, 0)
+  if (hasDuplicates()) resetNow(fd)
+}
+
+/**
+ * Sends what closing a connection would send, if another process may have a duplicate of the descriptor, because then
+ * closing it sends nothing.
+ *
+ * @param reset whether that is a RST in place of a FIN
+ */
+export function endBeforeClose(fd: number, reset: boolean): void {
+  if (!hasDuplicates()) return
+  if (reset) resetNow(fd)
+  else shutdownBoth(fd)
+}
+
+/** A `sockaddr` of the family `AF_UNSPEC`: to connect a TCP socket to it breaks the connection with a RST. */
+const NOWHERE = new Uint8Array(16)
+
+function resetNow(fd: number): void {
+  // A Unix socket has no RST, and refuses the address.
+  if (libc.connect(fd, libc.addressOf(NOWHERE), NOWHERE.length) === -1) shutdownBoth(fd)
 }
 
 /** Returns the pending error of a socket (`SO_ERROR`) and clears it; 0 if there is none. */

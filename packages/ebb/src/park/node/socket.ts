@@ -54,6 +54,14 @@ export function clientHandle(reactor: Reactor, Handle: HandleClass, fd: number):
 
 /** Learns when a handle has closed. */
 export interface HandleObserver {
+  /** The socket that the observer watches. */
+  readonly socket: Socket | undefined
+  /**
+   * Called before a handle is closed or reset by its socket.
+   *
+   * @param reset whether with a RST
+   */
+  onHandleClosing(fd: number, reset: boolean): void
   /** Called once, in a callback of Node, when the descriptor of the handle is closed. */
   onHandleClose(): void
 }
@@ -96,17 +104,21 @@ function watch(handle: Observed): void {
   Object.defineProperty(handle, kObserver, { ...hidden, value: undefined })
   for (const name of ['close', 'reset'] as const) {
     const method = handle[name]
-    if (method !== undefined) Object.defineProperty(handle, name, { ...hidden, value: closing(method) })
+    if (method === undefined) continue
+    Object.defineProperty(handle, name, { ...hidden, value: closing(method, name === 'reset') })
   }
 }
 
 type Close = (this: Observed, done?: () => void) => unknown
 
 /** Makes a method that closes a handle and tells its observer. */
-function closing(method: Close): Close {
+function closing(method: Close, reset: boolean): Close {
   return function (done) {
     const observer = this[kObserver]
     if (observer === undefined) return method.call(this, done)
+    // A socket that was sent to another process has given up its handle by now.
+    if (observer.socket !== undefined && (observer.socket as SocketInternals)._handle === this)
+      observer.onHandleClosing(this.fd, reset)
     return method.call(this, () => {
       try {
         observer.onHandleClose()
