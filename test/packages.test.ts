@@ -61,6 +61,11 @@ export const verdict = (recording: Recording): Verdict => judge(recording)
 export { pulse, readRecording, testing }
 `
 
+/** Escapes text for a regular expression. */
+function escaped(text: string): string {
+  return text.replace(/[()/.]/g, '\\$&')
+}
+
 const reachable = registryAnswers()
 if (!reachable) console.warn('packages.test.ts: the npm registry cannot be reached; the packages are not tried')
 
@@ -422,20 +427,124 @@ describe.skipIf(!reachable || process.platform !== 'linux')('packed and installe
     const RELEASE = "import { release } from 'ebb'\nconst { allocator } = await release()\nconsole.log(allocator)\n"
 
     // Without scripts, because koffi's own compiles the library where it finds a compiler.
-    test('npm i --omit=optional: plain Node and one warning with the reason', () => {
-      const [ebb = ''] = tarballs
-      const added = install(join(folder, 'bare'), [ebb], OLDEST, ['--omit=optional', '--ignore-scripts'])
+    beforeAll(() => {
+      const added = install(join(folder, 'bare'), [...tarballs, 'ws'], OLDEST, ['--omit=optional', '--ignore-scripts'])
       expect(added.status, added.stderr).toBe(0)
+      expect(existsSync(join(folder, 'bare/node_modules/@koromix'))).toBe(false)
+    }, 180_000)
+
+    test('npm i --omit=optional: plain Node and one warning with the reason', () => {
       const served = program(OLDEST, 'server.mjs', ESM_SERVER, [], 'bare')
       expect(served).toMatchObject({ status: 0, stdout: 'false hello\n' })
       expect(served.stderr.match(/Warning:/g)).toHaveLength(1)
       expect(served.stderr).toMatch(/koffi cannot be loaded: .*; the server runs as plain Node/)
       // Collected, but not trimmed: no allocator is known.
-      expect(program(OLDEST, 'release.mjs', RELEASE, [], 'bare')).toEqual({
-        status: 0,
-        stdout: 'unknown\n',
-        stderr: ''
-      })
+      expect(program(OLDEST, 'release.mjs', RELEASE, [], 'bare')).toMatchObject({ status: 0, stdout: 'unknown\n' })
+    })
+
+    const WHY =
+      ': koffi cannot be loaded: [^\\n]*node_modules/koffi and node_modules/@koromix[^\\n]*no --omit=optional\\)'
+    const thrown = (call: string): string => `try { ${call} } catch ({ code, message }) { console.log(code, message) }`
+
+    test.each([
+      [
+        'listen()',
+        `import { listen } from 'ebb/listen'\n${thrown('listen({ port: 0 })')}`,
+        'listen() cannot serve connections here'
+      ],
+      ['ebb/sys', `import { reactor } from 'ebb/sys'\n${thrown('reactor()')}`, 'ebb/sys cannot watch descriptors here'],
+      [
+        'libc',
+        `import { listenOn } from 'ebb/sys'\n${thrown('listenOn(3, 1)')}`,
+        'ebb/sys cannot call the kernel here'
+      ],
+      [
+        'proxyProtocol',
+        `import { createServer } from 'ebb/net'\n${thrown('createServer({ proxyProtocol: true })')}`,
+        'proxyProtocol does not work here'
+      ]
+    ])('%s throws, and says what it cannot do', (_, text, lost) => {
+      const { status, stdout, stderr } = program(OLDEST, 'part.mjs', text, [], 'bare')
+      expect(stdout).toMatch(new RegExp(`^ERR_EBB_UNSUPPORTED ${escaped(lost)}${WHY}\\n$`))
+      expect({ status, stderr }).toEqual({ status: 0, stderr: '' })
+    })
+
+    test.each([
+      [
+        'park()',
+        "import http from 'node:http'\nimport { park } from 'ebb'\npark(http.createServer())",
+        'park() cannot park connections here',
+        '; the server runs as plain Node'
+      ],
+      [
+        'ebb/net',
+        "import { createServer } from 'ebb/net'\ncreateServer()\ncreateServer()",
+        'createServer() of ebb/net cannot park connections here',
+        '; the server runs as plain Node'
+      ],
+      [
+        'ebb/ws',
+        `import { WebSocketServer } from 'ws'\nimport { parkWebSockets } from 'ebb/ws'
+        for (let i = 0; i < 2; i++) parkWebSockets(new WebSocketServer({ noServer: true }))`,
+        'parkWebSockets() cannot park connections here',
+        '; WebSockets stay awake, as with ws alone'
+      ],
+      [
+        'release()',
+        `${RELEASE}await release()`,
+        "release() returns V8's garbage, but not the memory that malloc keeps",
+        ''
+      ],
+      [
+        'govern()',
+        `import { govern, release } from 'ebb'\ngovern()\nawait release()`,
+        "The governor (ebb/auto, govern()) works in part: it returns V8's garbage, but not the memory that malloc keeps, and does not watch memory pressure",
+        ''
+      ]
+    ])('%s warns once, and says what is lost', (_, text, lost, instead) => {
+      const { status, stderr } = program(OLDEST, 'part.mjs', text, [], 'bare')
+      const [warning = '', ...others] = stderr.match(/\[EBB_.*\n/g) ?? []
+      expect(warning).toMatch(new RegExp(`^\\[EBB_UNSUPPORTED\\] Warning: ${escaped(lost)}${WHY}${instead}\\n$`))
+      expect({ status, others }).toEqual({ status: 0, others: [] })
+    })
+
+    const serving = ['serve', '--port', '0']
+    test.each([
+      ['pulse', ['pulse', '1'], 'this machine cannot open the connections', '; send pulses from another machine'],
+      [
+        'bench',
+        ['bench', '--quick'],
+        'the experiment cannot send pulses from this machine',
+        '; ebb record and ebb report work here'
+      ],
+      [
+        'box',
+        ['box', 'box.yaml'],
+        'the box cannot put load on its servers from this machine',
+        '; ebb record and ebb report work here'
+      ],
+      [
+        'agent',
+        ['pulse', '1', '--swarm', 'x'],
+        'this machine cannot be an agent that opens connections',
+        '; start the agent on another machine'
+      ],
+      ['serve', serving, 'listen() cannot serve connections here', '; --mode net works everywhere']
+    ])('ebb %s: one sentence on what it cannot do', (_, args, lost, instead) => {
+      const cwd = join(folder, 'bare')
+      writeFileSync(join(cwd, 'box.yaml'), 'servers: [{ command: node server.js, plan: {} }]\n')
+      const { status, stdout, stderr } = run(nodeAt(OLDEST), ['node_modules/ebb-lab/bin/ebb.js', ...args], { cwd })
+      expect(stderr).toMatch(new RegExp(`^ebb: ERR_EBB_UNSUPPORTED: ${escaped(lost)}${WHY}${instead}\\n$`))
+      expect({ status, stdout }).toEqual({ status: 1, stdout: '' })
+    })
+
+    test('ebb record and ebb report lose nothing', () => {
+      const cwd = join(folder, 'bare')
+      const ebb = (...args: string[]): Ran => run(nodeAt(OLDEST), ['node_modules/ebb-lab/bin/ebb.js', ...args], { cwd })
+      const recorded = ebb('record', '--pid', String(process.pid), '--duration', '500ms', '--out', 'self.ndjson')
+      expect(recorded.stderr).not.toContain('koffi')
+      expect(ebb('report', 'self.ndjson', '--out', 'report').stderr).not.toContain('koffi')
+      expect(recorded.status).toBe(0)
     })
 
     test('koffi has a binary for musl', () => {

@@ -18,6 +18,8 @@ export interface ChildOptions {
   args?: string[]
   /** Shell command to run before Node, such as `ulimit -n 256`. */
   shell?: string
+  /** Variables to set in addition to this process's. */
+  env?: Record<string, string>
 }
 
 export interface Ended {
@@ -35,12 +37,13 @@ export class Child {
   #wake: (() => void) | undefined
   #over = false
 
-  constructor(source: string, { args = [], shell }: ChildOptions = {}) {
+  constructor(source: string, { args = [], shell, env }: ChildOptions = {}) {
+    const options = { cwd, env: { ...process.env, ...env } }
     const node = [...args, '--input-type=module', '--eval', source]
     this.process =
       shell === undefined
-        ? spawn(process.execPath, node, { cwd })
-        : spawn('sh', ['-c', `${shell}; exec "$@"`, 'sh', process.execPath, ...node], { cwd })
+        ? spawn(process.execPath, node, options)
+        : spawn('sh', ['-c', `${shell}; exec "$@"`, 'sh', process.execPath, ...node], options)
     this.process.stderr.setEncoding('utf8').on('data', (text: string) => {
       this.stderr += text
       this.#wake?.()

@@ -1,7 +1,7 @@
 /** `ebb/net`: `createServer()` of `node:net`, with connections that are parked while they are idle. */
 import { createServer as createNodeServer, type Server, type ServerOpts, type Socket } from 'node:net'
 import { type Connection, connectionOf } from './park/connection.js'
-import { PARK_OPTIONS, type Parked, type ParkOptions, park } from './park/park.js'
+import { PARK_OPTIONS, type Parked, type ParkOptions, parkFor } from './park/park.js'
 import { checkFunction } from './sys/arguments.js'
 import { warnOfUnknown } from './sys/unknown.js'
 
@@ -43,7 +43,8 @@ export function createServer(
 ): ParkServer {
   if (typeof options === 'function') return createServer({}, options)
   checkFunction(listener ?? undefined, 'listener of createServer()')
-  const server = park(createNodeServer(options), { idle: IDLE, ...parkOptions(options ?? {}) })
+  const parking = { idle: IDLE, ...parkOptions(options ?? {}) }
+  const server = parkFor('createServer() of ebb/net', createNodeServer(options), parking)
   if (listener) server.on('connection', server.supported ? listener : withConnection(listener))
   return server
 }

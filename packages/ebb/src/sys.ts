@@ -18,10 +18,11 @@ export {
 /** Numbers of the kernel's headers, with their names there: `constants.SOL_SOCKET`, `constants.E.EAGAIN`. */
 export * as constants from './sys/constants.js'
 export { descriptorLimit } from './sys/descriptors.js'
+export { warnOfShort } from './sys/duration.js'
 export { EbbError, errorName, invalidArgument, type SystemError, systemError } from './sys/errors.js'
 /** The C library, and the constants once more. Prefer the functions of this entry, which throw or return an errno. */
 export * as libc from './sys/libc.js'
-export { Reactor, reactor, type Watcher } from './sys/reactor.js'
+export { lackOfReactor, Reactor, reactor, type Watcher } from './sys/reactor.js'
 export {
   type Address,
   type AddressInfo,

@@ -6,9 +6,10 @@ import { join } from 'node:path'
 import { describe } from '../process/describe.js'
 import { checkAlone, find, type Running, start } from '../process/target.js'
 import { total } from '../pulse/causes.js'
+import { checkKernel } from '../pulse/kernel.js'
 import { pause } from '../pulse/pause.js'
 import { countsOf, type Plan, planSchema } from '../pulse/plan.js'
-import { failuresOf, type PulseEvent, type PulseOptions, type PulseReport, pulse } from '../pulse/pulse.js'
+import { failuresOf, type PulseEvent, type PulseOptions, type PulseReport, sendPulses } from '../pulse/pulse.js'
 import type { SwarmReport } from '../pulse/swarm/report.js'
 import { Recorder } from '../record/recorder.js'
 import type { Recording, Sample } from '../record/recording.js'
@@ -19,6 +20,7 @@ import type { Verdict } from '../report/verdict.js'
 import { checkFree, makeDirectory } from '../report/write-file.js'
 import { RecordError } from '../units/errors.js'
 import { duration } from '../units/format.js'
+import { warnOfShortTimes } from '../units/short-times.js'
 import type { DistributiveOmit } from '../units/types.js'
 import { lackOfInherited, lackOfRunning } from './capacity.js'
 import { type RemoteOptions, RemoteRecorder } from './remote-recorder.js'
@@ -154,6 +156,7 @@ const TAIL = 1000
  *   written, or has files of the same names (`EEXIST`)
  */
 export async function experiment(targets: readonly Target[], options: ExperimentOptions = {}): Promise<Experiment> {
+  warnOfShortTimes({ ...options.plan, timeout: options.pulse?.timeout, rest: options.rest })
   const { result, failure } = await experimentUntilFailure(targets, options)
   if (failure !== undefined) throw failure.error
   return result
@@ -179,6 +182,9 @@ export async function experimentUntilFailure(
 ): Promise<PartialExperiment> {
   const plan = planSchema.parse({ ...BENCH_PLAN, ...options.plan })
   checkNames(targets)
+  if (options.pulse?.swarm === undefined) {
+    checkKernel('the experiment cannot send pulses from this machine', 'ebb record and ebb report work here')
+  }
   for (const target of targets) checkTarget(target, plan, options)
   const fileNames = fileNamesOf(targets)
   if (options.out !== undefined) await prepareDirectory(options.out, fileNames, options.overwrite)
@@ -296,7 +302,7 @@ async function run(
     const stop = signal === undefined ? recordingEnded.signal : AbortSignal.any([signal, recordingEnded.signal])
     await pause(options.rest ?? 1500, stop)
     if (target.tree !== true) checkAlone(running)
-    const pulses = await pulse({ host: running.host, port: running.port }, plan, {
+    const pulses = await sendPulses({ host: running.host, port: running.port }, plan, {
       ...options.pulse,
       signal: stop,
       onEvent: (event) => {

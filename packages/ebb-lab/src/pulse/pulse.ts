@@ -3,11 +3,13 @@ import { isIP } from 'node:net'
 import { descriptorLimit, invalidArgument, SocketAddress } from 'ebb/sys'
 import { LabError } from '../units/errors.js'
 import { integer } from '../units/format.js'
+import { warnOfShortTimes } from '../units/short-times.js'
 import { addressesFor, addressesOf, answeringAddress } from './addresses.js'
 import { addCauses, type Causes, total } from './causes.js'
 import type { ClientOptions } from './client.js'
 import { type Crowd, crowdCapacity, MAX_PROCESSES, processesFor } from './crowd.js'
 import type { Quantiles } from './histogram.js'
+import { checkKernel } from './kernel.js'
 import type { Opened } from './opened.js'
 import { crowdOf } from './own-crowd.js'
 import { pause } from './pause.js'
@@ -116,7 +118,8 @@ const DEFAULT_TIMEOUT = 10_000
  * @param plan fields that are left out have the defaults of {@link Plan}
  * @throws TypeError for an option that is out of its range or does not fit the server
  * @throws ZodError for a plan that is not valid
- * @throws LabError if the descriptors (`EMFILE`) or local ports (`EADDRNOTAVAIL`) of this machine do not suffice
+ * @throws LabError if the descriptors (`EMFILE`) or local ports (`EADDRNOTAVAIL`) of this machine do not suffice, or
+ *   without koffi (`ERR_EBB_UNSUPPORTED`)
  * @throws SwarmError if the agents cannot hold that many connections, or refuse the server
  * @throws Error of `dns.lookup` for a host name that is not known
  */
@@ -125,6 +128,12 @@ export async function pulse(
   plan: Partial<Plan> = {},
   options: PulseOptions = {}
 ): Promise<PulseReport> {
+  warnOfShortTimes({ ...plan, timeout: options.timeout })
+  return await sendPulses(server, plan, options)
+}
+
+/** Does what {@link pulse} does, for callers whose times have units: it warns of no short time. */
+export async function sendPulses(server: Server, plan: Partial<Plan>, options: PulseOptions): Promise<PulseReport> {
   const wholePlan = planSchema.parse(plan)
   checkOptions(options)
   const { swarm, onEvent = () => {} } = options
@@ -186,6 +195,7 @@ export function addResult(report: PulseReport, opened: Opened): void {
 
 /** Makes a crowd that this process and its children hold. */
 async function localCrowd(server: Server, most: number, options: PulseOptions): Promise<Crowd> {
+  checkKernel('this machine cannot open the connections', 'send pulses from another machine')
   const { procs: processes = processesFor(most), sources = [] } = options
   if (processes > MAX_PROCESSES) {
     throw invalidArgument(

@@ -7,6 +7,7 @@ import { findListener, findRoot, listeningAmong } from '../process/listener.js'
 import { quoteLines, quoteOutput } from '../process/output.js'
 import { checkExists, serverOf } from '../process/target.js'
 import { RecordError } from '../units/errors.js'
+import { warnOfShortTimes } from '../units/short-times.js'
 import { Recorder, type RecorderOptions } from './recorder.js'
 
 /** Options of {@link record}. Exactly one of `pid`, `port` and `command` must be given. */
@@ -42,6 +43,12 @@ export interface RecordOptions extends RecorderOptions {
  * const recording = await recorder.done
  */
 export async function record(options: RecordOptions): Promise<Recorder> {
+  warnOfShortTimes({ duration: options.duration })
+  return await startRecording(options)
+}
+
+/** Does what {@link record} does, for callers whose times have units: it warns of no short time. */
+export async function startRecording(options: RecordOptions): Promise<Recorder> {
   options.signal?.throwIfAborted()
   const { pid, port, command } = options
   if ([pid, port, command].filter((choice) => choice !== undefined).length !== 1) {

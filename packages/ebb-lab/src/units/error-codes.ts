@@ -25,6 +25,7 @@ export const ERROR_CODES = {
   ERR_EBB_MESSAGE: 'A message of a swarm is too large, malformed, or of another protocol version.',
   ERR_EBB_ORDER: 'An agent of a swarm got an order that it cannot follow.',
   ERR_EBB_SERVER_ENDED: 'A server process of `ebb serve` ended before it listened, or could not be started.',
+  ERR_EBB_UNSUPPORTED: 'Connections cannot be made or served here: not Linux, or no koffi binary.',
   ERR_EXPVAR: "A polled address answers with something other than Go's memstats.",
   ERR_HTTP_STATUS: 'A polled address answers with a status other than 200.',
   ERR_INVALID_ARG_VALUE: 'An option or a value on the command line is not allowed.',

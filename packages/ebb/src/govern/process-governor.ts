@@ -12,8 +12,7 @@ import { onReleased, type Release } from '../memory/release.js'
 import { tuneAllocator, watchFaults } from '../memory/thresholds.js'
 import { watchWorkers } from '../memory/workers.js'
 import { CgroupLimit } from '../proc/cgroup.js'
-import { warn } from '../sys/errors.js'
-import { allocatorFault } from '../sys/malloc.js'
+import { allocatorFault, warnOfAllocatorFault } from '../sys/malloc.js'
 import { outside } from '../sys/node/callback-scope.js'
 import { type CostModel, costModel } from './cost-model.js'
 import { FallWatch } from './fall.js'
@@ -108,10 +107,8 @@ class RunningGovernor implements ProcessGovernor {
     this.#options = options
     this.#cgroup = new CgroupLimit()
     const source = this.#pressureSource()
-    if (allocatorFault !== undefined) {
-      const lost = "it returns V8's garbage, but not the memory that malloc keeps, and does not watch memory pressure"
-      warn('EBB_UNSUPPORTED', `The governor works in part: ${lost}: ${allocatorFault}`)
-    }
+    const lost = "it returns V8's garbage, but not the memory that malloc keeps, and does not watch memory pressure"
+    warnOfAllocatorFault(`The governor (ebb/auto, govern()) works in part: ${lost}`)
     if (options.workers) watchWorkers()
     this.#load = new Load()
     tuneAllocator({ timer: false })

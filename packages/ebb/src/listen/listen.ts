@@ -6,6 +6,8 @@ import type { ProxyProtocolOptions } from '../socket/proxy-protocol.js'
 import type { ShutdownOptions, ShutdownReport } from '../socket/shutdown.js'
 import { checkBoolean, checkFunction, checkObject } from '../sys/arguments.js'
 import { milliseconds } from '../sys/duration.js'
+import { EbbError } from '../sys/errors.js'
+import { lackOfReactor } from '../sys/reactor.js'
 import type { AddressInfo } from '../sys/sockaddr.js'
 import { warnOfUnknown } from '../sys/unknown.js'
 import { EpollListener, type Handlers } from './listener.js'
@@ -121,6 +123,10 @@ export function listen(options: ListenOptions, handlers: Handlers = {}): Listene
   const silence = firstByteTimeout === false ? 0 : milliseconds(firstByteTimeout, 'firstByteTimeout')
   const { asyncContext = true } = options
   checkBoolean(asyncContext, 'asyncContext')
+  const lack = lackOfReactor()
+  if (lack !== undefined) {
+    throw new EbbError('ERR_EBB_UNSUPPORTED', `listen() cannot serve connections here: ${lack}`)
+  }
   const socket = openSocket(options)
   try {
     return new EpollListener(socket, handlers, governor, silence, asyncContext, options.proxyProtocol)

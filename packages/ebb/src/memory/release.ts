@@ -8,6 +8,7 @@
 import { ownAnonymous } from '../proc/process.js'
 import { checkBoolean, checkFromZero, checkObject } from '../sys/arguments.js'
 import { EbbError } from '../sys/errors.js'
+import { warnOfAllocatorFault } from '../sys/malloc.js'
 import { outside } from '../sys/node/callback-scope.js'
 import { trimReactor } from '../sys/reactor.js'
 import { threadTime, threadTimeSince } from '../sys/thread-time.js'
@@ -129,7 +130,8 @@ export function onReleased(listener: (done: Release) => void): () => void {
  *
  * Calls during a release share it. A call that asks for more (workers, or a collection at once) waits for the release
  * under way and then starts its own. Works on every system that Node runs on; the trim is skipped where the allocator
- * has no call for it or koffi cannot be loaded. Holds the process open until it is done.
+ * has no call for it, and where koffi cannot be loaded (process warning `EBB_UNSUPPORTED`). Holds the process open
+ * until it is done.
  *
  * @returns a promise, rejected with `ERR_EBB_UNSUPPORTED` if V8 cannot be made to collect, and with
  *   `ERR_INVALID_ARG_VALUE` for invalid options
@@ -140,6 +142,7 @@ export function release(options: ReleaseOptions = {}): Promise<Release> {
   } catch (error) {
     return Promise.reject(error as Error)
   }
+  warnOfAllocatorFault("release() returns V8's garbage, but not the memory that malloc keeps")
   const pending = start(options)
   pending.hold()
   return pending.done

@@ -8,6 +8,7 @@ import type { ShutdownOptions, ShutdownReport } from '../socket/shutdown.js'
 import { checkFromZero, checkFunction, checkId, checkObject } from '../sys/arguments.js'
 import { milliseconds } from '../sys/duration.js'
 import { EbbError, invalidArgument, shown } from '../sys/errors.js'
+import { reactorFault } from '../sys/reactor.js'
 import { warnOfUnknown } from '../sys/unknown.js'
 import { type Connection, connectionOf } from './connection.js'
 import { withoutForwarding } from './detached-socket.js'
@@ -15,7 +16,7 @@ import { hookListen } from './listen-hook.js'
 import { watchChannels } from './node/ipc.js'
 import { closeOutside, type ServerInternals } from './node/server.js'
 import { Parking } from './parking.js'
-import { ATTACHMENT_LIMIT, isSupported, RELEASE_THRESHOLDS, setParking } from './parking-of.js'
+import { ATTACHMENT_LIMIT, RELEASE_THRESHOLDS, setParking, warnUnsupported } from './parking-of.js'
 import { isHttp } from './protocol/detect.js'
 import type { QueueLimit } from './sender.js'
 import { ParkedShutdown } from './shutdown.js'
@@ -192,6 +193,11 @@ const HTTP_IDLE = 1000
  *   and for a server that is already parked
  */
 export function park<S extends Server>(server: S, options: ParkOptions = {}): S & Parked {
+  return parkFor('park()', server, options)
+}
+
+/** Does what {@link park} does, for a public function whose name warnings have. */
+export function parkFor<S extends Server>(caller: string, server: S, options: ParkOptions): S & Parked {
   checkServer(server)
   checkObject(options, 'options of park()')
   warnOfUnknown(options, PARK_OPTIONS, 'park()')
@@ -224,10 +230,11 @@ export function park<S extends Server>(server: S, options: ParkOptions = {}): S 
     governor:
       giveBack === false ? undefined : new Governor({ ...RELEASE_THRESHOLDS, ...(giveBack === true ? {} : giveBack) })
   })
-  const supported = isSupported()
+  const fault = reactorFault()
+  const supported = fault === undefined
   // A plain server would take the headers for requests, and trust the balancer's address.
   if (!supported && options.proxyProtocol) {
-    throw new EbbError('ERR_EBB_UNSUPPORTED', 'proxyProtocol does not work here, because connections cannot be parked')
+    throw new EbbError('ERR_EBB_UNSUPPORTED', `proxyProtocol does not work here: ${fault}`)
   }
   if (supported) {
     tuneAllocator({ timer: true })
@@ -235,7 +242,10 @@ export function park<S extends Server>(server: S, options: ParkOptions = {}): S 
     hookListen(internals, parking)
     setParking(server, parking)
     closeOutside(internals)
-  } else server.prependListener('connection', (socket: Socket) => parking.adopt(socket))
+  } else {
+    warnUnsupported(caller, fault, 'the server runs as plain Node')
+    server.prependListener('connection', (socket: Socket) => parking.adopt(socket))
+  }
   const parked = toParked(server, parking, supported, http)
   if (http) closeParkedAsIdle(server as unknown as HttpServer, parking)
   return Object.assign(server, parked)

@@ -3,7 +3,7 @@ import type { Server } from 'node:net'
 import { Governor, type GovernorOptions } from '../govern/connection-governor.js'
 import { tuneAllocator } from '../memory/thresholds.js'
 import { warn } from '../sys/errors.js'
-import { reactor } from '../sys/reactor.js'
+import { reactorFault } from '../sys/reactor.js'
 import type { ServerInternals } from './node/server.js'
 import { Parking } from './parking.js'
 
@@ -23,10 +23,10 @@ export function setParking(server: Server, parking: Parking): void {
  * Returns the parking of a server. For a server that is not parked, makes one that holds only upgraded connections: the
  * server accepts and reads its connections as before.
  *
- * @returns undefined where connections cannot be parked; the first such call emits a warning
+ * @returns undefined where connections cannot be parked
  */
 export function parkingOf(server: Server): Parking | undefined {
-  if (!isSupported()) return undefined
+  if (reactorFault() !== undefined) return undefined
   const known = parkings.get(server)
   if (known !== undefined) return known
   tuneAllocator({ timer: true })
@@ -41,16 +41,18 @@ export function parkingOf(server: Server): Parking | undefined {
   return parking
 }
 
-let warned = false
+/** What was lost already, so that it is not said again. */
+const lost = new Set<string>()
 
-/** Whether connections can be parked here. If not, warns once. */
-export function isSupported(): boolean {
-  try {
-    reactor()
-    return true
-  } catch (error) {
-    if (!warned) warn('EBB_UNSUPPORTED', `${(error as Error).message}; the server runs as plain Node`)
-    warned = true
-    return false
-  }
+/**
+ * Emits the process warning that connections cannot be parked, once for each loss.
+ *
+ * @param caller the function that the program called: `park()`
+ * @param fault what {@link reactorFault} returned
+ * @param instead what happens now
+ */
+export function warnUnsupported(caller: string, fault: string, instead: string): void {
+  if (lost.has(instead)) return
+  lost.add(instead)
+  warn('EBB_UNSUPPORTED', `${caller} cannot park connections here: ${fault}; ${instead}`)
 }

@@ -40,6 +40,7 @@ const warnings = {
   EBB_NO_PRESSURE: 'Memory pressure cannot be watched, so the governor works without it.',
   EBB_PROXY_HEADER: 'A connection begins with a header of the PROXY protocol, but the server has no `proxyProtocol`.',
   EBB_RELEASE_FAILED: 'A release of memory failed; the program goes on without it.',
+  EBB_SHORT_TIME: 'A time is a number below 10, which is milliseconds: seconds were probably meant.',
   EBB_STATE_LOST: 'The socket of a connection that was parked has properties that its next socket does not have.',
   EBB_UNKNOWN_OPTION: 'An option or an `EBB_*` variable is not known, and is ignored.',
   EBB_UNSUPPORTED:

@@ -22,7 +22,8 @@ else {
   } catch (error) {
     // The first line names the cause; the others list the modules that required it.
     const cause = (error as Error).message.split('\n', 1)[0]
-    reason = `koffi cannot be loaded: ${cause} (it needs node_modules/koffi and node_modules/@koromix, also by a bundle)`
+    const remedy = 'it needs node_modules/koffi and node_modules/@koromix, also by a bundle; no --omit=optional'
+    reason = `koffi cannot be loaded: ${cause} (${remedy})`
   }
 }
 
@@ -33,16 +34,15 @@ export const unsupported: string | undefined = reason
 // must be found before the C library's own.
 const program = koffi?.load(null)
 
-/** Makes the `ERR_EBB_UNSUPPORTED` error. @param why the reason, which ends the message */
-export function unsupportedError(why = reason): EbbError {
-  return new EbbError('ERR_EBB_UNSUPPORTED', `ebb cannot park connections here: ${why}`)
+function noLibc(): EbbError {
+  return new EbbError('ERR_EBB_UNSUPPORTED', `ebb/sys cannot call the kernel here: ${reason}`)
 }
 
 /** Declares a function that every C library has. Without koffi, calling it throws `ERR_EBB_UNSUPPORTED`. */
 function cFunction<A extends unknown[] = number[]>(definition: string): Call<A> {
   if (program === undefined) {
     return () => {
-      throw unsupportedError()
+      throw noLibc()
     }
   }
   return program.func(definition) as unknown as Call<A>
@@ -183,7 +183,7 @@ export interface PollHandle {
  * @throws {EbbError} `ERR_EBB_UNSUPPORTED` without koffi
  */
 export function poll(fd: number, ready: () => void): PollHandle {
-  if (koffi === undefined) throw unsupportedError()
+  if (koffi === undefined) throw noLibc()
   const handle = koffi.node.poll(fd, { readable: true }, ready)
   handle.unref()
   return handle

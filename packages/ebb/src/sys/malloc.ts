@@ -1,9 +1,23 @@
 /** The C allocator of this process: who serves `malloc`, and the calls that make it return free pages to the system. */
 import { M_MMAP_THRESHOLD, M_TOP_PAD, M_TRIM_THRESHOLD } from './constants.js'
+import { warn } from './errors.js'
 import * as libc from './libc.js'
 
 /** Reason why the allocator cannot be called, such as `koffi cannot be loaded: ...`; undefined if it can. */
 export const allocatorFault: string | undefined = libc.unsupported
+
+let faultTold = false
+
+/**
+ * Emits the process warning `EBB_UNSUPPORTED` if the allocator cannot be called, once in this thread.
+ *
+ * @param lost what does not work, the beginning of the message
+ */
+export function warnOfAllocatorFault(lost: string): void {
+  if (allocatorFault === undefined || faultTold) return
+  faultTold = true
+  warn('EBB_UNSUPPORTED', `${lost}: ${allocatorFault}`)
+}
 
 /**
  * A function that every allocator defines. `malloc` itself will not do: its address can be a stub in Node's executable.

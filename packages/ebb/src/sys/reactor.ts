@@ -11,6 +11,7 @@ import fs from 'node:fs'
 import { isMainThread } from 'node:worker_threads'
 import { grown, resized, shrunk } from './arrays.js'
 import { type Audited, announceCreated, watchedByKernel } from './audit.js'
+import { EbbError } from './errors.js'
 import * as libc from './libc.js'
 import { hasCallbackScopes, runBatch, runEvent } from './node/callback-scope.js'
 import { watchEpoll } from './node/epoll-watch.js'
@@ -334,9 +335,10 @@ let shared: Reactor | undefined
  * @throws {SystemError} EMFILE, ENFILE, ENOMEM
  */
 export function reactor(): Reactor {
-  // Bun exports libuv's functions, but calling them ends the process.
-  if ('Bun' in globalThis) throw libc.unsupportedError('Bun has no libuv to watch the epoll descriptor')
-  if (!hasCallbackScopes) throw libc.unsupportedError('this Node does not let ebb set the async context of a callback')
+  const lack = lackOfReactor()
+  if (lack !== undefined) {
+    throw new EbbError('ERR_EBB_UNSUPPORTED', `ebb/sys cannot watch descriptors here: ${lack}`)
+  }
   shared ??= new Reactor()
   return shared
 }
@@ -347,6 +349,29 @@ export function reactor(): Reactor {
  */
 export function hasDuplicates(): boolean {
   return shared?.hasDuplicates === true
+}
+
+/** Returns why this process can have no reactor, such as `koffi cannot be loaded: ...`; undefined if it can. */
+export function lackOfReactor(): string | undefined {
+  // Bun exports libuv's functions, but calling them ends the process.
+  if ('Bun' in globalThis) return 'Bun has no libuv to watch the epoll descriptor'
+  return hasCallbackScopes ? libc.unsupported : 'this Node does not let ebb set the async context of a callback'
+}
+
+/**
+ * Makes the reactor of this thread, unless it exists.
+ *
+ * @returns undefined, or why there can be none, for the end of a sentence that says what is lost
+ */
+export function reactorFault(): string | undefined {
+  const lack = lackOfReactor()
+  if (lack !== undefined) return lack
+  try {
+    reactor()
+    return undefined
+  } catch (error) {
+    return (error as Error).message
+  }
 }
 
 /** Opens a descriptor that Node closes when this thread ends. @returns the descriptor, or a negative errno */

@@ -2,7 +2,7 @@
 import { Command } from 'commander'
 import { BENCH_PLAN } from '../../experiment/experiment.js'
 import { total } from '../../pulse/causes.js'
-import { type PulseEvent, type PulseReport, pulse, type Server, succeeded } from '../../pulse/pulse.js'
+import { type PulseEvent, type PulseReport, type Server, sendPulses, succeeded } from '../../pulse/pulse.js'
 import { duration, integer } from '../../units/format.js'
 import { clean } from '../../units/text.js'
 import { NATS_ENVIRONMENT } from '../options/nats.js'
@@ -51,7 +51,7 @@ async function run(server: Server, flags: Flags): Promise<void> {
   const { signal } = interruption()
   const connect = connectOf(flags)
   const report = await withSwarm({ flags, connect, terminal, signal }, (how) =>
-    pulse(server, { ...BENCH_PLAN, ...planOf(flags) }, { ...how, signal, onEvent: progress(terminal) })
+    sendPulses(server, { ...BENCH_PLAN, ...planOf(flags) }, { ...how, signal, onEvent: progress(terminal) })
   )
   if (report === null) return
   if (report.stopped === 'nobody answers') terminal.line(nobodyAnswers(server, report))

@@ -1,7 +1,7 @@
 /** `ebb record`: records the memory of a server. */
 import { Command } from 'commander'
 import { quoteLines } from '../../process/output.js'
-import { record } from '../../record/record.js'
+import { startRecording } from '../../record/record.js'
 import type { Recorder } from '../../record/recorder.js'
 import type { Line, Sample } from '../../record/recording.js'
 import { howEnded } from '../../report/troubles.js'
@@ -48,7 +48,7 @@ async function run(command: string[], flags: Flags): Promise<void> {
     )
   const terminal = new Terminal()
   const { signal } = interruption()
-  const recorder = await record({
+  const recorder = await startRecording({
     ...(pid !== undefined && { pid }),
     ...(port !== undefined && { port }),
     ...(command.length > 0 && { command }),

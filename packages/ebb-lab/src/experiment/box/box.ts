@@ -4,6 +4,7 @@
  */
 import { join } from 'node:path'
 import { MemoryGroup } from '../../process/memory-group.js'
+import { checkKernel } from '../../pulse/kernel.js'
 import { BoxRecorder } from '../../record/box/recorder.js'
 import type { BoxRun } from '../../record/box/recording.js'
 import { BOX_FILES, type BoxReport, reportBoxes } from '../../report/box/report.js'
@@ -99,6 +100,7 @@ export interface PartialBox {
 export async function boxUntilFailure(file: string | BoxPlan, options: BoxOptions = {}): Promise<PartialBox> {
   const plan = typeof file === 'string' ? readBoxFile(file) : file
   const variants = variantsFor(plan, options.variants)
+  checkKernel('the box cannot put load on its servers from this machine', 'ebb record and ebb report work here')
   const { out } = options
   const memory = options.memory ?? plan.memory
   const limit = options.limit ?? plan.limit

@@ -4,6 +4,7 @@ import { hostname } from 'node:os'
 import { setImmediate as turn } from 'node:timers/promises'
 import { invalidArgument } from 'ebb/sys'
 import type { DistributiveOmit } from '../../units/types.js'
+import { checkKernel } from '../kernel.js'
 import { pause } from '../pause.js'
 import type { AgentEvent, AgentOptions } from './agent-options.js'
 import { AllowList } from './allow.js'
@@ -78,6 +79,7 @@ export class Agent {
    */
   static async start(options: AgentOptions): Promise<Agent> {
     checkAgent(options)
+    checkKernel('this machine cannot be an agent that opens connections', 'start the agent on another machine')
     const agent = new Agent(options)
     await agent.#start()
     return agent

@@ -12,6 +12,7 @@
  */
 import { createSocket } from 'node:dgram'
 import { isMainThread } from 'node:worker_threads'
+import { EbbError } from '../errors.js'
 import * as libc from '../libc.js'
 import { outside } from './callback-scope.js'
 import { symbolProperty } from './symbols.js'
@@ -51,7 +52,9 @@ export function watchEpoll(epoll: number, ready: () => void): EpollWatch {
     return { fd, handle }
   }
   libc.close(fd)
-  if (!isMainThread) throw libc.unsupportedError('this Node cannot watch a descriptor in a worker thread')
+  if (!isMainThread) {
+    throw new EbbError('ERR_EBB_UNSUPPORTED', 'this Node cannot watch a descriptor in a worker thread')
+  }
   // An immediate has a callback scope of Node, at the cost of latency.
   return { fd: epoll, handle: libc.poll(epoll, () => setImmediate(ready)) }
 }

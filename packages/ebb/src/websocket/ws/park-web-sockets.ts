@@ -1,8 +1,10 @@
 /** `parkWebSockets()`: a `WebSocketServer` of the package `ws`, with its idle connections parked. */
 import type { Server, Socket } from 'node:net'
+import { warnUnsupported } from '../../park/parking-of.js'
 import { checkBoolean, checkObject } from '../../sys/arguments.js'
 import { milliseconds } from '../../sys/duration.js'
 import { invalidArgument, shown } from '../../sys/errors.js'
+import { reactorFault } from '../../sys/reactor.js'
 import { warnOfUnknown } from '../../sys/unknown.js'
 import { webSocketsOf } from '../of-server.js'
 import type { WebSockets } from '../web-sockets.js'
@@ -102,6 +104,8 @@ export function parkWebSockets<S extends WebSocketServerLike>(server: S, options
     throw invalidArgument('this WebSocketServer is parked already: call parkWebSockets() once for each server')
   }
   parked.add(server)
+  const fault = reactorFault()
+  if (fault !== undefined) warnUnsupported('parkWebSockets()', fault, 'WebSockets stay awake, as with ws alone')
   serverOptions.WebSocket = parkedClass(serverOptions.WebSocket as WebSocketClass, new Parker(serverOptions, idleTime))
   if (deflate && serverOptions.perMessageDeflate) {
     serverOptions.perMessageDeflate = {
