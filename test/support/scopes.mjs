@@ -12,6 +12,7 @@ import net from 'node:net'
 import tls from 'node:tls'
 import { listen, park } from 'ebb'
 import { createServer } from 'ebb/net'
+import { playWebSockets } from './web-socket-scopes.mjs'
 
 const { HTTPParser } = process.getBuiltinModule('_http_common')
 const storage = new AsyncLocalStorage()
@@ -228,7 +229,6 @@ async function playServer(kind) {
   )
   await new Promise((resolve) => setImmediate(resolve))
   const say = (peer, text = 'x') => peer.write(isHttp ? request('/') : text)
-  const answered = (peers, n) => until('answers', () => peers.every((peer) => peer.received >= n))
 
   // All in one batch: first bytes, later bytes, ends.
   const peers = [...(await dials(a, 4, isTls)), ...(await dials(b, 4, isTls))]
@@ -341,6 +341,22 @@ async function playServer(kind) {
   return stats
 }
 
+/** What `web-socket-scopes.mjs` takes from here. */
+const tools = { LARGE, answered, at, call, called, dials, identified, known, sockets, until }
+
+/** Makes a callback for a method that is called by `call(name)`. It must get the stores of its caller. */
+function called(name) {
+  return () => {
+    const store = storage.getStore()
+    if (store !== `caller of ${name}`) faults.push(`callback of ${name}: ${store}`)
+  }
+}
+
+/** Waits until each client has received `length` bytes. */
+function answered(peers, length) {
+  return until('answers', () => peers.every((peer) => peer.received >= length))
+}
+
 /** Plays every handler of listen(). */
 async function playListen() {
   const before = sockets()
@@ -407,10 +423,15 @@ async function playListen() {
   return [a.clients, b.clients, total]
 }
 
+function playerOf(kind) {
+  if (kind === 'listen()') return playListen
+  return kind === 'parkWebSockets()' ? () => playWebSockets(tools) : () => playServer(kind)
+}
+
 /** Plays a kind of server, and prints what was wrong. @param throws whether the listeners throw */
 export async function play(kind, throws) {
   throwing = throws
-  const left = await (kind === 'listen()' ? playListen() : playServer(kind)).catch((error) => {
+  const left = await playerOf(kind)().catch((error) => {
     console.error(error, uncaught, faults)
     process.exit(1)
   })

@@ -1,6 +1,7 @@
 /** What the owner of WebSocket connections does with them: the interface between the core and what is built on it. */
 import type { Socket } from 'node:net'
 import type { Cause } from '../park/stats.js'
+import { reportLater } from '../sys/node/callback-scope.js'
 import type { Fault, FrameRules } from './frames.js'
 
 /** Why a parked connection is woken. */
@@ -109,13 +110,6 @@ export function callHandler(handler: () => void): void {
   try {
     handler()
   } catch (error) {
-    throwLater(error)
+    reportLater(error)
   }
-}
-
-/** Makes an error an `uncaughtException`, in a later turn. */
-export function throwLater(error: unknown): void {
-  queueMicrotask(() => {
-    throw error
-  })
 }

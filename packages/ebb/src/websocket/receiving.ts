@@ -3,6 +3,7 @@ import { isUtf8 } from 'node:buffer'
 import type { Connections } from '../park/state/connections.js'
 import type { Upgrades } from '../park/upgrades.js'
 import { E, EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT } from '../sys/constants.js'
+import { reportLater } from '../sys/node/callback-scope.js'
 import { takeError } from '../sys/socket.js'
 import { receiveAt } from '../sys/transfer.js'
 import { Assembly } from './assembly.js'
@@ -24,7 +25,7 @@ import {
   unmask,
   wordsOf
 } from './frames.js'
-import { callHandler, throwLater, type WakeReason, type WebSocketHandlers } from './handlers.js'
+import { callHandler, type WakeReason, type WebSocketHandlers } from './handlers.js'
 import type { FrameSender } from './sending.js'
 import { CLOSE_RECEIVED, CLOSE_SENT, DEAF, FAILED, INCOMPLETE, PEER_ENDED, QUEUED, type States } from './states.js'
 
@@ -255,7 +256,7 @@ export class FrameReceiver {
     try {
       handlers.onMessage(row, bytes, start, end, opcode !== TEXT)
     } catch (error) {
-      throwLater(error)
+      reportLater(error)
     }
     return undefined
   }
@@ -271,7 +272,7 @@ export class FrameReceiver {
     try {
       if (handlers.onCompressed?.(row, bytes, start, end, opcode !== TEXT) === true) return undefined
     } catch (error) {
-      throwLater(error)
+      reportLater(error)
       return undefined
     }
     return 'compressed'

@@ -283,8 +283,7 @@ function guarded(): unknown {
     return fn.call(self, a, b)
   } catch (error) {
     if (isRoot) report(error)
-    // Bound, because up to Node 22 an exception of a microtask has no store.
-    else queueMicrotask(AsyncResource.bind(() => report(error)))
+    else reportLater(error)
     return undefined
   }
 }
@@ -299,6 +298,12 @@ function drainTicks(): void {
       report(error)
     }
   }
+}
+
+/** Reports an exception in a microtask, in the present context. */
+export function reportLater(error: unknown): void {
+  // Bound, because up to Node 22 an exception of a microtask has no store.
+  queueMicrotask(AsyncResource.bind(() => report(error)))
 }
 
 /**
