@@ -56,6 +56,8 @@ export interface WebSocketHandlers {
   onPong(row: number, bytes: Buffer, start: number, end: number): void
   /** All bytes that waited for a slow reader are sent. */
   onDrain(row: number): void
+  /** The peer has sent its FIN. Bytes that wait for it are still sent, and then the connection is closed. */
+  onPeerEnd?(row: number): void
   /** The timer that was set with `WebSockets.setTimer()` is due. */
   onTimer(row: number): void
 

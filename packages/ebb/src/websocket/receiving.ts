@@ -141,9 +141,11 @@ export class FrameReceiver {
       this.#upgrades.close(row, 'peer')
       return
     }
+    const handlers = this.#states.handlers(row)
     this.#states.flags[row] = state | PEER_ENDED
     this.#upgrades.reactor.modify(fd, EPOLLOUT)
-    this.#upgrades.setTimer(row, this.#states.handlers(row).closeTimeout)
+    this.#upgrades.setTimer(row, handlers.closeTimeout)
+    callHandler(() => handlers.onPeerEnd?.(row))
   }
 
   /** Reads frames from the start of `bytes`, or from what was left the last time. */

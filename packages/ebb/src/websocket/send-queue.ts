@@ -46,21 +46,26 @@ export class SendQueue {
         return 1
       }
       this.#first++
-      if (entry.callback !== undefined) process.nextTick(entry.callback)
+      if (entry.callback !== undefined) process.nextTick(entry.callback, null)
     }
     this.#entries = []
     this.#first = 0
     if (this.pong === undefined) return 0
+    this.pushPong()
+    return this.flush(fd)
+  }
+
+  /** Gives the pong its place in the order, before what is pushed from now on. */
+  pushPong(): void {
     const { pong } = this
     this.pong = undefined
-    this.push(pong, undefined)
-    return this.flush(fd)
+    if (pong !== undefined) this.push(pong, undefined)
   }
 
   /** Takes all entries out of the queue, for a socket that sends the rest. */
   take(): Entry[] {
+    this.pushPong()
     const entries = this.#entries.slice(this.#first)
-    if (this.pong !== undefined) entries.push({ bytes: this.pong, callback: undefined })
     this.#entries = []
     this.#bytes = 0
     return entries

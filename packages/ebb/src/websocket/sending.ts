@@ -2,8 +2,9 @@
 import { AsyncResource } from 'node:async_hooks'
 import type { Connections } from '../park/state/connections.js'
 import { ENDED } from '../park/state/table.js'
+import type { Cause } from '../park/stats.js'
 import type { Upgrades } from '../park/upgrades.js'
-import { EPOLLIN, EPOLLOUT, EPOLLRDHUP } from '../sys/constants.js'
+import { E, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from '../sys/constants.js'
 import { EbbError, systemError } from '../sys/errors.js'
 import { shutdownWrite } from '../sys/socket.js'
 import { addressOf, sendAt } from '../sys/transfer.js'
@@ -69,8 +70,11 @@ export class FrameSender {
   }
 
   /** Forgets what waits for a slow reader, because the connection is closed. Callbacks get an error. */
-  delete(row: number): void {
-    for (const { callback } of this.takeQueue(row)) if (callback !== undefined) process.nextTick(callback, notOpen())
+  delete(row: number, cause: Cause): void {
+    const entries = this.takeQueue(row)
+    if (entries.length === 0) return
+    const error = cause === 'reset' ? systemError('write', E.ECONNRESET) : notOpen()
+    for (const { callback } of entries) if (callback !== undefined) process.nextTick(callback, error)
   }
 
   /**
@@ -163,7 +167,7 @@ export class FrameSender {
     if (fd < 0 || (state & QUEUED) !== 0) return 0
     const sent = sendAt(fd, address, length)
     if (sent === length) {
-      if (callback !== undefined) process.nextTick(callback)
+      if (callback !== undefined) process.nextTick(callback, null)
       return ALL
     }
     if (sent >= 0) return sent
@@ -246,8 +250,7 @@ export class FrameSender {
       output.set(reason.subarray(0, length - 2), CONTROL_AT + 2)
     }
     // No frame may follow a close frame.
-    const queue = this.#queues.get(row)
-    if (queue !== undefined) queue.pong = undefined
+    this.#queues.get(row)?.pushPong()
     this.#transmitControl(row, CLOSE, length)
     const state = (this.#states.flags[row] as number) | CLOSE_SENT
     this.#states.flags[row] = state

@@ -310,9 +310,10 @@ export class WebSockets implements UpgradedProtocol {
     this.#closeListeners.delete(row)
     this.#heads.delete(row)
     this.#states.delete(row)
+    // Callbacks are called before the application hears that the connection is closed.
+    this.#sender.delete(row, cause)
     callHandler(() => handlers.onClosed(row, code, reason, cause))
-    this.#sender.delete(row)
-    if (listeners !== undefined) process.nextTick(callCloseListeners, listeners)
+    if (listeners !== undefined) process.nextTick(callCloseListeners, listeners, cause === 'reset')
   }
 
   trim(end: number): void {
@@ -320,6 +321,6 @@ export class WebSockets implements UpgradedProtocol {
   }
 }
 
-function callCloseListeners({ socket, listeners }: CloseListeners): void {
-  for (const { listener } of listeners) process.nextTick(() => listener.call(socket, false))
+function callCloseListeners({ socket, listeners }: CloseListeners, hadError: boolean): void {
+  for (const { listener } of listeners) process.nextTick(() => listener.call(socket, hadError))
 }

@@ -2,6 +2,8 @@
 import { Socket } from 'node:net'
 import { isUint8Array } from 'node:util/types'
 import type { Cause } from '../../park/stats.js'
+import { E } from '../../sys/constants.js'
+import { systemError } from '../../sys/errors.js'
 import { BINARY, type FrameRules, isCloseCode, MAX_CONTROL, NO_CODE, PING, PONG, TEXT } from '../frames.js'
 import type { SendCallback, WebSocketHandlers } from '../handlers.js'
 import type { WebSockets } from '../web-sockets.js'
@@ -207,6 +209,10 @@ export class ConnectionGroup implements ParkedGroup, WebSocketHandlers {
     this.#of(row).emit('pong', copyOf(bytes, start, end))
   }
 
+  onPeerEnd(row: number): void {
+    this.#of(row)._readyState = CLOSING
+  }
+
   onDrain(): void {}
   onTimer(): void {}
   onFault(): void {}
@@ -223,10 +229,12 @@ export class ConnectionGroup implements ParkedGroup, WebSocketHandlers {
     const webSocket = this.#of(row)
     this.#webSockets[row] = undefined
     webSocket[kRow] = -1
+    const errorListeners = this.#errorListeners.get(row)
     this.#errorListeners.delete(row)
     if (this.#owner !== -1) this.#leaveIfEmpty()
     if (cause === 'socket') return
     webSocket._readyState = CLOSING
+    if (cause === 'reset' && errorListeners !== undefined) process.nextTick(callErrorListeners, errorListeners)
     process.nextTick(emitClose, webSocket)
   }
 
@@ -330,6 +338,13 @@ class ParkedSender implements Sender {
   close(...args: unknown[]): void {
     this.#awake().close(...args)
   }
+}
+
+/** Calls listeners that others had put on a socket, after the peer's RST. */
+function callErrorListeners(listeners: Listener[]): void {
+  const socket = new Socket().destroy()
+  const error = systemError('read', E.ECONNRESET)
+  for (const listener of listeners) process.nextTick(() => listener.call(socket, error))
 }
 
 function emitClose(webSocket: BaseWebSocket): void {
