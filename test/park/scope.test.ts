@@ -44,7 +44,7 @@ const EVENTS: Record<string, string[]> = {
   'ebb/net': NET,
   'park(http)': [...HTTP, 'server close', 'server timeout', 'socket close', 'upgrade'],
   'park(https)': [...HTTP, 'secureConnection', 'server close', 'socket close', 'tlsClientError'],
-  'parkWebSockets()': ['close', 'error', 'message', 'ping', 'pong', 'server close', 'socket close'],
+  'parkWebSockets()': ['close', 'error', 'message', 'ping', 'pong', 'server close', 'socket close', 'socket error'],
   'listen()': ['close', 'data', 'drain', 'open']
 }
 const kinds = Object.keys(EVENTS).filter((kind) => hasTls || kind !== 'park(https)')
