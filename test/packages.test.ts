@@ -146,6 +146,40 @@ describe.skipIf(!reachable || process.platform !== 'linux')('packed and installe
     expect(existsSync(join(cwd, page))).toBe(true)
   })
 
+  test.each([
+    { order: [0, 1], options: [] },
+    { order: [1, 0], options: [] },
+    { order: [0], options: [] },
+    { order: [0, 1], options: ['--global'] }
+  ])('the command ebb: packages $order, one after the other, $options', { timeout: 120_000 }, ({ order, options }) => {
+    const cwd = join(folder, `command-${order.join('-')}${options.join('')}`)
+    mkdirSync(cwd)
+    writeFileSync(join(cwd, 'package.json'), '{ "name": "app", "private": true }\n')
+    for (const index of order) {
+      // `ebb-lab` needs `ebb` from its tarball, too.
+      const packages = index === 1 ? tarballs : tarballs.slice(0, 1)
+      const args = ['install', '--no-audit', '--no-fund', '--prefix', cwd, ...options, ...packages]
+      expect(npm(args, { cwd, node: nodeAt(OLDEST) })).toMatchObject({ status: 0 })
+    }
+    const bin = join(cwd, options.length > 0 ? 'bin/ebb' : 'node_modules/.bin/ebb')
+    const command = (...args: string[]): Ran => run(bin, args, { cwd: options.length > 0 ? '/' : cwd })
+    expect(command('run', '--', 'true')).toMatchObject({
+      status: 0,
+      stderr: expect.stringContaining('ebb run: started process ')
+    })
+    expect(command('run', '--help').stdout).toMatch(/^Usage: ebb run /)
+    expect(command('--version')).toMatchObject({ status: 0, stdout: `${manifest('ebb').version}\n` })
+    const [help, bench] = [command('--help').stdout, command('bench', '--help')]
+    if (order.includes(1)) {
+      expect(help).toMatch(/^ {2}bench /m)
+      expect(bench).toMatchObject({ status: 0, stdout: expect.stringMatching(/^Usage: ebb bench /) })
+    } else {
+      expect(help).toMatch(/come with the package ebb-lab/)
+      const stderr = 'ebb: the command "bench" belongs to the package ebb-lab: npm install --save-dev ebb-lab\n'
+      expect(bench).toMatchObject({ status: 1, stderr })
+    }
+  })
+
   test('the documented unit starts from /, as a service does, and NODE_OPTIONS works in any folder', () => {
     const cwd = join(folder, 'app')
     const page = readFileSync(join(ROOT, 'docs/guides/containers-and-systemd.md'), 'utf8')

@@ -15,7 +15,8 @@ const SCRIPTS = (JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as
 
 /** Commands by what they start with. Each kind has a test below. */
 const npm = starting('npm ')
-const ebb = starting('npx ebb ')
+const ebb = starting('npx ebb ').filter((line) => !line.startsWith('npx ebb run '))
+const running = starting('npx ebb run ')
 const natsServers = starting('nats-server ')
 const installers = starting('bench/install')
 /** The steps of a bundle, which test/packages.test.ts takes. */
@@ -30,7 +31,7 @@ function starting(start: string): string[] {
 }
 
 test('every command is of a kind that is tested', () => {
-  const tested = new Set([...npm, ...ebb, ...natsServers, ...installers, ...bundling, ...programs])
+  const tested = new Set([...npm, ...ebb, ...running, ...natsServers, ...installers, ...bundling, ...programs])
   expect(commands.filter((line) => !tested.has(line))).toEqual([])
 })
 
@@ -153,6 +154,18 @@ test.each(alone)('%s', async (command) => {
     code: 0,
     stderr: ''
   })
+})
+
+test.each(running)('%s', async (command) => {
+  const directory = mkdtempSync(join(ROOT, 'test', 'readme-'))
+  onTestFinished(() => rmSync(directory, { recursive: true }))
+  const source = "import { notify } from 'ebb/testing'\nnotify('READY=1')\nprocess.exit(0)\n"
+  for (const name of ['app.js', 'server.js']) writeFileSync(join(directory, name), source)
+  const scripts = { start: 'node app.js' }
+  writeFileSync(join(directory, 'package.json'), JSON.stringify({ private: true, type: 'module', scripts }))
+  const here = command.replace(/^npx ebb/, `exec "${process.execPath}" "${MAIN}"`).replaceAll('/srv/app', directory)
+  const { code, stderr } = await new Cli(['sh', '-c', here], { cwd: directory }).ended
+  expect({ code, stderr }).toEqual({ code: 0, stderr: expect.stringMatching(/^ebb run: started process \d+$/m) })
 })
 
 /** A program that has a release done. If a governor is there and logs, it prints a line. */

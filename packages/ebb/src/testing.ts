@@ -6,4 +6,5 @@
 export { type ListeningSocket, openSocket } from './socket/listening-socket.js'
 export { audit, trackCreated } from './sys/audit.js'
 export { ERROR_CODES, WARNING_CODES } from './sys/error-codes.js'
+export { NotifySocket, notify } from './sys/notify.js'
 export { parkWebSocket } from './websocket/ws/park-web-sockets.js'

@@ -19,8 +19,15 @@ process.on('uncaughtException', (error) => {
   process.exit(EXIT.wrong)
 })
 
-/** Loads `ebb serve` without commander and the charts, because the memory of this process is what gets measured. */
+/**
+ * Loads `ebb serve` without commander and the charts, because the memory of this process is what gets measured.
+ * `ebb run` belongs to the package `ebb`, whose command of the same name may not be the one that npm has linked.
+ */
 async function main(args: string[]): Promise<void> {
+  if (args[0] === 'run') {
+    await (await import('ebb/run')).runCommand(args.slice(1))
+    return
+  }
   const flags = args[0] === 'serve' ? readServeFlags(args.slice(1)) : undefined
   if (flags === undefined) await (await import('./program.js')).run(args)
   else await (await import('./commands/serve.js')).runServe(flags)

@@ -37,6 +37,10 @@ const COMMANDS: Record<string, { summary: string; load: () => Promise<Command> }
   }
 }
 
+/** The command of the package `ebb`, which main.ts runs. */
+const RUN = 'run'
+const RUN_SUMMARY = 'run a server, restart it when it crashes, replace it without losing a connection'
+
 const AFTER_HELP = `
 Run "ebb COMMAND --help" for the options of a command.
 Documentation: ${documentation('README.md')}
@@ -57,6 +61,10 @@ Exit codes:
 export async function run(args: readonly string[]): Promise<void> {
   const [help, about] = args
   const asksHelp = help === 'help' && about !== undefined
+  if (asksHelp && about === RUN) {
+    await (await import('ebb/run')).runCommand(['--help'])
+    return
+  }
   // An unknown command is refused, so `ebb help nosuch` is read as `ebb nosuch`.
   const isName = about !== undefined && about !== 'help' && !about.startsWith('-')
   const normalized = asksHelp && isName ? [about, ...(Object.hasOwn(COMMANDS, about) ? ['--help'] : [])] : args
@@ -73,6 +81,7 @@ export async function run(args: readonly string[]): Promise<void> {
     .addHelpText('after', AFTER_HELP)
   if (chosen === undefined) {
     for (const [title, { summary }] of Object.entries(COMMANDS)) program.command(title).summary(summary)
+    program.command(RUN).summary(RUN_SUMMARY)
     program.parse(normalized, { from: 'user' })
     // Commander has ended the process already, unless there are no arguments at all.
     program.help({ error: true })

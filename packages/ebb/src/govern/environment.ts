@@ -24,8 +24,10 @@ const VARIABLES: Variables = {
 }
 
 const PREFIX = 'EBB_'
-/** Variables of the benchmarks, and those that Kubernetes sets for a service whose name starts with `ebb`. */
-const FOREIGN = /^EBB_BENCH_|_(SERVICE|PORT)(_|$)/
+/**
+ * Variables of the benchmarks, of `ebb run`, and those that Kubernetes sets for a service whose name starts with `ebb`.
+ */
+const FOREIGN = /^EBB_BENCH_|^EBB_(HANDOVER|KEEPER|PROCS?)$|_(SERVICE|PORT)(_|$)/
 
 /**
  * Returns the options that the environment sets. An empty variable counts as not set.
