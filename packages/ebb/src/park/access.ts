@@ -17,6 +17,8 @@ import type { Cause } from './stats.js'
 export interface AccessHost {
   /** Parks an awake connection. @returns whether it is parked */
   park(row: number, connection: ConnectionHandle): boolean
+  /** Tells the peer of a connection that speaks another protocol that the server ends. */
+  sayGoodbye(row: number): void
   /** Closes a parked connection. */
   close(row: number, cause: Cause): void
   /** Called when the socket of an awake connection has closed. */
@@ -215,9 +217,11 @@ export class ConnectionAccess implements ConnectionHost {
   closeAll(idle: number): { idle: number; cut: number } {
     const { table, awake } = this.#connections
     let [parked, streams] = [0, 0]
+    for (const row of awake.keys()) this.#host.sayGoodbye(row)
     for (const row of this.#parked()) {
       if ((table.flags(row) & (UPGRADED | STREAM)) !== 0) streams++
       else parked++
+      this.#host.sayGoodbye(row)
       this.#host.close(row, 'server')
     }
     const cut = awake.size - idle

@@ -315,6 +315,10 @@ export class Parking
     return this.adopt(socket)
   }
 
+  sayGoodbye(row: number): void {
+    this.upgrades.goAwayFrom(row)
+  }
+
   upgradedProtocol(row: number): UpgradedProtocol | undefined {
     return this.#connections.isUpgraded(row) ? this.upgrades.protocol : undefined
   }

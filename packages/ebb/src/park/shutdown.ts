@@ -44,6 +44,7 @@ export class ParkedShutdown implements ShutdownHost {
     const wasOpen = server.listening || this.clients > 0
     this.#closed = wasOpen ? this.#close() : Promise.resolve()
     if (this.#isHttp) void this.#closed.then(endAfterResponses(server))
+    this.#parking.upgrades.goAway()
     if (!server.listening) return 0
     const drained = this.#parking.drain()
     // Idle connections stay open for the grace, because a request may be under way on each.

@@ -6,6 +6,7 @@
  */
 import type { Socket } from 'node:net'
 import type { Reactor } from '../sys/reactor.js'
+import { BroadcastQueue } from './broadcast.js'
 import type { ConnectionHandle } from './connection.js'
 import { descriptorOf } from './node/socket.js'
 import type { Registration } from './registration.js'
@@ -35,6 +36,8 @@ export interface UpgradedProtocol {
    * the connection. Must not call the application before this returns: see `process.nextTick()`.
    */
   onClosed(row: number, cause: Cause): void
+  /** Tells the peer of an open connection, parked or awake, that the server is being shut down. */
+  goAway(row: number): void
   /** Sends bytes to a parked connection as they are. @returns false if the connection is broken */
   write(row: number, bytes: Uint8Array): boolean
   /** Sends a FIN to a parked connection, after all that was sent. */
@@ -73,6 +76,8 @@ export class Upgrades {
   handshake: ((row: number, fd: number) => boolean) | undefined
 
   readonly connections: Connections
+  /** What {@link goAway} says, in slices. */
+  readonly #goodbyes = new BroadcastQueue()
   readonly #registration: Registration
   readonly #timers: Timers
   readonly #host: UpgradeHost
@@ -146,6 +151,21 @@ export class Upgrades {
     const socket = this.connections.socket(row)
     if (socket === undefined) this.#host.close(row, cause)
     else this.connections.callBack(row, socket.destroy, socket)
+  }
+
+  /** Tells the peers of all connections that the server is being shut down, in slices of a few ms. */
+  goAway(): void {
+    if (this.protocol === undefined) return
+    const { table } = this.connections
+    void this.#goodbyes.add(table.ids(), (id) => this.goAwayFrom(table.find(id)))
+  }
+
+  /** Tells one peer. @param row of any connection; -1 for one that is closed. @returns whether there is one to tell */
+  goAwayFrom(row: number): boolean {
+    const { protocol } = this
+    if (protocol === undefined || row === -1 || !this.connections.isUpgraded(row)) return false
+    this.connections.callBack(row, protocol.goAway, protocol, row)
+    return true
   }
 
   /** Sets the timer of a parked connection. It is forgotten when the connection wakes. @param ms 0: no timer */

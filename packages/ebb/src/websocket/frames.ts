@@ -32,6 +32,8 @@ export const MAX_CONTROL = 125
 export const MAX_HEADER = 10
 const MASK_SIZE = 4
 
+/** Code of a close frame: the server is being shut down. */
+export const GOING_AWAY = 1001
 /** Stands for a close frame without a code. It is never sent. */
 export const NO_CODE = 1005
 /** Stands for a connection that ended without a close frame. It is never sent. */

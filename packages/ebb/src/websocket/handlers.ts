@@ -58,6 +58,8 @@ export interface WebSocketHandlers {
   onDrain(row: number): void
   /** The peer has sent its FIN. Bytes that wait for it are still sent, and then the connection is closed. */
   onPeerEnd?(row: number): void
+  /** The server is being shut down. By default, the closing handshake begins with code 1001. */
+  onShutdown?(row: number): void
   /** The timer that was set with `WebSockets.setTimer()` is due. */
   onTimer(row: number): void
 

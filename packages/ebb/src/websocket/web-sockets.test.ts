@@ -480,3 +480,20 @@ test('a handler may close its connection, or another one, in the middle of a bat
   expect(await handlers.seen('closed')).toEqual([['closed', 1006, '', 'server']])
   expect(handlers.events.filter(([name]) => name === 'text')).toEqual([['text', 'one']])
 })
+
+test('shutdown() of the server closes with code 1001', async () => {
+  const server = park(http.createServer())
+  const { connect, handlers } = await serve({}, server)
+  const client = await connect()
+  const report = server.shutdown({ grace: '1m' })
+  expect(await client.take(4)).toEqual(closeFrame(1001))
+  client.send('late', close(1001))
+  await client.end()
+  client.socket.end()
+  expect(await report).toMatchObject({ finished: 1, cut: 0 })
+  expect(handlers.events).toEqual([
+    ['text', 'late'],
+    ['closing', 1001, ''],
+    ['closed', 1001, '', 'peer']
+  ])
+})

@@ -21,7 +21,7 @@ import type { Connections } from '../park/state/connections.js'
 import { ENDED } from '../park/state/table.js'
 import type { Cause } from '../park/stats.js'
 import type { UpgradedProtocol, Upgrades } from '../park/upgrades.js'
-import { NO_CODE } from './frames.js'
+import { GOING_AWAY, NO_CODE } from './frames.js'
 import { callHandler, type SendCallback, type WebSocketHandlers, type Woken } from './handlers.js'
 import { FrameReceiver } from './receiving.js'
 import { FrameSender, type PreparedFrame } from './sending.js'
@@ -240,6 +240,12 @@ export class WebSockets implements UpgradedProtocol {
 
   ready(row: number, fd: number, events: number): void {
     this.#receiver.ready(row, fd, events)
+  }
+
+  goAway(row: number): void {
+    const handlers = this.#states.handlers(row)
+    if (handlers.onShutdown === undefined) this.close(row, GOING_AWAY)
+    else callHandler(() => handlers.onShutdown?.(row))
   }
 
   onTimer(row: number): void {

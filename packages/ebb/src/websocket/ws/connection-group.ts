@@ -4,7 +4,7 @@ import { isUint8Array } from 'node:util/types'
 import type { Cause } from '../../park/stats.js'
 import { E } from '../../sys/constants.js'
 import { systemError } from '../../sys/errors.js'
-import { BINARY, type FrameRules, isCloseCode, MAX_CONTROL, NO_CODE, PING, PONG, TEXT } from '../frames.js'
+import { BINARY, type FrameRules, GOING_AWAY, isCloseCode, MAX_CONTROL, NO_CODE, PING, PONG, TEXT } from '../frames.js'
 import type { SendCallback, WebSocketHandlers } from '../handlers.js'
 import type { WebSockets } from '../web-sockets.js'
 import { deflate, inflate, isStateless, MAX_SYNC } from './deflate.js'
@@ -211,6 +211,11 @@ export class ConnectionGroup implements ParkedGroup, WebSocketHandlers {
 
   onPeerEnd(row: number): void {
     this.#of(row)._readyState = CLOSING
+  }
+
+  onShutdown(row: number): void {
+    const webSocket = this.#of(row)
+    if (webSocket._readyState === OPEN) webSocket.close(GOING_AWAY)
   }
 
   onDrain(): void {}
