@@ -219,3 +219,52 @@ test('Ctrl-C names the recording that was cut off, and ebb report reads it', asy
   expect(stderr).toContain(`interrupted; what was recorded is in ${file}, which ebb report reads\n`)
   expect((await run(['report', file, '--out', join(out, 'report')])).code).toBe(0)
 })
+
+test('--runs measures each server several times, in turns; ebb report DIR prints the same', async () => {
+  const out = directory()
+  const { code, stdout, stderr } = await run(['bench', ...SMALL, '--runs', '2', '--out', out])
+  expect(code).toBe(0)
+  const started = [...stderr.matchAll(/^(ebb|net) +(run \d of 2) +(main|control) +process/gm)].map(
+    ([, ...parts]) => parts
+  )
+  expect(started.map((parts) => parts.join(' '))).toEqual(
+    ['run 1 of 2', 'run 2 of 2'].flatMap((which) =>
+      ['ebb', 'net'].flatMap((name) => ['main', 'control'].map((role) => `${name} ${which} ${role}`))
+    )
+  )
+  expect(stdout).toMatch(/^ {2}spread +\S/m)
+  expect(stdout).toMatch(/^runs +2 +2$/m)
+  expect(readdirSync(out).filter((name) => name.startsWith('net'))).toEqual([
+    'net.1.control.ndjson',
+    'net.1.ndjson',
+    'net.2.control.ndjson',
+    'net.2.ndjson'
+  ])
+  const again = await run(['report', out, '--out', join(out, 'again')])
+  expect(again.stdout.split('\n\nWritten')[0]).toBe(stdout.split('\n\nWritten')[0])
+  const json = JSON.parse((await run(['report', out, '--out', join(out, 'again'), '--json'])).stdout)
+  expect(json.verdicts).toMatchObject([{ runs: 2, spread: { rest: { low: expect.any(Number) } } }, { runs: 2 }])
+})
+
+test('Ctrl-C in a later run prints what the finished runs show', async () => {
+  const out = directory()
+  const bench = ebb(['bench', ...SMALL, '--runs', '20', '--out', out, '--', ...SERVE])
+  await bench.said(/run 3 of 20 +main +process/)
+  const { code, stdout, stderr } = await bench.end('SIGINT')
+  expect(code).toBe(130)
+  expect(stdout).toMatch(/^runs +2$/m)
+  expect(stderr).toContain(`interrupted; what was recorded is in ${join(out, 'ebb.js.3.ndjson')}`)
+  const again = await run(['report', out, '--out', join(out, 'again')])
+  expect(again.stdout.split('\n\nWritten')[0]).toBe(stdout.split('\n\nWritten')[0])
+  expect(again.stderr).toContain('One run on ebb.js is left out')
+})
+
+test.each([
+  [['--runs', '0'], /--runs "0": it must be 1 or more/],
+  [['--runs', '101'], /--runs "101": it must be at most 100/],
+  [['--runs', '2', '--pid', '1'], /--runs starts a fresh server for each run/]
+])('%j is refused', async (args, message) => {
+  const { code, stderr } = await run(['bench', ...args])
+  expect(code).toBe(1)
+  expect(stderr).toMatch(message)
+})

@@ -46,6 +46,7 @@ export { type BoxLimits, type BoxVerdict, brokenBoxes, judgeBox, type ServerVerd
 export { broken, type Limits } from './report/limits.js'
 export type { VerdictNote } from './report/notes.js'
 export { type Report, type ReportOptions, report } from './report/report.js'
+export type { Range, Spread, SpreadFigure } from './report/spread.js'
 export type { TableOptions } from './report/table.js'
 export { markdownTable, table } from './report/table.js'
 export { judge, type Verdict, type VerdictJson, verdictToJson } from './report/verdict.js'

@@ -3,6 +3,7 @@
  * both recordings. Servers run one after the other, because two at once would compete for the CPU.
  */
 import { join } from 'node:path'
+import { invalidArgument } from 'ebb/sys'
 import { describe } from '../process/describe.js'
 import { checkAlone, find, type Running, start } from '../process/target.js'
 import { total } from '../pulse/causes.js'
@@ -61,6 +62,13 @@ export interface ExperimentOptions {
    * @default 2
    */
   controlPulses?: number
+  /**
+   * How often each server is measured, from 1 to 100, each time in a fresh process. Then figures are medians, with
+   * their spread: {@link Verdict.spread}. The servers take turns, so that a change of the machine affects all of them.
+   *
+   * @default 1
+   */
+  runs?: number
   /** How to connect: `rate`, `procs`, `sources`, `timeout`, `close`, `payload`, `swarm`, ... */
   pulse?: Omit<PulseOptions, 'signal' | 'onEvent'>
   /**
@@ -87,8 +95,8 @@ export interface ExperimentOptions {
   onEvent?: (event: ExperimentEvent) => void
 }
 
-/** An event of an experiment, with the name of the target and the role of the run. */
-export type ExperimentEvent = { name: string; role: 'main' | 'control' } & (
+/** An event of an experiment, with the name of the target, the role of the run, and its number if there are several. */
+export type ExperimentEvent = { name: string; role: 'main' | 'control'; run?: { index: number; of: number } } & (
   | { event: 'start'; running: Running; pulses: number; out: string | null }
   | { event: 'sample'; sample: Sample }
   | { event: 'note'; code?: string | undefined; text: string }
@@ -149,7 +157,8 @@ const TAIL = 1000
  * const { verdicts } = await experiment([{ name: 'mine', command: ['node', 'server.js', '{port}'] }])
  * ```
  *
- * If a target fails after others have finished, their recordings, report.html and pictures are still written to `out`.
+ * If a target fails after others have finished, or `signal` is aborted, what has finished is still written to `out`:
+ * recordings, report.html and pictures.
  *
  * @throws ZodError if the plan is invalid; RecordError if two targets have the same name, or a server cannot be
  *   started, found or recorded; SwarmError if the swarm cannot make the connections; ReportError if `out` cannot be
@@ -171,10 +180,10 @@ export interface PartialExperiment {
 }
 
 /**
- * Runs the experiment as {@link experiment} does. If a target fails after others have finished, returns the verdicts on
- * the others, and the error.
+ * Runs the experiment as {@link experiment} does. If a run fails or is aborted after others have finished, returns the
+ * verdicts on the others, and the error.
  *
- * @throws as `experiment()`, if nothing has finished or `options.signal` is aborted
+ * @throws as `experiment()`, if nothing has finished
  */
 export async function experimentUntilFailure(
   targets: readonly Target[],
@@ -182,18 +191,22 @@ export async function experimentUntilFailure(
 ): Promise<PartialExperiment> {
   const plan = planSchema.parse({ ...BENCH_PLAN, ...options.plan })
   checkNames(targets)
+  const repeats = runsOf(options)
   if (options.pulse?.swarm === undefined) {
     checkKernel('the experiment cannot send pulses from this machine', 'ebb record and ebb report work here')
   }
   for (const target of targets) checkTarget(target, plan, options)
   const fileNames = fileNamesOf(targets)
-  if (options.out !== undefined) await prepareDirectory(options.out, fileNames, options.overwrite)
+  if (options.out !== undefined) {
+    const all = fileNames.flatMap((name) => repeats.map((repeat) => fileNameOf(name, repeat)))
+    await prepareDirectory(options.out, all, options.overwrite)
+  }
   const runs: Run[] = []
   let failure: { error: unknown } | undefined
   try {
-    await runAll(targets, fileNames, plan, options, runs)
+    for (const repeat of repeats) await runAll(targets, fileNames, repeat, plan, options, runs)
   } catch (error) {
-    if (runs.length === 0 || options.signal?.aborted) throw error
+    if (!runs.some(({ recording }) => recording.header.role === 'main')) throw error
     failure = { error }
   }
   const recordings = runs.map(({ recording }) => recording)
@@ -214,18 +227,19 @@ export async function experimentUntilFailure(
 async function runAll(
   targets: readonly Target[],
   fileNames: readonly string[],
+  repeat: Repeat | undefined,
   plan: Plan,
   options: ExperimentOptions,
   runs: Run[]
 ): Promise<void> {
   for (const [i, target] of targets.entries()) {
-    const file = fileNames[i] as string
-    const main = await run(target, 'main', file, plan, options)
+    const file = fileNameOf(fileNames[i] as string, repeat)
+    const main = await run(target, { role: 'main', repeat, file }, plan, options)
     runs.push(main)
     // Without a complete main run, need has nothing to be compared with.
     if (target.command === undefined || plan.small === 0 || main.died) continue
     const controlPlan = { ...plan, big: 0, pulses: options.controlPulses ?? 2 }
-    runs.push(await run(target, 'control', `${file}.control`, controlPlan, options))
+    runs.push(await run(target, { role: 'control', repeat, file: `${file}.control` }, controlPlan, options))
   }
 }
 
@@ -233,8 +247,11 @@ async function runAll(
  * Checks that a server that is not started here runs, and that a server can hold the connections of the plan, so that
  * this is reported before the experiment spends minutes on the other targets.
  */
-function checkTarget(target: Target, plan: Plan, { pulse }: ExperimentOptions): void {
+function checkTarget(target: Target, plan: Plan, { pulse, runs = 1 }: ExperimentOptions): void {
   const { name, command, server, tree = false } = target
+  if (runs > 1 && command === undefined) {
+    throw invalidArgument(`${name} runs already and would remember its earlier runs: runs need a command to start`)
+  }
   if (server !== undefined) pulse?.swarm?.recorderOf(server.port)
   else if (command === undefined) checkDescriptors(name, plan, find(target), tree)
   else if (!tree) refuse(lackOfInherited(name, mostOf(plan), command))
@@ -255,6 +272,36 @@ function mostOf({ big, iterations, small, pulses }: Plan): number {
   return Math.max(iterations > 0 ? big : 0, pulses > 0 ? small : 0)
 }
 
+/** Which of several runs on a server it is, counted from 1. */
+interface Repeat {
+  index: number
+  of: number
+}
+
+/** Which run on a target it is, and the name of its recording without extension. */
+interface Which {
+  role: 'main' | 'control'
+  /** Undefined if there is only one. */
+  repeat: Repeat | undefined
+  file: string
+}
+
+/** The highest number of runs: more is probably a typing mistake. */
+const MOST_RUNS = 100
+
+/** Returns the runs to make, `[undefined]` for a single one. */
+function runsOf({ runs: of = 1 }: ExperimentOptions): (Repeat | undefined)[] {
+  if (!Number.isInteger(of) || of < 1 || of > MOST_RUNS) {
+    throw invalidArgument(`runs must be a whole number from 1 to ${MOST_RUNS}, not ${of}`)
+  }
+  return of === 1 ? [undefined] : Array.from({ length: of }, (_, index) => ({ index: index + 1, of }))
+}
+
+/** Returns the name of a recording without extension: `net.2` for the second of several runs on `net`. */
+function fileNameOf(name: string, repeat: Repeat | undefined): string {
+  return repeat === undefined ? name : `${name}.${repeat.index}`
+}
+
 /** A run on one server, main or control. */
 interface Run {
   recording: Recording
@@ -272,21 +319,16 @@ function diedOf(recording: Recording): string | null {
 }
 
 /** Records the server while it gets the pulses of a plan. */
-async function run(
-  target: Target,
-  role: 'main' | 'control',
-  file: string,
-  plan: Plan,
-  options: ExperimentOptions
-): Promise<Run> {
+async function run(target: Target, which: Which, plan: Plan, options: ExperimentOptions): Promise<Run> {
   const { signal } = options
   const { name } = target
+  const { role, repeat, file } = which
   const emit = (event: DistributiveOmit<ExperimentEvent, 'name' | 'role'>): void =>
-    options.onEvent?.({ name, role, ...event } as ExperimentEvent)
+    options.onEvent?.({ name, role, ...(repeat !== undefined && { run: repeat }), ...event } as ExperimentEvent)
   const path = options.out === undefined ? undefined : join(options.out, `${file}.ndjson`)
   const { running, recorder } =
     target.server === undefined
-      ? await recordHere(target, role, path, plan, options)
+      ? await recordHere(target, which, path, plan, options)
       : await recordThere(target.server, { name, role, ...(path !== undefined && { out: path }) }, options)
   // The pulses end when the recording does: when the server ends, or when the disk is full.
   const recordingEnded = new AbortController()
@@ -333,7 +375,7 @@ interface Recorded {
 /** Starts the server on this machine, or finds a running one, and records it. */
 async function recordHere(
   target: Target,
-  role: 'main' | 'control',
+  { role, repeat }: Which,
   path: string | undefined,
   plan: Plan,
   { expvar, signal }: ExperimentOptions
@@ -348,6 +390,7 @@ async function recordHere(
       {
         name: target.name,
         role,
+        ...(repeat !== undefined && { run: repeat }),
         tree,
         keep: true,
         ...(path !== undefined && { out: path }),

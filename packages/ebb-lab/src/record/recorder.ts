@@ -23,6 +23,8 @@ export interface RecorderOptions {
   name?: string
   /** `control`: a fresh process that sees small pulses only. Default: `main`. */
   role?: 'main' | 'control'
+  /** Which of several runs on the server this is, counted from 1. Default: the only one. */
+  run?: { index: number; of: number }
   /** Path of a file to write to. An existing file is replaced. */
   out?: string
   /**
@@ -406,6 +408,7 @@ function headerOf(
     format: FORMAT,
     name: options.name ?? nameOf(pid, description.command),
     role: options.role ?? 'main',
+    ...(options.run !== undefined && { run: options.run }),
     pid,
     ...description,
     ...(options.tree && { tree: true }),

@@ -20,6 +20,8 @@ export const headerSchema = z.object({
   name: z.string(),
   /** `main`: the run that is judged. `control`: a fresh process that saw small pulses only, which shows *need*. */
   role: z.enum(['main', 'control']),
+  /** Which of several runs on the server this is, counted from 1. Only if there are several. */
+  run: z.object({ index: count.min(1), of: count.min(1) }).optional(),
   pid: count,
   /** Command line; null if `/proc/PID/cmdline` could not be read. */
   command: z.array(z.string()).nullable(),

@@ -18,13 +18,16 @@ export function headline(verdicts: readonly Verdict[]): string {
   return `${said.join('; ')}${more > 0 ? `; and ${more} more` : ''}.`
 }
 
-function sentenceOf({ name, kept, need, notes }: Verdict): string {
+function sentenceOf({ name, kept, need, notes, runs, spread }: Verdict): string {
   const who = fit(clean(name), LONGEST_NAME)
-  if (notes.some(({ code }) => code === 'server-ended')) return `${who} ended before the run was over`
+  if (notes.some(({ code }) => code === 'server-ended')) {
+    return runs === undefined ? `${who} ended before the run was over` : `${who} ended before a run was over`
+  }
   if (kept === null) return `what ${who} kept is not known`
   if (need === null) return `${who} kept ${megabytes(kept)}, and what it needs is not known`
   const excess = kept - need
-  return excess <= Math.max(need * NEAR, NEAR_BYTES)
-    ? `${who} kept nothing`
-    : `${who} kept ${megabytes(excess)} more than it needs`
+  if (excess <= Math.max(need * NEAR, NEAR_BYTES)) return `${who} kept nothing`
+  const more = `${who} kept ${megabytes(excess)} more than it needs`
+  if (spread?.kept === undefined || spread.need === undefined) return more
+  return spread.kept.low <= spread.need.high ? `${more}, which is within the spread of its ${runs} runs` : more
 }

@@ -8,7 +8,9 @@ import { memoryChart } from './charts/memory-chart.js'
 import { runtimeChart } from './charts/runtime-chart.js'
 import { renderSvg } from './charts/svg.js'
 import { renderHtml } from './page/html.js'
+import { noiseNotes } from './rows.js'
 import type { Run } from './run.js'
+import { medianRun, mergeRuns } from './runs.js'
 import { judge, type Verdict } from './verdict.js'
 import { writeReport } from './write-file.js'
 
@@ -22,11 +24,18 @@ export interface ReportOptions {
    * @default true
    */
   overwrite?: boolean
+  /**
+   * Takes main recordings with the same name for runs on one server, wherever they are. Otherwise, only recordings of
+   * one experiment with several `runs` are.
+   *
+   * @default false
+   */
+  sameNameIsRun?: boolean
 }
 
 /** What {@link report} found. */
 export interface Report {
-  /** One verdict for each main recording, in the order given. */
+  /** One verdict for each main recording, in the order given. Several runs on one server have one verdict. */
   verdicts: Verdict[]
   /** Paths of the files that were written. */
   files: string[]
@@ -37,8 +46,8 @@ export interface Report {
 /**
  * Judges recordings (paths, or in memory) and draws them. A control belongs to the main recording of the same name. If
  * several have that name, it belongs to the one in the same folder. If two main recordings have the same name, their
- * folder or file is added to it. A file given twice is read once. A control without a main recording is left out, with
- * a note.
+ * folder or file is added to it, unless they are runs on one server: those have one verdict, with medians and spread. A
+ * file given twice is read once. A control without a main recording is left out, with a note.
  *
  * ```ts
  * const { verdicts } = await report(['results/ebb.ndjson', 'results/ebb.control.ndjson'], { out: 'results' })
@@ -57,8 +66,8 @@ export async function report(
 ): Promise<Report> {
   const notes: string[] = []
   const sources = await readSources(recordings, notes)
-  const runs = pairWithControls(sources, notes)
-  notes.push(...otherMachineNotes(runs))
+  const runs = pairWithControls(sources, notes, options.sameNameIsRun === true)
+  notes.push(...otherMachineNotes(runs), ...noiseNotes(runs.map(({ verdict }) => verdict)))
   const files = options.out === undefined ? [] : await write(runs, notes, options.out, options.overwrite)
   return { verdicts: runs.map((run) => run.verdict), files, notes }
 }
@@ -97,7 +106,7 @@ async function readSources(recordings: readonly (string | Recording)[], notes: s
 }
 
 /** Judges each main recording with its control. Adds a note for each control without a main recording. */
-function pairWithControls(sources: readonly Source[], notes: string[]): Run[] {
+function pairWithControls(sources: readonly Source[], notes: string[], sameNameIsRun: boolean): Run[] {
   const mains = sources.filter(({ recording }) => recording.header.role === 'main')
   const controls = sources.filter(({ recording }) => recording.header.role === 'control')
   if (mains.length === 0) {
@@ -109,18 +118,52 @@ function pairWithControls(sources: readonly Source[], notes: string[]): Run[] {
     )
   }
   const used = new Set<Source>()
-  const names = distinctNames(mains)
-  const runs = mains.map((main, index): Run => {
-    const control = controlOf(main, mains, controls)
-    if (control) used.add(control)
-    const verdict = judge(main.recording, control?.recording)
-    verdict.name = names[index] ?? verdict.name
-    return { recording: main.recording, control: control?.recording ?? null, verdict }
+  const groups = groupsOf(mains, sameNameIsRun)
+  const names = distinctNames(groups.map(([lead]) => lead))
+  const runs = groups.map((group, index): Run => {
+    const singles = group.map((main): Run => {
+      const control = controlOf(main, mains, controls)
+      if (control) used.add(control)
+      const verdict = judge(main.recording, control?.recording)
+      return { recording: main.recording, control: control?.recording ?? null, verdict }
+    })
+    const whole = singles.some(({ control }) => control !== null) ? singles.filter(isWhole) : singles
+    const left = singles.length - whole.length
+    if (left > 0) notes.push(interruptedNote(names[index] ?? '', left))
+    const verdicts = whole.map(({ verdict }) => verdict) as [Verdict, ...Verdict[]]
+    const shown = medianRun(verdicts)
+    const verdict = { ...mergeRuns(verdicts), name: names[index] ?? '' }
+    return { ...(whole[shown] as Run), verdict, ...(verdict.runs !== undefined && { shown: shown + 1 }) }
   })
   for (const control of controls) {
     if (!used.has(control)) notes.push(`The control ${labelOf(control)} has no main recording and is left out.`)
   }
   return runs
+}
+
+/** Whether a run of several has its control, or has none because its server has ended. */
+function isWhole({ control, verdict }: Run): boolean {
+  return control !== null || verdict.notes.some(({ code }) => code === 'server-ended')
+}
+
+function interruptedNote(name: string, count: number): string {
+  return count === 1
+    ? `One run on ${name} is left out: it has no control, because it was interrupted.`
+    : `${count} runs on ${name} are left out: they have no control, because they were interrupted.`
+}
+
+/** Returns the main recordings in groups: the runs on one server, in their order. */
+function groupsOf(mains: readonly Source[], sameNameIsRun: boolean): [Source, ...Source[]][] {
+  const groups = new Map<string, [Source, ...Source[]]>()
+  for (const [index, main] of mains.entries()) {
+    const { name, run } = main.recording.header
+    const key = sameNameIsRun ? [name] : run === undefined ? [name, index] : [name, folderOf(main), run.of, 'runs']
+    const group = groups.get(JSON.stringify(key))
+    if (group === undefined) groups.set(JSON.stringify(key), [main])
+    else group.push(main)
+  }
+  const indexOf = ({ recording }: Source): number => recording.header.run?.index ?? 0
+  return [...groups.values()].map((group) => group.sort((a, b) => indexOf(a) - indexOf(b)))
 }
 
 /**
@@ -130,10 +173,14 @@ function pairWithControls(sources: readonly Source[], notes: string[]): Run[] {
  * @throws ReportError (`ERR_REPORT_AMBIGUOUS`) if several controls match
  */
 function controlOf(main: Source, mains: readonly Source[], controls: readonly Source[]): Source | undefined {
+  const isLike = ({ recording: { header } }: Source): boolean => {
+    const { name, run } = main.recording.header
+    return header.name === name && header.run?.index === run?.index && header.run?.of === run?.of
+  }
   const { name } = main.recording.header
-  const sameName = controls.filter(({ recording }) => recording.header.name === name)
+  const sameName = controls.filter(isLike)
   const inSameFolder = sameName.filter((control) => folderOf(control) === folderOf(main))
-  const isOnly = mains.filter(({ recording }) => recording.header.name === name).length === 1
+  const isOnly = mains.filter(isLike).length === 1
   const candidates = inSameFolder.length > 0 ? inSameFolder : isOnly ? sameName : []
   if (candidates.length > 1) {
     throw new ReportError(

@@ -1,6 +1,8 @@
 /** The rows of the verdict's table: one per figure, in the order and the words in which people read them. */
 import { bytes, duration, integer, megabytes, ratio } from '../units/format.js'
 import type { VerdictNote } from './notes.js'
+import { isNoise } from './runs.js'
+import type { SpreadFigure } from './spread.js'
 import type { Verdict } from './verdict.js'
 
 /** A row of a table. */
@@ -12,6 +14,8 @@ export interface Row<T = Verdict> {
   cell: (item: T) => string
   /** Set for the most important row. */
   main?: true
+  /** Set for a row with the spread of the figure above it. */
+  spread?: true
   /** The row is shown only if this holds for an item. Default: always. */
   ifAny?: (item: T) => boolean
 }
@@ -19,29 +23,73 @@ export interface Row<T = Verdict> {
 /** Highest retention of a server that counts as releasing its memory. */
 const RELEASES = 1.1
 
-const ROWS: readonly Row[] = [
-  { label: 'retention', meaning: 'kept / need; 1.00 is perfect', cell: (v) => ratio(v.retention), main: true },
+/** A row whose figure may have a spread, and how a value of the figure is written without its unit. */
+interface FigureRow extends Row {
+  figure?: SpreadFigure
+  value?: (value: number) => string
+}
+
+const mb = (value: number): string => (value / 1e6).toFixed(1)
+const tenths = (value: number): string => value.toFixed(1)
+
+const ROWS: readonly FigureRow[] = [
+  {
+    label: 'retention',
+    meaning: 'kept / need; 1.00 is perfect',
+    cell: (v) => ratio(v.retention),
+    main: true,
+    figure: 'retention',
+    value: ratio
+  },
   {
     label: 'release time',
     meaning: 'from the last big close until memory is back and stays back',
-    cell: (v) => duration(v.release)
+    cell: (v) => duration(v.release),
+    figure: 'release',
+    value: duration
   },
-  { label: 'footprint', meaning: '(hold - rest) / connections, per connection', cell: (v) => bytes(v.footprint) },
-  { label: 'rest', meaning: 'anonymous memory before any pulse', cell: (v) => megabytes(v.rest) },
-  { label: 'hold', meaning: 'while a big pulse is open', cell: (v) => megabytes(v.hold) },
-  { label: 'peak', meaning: 'highest anonymous memory', cell: (v) => megabytes(v.peak) },
-  { label: 'resident', meaning: 'RSS while a big pulse is open', cell: (v) => megabytes(v.resident) },
-  { label: 'kept', meaning: 'holding a small pulse after the big ones', cell: (v) => megabytes(v.kept) },
-  { label: 'need', meaning: 'holding a small pulse in a fresh process', cell: (v) => megabytes(v.need) },
+  {
+    label: 'footprint',
+    meaning: '(hold - rest) / connections, per connection',
+    cell: (v) => bytes(v.footprint),
+    figure: 'footprint',
+    value: integer
+  },
+  memoryRow('rest', 'anonymous memory before any pulse'),
+  memoryRow('hold', 'while a big pulse is open'),
+  memoryRow('peak', 'highest anonymous memory'),
+  memoryRow('resident', 'RSS while a big pulse is open'),
+  memoryRow('kept', 'holding a small pulse after the big ones'),
+  memoryRow('need', 'holding a small pulse in a fresh process'),
   { label: 'releases', meaning: 'releases that the server reported', cell: (v) => count(v.giveBacks) },
-  { label: 'longest pause', meaning: 'of a release', cell: (v) => pause(v.longestPause) },
-  { label: 'CPU / 1,000', meaning: 'CPU time per 1,000 connects and closes', cell: (v) => cpu(v.cpuPerThousand) },
+  {
+    label: 'longest pause',
+    meaning: 'of a release',
+    cell: (v) => pause(v.longestPause),
+    figure: 'longestPause',
+    value: tenths
+  },
+  {
+    label: 'CPU / 1,000',
+    meaning: 'CPU time per 1,000 connects and closes',
+    cell: (v) => cpu(v.cpuPerThousand),
+    figure: 'cpuPerThousand',
+    value: tenths
+  },
   {
     label: 'connects / s',
     meaning: 'how fast big pulses were connected',
-    cell: (v) => (v.connectsPerSecond === null ? '-' : integer(v.connectsPerSecond))
+    cell: (v) => (v.connectsPerSecond === null ? '-' : integer(v.connectsPerSecond)),
+    figure: 'connectsPerSecond',
+    value: integer
   },
-  { label: 'connections', meaning: 'made over the whole run', cell: (v) => integer(v.connects) },
+  {
+    label: 'runs',
+    meaning: 'figures are medians over them',
+    cell: (v) => integer(v.runs ?? 1),
+    ifAny: (v) => v.runs !== undefined
+  },
+  { label: 'connections', meaning: 'made over the whole run, or over all runs', cell: (v) => integer(v.connects) },
   {
     label: 'failed',
     meaning: 'connects that failed',
@@ -56,9 +104,57 @@ const ROWS: readonly Row[] = [
   }
 ]
 
-/** Returns the rows to show. Failed and lost connections have a row only if there are any. */
+/** Returns the row of a figure that is anonymous or resident memory. */
+function memoryRow(figure: 'rest' | 'hold' | 'peak' | 'resident' | 'kept' | 'need', meaning: string): FigureRow {
+  return { label: figure, meaning, cell: (v) => megabytes(v[figure]), figure, value: mb }
+}
+
+/**
+ * Returns the rows to show. Failed and lost connections have a row only if there are any. If a server was measured
+ * several times, each figure has a second row with its lowest and highest value.
+ */
 export function rowsFor(verdicts: readonly Verdict[]): Row[] {
-  return ROWS.filter(({ ifAny }) => ifAny === undefined || verdicts.some(ifAny))
+  const repeated = verdicts.some(({ spread }) => spread !== undefined)
+  return ROWS.filter(({ ifAny }) => ifAny === undefined || verdicts.some(ifAny)).flatMap((row): Row[] => {
+    const { figure } = row
+    if (!repeated || figure === undefined) return [row]
+    return [row, { label: '  spread', meaning: 'lowest to highest run', cell: (v) => rangeOf(v, figure), spread: true }]
+  })
+}
+
+/** Returns the spread of a figure as text: `24.8 to 26.1`; one value if all runs show the same. */
+export function rangeOf({ spread }: Verdict, figure: SpreadFigure): string {
+  const range = spread?.[figure]
+  if (range === undefined) return '-'
+  const { value = String } = ROWS.find((row) => row.figure === figure) ?? {}
+  const [low, high] = [value(range.low), value(range.high)]
+  return low === high ? `all ${low}` : `${low} to ${high}`
+}
+
+/** Pairs of servers that have a sentence about noise. */
+const MOST_PAIRS = 6
+
+/**
+ * Returns a sentence for each two servers that were measured several times: which of their differences are within the
+ * spread of their runs. A figure that reads the same for both is left out.
+ */
+export function noiseNotes(verdicts: readonly Verdict[]): string[] {
+  const pairs = verdicts.flatMap((one, index) => verdicts.slice(index + 1).map((other) => [one, other] as const))
+  const sentences = pairs.flatMap(([one, other]) => {
+    const noisy = ROWS.filter(
+      (row) => row.figure !== undefined && isNoise(one, other, row.figure) && row.cell(one) !== row.cell(other)
+    )
+    if (noisy.length === 0) return []
+    const labels = noisy.map(({ label }) => label)
+    const list = labels.length === 1 ? labels[0] : `${labels.slice(0, -1).join(', ')} and ${labels.at(-1)}`
+    const differences = labels.length === 1 ? 'The difference' : 'The differences'
+    const are = labels.length === 1 ? 'is' : 'are'
+    return [
+      `${differences} between ${one.name} and ${other.name} in ${list} ${are} within the spread of the runs: noise.`
+    ]
+  })
+  const more = sentences.length - MOST_PAIRS
+  return more > 0 ? [...sentences.slice(0, MOST_PAIRS), `${more} more pairs of servers differ by noise.`] : sentences
 }
 
 /** Returns whether the server releases its memory after a spike; null if retention is not known. */

@@ -1,7 +1,8 @@
 /** Writes verdicts as a table, for a terminal and in Markdown. */
 import { bytes, duration, integer, megabytes, ratio } from '../units/format.js'
 import { clean, fit, textWidth, wrap } from '../units/text.js'
-import { type Annotated, type Footnote, footnotes, type Row, releasesMemory, rowsFor } from './rows.js'
+import { type Annotated, type Footnote, footnotes, type Row, rangeOf, releasesMemory, rowsFor } from './rows.js'
+import type { SpreadFigure } from './spread.js'
 import type { Verdict } from './verdict.js'
 
 /** Options of {@link table}. */
@@ -66,14 +67,17 @@ export function tableOf<T extends Annotated>(columns: Columns<T>, options: Table
 export function markdownTable(verdicts: readonly Verdict[]): string {
   const columns: [title: string, cell: (verdict: Verdict) => string][] = [
     ['server', (v) => escapeMarkdown(v.runtime ? `${v.name} (${v.runtime})` : v.name)],
-    ['at rest', (v) => megabytes(v.rest)],
+    ['at rest', (v) => megabytes(v.rest) + within(v, 'rest')],
     [`holding ${counts(verdicts, 'big')}`, (v) => `${megabytes(v.hold)} (peak ${megabytes(v.peak)})`],
-    ['per connection', (v) => bytes(v.footprint)],
-    [`kept, holding ${counts(verdicts, 'small')} after`, (v) => megabytes(v.kept)],
-    ['need', (v) => megabytes(v.need)],
-    ['retention', (v) => (v.retention === null ? '-' : `**${ratio(v.retention)}**`)],
-    ['release time', (v) => duration(v.release)],
-    ['CPU per 1,000', (v) => (v.cpuPerThousand === null ? '-' : `${v.cpuPerThousand.toFixed(1)} ms`)]
+    ['per connection', (v) => bytes(v.footprint) + within(v, 'footprint')],
+    [`kept, holding ${counts(verdicts, 'small')} after`, (v) => megabytes(v.kept) + within(v, 'kept')],
+    ['need', (v) => megabytes(v.need) + within(v, 'need')],
+    ['retention', (v) => (v.retention === null ? '-' : `**${ratio(v.retention)}**${within(v, 'retention')}`)],
+    ['release time', (v) => duration(v.release) + within(v, 'release')],
+    [
+      'CPU per 1,000',
+      (v) => (v.cpuPerThousand === null ? '-' : `${v.cpuPerThousand.toFixed(1)} ms${within(v, 'cpuPerThousand')}`)
+    ]
   ]
   const lines = [
     columns.map(([title]) => title),
@@ -133,7 +137,9 @@ function block<T extends Annotated>(
   }
   for (const row of rows) {
     const cells = items.map((item) => fit(row.cell(item), cell))
-    lines.push(line(row.label, cells, (index) => (row.main ? goodStyle(isGood(items[index] as T)) : null)))
+    const style = (index: number): Style | null =>
+      row.spread ? 'dim' : row.main ? goodStyle(isGood(items[index] as T)) : null
+    lines.push(line(row.label, cells, style))
   }
   const marks = items.map((item) => wrap(marksOf(item, notes), cell))
   for (let index = 0; index < Math.max(...marks.map((mark) => mark.length)); index++) {
@@ -168,6 +174,11 @@ export function footnoteLines({ number, text }: { number: number; text: string }
   return wrap(clean(text), width - mark.length)
     .map((line, index) => (index === 0 ? mark : ' '.repeat(mark.length)) + line)
     .join('\n')
+}
+
+/** Returns the spread of a figure in brackets, with a space before them; nothing for a single run. */
+function within(verdict: Verdict, figure: SpreadFigure): string {
+  return verdict.spread === undefined ? '' : ` (${rangeOf(verdict, figure)})`
 }
 
 /** Returns `10,000`, or `10,000 / 5,000` if the verdicts differ. */

@@ -5,6 +5,7 @@ import { medianOf } from './median.js'
 import { type NoteCode, NoteList, type VerdictNote, withNotes } from './notes.js'
 import { firstAt, holdOf, pulsesOf, type RecordedPulse, samplesBetween, steadyHoldOf, sumOf } from './phases.js'
 import { NEAR, releaseTime } from './release-time.js'
+import type { Spread, SpreadFigure } from './spread.js'
 import { noteTroubles } from './troubles.js'
 
 /**
@@ -68,10 +69,19 @@ export interface Verdict {
   missing: string[]
   /** Why figures are missing or not to be trusted, with a code for programs. */
   notes: VerdictNote[]
+  /**
+   * Number of runs, if the server was measured several times. Then each figure is the median over the runs that know
+   * it; `connects`, `failed` and `lost` are sums. Undefined for a single run.
+   */
+  runs?: number
+  /** Lowest and highest value of each figure over the runs. Undefined for a single run. */
+  spread?: Spread
 }
 
 /** A verdict in JSON, which has no `Infinity`. */
-export type VerdictJson = Omit<Verdict, 'release'> & {
+export type VerdictJson = Omit<Verdict, 'release' | 'spread'> & {
+  /** Lowest and highest value of each figure over the runs. A release time is null if memory never went back. */
+  spread?: Partial<Record<SpreadFigure, { low: number | null; high: number | null }>>
   /** Release time, ms; null if memory never went back, or if it is not known. */
   release: number | null
   /**
@@ -188,10 +198,18 @@ const EXPLAINED_BY_END: ReadonlySet<string> = new Set<NoteCode>([
 
 /** Returns the verdict as it goes into JSON. */
 export function verdictToJson(verdict: Verdict): VerdictJson {
-  const { release, notes, ...rest } = verdict
+  const { release, notes, spread, ...others } = verdict
+  const rest = spread === undefined ? others : { ...others, spread: spreadToJson(spread) }
   if (release !== null && release !== Infinity) return { ...rest, notes, release, releaseReason: null }
   const reason = RELEASE_REASONS.find((code) => notes.some((note) => note.code === code))
   return { ...rest, notes, release: null, releaseReason: release === null ? (reason ?? 'unknown') : 'never' }
+}
+
+function spreadToJson(spread: Spread): NonNullable<VerdictJson['spread']> {
+  const finite = (value: number): number | null => (value === Infinity ? null : value)
+  return Object.fromEntries(
+    Object.entries(spread).map(([figure, { low, high }]) => [figure, { low: finite(low), high: finite(high) }])
+  )
 }
 
 /** Returns the median number of connections over the pulses that were opened. */

@@ -17,8 +17,9 @@ import { NATS_ENVIRONMENT } from '../options/nats.js'
 import { type ConnectFlags, connectOf, connectOptions, type PlanFlags, planOf, planOptions } from '../options/plan.js'
 import { type SwarmFlags, swarmOptions, withSwarm } from '../options/swarm.js'
 import { checkForm } from '../options/together.js'
-import { parsePid, parsePort, parseServer, parseTarget, ValueError } from '../options/values.js'
+import { parsePid, parsePort, parseRuns, parseServer, parseTarget, ValueError } from '../options/values.js'
 import { EXIT } from '../output/exit-codes.js'
+import { tellInterrupted } from '../output/failure.js'
 import { printResult } from '../output/result.js'
 import { interruption, Terminal } from '../output/terminal.js'
 
@@ -30,6 +31,7 @@ interface Flags extends PlanFlags, ConnectFlags, LimitFlags, SwarmFlags {
   name?: string
   server?: Server
   quick?: boolean
+  runs?: number
   json?: boolean
   markdown?: boolean
   out?: string
@@ -56,6 +58,7 @@ export function benchCommand(): Command {
     .option('--tree', 'add up each server and all its descendants: for servers with workers')
     .option('--name <name>', 'name of a server given by command, --pid, --port or --server')
     .option('--quick', 'run with a fifth of the connections, in a third of the time')
+    .option('--runs <n>', 'measure each server this often; prints medians and their spread (default: 1)', parseRuns)
   planOptions(command, BENCH_PLAN)
   connectOptions(command)
   swarmOptions(command)
@@ -88,6 +91,11 @@ Exit codes: 2 if connections failed or were lost, 3 if a limit was exceeded,
 async function run(command: string[], flags: Flags): Promise<void> {
   checkForm(flags)
   const targets = targetsOf(command, flags).map((target) => ({ ...target, tree: flags.tree ?? false }))
+  if ((flags.runs ?? 1) > 1 && targets.some((target) => target.command === undefined)) {
+    throw new ValueError(
+      '--runs starts a fresh server for each run: give a command or --target, not --pid, --port or --server'
+    )
+  }
   const terminal = new Terminal()
   const { signal } = interruption()
   const plan = { ...(flags.quick ? QUICK_PLAN : BENCH_PLAN), ...planOf(flags) }
@@ -102,6 +110,7 @@ async function run(command: string[], flags: Flags): Promise<void> {
       plan,
       pulse,
       limits: limitsOf(flags),
+      runs: flags.runs ?? 1,
       signal,
       onEvent: (event) => {
         if (event.event === 'start') recording = event.out ?? undefined
@@ -115,7 +124,10 @@ async function run(command: string[], flags: Flags): Promise<void> {
   if (partial === null) return
   const { result, failure } = partial
   printResult(result, flags, terminal)
-  if (failure !== undefined) throw failure.error
+  if (failure !== undefined) {
+    tellInterrupted(failure.error, signal, terminal, recording)
+    return
+  }
   process.exitCode ??= result.failures > 0 ? EXIT.failures : 0
 }
 
@@ -174,7 +186,9 @@ function progress(terminal: Terminal, targets: readonly Target[]): (event: Exper
   let pulses = 0
   let state = ''
   return (event) => {
-    const prefix = `${event.name.padEnd(width)}  ${event.role.padEnd(7)}`
+    const { run } = event
+    const which = run === undefined ? '' : `  run ${run.index} of ${run.of}`
+    const prefix = `${event.name.padEnd(width)}${which}  ${event.role.padEnd(7)}`
     switch (event.event) {
       case 'start':
         pulses = event.pulses

@@ -1,6 +1,7 @@
 /** `ebb report`: judges and draws recordings again. */
 import { Command } from 'commander'
 import { isBox } from '../../record/box/read.js'
+import { expandFolders } from '../../record/folder.js'
 import { reportBoxes } from '../../report/box/report.js'
 import { brokenBoxes } from '../../report/box/verdict.js'
 import { broken } from '../../report/limits.js'
@@ -27,7 +28,8 @@ export function reportCommand(): Command {
     .description('Print verdicts from recordings, and draw report.html and pictures.')
     .argument(
       '<file...>',
-      'recordings of "ebb record", "ebb bench" or "ebb box"; a control run belongs to the main run with the same name'
+      'recordings of "ebb record", "ebb bench" or "ebb box", or a folder of them; a control belongs to the recording ' +
+        'with the same name'
     )
     .option('--out <dir>', 'directory for the pictures (default: the current directory)')
     .option('--overwrite', 'replace pictures in it that show other recordings')
@@ -42,8 +44,9 @@ export function reportCommand(): Command {
   return limitOptions(command).action(run)
 }
 
-async function run(files: string[], flags: Flags): Promise<void> {
+async function run(paths: string[], flags: Flags): Promise<void> {
   checkForm(flags)
+  const files = await expandFolders(paths)
   const areBoxes = await Promise.all(files.map(isBox))
   const boxFiles = files.filter((_, i) => areBoxes[i])
   const serverFiles = files.filter((_, i) => !areBoxes[i])

@@ -29,6 +29,13 @@ export function parseProcesses(text: string): number {
   return count
 }
 
+/** Parses how often a server is measured, from 1 to 100. */
+export function parseRuns(text: string): number {
+  const count = parsePositive(text)
+  if (count > 100) throw new ValueError('it must be at most 100')
+  return count
+}
+
 /** Parses a TCP port from 0 to 65535. */
 export function parsePort(text: string): number {
   const port = /^\d{1,5}$/.test(text) ? Number(text) : Number.NaN

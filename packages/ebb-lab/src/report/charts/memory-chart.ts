@@ -208,7 +208,8 @@ function summary(verdict: Verdict, narrow: boolean): string {
   const parts = [
     narrow || verdict.runtime === null ? '' : fit(clean(verdict.runtime), 16),
     verdict.retention === null ? '' : `retention ${ratio(verdict.retention)}`,
-    verdict.footprint === null ? '' : `${bytes(verdict.footprint)} per connection`
+    verdict.footprint === null ? '' : `${bytes(verdict.footprint)} per connection`,
+    verdict.runs === undefined ? '' : narrow ? `${verdict.runs} runs` : `medians of ${verdict.runs} runs`
   ]
   return parts.filter((part) => part !== '').join(' · ')
 }

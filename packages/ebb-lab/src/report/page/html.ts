@@ -83,7 +83,8 @@ function verdictTable(verdicts: readonly Verdict[], marks: readonly Footnote[]):
       const text = escapeHtml(row.cell(verdict))
       return `<td>${row.main ? `<span class="mark ${retentionClass(verdict)}">${text}</span>` : text}</td>`
     })
-    return `<tr${row.main ? ' class="main"' : ''}><th scope="row"><span>${escapeHtml(row.label)}</span> <small>${escapeHtml(row.meaning)}</small></th>${cells.join('')}</tr>`
+    const rowClass = row.main ? ' class="main"' : row.spread ? ' class="spread"' : ''
+    return `<tr${rowClass}><th scope="row"><span>${escapeHtml(row.label)}</span> <small>${escapeHtml(row.meaning)}</small></th>${cells.join('')}</tr>`
   })
   return `<table><thead><tr><th></th>${heads.join('')}</tr></thead><tbody>${rows.join('')}</tbody></table>`
 }
@@ -94,7 +95,7 @@ function retentionClass(verdict: Verdict): string {
 }
 
 function facts(run: Run): string {
-  const { recording, control, verdict } = run
+  const { recording, control, verdict, shown } = run
   const { header } = recording
   const every = `status every ${header.every.status} ms, smaps_rollup every ${header.every.smaps} ms`
   const rows: [string, string][] = [
@@ -109,6 +110,9 @@ function facts(run: Run): string {
     ...noteRows(recording.notes, recording.events, 'note'),
     ...noteRows(control?.notes ?? [], control?.events ?? [], 'note (control)')
   ]
+  if (shown !== undefined) {
+    rows.unshift(['runs', `${verdict.runs}; the pictures show run ${shown}, whose memory kept is the median`])
+  }
   const list = rows.map(([term, value]) => `<dt>${term}</dt><dd>${value}</dd>`).join('')
   return `<article class="run"><h3>${escapeHtml(verdict.name)}</h3><dl>${list}</dl></article>`
 }

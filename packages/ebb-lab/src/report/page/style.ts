@@ -38,6 +38,7 @@ th span { display: inline-block; min-width: 7.6em }
 thead th { border-top: 0; vertical-align: bottom; white-space: normal; overflow-wrap: anywhere; max-width: 18em; min-width: 8em; padding-bottom: 10px }
 small { font-size: 13px; font-weight: 400; color: var(--faint); line-height: 1.35 }
 thead small { display: block }
+tr.spread th, tr.spread td { color: var(--faint); padding-top: 0; border-top: 0 }
 tr.main td { font-size: 24px; font-weight: 650; line-height: 1.3 }
 .mark { display: inline-block; padding: 1px 12px; margin-right: -12px; border-radius: 7px }
 .good { color: var(--good); background: var(--good-back) }
