@@ -80,6 +80,14 @@ export class FrameReceiver {
     return this.#connections.table.fd(row) >= 0
   }
 
+  /** Whether bytes of a connection are received and not read, because a listener runs. */
+  hasUnread(row: number): boolean {
+    for (let cursor = this.#cursor; cursor !== undefined; cursor = cursor.outer) {
+      if (cursor.row === row) return cursor.at < cursor.end
+    }
+    return false
+  }
+
   /** Takes the bytes of a connection that are received and not read, and ends the reading of them. */
   takeUnread(row: number): Buffer {
     for (let cursor = this.#cursor; cursor !== undefined; cursor = cursor.outer) {

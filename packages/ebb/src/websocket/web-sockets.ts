@@ -304,6 +304,11 @@ export class WebSockets implements UpgradedProtocol {
     return true
   }
 
+  /** Whether a listener of a parked connection runs, and frames that came with its message are not read yet. */
+  hasUnread(row: number): boolean {
+    return this.#receiver.hasUnread(row)
+  }
+
   /** Closes a connection without a closing handshake. */
   terminate(row: number): void {
     this.#upgrades.close(row, 'server')

@@ -293,9 +293,12 @@ export class ConnectionGroup implements ParkedGroup, WebSocketHandlers {
     return true
   }
 
-  terminate(webSocket: ParkedWebSocket): void {
+  terminate(webSocket: ParkedWebSocket): boolean {
+    // With `ws`, a connection still emits what it has received.
+    if (this.#core.hasUnread(webSocket[kRow])) return false
     webSocket._readyState = CLOSING
     this.#core.terminate(webSocket[kRow])
+    return true
   }
 }
 

@@ -35,7 +35,7 @@ export interface ParkedGroup {
   control(webSocket: ParkedWebSocket, isPing: boolean, data: unknown, mask: unknown, callback: unknown): boolean
   /** Begins the closing handshake. */
   close(webSocket: ParkedWebSocket, code: unknown, reason: unknown): boolean
-  terminate(webSocket: ParkedWebSocket): void
+  terminate(webSocket: ParkedWebSocket): boolean
 }
 
 /**
@@ -161,8 +161,7 @@ export function parkedClass(Base: WebSocketClass, adopter: Adopter): WebSocketCl
     }
 
     override terminate(): void {
-      if (isParked(this)) this[kGroup]?.terminate(this)
-      else super.terminate()
+      if (!isParked(this) || this[kGroup]?.terminate(this) !== true) super.terminate()
     }
 
     override resume(): void {
