@@ -5,7 +5,7 @@
  * `EBB_AUTOBAHN=all` plays every case with 1000 messages. By default, a sample of the sizes is sent 5 times each.
  */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { fragmented } from './autobahn/cases.js'
+import { fragmented, named } from './autobahn/cases.js'
 import { Compression, OFFERS, offerHeader, PAYLOADS, SIZES } from './autobahn/deflate.js'
 import { closeFrame, Fuzzer, frame, NORMAL } from './autobahn/fuzzer.js'
 import { type EchoServer, kinds } from './autobahn/servers.js'
@@ -56,7 +56,7 @@ describe.each(kinds)('$name', ({ start, parks }) => {
   })
   afterAll(() => server.close())
 
-  test.each(played)('$id $what', async ({ header, payload, length, fragment }) => {
+  test.each(named(played))('%s %s', async (_id, _what, { header, payload, length, fragment }) => {
     let compression: Compression | undefined
     const client = await Fuzzer.connect(server.port, [header], (accepted) => {
       compression = new Compression(accepted)

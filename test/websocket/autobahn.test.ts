@@ -1,20 +1,11 @@
-/**
- * The cases of the Autobahn test suite without compression, under their numbers: see autobahn/cases.ts.
- *
- * `EBB_AUTOBAHN=all` plays every case. By default, the longest cases of 9 are left out, and 9.7 and 9.8 send 50
- * messages each.
- */
+/** All cases of the Autobahn test suite without compression, under their numbers: see autobahn/cases.ts. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { cases, roundTrips } from './autobahn/cases.js'
+import { cases, named, roundTrips } from './autobahn/cases.js'
 import { closeFrame, Fuzzer, frame, NORMAL, play } from './autobahn/fuzzer.js'
 import { type EchoServer, kinds } from './autobahn/servers.js'
 
-const ALL = process.env.EBB_AUTOBAHN === 'all'
-const MESSAGES = ALL ? 1000 : 50
-
-/** Messages of 4 MiB and more, fragments below 4 KiB, and writes below 1 KiB. */
-const SLOW = /^9\.(?:[12]\.[56]|[34]\.[123]|[56]\.[1234])$/
-const played = cases.filter(({ id }) => ALL || !SLOW.test(id))
+/** Messages of 9.7 and 9.8. */
+const MESSAGES = 1000
 
 describe.each(kinds)('$name', ({ start, parks }) => {
   let server: EchoServer
@@ -23,12 +14,12 @@ describe.each(kinds)('$name', ({ start, parks }) => {
   })
   afterAll(() => server.close())
 
-  test.each(played)('$id $what', async (one) => {
+  test.each(named(cases))('%s %s', async (_id, _what, one) => {
     const outcome = await play(one, server)
     expect(outcome).toEqual({ events: one.events(), code: one.code, clean: true })
   })
 
-  test.each(roundTrips)(`$id ${MESSAGES} $what`, async ({ opcode, payload }) => {
+  test.each(named(roundTrips))(`%s ${MESSAGES} %s`, async (_id, _what, { opcode, payload }) => {
     const client = await Fuzzer.connect(server.port)
     await server.settled()
     let wrong = 0

@@ -496,6 +496,11 @@ export const roundTrips = [TEXT, BINARY].flatMap((opcode) =>
 /** 10: a message that the client sends in fragments. */
 const misc: Case[] = [echoFragments('10.1.1', TEXT, '*', 65_536, 1300)]
 
+/** Returns arguments for `test.each()`: number, description, case. */
+export function named<C extends { id: string; what: string }>(all: C[]): [id: string, what: string, one: C][] {
+  return all.map((one) => [one.id, one.what, one])
+}
+
 export const cases: Case[] = [
   ...framing,
   ...pings,

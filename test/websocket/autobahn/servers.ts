@@ -7,6 +7,9 @@ import { parkWebSocket } from 'ebb/testing'
 import { isWebSocketParked, parkWebSockets } from 'ebb/ws'
 import { type WebSocket, WebSocketServer } from 'ws'
 
+/** Cases 9.3.1 and 9.4.1 send messages of as many fragments. `ws` takes 16,384 by default. */
+const MAX_FRAGMENTS = 65_536
+
 /** A server that sends each message back. */
 export interface EchoServer {
   port: number
@@ -30,7 +33,8 @@ type Parks = (webSockets: WebSocketServer, deflate: boolean) => void
 /** Starts a server on `ws`. */
 async function start(compression: boolean, deflate: boolean, parks?: Parks): Promise<EchoServer> {
   const server = http.createServer()
-  const webSockets = new WebSocketServer({ server, perMessageDeflate: compression })
+  const options = { server, perMessageDeflate: compression, maxFragments: MAX_FRAGMENTS }
+  const webSockets = new WebSocketServer(options)
   parks?.(webSockets, deflate)
   let asleep = 0
   webSockets.on('connection', (webSocket) => {
