@@ -6,7 +6,7 @@ import http from 'node:http'
 import http2 from 'node:http2'
 import { createServer as createPlain, type Server, type ServerOpts, type Socket } from 'node:net'
 import { listen, type Parked, park } from 'ebb'
-import { type Connection, createServer } from 'ebb/net'
+import { type Connection, createServer, type ParkOptions } from 'ebb/net'
 import { libc } from 'ebb/sys'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { Child } from '../support/child.js'
@@ -19,6 +19,8 @@ descriptorsReturn()
 const IDLE = 5
 /** Timeout (ms) that applications set: longer than it takes to park a connection. */
 const TIMEOUT = 150
+/** Time (ms) after which listeners of `connection` have been called for a silent client, if no client has spoken. */
+const ASKED = 1200
 
 type Listener = (socket: Socket, connection?: Connection) => void
 
@@ -200,6 +202,92 @@ describe('setTimeout() of a socket', () => {
       const late = await client(server)
       for (const peer of [early, late, speaks]) expect(await outcome(peer), name).toMatchObject({ ended: true })
     }
+  })
+
+  test('clients that never spoke, and no client has: the listeners are called for one of them', async () => {
+    const makers: typeof MAKERS = [
+      ...MAKERS,
+      ['park(net)', (listener, options = {}) => park(createPlain(options, listener))]
+    ]
+    for (const [name, make] of makers) {
+      let calls = 0
+      const server = await listening(
+        make((socket) => {
+          calls++
+          socket
+            .on('error', () => {})
+            .setTimeout(TIMEOUT, () => socket.destroy())
+            .resume()
+        })
+      )
+      const start = performance.now()
+      const peers = await Promise.all([1, 2, 3].map(() => client(server)))
+      const ends = peers.map(async (peer) => [await outcome(peer), performance.now() - start >= TIMEOUT - 2])
+      expect(await Promise.all(ends), name).toEqual(peers.map(() => [expect.objectContaining({ ended: true }), true]))
+      // The same client is not woken for its timeout after it was woken for its listeners, unless it was parked again.
+      expect(calls, name).toBeLessThanOrEqual(4)
+    }
+  })
+
+  test('clients that never spoke, of listeners that set no timeout: one of them is seen, and all stay', async () => {
+    const seen: number[] = []
+    const server = await listening(createServer({ idle: IDLE }, (_, { wakes }) => void seen.push(wakes)))
+    const peers = [await client(server), await client(server)]
+    await eventually(() => expect(seen).toEqual([1]))
+    peers.push(await client(server))
+    await untilAsleep(server, 3)
+    await new Promise((resolve) => setTimeout(resolve, ASKED))
+    expect(seen).toEqual([1])
+    expect(server.stats()).toMatchObject({ parked: 3, awake: 0, woken: 1 })
+    for (const peer of peers) peer.write('x')
+    await eventually(() => expect(seen).toEqual(expect.arrayContaining([1, 2, 1, 1])))
+  })
+
+  test('clients that never spoke, if the first one is gone before the listeners are called for it', async () => {
+    const server = await listening(
+      createServer({ idle: IDLE }, (socket) => void socket.setTimeout(TIMEOUT, () => socket.destroy()).resume())
+    )
+    const first = await client(server)
+    const second = await client(server)
+    await stats(server, { parked: 2 })
+    first.destroy()
+    expect(await outcome(second)).toMatchObject({ ended: true })
+    const third = await client(server)
+    expect(await outcome(third)).toMatchObject({ ended: true })
+  })
+
+  test.each<[string, ParkOptions]>([
+    ['firstByteTimeout: false', { firstByteTimeout: false }],
+    ['a firstByteTimeout', { firstByteTimeout: '1h' }]
+  ])('clients that never spoke, with %s: the listeners are never called for them', async (_, options) => {
+    let calls = 0
+    const server = await listening(
+      createServer({ idle: IDLE, ...options }, (socket) => {
+        calls++
+        socket.setTimeout(20, () => socket.destroy()).resume()
+      })
+    )
+    await client(server)
+    await new Promise((resolve) => setTimeout(resolve, ASKED))
+    expect(server.stats()).toMatchObject({ parked: 1, woken: 0 })
+    expect(calls).toBe(0)
+  })
+
+  test('a listener that throws is called for one silent client, and not for the next ones', async () => {
+    const child = new Child(`
+      import { createServer } from 'ebb/net'
+      import { connect } from 'node:net'
+      import { setTimeout as wait } from 'node:timers/promises'
+      let errors = 0
+      process.on('uncaughtException', () => errors++)
+      const server = createServer(() => { throw new Error('no') }).listen(0, async () => {
+        for (let i = 0; i < 3; i++) connect(server.address().port)
+        await wait(${2 * ASKED})
+        console.log(JSON.stringify(errors))
+        process.exit()
+      })
+    `)
+    expect(await child.next()).toBe(1)
   })
 
   test('a listener that does not set the timeout again: the connection is closed', async () => {

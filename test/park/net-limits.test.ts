@@ -530,7 +530,7 @@ describe('a crowd of 5,000', () => {
   async function crowd(): Promise<{ server: ParkServer; peers: Socket[]; heard: () => number }> {
     let heard = 0
     const server = await listening(
-      createServer({ idle: 50 }, (socket) => {
+      createServer({ idle: 50, firstByteTimeout: false }, (socket) => {
         socket.on('data', (bytes) => {
           heard += bytes.length
         })

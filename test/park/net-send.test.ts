@@ -435,7 +435,7 @@ describe('broadcast()', () => {
 
   test('to 5,000: the event loop goes on between slices, and two broadcasts arrive in their order', async () => {
     const server = await listening(
-      createServer({ idle: '1h' }, (socket, connection) => {
+      createServer({ idle: '1h', firstByteTimeout: false }, (socket, connection) => {
         socket.on('data', (bytes) => {
           socket.write(bytes)
           // Some of the connections stay awake.

@@ -76,6 +76,21 @@ function failures(server: Server): string[] {
   return codes
 }
 
+test('no client has spoken: the listeners are asked for a timeout with a client whose header is complete', async () => {
+  const seen: string[] = []
+  const server = await listening(
+    createServer({ idle: IDLE, proxyProtocol: true }, (socket) => {
+      seen.push(ends(socket))
+      socket.on('error', () => {}).setTimeout(150, () => socket.destroy())
+    })
+  )
+  const [without, silent] = [await client(server), await client(server)]
+  silent.write(LINE)
+  await Promise.all([gone(silent.resume()), gone(without.resume())])
+  // A connection without a header is closed at the same timeout, but nobody sees it.
+  expect([...new Set(seen)]).toEqual([V4])
+})
+
 test('every socket of a connection has the addresses of the client', async () => {
   const server = await web({})
   for (const [header, expected] of [

@@ -40,7 +40,8 @@ export interface ParkOptions {
   /**
    * Time after which a connection that has not sent a byte is closed: milliseconds, or a string with a unit as in
    * `idle`. `false`: never. Default: the timeout that `connection` listeners set on sockets (`socket.setTimeout()` with
-   * a listener of `timeout`), as far as it is known from other connections.
+   * a listener of `timeout`). If no client of a `net` server has spoken within 1 s after the first one has connected,
+   * the listeners are called for one silent client, once for each server, because only they know this timeout.
    *
    * Only for servers of `net` and `http2`, with `first: 'client'`. Servers of HTTP and TLS have `headersTimeout` and
    * `handshakeTimeout`.
@@ -204,14 +205,14 @@ export function parkFor<S extends Server>(caller: string, server: S, options: Pa
   const {
     idle,
     first = 'client',
-    firstByteTimeout = false,
+    firstByteTimeout,
     attachmentLimit = ATTACHMENT_LIMIT,
     giveBack = true
   } = options
   if (first !== 'client' && first !== 'server') {
     throw invalidArgument(`first must be 'client' or 'server', not ${shown(first)}`)
   }
-  if (firstByteTimeout !== false) checkSilence(server, first)
+  if (firstByteTimeout !== undefined && firstByteTimeout !== false) checkSilence(server, first)
   if (!Number.isInteger(attachmentLimit) || attachmentLimit < 0) {
     throw invalidArgument(`attachmentLimit must be a whole number of bytes from 0 on, not ${shown(attachmentLimit)}`)
   }
@@ -222,7 +223,7 @@ export function parkFor<S extends Server>(caller: string, server: S, options: Pa
   const parking = new Parking(internals, {
     idle: idleTime === false ? undefined : milliseconds(idleTime, 'idle'),
     first,
-    firstByteTimeout: firstByteTimeout === false ? 0 : milliseconds(firstByteTimeout, 'firstByteTimeout'),
+    firstByteTimeout: toTime(firstByteTimeout),
     attachmentLimit,
     carry: carriedNames(options.carry),
     ...queueLimit(options),
@@ -254,6 +255,12 @@ export function parkFor<S extends Server>(caller: string, server: S, options: Pa
 /** Returns the open socket of a connection; `socket` itself if there is no other. */
 function presentSocket(socket: Socket): Socket {
   return (socket.destroyed ? connectionOf(socket)?.presentSocket() : undefined) ?? socket
+}
+
+/** @returns ms; 0: never; undefined: not set */
+function toTime(firstByteTimeout: ParkOptions['firstByteTimeout']): number | undefined {
+  if (firstByteTimeout === undefined) return undefined
+  return firstByteTimeout === false ? 0 : milliseconds(firstByteTimeout, 'firstByteTimeout')
 }
 
 function queueLimit({ maxQueued, overflow = 'close' }: ParkOptions): QueueLimit {

@@ -37,7 +37,7 @@ import { toBytes } from '../sys/arguments.js'
 import { type Audited, announceCreated } from '../sys/audit.js'
 import { E, EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLRDHUP } from '../sys/constants.js'
 import { type SystemError, warn } from '../sys/errors.js'
-import { outside, runBatch } from '../sys/node/callback-scope.js'
+import { batchAfter, batchSoon } from '../sys/node/callback-scope.js'
 import { BYTES_PER_DESCRIPTOR, type Watcher } from '../sys/reactor.js'
 import { peerAddress, resetOnClose, takeError } from '../sys/socket.js'
 import { peek, peeked, receiveAndDrop } from '../sys/transfer.js'
@@ -92,8 +92,11 @@ export interface ParkingOptions {
   overflow?: 'close' | 'drop' | undefined
   /** Whether connections begin with a header of the PROXY protocol. */
   proxyProtocol?: boolean | ProxyProtocolOptions | undefined
-  /** Time, in ms, after which a connection that has not sent a byte is closed; 0: never. */
-  firstByteTimeout: number
+  /**
+   * Time, in ms, after which a connection that has not sent a byte is closed; 0: never; undefined: after the timeout
+   * that listeners of `connection` set.
+   */
+  firstByteTimeout: number | undefined
   /** Maximum size of a serialised attachment, in bytes. */
   attachmentLimit: number
   /** Releases memory when many connections were parked or closed. */
@@ -255,7 +258,7 @@ export class Parking
       // If the server listens again, Node 20 keeps them.
       if (this.#closesIdle || this.#protocol.closesFreshAsIdle()) this.access.closeSilent(0, young)
     }
-    outside(() => setTimeout(() => runBatch(closeYoung), FIRST_REQUEST)).unref()
+    batchAfter(FIRST_REQUEST, closeYoung)
   }
 
   /** Sets whether the listening socket keeps the process running. */
@@ -289,16 +292,16 @@ export class Parking
     const row = this.#addRow()
     this.#setParked(row, fd, this.#timers.firstByteTimeout())
     if (speaksFirst) this.#wakeLater(this.#connections.table.id(row))
+    else this.#timers.onFresh()
     return 0
   }
 
   /** Wakes a connection after `close()` has returned, because no listener may run during it. */
   #wakeLater(id: number): void {
-    const wake = (): void => {
+    batchSoon(() => {
       const row = this.#connections.table.find(id)
       if (row !== -1 && this.#connections.table.fd(row) !== -1) this.wake(row, true)
-    }
-    outside(() => setImmediate(() => runBatch(wake)))
+    })
   }
 
   addParked(fd: number): number {
@@ -370,9 +373,8 @@ export class Parking
    * @returns false if there is none to read
    */
   #readProxyHeader(row: number, fd: number, proxy: ProxyProtocol): boolean {
+    if (!this.waitsForHeader(row)) return false
     const { table, proxied } = this.#connections
-    const flags = table.flags(row)
-    if ((flags & (FRESH | PROXIED)) !== FRESH || !proxy.expectsFrom(fd)) return false
     const result = proxy.read(fd)
     if (result === 'more') return true
     if (result === 'end' || result === 'reset') this.close(row, result === 'end' ? 'peer' : 'reset')
@@ -386,6 +388,12 @@ export class Parking
       else this.#timers.set(row, this.#timers.firstByteTimeout())
     }
     return true
+  }
+
+  waitsForHeader(row: number): boolean {
+    if (this.#proxy === undefined) return false
+    const { table } = this.#connections
+    return (table.flags(row) & (FRESH | PROXIED)) === FRESH && this.#proxy.expectsFrom(table.fd(row))
   }
 
   #onProxyFailure(fd: number, error: ProxyFailure): void {

@@ -3,6 +3,7 @@ import type { Socket } from 'node:net'
 import { Wheel } from '../socket/timer-wheel.js'
 import { lengthened, shortened } from '../sys/arrays.js'
 import { shortest } from '../sys/duration.js'
+import { batchAfter } from '../sys/node/callback-scope.js'
 import { sendBytes } from '../sys/transfer.js'
 import type { ConnectionHandle } from './connection.js'
 import { timeOut } from './node/socket.js'
@@ -15,12 +16,21 @@ import type { Cause } from './stats.js'
 /** Idle time (ms) after which a stream with a slow reader is parked again, if the server has no `idle`. */
 const STREAM_IDLE = 1000
 
+/**
+ * If no client has spoken within this time (ms) after the first one has connected, the listeners of `connection` are
+ * called for a silent one: only they know its timeout.
+ */
+const LEARN_AFTER = 1000
+
 /** Times of a server, in ms. */
 export interface TimerOptions {
   /** Time without a byte after which an awake connection is parked again; undefined: never. */
   idle: number | undefined
-  /** Time after which a connection that has not sent a byte is closed; 0: never. */
-  firstByteTimeout: number
+  /**
+   * Time after which a connection that has not sent a byte is closed; 0: never; undefined: after the timeout that
+   * listeners of `connection` set.
+   */
+  firstByteTimeout: number | undefined
 }
 
 /** The server whose connections have timers. */
@@ -38,6 +48,8 @@ export interface TimerHost {
   stillIdle(row: number): boolean
   /** Wakes a parked connection. @returns undefined if the connection is broken */
   wake(row: number, announced: boolean): ConnectionHandle | undefined
+  /** Whether a parked connection has yet to send a header of the PROXY protocol, which the application never sees. */
+  waitsForHeader(row: number): boolean
   /** Closes a parked connection. */
   close(row: number, cause: Cause): void
   /** Returns the protocol of an upgraded connection; undefined for other connections. */
@@ -64,10 +76,14 @@ export class Timers {
   readonly #idle: number
   readonly #firstByteTimeout: number
   /**
-   * The timeout, in ms, that the application's listeners of `connection` set on the last new socket; 0: none. They are
-   * not called for a connection that sends nothing, but its timeout is likely to be the same.
+   * The timeout, in ms, that the application's listeners of `connection` set on the last new socket; 0: none;
+   * undefined: they were never called. They are not called for a connection that sends nothing, but its timeout is
+   * likely to be the same.
    */
-  #learned = 0
+  #learned: number | undefined
+  /** Whether the listeners are called for one silent client: see {@link LEARN_AFTER}. */
+  #asksListeners: boolean
+  #asking: NodeJS.Timeout | undefined
   /** By row: the timeout that the application has set on a connection with the flag {@link TIMEOUT}, in ms. */
   #durations = new Float64Array(0)
   readonly #host: TimerHost
@@ -84,7 +100,8 @@ export class Timers {
     this.#protocol = protocol
     this.#registration = registration
     this.#idle = options.idle ?? STREAM_IDLE
-    this.#firstByteTimeout = options.firstByteTimeout
+    this.#firstByteTimeout = options.firstByteTimeout ?? 0
+    this.#asksListeners = options.firstByteTimeout === undefined
     this.#host = host
     this.#wheel = new Wheel(
       (row) => this.#onTimer(row),
@@ -127,26 +144,44 @@ export class Timers {
 
   /** Returns how long a new connection may stay parked before its first byte, in ms; 0: for ever. */
   firstByteTimeout(): number {
-    return shortest(this.#firstByteTimeout, this.#protocol.firstByteTimeout(), this.#learned)
+    return shortest(this.#firstByteTimeout, this.#protocol.firstByteTimeout(), this.#learned ?? 0)
+  }
+
+  /** Called when a new connection was parked. */
+  onFresh(): void {
+    if (this.#asksListeners && this.#protocol.asksListeners()) this.#asking ??= batchAfter(LEARN_AFTER, () => this.#askListeners())
+  }
+
+  /** Wakes one of the connections that have not sent a byte, so that {@link learn} is called. */
+  #askListeners(): void {
+    this.#asking = undefined
+    for (let row = 0; this.#asksListeners && row < this.#connections.table.end; row++) {
+      if (!this.#isFresh(row) || this.#host.waitsForHeader(row) || !this.#host.stillIdle(row)) continue
+      this.#host.wake(row, true)
+      this.#asksListeners = false
+    }
   }
 
   /** Called when a socket was announced: see {@link Timers.#learned}. */
   learn(socket: Socket, connection: ConnectionHandle): void {
     const listeners = socket.listenerCount('timeout')
     connection.timeoutListeners = listeners
-    const before = this.#learned
+    const before = this.#learned ?? 0
     this.#learned = listeners > this.#protocol.timeoutListeners ? (socket.timeout ?? 0) : 0
-    if (before === 0 && this.#learned > 0) this.#setFresh()
+    this.#asksListeners = false
+    if (before === 0 && this.#learned > 0) this.#setFresh(this.#learned)
   }
 
   /** Sets the timeout of the connections that have not sent a byte, unless another one comes before it. */
-  #setFresh(): void {
-    if (this.firstByteTimeout() !== this.#learned) return
+  #setFresh(timeout: number): void {
+    if (this.firstByteTimeout() !== timeout) return
+    for (let row = 0; row < this.#connections.table.end; row++) if (this.#isFresh(row)) this.#wheel.add(row, timeout)
+  }
+
+  /** Whether a row has a parked connection that has not sent a byte. */
+  #isFresh(row: number): boolean {
     const { table } = this.#connections
-    for (let row = 0; row < table.end; row++) {
-      if (table.id(row) === 0 || table.fd(row) < 0 || (table.flags(row) & FRESH) === 0) continue
-      this.#wheel.add(row, this.#learned)
-    }
+    return table.fd(row) >= 0 && (table.flags(row) & FRESH) !== 0
   }
 
   /** Tells how long the timeout of a parked connection is, for {@link restart}. */
@@ -199,8 +234,8 @@ export class Timers {
   }
 
   /** Returns what to do with a connection that has sent nothing for `timeout` ms. */
-  #onFirstByteTimeout(timeout: number): TimeoutAction {
-    if (timeout === this.#firstByteTimeout) return {}
+  #onFirstByteTimeout(row: number, timeout: number): TimeoutAction {
+    if (timeout === this.#firstByteTimeout || this.#host.waitsForHeader(row)) return {}
     if (timeout !== this.#learned) return this.#protocol.onTimeout(true, false)
     return {
       wake: {
@@ -228,7 +263,7 @@ export class Timers {
     const { finalResponse, wake } =
       (flags & FRESH) === 0
         ? this.#protocol.onTimeout(false, (flags & TIMEOUT) !== 0)
-        : this.#onFirstByteTimeout(this.firstByteTimeout())
+        : this.#onFirstByteTimeout(row, this.firstByteTimeout())
     if (wake !== undefined) {
       this.#connections.callBack(row, this.#wakeAtTimeout, this, row, wake)
       return

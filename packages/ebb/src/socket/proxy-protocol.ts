@@ -4,7 +4,7 @@ import { checkObject } from '../sys/arguments.js'
 import { E } from '../sys/constants.js'
 import { milliseconds } from '../sys/duration.js'
 import { EbbError, invalidArgument, shown } from '../sys/errors.js'
-import { outside, runBatch } from '../sys/node/callback-scope.js'
+import { batchAfter } from '../sys/node/callback-scope.js'
 import { peerAddress } from '../sys/socket.js'
 import { peek, peeked, receiveAndDrop } from '../sys/transfer.js'
 import { warnOfUnknown } from '../sys/unknown.js'
@@ -144,13 +144,11 @@ export class ProxyProtocol {
   }
 
   #startTimer(fd: number): NodeJS.Timeout {
-    const onTimeout = (): void => {
+    return batchAfter(this.#timeout, () => {
       this.forget(fd)
       const message = `the header of the PROXY protocol has not arrived within ${this.#timeout} ms`
       this.#onTimeout(fd, new EbbError('ERR_EBB_PROXY_TIMEOUT', message))
-    }
-    // setTimeout takes at most 2^31 - 1 ms.
-    return outside(() => setTimeout(() => runBatch(onTimeout), Math.min(this.#timeout, 2 ** 31 - 1))).unref()
+    })
   }
 }
 

@@ -2,7 +2,7 @@
 import { checkObject } from '../sys/arguments.js'
 import { milliseconds } from '../sys/duration.js'
 import { invalidArgument, shown } from '../sys/errors.js'
-import { outside, runBatch } from '../sys/node/callback-scope.js'
+import { batchSoon } from '../sys/node/callback-scope.js'
 import { warnOfUnknown } from '../sys/unknown.js'
 
 /** Options of `shutdown()`. */
@@ -81,7 +81,7 @@ async function wait(host: ShutdownHost, grace: number, signal: AbortSignal | und
 /** Closes all connections in a callback of its own, so that the listeners of each run with their ticks. */
 function closeAll(host: ShutdownHost): Promise<Pick<ShutdownReport, 'idle' | 'cut'>> {
   return new Promise((resolve) => {
-    outside(() => setImmediate(() => resolve(runBatch(() => host.closeAll()))))
+    batchSoon(() => resolve(host.closeAll()))
   })
 }
 

@@ -269,21 +269,21 @@ interface Timer {
   _idleStart: number
   _idleTimeout: number
   _destroyed: boolean
+  refresh(): void
 }
 
 /**
  * Returns the time, in ms, until the timeout that `setTimeout()` has set on a socket; 0 if there is none, or if it is
- * over; undefined if Node keeps the timer elsewhere.
+ * over; undefined if Node keeps the timer elsewhere. The timeout starts again, so the socket must be destroyed next.
  */
 export function remainingTimeout(socket: Socket): number | undefined {
   const timer = propertyOf(socket, 'timeout') as Timer | null | undefined
   if (timer === undefined) return undefined
   if (timer === null || timer._destroyed) return 0
-  // The clock of Node's timers, which stands still during a turn of the event loop.
-  const probe = setTimeout(() => {}, 1)
-  const now = (probe as unknown as Timer)._idleStart
-  clearTimeout(probe)
-  return Math.max(1, timer._idleStart + timer._idleTimeout - now)
+  const start = timer._idleStart
+  // Only a timer shows the clock of Node's timers, which stands still during a turn of the event loop.
+  timer.refresh()
+  return Math.max(1, start + timer._idleTimeout - timer._idleStart)
 }
 
 /** Returns the descriptor of a socket; -1 if it has none, or shares it with another object (TLS). */

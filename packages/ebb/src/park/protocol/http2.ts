@@ -15,6 +15,10 @@ export class Http2Protocol extends TcpProtocol {
     this.#server = server
   }
 
+  override asksListeners(): boolean {
+    return false
+  }
+
   override firstByteTimeout(): number {
     return this.#server.timeout ?? 0
   }

@@ -36,6 +36,8 @@ export interface Protocol {
   onWake(socket: Socket, connection: AwakeConnection): void
   /** Returns how long a new connection may stay parked before its first byte; 0: for ever. */
   firstByteTimeout(): number
+  /** Whether only the application's listeners of `connection` know {@link firstByteTimeout}. */
+  asksListeners(): boolean
   /** Whether connections that have not sent a byte count as idle when idle connections are closed. */
   closesFreshAsIdle(): boolean
   /**
@@ -79,6 +81,10 @@ export abstract class BaseProtocol implements Protocol {
 
   firstByteTimeout(): number {
     return 0
+  }
+
+  asksListeners(): boolean {
+    return false
   }
 
   closesFreshAsIdle(): boolean {

@@ -20,6 +20,10 @@ export class TcpProtocol extends BaseProtocol {
     return this.#server.allowHalfOpen
   }
 
+  override asksListeners(): boolean {
+    return this.#server.listenerCount('connection') > 0
+  }
+
   /** Without a listener, a timeout of a socket does nothing. */
   override idleTimeout(socket: Socket): number {
     return socket.listenerCount('timeout') > 0 ? (socket.timeout ?? 0) : 0

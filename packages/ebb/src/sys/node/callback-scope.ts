@@ -98,6 +98,19 @@ export function outside<T>(fn: () => T): T {
   return hasCallbackScopes ? (runInAsyncScope.call(new Scope(BOOTSTRAP, 0), fn) as T) : fn()
 }
 
+/** Longest time of a timer of Node, in ms. */
+const LONGEST_TIMEOUT = 2 ** 31 - 1
+
+/** Handles a batch of events after `ms`, in an empty async context. The timer does not keep the process running. */
+export function batchAfter(ms: number, batch: () => void): NodeJS.Timeout {
+  return outside(() => setTimeout(() => runBatch(batch), Math.min(ms, LONGEST_TIMEOUT))).unref()
+}
+
+/** Handles a batch of events in the next turn of the event loop, in an empty async context. */
+export function batchSoon(batch: () => void): void {
+  outside(() => setImmediate(() => runBatch(batch)))
+}
+
 function inDomain<T>(domain: object | undefined, fn: () => T): T {
   const active = internals.domain
   internals.domain = domain
