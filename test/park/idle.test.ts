@@ -273,6 +273,40 @@ describe('setTimeout() of a socket', () => {
     expect(calls).toBe(0)
   })
 
+  test('clients of HTTP that never spoke, and no client has: close() does not wait for the one that was seen', async () => {
+    let calls = 0
+    const server = await listening(
+      park(
+        http.createServer((_, response) => response.end('x')).on('connection', () => calls++),
+        { idle: IDLE }
+      )
+    )
+    const peers = [await client(server), await client(server)]
+    await eventually(() => expect(calls).toBe(1))
+    await untilAsleep(server, 2)
+    const closed = new Promise((resolve) => server.close(resolve))
+    for (const peer of peers) expect(await outcome(peer)).toEqual({ received: '', ended: true, reset: false })
+    await closed
+    expect(calls).toBe(1)
+  })
+
+  test('clients of HTTP that never spoke, and no client has: headersTimeout, and a timeout of the listeners', async () => {
+    for (const timeout of [0, TIMEOUT]) {
+      const server = await listening(
+        park(
+          http.createServer({ headersTimeout: 2 * ASKED, requestTimeout: 0 }).on('connection', (socket) => {
+            if (timeout > 0) socket.setTimeout(timeout, () => socket.destroy())
+          }),
+          { idle: IDLE }
+        )
+      )
+      const ends = [await client(server), await client(server)].map(outcome)
+      for (const end of ends) {
+        expect((await end).received).toMatch(timeout === 0 ? /^HTTP\/1.1 408 / : /^$/)
+      }
+    }
+  })
+
   test('a listener that throws is called for one silent client, and not for the next ones', async () => {
     const child = new Child(`
       import { createServer } from 'ebb/net'

@@ -40,8 +40,8 @@ export interface ParkOptions {
   /**
    * Time after which a connection that has not sent a byte is closed: milliseconds, or a string with a unit as in
    * `idle`. `false`: never. Default: the timeout that `connection` listeners set on sockets (`socket.setTimeout()` with
-   * a listener of `timeout`). If no client of a `net` server has spoken within 1 s after the first one has connected,
-   * the listeners are called for one silent client, once for each server, because only they know this timeout.
+   * a listener of `timeout`). If no client has spoken within 1 s after the first one has connected, the listeners are
+   * called for one silent client, once for each server, because only they know this timeout.
    *
    * Only for servers of `net` and `http2`, with `first: 'client'`. Servers of HTTP and TLS have `headersTimeout` and
    * `handshakeTimeout`.
@@ -202,13 +202,7 @@ export function parkFor<S extends Server>(caller: string, server: S, options: Pa
   checkServer(server)
   checkObject(options, 'options of park()')
   warnOfUnknown(options, PARK_OPTIONS, 'park()')
-  const {
-    idle,
-    first = 'client',
-    firstByteTimeout,
-    attachmentLimit = ATTACHMENT_LIMIT,
-    giveBack = true
-  } = options
+  const { idle, first = 'client', firstByteTimeout, attachmentLimit = ATTACHMENT_LIMIT, giveBack = true } = options
   if (first !== 'client' && first !== 'server') {
     throw invalidArgument(`first must be 'client' or 'server', not ${shown(first)}`)
   }

@@ -390,6 +390,10 @@ export class Parking
     return true
   }
 
+  get listeners(): number {
+    return this.#server.listenerCount('connection')
+  }
+
   waitsForHeader(row: number): boolean {
     if (this.#proxy === undefined) return false
     const { table } = this.#connections
@@ -608,7 +612,10 @@ export class Parking
     observeHandle(socket, undefined)
     connection.socket = undefined
     this.#connections.awake.delete(row)
-    this.#setParked(row, fd, this.#settings.keep(row, socket, connection, silent))
+    const timeout = this.#settings.keep(row, socket, connection, silent)
+    const isFresh = this.#protocol.parksSilent && connection.wakes === 1 && isSilent(socket)
+    if (isFresh) this.#connections.table.setFlags(row, FRESH)
+    this.#setParked(row, fd, isFresh && timeout === 0 ? this.#timers.freshTimeout(connection) : timeout)
     this.#parkedAgain++
     upgraded?.onParked(row, socket)
     // A stream, or a connection after an upgrade, never shows another socket to the application.
@@ -729,6 +736,11 @@ export class Parking
       bytesPerConnection: table.size === 0 ? 0 : total / table.size
     }
   }
+}
+
+/** Whether nothing has passed on a socket, in either direction. */
+function isSilent({ bytesRead, bytesWritten }: Socket): boolean {
+  return bytesRead === 0 && bytesWritten === 0
 }
 
 let hasWarnedOfHeader = false

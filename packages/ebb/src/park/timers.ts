@@ -54,6 +54,8 @@ export interface TimerHost {
   close(row: number, cause: Cause): void
   /** Returns the protocol of an upgraded connection; undefined for other connections. */
   upgradedProtocol(row: number): UpgradedProtocol | undefined
+  /** Number of listeners of `connection`. */
+  readonly listeners: number
   /** Whether somebody else has taken over the connection of an awake socket. */
   isTaken(socket: Socket): boolean
 }
@@ -147,17 +149,24 @@ export class Timers {
     return shortest(this.#firstByteTimeout, this.#protocol.firstByteTimeout(), this.#learned ?? 0)
   }
 
+  /** Returns the timeout of a connection that was woken before its first byte, and is parked again; 0: none. */
+  freshTimeout(connection: ConnectionHandle): number {
+    return connection.timedOutAt === -1 ? this.firstByteTimeout() : 0
+  }
+
   /** Called when a new connection was parked. */
   onFresh(): void {
-    if (this.#asksListeners && this.#protocol.asksListeners()) this.#asking ??= batchAfter(LEARN_AFTER, () => this.#askListeners())
+    if (this.#asksListeners) this.#asking ??= batchAfter(LEARN_AFTER, () => this.#askListeners())
   }
 
   /** Wakes one of the connections that have not sent a byte, so that {@link learn} is called. */
   #askListeners(): void {
     this.#asking = undefined
+    if (this.#host.listeners <= this.#protocol.connectionListeners) return
     for (let row = 0; this.#asksListeners && row < this.#connections.table.end; row++) {
       if (!this.#isFresh(row) || this.#host.waitsForHeader(row) || !this.#host.stillIdle(row)) continue
-      this.#host.wake(row, true)
+      const connection = this.#host.wake(row, true)
+      if (connection !== undefined && this.#protocol.parksSilent) this.#parkSilent(row, connection)
       this.#asksListeners = false
     }
   }
@@ -279,8 +288,11 @@ export class Timers {
     const { socket } = connection
     onTimeout(socket)
     connection.timedOutAt = socket.bytesRead + socket.bytesWritten
-    // If the listeners left the connection alone, park it again: while it is awake, `http` believes that it is in the
-    // middle of a request.
+    this.#parkSilent(row, connection)
+  }
+
+  /** Parks a connection that was woken before its first byte, if the listeners left it alone. */
+  #parkSilent(row: number, connection: ConnectionHandle): void {
     if (connection.socket?.bytesRead === 0) this.#host.parkUntouched(row, connection)
   }
 }

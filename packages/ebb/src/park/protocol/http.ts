@@ -26,6 +26,9 @@ export class HttpProtocol extends BaseProtocol {
   readonly seesFin = false
   override readonly hasIgnorableBytes = true
   override readonly timeoutListeners = 1
+  override readonly connectionListeners = 1
+  /** While it is awake, `http` believes that it is in the middle of a request, and `close()` waits for it. */
+  override readonly parksSilent = true
   readonly #server: http.Server
   /** How much longer (ms) than `keepAliveTimeout` Node waits; it depends on the version. */
   #keepAliveSlack = 0

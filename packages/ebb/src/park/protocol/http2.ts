@@ -8,15 +8,12 @@ import { TcpProtocol } from './tcp.js'
 /** A connection is parked until its first byte. After that, both sides keep a session for as long as it is open. */
 export class Http2Protocol extends TcpProtocol {
   override readonly isPlain = false
+  override readonly connectionListeners = Number.POSITIVE_INFINITY
   readonly #server: Server & { timeout?: number }
 
   constructor(server: ServerInternals) {
     super(server, false)
     this.#server = server
-  }
-
-  override asksListeners(): boolean {
-    return false
   }
 
   override firstByteTimeout(): number {

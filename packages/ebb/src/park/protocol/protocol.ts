@@ -36,8 +36,13 @@ export interface Protocol {
   onWake(socket: Socket, connection: AwakeConnection): void
   /** Returns how long a new connection may stay parked before its first byte; 0: for ever. */
   firstByteTimeout(): number
-  /** Whether only the application's listeners of `connection` know {@link firstByteTimeout}. */
-  asksListeners(): boolean
+  /**
+   * Number of listeners of `connection` that Node itself adds to the server; Infinity if no connection may be woken
+   * before its first byte.
+   */
+  readonly connectionListeners: number
+  /** Whether a connection that was woken before its first byte is parked at once. */
+  readonly parksSilent: boolean
   /** Whether connections that have not sent a byte count as idle when idle connections are closed. */
   closesFreshAsIdle(): boolean
   /**
@@ -74,6 +79,8 @@ export abstract class BaseProtocol implements Protocol {
   abstract readonly seesFin: boolean
   readonly hasIgnorableBytes: boolean = false
   readonly timeoutListeners: number = 0
+  readonly connectionListeners: number = Number.POSITIVE_INFINITY
+  readonly parksSilent: boolean = false
 
   abstract mayPark(socket: Socket): boolean
 
@@ -81,10 +88,6 @@ export abstract class BaseProtocol implements Protocol {
 
   firstByteTimeout(): number {
     return 0
-  }
-
-  asksListeners(): boolean {
-    return false
   }
 
   closesFreshAsIdle(): boolean {

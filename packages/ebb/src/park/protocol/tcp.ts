@@ -7,6 +7,7 @@ import { BaseProtocol, type TimeoutAction } from './protocol.js'
 /** A connection is parked when it is quiet; the application closes it. */
 export class TcpProtocol extends BaseProtocol {
   readonly isPlain: boolean = true
+  override readonly connectionListeners: number = 0
   readonly parksAgain: boolean
   readonly #server: ServerInternals
 
@@ -18,10 +19,6 @@ export class TcpProtocol extends BaseProtocol {
 
   get seesFin(): boolean {
     return this.#server.allowHalfOpen
-  }
-
-  override asksListeners(): boolean {
-    return this.#server.listenerCount('connection') > 0
   }
 
   /** Without a listener, a timeout of a socket does nothing. */

@@ -18,7 +18,7 @@ const FREE = -2
 
 // Bits of {@link Table.flags}.
 
-/** The connection was never woken: it has not sent a byte. */
+/** The connection has not sent a byte. */
 export const FRESH = 1
 /** The connection is a stream: see `streams.ts`. */
 export const STREAM = 2
