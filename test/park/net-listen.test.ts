@@ -642,6 +642,57 @@ describe('the handle', () => {
     })
   })
 
+  test('an onconnection of the program is called with the handle of each connection', async () => {
+    const connections: unknown[] = []
+    await expectSame(async (kind) => {
+      const seen: unknown[] = []
+      const server = await listening(
+        kind.create({ noDelay: true }, (socket) => {
+          seen.push('connection')
+          echo(socket)
+        })
+      )
+      server.on('connection', (...args: unknown[]) => connections.push(args[1]))
+      const handle = handleOf(server) as Handle & { onconnection(error: unknown, client?: object): void }
+      const { onconnection } = handle
+      handle.onconnection = function (error, accepted) {
+        seen.push(this === handle, error || 0, accepted?.constructor.name)
+        onconnection.call(this, error, accepted)
+      }
+      const peers = [await client(server), await client(server)]
+      for (const peer of peers) await expectEcho(peer)
+      seen.push(await getConnections(server))
+      // Back to Node's own.
+      handle.onconnection = onconnection
+      const last = await client(server)
+      await expectEcho(last)
+      for (const peer of [...peers, last]) peer.destroy()
+      await eventually(async () => expect(await getConnections(server)).toBe(0))
+      return seen
+    })
+    // Those of plain Node have none.
+    const known = connections.filter((connection) => (connection as Connection | undefined)?.id)
+    expect(known).toHaveLength(connections.length - 3)
+  })
+
+  test('an onconnection of the program that keeps the handle from Node: the server goes on', async () => {
+    await expectSame(async (kind) => {
+      const server = await listening(kind.create({}, echo))
+      const handle = handleOf(server) as Handle & { onconnection(error: unknown, client?: { close(): void }): void }
+      const { onconnection } = handle
+      const kept: { close(): void }[] = []
+      handle.onconnection = (_, accepted) => void kept.push(accepted as { close(): void })
+      const peer = await client(server)
+      await eventually(() => expect(kept).toHaveLength(1))
+      const ended = outcome(peer)
+      for (const each of kept) each.close()
+      handle.onconnection = onconnection
+      const next = await client(server)
+      await expectEcho(next)
+      return [(await ended).ended, await getConnections(server)]
+    })
+  })
+
   test('listeners of listening: none but those of the program', async () => {
     await expectSame(async (kind) => {
       const server = kind.create({}, echo)

@@ -155,6 +155,26 @@ describe('options of the kernel', () => {
 })
 
 describe('properties of a socket', () => {
+  test('setKeepAlive() with the delay of the server sets nothing, with another one it does', async () => {
+    await expectSame(async (kind) => {
+      const delays: unknown[] = []
+      const server = await listening(
+        kind.create({ keepAlive: true, keepAliveInitialDelay: 2000 }, (socket) => {
+          const { _handle: handle } = socket as unknown as { _handle: { setKeepAlive(on: boolean, s: number): void } }
+          const { setKeepAlive } = handle
+          handle.setKeepAlive = (on, seconds) => {
+            delays.push(seconds)
+            setKeepAlive.call(handle, on, seconds)
+          }
+          for (const delay of [2000, 5000, 5000, 2000]) socket.setKeepAlive(true, delay)
+          socket.on('data', (bytes) => socket.write(bytes))
+        })
+      )
+      await expectEcho(await client(server))
+      return delays
+    })
+  })
+
   test('are those of plain Node', async () => {
     await expectSame(async (kind) => {
       let seen: object | undefined

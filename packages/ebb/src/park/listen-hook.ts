@@ -22,7 +22,6 @@ import type { SystemError } from '../sys/errors.js'
 import { isListening, listenOn, setOption } from '../sys/socket.js'
 import {
   copyOf,
-  handleClassOf,
   interceptConnections,
   isShared,
   isUnbound,
@@ -74,7 +73,7 @@ function giveOnListen(
       listenOn(fd, backlog)
       const socket = { fd, ...describeSocket(fd, backlog), close }
       if (!('path' in socket.address)) setInheritedOptions(server, fd)
-      parking.listen(socket, handleClassOf(handle))
+      parking.listen(socket, handle)
       return 0
     } catch (error) {
       return -(error as SystemError).errno

@@ -47,13 +47,22 @@ import { auditConnections } from './audit.js'
 import { Broadcaster } from './broadcast.js'
 import { type Connection, ConnectionHandle, setConnection } from './connection.js'
 import { forwardDetached } from './detached-socket.js'
-import { type HandleClass, type HandleOwner, tellAddresses } from './node/handle.js'
+import {
+  type HandleClass,
+  type HandleOwner,
+  handleClassOf,
+  type ListeningHandle,
+  type OnConnection,
+  replacedOnConnection,
+  tellAddresses
+} from './node/handle.js'
 import {
   countConnection,
   emitCloseIfDrained,
   isDrained,
   type ServerInternals,
-  uncountConnection
+  uncountConnection,
+  withConnectionOf
 } from './node/server.js'
 import {
   clientHandle,
@@ -149,6 +158,8 @@ export class Parking
   #closesIdle = false
   /** Whether a `close()` of the server leaves idle connections open: see `shutdown.ts`. */
   keepsIdle = false
+  /** Returns the function that the application has set in place of Node's `onconnection`. */
+  #replaced: () => OnConnection | undefined = () => undefined
   /** Node's class of handles for this server's connections: TCP or Unix. */
   #handleClass: HandleClass | undefined
   /** Parts of the first socket that was parked. They keep the hidden classes of sockets alive. */
@@ -181,8 +192,9 @@ export class Parking
    *
    * @throws {SystemError} of `epoll_ctl`; the caller still owns the socket
    */
-  listen(socket: ListeningSocket, handleClass: HandleClass): void {
-    this.#handleClass = handleClass
+  listen(socket: ListeningSocket, handle: ListeningHandle): void {
+    this.#handleClass = handleClassOf(handle)
+    this.#replaced = replacedOnConnection(handle)
     try {
       this.#acceptor = new Acceptor(this.#registration.join(), socket, this)
     } catch (error) {
@@ -281,6 +293,11 @@ export class Parking
 
   onAccept(fd: number): number {
     if (!this.#gate.admits(fd, this.#registration.reactor)) return 0
+    const replaced = this.#replaced()
+    if (replaced !== undefined) {
+      this.#connections.scopes.runForServer(this.#passOn, this, replaced, fd)
+      return 0
+    }
     const speaksFirst = this.#options.first === 'server' && !this.#proxy?.expectsFrom(fd)
     if (speaksFirst && !this.#draining) {
       const row = this.#addRow()
@@ -294,6 +311,13 @@ export class Parking
     if (speaksFirst) this.#wakeLater(this.#connections.table.id(row))
     else this.#timers.onFresh()
     return 0
+  }
+
+  /** Lets the application, and then Node, take an accepted connection. It is awake from the start. */
+  #passOn(onconnection: OnConnection, fd: number): void {
+    const handle = clientHandle(this.#registration.reactor, this.#handleClass as HandleClass, fd)
+    const take = (socket: Socket): Connection => this.#connections.awake.get(this.adopt(socket)) as ConnectionHandle
+    withConnectionOf(this.#server, take, () => onconnection(0, handle))
   }
 
   /** Wakes a connection after `close()` has returned, because no listener may run during it. */

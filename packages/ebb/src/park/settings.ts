@@ -76,7 +76,12 @@ export class Settings {
   apply(row: number, socket: Socket): void {
     const flags = this.#connections.table.flags(row)
     if ((flags & (NO_DELAY | KEEP_ALIVE)) !== 0) {
-      rememberOptions(socket, { noDelay: (flags & NO_DELAY) !== 0, keepAlive: (flags & KEEP_ALIVE) !== 0 })
+      rememberOptions(socket, {
+        noDelay: (flags & NO_DELAY) !== 0,
+        keepAlive: (flags & KEEP_ALIVE) !== 0,
+        // That of the listening socket, unless an earlier socket has set another one.
+        keepAliveDelay: this.#connections.table.wakes(row) === 1 ? this.#server.keepAliveInitialDelay : undefined
+      })
     }
     if ((flags & UNREFERENCED) !== 0) socket.unref()
     if (this.#connections.listening.size > 0) this.#connections.listening.delete(row)

@@ -100,6 +100,15 @@ export function interceptConnections(
   }
 }
 
+/** Called by libuv, or by ebb in its place, with each connection that a handle has accepted. */
+export type OnConnection = NonNullable<ListeningHandle['onconnection']>
+
+/** Returns a function that returns the `onconnection` of a handle, if somebody replaces it from now on. */
+export function replacedOnConnection(handle: ListeningHandle): () => OnConnection | undefined {
+  const { onconnection } = handle
+  return () => (handle.onconnection === onconnection ? undefined : handle.onconnection?.bind(handle))
+}
+
 /** `TCPConstants.SERVER` and `PipeConstants.SERVER`: a handle that listens. */
 const SERVER = 1
 

@@ -3,7 +3,7 @@
  * version from 20 to 26 has them.
  */
 import { AsyncResource } from 'node:async_hooks'
-import type { Server } from 'node:net'
+import type { Server, Socket } from 'node:net'
 import { outside } from '../../sys/node/callback-scope.js'
 import { symbolProperty } from '../../sys/node/symbols.js'
 import type { ListeningHandle } from './handle.js'
@@ -49,6 +49,29 @@ export function closeOutside(server: ServerInternals): void {
   server.close = function (callback) {
     const bound = typeof callback === 'function' ? AsyncResource.bind(callback) : callback
     return outside(() => close.call(this, bound))
+  }
+}
+
+/**
+ * Calls `fn`, in which Node makes a socket and emits `connection`. The event gets `connectionOf(socket)` as its second
+ * argument.
+ */
+export function withConnectionOf(server: Server, connectionOf: (socket: Socket) => unknown, fn: () => void): void {
+  const { emit } = server
+  const isOwn = Object.hasOwn(server, 'emit')
+  const restore = (): void => {
+    if (isOwn) server.emit = emit
+    else Reflect.deleteProperty(server, 'emit')
+  }
+  server.emit = (...args: [event: string, ...unknown[]]): boolean => {
+    if (args[0] !== 'connection') return Reflect.apply(emit, server, args)
+    restore()
+    return Reflect.apply(emit, server, ['connection', args[1], connectionOf(args[1] as Socket)])
+  }
+  try {
+    fn()
+  } finally {
+    restore()
   }
 }
 

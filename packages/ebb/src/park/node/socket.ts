@@ -225,6 +225,8 @@ export function endQuietly(socket: Socket): void {
 export interface SocketOptions {
   noDelay: boolean
   keepAlive: boolean
+  /** Time before the first probe, in seconds, if it is known. */
+  keepAliveDelay?: number | undefined
 }
 
 /** Symbols by description, under which every socket keeps its state; looked up once. */
@@ -249,14 +251,15 @@ export function optionsOf(socket: Socket): SocketOptions {
  * Tells a new socket which options are set on its connection. Otherwise `setNoDelay(false)` would do nothing, because
  * the socket believes that the option is not set.
  */
-export function rememberOptions(socket: Socket, { noDelay, keepAlive }: SocketOptions): void {
+export function rememberOptions(socket: Socket, { noDelay, keepAlive, keepAliveDelay }: SocketOptions): void {
   const properties = socket as unknown as Record<symbol, unknown>
-  const set = (name: string): void => {
+  const set = (name: string, value: unknown): void => {
     const known = propertyOf(socket, name) !== undefined
-    if (known) properties[symbols?.get(name) as symbol] = true
+    if (known) properties[symbols?.get(name) as symbol] = value
   }
-  if (noDelay) set('kSetNoDelay')
-  if (keepAlive) set('kSetKeepAlive')
+  if (noDelay) set('kSetNoDelay', true)
+  if (keepAlive) set('kSetKeepAlive', true)
+  if (keepAlive && keepAliveDelay !== undefined) set('kSetKeepAliveInitialDelay', keepAliveDelay)
 }
 
 /** Whether a socket keeps the process running: false after `unref()`. */
