@@ -7,7 +7,9 @@ import net from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import tls from 'node:tls'
-import { afterAll, describe, expect } from 'vitest'
+import { park } from 'ebb'
+import { afterAll, describe, expect, onTestFinished, test } from 'vitest'
+import { client, listening } from '../support/net-parity.js'
 import {
   type Client,
   GET,
@@ -19,6 +21,7 @@ import {
   silence,
   turn
 } from '../support/parity.js'
+import { readAll, readExactly } from '../support/sockets.js'
 
 const home = mkdtempSync(join(tmpdir(), 'ebb-'))
 afterAll(() => rmSync(home, { recursive: true, force: true }))
@@ -312,5 +315,50 @@ describe.skipIf(certificate === undefined)('https', () => {
       expect(bodies).toEqual(clients.map((_, i) => `[/${i}]`))
     },
     compared: (seen) => ({ ...seen, connections: [], clients: [] })
+  })
+})
+
+/** Keep-alive timeout of a server (ms), and how long the event loop is busy meanwhile. */
+const KEEP_ALIVE = 300
+const BUSY = 2000
+
+describe.skipIf(certificate === undefined)('an established connection whose timeout is over after a busy turn', () => {
+  /** Opens a connection that is idle after a response. `send` sends at the beginning of the busy turn. */
+  async function scenario(send: (secured: tls.TLSSocket, raw: net.Socket) => void): Promise<tls.TLSSocket> {
+    const server = await listening(
+      park(
+        https.createServer({ ...certificate, keepAliveTimeout: KEEP_ALIVE }, (request, response) =>
+          response.end(`[${request.url}]`)
+        )
+      )
+    )
+    const raw = await client(server)
+    const secured = tls.connect({ socket: raw, rejectUnauthorized: false }).on('error', () => {})
+    onTestFinished(() => void secured.destroy())
+    // Bytes of another connection: what is sent while they are handled is read in the next turn, after the timers.
+    const trigger = await listening(
+      net.createServer((socket) =>
+        socket.on('data', () => {
+          send(secured, raw)
+          const end = performance.now() + BUSY
+          while (performance.now() < end);
+        })
+      )
+    )
+    const other = await client(trigger)
+    secured.write(GET('/1'))
+    while (!(await readExactly(secured, 1)).includes(']'));
+    other.write('x')
+    return secured
+  }
+
+  test('a request that came in time is served', async () => {
+    const secured = await scenario((socket) => socket.write(GET('/2', 'Connection: close\r\n')))
+    expect(`${await readAll(secured)}`).toMatch(/\[\/2\]$/)
+  })
+
+  test('a part of a record puts the timeout off once', async () => {
+    const secured = await scenario((_, raw) => raw.write(Buffer.from([23, 3, 3])))
+    expect(`${await readAll(secured)}`).toBe('')
   })
 })

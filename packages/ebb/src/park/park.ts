@@ -14,7 +14,8 @@ import { type Connection, connectionOf } from './connection.js'
 import { withoutForwarding } from './detached-socket.js'
 import { hookListen } from './listen-hook.js'
 import { watchChannels } from './node/ipc.js'
-import { closeOutside, type ServerInternals } from './node/server.js'
+import { closeOutside, onSecureConnection, type ServerInternals } from './node/server.js'
+import { lookBeforeTimeout } from './node/socket.js'
 import { Parking } from './parking.js'
 import { ATTACHMENT_LIMIT, RELEASE_THRESHOLDS, setParking, warnUnsupported } from './parking-of.js'
 import { isHttp } from './protocol/detect.js'
@@ -237,6 +238,7 @@ export function parkFor<S extends Server>(caller: string, server: S, options: Pa
     hookListen(internals, parking)
     setParking(server, parking)
     closeOutside(internals)
+    if ('setSecureContext' in server) onSecureConnection(server, lookBeforeTimeout)
   } else {
     warnUnsupported(caller, fault, 'the server runs as plain Node')
     server.prependListener('connection', (socket: Socket) => parking.adopt(socket))

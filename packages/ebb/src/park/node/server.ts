@@ -4,6 +4,7 @@
  */
 import { AsyncResource } from 'node:async_hooks'
 import type { Server, Socket } from 'node:net'
+import type { TLSSocket } from 'node:tls'
 import { outside } from '../../sys/node/callback-scope.js'
 import { symbolProperty } from '../../sys/node/symbols.js'
 import type { ListeningHandle } from './handle.js'
@@ -167,6 +168,18 @@ function onHandleSet(server: ServerInternals, then: (handle: ListeningHandle) =>
 
 function define(server: ServerInternals, property: PropertyDescriptor): void {
   Object.defineProperty(server, '_handle', { configurable: true, enumerable: true, ...property })
+}
+
+/**
+ * Calls `fn` with each socket of a `tls.Server`, before the application gets it. A listener of `secureConnection` would
+ * be seen, so `emit()` is replaced.
+ */
+export function onSecureConnection(server: Server, fn: (socket: TLSSocket) => void): void {
+  const { emit } = server
+  server.emit = function (this: Server, ...args: [event: string, ...unknown[]]) {
+    if (args[0] === 'secureConnection') fn(args[1] as TLSSocket)
+    return Reflect.apply(emit, this, args)
+  }
 }
 
 /** A session of an `http2` server. */

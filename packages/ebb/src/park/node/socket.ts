@@ -5,6 +5,7 @@
 import { channel } from 'node:diagnostics_channel'
 import type { EventEmitter } from 'node:events'
 import { type Server, Socket, type SocketConstructorOpts } from 'node:net'
+import type { TLSSocket } from 'node:tls'
 import { systemError } from '../../sys/errors.js'
 import { passiveSocket } from '../../sys/node/passive-socket.js'
 import { symbolOf, symbolProperty } from '../../sys/node/symbols.js'
@@ -165,6 +166,23 @@ function onTimeout(this: SocketInternals): void {
   const fd = this._handle?.reading === true ? this._handle.fd : -1
   if (fd >= 0 && peek(fd, 1) > 0) this._unrefTimer()
   else (Socket.prototype as SocketInternals)._onTimeout.call(this)
+}
+
+/**
+ * Makes the timeout of a `TLSSocket` look for bytes in the kernel first, as that of other sockets here. If they contain
+ * nothing for the application, such as a part of a record, the next timeout is not put off.
+ */
+export function lookBeforeTimeout(socket: TLSSocket): void {
+  const internals = socket as unknown as SocketInternals
+  let looked = -1
+  internals._onTimeout = function () {
+    const { bytesRead } = this
+    if (bytesRead === looked) (Socket.prototype as SocketInternals)._onTimeout.call(this)
+    else {
+      looked = bytesRead
+      onTimeout.call(this)
+    }
+  }
 }
 
 /** Does what Node does at the timeout of a socket. */
