@@ -28,12 +28,19 @@ test('counts refused connects and ends with exit code 2 if nobody listens', asyn
 })
 
 test.each([
-  [['/no/such.sock'], /^ebb: ENOENT: nothing connected to \/no\/such\.sock: there is no such socket: start/m],
-  [['1', '--source', '192.0.2.1'], /^ebb: EADDRNOTAVAIL: nothing connected to .*: check --source$/m]
+  [['/no/such.sock'], /^ebb: ENOENT: nothing connected to \/no\/such\.sock: there is no such socket: start/m]
 ])('says why nothing connects: %j', async (args, sentence) => {
   const { code, stderr } = await run(['pulse', ...args, '--big', '2'])
   expect(code).toBe(2)
   expect(stderr).toMatch(sentence)
+})
+
+test('a --source that is not an address of this machine is refused before the run', async () => {
+  const { code, stdout, stderr } = await run(['pulse', '1', '--source', '127.0.0.9', '192.0.2.1'])
+  expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
+  expect(stderr).toMatch(
+    /^ebb: EADDRNOTAVAIL: the source 192\.0\.2\.1 is not an address of this machine: give one of its own, such as .*\n$/
+  )
 })
 
 test('counts lost connections and ends when the server is killed', async () => {
@@ -51,8 +58,9 @@ test('counts the connections that a server resets', async () => {
   const refusing = await program(`let n = 0
     net.createServer((s) => { s.on('error', () => {}); if (n++ % 2) s.resetAndDestroy() }).listen(0, '127.0.0.1',
       function () { console.log(this.address().port) })`)
-  const { code, stdout } = await run(['pulse', String(refusing.port), ...SHORT, '--json'])
+  const { code, stdout, stderr } = await run(['pulse', String(refusing.port), ...SHORT, '--json'])
   expect(code).toBe(2)
+  expect(stderr).toMatch(/^note: \d+ (connects failed|connections were lost) with ECONNRESET: the server (reset|acc)/m)
   const { connected, failed, lost } = JSON.parse(stdout)
   const sum = (causes: Record<string, number>): number => Object.values(causes).reduce((a, b) => a + b, 0)
   expect(connected + sum(failed)).toBe(40)
@@ -62,8 +70,9 @@ test('counts the connections that a server resets', async () => {
 test('ends by its time limit if the server never accepts', async () => {
   const deaf = await program(`net.createServer().listen({ port: 0, host: '127.0.0.1', backlog: 1 }, function () {
     console.log(this.address().port); setTimeout(() => { for (;;); }, 50) })`)
-  const { code, stdout } = await run(['pulse', String(deaf.port), ...SHORT, '--timeout', '500ms'])
+  const { code, stdout, stderr } = await run(['pulse', String(deaf.port), ...SHORT, '--timeout', '500ms'])
   expect(code).toBe(2)
+  expect(stderr).toMatch(/^note: \d+ connects failed with ETIMEDOUT: the server's accept queue was full/m)
   expect(stdout).toMatch(/ETIMEDOUT/)
 })
 

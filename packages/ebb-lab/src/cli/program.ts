@@ -77,7 +77,7 @@ export async function run(args: readonly string[]): Promise<void> {
     .helpOption('-h, --help', 'print this help')
     .helpCommand('help [command]', 'print the help of a command')
     .showSuggestionAfterError()
-    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: (.*)/, `ebb: $1: ${seeHelp}`)) })
+    .configureOutput({ outputError: (text, write) => write(`ebb: ${oneSentence(text)}: ${seeHelp}\n`) })
     .addHelpText('after', AFTER_HELP)
   if (chosen === undefined) {
     for (const [title, { summary }] of Object.entries(COMMANDS)) program.command(title).summary(summary)
@@ -92,6 +92,15 @@ export async function run(args: readonly string[]): Promise<void> {
   const known = new Set(command.options.flatMap(({ long }) => (long ? [long.slice(2)] : [])))
   program.addCommand(command.copyInheritedSettings(program))
   await program.parseAsync(twoDashes(normalized, known), { from: 'user' })
+}
+
+/** Returns an error of commander as one sentence: `unknown option '--prot' (did you mean --port?)`. */
+function oneSentence(text: string): string {
+  return text
+    .trim()
+    .replace(/^error: /, '')
+    .replace(/\. Expected (\d+) arguments? but got (\d+)\.$/, ' (it takes $1, and got $2)')
+    .replace(/\s*\n\(Did you mean (.*)\?\)$/s, ' (did you mean $1?)')
 }
 
 function version(): string {

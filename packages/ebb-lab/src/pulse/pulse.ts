@@ -14,7 +14,7 @@ import type { Opened } from './opened.js'
 import { crowdOf } from './own-crowd.js'
 import { pause } from './pause.js'
 import { type Plan, type Pulse, planSchema, pulsesOf } from './plan.js'
-import { localPorts, MAX_SOURCES } from './sources.js'
+import { checkOwn, localPorts, MAX_SOURCES } from './sources.js'
 import type { Coordinator } from './swarm/coordinator.js'
 import type { SwarmReport } from './swarm/report.js'
 import { SwarmCrowd } from './swarm/swarm-crowd.js'
@@ -118,8 +118,8 @@ const DEFAULT_TIMEOUT = 10_000
  * @param plan fields that are left out have the defaults of {@link Plan}
  * @throws TypeError for an option that is out of its range or does not fit the server
  * @throws ZodError for a plan that is not valid
- * @throws LabError if the descriptors (`EMFILE`) or local ports (`EADDRNOTAVAIL`) of this machine do not suffice, or
- *   without koffi (`ERR_EBB_UNSUPPORTED`)
+ * @throws LabError if the descriptors (`EMFILE`) or local ports (`EADDRNOTAVAIL`) of this machine do not suffice, if a
+ *   source is not an address of this machine (`EADDRNOTAVAIL`), or without koffi (`ERR_EBB_UNSUPPORTED`)
  * @throws SwarmError if the agents cannot hold that many connections, or refuse the server
  * @throws Error of `dns.lookup` for a host name that is not known
  */
@@ -303,6 +303,7 @@ function checkAddresses(server: Server, sources: readonly string[]): void {
       const { host: to } = server as { host: string }
       throw invalidArgument(`the source ${host} cannot connect to ${to}: one is IPv4, the other IPv6`)
     }
+    checkOwn(host)
   }
 }
 

@@ -1,6 +1,8 @@
 /** Local addresses to connect from. */
 import { readFileSync } from 'node:fs'
-import { SocketAddress } from 'ebb/sys'
+import { networkInterfaces } from 'node:os'
+import { bindSocket, closeDescriptor, SocketAddress } from 'ebb/sys'
+import { codeOf, LabError } from '../units/errors.js'
 
 /** Maximum number of automatic source addresses: 127.0.0.1 to 127.0.16.0, with about 28,000 ports each. */
 export const MAX_SOURCES = 4095
@@ -16,6 +18,30 @@ const USABLE_SHARE = 0.25
 
 /** Size of the kernel's default port range, for containers that hide the actual one. */
 const DEFAULT_PORTS = 28_232
+
+/**
+ * Checks that this machine can connect from an address.
+ *
+ * @throws LabError (`EADDRNOTAVAIL`) if the address is not one of this machine's
+ */
+export function checkOwn(host: string): void {
+  try {
+    closeDescriptor(bindSocket({ host, port: 0 }))
+  } catch (error) {
+    if (codeOf(error) !== 'EADDRNOTAVAIL') throw error
+    const own = Object.values(networkInterfaces()).flatMap((all) => (all ?? []).map(({ address }) => address))
+    const some = own.length === 0 ? '' : `, such as ${own.slice(0, MOST_NAMED).join(' or ')}`
+    throw new LabError(
+      `the source ${host} is not an address of this machine: give one of its own${some}`,
+      'EADDRNOTAVAIL',
+      'bind',
+      error
+    )
+  }
+}
+
+/** Addresses of this machine that a message names. */
+const MOST_NAMED = 3
 
 /** Chooses the source address of each connect. */
 export class Sources {

@@ -6,7 +6,8 @@
  */
 export const ERROR_CODES = {
   EACCES: 'This user may not inspect a process, join a cgroup, or connect to a target that the agent does not allow.',
-  EADDRNOTAVAIL: 'A server gets more connections than there are local ports to connect from.',
+  EADDRNOTAVAIL:
+    'A server gets more connections than there are local ports, or a source is not an address of this machine.',
   EAGENTLOST: 'An agent of a swarm was lost: its connections count as failed or lost with this cause.',
   EBADF: 'A line was written to a recording that is closed.',
   ECHILD: 'A command was started without a process id or without output.',

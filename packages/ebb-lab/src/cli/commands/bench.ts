@@ -8,7 +8,7 @@ import {
   QUICK_PLAN,
   type Target
 } from '../../experiment/experiment.js'
-import { total } from '../../pulse/causes.js'
+import { addCauses, type Causes, total } from '../../pulse/causes.js'
 import type { Server } from '../../pulse/pulse.js'
 import type { Sample } from '../../record/recording.js'
 import { duration, integer, megabytes } from '../../units/format.js'
@@ -18,8 +18,10 @@ import { type ConnectFlags, connectOf, connectOptions, type PlanFlags, planOf, p
 import { type SwarmFlags, swarmOptions, withSwarm } from '../options/swarm.js'
 import { checkForm } from '../options/together.js'
 import { parsePid, parsePort, parseRuns, parseServer, parseTarget, ValueError } from '../options/values.js'
+import { causes } from '../output/causes.js'
 import { EXIT } from '../output/exit-codes.js'
 import { tellInterrupted } from '../output/failure.js'
+import { remedies } from '../output/remedies.js'
 import { printResult } from '../output/result.js'
 import { interruption, Terminal } from '../output/terminal.js'
 
@@ -105,6 +107,7 @@ async function run(command: string[], flags: Flags): Promise<void> {
   const connect = connectOf(flags)
   let recording: string | undefined
   const print = progress(terminal, targets)
+  const troubles: { failed: Causes; lost: Causes } = { failed: {}, lost: {} }
   const partial = await withSwarm({ flags, connect, terminal, signal, recording: () => recording }, (pulse) =>
     experimentUntilFailure(targets, {
       plan,
@@ -114,6 +117,8 @@ async function run(command: string[], flags: Flags): Promise<void> {
       signal,
       onEvent: (event) => {
         if (event.event === 'start') recording = event.out ?? undefined
+        if (event.event === 'connected') addCauses(troubles.failed, event.opened.failed)
+        if (event.event === 'closed') addCauses(troubles.lost, event.lost)
         print(event)
       },
       overwrite: flags.overwrite === true,
@@ -124,6 +129,7 @@ async function run(command: string[], flags: Flags): Promise<void> {
   if (partial === null) return
   const { result, failure } = partial
   printResult(result, flags, terminal)
+  for (const text of remedies(troubles)) terminal.line(`note: ${text}`)
   if (failure !== undefined) {
     tellInterrupted(failure.error, signal, terminal, recording)
     return
@@ -204,7 +210,7 @@ function progress(terminal: Terminal, targets: readonly Target[]): (event: Exper
       case 'connected': {
         const { connected, failed, ms } = event.opened
         state = `pulse ${event.pulse.index + 1} of ${pulses}: holding ${integer(connected)}`
-        const lacking = total(failed) > 0 ? `, ${integer(total(failed))} failed` : ''
+        const lacking = total(failed) > 0 ? `, ${integer(total(failed))} failed: ${causes(failed)}` : ''
         terminal.line(`${prefix}  ${state}, connected in ${duration(ms)}${lacking}`)
         break
       }

@@ -12,6 +12,7 @@ import { parseServer } from '../options/values.js'
 import { causes, counted } from '../output/causes.js'
 import { columnsOf, swarmRows } from '../output/columns.js'
 import { EXIT } from '../output/exit-codes.js'
+import { remedies, remedyOfNothing } from '../output/remedies.js'
 import { interruption, Terminal } from '../output/terminal.js'
 
 /** Returns the command `ebb pulse`. */
@@ -56,6 +57,7 @@ async function run(server: Server, flags: Flags): Promise<void> {
   if (report === null) return
   if (report.stopped === 'nobody answers') terminal.line(nobodyAnswers(server, report))
   process.stdout.write(flags.json ? `${JSON.stringify(report)}\n` : `${resultTable(report)}\n`)
+  if (report.stopped !== 'nobody answers') for (const text of remedies(report)) terminal.line(`note: ${text}`)
   if (report.swarm?.degraded) process.exitCode = EXIT.degraded
   else if (!succeeded(report)) process.exitCode = EXIT.failures
 }
@@ -105,26 +107,12 @@ function progress(terminal: Terminal): (event: PulseEvent) => void {
   }
 }
 
-/** What to do if no connect succeeded, by the most frequent cause. */
-const REMEDIES: Record<string, string> = {
-  EACCES: 'this user may not connect to it: run as a user who may',
-  EADDRNOTAVAIL: 'no local address or port to connect from: check --source',
-  ECONNREFUSED: 'no process listens there: start the server first, or check the address',
-  ECONNRESET: 'the server closed each connection: check that it is the right server',
-  EHOSTUNREACH: 'no route leads there: check the address and the network',
-  EINVAL: 'the addresses do not fit together: check --source',
-  EMFILE: 'this process has no file descriptor left: raise the limit (ulimit -n)',
-  ENETUNREACH: 'no route leads there: check the address and the network',
-  ENOENT: 'there is no such socket: start the server first, or check the path',
-  ETIMEDOUT: 'it did not answer in time: check the address and the firewall, or raise --timeout'
-}
-
 /** Says in a sentence that no connect succeeded: on which server, why, and what to do. */
 function nobodyAnswers(server: Server, { connected, failed }: PulseReport): string {
   const [cause = 'UNKNOWN'] = Object.entries(failed).sort(([, a], [, b]) => b - a)[0] ?? []
   const where = clean('path' in server ? server.path : `${server.host}:${server.port}`)
   const what = connected === 0 ? 'nothing connected to' : 'nothing connected any more to'
-  return `ebb: ${cause}: ${what} ${where}: ${REMEDIES[cause] ?? 'check that the server runs and answers'}`
+  return `ebb: ${cause}: ${what} ${where}: ${remedyOfNothing(cause)}`
 }
 
 /** Formats the result in two columns. */

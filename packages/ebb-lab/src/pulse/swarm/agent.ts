@@ -6,6 +6,7 @@ import { invalidArgument } from 'ebb/sys'
 import type { DistributiveOmit } from '../../units/types.js'
 import { checkKernel } from '../kernel.js'
 import { pause } from '../pause.js'
+import { checkOwn } from '../sources.js'
 import type { AgentEvent, AgentOptions } from './agent-options.js'
 import { AllowList } from './allow.js'
 import type { Offering } from './bus.js'
@@ -74,7 +75,8 @@ export class Agent {
   /**
    * Starts an agent. Resolves when coordinators can discover it.
    *
-   * @throws TypeError for a name or a source that is not valid
+   * @throws TypeError for a name or a source that is not valid; LabError (`EADDRNOTAVAIL`) for a source that is not an
+   *   address of this machine
    * @throws {NatsError} if the bus cannot be used
    */
   static async start(options: AgentOptions): Promise<Agent> {
@@ -319,6 +321,7 @@ export function checkAgent({
     if (isIP(source) === 0) {
       throw invalidArgument(`a source must be an IPv4 or IPv6 address, not ${JSON.stringify(source)}`)
     }
+    checkOwn(source)
   }
 }
 
