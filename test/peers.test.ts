@@ -99,7 +99,7 @@ test('writes the medians of earlier rounds as a table, a page and a picture', as
   const page = readFileSync(join(out, 'RESULTS.md'), 'utf8')
   expect(page).toContain('3 rounds')
   expect(page).toMatch(/^\| Go net \| 5\.\d \|/m)
-  expect(readFileSync(join(out, 'memory.svg'), 'utf8')).toContain('Go net')
+  expectSameFigures(page, readFileSync(join(out, 'memory.svg'), 'utf8'), 3)
 })
 
 test('splits a table that is wider than the terminal, without losing cells', async () => {
@@ -139,6 +139,31 @@ test('the README shows six rows of RESULTS.md, and of each the first nine column
   const servers = ['server', '---', 'C, epoll', 'ebb, Node 20', 'Node 20 net', 'Go net', 'Bun', 'Rust, Tokio']
   expect(readme).toEqual(servers.map((name) => results.find((cells) => cells[0] === name)?.slice(0, 9)))
 })
+
+test('results.svg shows the figures of the table in RESULTS.md', () => {
+  const [page, picture] = ['RESULTS.md', 'results.svg'].map((name) => readFileSync(join(ROOT, 'bench', name), 'utf8'))
+  expectSameFigures(page as string, picture as string, 3)
+})
+
+/** Compares every figure that a picture has as text with the table of a page: retention, footprint, release time. */
+function expectSameFigures(page: string, picture: string, rounds: number): void {
+  const [heading = [], , ...rows] = tableOf(page)
+  const at = (word: string): number => heading.findIndex((title) => title.startsWith(word))
+  const texts = Array.from(picture.matchAll(/<text[^>]*>([^<]*)<\/text>/g), ([, text = '']) => text)
+  const release = (text: string): string => {
+    const [, number = '', unit] = /^back after ([\d.]+) (m?s)$/.exec(text) ?? []
+    if (unit === undefined) return text === 'never back' ? 'never' : '0.0'
+    return (Number(number) / (unit === 'ms' ? 1000 : 1)).toFixed(1)
+  }
+  const found = texts.flatMap((text, index) => {
+    const match = /^retention (\S+) · (.+) B per connection · (?:medians of )?(\d+) runs$/.exec(text)
+    return match === null ? [] : [[texts[index - 1], match[2]?.replace('&lt;', '<'), match[1], match[3]]]
+  })
+  const releases = texts.filter((text) => /^(?:never back|back at once|back after .*)$/.test(text)).map(release)
+  expect(found.map((cells, index) => [...cells, releases[index]])).toEqual(
+    rows.map((row) => [row[0], row[at('footprint')], row[at('retention')], String(rounds), row[at('release')]])
+  )
+}
 
 /** The cells of the table between the markers of a page. */
 function tableOf(page: string): string[][] {

@@ -1,8 +1,16 @@
-/** The figures of a server: medians over its rounds, and their format. */
-import { median, whole } from '../harness/figures.mjs'
+/** The figures of a server, and their format. */
+import { whole } from '../harness/figures.mjs'
 import { markdownTable as markdown, wrapColumns } from '../harness/table.mjs'
 
-/** @import { Measured } from './measure.mjs' */
+/** @import { Verdict } from 'ebb-lab' */
+
+/**
+ * The figures of a server, medians over its rounds.
+ *
+ * @typedef {object} Figures
+ * @property {Verdict} verdict
+ * @property {number} proportional mean PSS of four copies on one machine, bytes
+ */
 
 /**
  * A column of the table.
@@ -10,7 +18,7 @@ import { markdownTable as markdown, wrapColumns } from '../harness/table.mjs'
  * @typedef {object} Column
  * @property {string} word first line of its heading
  * @property {string} unit second line of its heading, empty for a ratio
- * @property {(round: Measured) => number | null} of the figure of a round in bytes or ms; null if it is unknown
+ * @property {(figures: Figures) => number | null} of the figure in bytes or ms; null if it is unknown
  * @property {(figure: number) => string} format
  */
 
@@ -30,29 +38,19 @@ const COLUMNS = [
 ]
 
 /**
- * Returns a line of the table: the server's name, and the median of each figure over its rounds.
+ * Returns a line of the table: the server's name, and its figures.
  *
  * @param {string} name
- * @param {readonly Measured[]} rounds
+ * @param {Figures} figures
  */
-export function rowOf(name, rounds) {
+export function rowOf(name, figures) {
   return [
     name,
     ...COLUMNS.map(({ of, format }) => {
-      const figures = rounds.map(of).filter((figure) => figure !== null)
-      return figures.length === 0 ? '-' : format(median(figures))
+      const figure = of(figures)
+      return figure === null ? '-' : format(figure)
     })
   ]
-}
-
-/**
- * Returns the round whose kept memory is the median. The picture shows this round.
- *
- * @param {readonly Measured[]} rounds
- */
-export function medianRound(rounds) {
-  const kept = (/** @type {Measured} */ { verdict }) => verdict.kept ?? Number.POSITIVE_INFINITY
-  return rounds.toSorted((a, b) => kept(a) - kept(b))[(rounds.length - 1) >> 1]
 }
 
 /**

@@ -6,9 +6,10 @@ import { BENCH_PLAN, QUICK_PLAN, report } from 'ebb-lab'
 import { count, fail, flag, INTERRUPTED, readCommandLine, selection, text } from '../harness/command-line.mjs'
 import { conclude } from '../harness/conclude.mjs'
 import { firstLineOf, messageOf } from '../harness/errors.mjs'
+import { median } from '../harness/figures.mjs'
 import { orderOfRound } from '../harness/interleave.mjs'
 import { missing } from '../harness/servers.mjs'
-import { markdownTable, medianRound, rowOf, textTable } from './figures.mjs'
+import { markdownTable, rowOf, textTable } from './figures.mjs'
 import { PEERS, UNAVAILABLE } from './list.mjs'
 import { measure, measured } from './measure.mjs'
 import { page, replaceTable } from './page.mjs'
@@ -82,8 +83,8 @@ if (interrupted.signal.aborted) fail(`interrupted: --resume --out ${options.out}
 
 const there = results.filter(({ rounds }) => rounds.length > 0)
 if (there.length === 0) fail('nothing was measured')
-await write()
-console.log(textTable(there.map(rowFor), process.stdout.columns ?? WIDTH))
+const rows = await write()
+console.log(textTable(rows, process.stdout.columns ?? WIDTH))
 conclude(
   `${there.length} servers, ${plan.iterations} pulses of ${size(plan.big)} connections and ${plan.pulses} of ` +
     `${size(plan.small)}, ${roundsDone() === 1 ? 'one round' : `medians of ${roundsDone()} rounds`}; ` +
@@ -125,15 +126,21 @@ async function runOnce({ peer, absent, rounds, failures }, round) {
 
 /**
  * Writes the page and the picture to --out. After a run of all servers at full size, writes the project's pages too.
+ * Tables and picture have the figures of the same verdicts. Returns the rows of the table.
  */
 async function write() {
-  const drawn = await report(
-    there.flatMap(({ rounds }) => medianRound(rounds)?.recordings ?? []),
-    { out: options.out }
+  const { verdicts, files } = await report(
+    there.flatMap(({ rounds }) => rounds.flatMap(({ recordings }) => recordings)),
+    { out: options.out, sameNameIsRun: true }
   )
+  const rows = there.map(({ peer, rounds }) => {
+    const verdict = verdicts.find(({ name }) => name === peer.name)
+    if (verdict === undefined) throw new Error(`the report has no verdict on ${peer.name}`)
+    return rowOf(peer.name, { verdict, proportional: median(rounds.map(({ proportional }) => proportional)) })
+  })
   const content = {
     servers: there.map(({ peer }) => peer),
-    table: markdownTable(there.map(rowFor)),
+    table: markdownTable(rows),
     plan,
     rounds: roundsDone(),
     notes: notes(),
@@ -141,17 +148,13 @@ async function write() {
   }
   mkdirSync(options.out, { recursive: true })
   writeFileSync(join(options.out, 'RESULTS.md'), page({ ...content, picture: 'memory.svg' }))
-  if (options.quick || options.only !== undefined) return
-  const picture = drawn.files.find((file) => file.endsWith('memory.svg'))
+  if (options.quick || options.only !== undefined) return rows
+  const picture = files.find((file) => file.endsWith('memory.svg'))
   if (picture !== undefined) copyFileSync(picture, here('../results.svg'))
   writeFileSync(here('../RESULTS.md'), page({ ...content, picture: 'results.svg' }))
-  const shown = README_SERVERS.flatMap((id) => there.filter(({ peer }) => peer.id === id))
-  replaceTable(here('../../README.md'), markdownTable(shown.map(rowFor), README_COLUMNS))
-}
-
-/** @param {Result} result */
-function rowFor({ peer, rounds }) {
-  return rowOf(peer.name, rounds)
+  const shown = README_SERVERS.flatMap((id) => rows.filter((_, index) => there[index]?.peer.id === id))
+  replaceTable(here('../../README.md'), markdownTable(shown, README_COLUMNS))
+  return rows
 }
 
 function roundsDone() {

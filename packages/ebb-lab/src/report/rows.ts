@@ -1,5 +1,5 @@
 /** The rows of the verdict's table: one per figure, in the order and the words in which people read them. */
-import { bytes, duration, integer, megabytes, ratio } from '../units/format.js'
+import { duration, footprint, integer, megabytes, ratio } from '../units/format.js'
 import type { VerdictNote } from './notes.js'
 import { isNoise } from './runs.js'
 import type { SpreadFigure } from './spread.js'
@@ -51,9 +51,9 @@ const ROWS: readonly FigureRow[] = [
   {
     label: 'footprint',
     meaning: '(hold - rest) / connections, per connection',
-    cell: (v) => bytes(v.footprint),
+    cell: (v) => footprint(v.footprint),
     figure: 'footprint',
-    value: integer
+    value: (value) => footprint(value).replace(/ B$/, '')
   },
   memoryRow('rest', 'anonymous memory before any pulse'),
   memoryRow('hold', 'while a big pulse is open'),

@@ -24,6 +24,13 @@ export function bytes(value: number | null): string {
   return `${Math.abs(value) < 9.95 && Math.round(value) !== value ? value.toFixed(1) : integer(value)} B`
 }
 
+/**
+ * Formats the footprint of a connection. Below zero it says nothing about connections: the server held garbage at rest.
+ */
+export function footprint(value: number | null): string {
+  return value !== null && Math.round(value) < 0 ? '< 0 B' : bytes(value)
+}
+
 /** Formats milliseconds as `12.3 ms` or `4.2 s`, and `Infinity` as `never`. */
 export function duration(ms: number | null): string {
   if (ms === null) return '-'

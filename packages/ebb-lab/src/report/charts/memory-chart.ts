@@ -1,7 +1,7 @@
 /** The chart of memory over time: a pure function of the runs. Sizes are in MB, times in s. */
 import type { EChartsOption, SeriesOption } from 'echarts'
 import type { Sample } from '../../record/recording.js'
-import { bytes, duration, integer, megabytes, ratio, short } from '../../units/format.js'
+import { duration, footprint, integer, megabytes, ratio, short } from '../../units/format.js'
 import { clean, fit } from '../../units/text.js'
 import { pulsesOf } from '../phases.js'
 import type { Run } from '../run.js'
@@ -208,7 +208,7 @@ function summary(verdict: Verdict, narrow: boolean): string {
   const parts = [
     narrow || verdict.runtime === null ? '' : fit(clean(verdict.runtime), 16),
     verdict.retention === null ? '' : `retention ${ratio(verdict.retention)}`,
-    verdict.footprint === null ? '' : `${bytes(verdict.footprint)} per connection`,
+    verdict.footprint === null ? '' : `${footprint(verdict.footprint)} per connection`,
     verdict.runs === undefined ? '' : narrow ? `${verdict.runs} runs` : `medians of ${verdict.runs} runs`
   ]
   return parts.filter((part) => part !== '').join(' · ')
