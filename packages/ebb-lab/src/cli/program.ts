@@ -51,7 +51,7 @@ Exit codes:
   2    connections failed or were lost
   3    a limit (--max-...) was exceeded
   4    an agent of the swarm was lost
-  130  interrupted before there was a result`
+  130  interrupted; what has finished is printed`
 
 /**
  * Parses the arguments of `ebb` and runs the command.

@@ -20,7 +20,7 @@ export function pulseCommand(): Command {
   const command = new Command('pulse')
     .description('Open many connections to a server, hold them, close them: big pulses first, then small ones.')
     .argument('<server>', 'HOST:PORT, [IPv6]:PORT, PORT on 127.0.0.1, or the path of a Unix socket', parseServer)
-  planOptions(command, BENCH_PLAN)
+  planOptions(command, BENCH_PLAN, true)
   connectOptions(command)
   swarmOptions(command)
   return command

@@ -41,8 +41,12 @@ export interface ConnectFlags {
   expectEcho?: boolean
 }
 
-/** Adds the plan options to a command. The help shows the values of `plan` as defaults. */
-export function planOptions(command: Command, plan: Plan): Command {
+/**
+ * Adds the plan options to a command. The help shows the values of `plan` as defaults.
+ *
+ * @param endless whether the command accepts pulses without end
+ */
+export function planOptions(command: Command, plan: Plan, endless = false): Command {
   const pulses = plan.pulses === Number.POSITIVE_INFINITY ? 'forever' : plan.pulses
   const seconds = (ms: number): string => `${ms / 1000}s`
   return command
@@ -61,7 +65,11 @@ export function planOptions(command: Command, plan: Plan): Command {
       parseTime
     )
     .option('-l, --linger <time>', `how long to hold the connections (default: ${seconds(plan.linger)})`, parseTime)
-    .option('--pulses <n>', `number of small pulses after the big ones, or "forever" (default: ${pulses})`, parsePulses)
+    .option(
+      '--pulses <n>',
+      `number of small pulses after the big ones${endless ? ', or "forever"' : ''} (default: ${pulses})`,
+      parsePulses
+    )
 }
 
 /** Adds the connection options to a command. */
