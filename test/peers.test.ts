@@ -156,7 +156,7 @@ function expectSameFigures(page: string, picture: string, rounds: number): void 
     return (Number(number) / (unit === 'ms' ? 1000 : 1)).toFixed(1)
   }
   const found = texts.flatMap((text, index) => {
-    const match = /^retention (\S+) · (.+) B per connection · (?:medians of )?(\d+) runs$/.exec(text)
+    const match = /^retention (\S+) · (.+) B per connection · (\d+) runs$/.exec(text)
     return match === null ? [] : [[texts[index - 1], match[2]?.replace('&lt;', '<'), match[1], match[3]]]
   })
   const releases = texts.filter((text) => /^(?:never back|back at once|back after .*)$/.test(text)).map(release)

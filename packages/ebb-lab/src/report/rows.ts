@@ -116,19 +116,24 @@ function memoryRow(figure: 'rest' | 'hold' | 'peak' | 'resident' | 'kept' | 'nee
 export function rowsFor(verdicts: readonly Verdict[]): Row[] {
   const repeated = verdicts.some(({ spread }) => spread !== undefined)
   return ROWS.filter(({ ifAny }) => ifAny === undefined || verdicts.some(ifAny)).flatMap((row): Row[] => {
-    const { figure } = row
+    const { figure, main } = row
     if (!repeated || figure === undefined) return [row]
-    return [row, { label: '  spread', meaning: 'lowest to highest run', cell: (v) => rangeOf(v, figure), spread: true }]
+    // Said once, at the top of the table.
+    const meaning = main ? 'lowest to highest run' : ''
+    return [row, { label: '  spread', meaning, cell: (v) => rangeOf(v, figure), spread: true }]
   })
 }
 
-/** Returns the spread of a figure as text: `24.8 to 26.1`; one value if all runs show the same. */
+/** The spread of a figure that reads the same in all runs. */
+export const SAME = 'same'
+
+/** Returns the spread of a figure as text: `24.8 to 26.1`; `same` if all runs read the same. */
 export function rangeOf({ spread }: Verdict, figure: SpreadFigure): string {
   const range = spread?.[figure]
   if (range === undefined) return '-'
   const { value = String } = ROWS.find((row) => row.figure === figure) ?? {}
   const [low, high] = [value(range.low), value(range.high)]
-  return low === high ? `all ${low}` : `${low} to ${high}`
+  return low === high ? SAME : `${low} to ${high}`
 }
 
 /** Pairs of servers that have a sentence about noise. */

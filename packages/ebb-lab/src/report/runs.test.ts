@@ -143,7 +143,7 @@ describe('a report on several runs', () => {
     const chart = memoryChart([{ recording: net[0] as Recording, control: null, verdict: merged, shown: 1 }])
     const text = JSON.stringify(chart.option)
     expect(text).toContain(`retention ${merged.retention?.toFixed(2)}`)
-    expect(text).toContain('medians of 3 runs')
+    expect(text).toContain('per connection · 3 runs')
   })
 
   test('a run without its control is left out if others have theirs', async () => {

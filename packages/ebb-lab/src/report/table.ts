@@ -1,7 +1,7 @@
 /** Writes verdicts as a table, for a terminal and in Markdown. */
 import { duration, footprint, integer, megabytes, ratio } from '../units/format.js'
 import { clean, fit, textWidth, wrap } from '../units/text.js'
-import { type Annotated, type Footnote, footnotes, type Row, rangeOf, releasesMemory, rowsFor } from './rows.js'
+import { type Annotated, type Footnote, footnotes, type Row, rangeOf, releasesMemory, rowsFor, SAME } from './rows.js'
 import type { SpreadFigure } from './spread.js'
 import type { Verdict } from './verdict.js'
 
@@ -66,7 +66,7 @@ export function tableOf<T extends Annotated>(columns: Columns<T>, options: Table
 /** Writes verdicts as a Markdown table, one line per server. Names are escaped and stay within their cells. */
 export function markdownTable(verdicts: readonly Verdict[]): string {
   const columns: [title: string, cell: (verdict: Verdict) => string][] = [
-    ['server', (v) => escapeMarkdown(v.runtime ? `${v.name} (${v.runtime})` : v.name)],
+    ['server', (v) => escapeMarkdown(nameWithRuntime(v))],
     ['at rest', (v) => megabytes(v.rest) + within(v, 'rest')],
     [`holding ${counts(verdicts, 'big')}`, (v) => `${megabytes(v.hold)} (peak ${megabytes(v.peak)})`],
     ['per connection', (v) => footprint(v.footprint) + within(v, 'footprint')],
@@ -91,12 +91,15 @@ export function markdownTable(verdicts: readonly Verdict[]): string {
 }
 
 /** Returns the width of the columns of servers. */
-function cellWidth<T extends Annotated>({ items, subtitle }: Columns<T>, room: number): number {
+function cellWidth<T extends Annotated>({ items, rows, subtitle }: Columns<T>, room: number): number {
   const names = items.flatMap((item) => [item.name, subtitle(item) ?? '']).map((text) => textWidth(clean(text)))
-  const wanted = Math.min(WIDEST_CELL, Math.max(NARROWEST_CELL, ...names))
+  // A spread is the longest figure: `10,000 to 12,000`.
+  const spreads = rows.flatMap((row) => (row.spread ? items.map((item) => textWidth(row.cell(item))) : []))
+  const least = Math.min(WIDEST_CELL, Math.max(NARROWEST_CELL, ...spreads))
+  const wanted = Math.min(WIDEST_CELL, Math.max(least, ...names))
   // As wide as the names need, but not so wide that fewer columns fit side by side.
   const even = Math.floor(room / Math.max(1, items.length)) - GAP
-  return Math.min(room - GAP, Math.max(NARROWEST_CELL, Math.min(wanted, even)))
+  return Math.min(room - GAP, Math.max(least, Math.min(wanted, even)))
 }
 
 type Style = 'bold' | 'dim' | 'good' | 'bad'
@@ -176,9 +179,16 @@ export function footnoteLines({ number, text }: { number: number; text: string }
     .join('\n')
 }
 
-/** Returns the spread of a figure in brackets, with a space before them; nothing for a single run. */
+/** Returns `net (Node 20.20.2, 5 runs)`. */
+function nameWithRuntime({ name, runtime, runs }: Verdict): string {
+  const details = [...(runtime === null ? [] : [runtime]), ...(runs === undefined ? [] : [`${runs} runs`])]
+  return details.length === 0 ? name : `${name} (${details.join(', ')})`
+}
+
+/** Returns the spread of a figure in brackets, with a space before them; nothing for a single run, or if all runs read the same. */
 function within(verdict: Verdict, figure: SpreadFigure): string {
-  return verdict.spread === undefined ? '' : ` (${rangeOf(verdict, figure)})`
+  const range = verdict.spread === undefined ? SAME : rangeOf(verdict, figure)
+  return range === SAME ? '' : ` (${range})`
 }
 
 /** Returns `10,000`, or `10,000 / 5,000` if the verdicts differ. */

@@ -206,10 +206,11 @@ function headline(runs: readonly Run[]): string {
 
 function summary(verdict: Verdict, narrow: boolean): string {
   const parts = [
-    narrow || verdict.runtime === null ? '' : fit(clean(verdict.runtime), 16),
+    // With the number of runs, there is no room for the runtime on a phone.
+    narrow || verdict.runtime === null || verdict.runs !== undefined ? '' : fit(clean(verdict.runtime), 16),
     verdict.retention === null ? '' : `retention ${ratio(verdict.retention)}`,
     verdict.footprint === null ? '' : `${footprint(verdict.footprint)} per connection`,
-    verdict.runs === undefined ? '' : narrow ? `${verdict.runs} runs` : `medians of ${verdict.runs} runs`
+    verdict.runs === undefined ? '' : `${verdict.runs} runs`
   ]
   return parts.filter((part) => part !== '').join(' · ')
 }
