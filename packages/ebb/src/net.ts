@@ -21,7 +21,7 @@ export type ConnectionListener = (socket: Socket, connection: Connection) => voi
 const IDLE = 1000
 
 /**
- * Creates a TCP server, with the options of `net.createServer()` and of {@link park}. The default of `idle` is `'1s'`.
+ * Creates a TCP server, with the options of `net.createServer()` and of `park()`. The default of `idle` is `'1s'`.
  *
  * The server calls `listener` at the first byte of a connection. After `idle` without a byte, the connection is parked,
  * and its socket emits `close`. At the next byte, the server calls `listener` again, with a new socket. To keep data
@@ -58,7 +58,7 @@ function withConnection(listener: ConnectionListener): ConnectionListener {
   return Object.assign(passing, { listener })
 }
 
-/** Returns the options that are for {@link park}. The others are Node's. */
+/** Returns the options that are for `park()`. The others are Node's. */
 function parkOptions(options: ServerOpts & ParkOptions): ParkOptions {
   warnOfUnknown(options, PARK_OPTIONS, 'createServer()', true)
   const set = PARK_OPTIONS.filter((name) => options[name] !== undefined)
