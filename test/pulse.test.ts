@@ -27,6 +27,12 @@ test('counts refused connects and ends with exit code 2 if nobody listens', asyn
   expect(stdout).toMatch(/^stopped +nobody answers$/m)
 })
 
+test('JSON has null, not 0, for times of connections that there were not', async () => {
+  const { stdout } = await run(['pulse', '/no/such.sock', '--big', '2', '--json'])
+  const none = { p50: null, p90: null, p99: null, max: null }
+  expect(JSON.parse(stdout)).toMatchObject({ connected: 0, latency: none, connectsPerSecond: null })
+})
+
 test.each([
   [['/no/such.sock'], /^ebb: ENOENT: nothing connected to \/no\/such\.sock: there is no such socket: start/m]
 ])('says why nothing connects: %j', async (args, sentence) => {

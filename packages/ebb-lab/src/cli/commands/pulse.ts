@@ -56,7 +56,7 @@ async function run(server: Server, flags: Flags): Promise<void> {
   )
   if (report === null) return
   if (report.stopped === 'nobody answers') terminal.line(nobodyAnswers(server, report))
-  process.stdout.write(flags.json ? `${JSON.stringify(report)}\n` : `${resultTable(report)}\n`)
+  process.stdout.write(flags.json ? `${JSON.stringify(jsonOf(report))}\n` : `${resultTable(report)}\n`)
   if (report.stopped !== 'nobody answers') for (const text of remedies(report)) terminal.line(`note: ${text}`)
   if (report.swarm?.degraded) process.exitCode = EXIT.degraded
   else if (!succeeded(report)) process.exitCode = EXIT.failures
@@ -113,6 +113,12 @@ function nobodyAnswers(server: Server, { connected, failed }: PulseReport): stri
   const where = clean('path' in server ? server.path : `${server.host}:${server.port}`)
   const what = connected === 0 ? 'nothing connected to' : 'nothing connected any more to'
   return `ebb: ${cause}: ${what} ${where}: ${remedyOfNothing(cause)}`
+}
+
+/** Returns the result for JSON. Without a connection, times and rate are null: 0 would read like a measurement. */
+function jsonOf(report: PulseReport): object {
+  if (report.connected > 0) return report
+  return { ...report, latency: { p50: null, p90: null, p99: null, max: null }, connectsPerSecond: null }
 }
 
 /** Formats the result in two columns. */

@@ -224,6 +224,12 @@ function lines(
   narrow: boolean,
   pixelsPerMb: number
 ): SeriesOption {
+  const pixelsBetween = (a: number | null, b: number | null): number =>
+    a === null || b === null ? Number.POSITIVE_INFINITY : Math.abs(mb(a) - mb(b)) * pixelsPerMb
+  // The label of the lower line is raised above the upper one.
+  const gap = pixelsBetween(peakOfSums, sumOfPeaks)
+  // Side by side, labels of the usual size would overlap on a phone.
+  const near = gap < LABEL_HEIGHT
   const line = (bytes: number, name: string, color: string, type: string, position: string, raised = 0) => ({
     yAxis: mb(bytes),
     lineStyle: { color, width: 1.5, type },
@@ -231,14 +237,10 @@ function lines(
       ...halo(palette, color),
       position,
       padding: [0, 0, raised, 0],
+      ...(near && { fontSize: 10 }),
       formatter: narrow ? `${name} ${mb(bytes).toFixed(0)}` : `${name} ${megabytes(bytes)}`
     }
   })
-  const pixelsBetween = (a: number | null, b: number | null): number =>
-    a === null || b === null ? Number.POSITIVE_INFINITY : Math.abs(mb(a) - mb(b)) * pixelsPerMb
-  // The label of the lower line is raised above the upper one.
-  const gap = pixelsBetween(peakOfSums, sumOfPeaks)
-  const near = gap < LABEL_HEIGHT
   // Below its line, the label of the limit may cover an area, but no other label.
   const limitNear = Math.min(pixelsBetween(limit, sumOfPeaks), pixelsBetween(limit, peakOfSums)) < LABEL_HEIGHT
   const data = [
