@@ -260,8 +260,9 @@ test('Ctrl-C in a later run prints what the finished runs show', async () => {
 })
 
 test.each([
-  [['--runs', '0'], /--runs "0": it must be 1 or more/],
-  [['--runs', '101'], /--runs "101": it must be at most 100/],
+  [['--runs', '0'], /--runs "0": it must be a whole number from 1 to 100/],
+  [['--runs', '101'], /--runs "101": it must be a whole number from 1 to 100/],
+  [['--source', '192.0.2.1'], /^ebb: EADDRNOTAVAIL: the source 192\.0\.2\.1 is not an address of this machine: .*\n$/],
   [['--runs', '2', '--pid', '1'], /--runs starts a fresh server for each run/]
 ])('%j is refused', async (args, message) => {
   const { code, stderr } = await run(['bench', ...args])

@@ -11,6 +11,7 @@ import { checkKernel } from '../pulse/kernel.js'
 import { pause } from '../pulse/pause.js'
 import { countsOf, type Plan, planSchema } from '../pulse/plan.js'
 import { failuresOf, type PulseEvent, type PulseOptions, type PulseReport, sendPulses } from '../pulse/pulse.js'
+import { checkOwn } from '../pulse/sources.js'
 import type { SwarmReport } from '../pulse/swarm/report.js'
 import { Recorder } from '../record/recorder.js'
 import type { Recording, Sample } from '../record/recording.js'
@@ -192,6 +193,7 @@ export async function experimentUntilFailure(
   const plan = planSchema.parse({ ...BENCH_PLAN, ...options.plan })
   checkNames(targets)
   const repeats = runsOf(options)
+  for (const source of options.pulse?.sources ?? []) checkOwn(source)
   if (options.pulse?.swarm === undefined) {
     checkKernel('the experiment cannot send pulses from this machine', 'ebb record and ebb report work here')
   }

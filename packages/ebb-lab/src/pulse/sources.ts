@@ -1,7 +1,8 @@
 /** Local addresses to connect from. */
 import { readFileSync } from 'node:fs'
+import { isIP } from 'node:net'
 import { networkInterfaces } from 'node:os'
-import { bindSocket, closeDescriptor, SocketAddress } from 'ebb/sys'
+import { bindSocket, closeDescriptor, invalidArgument, SocketAddress } from 'ebb/sys'
 import { codeOf, LabError } from '../units/errors.js'
 
 /** Maximum number of automatic source addresses: 127.0.0.1 to 127.0.16.0, with about 28,000 ports each. */
@@ -22,9 +23,10 @@ const DEFAULT_PORTS = 28_232
 /**
  * Checks that this machine can connect from an address.
  *
- * @throws LabError (`EADDRNOTAVAIL`) if the address is not one of this machine's
+ * @throws TypeError if it is not an IP address; LabError (`EADDRNOTAVAIL`) if it is not one of this machine's
  */
 export function checkOwn(host: string): void {
+  if (isIP(host) === 0) throw invalidArgument(`a source must be an IPv4 or IPv6 address, not ${JSON.stringify(host)}`)
   try {
     closeDescriptor(bindSocket({ host, port: 0 }))
   } catch (error) {

@@ -185,7 +185,10 @@ function nameWithRuntime({ name, runtime, runs }: Verdict): string {
   return details.length === 0 ? name : `${name} (${details.join(', ')})`
 }
 
-/** Returns the spread of a figure in brackets, with a space before them; nothing for a single run, or if all runs read the same. */
+/**
+ * Returns the spread of a figure in brackets, with a space before them; nothing for a single run, or if all runs read
+ * the same.
+ */
 function within(verdict: Verdict, figure: SpreadFigure): string {
   const range = verdict.spread === undefined ? SAME : rangeOf(verdict, figure)
   return range === SAME ? '' : ` (${range})`

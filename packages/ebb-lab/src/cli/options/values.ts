@@ -31,8 +31,8 @@ export function parseProcesses(text: string): number {
 
 /** Parses how often a server is measured, from 1 to 100. */
 export function parseRuns(text: string): number {
-  const count = parsePositive(text)
-  if (count > 100) throw new ValueError('it must be at most 100')
+  const count = /^\d{1,3}$/.test(text) ? Number(text) : Number.NaN
+  if (!(count >= 1 && count <= 100)) throw new ValueError('it must be a whole number from 1 to 100')
   return count
 }
 

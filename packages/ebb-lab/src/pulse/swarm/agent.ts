@@ -1,5 +1,4 @@
 /** An agent: offers this machine to a swarm, and executes the orders of the coordinator that holds it. */
-import { isIP } from 'node:net'
 import { hostname } from 'node:os'
 import { setImmediate as turn } from 'node:timers/promises'
 import { invalidArgument } from 'ebb/sys'
@@ -317,12 +316,7 @@ export function checkAgent({
       `an agent's name is 1 to 100 characters without control characters, not ${JSON.stringify(name)}`
     )
   }
-  for (const source of sources) {
-    if (isIP(source) === 0) {
-      throw invalidArgument(`a source must be an IPv4 or IPv6 address, not ${JSON.stringify(source)}`)
-    }
-    checkOwn(source)
-  }
+  for (const source of sources) checkOwn(source)
 }
 
 /** Makes text fit for the protocol: at most 1000 characters, without control characters. */
