@@ -30,8 +30,8 @@ export async function playWebSockets({ LARGE, answered, at, call, called, dials,
   const owners = []
   const make = (name) => {
     // One with park(), one without.
-    const server = name === 'A' ? park(http.createServer(), { idle: 20 }) : http.createServer()
-    const webSockets = parkWebSockets(new WebSocketServer({ server, maxPayload: 1000 }), { idle: 20 })
+    const server = name === 'A' ? park(http.createServer(), { idle: '20ms' }) : http.createServer()
+    const webSockets = parkWebSockets(new WebSocketServer({ server, maxPayload: 1000 }), { idle: '20ms' })
     webSockets.on('connection', (webSocket) => {
       const owner = `${name} ${owners.push(webSocket)}`
       known.set(owner, webSocket)

@@ -3,10 +3,11 @@ import { once } from 'node:events'
 import http from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
 import { setImmediate as turn } from 'node:timers/promises'
+import { deflateRawSync } from 'node:zlib'
 import { parkWebSocket } from 'ebb/testing'
 import { isWebSocketParked, parkWebSockets } from 'ebb/ws'
 import { describe, expect, onTestFinished, test } from 'vitest'
-import { WebSocket, WebSocketServer } from 'ws'
+import { type ServerOptions, WebSocket, WebSocketServer } from 'ws'
 import { Child, FEW_DESCRIPTORS } from '../support/child.js'
 
 interface Pair {
@@ -17,9 +18,9 @@ interface Pair {
 }
 
 /** Opens a connection, and parks it. */
-async function pair(): Promise<Pair> {
+async function pair(options: ServerOptions & { closeTimeout?: number } = {}): Promise<Pair> {
   const server = http.createServer()
-  const webSockets = parkWebSockets(new WebSocketServer({ server }), { idle: '1h' })
+  const webSockets = parkWebSockets(new WebSocketServer({ server, ...options }), { idle: '1h' })
   await once(server.listen(0, '127.0.0.1'), 'listening')
   const client = new WebSocket(`ws://127.0.0.1:${(server.address() as AddressInfo).port}`)
   onTestFinished(() => {
@@ -176,6 +177,29 @@ test('closing handshakes of both sides that cross', async () => {
   peer.close(4002)
   // Each side reports the code of the other.
   expect(await codes).toEqual([4002, 4001])
+})
+
+test.each([
+  ['asleep', () => {}],
+  ['that wakes meanwhile', ({ peer }: Pair) => void wake(peer)]
+])('a peer that does not answer the close frame is cut after closeTimeout: a connection %s', async (_, act) => {
+  const one = await pair({ closeTimeout: 50 })
+  one.raw.removeAllListeners('data').on('data', () => {})
+  const code = closed(one.peer)
+  one.peer.close(4000, 'never')
+  act(one)
+  expect(isWebSocketParked(one.peer)).toBe(_ === 'asleep')
+  expect(await code).toBe(1006)
+})
+
+test('a message whose last block of deflate is marked as the last one', async () => {
+  const none = { serverNoContextTakeover: true, clientNoContextTakeover: true }
+  const { peer, raw } = await pair({ perMessageDeflate: none })
+  for (const text of ['one', 'two']) {
+    const bytes = deflateRawSync(text)
+    raw.write(Buffer.concat([Buffer.from([0xc1, 0x80 | bytes.length, 0, 0, 0, 0]), bytes]))
+    expect(String((await once(peer, 'message'))[0])).toBe(text)
+  }
 })
 
 test('a peer that resets right after its close frame', async () => {

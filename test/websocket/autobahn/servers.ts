@@ -72,7 +72,7 @@ const eagerly: Parks = (webSockets, deflate) => {
   webSockets.on('connection', (webSocket) => process.nextTick(parkAlways, webSocket))
 }
 
-const byIdle: Parks = (webSockets, deflate) => void parkWebSockets(webSockets, { idle: 1, deflate })
+const byIdle: Parks = (webSockets, deflate) => void parkWebSockets(webSockets, { idle: '1ms', deflate })
 
 /** The control. */
 const plain: Kind = {

@@ -52,7 +52,7 @@ export const CLOSE_NOW_CODE = 4321
 export async function wsTarget(parks: boolean): Promise<Target> {
   const server = http.createServer()
   const webSockets = new WebSocketServer({ server })
-  if (parks) parkWebSockets(webSockets, { idle: 1 })
+  if (parks) parkWebSockets(webSockets, { idle: '1ms' })
   await once(server.listen(0, '127.0.0.1'), 'listening')
   return {
     port: (server.address() as AddressInfo).port,

@@ -16,8 +16,8 @@ import { masked } from '../testing/server.js'
 import { isWebSocketParked, parkWebSocket, parkWebSockets } from './park-web-sockets.js'
 
 const MAX_PAYLOAD = 3000
-/** `_state` of a receiver of `ws` that inflates a message, or more. */
-const INFLATING = 5
+/** The pong to a ping that ends a stream of compressed messages. */
+const LAST_PONG = Buffer.from([0x8a, 4, ...Buffer.from('last')])
 
 interface Frame {
   first: number
@@ -122,16 +122,6 @@ class Server {
     await once(this.#http, 'close')
   }
 
-  /** Waits until the server has read everything: `ws` inflates and deflates messages in other threads. */
-  async #idle(peer: WebSocket): Promise<void> {
-    for (let turns = 0; turns < 3; turns++) await turn()
-    const isBusy = (): boolean => {
-      const { _receiver: receiver, _sender: sender } = peer as unknown as Record<string, { _state: number }>
-      return (receiver?._state ?? 0) >= INFLATING || (sender?._state ?? 0) !== 0
-    }
-    while (this.#compression && !isWebSocketParked(peer) && peer.readyState === 1 && isBusy()) await turn()
-  }
-
   /** Sends a stream. @returns the events of the server, and what it has sent */
   async play(one: Stream): Promise<{ events: string[]; sent: string[] }> {
     const client = net.connect({
@@ -181,10 +171,13 @@ class Server {
       if (this.#parks && parkWebSocket(peer) && isWebSocketParked(peer)) this.parked++
       client.write(piece)
     }
-    if (one.sent < 1 || one.changes.length > 0 || one.closing === undefined) {
-      await this.#idle(peer)
-      client.end()
-    }
+    if (this.#compression) {
+      // `ws` inflates and deflates in other threads, so it may lose what precedes a FIN.
+      client.write(masked(0x89, 'last'))
+      const isOver = () => client.readableEnded || client.destroyed || Buffer.concat(received).includes(LAST_PONG)
+      while (!isOver()) await turn()
+    } else await turn()
+    if (one.sent < 1 || one.changes.length > 0 || one.closing === undefined) client.end()
     await ended
     client.end()
     await closed
@@ -230,11 +223,14 @@ describe.each<{ name: string; options: ServerOptions }>([
   })
 
   test('the same events and the same messages', async () => {
-    const property = fc.asyncProperty(stream, async (one) => {
+    const compression = options.perMessageDeflate !== undefined
+    // Only a whole stream has an end that both servers see.
+    const streams = compression ? stream.map((one) => ({ ...one, changes: [], sent: 1 })) : stream
+    const property = fc.asyncProperty(streams, async (one) => {
       const [was, wanted] = [await parked.play(one), await plain.play(one)]
       expect(was.events).toEqual(wanted.events)
       // Where `ws` is still compressing when it closes a connection after an error, it sends neither.
-      const isLost = options.perMessageDeflate !== undefined && was.events.some((event) => event.startsWith('error'))
+      const isLost = compression && was.events.some((event) => event.startsWith('error'))
       if (!isLost) expect(was.sent).toEqual(wanted.sent)
     })
     await fc.assert(property, { numRuns: Number(process.env.EBB_RUNS ?? 100), timeout: 20_000 })
