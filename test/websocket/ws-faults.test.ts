@@ -202,6 +202,21 @@ test('a message whose last block of deflate is marked as the last one', async ()
   }
 })
 
+test('a heartbeat: who answers stays parked, who does not is terminated', async () => {
+  const [well, ill] = [await pair(), await pair()]
+  ill.raw.pause()
+  const alive = new Set<WebSocket>()
+  const terminated = closed(ill.peer)
+  for (const { peer } of [well, ill]) {
+    peer.on('pong', () => alive.add(peer))
+    peer.ping()
+  }
+  while (!alive.has(well.peer)) await turn()
+  for (const { peer } of [well, ill]) if (!alive.has(peer)) peer.terminate()
+  expect(await terminated).toBe(1006)
+  expect([isWebSocketParked(well.peer), well.peer.readyState]).toEqual([true, WebSocket.OPEN])
+})
+
 test('a peer that resets right after its close frame', async () => {
   const { client, peer, raw } = await pair()
   const code = closed(peer)

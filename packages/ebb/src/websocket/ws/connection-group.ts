@@ -285,8 +285,9 @@ export class ConnectionGroup implements ParkedGroup, WebSocketHandlers {
     // The handshake has begun, and the core ends it.
     if (webSocket._readyState !== OPEN) return true
     if (code !== undefined && (typeof code !== 'number' || !isCloseCode(code))) return false
-    const bytes = code === undefined || reason === undefined ? EMPTY : payloadOf(reason)
-    if (bytes === undefined || Buffer.byteLength(bytes) > MAX_CONTROL - 2) return false
+    const bytes = code === undefined || reason === undefined ? EMPTY : reason
+    if (typeof bytes !== 'string' && !isUint8Array(bytes)) return false
+    if (Buffer.byteLength(bytes) > MAX_CONTROL - 2) return false
     webSocket._readyState = CLOSING
     webSocket._closeFrameSent = true
     this.#core.close(webSocket[kRow], code ?? NO_CODE, typeof bytes === 'string' ? Buffer.from(bytes) : bytes)
