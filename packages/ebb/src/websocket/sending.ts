@@ -22,6 +22,9 @@ const ROOM = SIZE - DATA_AT
 const BYTES_PER_UNIT = 3
 const EVENTS = EPOLLIN | EPOLLRDHUP
 
+/** Milliseconds that epoll has to report why the kernel refused to send. Then the connection is closed anyway. */
+const REPORT_TIMEOUT = 100
+
 /** A frame that goes to many connections. */
 export interface PreparedFrame {
   readonly bytes: Buffer
@@ -172,6 +175,7 @@ export class FrameSender {
     }
     if (sent >= 0) return sent
     this.#states.flags[row] = state | BROKEN
+    this.#upgrades.setTimer(row, REPORT_TIMEOUT)
     if (callback !== undefined) process.nextTick(callback, systemError('write', -sent))
     return REFUSED
   }

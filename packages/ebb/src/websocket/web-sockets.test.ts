@@ -6,7 +6,7 @@ import { park } from '../park/park.js'
 import { parkingOf } from '../park/parking-of.js'
 import { AF_INET } from '../sys/constants.js'
 import { SocketAddress } from '../sys/sockaddr.js'
-import { createSocket, startConnect } from '../sys/socket.js'
+import { createSocket, shutdownWrite, startConnect } from '../sys/socket.js'
 import { peek, peeked, receiveAndDrop, sendBytes } from '../sys/transfer.js'
 import { BINARY, frameOf, PING, TEXT } from './frames.js'
 import { webSocketsOf } from './of-server.js'
@@ -496,4 +496,14 @@ test('shutdown() of the server closes with code 1001', async () => {
     ['closing', 1001, ''],
     ['closed', 1001, '', 'peer']
   ])
+})
+
+test('a connection to which the kernel refuses to send is closed, even if epoll has nothing to report', async () => {
+  const { connect, core, handlers, server } = await serve()
+  const client = await connect()
+  shutdownWrite(parkingOf(server)?.upgrades.connections.table.fd(client.row) ?? -1)
+  const error = await new Promise((resolve) => core().send(client.row, TEXT, 'never', resolve))
+  expect(error).toMatchObject({ code: 'EPIPE' })
+  expect(core().isOpen(client.row)).toBe(false)
+  expect(await handlers.seen('closed')).toEqual([['closed', 1006, '', 'timeout']])
 })
