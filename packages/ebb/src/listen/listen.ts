@@ -56,7 +56,7 @@ export interface ListenOptions extends SocketOptions {
    * Whether the handlers of each connection run with an async id of their own, and in an empty context, so that no
    * store of an `AsyncLocalStorage` gets from one connection to another. Default: true.
    *
-   * `false` saves 0.3 us and 400 bytes of garbage for each connection. Then a store that a handler enters with
+   * `false` saves 0.3 us and about 350 bytes of garbage for each connection. Then a store that a handler enters with
    * `enterWith()` may be seen by the handlers of other connections. For handlers that use no store.
    */
   asyncContext?: boolean

@@ -504,16 +504,24 @@ export class EpollListener implements Audited, Watcher, AcceptHost, ConnectionHo
 
   /** Closes a connection for the program. @throws what the `close` handler throws */
   destroy(fd: number): void {
-    const { close } = this.#handlers
-    let failure: { error: unknown } | undefined
-    this.#destroy(fd, undefined, (connection) => {
-      try {
-        close?.(connection)
-      } catch (error) {
-        failure = { error }
-      }
-    })
+    const before = this.#failure
+    this.#failure = undefined
+    this.#destroy(fd, undefined, this.#handlers.close && this.#closeForProgram)
+    const failure = this.#failure as { error: unknown } | undefined
+    this.#failure = before
     if (failure !== undefined) throw failure.error
+  }
+
+  /** What the `close` handler has thrown in {@link destroy}. */
+  #failure: { error: unknown } | undefined
+  // A field, because a crowd must not leave a function for each connection.
+  readonly #closeForProgram = (connection: Connection): void => {
+    const { close } = this.#handlers
+    try {
+      close?.(connection)
+    } catch (error) {
+      this.#failure = { error }
+    }
   }
 
   /** Closes a connection and calls the `close` handler. @param error what broke the connection, if anything did */

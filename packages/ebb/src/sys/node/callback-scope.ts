@@ -135,6 +135,8 @@ export class CallbackScopes {
   readonly #type: string
   /** What `async_hooks` see of the server. Undefined until it is needed. */
   #server: AsyncResource | undefined
+  /** Async id of {@link #server}; 0 until it is needed. */
+  #serverAsyncId = 0
   /** The domain in which the server listens. An exception of its connections goes there, as with Node. */
   #domain: object | undefined
   /** By index: async id of the connection; 0 until its first callback. */
@@ -183,10 +185,7 @@ export class CallbackScopes {
   /** Returns the async id of a connection; 0 if it has none yet. */
   #idOf(index: number): number {
     if (index >= this.#ids.length) this.#ids = lengthened(this.#ids, index)
-    const id = this.#ids[index] as number
-    // A small integer, if it is one: V8 would put what comes from a Float64Array on the heap.
-    const small = id | 0
-    return small === id ? small : id
+    return small(this.#ids[index] as number)
   }
 
   /** Makes a connection known to `async_hooks`, and keeps its async id. */
@@ -223,9 +222,18 @@ export class CallbackScopes {
   }
 
   #serverId(): number {
-    this.#server ??= outside(() => new AsyncResource(this.#type))
-    return this.#server.asyncId()
+    if (this.#serverAsyncId === 0) {
+      this.#server = outside(() => new AsyncResource(this.#type))
+      this.#serverAsyncId = small(this.#server.asyncId())
+    }
+    return this.#serverAsyncId
   }
+}
+
+/** Returns the number as a small integer, if it is one: V8 puts a number from a Float64Array, or of Node, on the heap. */
+function small(id: number): number {
+  const integer = id | 0
+  return integer === id ? integer : id
 }
 
 // What `guarded` calls next. As arguments of `runInAsyncScope()` they would become an array for each callback.
