@@ -58,7 +58,7 @@ function echoPath(server: http.Server, see: See): void {
 function tellErrors(server: http.Server, see: See): void {
   server.on('tlsClientError', (error: NodeJS.ErrnoException, socket: tls.TLSSocket) => {
     // The messages of OpenSSL contain a memory address.
-    see(`tlsClientError ${error.code}, destroyed ${socket.destroyed}`)
+    see(`tlsClientError ${error.code}, ${socket.constructor.name}, destroyed ${socket.destroyed}`)
   })
 }
 

@@ -282,8 +282,13 @@ export class Timers {
     this.#host.close(row, 'timeout')
   }
 
-  #wakeAtTimeout(row: number, { announced, onTimeout }: NonNullable<TimeoutAction['wake']>): void {
-    const connection = this.#host.wake(row, announced)
+  #wakeAtTimeout(row: number, { announced, around, onTimeout }: NonNullable<TimeoutAction['wake']>): void {
+    const { table, awake } = this.#connections
+    const id = table.id(row)
+    const wake = (): void => void this.#host.wake(row, announced)
+    if (around === undefined) wake()
+    else around(wake)
+    const connection = table.id(row) === id ? awake.get(row) : undefined
     if (connection?.socket === undefined) return
     const { socket } = connection
     onTimeout(socket)

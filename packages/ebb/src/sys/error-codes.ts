@@ -26,7 +26,6 @@ const errors = {
   ERR_STREAM_ALREADY_FINISHED: '`end()` was called again on a socket whose connection sleeps.',
   ERR_STREAM_DESTROYED: 'Bytes were written to a socket whose connection is closed.',
   ERR_STREAM_WRITE_AFTER_END: '`write()` was called after `end()`.',
-  ERR_TLS_HANDSHAKE_TIMEOUT: 'A parked TLS connection sent no byte within `handshakeTimeout`.',
   ESRCH: 'There is no such process, it has ended, or it is a zombie.',
   UNKNOWN: 'A process cannot be read, and the cause has no code.'
 } as const

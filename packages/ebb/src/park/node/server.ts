@@ -6,7 +6,7 @@ import { AsyncResource } from 'node:async_hooks'
 import type { Server, Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import { outside } from '../../sys/node/callback-scope.js'
-import { symbolProperty } from '../../sys/node/symbols.js'
+import { symbolOf, symbolProperty } from '../../sys/node/symbols.js'
 import type { ListeningHandle } from './handle.js'
 
 /** A `net.Server` with properties that Node keeps for itself. */
@@ -215,8 +215,28 @@ export function sessionsOf(server: Server): ReadonlySet<Session> {
 /** Node's default of `handshakeTimeout`, in ms. */
 const HANDSHAKE_TIMEOUT = 120_000
 
+/** The property under which a `tls.Server` keeps its `handshakeTimeout`. */
+const HANDSHAKE = 'handshake-timeout'
+
 /** Returns `handshakeTimeout` of a `tls.Server`, in ms; Node's default if Node keeps it elsewhere. */
 export function handshakeTimeout(server: Server): number {
-  const timeout = symbolProperty(server, 'handshake-timeout')
+  const timeout = symbolProperty(server, HANDSHAKE)
   return typeof timeout === 'number' ? timeout : HANDSHAKE_TIMEOUT
+}
+
+/** Calls `fn`, in which a `tls.Server` takes a connection, with another `handshakeTimeout` (ms). */
+export function withHandshakeTimeout(server: Server, timeout: number, fn: () => void): void {
+  const property = symbolOf(server, HANDSHAKE)
+  if (property === undefined) {
+    fn()
+    return
+  }
+  const properties = server as unknown as Record<symbol, unknown>
+  const own = properties[property]
+  properties[property] = timeout
+  try {
+    fn()
+  } finally {
+    properties[property] = own
+  }
 }

@@ -9,6 +9,8 @@ export interface TimeoutAction {
   wake?: {
     /** Whether the server emits `connection` with the socket first. */
     announced: boolean
+    /** Calls `wake`, which makes the socket. */
+    around?(wake: () => void): void
     onTimeout(socket: Socket): void
   }
 }

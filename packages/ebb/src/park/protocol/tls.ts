@@ -1,7 +1,6 @@
 /** Connections of a `tls.Server` or `https.Server`. */
 import type { Server } from 'node:net'
-import { EbbError } from '../../sys/errors.js'
-import { handshakeTimeout } from '../node/server.js'
+import { handshakeTimeout, withHandshakeTimeout } from '../node/server.js'
 import { BaseProtocol, type TimeoutAction } from './protocol.js'
 
 /** A connection is parked until the first byte of its handshake. After that, its session lives in this process. */
@@ -20,18 +19,18 @@ export class TlsProtocol extends BaseProtocol {
     return handshakeTimeout(this.#server)
   }
 
+  /**
+   * If the application listens for failed handshakes, Node makes its `TLSSocket` after all, and ends the handshake that
+   * has not begun.
+   */
   override onTimeout(): TimeoutAction {
     const server = this.#server
     if (server.listenerCount('tlsClientError') === 0) return {}
     return {
       wake: {
-        announced: false,
-        onTimeout(socket) {
-          // In place of the TLSSocket that Node would pass, whose errors do not crash the process either.
-          socket.on('error', () => {})
-          server.emit('tlsClientError', new EbbError('ERR_TLS_HANDSHAKE_TIMEOUT', 'TLS handshake timeout'), socket)
-          socket.destroy()
-        }
+        announced: true,
+        around: (wake) => withHandshakeTimeout(server, 1, wake),
+        onTimeout: () => {}
       }
     }
   }

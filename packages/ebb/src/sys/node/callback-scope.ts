@@ -230,7 +230,7 @@ export class CallbackScopes {
   }
 }
 
-/** Returns the number as a small integer, if it is one: V8 puts a number from a Float64Array, or of Node, on the heap. */
+/** Returns a number as a small integer, if it is one: V8 boxes numbers of a Float64Array, and those of Node. */
 function small(id: number): number {
   const integer = id | 0
   return integer === id ? integer : id
