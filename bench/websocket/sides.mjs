@@ -44,17 +44,18 @@ export async function startSide({ id, protocol, parks, start }, deflate = false)
 }
 
 /**
- * Starts a side for each server, has each of them open `n` connections, and measures the sides in turn. A round before
- * the others compiles the code and is not counted. Resolves with the results of each server, by its id.
+ * Starts a side for each server, has each of them open `n` connections, and measures the sides in turn. The first rounds
+ * compile the code and are not counted. Resolves with the results of each server, by its id.
  *
  * @template R
  * @param {readonly Server[]} servers
  * @param {number} n connections
  * @param {number} rounds
  * @param {(side: Side, round: number) => Promise<R>} measure
+ * @param {number} [warmUp] rounds that are not counted
  * @returns {Promise<Record<string, R[]>>}
  */
-export async function measureSides(servers, n, rounds, measure) {
+export async function measureSides(servers, n, rounds, measure, warmUp = 1) {
   /** @type {Side[]} */
   const sides = []
   try {
@@ -63,7 +64,7 @@ export async function measureSides(servers, n, rounds, measure) {
       sides.push(side)
       await side.connect(n)
     }
-    await interleave(sides, 1, measure)
+    await interleave(sides, warmUp, measure)
     return await interleave(sides, rounds, measure)
   } finally {
     for (const side of sides) await side.end()

@@ -2,6 +2,16 @@
 import { Socket } from 'node:net'
 import { EbbError } from '../sys/errors.js'
 import { connectionOf } from './connection.js'
+import { compactDestroyed, ownStatesPrototype } from './node/destroyed-socket.js'
+
+/** What a connection of a detached socket is. */
+export type DetachedKind =
+  /** TCP: `destroy()` because of the `close` event does not close the connection. */
+  | 'tcp'
+  /** A request and its response may be under way: `destroy()` always closes the connection. */
+  | 'http'
+  /** An upgraded connection: as `http`. The application often keeps the socket as long as the connection. */
+  | 'upgraded'
 
 /**
  * Has a detached socket pass on what the application does with it.
@@ -13,20 +23,36 @@ import { connectionOf } from './connection.js'
  * `pipeline()`, `pump()`, or a `catch` destroys the socket that it lost, and the call is not meant for the connection.
  * So `destroy()` does nothing from that event on until all ticks and promises after it have run.
  *
- * @param ignoresClose whether `destroy()` closes the connection also because of `close`. True for HTTP.
+ * The methods are those of another prototype, because properties of its own would make each socket larger.
  */
-export function forwardDetached(socket: Socket, ignoresClose: boolean): void {
-  socket.write = detachedWrite
-  socket.end = detachedEnd
-  socket.destroySoon = detachedDestroySoon
-  socket.destroy = detachedDestroy
-  socket.resetAndDestroy = detachedReset
-  socket.setTimeout = detachedSetTimeout
-  socket.ref = detachedRef
-  socket.unref = detachedUnref
-  socket.setNoDelay = detachedSetNoDelay
-  socket.setKeepAlive = detachedSetKeepAlive
-  if (!ignoresClose) watchClose(socket)
+export function forwardDetached(socket: Socket, kind: DetachedKind): void {
+  const base = Object.getPrototypeOf(socket) as Socket
+  let prototype = prototypes[kind].get(base)
+  if (prototype === undefined) {
+    prototype = detachedPrototype(base, kind)
+    prototypes[kind].set(base, prototype)
+  }
+  Object.setPrototypeOf(socket, prototype)
+  // Those that the application has put on the socket itself.
+  for (const name of FORWARDED) if (Object.hasOwn(socket, name)) Object.assign(socket, { [name]: METHODS[name] })
+}
+
+/** The prototypes of detached sockets, by the prototype that a socket had before. */
+const prototypes: Record<DetachedKind, WeakMap<Socket, Socket>> = {
+  tcp: new WeakMap(),
+  http: new WeakMap(),
+  upgraded: new WeakMap()
+}
+
+function detachedPrototype(base: Socket, kind: DetachedKind): Socket {
+  const prototype = Object.create(kind === 'upgraded' ? ownStatesPrototype(base) : base) as Socket
+  const methods: object[] = [METHODS]
+  if (kind === 'tcp') methods.push({ emit: guardingEmit(base) })
+  else if (kind === 'upgraded') methods.push({ emit: compactingEmit(base) })
+  for (const [name, value] of methods.flatMap((part) => Object.entries(part))) {
+    Object.defineProperty(prototype, name, { value, writable: true, configurable: true })
+  }
+  return prototype
 }
 
 function detachedSetTimeout(this: Socket, ms: number, callback?: () => void): Socket {
@@ -64,21 +90,32 @@ function detachedSetKeepAlive(this: Socket, on?: boolean, delay?: number): Socke
 /** Detached sockets that are emitting `close`, or whose ticks and promises after it still run. */
 const closing = new Set<Socket>()
 
+/** Detached sockets that have emitted `close`. */
+const closed = new WeakSet<Socket>()
+
 /** How many times ticks and promises may take turns after `close` before {@link closing} ends. */
 const TURNS = 16
 
-/** Replaces `emit()`, because a listener of `close` would be seen, and would be called after others. */
-function watchClose(socket: Socket): void {
-  const { emit } = socket
-  socket.emit = (...args: [event: string, ...unknown[]]) => {
-    if (args[0] === 'close') {
-      socket.emit = emit
-      if (socket.listenerCount('close') > 0) {
-        closing.add(socket)
-        process.nextTick(endClosing, socket, TURNS)
+/** Makes `emit()` for sockets of TCP. A listener of `close` would be seen, and would be called after others. */
+function guardingEmit({ emit }: Socket) {
+  return function (this: Socket, ...args: [event: string, ...unknown[]]): boolean {
+    if (args[0] === 'close' && !closed.has(this)) {
+      closed.add(this)
+      if (this.listenerCount('close') > 0) {
+        closing.add(this)
+        process.nextTick(endClosing, this, TURNS)
       }
     }
-    return Reflect.apply(emit, socket, args)
+    return Reflect.apply(emit, this, args)
+  }
+}
+
+/** Makes `emit()` for sockets of upgraded connections, which makes a socket smaller after its last event. */
+function compactingEmit({ emit }: Socket) {
+  return function (this: Socket, ...args: [event: string, ...unknown[]]): boolean {
+    const result = Reflect.apply(emit, this, args)
+    if (args[0] === 'close') compactDestroyed(this)
+    return result
   }
 }
 
@@ -147,10 +184,10 @@ function send(socket: Socket, chunk: string | Uint8Array, encoding: unknown): Er
   if (ended.has(socket)) return new EbbError('ERR_STREAM_WRITE_AFTER_END', 'write() was called after end()')
   const name = typeof encoding === 'string' ? (encoding as BufferEncoding) : 'utf8'
   const bytes = typeof chunk === 'string' ? Buffer.from(chunk, name) : chunk
-  return connectionOf(socket)?.send(bytes) ? null : closed()
+  return connectionOf(socket)?.send(bytes) ? null : closedError()
 }
 
-function closed(): Error {
+function closedError(): Error {
   return new EbbError('ERR_STREAM_DESTROYED', 'the connection is closed')
 }
 
@@ -175,7 +212,7 @@ function end(socket: Socket, chunk: unknown, encoding: unknown): Error | null {
     if (failure !== null) return failure
   } else if (ended.get(socket) === true) {
     return new EbbError('ERR_STREAM_ALREADY_FINISHED', 'end() was called after the socket had finished')
-  } else if (connection?.closed !== false) return closed()
+  } else if (connection?.closed !== false) return closedError()
   connection?.end()
   return null
 }
@@ -184,3 +221,18 @@ function emitFinish(socket: Socket): void {
   ended.set(socket, true)
   socket.emit('finish')
 }
+
+/** What a detached socket has in place of the methods of `net.Socket`. */
+const METHODS = {
+  write: detachedWrite,
+  end: detachedEnd,
+  destroySoon: detachedDestroySoon,
+  destroy: detachedDestroy,
+  resetAndDestroy: detachedReset,
+  setTimeout: detachedSetTimeout,
+  ref: detachedRef,
+  unref: detachedUnref,
+  setNoDelay: detachedSetNoDelay,
+  setKeepAlive: detachedSetKeepAlive
+}
+const FORWARDED = Object.keys(METHODS) as (keyof typeof METHODS)[]

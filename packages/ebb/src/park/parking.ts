@@ -649,7 +649,7 @@ export class Parking
     // Node subtracts a destroyed socket from the server's open connections, but this connection stays open.
     countConnection(this.#server)
     socket.destroy()
-    forwardDetached(socket, this.#isHttp)
+    forwardDetached(socket, upgraded !== undefined ? 'upgraded' : this.#isHttp ? 'http' : 'tcp')
     this.#options.governor?.left()
     return true
   }

@@ -21,6 +21,7 @@ import type { Connections } from '../park/state/connections.js'
 import { ENDED } from '../park/state/table.js'
 import type { Cause } from '../park/stats.js'
 import type { UpgradedProtocol, Upgrades } from '../park/upgrades.js'
+import { CloseListeners } from './close-listeners.js'
 import { GOING_AWAY, NO_CODE } from './frames.js'
 import { callHandler, type SendCallback, type WebSocketHandlers, type Woken } from './handlers.js'
 import { FrameReceiver } from './receiving.js'
@@ -28,14 +29,6 @@ import { FrameSender, type PreparedFrame } from './sending.js'
 import { CLOSE_RECEIVED, CLOSE_SENT, DEAF, ENDING, MUTE, States } from './states.js'
 
 const EMPTY = Buffer.alloc(0)
-
-type Listener = (...args: unknown[]) => void
-
-interface CloseListeners {
-  /** The socket that they were put on. Such a listener may look at its `this`. */
-  readonly socket: Socket
-  readonly listeners: { listener: Listener; once: boolean }[]
-}
 
 /** The WebSocket connections of one server. Methods take the row of a connection that is open. */
 export class WebSockets implements UpgradedProtocol {
@@ -48,7 +41,7 @@ export class WebSockets implements UpgradedProtocol {
 
   // By row, only for those that need it.
   /** Listeners of `close` that others have put on the socket. */
-  readonly #closeListeners = new Map<number, CloseListeners>()
+  readonly #closeListeners = new CloseListeners()
   /** Bytes that were received before the connection was parked for the first time. */
   readonly #heads = new Map<number, Buffer>()
 
@@ -176,13 +169,11 @@ export class WebSockets implements UpgradedProtocol {
   wake(row: number): Woken | undefined {
     const head = this.#receiver.takeUnread(row)
     const state = this.#states.flags[row] as number
-    const listeners = this.#closeListeners.get(row)
     const socket = this.#upgrades.wake(row)
     if (socket === undefined) return undefined
     const queued = this.#sender.takeQueue(row)
-    this.#closeListeners.delete(row)
     this.#states.flags[row] = 0
-    for (const { listener, once } of listeners?.listeners ?? []) socket[once ? 'once' : 'on']('close', listener)
+    this.#closeListeners.restore(row, socket)
     for (const { bytes, callback } of queued) socket.write(bytes, callback)
     if ((state & ENDING) !== 0 && (this.#connections.table.flags(row) & ENDED) === 0) socket.end()
     return {
@@ -211,13 +202,7 @@ export class WebSockets implements UpgradedProtocol {
     const handlers = this.#states.handlers(row)
     if (handlers.wakes) handlers.onParked(row, socket)
     else this.#takeHead(row, socket)
-    const listeners = socket.rawListeners('close') as (Listener & { listener?: Listener })[]
-    if (listeners.length === 0) return
-    socket.removeAllListeners('close')
-    this.#closeListeners.set(row, {
-      socket,
-      listeners: listeners.map((raw) => ({ listener: raw.listener ?? raw, once: raw.listener !== undefined }))
-    })
+    this.#closeListeners.take(row, socket)
   }
 
   /** Takes what the socket has received, and reads it in a later tick, when its owner knows the connection. */
@@ -317,21 +302,15 @@ export class WebSockets implements UpgradedProtocol {
   onClosed(row: number, cause: Cause): void {
     const handlers = this.#states.handlers(row)
     const { code, reason } = this.#receiver.delete(row)
-    const listeners = this.#closeListeners.get(row)
-    this.#closeListeners.delete(row)
     this.#heads.delete(row)
     this.#states.delete(row)
     // Callbacks are called before the application hears that the connection is closed.
     this.#sender.delete(row, cause)
     callHandler(() => handlers.onClosed(row, code, reason, cause))
-    if (listeners !== undefined) process.nextTick(callCloseListeners, listeners, cause === 'reset')
+    this.#closeListeners.call(row, cause === 'reset')
   }
 
   trim(end: number): void {
     this.#states.trim(end)
   }
-}
-
-function callCloseListeners({ socket, listeners }: CloseListeners, hadError: boolean): void {
-  for (const { listener } of listeners) process.nextTick(() => listener.call(socket, hadError))
 }

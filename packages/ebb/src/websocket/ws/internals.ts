@@ -4,6 +4,7 @@
  */
 import type { EventEmitter } from 'node:events'
 import type { Socket } from 'node:net'
+import { listenerCompactor } from '../../sys/node/listeners.js'
 
 /** Values of `readyState`. */
 export const OPEN = 1
@@ -163,26 +164,8 @@ export function isBetweenMessages(receiver: Receiver, sender: Sender): boolean {
   )
 }
 
-/** An object whose properties V8 keeps in place, and which inherits nothing. */
-class Events {
-  [event: PropertyKey]: unknown
-}
-Object.setPrototypeOf(Events.prototype, null)
-delete (Events.prototype as { constructor?: unknown }).constructor
-
-/** With more events, V8 would keep them in a hash table all the same. */
-const MOST_EVENTS = 8
-
-/** Makes the listeners of an emitter smaller. Node keeps them in a hash table, which takes 180 bytes. */
-export function compactListeners(emitter: EventEmitter): void {
-  const internals = emitter as unknown as { _events: object }
-  const { _events: events } = internals
-  const names = Reflect.ownKeys(events)
-  if (Object.getPrototypeOf(events) !== null || names.length > MOST_EVENTS) return
-  const compact = new Events()
-  for (const name of names) compact[name] = (events as Events)[name]
-  internals._events = compact
-}
+/** Makes the listeners of a WebSocket smaller. */
+export const compactListeners = listenerCompactor()
 
 const NO_EVENTS = Object.freeze(Object.create(null)) as object
 

@@ -1,4 +1,5 @@
 /** `parkWebSockets()`: a `WebSocketServer` of the package `ws`, with its idle connections parked. */
+import type { IncomingMessage } from 'node:http'
 import type { Server, Socket } from 'node:net'
 import { warnUnsupported } from '../../park/parking-of.js'
 import { checkBoolean, checkObject } from '../../sys/arguments.js'
@@ -11,6 +12,7 @@ import type { WebSockets } from '../web-sockets.js'
 import { ConnectionGroup } from './connection-group.js'
 import { DEFLATE, type ServerOptions, type SocketOptions, type WebSocketClass } from './internals.js'
 import { type Adopter, isParked, kGroup, kRow, type ParkedWebSocket, parkedClass } from './parked-class.js'
+import { shareHeaders } from './shared-headers.js'
 
 /** Options of {@link parkWebSockets}. All are optional. */
 export interface WebSocketParkOptions {
@@ -107,6 +109,7 @@ export function parkWebSockets<S extends WebSocketServerLike>(server: S, options
   const fault = reactorFault()
   if (fault !== undefined) warnUnsupported('parkWebSockets()', fault, 'WebSockets stay awake, as with ws alone')
   serverOptions.WebSocket = parkedClass(serverOptions.WebSocket as WebSocketClass, new Parker(serverOptions, idleTime))
+  shareHeadersOf(server)
   if (deflate && serverOptions.perMessageDeflate) {
     serverOptions.perMessageDeflate = {
       ...(serverOptions.perMessageDeflate as object),
@@ -115,6 +118,16 @@ export function parkWebSockets<S extends WebSocketServerLike>(server: S, options
     }
   }
   return server
+}
+
+/** Has the requests of a server share their headers, before its listeners can keep them. */
+function shareHeadersOf(server: WebSocketServerLike): void {
+  const { handleUpgrade } = server as unknown as Record<'handleUpgrade', (...args: unknown[]) => void>
+  const value = function (this: WebSocketServerLike, ...args: unknown[]): void {
+    shareHeaders(args[0] as IncomingMessage)
+    Reflect.apply(handleUpgrade, this, args)
+  }
+  Object.defineProperty(server, 'handleUpgrade', { value, enumerable: false, configurable: true, writable: true })
 }
 
 function optionsOf(server: unknown): ServerOptions {
