@@ -44,8 +44,8 @@ export async function startSide({ id, protocol, parks, start }, deflate = false)
 }
 
 /**
- * Starts a side for each server, has each of them open `n` connections, and measures the sides in turn. The first rounds
- * compile the code and are not counted. Resolves with the results of each server, by its id.
+ * Starts a side for each server, has each of them open `n` connections, and measures the sides in turn. The first
+ * rounds compile the code and are not counted. Resolves with the results of each server, by its id.
  *
  * @template R
  * @param {readonly Server[]} servers
