@@ -27,8 +27,17 @@ export interface AccessHost {
   wake(row: number, announced: boolean): ConnectionHandle | undefined
 }
 
+/** What is done with connections that another process has: see `moving.ts`. */
+interface Elsewhere {
+  ids(broadcasts: boolean): Iterable<number>
+  has(id: number): boolean
+  pass(id: number, order: 'send' | 'end' | 'close', bytes?: Uint8Array): boolean
+}
+
 /** The implementation of {@link ConnectionHost}: finds the row of an id, and works on the row. */
 export class ConnectionAccess implements ConnectionHost {
+  /** Set during a handover. */
+  elsewhere: Elsewhere | undefined
   readonly #connections: Connections
   readonly #protocol: Protocol
   readonly #sender: Sender
@@ -50,7 +59,7 @@ export class ConnectionAccess implements ConnectionHost {
   }
 
   has(id: number): boolean {
-    return this.#connections.table.find(id) !== -1
+    return this.#connections.table.find(id) !== -1 || this.elsewhere?.has(id) === true
   }
 
   isParked(id: number): boolean {
@@ -73,7 +82,7 @@ export class ConnectionAccess implements ConnectionHost {
   closeConnection(id: number, reset = false): boolean {
     const { table } = this.#connections
     const row = table.find(id)
-    if (row === -1) return false
+    if (row === -1) return this.#pass(id, 'close')
     const fd = table.fd(row)
     if (fd === -1) {
       this.#connections.callBack(row, () => this.#connections.socket(row)?.destroy(), undefined)
@@ -100,8 +109,13 @@ export class ConnectionAccess implements ConnectionHost {
   send(id: number, data: string | Uint8Array): boolean {
     const bytes = toBytes(data)
     const row = this.#connections.table.find(id)
-    if (row === -1 || !this.#protocol.isPlain) return false
-    return this.#sender.send(row, bytes)
+    if (!this.#protocol.isPlain) return false
+    return row === -1 ? this.#pass(id, 'send', bytes) : this.#sender.send(row, bytes)
+  }
+
+  /** Passes on what is meant for a connection that another process has. @returns false if there is none */
+  #pass(id: number, order: 'send' | 'end' | 'close', bytes?: Uint8Array): boolean {
+    return this.elsewhere?.has(id) === true && this.elsewhere.pass(id, order, bytes)
   }
 
   queued(id: number): number {
@@ -112,6 +126,7 @@ export class ConnectionAccess implements ConnectionHost {
   end(id: number): void {
     const row = this.#connections.table.find(id)
     if (row !== -1) this.#sender.end(row)
+    else this.#pass(id, 'end')
   }
 
   socketClosed(connection: ConnectionHandle): void {

@@ -8,6 +8,13 @@ const TURN = 2
 /** The clock is read once for this many connections. */
 const CLOCK_INTERVAL = 32
 
+/** Who has connections of another process: see `moving.ts`. */
+interface Elsewhere {
+  ids(broadcasts: boolean): Iterable<number>
+  has(id: number): boolean
+  pass(id: number, order: 'send', bytes: Uint8Array): boolean
+}
+
 /** Broadcasts of one kind. They run one after the other. */
 export class BroadcastQueue {
   /** The last broadcast, which the next one waits for. */
@@ -49,10 +56,15 @@ export class Broadcaster {
   readonly #connections: Connections
   readonly #sender: Sender
   readonly #flag: number
+  readonly #elsewhere: () => Elsewhere | undefined
   readonly #queue = new BroadcastQueue()
 
-  /** @param flag only connections with this flag in the table get the bytes; 0: all connections */
-  constructor(connections: Connections, sender: Sender, flag: number) {
+  /**
+   * @param flag only connections with this flag in the table get the bytes; 0: all connections
+   * @param elsewhere returns who has the connections of another process, during a handover
+   */
+  constructor(connections: Connections, sender: Sender, flag: number, elsewhere: () => Elsewhere | undefined) {
+    this.#elsewhere = elsewhere
     this.#connections = connections
     this.#sender = sender
     this.#flag = flag
@@ -65,13 +77,21 @@ export class Broadcaster {
     bytes.set(data)
     const address = bytes.length === 0 ? 0 : addressOf(bytes)
     const { table } = this.#connections
-    return this.#queue.add(table.ids(), (id) => {
+    return this.#queue.add(this.#ids(), (id) => {
       const row = table.find(id)
+      if (row === -1 && this.#elsewhere()?.has(id) === true) {
+        return (filter === undefined || filter(id)) && this.#elsewhere()?.pass(id, 'send', bytes) === true
+      }
       if (row === -1 || !this.#isMeant(row)) return false
       // The filter may close the connection that it is called for.
       if (filter !== undefined && (!filter(id) || table.id(row) !== id)) return false
       return this.#sender.sendAt(row, bytes, address)
     })
+  }
+
+  *#ids(): Iterable<number> {
+    yield* this.#connections.table.ids()
+    yield* this.#elsewhere()?.ids(true) ?? []
   }
 
   #isMeant(row: number): boolean {

@@ -71,7 +71,7 @@ function giveOnListen(
   const start = (close: () => void): number => {
     try {
       listenOn(fd, backlog)
-      const socket = { fd, ...describeSocket(fd, backlog), close }
+      const socket = { fd, ...describeSocket(fd, backlog), path: parking.socketPath, close }
       if (!('path' in socket.address)) setInheritedOptions(server, fd)
       parking.listen(socket, handle)
       return 0

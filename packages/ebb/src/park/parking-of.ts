@@ -19,6 +19,11 @@ export function setParking(server: Server, parking: Parking): void {
   parkings.set(server, parking)
 }
 
+/** Returns the parking of a server for which `park()` was called, or which has upgraded connections. */
+export function knownParking(server: Server): Parking | undefined {
+  return parkings.get(server)
+}
+
 /**
  * Returns the parking of a server. For a server that is not parked, makes one that holds only upgraded connections: the
  * server accepts and reads its connections as before.

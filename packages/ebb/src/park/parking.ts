@@ -47,6 +47,7 @@ import { auditConnections } from './audit.js'
 import { Broadcaster } from './broadcast.js'
 import { type Connection, ConnectionHandle, setConnection } from './connection.js'
 import { forwardDetached } from './detached-socket.js'
+import { Moving, type MovingHost } from './moving.js'
 import {
   type HandleClass,
   type HandleOwner,
@@ -126,12 +127,24 @@ const FIRST_REQUEST = 100
 
 /** The connections of one server. See the top of this file for their states. */
 export class Parking
-  implements Watcher, Audited, AcceptHost, AccessHost, HandleOwner, SenderHost, StreamHost, TimerHost, UpgradeHost
+  implements
+    Watcher,
+    Audited,
+    AcceptHost,
+    AccessHost,
+    HandleOwner,
+    MovingHost,
+    SenderHost,
+    StreamHost,
+    TimerHost,
+    UpgradeHost
 {
   /** Carries out what the application does with connections. */
   readonly access: ConnectionAccess
   /** Connections that speak another protocol than the server. */
   readonly upgrades: Upgrades
+  /** Moves connections to another process, and takes those of one. */
+  readonly moving: Moving
 
   readonly #server: ServerInternals
   readonly #protocol: Protocol
@@ -160,6 +173,11 @@ export class Parking
   keepsIdle = false
   /** Returns the function that the application has set in place of Node's `onconnection`. */
   #replaced: () => OnConnection | undefined = () => undefined
+  /**
+   * Path of a Unix socket that this server has bound itself, or that came from another process. Its file is removed
+   * when the server is closed; for other paths, libuv removes it.
+   */
+  socketPath: string | undefined
   /** Node's class of handles for this server's connections: TCP or Unix. */
   #handleClass: HandleClass | undefined
   /** Parts of the first socket that was parked. They keep the hidden classes of sockets alive. */
@@ -181,7 +199,14 @@ export class Parking
     this.access = new ConnectionAccess(this.#connections, this.#protocol, sender, this.#settings, this)
     this.#streams = new Streams(this.#connections, this)
     this.#proxy = proxyProtocolOf(options.proxyProtocol, (fd, error) => this.#onProxyFailure(fd, error))
-    this.#broadcaster = new Broadcaster(this.#connections, sender, this.#isHttp ? STREAM : 0)
+    this.moving = new Moving(this.#connections, this.#registration, this.#timers, this)
+    this.moving.onlyStreams = this.#isHttp
+    this.#broadcaster = new Broadcaster(
+      this.#connections,
+      sender,
+      this.#isHttp ? STREAM : 0,
+      () => this.access.elsewhere
+    )
     announceCreated(this)
   }
 
@@ -249,6 +274,20 @@ export class Parking
     this.#acceptor = undefined
     if (closing && !this.keepsIdle) this.#closeSilent()
     this.#registration.onStopped()
+  }
+
+  /** Descriptor of the listening socket that this server accepts from by itself; -1: there is none. */
+  get listeningDescriptor(): number {
+    return this.#acceptor?.fd ?? -1
+  }
+
+  /**
+   * Leaves the listening socket to another process. The server still looks open to the application. When it is closed,
+   * the handle closes its descriptor, and the socket stays open.
+   */
+  surrenderListening(): void {
+    this.#acceptor?.surrender()
+    this.#acceptor = undefined
   }
 
   /** Closes the parked connections that `http` calls idle. */
@@ -593,14 +632,23 @@ export class Parking
     this.#timers.scheduleIdleCheck(row)
   }
 
-  /** Parks an awake connection, unless something is in progress on it. @returns whether it is parked */
-  park(row: number, connection: ConnectionHandle): boolean {
+  /**
+   * Parks an awake connection, unless something is in progress on it.
+   *
+   * @param leaving whether the kernel may hold bytes that nobody has read
+   * @returns whether it is parked
+   */
+  park(row: number, connection: ConnectionHandle, leaving = false): boolean {
     const socket = connection.socket as Socket
     if (connection.keepAwake) return false
     return (
       this.#mayPark(row, connection, socket) &&
-      this.#connections.callBack(row, this.#parkSocket, this, row, connection) === true
+      this.#connections.callBack(row, leaving ? this.#parkLeaving : this.#parkSocket, this, row, connection) === true
     )
+  }
+
+  endBatch(): void {
+    this.#protocol.endBatch()
   }
 
   #mayPark(row: number, { responseEnded }: ConnectionHandle, socket: Socket): boolean {
@@ -621,13 +669,17 @@ export class Parking
     this.#parkSocket(row, connection)
   }
 
+  #parkLeaving(row: number, connection: ConnectionHandle): boolean {
+    return this.#parkSocket(row, connection, true)
+  }
+
   /** Parks a connection whose socket has nothing buffered. @returns false if the connection has to stay awake */
-  #parkSocket(row: number, connection: ConnectionHandle): boolean {
+  #parkSocket(row: number, connection: ConnectionHandle, leaving = false): boolean {
     const socket = connection.socket as Socket
     const socketFd = descriptorOf(socket)
     const upgraded = this.upgradedProtocol(row)
     // The kernel holds bytes, or a FIN, that the socket has not read yet.
-    if (upgraded?.takesUnread(row) !== true && peek(socketFd, 1) >= 0) return false
+    if (!leaving && upgraded?.takesUnread(row) !== true && peek(socketFd, 1) >= 0) return false
     const fd = this.#registration.reactor.duplicate(socketFd)
     // EMFILE: stays awake until a descriptor is free. EBADF: the socket has no descriptor of its own (TLS).
     if (fd < 0 || this.#watch(fd) !== 0) return false
@@ -659,6 +711,37 @@ export class Parking
     this.#connections.table.park(row, fd)
     this.#registration.countParked(1, this.#settings.keepsRunning(row))
     this.#timers.set(row, timeout)
+  }
+
+  // Connections that move: called by `moving.ts`.
+
+  get restingSilence(): number {
+    return this.#isHttp ? 0 : (this.#options.idle ?? 0)
+  }
+
+  isInHeader(fd: number): boolean {
+    return this.#proxy?.isPartial(fd) === true
+  }
+
+  restore(row: number, fd: number, left: number): number {
+    this.#handleClass ??= handleClassOfDescriptor(fd)
+    const { reactor, owner } = this.#registration
+    const errno = reactor.add(fd, PARKED_EVENTS, owner)
+    if (errno !== 0) return errno
+    countConnection(this.#server)
+    this.#accepted++
+    this.#setParked(row, fd, left)
+    return 0
+  }
+
+  forget(row: number): void {
+    const fd = this.#connections.table.fd(row)
+    this.#registration.reactor.remove(fd)
+    this.#registration.reactor.discard(fd)
+    this.#timers.remove(row)
+    this.#registration.countParked(-1, this.#settings.keepsRunning(row))
+    uncountConnection(this.#server)
+    this.#connections.delete(row)
   }
 
   // Closing.

@@ -121,6 +121,16 @@ export class Timers {
     return this.#wheel.has(row)
   }
 
+  /** Returns the time, in ms, until the timer of a connection is due; 0 if it has none. */
+  left(row: number): number {
+    return this.#wheel.left(row)
+  }
+
+  /** Returns what {@link setDuration} was told of a connection with the flag {@link TIMEOUT}. */
+  duration(row: number): number {
+    return this.#durations[row] ?? 0
+  }
+
   /** Memory of the timers, in bytes. */
   get bytes(): number {
     return this.#wheel.bytes + this.#durations.byteLength

@@ -83,6 +83,11 @@ export class Acceptor implements Watcher {
     if (socket.close !== undefined) reactor.lend(socket.fd)
   }
 
+  /** Descriptor of the listening socket; -1 once it is closed. */
+  get fd(): number {
+    return this.#fd
+  }
+
   /** False while accepting is paused for want of descriptors or memory, and after {@link close}. */
   get accepting(): boolean {
     return this.#accepting
@@ -91,13 +96,27 @@ export class Acceptor implements Watcher {
   /** Closes the listening socket. The kernel refuses the connections in its backlog. */
   close(): void {
     if (this.#fd === -1) return
+    this.#stop()
+    closeSocket(this.#socket)
+    this.#fd = -1
+    this.#accepting = false
+  }
+
+  /**
+   * Stops accepting, and leaves the listening socket open and its file in place, because another process accepts from
+   * it.
+   */
+  surrender(): void {
+    this.#stop()
+    this.#fd = -1
+    this.#accepting = false
+  }
+
+  #stop(): void {
     clearTimeout(this.#retry)
     clearTimeout(this.#poll)
     this.#reactor.remove(this.#fd)
     this.#reactor.unregister(this.#owner)
-    closeSocket(this.#socket)
-    this.#fd = -1
-    this.#accepting = false
   }
 
   /** Whether other sockets listen on the same port (`SO_REUSEPORT`). They take the clients that come after a close. */

@@ -22,6 +22,11 @@ export class ProxiedAddresses {
     this.#records.set(record, at)
   }
 
+  /** Returns what {@link set} was given; undefined if no header has told it. */
+  record(index: number): ProxyRecord | undefined {
+    return this.#family(index) === 0 ? undefined : this.#records.slice(index * RECORD, (index + 1) * RECORD)
+  }
+
   /** Forgets the addresses of a connection. */
   delete(index: number): void {
     if (this.#family(index) !== 0) this.#records[index * RECORD] = 0

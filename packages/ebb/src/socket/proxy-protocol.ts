@@ -104,6 +104,11 @@ export class ProxyProtocol {
     }
   }
 
+  /** Whether a header has arrived in part. */
+  isPartial(fd: number): boolean {
+    return this.#partial.has(fd)
+  }
+
   /** Forgets a connection that is closed or given away. */
   forget(fd: number): void {
     const partial = this.#partial.get(fd)

@@ -91,6 +91,16 @@ export class Wheel {
     return (this.#slot[index] as number) > 0
   }
 
+  /** Returns the time, in ms, until the deadline of `index`, at least 1; 0 if it has none. */
+  left(index: number): number {
+    const at = (this.#slot[index] ?? 0) - 1
+    if (at < 0) return 0
+    const level = Math.floor(at / SLOTS)
+    const first = (this.#handled[level] as number) + 1
+    const tick = first + (((((at % SLOTS) - first) % SLOTS) + SLOTS) % SLOTS)
+    return Math.max(1, tick * COARSER ** level * TICK - performance.now())
+  }
+
   /** Removes the deadline of `index`, if it has one. */
   remove(index: number): void {
     if (!((this.#slot[index] as number) > 0)) return

@@ -9,6 +9,7 @@ const errors = {
   ENOTSUP: 'A process cannot be read, because this is not Linux.',
   ERR_EBB_ATTACHMENT_TOO_LARGE: "The serialised attachment is larger than the server's `attachmentLimit`.",
   ERR_EBB_CONNECTION_CLOSED: 'An attachment was set on a connection that is already closed.',
+  ERR_EBB_HANDOVER: 'A process cannot take over from another, or hand over to it; the message says why.',
   ERR_EBB_OTHER_USER: 'The process at the other end of a handover socket runs as another user.',
   ERR_EBB_PROXY_HEADER: 'A connection of a server with `proxyProtocol` did not begin with a valid header.',
   ERR_EBB_PROXY_TIMEOUT: 'The header of the PROXY protocol began, but was not complete in time.',

@@ -212,6 +212,21 @@ export function sharesPort(fd: number): boolean {
   return getOption(fd, libc.SOL_SOCKET, libc.SO_REUSEPORT) !== 0
 }
 
+/** Whether a descriptor is a stream socket: TCP or Unix. */
+export function isStreamSocket(fd: number): boolean {
+  return getOption(fd, libc.SOL_SOCKET, libc.SO_TYPE) === libc.SOCK_STREAM
+}
+
+const cookie = new Int32Array(2)
+const cookieLength = new Uint32Array(1)
+
+/** Returns the number that the kernel gives a socket (`SO_COOKIE`): the same in every process; -1 if it has none. */
+export function cookieOf(fd: number): number {
+  cookieLength[0] = cookie.byteLength
+  if (libc.getsockopt(fd, libc.SOL_SOCKET, libc.SO_COOKIE, cookie, cookieLength) === -1) return -1
+  return ((cookie[1] as number) >>> 0) * 2 ** 32 + ((cookie[0] as number) >>> 0)
+}
+
 /** Size of `struct tcp_info` up to `tcpi_last_ack_recv`, in 32-bit numbers, and the place of `tcpi_last_data_recv`. */
 const TCP_INFO_LENGTH = 15
 const LAST_DATA_RECEIVED = 13

@@ -124,13 +124,22 @@ export const REQUEST_EVENTS: readonly string[] = ['request', 'checkContinue', 'c
  * @returns a function that ends this for later requests
  */
 export function endAfterResponses(server: Server): () => void {
-  const onRequest = ({ socket }: IncomingMessage, response: ServerResponse): void => endAfter(response, socket)
+  return eachResponse(server, endAfter)
+}
+
+/**
+ * Calls `then` for each response that is under way, and for each later one before the application gets it.
+ *
+ * @returns a function that ends this for later requests
+ */
+export function eachResponse(server: Server, then: (response: ServerResponse, socket: Socket) => void): () => void {
+  const onRequest = ({ socket }: IncomingMessage, response: ServerResponse): void => then(response, socket)
   // A listener of the other events replaces what `http` does at them.
   const events = REQUEST_EVENTS.filter((event) => event === 'request' || server.listenerCount(event) > 0)
   for (const event of events) server.prependListener(event, onRequest)
   for (const { socket } of httpConnections(server)?.all() ?? []) {
     const response = socket && (socket as HttpSocket)._httpMessage
-    if (response) endAfter(response, socket)
+    if (response) then(response, socket)
   }
   return () => {
     for (const event of events) server.removeListener(event, onRequest)

@@ -31,6 +31,11 @@ export interface ServerInternals extends Server {
   _listen2(...request: HandleRequest): void
 }
 
+/** Sets what `address()` returns for a Unix socket whose path Node does not know. */
+export function setPipeName(server: Server, path: string): void {
+  ;(server as Server & { _pipeName?: string })._pipeName = path
+}
+
 /** Counts one more open connection. */
 export function countConnection(server: ServerInternals): void {
   server._connections++

@@ -49,6 +49,13 @@ export class Attachments {
     this.#bytes += bytes.length
   }
 
+  /** Stores an attachment as {@link get} has returned it, here or in another process. */
+  restore(row: number, kept: string): void {
+    this.delete(row)
+    this.#kept.set(row, kept)
+    this.#bytes += kept.length
+  }
+
   /** Deletes an attachment, if there is one. */
   delete(row: number): void {
     const before = this.#kept.get(row)
@@ -56,6 +63,14 @@ export class Attachments {
     this.#bytes -= before.length
     this.#kept.delete(row)
   }
+}
+
+/** Version of the format of attachments: this process reads its own and all before it. */
+export const FORMAT = formatOf(serialize(0).toString('latin1'))
+
+/** Returns the version of the format of a stored attachment; 0 if it is none. */
+export function formatOf(kept: string): number {
+  return kept.charCodeAt(0) === 0xff ? kept.charCodeAt(1) : 0
 }
 
 /** Returns a new copy of a stored attachment. */

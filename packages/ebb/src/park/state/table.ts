@@ -39,6 +39,9 @@ export const TIMEOUT = 256
 /** The application reads a header of the PROXY protocol from the first socket, so the connection stays awake. */
 export const WRAPPED = 512
 
+/** Flags of connections that can move to another process. */
+export const MOVABLE = FRESH | STREAM | ENDED | PROXIED | UNREFERENCED | NO_DELAY | KEEP_ALIVE | TIMEOUT
+
 /** The rows of all open connections. */
 export class Table {
   /** By row: how often it was used. */
@@ -59,6 +62,9 @@ export class Table {
   #free = -1
   /** Highest use count of the rows that {@link trim} has removed; new rows continue from it. */
   #usesBefore = 0
+
+  /** Rows whose ids belong to connections in another process: see {@link reserve}. */
+  readonly #reserved = new Set<number>()
 
   /** Number of rows in use. */
   get size(): number {
@@ -83,7 +89,7 @@ export class Table {
 
   /** Takes a free row for a new connection. Its flags are {@link FRESH}, and it counts as awake. */
   take(): number {
-    if (this.#free === -1) this.#grow()
+    if (this.#free === -1) this.#growTo(this.end + 1)
     const row = this.#free
     this.#free = nextFree(this.#fd[row] as number)
     this.#uses[row] = (this.#uses[row] as number) + 1
@@ -92,6 +98,64 @@ export class Table {
     this.#flags[row] = FRESH
     this.#size++
     return row
+  }
+
+  /** Highest use count of any row, used or free. */
+  get mostUses(): number {
+    return this.#uses.reduce((most, uses) => Math.max(most, uses), this.#usesBefore)
+  }
+
+  /**
+   * Keeps the row of an id free for a connection that another process has. Until {@link occupy}, the id is not found.
+   * After the last one, {@link relink} must be called.
+   *
+   * @returns false if the id is not valid, or its row is in use or reserved
+   */
+  reserve(id: number): boolean {
+    const row = id % ROWS
+    const uses = Math.floor(id / ROWS)
+    if (!Number.isSafeInteger(id) || row < 0 || uses < 1 || uses > MOST_USES || this.#reserved.has(row)) return false
+    if (row >= this.end) this.#growTo(row + 1)
+    if (this.id(row) !== 0) return false
+    this.#uses[row] = uses
+    this.#fd[row] = FREE
+    this.#reserved.add(row)
+    return true
+  }
+
+  /** Whether the row of an id is reserved for it. */
+  isReserved(id: number): boolean {
+    const row = id % ROWS
+    return this.#reserved.has(row) && (this.#uses[row] as number) === Math.floor(id / ROWS)
+  }
+
+  /** Takes the row that is reserved for an id. It counts as awake. */
+  occupy(id: number, wakes: number, flags: number): number {
+    const row = id % ROWS
+    this.#reserved.delete(row)
+    this.#fd[row] = -1
+    this.#wakes[row] = wakes
+    this.#flags[row] = flags
+    this.#size++
+    return row
+  }
+
+  /** Frees the row that is reserved for an id, because its connection will not come. */
+  release(id: number): void {
+    if (!this.isReserved(id)) return
+    this.#reserved.delete(id % ROWS)
+    this.#addToFreeList(id % ROWS)
+  }
+
+  /** Makes the free list anew. No new id has fewer uses of its row than `leastUses`. */
+  relink(leastUses: number): void {
+    this.#usesBefore = Math.max(this.#usesBefore, leastUses)
+    this.#free = -1
+    for (let row = this.end - 1; row >= 0; row--) {
+      if (this.id(row) !== 0 || this.#reserved.has(row)) continue
+      this.#uses[row] = Math.max(this.#uses[row] as number, leastUses)
+      this.#addToFreeList(row)
+    }
   }
 
   /** Frees a row. */
@@ -162,22 +226,23 @@ export class Table {
   /** Shrinks the arrays to the highest row in use, and sorts the free list so that lower rows are taken first. */
   trim(): void {
     let highest = this.end - 1
-    while (highest >= 0 && this.id(highest) === 0) highest--
+    while (highest >= 0 && this.id(highest) === 0 && !this.#reserved.has(highest)) highest--
     const size = shrunk(highest + 1)
     for (let row = size; row < this.end; row++) this.#usesBefore = Math.max(this.#usesBefore, this.#uses[row] as number)
     if (size < this.end) this.#resize(size)
     this.#free = -1
     let fds = 0
     for (let row = size - 1; row >= 0; row--) {
-      if (this.id(row) === 0) this.#addToFreeList(row)
-      else fds = Math.max(fds, (this.#fd[row] as number) + 1)
+      if (this.id(row) === 0) {
+        if (!this.#reserved.has(row)) this.#addToFreeList(row)
+      } else fds = Math.max(fds, (this.#fd[row] as number) + 1)
     }
     this.#row = shortened(this.#row, fds)
   }
 
-  #grow(): void {
+  #growTo(rows: number): void {
     const from = this.end
-    this.#resize(grown(from, from + 1))
+    this.#resize(grown(from, rows))
     for (let row = this.end - 1; row >= from; row--) {
       this.#uses[row] = this.#usesBefore
       this.#addToFreeList(row)
