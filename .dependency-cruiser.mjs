@@ -12,7 +12,18 @@ const FACES = '[^/]+\\.ts'
 
 /** The floors of each package. A floor is a list of rooms. {@link FACES} stands for the files beside the rooms. */
 const FLOORS = {
-  ebb: [[FACES], ['run'], ['websocket'], ['park', 'listen'], ['socket'], ['govern'], ['memory'], ['proc'], ['sys']],
+  ebb: [
+    [FACES],
+    ['run'],
+    ['handover'],
+    ['websocket'],
+    ['park', 'listen'],
+    ['socket'],
+    ['govern'],
+    ['memory'],
+    ['proc'],
+    ['sys']
+  ],
   'ebb-lab': [[FACES], ['cli'], ['experiment'], ['report'], ['serve', 'pulse', 'record'], ['process'], ['units']]
 }
 

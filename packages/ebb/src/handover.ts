@@ -1,0 +1,4 @@
+/** `ebb/handover`: restarts of a program that lose no connection. */
+export type { HandedOver } from './handover/giver.js'
+export { type HandoverOptions, handover, type Servers } from './handover/handover.js'
+export type { From } from './handover/taker.js'

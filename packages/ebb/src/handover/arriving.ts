@@ -1,0 +1,171 @@
+/** The time after a handover, in the process that has taken over: connections that were not at rest still come. */
+import { EbbError } from '../sys/errors.js'
+import { closeDescriptor } from '../sys/socket.js'
+import { sayDone } from './done.js'
+import type { Link, LinkHandler } from './link.js'
+import type { Movable } from './movable.js'
+import { carryOut, PassedIds, Passing } from './passing.js'
+import {
+  ABORT,
+  ACK,
+  BYE,
+  CHUNK,
+  COMMIT,
+  decodeAddressed,
+  decodeNumbers,
+  decodeRows,
+  encodeJson,
+  encodeNumbers,
+  type Message,
+  ORDER,
+  ROWS
+} from './protocol.js'
+import { step } from './steps.js'
+import { RowReceiver } from './wire.js'
+
+/** Takes what still comes, and passes on what is meant for connections that have not come. */
+export class Arriving implements LinkHandler {
+  readonly #link: Link
+  readonly #servers: readonly Movable[]
+  readonly #away: Set<number>[]
+  readonly #receiver: RowReceiver
+  readonly #passing: Passing
+  /** Number of orders of the other process so far. */
+  #orders = 0
+  #isOpen = true
+
+  /**
+   * @param away ids of connections that may still come, by server
+   * @param broadcasts those of them that broadcasts go to
+   */
+  constructor(
+    link: Link,
+    servers: readonly Movable[],
+    away: readonly (readonly number[])[],
+    broadcasts: readonly ReadonlySet<number>[]
+  ) {
+    this.#link = link
+    this.#servers = servers
+    this.#away = away.map((ids) => new Set(ids))
+    this.#receiver = new RowReceiver(servers)
+    this.#passing = new Passing(link)
+    link.handler = this
+    for (const [at, server] of servers.entries()) {
+      server.setElsewhere('before', new PassedIds(this.#passing, at, this.#away[at] as Set<number>, broadcasts[at]))
+    }
+  }
+
+  /** Whether connections may still come. */
+  get isOpen(): boolean {
+    return this.#isOpen
+  }
+
+  onMessage(message: Message, descriptors: number[]): void {
+    try {
+      this.#handle(message, descriptors)
+    } finally {
+      for (const fd of descriptors) closeDescriptor(fd)
+    }
+  }
+
+  #handle({ kind, payload }: Message, descriptors: number[]): void {
+    const count = this.#servers.length
+    if (kind === ROWS) {
+      const flags = this.#servers.reduce((all, server) => all | server.flags, 0)
+      this.#receiver.add(decodeRows(payload, count, flags), descriptors.splice(0))
+    } else if (kind === CHUNK) {
+      const { server, id, bytes } = decodeAddressed(payload, count)
+      this.#receiver.addChunk(server, id, bytes)
+    } else if (kind === COMMIT) this.#commit(decodeNumbers(payload, 4))
+    else if (kind === ORDER) {
+      carryOut(this.#servers, decodeAddressed(payload, count))
+      this.#link.send(encodeNumbers(ACK, [++this.#orders]))
+    } else if (kind === ACK) this.#onAck(decodeNumbers(payload, 1)[0] as number)
+    else if (kind === BYE) this.#end()
+    // It has lost patience, and keeps the batch.
+    else if (kind === ABORT) this.#receiver.drop(closeDescriptor)
+    else throw refused(`message ${kind} is out of turn`)
+  }
+
+  #onAck(count: number): void {
+    if (!this.#passing.onCarriedOut(count)) throw refused('it has carried out orders that it was not given')
+  }
+
+  #commit([rows = -1, , , orders = -1]: number[]): void {
+    if (rows !== this.#receiver.count || !this.#receiver.isComplete) throw refused('not what COMMIT tells')
+    this.#onAck(orders)
+    step('new:late commit')
+    const moved = this.#receiver.take()
+    const adopted = this.#adopt(moved)
+    if (!sayDone(this.#link.channel, rows)) {
+      for (const [at, ids] of adopted.entries()) this.#servers[at]?.unadopt(ids)
+      throw refused('it has lost patience')
+    }
+    step('new:late done')
+    for (const [at, ids] of adopted.entries()) for (const id of ids) this.#onArrived(at, id)
+  }
+
+  #adopt(moved: RowReceiverTaken): number[][] {
+    for (const [at, connections] of moved.entries()) {
+      const server = this.#servers[at] as Movable
+      if (connections.every(({ id }) => server.isReserved(id))) continue
+      for (const { fd } of moved.flat()) closeDescriptor(fd)
+      throw refused('a connection that was not announced')
+    }
+    const adopted: number[][] = this.#servers.map(() => [])
+    for (const [at, connections] of moved.entries()) {
+      try {
+        ;(this.#servers[at] as Movable).adopt(connections)
+        adopted[at] = connections.map(({ id }) => id)
+      } catch (error) {
+        for (const { fd } of moved.slice(at + 1).flat()) closeDescriptor(fd)
+        for (const [other, ids] of adopted.entries()) this.#servers[other]?.unadopt(ids)
+        throw error
+      }
+    }
+    return adopted
+  }
+
+  /** Carries out what the other process had not, when it sent the connection. */
+  #onArrived(at: number, id: number): void {
+    const pending = this.#passing.takePending(at, id)
+    this.#away[at]?.delete(id)
+    for (const order of pending) carryOut(this.#servers, order)
+  }
+
+  onEnd(): void {
+    this.#receiver.dropIncomplete(closeDescriptor)
+    // It has died in the middle of a batch: what has come lives here.
+    const moved = this.#receiver.take()
+    try {
+      this.#adopt(moved)
+    } catch {
+      // They are lost with the other process.
+    }
+    this.#end()
+  }
+
+  onFailure(error: Error): void {
+    if (!this.#isOpen) return
+    this.#link.channel.trySend(encodeJson(ABORT, { reason: error.message.slice(0, 1000) }))
+    this.#end()
+  }
+
+  /** Nothing comes any more. */
+  #end(): void {
+    if (!this.#isOpen) return
+    this.#isOpen = false
+    this.#link.close()
+    this.#receiver.drop(closeDescriptor)
+    for (const [at, server] of this.#servers.entries()) {
+      server.setElsewhere('before', undefined)
+      for (const id of this.#away[at] as Set<number>) server.release(id)
+    }
+  }
+}
+
+type RowReceiverTaken = ReturnType<RowReceiver['take']>
+
+function refused(what: string): EbbError {
+  return new EbbError('ERR_EBB_HANDOVER', `what the other process sent was refused: ${what}`)
+}

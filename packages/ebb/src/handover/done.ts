@@ -1,0 +1,114 @@
+/** DONE and ABORT: how both processes agree on who has the connections. */
+import type { Channel } from '../sys/channel.js'
+import { E } from '../sys/constants.js'
+import { EbbError, type SystemError } from '../sys/errors.js'
+import { outside } from '../sys/node/callback-scope.js'
+import { closeDescriptor } from '../sys/socket.js'
+import { ABORT, DONE, decode, decodeAbort, decodeNumbers, encodeJson, encodeNumbers, type Message } from './protocol.js'
+import { step } from './steps.js'
+
+/** Milliseconds between two attempts to say ABORT to a process that does not read. */
+const RETRY = 10
+/** How long (ms) a process is blocked at most until it knows whether its DONE came in time. */
+const DOUBT = 1000
+
+/**
+ * Tells the other process that what it has sent is this process's.
+ *
+ * @returns false if the other process has lost patience before
+ */
+export function sayDone(channel: Channel, count: number): boolean {
+  const deadline = performance.now() + DOUBT
+  try {
+    channel.send(encodeNumbers(DONE, [count]), [], deadline)
+    return true
+  } catch (error) {
+    if (!['EPIPE', 'ECONNRESET'].includes((error as SystemError).code)) return false
+  }
+  // It has died, or it has lost patience. Then it says so, as soon as there is room.
+  step('new:doubt')
+  try {
+    for (;;) {
+      const received = channel.receive(deadline)
+      if (received === 'end') return true
+      for (const fd of received.descriptors) closeDescriptor(fd)
+      if (decode(received.bytes).kind === ABORT) return false
+    }
+  } catch {
+    // Nobody knows whether it goes on. What is served twice is worse than what is lost.
+    return false
+  }
+}
+
+/**
+ * Waits for DONE.
+ *
+ * @throws {EbbError} `ERR_EBB_HANDOVER` if the successor refuses, or has ended; {SystemError} `ETIMEDOUT`
+ */
+export function receiveDone(channel: Channel, count: number, deadline: number): void {
+  const received = channel.receive(deadline)
+  if (received === 'end') throw new EbbError('ERR_EBB_HANDOVER', 'the successor has ended before it took over')
+  for (const fd of received.descriptors) closeDescriptor(fd)
+  const { kind, payload }: Message = decode(received.bytes)
+  if (kind === ABORT) throw new EbbError('ERR_EBB_HANDOVER', `the successor refused: ${decodeAbort(payload).reason}`)
+  if (kind !== DONE || decodeNumbers(payload, 1)[0] !== count) {
+    throw new EbbError('ERR_EBB_HANDOVER', `the successor answered with message ${kind}`)
+  }
+}
+
+/**
+ * Takes back what was sent, unless the successor has said DONE by then.
+ *
+ * ABORT is sent before the channel refuses further messages: a successor whose DONE fails finds it in its queue, or
+ * finds the end, which means that this process has died.
+ *
+ * @returns whether DONE had come, so that the connections are the successor's
+ */
+export function wasDone(channel: Channel, error: Error): boolean {
+  step('old:impatient')
+  const abort = encodeJson(ABORT, { reason: error.message.slice(0, 1000) })
+  const isTold = channel.trySend(abort) === 0
+  channel.refuseMore()
+  step('old:aborted')
+  if (hasDone(channel)) return true
+  if (isTold) channel.close()
+  else retry(channel, abort)
+  return false
+}
+
+/** Reads all messages that have come. @returns whether one was DONE */
+function hasDone(channel: Channel): boolean {
+  for (;;) {
+    let received: ReturnType<Channel['tryReceive']>
+    try {
+      received = channel.tryReceive()
+    } catch (error) {
+      // A message that could not be received was not DONE.
+      if (['EMFILE', 'EMSGSIZE'].includes((error as SystemError).code)) continue
+      return false
+    }
+    if (received === undefined || received === 'end') return false
+    for (const fd of received.descriptors) closeDescriptor(fd)
+    try {
+      if (decode(received.bytes).kind === DONE) return true
+    } catch {
+      // Nor was one that is not of this protocol.
+    }
+  }
+}
+
+/** Says ABORT when there is room. Until then the channel stays open: its end would mean that this process has died. */
+function retry(channel: Channel, abort: Buffer): void {
+  const timer = outside(() =>
+    setInterval(() => {
+      const errno = channel.trySend(abort)
+      if (errno === 0 || !isFull(errno)) {
+        clearInterval(timer)
+        channel.close()
+      }
+    }, RETRY)
+  )
+  timer.unref()
+}
+
+const isFull = (errno: number): boolean => errno === E.EAGAIN || errno === E.ENOBUFS

@@ -1,0 +1,201 @@
+/**
+ * The process that has the servers: it waits for a successor, and hands over to it.
+ *
+ * The transfer happens within one turn of the event loop, and blocks this process for at most `timeout`. Until the
+ * successor says DONE, every connection is this process's. When it has said so, every connection that was sent is the
+ * successor's. If this process loses patience, it says ABORT, refuses further messages, and looks once more whether
+ * DONE had come by then: so both sides agree on who has the connections, whatever dies and whenever.
+ */
+import { acceptChannel, type Channel } from '../sys/channel.js'
+import { EPOLLIN } from '../sys/constants.js'
+import { EbbError, type SystemError, systemError } from '../sys/errors.js'
+import { outside } from '../sys/node/callback-scope.js'
+import { reactor, type Watcher } from '../sys/reactor.js'
+import { closeDescriptor } from '../sys/socket.js'
+import { wasDone } from './done.js'
+import { Leaving } from './leaving.js'
+import { Link, type LinkHandler } from './link.js'
+import type { Movable, Patience } from './movable.js'
+import { ABORT, decodeAbort, decodeHello, encodeJson, HELLO, type Hello, READY, WELCOME } from './protocol.js'
+import { step } from './steps.js'
+import { Transfer } from './transfer.js'
+
+/** What the event `handedOver` tells. */
+export interface HandedOver {
+  /** Process id of the successor. */
+  pid: number
+  /** Connections that it has got at once. */
+  connections: number
+  /** Connections that were not at rest. They follow within `grace`, or end here. */
+  awake: number
+  /** Milliseconds for which this process was blocked. */
+  ms: number
+}
+
+/** Waits at the handover socket. */
+export class Giver implements Watcher {
+  readonly #servers: readonly Movable[]
+  readonly #patience: Patience
+  readonly #isArriving: () => boolean
+  readonly #reactor = reactor()
+  readonly #owner = this.#reactor.register(this)
+  /** Descriptor of the handover socket; -1 once it is closed or handed over. */
+  #listening: number
+  #successor: Link | undefined
+
+  /**
+   * @param listening the handover socket, which the giver owns from now on
+   * @param isArriving whether connections of an earlier process may still come
+   * @throws {SystemError} of `epoll_ctl`; then the socket is closed
+   */
+  constructor(servers: readonly Movable[], listening: number, patience: Patience, isArriving: () => boolean) {
+    this.#servers = servers
+    this.#listening = listening
+    this.#patience = patience
+    this.#isArriving = isArriving
+    const errno = this.#reactor.add(listening, EPOLLIN, this.#owner)
+    if (errno === 0) return
+    this.#reactor.unregister(this.#owner)
+    closeDescriptor(listening)
+    throw systemError('epoll_ctl', errno)
+  }
+
+  /** Whether this process still waits for a successor. */
+  get isOpen(): boolean {
+    return this.#listening !== -1
+  }
+
+  /** Stops waiting. A successor that is connected is told. */
+  close(): void {
+    if (this.#successor !== undefined)
+      this.#refuse(this.#successor, new EbbError('ERR_EBB_HANDOVER', 'the servers of this process are closed'))
+    this.#leaveSocket()
+  }
+
+  #leaveSocket(): void {
+    if (this.#listening === -1) return
+    this.#reactor.remove(this.#listening)
+    this.#reactor.unregister(this.#owner)
+    closeDescriptor(this.#listening)
+    this.#listening = -1
+  }
+
+  ready(): void {
+    try {
+      const channel = acceptChannel(this.#listening)
+      if (channel !== undefined) this.#meet(channel)
+    } catch (error) {
+      this.#fail(error as Error)
+    }
+  }
+
+  /** Waits for HELLO and READY of a successor. */
+  #meet(channel: Channel): void {
+    if (this.#successor !== undefined) {
+      channel.trySend(encodeJson(ABORT, { reason: 'another process is about to take over' }))
+      channel.close()
+      return
+    }
+    let hello: Hello | undefined
+    const handler: LinkHandler = {
+      onMessage: (message, descriptors) => {
+        for (const fd of descriptors) closeDescriptor(fd)
+        if (message.kind === HELLO && hello === undefined) {
+          hello = decodeHello(message.payload)
+          this.#checkReady()
+          const servers = this.#servers.map(({ name, kind }) => ({ name, kind }))
+          link.send(encodeJson(WELCOME, { pid: process.pid, node: process.version, servers }))
+          step('old:welcome')
+        } else if (message.kind === READY && hello !== undefined) {
+          clearTimeout(timer)
+          this.#give(link, hello)
+        } else if (message.kind === ABORT) throw new EbbError('ERR_EBB_HANDOVER', decodeAbort(message.payload).reason)
+        else throw new EbbError('ERR_EBB_HANDOVER', `the successor sent message ${message.kind} out of turn`)
+      },
+      onEnd: () => {
+        clearTimeout(timer)
+        this.#drop(link)
+        this.#fail(new EbbError('ERR_EBB_HANDOVER', 'the successor has ended before it took over'))
+      },
+      onFailure: (error) => {
+        clearTimeout(timer)
+        this.#refuse(link, error)
+        this.#fail(error)
+      }
+    }
+    const link = new Link(channel, handler)
+    this.#successor = link
+    const timer = outside(() =>
+      setTimeout(() => handler.onFailure(tooSlow('the successor connected, and')), SLOWEST_START)
+    )
+    timer.unref()
+  }
+
+  #checkReady(): void {
+    const deaf = this.#servers.find((server) => server.listening() === undefined)
+    if (deaf !== undefined) {
+      throw new EbbError('ERR_EBB_HANDOVER', `server ${JSON.stringify(deaf.name)} does not listen by itself`)
+    }
+  }
+
+  #refuse(link: Link, error: Error): void {
+    link.channel.trySend(encodeJson(ABORT, { reason: error.message.slice(0, 1000) }))
+    this.#drop(link)
+  }
+
+  #drop(link: Link): void {
+    if (this.#successor === link) this.#successor = undefined
+    link.close()
+  }
+
+  #fail(error: Error): void {
+    for (const server of this.#servers) server.emit('handoverFailed', error)
+  }
+
+  /** Hands over. Blocks until the successor has taken over, or has failed to. */
+  #give(link: Link, hello: Hello): void {
+    const start = performance.now()
+    const channel = link.detach()
+    const transfer = new Transfer(this.#servers, hello)
+    let isLate = false
+    try {
+      transfer.park()
+      this.#reactor.hasDuplicates = true
+      transfer.send(channel, this.#listening, start + this.#patience.timeout)
+    } catch (error) {
+      const failure = asFailure(error as SystemError, this.#patience.timeout)
+      isLate = wasDone(channel, failure)
+      if (!isLate) {
+        this.#successor = undefined
+        this.#fail(failure)
+        return
+      }
+    }
+    step('old:done')
+    this.#successor = undefined
+    this.#leaveSocket()
+    const awake = transfer.surrender()
+    step('old:surrendered')
+    const ms = performance.now() - start
+    const report: HandedOver = { pid: hello.pid, connections: transfer.count, awake, ms }
+    for (const server of this.#servers) server.emit('handedOver', report)
+    if (isLate) channel.close()
+    // Without the channel, connections that are still awake cannot follow.
+    new Leaving(isLate ? undefined : channel, transfer, this.#patience, this.#isArriving).start()
+  }
+}
+
+/** How long (ms) a successor may take from its connection to READY. It blocks nobody meanwhile. */
+const SLOWEST_START = 30_000
+
+function asFailure(error: SystemError, timeout: number): Error {
+  if (error.code === 'ETIMEDOUT') {
+    return new EbbError('ERR_EBB_HANDOVER', `the successor has not taken over within ${timeout} ms (timeout)`, error)
+  }
+  if (error.code !== 'EPIPE' && error.code !== 'ECONNRESET') return error
+  return new EbbError('ERR_EBB_HANDOVER', 'the successor has ended before it took over', error)
+}
+
+function tooSlow(who: string): Error {
+  return new EbbError('ERR_EBB_HANDOVER', `${who} did not go on in time`)
+}

@@ -1,0 +1,219 @@
+/** `handover()`: takes over from the process that has the servers now, and waits for the next one. */
+import type { Cluster } from 'node:cluster'
+import fs from 'node:fs'
+import type { ListenOptions, Server } from 'node:net'
+import { isMainThread } from 'node:worker_threads'
+import type { Parked } from '../park/park.js'
+import { knownParking } from '../park/parking-of.js'
+import { checkObject } from '../sys/arguments.js'
+import { type Channel, connectChannel, LONGEST_CHANNEL_PATH, listenForChannels } from '../sys/channel.js'
+import { milliseconds } from '../sys/duration.js'
+import { EbbError, invalidArgument, type SystemError, shown } from '../sys/errors.js'
+import { warnOfUnknown } from '../sys/unknown.js'
+import type { Arriving } from './arriving.js'
+import { Giver } from './giver.js'
+import type { Movable, Patience } from './movable.js'
+import { ParkedServer } from './parked-server.js'
+import { type From, Taker } from './taker.js'
+
+/** Options of {@link handover}. */
+export interface HandoverOptions {
+  /**
+   * Path of the handover socket, the same in all processes that follow each other: in a folder that only this user can
+   * write to. Processes of other users cannot connect to it.
+   */
+  path: string
+  /**
+   * Where to listen if there is no process to take over from: what `server.listen()` takes as an object. With several
+   * servers, a list or an object of them, like `servers`.
+   */
+  listen: ListenOptions | readonly ListenOptions[] | Readonly<Record<string, ListenOptions>>
+  /**
+   * How long connections that are not at rest may go on in the process that hands over: milliseconds, or a string with
+   * a unit. Connections that come to rest by then follow; the others are closed. Default: `'30s'`.
+   */
+  grace?: number | string
+  /**
+   * How long the process that hands over may be blocked. If the successor has not taken over by then, that process goes
+   * on. Milliseconds, or a string with a unit. Default: `'1s'`.
+   */
+  timeout?: number | string
+}
+
+/** One server of `park()` or `ebb/net`, a list of them, or an object with a name for each. */
+export type Servers = ParkedNetServer | readonly ParkedNetServer[] | Readonly<Record<string, ParkedNetServer>>
+type ParkedNetServer = Server & Parked
+
+const OPTIONS = ['path', 'listen', 'grace', 'timeout'] as const satisfies (keyof HandoverOptions)[]
+const GRACE = '30s'
+const TIMEOUT = '1s'
+
+/**
+ * Lets servers listen, so that no connection is lost when the program is started anew: the new process takes the
+ * listening sockets and the connections from the old one.
+ *
+ * If a process listens at `path`, takes over from it: its listening sockets, with the clients that wait there, and its
+ * connections that are at rest. Connections in the middle of something follow within `grace`. If there is no such
+ * process, the servers listen anew. In both cases, the next process that calls this can take over from this one.
+ *
+ * ```ts
+ * const server = park(http.createServer(app))
+ * const from = await handover(server, { path: '/run/app/handover.sock', listen: { port: 8080 } })
+ * console.log(from ? `took ${from.connections} connections from ${from.pid}` : 'started')
+ * ```
+ *
+ * The process that was taken over from emits `handedOver` at each server. Its servers emit `close` when their last
+ * connections are gone, and the process ends if nothing else keeps it running. If a handover fails, it goes on as
+ * before, and its servers emit `handoverFailed` with the error.
+ *
+ * Where connections cannot be parked, the servers only listen.
+ *
+ * @returns the process that this one has taken over from; undefined if it has started anew
+ * @throws {EbbError} `ERR_EBB_HANDOVER` if the other process keeps its servers, and in a worker; then this process has
+ *   none of them
+ * @throws {SystemError} of `listen()`: `EADDRINUSE`, ...; of the handover socket: `EACCES`, ...
+ * @throws {TypeError} `ERR_INVALID_ARG_VALUE` for options that are not valid
+ */
+export async function handover(servers: Servers, options: HandoverOptions): Promise<From | undefined> {
+  const start = performance.now()
+  checkObject(options, 'options of handover()')
+  warnOfUnknown(options, OPTIONS, 'handover()')
+  const { path, grace = GRACE, timeout = TIMEOUT } = options
+  checkPath(path)
+  const patience = { grace: milliseconds(grace, 'grace'), timeout: milliseconds(timeout, 'timeout') }
+  const movables = toMovables(servers, options.listen)
+  if (movables === undefined) {
+    await listenAll(servers, options.listen)
+    return undefined
+  }
+  checkProcess()
+  const channel = connectTo(path)
+  const taken = channel && (await new Taker(channel, movables, patience.timeout, start).run())
+  const toOpen = taken === undefined ? movables : taken.missing
+  for (const server of toOpen) await server.listen()
+  if (taken !== undefined) {
+    await Promise.all(movables.filter((server) => !toOpen.includes(server)).map((server) => server.listened()))
+  }
+  wait(movables, path, patience, taken?.handoverSocket ?? -1, taken?.arriving)
+  return taken?.from
+}
+
+/** Waits for the next process, until all servers are closed. */
+function wait(
+  servers: readonly Movable[],
+  path: string,
+  patience: Patience,
+  socket: number,
+  arriving: Arriving | undefined
+): void {
+  const listening = socket === -1 ? listenForChannels(path) : socket
+  const file = inodeOf(path)
+  const giver = new Giver(servers, listening, patience, () => arriving?.isOpen === true)
+  let open = servers.length
+  for (const server of servers) {
+    server.onClose(() => {
+      if (--open > 0 || !giver.isOpen) return
+      giver.close()
+      // Unless another process has replaced it.
+      if (file !== undefined && inodeOf(path) === file) fs.rmSync(path, { force: true })
+    })
+  }
+}
+
+function inodeOf(path: string): number | undefined {
+  return fs.statSync(path, { throwIfNoEntry: false })?.ino
+}
+
+/** Connects to the process that listens at `path`; undefined if there is none. */
+function connectTo(path: string): Channel | undefined {
+  try {
+    return connectChannel(path)
+  } catch (error) {
+    const { code } = error as SystemError
+    if (code === 'ENOENT' || code === 'ECONNREFUSED') return undefined
+    if (code !== 'EAGAIN') throw error
+    throw new EbbError('ERR_EBB_HANDOVER', `too many processes wait at ${path} to take over`, error)
+  }
+}
+
+function checkPath(path: unknown): void {
+  if (typeof path !== 'string' || path === '' || path.includes('\0')) {
+    throw invalidArgument(`path of handover() must be a path in the file system, not ${shown(path)}`)
+  }
+  const length = Buffer.byteLength(path)
+  if (length > LONGEST_CHANNEL_PATH) {
+    throw invalidArgument(`path of handover() must be at most ${LONGEST_CHANNEL_PATH} bytes long, not ${length}`)
+  }
+}
+
+function checkProcess(): void {
+  if (!isMainThread) {
+    throw new EbbError('ERR_EBB_HANDOVER', 'handover() does not work in a worker thread: call it in the main thread')
+  }
+  if (process.channel === undefined) return
+  if ((process.getBuiltinModule('node:cluster') as unknown as Cluster).isWorker) {
+    throw new EbbError(
+      'ERR_EBB_HANDOVER',
+      'handover() does not work in a worker of a cluster, whose sockets belong to the primary: start processes that share the port with reusePort, each with a path of its own'
+    )
+  }
+}
+
+/** @returns undefined where connections cannot be parked */
+function toMovables(servers: Servers, listen: HandoverOptions['listen']): Movable[] | undefined {
+  const named = namedServers(servers)
+  const options = named.map(([name]) => listenOptions(servers, listen, name))
+  for (const [at, [name, server]] of named.entries()) checkServer(name, server, options[at])
+  if (named.some(([, server]) => !server.supported)) return undefined
+  return named.map(([name, server], at) => {
+    const parking = knownParking(server)
+    if (parking === undefined) throw invalidArgument(`server ${name} of handover() is not parked: call park() first`)
+    return new ParkedServer(name, server, parking, options[at] as ListenOptions)
+  })
+}
+
+async function listenAll(servers: Servers, listen: HandoverOptions['listen']): Promise<void> {
+  for (const [name, server] of namedServers(servers)) {
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject)
+      server.listen(listenOptions(servers, listen, name) as ListenOptions, () => {
+        server.off('error', reject)
+        resolve()
+      })
+    })
+  }
+}
+
+/** Returns the servers with their names: numbers, unless they have others. */
+function namedServers(servers: Servers): [name: string, server: ParkedNetServer][] {
+  if (typeof servers !== 'object' || servers === null) throw notServers(servers)
+  const list = isServer(servers) ? [servers] : servers
+  const named = Object.entries(list as Record<string, ParkedNetServer>)
+  if (named.length === 0) throw notServers(servers)
+  return named
+}
+
+function notServers(servers: unknown): TypeError {
+  return invalidArgument(`handover() takes a parked server, or a list or an object of them, not ${shown(servers)}`)
+}
+
+function isServer(value: object): value is ParkedNetServer {
+  return 'listen' in value && typeof value.listen === 'function'
+}
+
+function listenOptions(servers: Servers, listen: HandoverOptions['listen'], name: string): unknown {
+  return isServer(servers) ? listen : (listen as Record<string, unknown> | null | undefined)?.[name]
+}
+
+function checkServer(name: string, server: unknown, listen: unknown): void {
+  if (typeof server !== 'object' || server === null || !isServer(server) || !('supported' in server)) {
+    throw invalidArgument(`server ${name} of handover() must be a parked server, not ${shown(server)}`)
+  }
+  checkObject(listen, `listen of server ${name} of handover()`)
+  if (server.listening) {
+    throw invalidArgument(`server ${name} of handover() listens already: leave its listen() to handover()`)
+  }
+  if (server.stats().awake + server.stats().parked > 0) {
+    throw invalidArgument(`server ${name} of handover() still has connections: make a new one`)
+  }
+}

@@ -1,0 +1,76 @@
+/** What a handover needs of a server, whatever kind it is. */
+import type { Elsewhere, MovedConnection, Order } from '../park/moving.js'
+
+/** Times of a handover, in ms. */
+export interface Patience {
+  /** How long this process may be blocked. */
+  timeout: number
+  /** How long connections that are not at rest may go on in the process that has them. */
+  grace: number
+}
+
+/** A server whose connections can move to another process. */
+export interface Movable {
+  /** The same in both processes. */
+  readonly name: string
+  /** Only servers of one kind hand over to each other. */
+  readonly kind: string
+  /** Number of open connections. */
+  readonly size: number
+  /** Highest number of uses of a row: see `Table`. */
+  readonly mostUses: number
+  /** Flags that connections may have. */
+  readonly flags: number
+  /** The listening socket; undefined if the server does not listen, or others listen on its socket as well. */
+  listening(): { fd: number; path: string; backlog: number } | undefined
+  /**
+   * Parks the awake connections that are at rest.
+   *
+   * @param part of the time that counts as rest, from 1 to 0
+   */
+  parkResting(part: number): void
+  /** Calls `then` each time that a connection may have come to rest. @returns a function that ends this */
+  onRest(then: () => void): () => void
+  /** The connections that can move now, by a number of this server. */
+  rows(): Iterable<number>
+  describe(row: number): MovedConnection
+  idOf(row: number): number
+  /** The ids of the connections that cannot move now. @param broadcasts those that broadcasts go to, or the others */
+  stayingIds(broadcasts: boolean): Iterable<number>
+  /** Gives up a connection that another process has by now. */
+  surrender(row: number): void
+  /** Leaves the listening socket to another process. */
+  surrenderListening(): void
+  /** Ends a server that has left its listening socket to another process. @param all whether its connections, too */
+  end(all: boolean): void
+  /** Shuts down a server that the other process does not have. */
+  shutDown(grace: number): void
+  /** Emits an event of the handover, in a later turn. */
+  emit(event: 'handedOver' | 'handoverFailed', argument: unknown): void
+  /** Calls `then` when the server has closed. */
+  onClose(then: () => void): void
+
+  /** Starts to listen as the application wants. */
+  listen(): Promise<void>
+  /**
+   * Listens on a socket that came from another process, within this turn.
+   *
+   * @throws {SystemError}; the descriptor is then closed
+   */
+  listenOn(fd: number, path: string, backlog: number): void
+  /** Resolves when the server has emitted `listening`. */
+  listened(): Promise<void>
+  /** Undoes {@link listenOn}, without an effect on the other process. */
+  unlisten(): void
+  reserve(ids: readonly number[], leastUses: number): boolean
+  isReserved(id: number): boolean
+  release(id: number): void
+  adopt(moved: readonly MovedConnection[]): void
+  /** Gives up connections that were adopted, without an effect on the other process. */
+  unadopt(ids: readonly number[]): void
+  /** Sets who passes on orders for connections that the process before, or after, this one has. */
+  setElsewhere(side: 'before' | 'after', elsewhere: Elsewhere | undefined): void
+  /** The ids of the connections that the process before this one has. @param broadcasts as in {@link stayingIds} */
+  arrivingIds(broadcasts: boolean): Iterable<number>
+  carryOut(id: number, order: Order, bytes: Uint8Array): void
+}

@@ -1,0 +1,404 @@
+/**
+ * The messages of a handover, as bytes: pure functions, which trust nothing that they read.
+ *
+ *     successor                     predecessor
+ *     HELLO       ------------->                    who I am, which servers I have
+ *                 <-------------    WELCOME         who I am, which servers I have, and which ids will come
+ *     READY       ------------->                    now
+ *                 <-------------    LISTENING ...   a listening socket of a server
+ *                 <-------------    ROWS ...        connections, with their descriptors
+ *                 <-------------    CHUNK ...       parts of attachments that are too large for ROWS
+ *                 <-------------    AWAY ...        ids of connections that come later, or never
+ *                 <-------------    COMMIT          that is all: how much it was
+ *     DONE        ------------->                    it is mine
+ *
+ * After DONE, ROWS, CHUNK and COMMIT follow for connections that have come to rest, each batch answered by DONE. Both
+ * sides send ORDERs for connections that the other side has; ACK tells how many were carried out. BYE ends it. ABORT,
+ * from either side, says why a batch, or all of it, is off.
+ */
+import { EbbError } from '../sys/errors.js'
+
+/** Version of this protocol. Processes with different versions do not hand over to each other. */
+const VERSION = 1
+
+/** Kinds of messages. */
+export const HELLO = 1
+export const WELCOME = 2
+export const READY = 3
+export const LISTENING = 4
+export const ROWS = 5
+export const CHUNK = 6
+export const AWAY = 7
+export const COMMIT = 8
+export const DONE = 9
+export const ABORT = 10
+export const BYE = 11
+export const ORDER = 12
+export const ACK = 13
+
+/** `ebbh`, in little-endian order. */
+const MAGIC = 0x68626265
+/** Magic (4 bytes), version (2), kind (2). */
+const HEADER = 8
+/** Size of the part of a row that all rows have. */
+const ROW = 64
+const NO_ATTACHMENT = 0xffff_ffff
+/** Size of a record of addresses that a balancer has told. */
+const PROXIED = 37
+/** Largest attachment, in bytes: V8 holds no longer string. */
+const LARGEST_ATTACHMENT = 2 ** 29 - 24
+/** Highest number of servers in a handover. */
+const MOST_SERVERS = 1024
+/** Longest string of a message as JSON, in characters. */
+const LONGEST_STRING = 4096
+
+/** A message, decoded. */
+export interface Message {
+  kind: number
+  payload: Buffer
+}
+
+/** A connection in a message. Its descriptor is the one with the same place in the message. */
+export interface Row {
+  /** Index of its server, in the list of HELLO. */
+  server: number
+  id: number
+  flags: number
+  wakes: number
+  requests: number
+  /** Time of its timeout by `CLOCK_MONOTONIC`, in ms; 0: none. */
+  deadline: number
+  duration: number
+  /** `SO_COOKIE` of its socket. */
+  cookie: number
+  /** Size of its attachment, in bytes; -1: it has none. */
+  size: number
+  /** The attachment, if it is in the same message. */
+  attachment: string | undefined
+  proxied: Uint8Array | undefined
+}
+
+/** Makes the error for a message that cannot be what this protocol sends. */
+function broken(what: string): EbbError {
+  return new EbbError('ERR_EBB_HANDOVER', `the other process sent a message that is not valid: ${what}`)
+}
+
+/** Returns a message without a payload, or with one. */
+export function encode(kind: number, payload: Uint8Array = new Uint8Array(0)): Buffer {
+  const bytes = Buffer.allocUnsafe(HEADER + payload.length)
+  bytes.writeUInt32LE(MAGIC, 0)
+  bytes.writeUInt16LE(VERSION, 4)
+  bytes.writeUInt16LE(kind, 6)
+  bytes.set(payload, HEADER)
+  return bytes
+}
+
+/**
+ * Returns the kind and the payload of a message.
+ *
+ * @throws {EbbError} `ERR_EBB_HANDOVER` if it is not one, or of another version
+ */
+export function decode(bytes: Buffer): Message {
+  if (bytes.length < HEADER || bytes.readUInt32LE(0) !== MAGIC) throw broken('it does not begin as one')
+  const version = bytes.readUInt16LE(4)
+  if (version !== VERSION) {
+    throw new EbbError(
+      'ERR_EBB_HANDOVER',
+      `the other process speaks version ${version} of the handover protocol, and this one version ${VERSION}: restart without a handover`
+    )
+  }
+  return { kind: bytes.readUInt16LE(6), payload: bytes.subarray(HEADER) }
+}
+
+// Messages as JSON.
+
+/** A server as HELLO and WELCOME name it. */
+interface ServerName {
+  name: string
+  /** `net`, `http`, `tls`, ...: only servers of one kind hand over to each other. */
+  kind: string
+}
+
+/** Payload of HELLO. */
+export interface Hello {
+  pid: number
+  node: string
+  /** Version of the format of attachments that it can read. */
+  format: number
+  /** Descriptors that it can still open. */
+  free: number
+  servers: ServerName[]
+}
+
+/** Payload of WELCOME. */
+export interface Welcome {
+  pid: number
+  node: string
+  servers: ServerName[]
+}
+
+/** Payload of LISTENING. */
+export interface Listening {
+  /** Index of its server, in the list of HELLO; -1: the handover socket itself. */
+  server: number
+  /** Path of a Unix socket; empty for TCP. */
+  path: string
+  backlog: number
+  /** Highest number of uses of a row of the server. */
+  mostUses: number
+}
+
+/** Payload of ABORT. */
+export interface Abort {
+  reason: string
+}
+
+/** Makes a message with a payload as JSON. */
+export function encodeJson(kind: number, value: Hello | Welcome | Listening | Abort): Buffer {
+  return encode(kind, Buffer.from(JSON.stringify(value)))
+}
+
+export function decodeHello(payload: Buffer): Hello {
+  const value = parsed(payload)
+  return {
+    pid: whole(value.pid, 'pid'),
+    node: text(value.node, 'node'),
+    format: whole(value.format, 'format'),
+    free: whole(value.free, 'free'),
+    servers: servers(value.servers)
+  }
+}
+
+export function decodeWelcome(payload: Buffer): Welcome {
+  const value = parsed(payload)
+  return { pid: whole(value.pid, 'pid'), node: text(value.node, 'node'), servers: servers(value.servers) }
+}
+
+/** @param count number of servers */
+export function decodeListening(payload: Buffer, count: number): Listening {
+  const value = parsed(payload)
+  const server = value.server === -1 ? -1 : whole(value.server, 'server')
+  if (server >= count) throw broken(`there is no server ${server}`)
+  const mostUses = whole(value.mostUses, 'mostUses')
+  if (mostUses >= 2 ** 31) throw broken('mostUses is too large')
+  return { server, path: text(value.path, 'path'), backlog: whole(value.backlog, 'backlog'), mostUses }
+}
+
+export function decodeAbort(payload: Buffer): Abort {
+  return { reason: text(parsed(payload).reason, 'reason') }
+}
+
+function parsed(payload: Buffer): Record<string, unknown> {
+  let value: unknown
+  try {
+    value = JSON.parse(payload.toString())
+  } catch {
+    throw broken('it is not JSON')
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw broken('it is not an object')
+  return value as Record<string, unknown>
+}
+
+function whole(value: unknown, name: string): number {
+  if (!Number.isSafeInteger(value) || (value as number) < 0) throw broken(`${name} is not a whole number from 0 on`)
+  return value as number
+}
+
+function text(value: unknown, name: string): string {
+  if (typeof value !== 'string' || value.length > LONGEST_STRING) throw broken(`${name} is not a string`)
+  return value
+}
+
+function servers(value: unknown): ServerName[] {
+  if (!Array.isArray(value) || value.length === 0 || value.length > MOST_SERVERS) throw broken('servers is not a list')
+  const list = value.map((server: unknown) => {
+    if (typeof server !== 'object' || server === null) throw broken('a server is not an object')
+    const { name, kind } = server as Record<string, unknown>
+    return { name: text(name, 'name'), kind: text(kind, 'kind') }
+  })
+  if (new Set(list.map(({ name }) => name)).size !== list.length) throw broken('two servers have one name')
+  return list
+}
+
+// Rows.
+
+/** Returns how many bytes {@link RowWriter.add} takes for a row. */
+export function sizeOfRow(row: Row): number {
+  return ROW + (row.attachment?.length ?? 0) + (row.proxied === undefined ? 0 : PROXIED)
+}
+
+/** Writes rows into a message of at most `capacity` bytes. */
+export class RowWriter {
+  readonly #bytes: Buffer
+  #end = HEADER
+  count = 0
+
+  constructor(capacity: number) {
+    this.#bytes = encode(ROWS, Buffer.alloc(capacity - HEADER))
+  }
+
+  /** Bytes that are left. */
+  get room(): number {
+    return this.#bytes.length - this.#end
+  }
+
+  /** Adds a row, for which there must be room. */
+  add(row: Row): void {
+    const bytes = this.#bytes
+    const at = this.#end
+    bytes.writeDoubleLE(row.id, at)
+    bytes.writeDoubleLE(row.deadline, at + 8)
+    bytes.writeDoubleLE(row.duration, at + 16)
+    bytes.writeDoubleLE(row.cookie, at + 24)
+    bytes.writeUInt32LE(row.wakes, at + 32)
+    bytes.writeUInt32LE(row.requests, at + 36)
+    bytes.writeUInt16LE(row.flags, at + 40)
+    bytes.writeUInt16LE(row.server, at + 42)
+    bytes.writeUInt32LE(row.size === -1 ? NO_ATTACHMENT : row.size, at + 44)
+    bytes.writeUInt32LE(row.attachment?.length ?? 0, at + 48)
+    bytes.writeUInt32LE(row.proxied?.length ?? 0, at + 52)
+    bytes.fill(0, at + 56, at + ROW)
+    let end = at + ROW
+    if (row.attachment !== undefined) end += bytes.write(row.attachment, end, 'latin1')
+    if (row.proxied !== undefined) {
+      bytes.set(row.proxied, end)
+      end += row.proxied.length
+    }
+    this.#end = end
+    this.count++
+  }
+
+  /** Returns the message, which is valid until the next row is added, and begins a new one. */
+  take(): Buffer {
+    const message = this.#bytes.subarray(0, this.#end)
+    this.#end = HEADER
+    this.count = 0
+    return message
+  }
+}
+
+/**
+ * Returns the rows of a message.
+ *
+ * @param count number of servers
+ * @throws {EbbError} `ERR_EBB_HANDOVER`
+ */
+export function decodeRows(payload: Buffer, count: number, movable: number): Row[] {
+  const rows: Row[] = []
+  for (let at = 0; at < payload.length; ) {
+    if (at + ROW > payload.length) throw broken('a row is cut')
+    const row = decodeRow(payload, at)
+    const inline = payload.readUInt32LE(at + 48)
+    const proxied = payload.readUInt32LE(at + 52)
+    if (row.server >= count) throw broken(`there is no server ${row.server}`)
+    if ((row.flags & ~movable) !== 0) throw broken('a row has flags that no connection has that moves')
+    if (proxied !== 0 && proxied !== PROXIED) throw broken('a record of addresses has a wrong size')
+    if (row.size === -1 ? inline !== 0 : row.size > LARGEST_ATTACHMENT || (inline !== row.size && inline !== 0)) {
+      throw broken('an attachment has a wrong size')
+    }
+    const end = at + ROW + inline + proxied
+    if (end > payload.length) throw broken('a row is cut')
+    if (row.size !== -1 && inline === row.size) row.attachment = payload.toString('latin1', at + ROW, at + ROW + inline)
+    if (proxied > 0) row.proxied = Uint8Array.from(payload.subarray(end - proxied, end))
+    if (row.proxied !== undefined && row.proxied[0] !== 4 && row.proxied[0] !== 6)
+      throw broken('addresses of no family')
+    rows.push(row)
+    at = end
+  }
+  if (rows.length === 0) throw broken('it has no rows')
+  return rows
+}
+
+function decodeRow(payload: Buffer, at: number): Row {
+  const size = payload.readUInt32LE(at + 44)
+  return {
+    id: validId(payload.readDoubleLE(at)),
+    deadline: validTime(payload.readDoubleLE(at + 8)),
+    duration: validTime(payload.readDoubleLE(at + 16)),
+    cookie: payload.readDoubleLE(at + 24),
+    wakes: payload.readUInt32LE(at + 32),
+    requests: payload.readUInt32LE(at + 36),
+    flags: payload.readUInt16LE(at + 40),
+    server: payload.readUInt16LE(at + 42),
+    size: size === NO_ATTACHMENT ? -1 : size,
+    attachment: undefined,
+    proxied: undefined
+  }
+}
+
+function validId(id: number): number {
+  if (!Number.isSafeInteger(id) || id <= 0) throw broken('an id is not valid')
+  return id
+}
+
+function validTime(ms: number): number {
+  if (!Number.isFinite(ms) || ms < 0) throw broken('a time is not valid')
+  return ms
+}
+
+// Chunks of attachments, orders: a server, an id, and bytes.
+
+/** Bytes before those of a chunk or an order: server (2), order (2), id (8). */
+const PREFIX = 12
+/** Bytes of a CHUNK or an ORDER in a message of `capacity` bytes. */
+export function roomFor(capacity: number): number {
+  return capacity - HEADER - PREFIX
+}
+
+/** A part of an attachment, or an order for a connection. */
+export interface Addressed {
+  server: number
+  /** Number of the order in {@link ORDERS}; 0 for a chunk. */
+  order: number
+  id: number
+  bytes: Buffer
+}
+
+/** Orders, by their number. */
+export const ORDERS = ['send', 'end', 'close'] as const
+
+/** Makes a CHUNK or an ORDER. */
+export function encodeAddressed(kind: number, { server, order, id, bytes }: Addressed): Buffer {
+  const message = encode(kind, Buffer.alloc(PREFIX + bytes.length))
+  message.writeUInt16LE(server, HEADER)
+  message.writeUInt16LE(order, HEADER + 2)
+  message.writeDoubleLE(id, HEADER + 4)
+  message.set(bytes, HEADER + PREFIX)
+  return message
+}
+
+/** @param count number of servers */
+export function decodeAddressed(payload: Buffer, count: number): Addressed {
+  if (payload.length < PREFIX) throw broken('it is cut')
+  const server = payload.readUInt16LE(0)
+  const order = payload.readUInt16LE(2)
+  if (server >= count) throw broken(`there is no server ${server}`)
+  if (order >= ORDERS.length) throw broken(`there is no order ${order}`)
+  return { server, order, id: validId(payload.readDoubleLE(4)), bytes: payload.subarray(PREFIX) }
+}
+
+// Numbers: AWAY, COMMIT, DONE, ACK.
+
+/** Numbers in a message of `capacity` bytes. */
+export function mostNumbers(capacity: number): number {
+  return Math.floor((capacity - HEADER) / 8)
+}
+
+/** Makes a message of numbers. */
+export function encodeNumbers(kind: number, numbers: readonly number[]): Buffer {
+  const message = encode(kind, Buffer.alloc(8 * numbers.length))
+  for (const [i, number] of numbers.entries()) message.writeDoubleLE(number, HEADER + 8 * i)
+  return message
+}
+
+/** Returns the numbers of a message: safe integers from 0 on. @param least how many there must be */
+export function decodeNumbers(payload: Buffer, least: number): number[] {
+  if (payload.length % 8 !== 0 || payload.length < 8 * least) throw broken('numbers are cut')
+  const numbers: number[] = []
+  for (let at = 0; at < payload.length; at += 8) {
+    const number = payload.readDoubleLE(at)
+    if (!Number.isSafeInteger(number) || number < 0) throw broken('a number is not valid')
+    numbers.push(number)
+  }
+  return numbers
+}

@@ -1,0 +1,142 @@
+/** What the process that has the servers sends, and how it learns whether the successor has taken it. */
+import { type Channel, MOST_BYTES } from '../sys/channel.js'
+import { EbbError } from '../sys/errors.js'
+import { receiveDone } from './done.js'
+import type { Movable } from './movable.js'
+import { AWAY, COMMIT, encodeJson, encodeNumbers, type Hello, LISTENING, mostNumbers } from './protocol.js'
+import { step } from './steps.js'
+import { RowSender } from './wire.js'
+
+/** Descriptors that a successor needs beside those of connections. */
+const SPARE = 8
+
+/** One server that both processes have. */
+export interface Pair {
+  /** Its index in the list of the successor. */
+  index: number
+  server: Movable
+}
+
+/** What one handover sends. */
+export class Transfer {
+  /** Servers that both processes have. */
+  readonly pairs: Pair[]
+  /** Servers that the successor does not have. */
+  readonly others: Movable[]
+  readonly hello: Hello
+  /** Rows that were sent, by pair. */
+  readonly sent: number[][]
+  /** Ids of connections that the successor has got, by pair. */
+  readonly moved: Set<number>[]
+  count = 0
+
+  /** @throws {EbbError} `ERR_EBB_HANDOVER` if the processes have no server in common */
+  constructor(servers: readonly Movable[], hello: Hello) {
+    this.hello = hello
+    this.pairs = servers.flatMap((server) => {
+      const index = hello.servers.findIndex(({ name, kind }) => name === server.name && kind === server.kind)
+      return index === -1 ? [] : [{ index, server }]
+    })
+    this.others = servers.filter((server) => !this.pairs.some((pair) => pair.server === server))
+    this.sent = this.pairs.map(() => [])
+    this.moved = this.pairs.map(() => new Set())
+  }
+
+  park(): void {
+    for (const { server } of this.pairs) server.parkResting(1)
+  }
+
+  /** @throws {EbbError} `ERR_EBB_HANDOVER`; {SystemError} of the channel */
+  send(channel: Channel, handoverSocket: number, deadline: number): void {
+    const rows = this.pairs.map(({ server }) => [...server.rows()])
+    const total = rows.reduce((sum, list) => sum + list.length, 0)
+    if (total + this.pairs.length + SPARE > this.hello.free) {
+      throw new EbbError(
+        'ERR_EBB_HANDOVER',
+        `the successor can open ${this.hello.free} more descriptors, and there are ${total} connections: raise its limit (ulimit -n)`
+      )
+    }
+    const listening = encodeJson(LISTENING, { server: -1, path: '', backlog: 0, mostUses: 0 })
+    channel.send(listening, [handoverSocket], deadline)
+    for (const { index, server } of this.pairs) {
+      const socket = server.listening()
+      if (socket === undefined) throw new EbbError('ERR_EBB_HANDOVER', `server ${server.name} does not listen`)
+      const { fd, ...told } = socket
+      channel.send(encodeJson(LISTENING, { server: index, ...told, mostUses: server.mostUses }), [fd], deadline)
+    }
+    step('old:listening')
+    const sender = new RowSender(channel, deadline, this.hello.format)
+    for (const [at, { index, server }] of this.pairs.entries()) {
+      for (const row of rows[at] as number[]) {
+        sender.add(index, server.describe(row))
+        ;(this.sent[at] as number[]).push(row)
+      }
+    }
+    sender.finish()
+    const away = this.#sendAway(channel, deadline)
+    step('old:away')
+    channel.send(encodeNumbers(COMMIT, [sender.count, this.pairs.length, away, 0]), [], deadline)
+    step('old:commit')
+    this.count = sender.count
+    receiveDone(channel, sender.count, deadline)
+  }
+
+  #sendAway(channel: Channel, deadline: number): number {
+    const most = mostNumbers(MOST_BYTES) - 2
+    let count = 0
+    for (const { index, server } of this.pairs) {
+      for (const broadcasts of [false, true]) {
+        const ids = [...server.stayingIds(broadcasts), ...server.arrivingIds(broadcasts)]
+        count += ids.length
+        for (let at = 0; at < ids.length; at += most) {
+          const numbers = [index, broadcasts ? 1 : 0, ...ids.slice(at, at + most)]
+          channel.send(encodeNumbers(AWAY, numbers), [], deadline)
+        }
+      }
+    }
+    return count
+  }
+
+  /** Gives up the listening sockets, and the connections that were sent. @returns how many connections are left */
+  surrender(): number {
+    this.surrenderRows()
+    let left = 0
+    for (const { server } of this.pairs) {
+      server.surrenderListening()
+      left += server.size
+    }
+    return left
+  }
+
+  surrenderRows(): void {
+    for (const [at, { server }] of this.pairs.entries()) {
+      for (const row of this.sent[at] as number[]) {
+        this.moved[at]?.add(server.idOf(row))
+        server.surrender(row)
+      }
+      this.sent[at] = []
+    }
+  }
+
+  /** Keeps the connections that were sent, because the successor has not taken them. */
+  keepRows(): void {
+    for (const at of this.pairs.keys()) this.sent[at] = []
+  }
+
+  /** Parks what is at rest, and sends it. @returns how many connections were sent */
+  sendRested(channel: Channel, part: number, orders: number, deadline: number): number {
+    for (const { server } of this.pairs) server.parkResting(part)
+    const sender = new RowSender(channel, deadline, this.hello.format)
+    for (const [at, { index, server }] of this.pairs.entries()) {
+      for (const row of server.rows()) {
+        sender.add(index, server.describe(row))
+        ;(this.sent[at] as number[]).push(row)
+      }
+    }
+    if (sender.count === 0) return 0
+    sender.finish()
+    channel.send(encodeNumbers(COMMIT, [sender.count, 0, 0, orders]), [], deadline)
+    step('old:late commit')
+    return sender.count
+  }
+}

@@ -1,0 +1,219 @@
+/** Connections as rows of messages: written by the process that has them, and checked by the one that gets them. */
+import type { MovedConnection } from '../park/moving.js'
+import { FORMAT, formatOf } from '../park/moving.js'
+import { type Channel, MOST_BYTES, MOST_DESCRIPTORS } from '../sys/channel.js'
+import { EbbError } from '../sys/errors.js'
+import { cookieOf, isStreamSocket } from '../sys/socket.js'
+import type { Movable } from './movable.js'
+import { CHUNK, encodeAddressed, type Row, RowWriter, roomFor, sizeOfRow } from './protocol.js'
+import { step } from './steps.js'
+
+/** Attachments up to this size (bytes) are sent with their row. */
+const INLINE = 8192
+
+/** `CLOCK_MONOTONIC` in ms, which is the same in all processes of a machine. */
+function monotonic(): number {
+  const [seconds, nanoseconds] = process.hrtime()
+  return seconds * 1000 + nanoseconds / 1e6
+}
+
+/** Sends rows of connections. */
+export class RowSender {
+  readonly #channel: Channel
+  readonly #deadline: number
+  readonly #format: number
+  readonly #now = monotonic()
+  readonly #writer = new RowWriter(MOST_BYTES)
+  readonly #large: { server: number; id: number; attachment: string }[] = []
+  #descriptors: number[] = []
+  /** Number of rows so far. */
+  count = 0
+
+  /**
+   * @param deadline of `performance.now()`
+   * @param format of attachments that the other process can read
+   */
+  constructor(channel: Channel, deadline: number, format: number) {
+    this.#channel = channel
+    this.#deadline = deadline
+    this.#format = format
+  }
+
+  /**
+   * Sends a connection, sooner or later.
+   *
+   * @param server index of its server in the other process
+   * @throws {EbbError} `ERR_EBB_HANDOVER` if the other process cannot read its attachment
+   * @throws {SystemError} of {@link Channel.send}
+   */
+  add(server: number, { fd, left, attachment, ...moved }: MovedConnection): void {
+    if (attachment !== undefined && formatOf(attachment) > this.#format) {
+      throw new EbbError(
+        'ERR_EBB_HANDOVER',
+        `the other process reads attachments of V8's format ${this.#format} and older, but one has format ${formatOf(attachment)}: hand over to a Node of at least this version`
+      )
+    }
+    const row: Row = {
+      ...moved,
+      server,
+      deadline: left === 0 ? 0 : this.#now + left,
+      cookie: cookieOf(fd),
+      size: attachment === undefined ? -1 : attachment.length,
+      attachment: attachment !== undefined && attachment.length <= INLINE ? attachment : undefined
+    }
+    if (attachment !== undefined && row.attachment === undefined) this.#large.push({ server, id: moved.id, attachment })
+    if (sizeOfRow(row) > this.#writer.room || this.#descriptors.length === MOST_DESCRIPTORS) this.#flush()
+    this.#writer.add(row)
+    this.#descriptors.push(fd)
+    this.count++
+  }
+
+  /** Sends all that is left. */
+  finish(): void {
+    this.#flush()
+    for (const { server, id, attachment } of this.#large) {
+      const most = roomFor(MOST_BYTES)
+      for (let at = 0; at < attachment.length; at += most) {
+        const bytes = Buffer.from(attachment.slice(at, at + most), 'latin1')
+        this.#channel.send(encodeAddressed(CHUNK, { server, order: 0, id, bytes }), [], this.#deadline)
+      }
+    }
+  }
+
+  #flush(): void {
+    if (this.#descriptors.length === 0) return
+    this.#channel.send(this.#writer.take(), this.#descriptors, this.#deadline)
+    this.#descriptors = []
+    step('old:rows')
+  }
+}
+
+/** A connection that has been received. */
+export interface Received {
+  server: number
+  moved: MovedConnection
+}
+
+/** Collects rows and chunks until they are complete. It owns the descriptors until {@link take}. */
+export class RowReceiver {
+  readonly #servers: readonly Movable[]
+  readonly #rows: Received[] = []
+  /** Ids and cookies by server, so that nothing comes twice. */
+  readonly #seen = new Set<string>()
+  readonly #cookies = new Set<number>()
+  readonly #incomplete = new Map<string, { moved: MovedConnection; size: number; parts: string[]; received: number }>()
+
+  constructor(servers: readonly Movable[]) {
+    this.#servers = servers
+  }
+
+  get count(): number {
+    return this.#rows.length
+  }
+
+  /**
+   * Takes the rows of a message, and its descriptors.
+   *
+   * @throws {EbbError} `ERR_EBB_HANDOVER` if they do not fit together; the descriptors are then closed with the others
+   */
+  add(rows: readonly Row[], descriptors: readonly number[]): void {
+    const now = monotonic()
+    // First of all, so that each descriptor has an owner.
+    const received = rows.slice(0, descriptors.length).map((row, at) => toReceived(row, descriptors[at] as number, now))
+    this.#rows.push(...received)
+    if (descriptors.length > rows.length) {
+      this.#rows.push(...descriptors.slice(rows.length).map((fd) => ({ server: 0, moved: stray(fd) })))
+    }
+    if (descriptors.length !== rows.length)
+      throw refused(`${rows.length} connections with ${descriptors.length} sockets`)
+    for (const [at, row] of rows.entries()) this.#check(row, (received[at] as Received).moved)
+  }
+
+  #check(row: Row, moved: MovedConnection): void {
+    const key = `${row.server} ${row.id}`
+    if (this.#seen.has(key) || this.#cookies.has(row.cookie)) throw refused('a connection came twice')
+    this.#seen.add(key)
+    this.#cookies.add(row.cookie)
+    if (cookieOf(moved.fd) !== row.cookie || !isStreamSocket(moved.fd)) {
+      throw refused('a descriptor is not the socket that its row tells')
+    }
+    if ((row.flags & ~(this.#servers[row.server] as Movable).flags) !== 0) throw refused('a connection of another kind')
+    if (row.attachment !== undefined) checkAttachment(row.attachment)
+    else if (row.size > 0) this.#incomplete.set(key, { moved, size: row.size, parts: [], received: 0 })
+    else if (row.size === 0) throw refused('an attachment is empty')
+  }
+
+  /** Takes a part of an attachment. @throws {EbbError} `ERR_EBB_HANDOVER` */
+  addChunk(server: number, id: number, bytes: Buffer): void {
+    const key = `${server} ${id}`
+    const incomplete = this.#incomplete.get(key)
+    if (incomplete === undefined || bytes.length === 0) throw refused('a part of an attachment that nobody waits for')
+    incomplete.received += bytes.length
+    if (incomplete.received > incomplete.size) throw refused('an attachment is longer than its row tells')
+    incomplete.parts.push(bytes.toString('latin1'))
+    if (incomplete.received < incomplete.size) return
+    incomplete.moved.attachment = incomplete.parts.join('')
+    this.#incomplete.delete(key)
+    checkAttachment(incomplete.moved.attachment)
+  }
+
+  /** Returns the connections by server, and forgets them: the caller owns the descriptors. */
+  take(): MovedConnection[][] {
+    const byServer: MovedConnection[][] = this.#servers.map(() => [])
+    for (const { server, moved } of this.#rows) (byServer[server] as MovedConnection[]).push(moved)
+    this.#clear()
+    return byServer
+  }
+
+  /** Whether all attachments are complete. */
+  get isComplete(): boolean {
+    return this.#incomplete.size === 0
+  }
+
+  /** Closes the connections whose attachment is not complete, because the other process died in the middle of it. */
+  dropIncomplete(close: (fd: number) => void): void {
+    for (const { moved } of this.#incomplete.values()) {
+      this.#rows.splice(
+        this.#rows.findIndex((row) => row.moved === moved),
+        1
+      )
+      close(moved.fd)
+    }
+    this.#incomplete.clear()
+  }
+
+  /** Closes all that was received. */
+  drop(close: (fd: number) => void): void {
+    for (const { moved } of this.#rows) close(moved.fd)
+    this.#clear()
+  }
+
+  #clear(): void {
+    this.#rows.length = 0
+    this.#seen.clear()
+    this.#cookies.clear()
+    this.#incomplete.clear()
+  }
+}
+
+function toReceived({ server, deadline, cookie, size, ...row }: Row, fd: number, now: number): Received {
+  return { server, moved: { ...row, fd, left: deadline === 0 ? 0 : Math.max(1, deadline - now) } }
+}
+
+/** A descriptor without a row, which is only kept to be closed. */
+function stray(fd: number): MovedConnection {
+  const nothing = { flags: 0, wakes: 0, requests: 0, left: 0, duration: 0, attachment: undefined, proxied: undefined }
+  return { fd, id: 0, ...nothing }
+}
+
+function checkAttachment(attachment: string): void {
+  const format = formatOf(attachment)
+  if (format === 0) throw refused('an attachment is not serialised')
+  if (format > FORMAT) {
+    throw refused(`an attachment has V8's format ${format}, and this Node reads ${FORMAT} and older`)
+  }
+}
+
+function refused(what: string): EbbError {
+  return new EbbError('ERR_EBB_HANDOVER', `what the other process sent was refused: ${what}`)
+}

@@ -1,0 +1,180 @@
+/** Processes that hand over to each other, for tests. */
+import { once } from 'node:events'
+import { type AddressInfo, connect, type Socket } from 'node:net'
+import { join } from 'node:path'
+import { createInterface, type Interface } from 'node:readline'
+import { expect, onTestFinished } from 'vitest'
+import { Child, type ChildOptions } from './child.js'
+import { directory } from './sockets.js'
+
+/** A line that a {@link Member} prints. */
+export interface Line {
+  event: 'ready' | 'handedOver' | 'handoverFailed' | 'failed' | 'closed' | 'answer'
+  /** `ready`: what `handover()` resolved with. */
+  from?: { pid: number; connections: number; awake: number; ms: number }
+  address?: AddressInfo | string
+  message?: string
+  /** `failed`: connections that the process has, and what is wrong with its tables. */
+  left?: number
+  wrong?: string[]
+  report?: { pid: number; connections: number; awake: number; ms: number }
+  value?: unknown
+}
+
+export interface MemberOptions extends ChildOptions {
+  /** Source that makes `servers` and `listen`. Default: {@link ECHO}. */
+  servers?: string
+  /** More options of `handover()`. */
+  options?: { grace?: string; timeout?: string }
+  /** Step at which the process kills itself, or stops itself for `stopFor` ms. */
+  step?: string
+  /** How many times the step is passed before. */
+  after?: number
+  /** Source that is run at the step, in place of killing the process. */
+  atStep?: string
+}
+
+/** An echo server of `ebb/net` that answers each message with its pid, the connection's id, wakes and attachment. */
+export const ECHO = `
+  const servers = createServer({ idle: '20ms', attachmentLimit: 10_000_000 }, (socket, connection) => {
+    // Each message waits for the end, too.
+    socket.setMaxListeners(0).on('error', () => {})
+    socket.on('data', (bytes) => {
+      const text = bytes.toString()
+      if (text.startsWith('keep:')) connection.attachment = text.slice(5)
+      if (text.startsWith('big:')) connection.attachment = { text: 'x'.repeat(Number(text.slice(4))) }
+      const kept = connection.attachment
+      socket.write(JSON.stringify({
+        pid: process.pid, id: connection.id, wakes: connection.wakes,
+        kept: typeof kept === 'object' && kept ? kept.text.length : kept, text
+      }) + '\\n')
+      if (text.startsWith('now:')) setImmediate(() => connection.park())
+    })
+  })
+  const listen = { port: 0, host: '127.0.0.1' }
+`
+
+/** One process of a row of processes that follow each other. */
+export class Member extends Child {
+  constructor(path: string, { servers = ECHO, options = {}, step, after = 0, atStep, ...child }: MemberOptions = {}) {
+    super(
+      `
+      import fs from 'node:fs'
+      import http from 'node:http'
+      import { subscribe } from 'node:diagnostics_channel'
+      import { createInterface } from 'node:readline'
+      import { park } from 'ebb'
+      import { createServer } from 'ebb/net'
+      import { handover } from 'ebb/handover'
+      import { audit, trackCreated } from 'ebb/testing'
+      trackCreated()
+      const print = (line) => fs.writeSync(1, JSON.stringify(line) + '\\n')
+      let left = ${after}
+      subscribe('ebb:handover', (name) => {
+        if (name !== ${JSON.stringify(step ?? '')} || left-- !== 0) return
+        ${atStep ?? "process.kill(process.pid, 'SIGKILL')"}
+      })
+      ${servers}
+      const first = 'listen' in servers ? servers : Object.values(servers)[0]
+      first.on('handedOver', (report) => print({ event: 'handedOver', report }))
+      first.on('handoverFailed', ({ message }) => print({ event: 'handoverFailed', message }))
+      first.on('close', () => print({ event: 'closed' }))
+      const sockets = () => fs.readdirSync('/proc/self/fd').filter((fd) => {
+        try { return fs.readlinkSync('/proc/self/fd/' + fd).startsWith('socket:') } catch { return false }
+      }).length
+      const commands = { audit, sockets, stats: () => first.stats() }
+      const input = createInterface(process.stdin)
+      input.on('line', (line) => {
+        const result = line in commands ? commands[line]() : eval(line)
+        Promise.resolve(result).then((value) => print({ event: 'answer', value }))
+      })
+      process.stdin.unref?.()
+      try {
+        const from = await handover(servers, { path: ${JSON.stringify(path)}, listen, ...${JSON.stringify(options)} })
+        print({ event: 'ready', from, address: first.address() })
+      } catch ({ message, code }) {
+        const { parked, awake } = first.stats()
+        print({ event: 'failed', message, code, left: parked + awake, wrong: audit() })
+      }
+    `,
+      child
+    )
+  }
+
+  /** Returns the next line with this event. Throws if another one comes before. */
+  async expect(event: Line['event']): Promise<Line> {
+    let line = await this.next<Line>()
+    // Of servers that listened for a moment.
+    while (line.event === 'closed' && event !== 'closed') line = await this.next<Line>()
+    if (line.event !== event) throw new Error(`expected ${event}, but got ${JSON.stringify(line)}`)
+    return line
+  }
+
+  /** Evaluates an expression in the process. */
+  async value<T>(expression: string): Promise<T> {
+    this.tell(expression)
+    return (await this.expect('answer')).value as T
+  }
+}
+
+/** Waits until an expression of a process has a value, however busy the machine is. */
+export function eventually<T>(value: () => Promise<T>): ReturnType<typeof expect.poll<T>> {
+  return expect.poll(value, { timeout: 30_000 })
+}
+
+/** Returns the path of a new handover socket. */
+export function handoverPath(): string {
+  return join(directory(), 'handover.sock')
+}
+
+/** What {@link ECHO} answers. */
+export interface Answer {
+  pid: number
+  id: number
+  wakes: number
+  kept?: unknown
+  text: string
+}
+
+/** A client of {@link ECHO}. */
+export class EchoClient {
+  readonly socket: Socket
+  readonly #lines: Interface
+  ended = false
+
+  constructor(socket: Socket) {
+    this.socket = socket
+    socket.on('error', () => {})
+    socket.on('close', () => {
+      this.ended = true
+    })
+    this.#lines = createInterface(socket)
+    onTestFinished(() => void socket.destroy())
+  }
+
+  /** Sends a message and returns the answer. Throws if the connection is closed. */
+  async ask(text: string): Promise<Answer> {
+    if (this.ended || !this.socket.writable) throw new Error(`closed in place of an answer to ${text}`)
+    const line = once(this.#lines, 'line')
+    line.catch(() => {})
+    const end = once(this.socket, 'close').then(() => {
+      throw new Error(`closed in place of an answer to ${text}`)
+    })
+    end.catch(() => {})
+    this.socket.write(text)
+    // The interface also emits the errors of the socket, which closes after them.
+    const [answer] = (await Promise.race([line.catch(() => end), end])) as unknown as [string]
+    return JSON.parse(answer) as Answer
+  }
+}
+
+export async function echoClient({ address }: Line): Promise<EchoClient> {
+  const { port } = address as { port: number }
+  const socket = connect(port, '127.0.0.1')
+  await once(socket, 'connect')
+  return new EchoClient(socket)
+}
+
+export async function echoClients(line: Line, count: number): Promise<EchoClient[]> {
+  return Promise.all(Array.from({ length: count }, () => echoClient(line)))
+}
