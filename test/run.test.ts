@@ -1,11 +1,14 @@
 /** `ebb run`: the supervisor, with programs that report as `handover()` does. */
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { type AddressInfo, connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { NotifySocket } from 'ebb/testing'
 import { describe, expect, onTestFinished, test } from 'vitest'
-import { type Cli, type CliOptions, ebb, run } from './support/cli.js'
+import { type Cli, type CliOptions, ebb, MAIN, ROOT, run } from './support/cli.js'
 import { alive, commandOf, descendants } from './support/processes.js'
 
 /**
@@ -384,6 +387,54 @@ describe('systemd', () => {
       { STATUS: '1 handovers failed: see the log' },
       { READY: '1', MAINPID: String(running.cli.pid) }
     ])
+  })
+
+  test('passes sockets on, so that no client is refused while the program is restarted', async () => {
+    const listening = createServer().listen(0, '127.0.0.1')
+    await once(listening, 'listening')
+    const { port } = listening.address() as AddressInfo
+    const { fd } = (listening as unknown as { _handle: { fd: number } })._handle
+    const source = `
+      const { LISTEN_FDS, LISTEN_FDNAMES, LISTEN_PID } = process.env
+      require('node:net').createServer((socket) => {
+        socket.end([process.pid, LISTEN_FDS, LISTEN_FDNAMES, LISTEN_PID].join())
+      }).listen({ fd: 3 })`
+    // As systemd does: the variables are about the process that gets them.
+    const script = 'export LISTEN_FDS=1 LISTEN_FDNAMES=web LISTEN_PID=$$; exec "$@"'
+    const command = [process.execPath, MAIN, 'run', '--', process.execPath, '-e', source]
+    const child = spawn('sh', ['-c', script, 'sh', ...command], { stdio: ['ignore', 'ignore', 'ignore', fd] })
+    onTestFinished(async () => {
+      child.kill('SIGTERM')
+      await once(child, 'exit')
+    })
+    // The program alone accepts from now on.
+    listening.close()
+    const answer = async (): Promise<string[]> => {
+      const socket = connect(port, '127.0.0.1').setEncoding('utf8')
+      const [text] = (await once(socket, 'data')) as [string]
+      return text.split(',')
+    }
+    const [pid = '', ...variables] = await answer()
+    expect(variables).toEqual(['1', 'web', ''])
+    process.kill(Number(pid), 'SIGKILL')
+    expect((await answer())[0]).not.toBe(pid)
+  })
+
+  const noVerify = spawnSync('systemd-analyze', ['--version']).error === undefined ? undefined : 'no systemd-analyze'
+
+  test.skipIf(noVerify !== undefined)('systemd-analyze verify finds no fault in the units', () => {
+    const folder = temporary()
+    for (const name of ['app.service', 'app.socket']) {
+      const text = readFileSync(join(ROOT, 'examples/systemd', name), 'utf8')
+      writeFileSync(join(folder, name), text.replace('/usr/bin/node', process.execPath).replace('/srv/app', ROOT))
+    }
+    const { status, stderr } = spawnSync('systemd-analyze', ['verify', '--man=no', join(folder, 'app.service')], {
+      encoding: 'utf8',
+      env: { ...process.env, SYSTEMD_UNIT_PATH: `${folder}:` }
+    })
+    // Keys of newer versions, and what is wrong with the units of the machine, are not faults of these.
+    const faults = stderr.split('\n').filter((line) => line.includes('app.') && !line.includes('Unknown key'))
+    expect({ faults, status }).toEqual({ faults: [], status: 0 })
   })
 
   test('without a handover, it is ready when the processes are started', async () => {

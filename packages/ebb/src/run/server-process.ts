@@ -44,16 +44,23 @@ export class ServerProcess {
    * Starts the process.
    *
    * @param notifyPath path of the socket for its notifications
+   * @param descriptors of this process that the new one gets, with the same numbers: 3 and following
    * @throws {SystemError} if that socket cannot be made
    */
-  constructor(command: readonly string[], environment: NodeJS.ProcessEnv, notifyPath: string, events: ProcessEvents) {
+  constructor(
+    command: readonly string[],
+    environment: NodeJS.ProcessEnv,
+    notifyPath: string,
+    descriptors: readonly number[],
+    events: ProcessEvents
+  ) {
     this.#events = events
     this.#notifications = new NotifySocket(notifyPath, (fields) => this.#onNotification(fields))
     const [program = '', ...args] = command
     // A group of its own: Ctrl-C in a terminal reaches `ebb run` alone, which passes it on once.
     this.#child = spawn(program, args, {
       env: { ...environment, NOTIFY_SOCKET: notifyPath },
-      stdio: 'inherit',
+      stdio: ['inherit', 'inherit', 'inherit', ...descriptors],
       detached: true
     })
     this.pid = this.#child.pid ?? 0

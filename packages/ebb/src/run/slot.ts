@@ -11,8 +11,8 @@ import { type Exit, ServerProcess } from './server-process.js'
 
 /** What a slot needs of the supervisor, and what it reports. */
 export interface SlotEvents {
-  /** Returns the environment of a process, and the path of the socket for its notifications. */
-  prepare(slot: Slot): { environment: NodeJS.ProcessEnv; notifyPath: string }
+  /** Returns the environment of a process, the path of the socket for its notifications, and descriptors for it. */
+  prepare(slot: Slot): { environment: NodeJS.ProcessEnv; notifyPath: string; descriptors: readonly number[] }
   /** A process was started. */
   started(process: ServerProcess): void
   /** A process has ended. */
@@ -145,8 +145,8 @@ export class Slot {
 
   #launch(): ServerProcess | undefined {
     try {
-      const { environment, notifyPath } = this.#events.prepare(this)
-      const process = new ServerProcess(this.#options.command, environment, notifyPath, {
+      const { environment, notifyPath, descriptors } = this.#events.prepare(this)
+      const process = new ServerProcess(this.#options.command, environment, notifyPath, descriptors, {
         ready: (ready) => this.#onReady(ready),
         stopping: (stopping) => this.#onStopping(stopping),
         ended: (ended, exit) => this.#onEnd(ended, exit),

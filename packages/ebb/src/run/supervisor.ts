@@ -7,13 +7,15 @@ import { Guard } from './guard.js'
 import type { RunOptions } from './options.js'
 import type { Exit } from './server-process.js'
 import { Slot, type SlotEvents, seconds } from './slot.js'
-import { SystemdReporter } from './systemd.js'
+import { passedDescriptors, SystemdReporter } from './systemd.js'
 
 /** How `ebb run` is to end: with an exit code, or by the signal that ended the program. */
 export type Outcome = { code: number } | { signal: NodeJS.Signals }
 
 /** Variables that are about the process that systemd has started, and not about its children. */
-const OWN_VARIABLES = ['NOTIFY_SOCKET', 'WATCHDOG_USEC', 'WATCHDOG_PID'] as const
+const OWN_VARIABLES = ['NOTIFY_SOCKET', 'WATCHDOG_USEC', 'WATCHDOG_PID', 'LISTEN_PID'] as const
+/** Variables about passed descriptors, which are passed on with them. */
+const PASSED_VARIABLES = ['LISTEN_FDS', 'LISTEN_FDNAMES'] as const
 
 /** Exit codes of a command that cannot be run, as shells have them. */
 const NOT_FOUND = 127
@@ -26,6 +28,8 @@ export class Supervisor {
   readonly #options: RunOptions
   readonly #log: (text: string) => void
   readonly #environment: NodeJS.ProcessEnv
+  /** Descriptors from systemd. */
+  readonly #passed: readonly number[]
   readonly #systemd: SystemdReporter
   readonly #folder: string
   readonly #guard: Guard
@@ -52,7 +56,9 @@ export class Supervisor {
     this.#options = options
     this.#log = log
     this.#environment = { ...environment }
+    this.#passed = passedDescriptors(environment)
     for (const name of OWN_VARIABLES) delete this.#environment[name]
+    if (this.#passed.length === 0) for (const name of PASSED_VARIABLES) delete this.#environment[name]
     this.#systemd = new SystemdReporter(environment, (text, code) => this.#say(text, code))
     if (options.dir !== undefined) mkdirSync(options.dir, { recursive: true, mode: 0o700 })
     this.#folder = options.dir ?? mkdtempSync(join(tmpdir(), 'ebb-run-'))
@@ -96,7 +102,7 @@ export class Supervisor {
     if (this.#options.dir === undefined) rmSync(this.#folder, { recursive: true, force: true })
   }
 
-  #prepare(slot: Slot): { environment: NodeJS.ProcessEnv; notifyPath: string } {
+  #prepare(slot: Slot): ReturnType<SlotEvents['prepare']> {
     const { handover, procs } = this.#options
     return {
       environment: {
@@ -106,7 +112,8 @@ export class Supervisor {
         // The same path in each run with the same `--dir`: a new `ebb run` takes over from the one before.
         ...(handover && { EBB_HANDOVER: join(this.#folder, `handover-${slot.number}.sock`) })
       },
-      notifyPath: join(this.#folder, `notify-${process.pid}-${slot.number}-${++this.#lastSocket}.sock`)
+      notifyPath: join(this.#folder, `notify-${process.pid}-${slot.number}-${++this.#lastSocket}.sock`),
+      descriptors: this.#passed
     }
   }
 

@@ -7,6 +7,22 @@ import { notify, notifyPath } from '../sys/notify.js'
 /** Time before a notification is sent again that the service manager has not had room for, ms. */
 const RETRY = 50
 
+/** First descriptor that systemd passes: see sd_listen_fds(3). */
+const FIRST_PASSED = 3
+/** More descriptors than any unit passes. */
+const MOST_PASSED = 1024
+
+/**
+ * Returns the descriptors that systemd has passed to this process, such as the sockets of a socket unit. Each process
+ * of `ebb run` gets them with the same numbers.
+ */
+export function passedDescriptors({ LISTEN_FDS: count, LISTEN_PID: pid }: NodeJS.ProcessEnv): number[] {
+  const length = Number(count)
+  // A parent of this process may have had descriptors of its own.
+  if (Number(pid) !== process.pid || !Number.isSafeInteger(length) || length < 1 || length > MOST_PASSED) return []
+  return Array.from({ length }, (_, index) => FIRST_PASSED + index)
+}
+
 /** Sends notifications in order. Does nothing without `NOTIFY_SOCKET`. */
 export class SystemdReporter {
   readonly #socket: string | undefined
