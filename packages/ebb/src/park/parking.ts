@@ -22,6 +22,7 @@
  */
 import type { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
+import { Burst } from '../govern/burst.js'
 import type { Governor } from '../govern/connection-governor.js'
 import { type Retained, retainSocket } from '../memory/hidden-classes.js'
 import { type AcceptHost, Acceptor } from '../socket/acceptor.js'
@@ -192,7 +193,7 @@ export class Parking
     this.#registration = new Registration(this, () => this.#trim())
     this.#timers = new Timers(this.#connections, this.#protocol, this.#registration, options, this)
     this.#settings = new Settings(server, this.#connections, this.#protocol, this.#registration, this.#timers)
-    this.upgrades = new Upgrades(this.#connections, this.#registration, this.#timers, this)
+    this.upgrades = new Upgrades(this.#connections, this.#registration, this.#timers, new Burst(options.governor), this)
     this.#gate = new AcceptGate(server, this.#connections.scopes)
     const { maxQueued, overflow = 'close' } = options
     const sender = new Sender(this.#connections, { maxQueued, overflow }, this)
@@ -477,6 +478,10 @@ export class Parking
 
   /** Handles a FIN, a hang-up or an error. If the peer had sent bytes first, the connection is woken to read them. */
   #onEnd(row: number, fd: number, events: number): void {
+    if (this.upgrades.isHeld(row)) {
+      this.close(row, 'reset')
+      return
+    }
     const length = peek(fd, 1)
     if (length > 0 || (length === 0 && this.#isWokenByFin(row))) this.wake(row, true)
     else if (length === 0) this.close(row, 'peer')
@@ -776,6 +781,7 @@ export class Parking
 
   #forget(row: number, cause: Cause): void {
     if (this.#connections.isUpgraded(row)) this.upgrades.onClosed(row, cause)
+    else this.upgrades.forget(row)
     this.#connections.delete(row)
     this.#closed[cause]++
     if (this.#acceptor?.accepting === false) this.#acceptor.resume()

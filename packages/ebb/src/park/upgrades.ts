@@ -5,6 +5,8 @@
  * them like the others, but asks their {@link UpgradedProtocol} what to do. They are never announced as `connection`.
  */
 import type { Socket } from 'node:net'
+import type { Burst } from '../govern/burst.js'
+import { EPOLLIN, EPOLLRDHUP } from '../sys/constants.js'
 import type { Reactor } from '../sys/reactor.js'
 import { BroadcastQueue } from './broadcast.js'
 import type { ConnectionHandle } from './connection.js'
@@ -81,8 +83,13 @@ export class Upgrades {
   readonly #registration: Registration
   readonly #timers: Timers
   readonly #host: UpgradeHost
+  readonly #burst: Burst
+  /** Rows of parked connections whose handshake goes on. */
+  readonly #held = new Set<number>()
 
-  constructor(connections: Connections, registration: Registration, timers: Timers, host: UpgradeHost) {
+  /** @param burst told of handshakes whose connections stay parked, or are parked at once: they leave garbage */
+  constructor(connections: Connections, registration: Registration, timers: Timers, burst: Burst, host: UpgradeHost) {
+    this.#burst = burst
     this.connections = connections
     this.#registration = registration
     this.#timers = timers
@@ -118,10 +125,37 @@ export class Upgrades {
     return row
   }
 
+  /**
+   * Leaves the bytes of a parked connection in the kernel while its handshake goes on. Until {@link resume} is called,
+   * nothing but a lost connection is reported, and the connection does not time out.
+   */
+  hold(row: number): void {
+    this.#held.add(row)
+    this.#timers.remove(row)
+    this.reactor.modify(this.connections.table.fd(row), 0)
+  }
+
+  /** Undoes {@link hold}. */
+  resume(row: number): void {
+    this.#held.delete(row)
+    this.reactor.modify(this.connections.table.fd(row), EPOLLIN | EPOLLRDHUP)
+  }
+
+  /** Whether {@link hold} was called for a connection, and {@link resume} was not. */
+  isHeld(row: number): boolean {
+    return this.#held.has(row)
+  }
+
+  /** Called when a connection that is not upgraded is closed. */
+  forget(row: number): void {
+    if (this.#held.size > 0) this.#held.delete(row)
+  }
+
   /** Takes a parked connection of the server, whose handshake is done. It stays parked. */
   adoptParked(row: number): void {
     this.#timers.remove(row)
     this.#setUpgraded(row)
+    this.#burst.add()
   }
 
   #setUpgraded(row: number): void {
@@ -139,6 +173,12 @@ export class Upgrades {
   park(row: number): boolean {
     const connection = this.connections.awake.get(row)
     return connection === undefined || this.#host.park(row, connection)
+  }
+
+  /** As {@link park}, for a connection whose socket was needed for its handshake only. */
+  parkNew(row: number): boolean {
+    this.#burst.add()
+    return this.park(row)
   }
 
   /** Wakes a parked connection. @returns undefined if the connection is broken; then it is closed */

@@ -66,7 +66,7 @@ export function openSocket(options: SocketOptions): ListeningSocket {
  * @throws {SystemError} EADDRINUSE, EACCES, EADDRNOTAVAIL, EMFILE, ... of `socket`, `bind` or `listen`
  * @throws {TypeError} `ERR_INVALID_ARG_VALUE`, `ERR_MISSING_ARGS` for options that are not valid
  */
-function openUnownedSocket(options: SocketOptions): Omit<ListeningSocket, 'close'> {
+export function openUnownedSocket(options: SocketOptions): Omit<ListeningSocket, 'close'> {
   const address = toAddress(options)
   const { backlog = DEFAULT_BACKLOG, path, ipv6Only = false, reusePort = false } = options
   if (!Number.isInteger(backlog) || backlog < 0) {
@@ -103,7 +103,7 @@ export function closeSocket({ fd, path, close }: ListeningSocket): void {
 }
 
 /** Removes the file of a Unix socket, so that no client can connect to it any more. */
-export function removeFile(socket: ListeningSocket): void {
+export function removeFile(socket: Pick<ListeningSocket, 'path'>): void {
   removePath(socket.path)
   // By the time of the close, another server may have made a file of its own there.
   socket.path = undefined

@@ -162,7 +162,7 @@ export class Wheel {
     this.#timerTick = tick
     // setTimeout takes at most 2^31 - 1 ms. If that is too early, the timer is set again.
     const ms = Math.min(tick * TICK - performance.now(), 2 ** 31 - 1)
-    this.#timer = outside(() => setTimeout(this.#run, Math.max(1, Math.ceil(ms))))
+    this.#timer = outside(() => setTimeout(this.#run, roundedDown(Math.max(1, Math.ceil(ms)))))
     this.#timer.unref()
   }
 
@@ -237,3 +237,15 @@ export class Wheel {
     this.#slot = resized(this.#slot, new Uint16Array(size))
   }
 }
+
+/**
+ * Rounds a time (ms) down to one of eight values between two powers of two. A wheel that is too early sets its timer
+ * again. Node keeps a list for each different time of an unref'd timer until the time is over, also if the timer is
+ * cleared: without this, thousands of lists.
+ */
+function roundedDown(ms: number): number {
+  return ms < SHORT ? ms : ms - (ms % 2 ** (Math.floor(Math.log2(ms)) - 3))
+}
+
+/** Times below this (ms) are not rounded. */
+const SHORT = 64

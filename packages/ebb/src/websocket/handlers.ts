@@ -89,9 +89,12 @@ export interface WebSocketHandlers {
   mayPark(row: number, socket: Socket): boolean
   /**
    * The connection is parked, and its socket is about to be destroyed. Removes the owner's listeners from the socket.
-   * Listeners of `close` that remain are kept until the connection wakes, or called when it is closed.
+   * Listeners of `close` that remain are kept until the connection wakes, or called when it is closed. Not called for a
+   * connection that comes parked.
    */
   onParked(row: number, socket: Socket): void
+  /** Frees memory. @param end no row from here on is in use */
+  trim?(end: number): void
 }
 
 /** Called when bytes were given to the kernel, or with an error if they never will be. */

@@ -104,6 +104,7 @@ export class States {
 
   /** Frees memory. @param end no row from here on is in use */
   trim(end: number): void {
+    for (const handlers of this.#handlers) handlers?.trim?.(end)
     const size = shrunk(end)
     if (size < this.flags.length) this.#resize(size)
   }

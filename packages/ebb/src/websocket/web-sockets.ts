@@ -15,12 +15,14 @@
  */
 import type { Socket } from 'node:net'
 import { BroadcastQueue } from '../park/broadcast.js'
-import { isQuiet } from '../park/node/socket.js'
+import { descriptorOf, isQuiet } from '../park/node/socket.js'
 import type { Attachments } from '../park/state/attachments.js'
 import type { Connections } from '../park/state/connections.js'
 import { ENDED } from '../park/state/table.js'
 import type { Cause } from '../park/stats.js'
 import type { UpgradedProtocol, Upgrades } from '../park/upgrades.js'
+import type { AddressInfo } from '../sys/sockaddr.js'
+import { peerAddress, resetOnClose } from '../sys/socket.js'
 import { CloseListeners } from './close-listeners.js'
 import { GOING_AWAY, NO_CODE } from './frames.js'
 import { callHandler, type SendCallback, type WebSocketHandlers, type Woken } from './handlers.js'
@@ -98,7 +100,7 @@ export class WebSockets implements UpgradedProtocol {
     if (this.#states.handlers(row).wakes) return row
     socket.on('error', () => {})
     this.#heads.set(row, Buffer.from(head))
-    if (!this.#upgrades.park(row)) socket.once('drain', () => this.#parkLater(row, socket))
+    if (!this.#upgrades.parkNew(row)) socket.once('drain', () => this.#parkLater(row, socket))
     return row
   }
 
@@ -154,6 +156,28 @@ export class WebSockets implements UpgradedProtocol {
     if (this.isOpen(row) && this.isParked(row)) this.#upgrades.setTimer(row, ms)
   }
 
+  /** Ids of the connections of an owner. Connections may come and go meanwhile. */
+  *ids(owner: number): Iterable<number> {
+    for (const id of this.#connections.table.ids()) if (this.find(id, owner) !== -1) yield id
+  }
+
+  /** Returns the address of the peer, or the one that a header of the PROXY protocol has told. */
+  remoteAddress(row: number): AddressInfo | undefined {
+    const fd = this.#connections.table.fd(row)
+    const socket = this.#connections.socket(row)
+    return this.#connections.proxied.client(row) ?? peerAddress(socket === undefined ? fd : descriptorOf(socket))
+  }
+
+  /** Calls `fn` as a callback of a connection. @returns its result; undefined if it throws */
+  callBack<T, A, B>(row: number, fn: (a: A, b: B) => T, self: unknown, a?: A, b?: B): T | undefined {
+    return this.#connections.callBack(row, fn, self, a, b)
+  }
+
+  /** Calls `fn` as a callback of a connection in a later tick, when the connection may be closed. */
+  callBackLater<A, B>(row: number, fn: (a: A, b: B) => void, a: A, b: B): void {
+    this.#connections.callBackLater(row, fn, a, b)
+  }
+
   // Parking and waking.
 
   /** Parks an awake connection now. @returns whether it is parked */
@@ -200,8 +224,8 @@ export class WebSockets implements UpgradedProtocol {
 
   onParked(row: number, socket: Socket): void {
     const handlers = this.#states.handlers(row)
-    if (handlers.wakes) handlers.onParked(row, socket)
-    else this.#takeHead(row, socket)
+    handlers.onParked(row, socket)
+    if (!handlers.wakes) this.#takeHead(row, socket)
     this.#closeListeners.take(row, socket)
   }
 
@@ -261,13 +285,19 @@ export class WebSockets implements UpgradedProtocol {
   /**
    * Sends the same frame to many connections, in slices of a few ms. Broadcasts run one after the other.
    *
-   * @param ids of the connections; undefined: all connections of the owner
+   * @param ids of the connections, which are asked for when the broadcast begins; undefined: all of the owner
+   * @param maySend called for each connection. It may close the connection. @returns false to leave it out
    * @returns how many connections it was sent to
    */
-  broadcast(frame: PreparedFrame, owner: number, ids?: Iterable<number>): Promise<number> {
+  broadcast(
+    frame: PreparedFrame,
+    owner: number,
+    ids?: Iterable<number>,
+    maySend?: (row: number) => boolean
+  ): Promise<number> {
     return this.#broadcasts.add(ids ?? this.#connections.table.ids(), (id) => {
       const row = this.find(id, owner)
-      if (row === -1 || !this.isOpen(row)) return false
+      if (row === -1 || !this.isOpen(row) || maySend?.(row) === false) return false
       this.#sender.sendFrame(row, frame)
       return this.isOpen(row)
     })
@@ -294,9 +324,15 @@ export class WebSockets implements UpgradedProtocol {
     return this.#receiver.hasUnread(row)
   }
 
-  /** Closes a connection without a closing handshake. */
-  terminate(row: number): void {
-    this.#upgrades.close(row, 'server')
+  /**
+   * Closes a connection without a closing handshake.
+   *
+   * @param cause with `'slow'`, the peer gets a RST, so that the kernel drops what the peer has not read
+   */
+  terminate(row: number, cause: Cause = 'server'): void {
+    const fd = this.#connections.table.fd(row)
+    if (cause === 'slow' && fd >= 0) resetOnClose(fd)
+    this.#upgrades.close(row, cause)
   }
 
   onClosed(row: number, cause: Cause): void {

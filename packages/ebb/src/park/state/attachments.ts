@@ -31,10 +31,12 @@ export class Attachments {
    * @throws `DataCloneError` for a value that cannot be cloned
    */
   set(row: number, value: unknown): void {
-    if (value === undefined) {
-      this.delete(row)
-      return
-    }
+    this.keep(row, this.serialized(value))
+  }
+
+  /** Serialises an attachment, for {@link keep}; undefined stays undefined. @throws as {@link set} */
+  serialized(value: unknown): string | undefined {
+    if (value === undefined) return undefined
     const bytes = serialize(value)
     if (bytes.length > this.#limit) {
       throw withCode(
@@ -44,9 +46,15 @@ export class Attachments {
         'ERR_EBB_ATTACHMENT_TOO_LARGE'
       )
     }
+    return bytes.toString('latin1')
+  }
+
+  /** Stores a serialised attachment; undefined deletes the one that is stored. */
+  keep(row: number, serialized: string | undefined): void {
     this.delete(row)
-    this.#kept.set(row, bytes.toString('latin1'))
-    this.#bytes += bytes.length
+    if (serialized === undefined) return
+    this.#kept.set(row, serialized)
+    this.#bytes += serialized.length
   }
 
   /** Stores an attachment as {@link get} has returned it, here or in another process. */

@@ -58,6 +58,15 @@ export class Connections {
     return this.scopes.callBack(row, fn, self, a, b)
   }
 
+  /**
+   * Calls `fn` as a callback of a connection in a later tick, when the connection may be closed and its row belong to
+   * another one.
+   */
+  callBackLater<A, B>(row: number, fn: (a: A, b: B) => void, a: A, b: B): void {
+    const id = this.scopes.id(row)
+    process.nextTick(() => this.scopes.run(id, fn, undefined, a, b))
+  }
+
   /** Frees the row of a connection that is closed. Its last callback may still run. */
   delete(row: number): void {
     this.attachments.delete(row)

@@ -52,7 +52,7 @@ export function recorder(core: () => WebSockets, changes: Partial<WebSocketHandl
     mayPark: () => true,
     onParked: (_row, socket) => {
       socket.removeAllListeners('data')
-      note('parked')
+      if (changes.wakes === true) note('parked')
     },
     ...changes,
     events,
@@ -129,6 +129,10 @@ function response(key: string | undefined): string {
   return `HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`
 }
 
+/** The request of a {@link Client}. */
+export const REQUEST =
+  'GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n'
+
 /** A client that sends and receives bytes. */
 export class Client {
   row = -1
@@ -154,9 +158,7 @@ export class Client {
   /** @param after sent in the same write as the request */
   static async connect(port: number, after: Buffer = Buffer.alloc(0)): Promise<Client> {
     const client = new Client(net.connect({ port, host: '127.0.0.1', allowHalfOpen: true }))
-    const request =
-      'GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n'
-    client.socket.write(Buffer.concat([Buffer.from(request), after]))
+    client.socket.write(Buffer.concat([Buffer.from(REQUEST), after]))
     await client.until(() => client.received.includes('\r\n\r\n'))
     client.received = client.received.subarray(client.received.indexOf('\r\n\r\n') + 4)
     return client

@@ -1,0 +1,12 @@
+/** `ebb/websocket`: {@link hibernate}, WebSocket servers without an object for any connection. */
+export type { GovernorOptions } from './govern/connection-governor.js'
+export type { SocketOptions } from './socket/listening-socket.js'
+export type { ProxyProtocolOptions } from './socket/proxy-protocol.js'
+export type { ErrorCode } from './sys/error-codes.js'
+export { EbbError, type Errno, type SystemError } from './sys/errors.js'
+export type { AddressInfo } from './sys/sockaddr.js'
+export type { AutoResponse } from './websocket/hibernate/auto-response.js'
+export type { WebSocketConnection } from './websocket/hibernate/connection.js'
+export type { UpgradeAnswer, UpgradeRequest, UpgradeResult } from './websocket/hibernate/handshake.js'
+export { type HibernateListenOptions, type Hibernation, hibernate } from './websocket/hibernate/hibernate.js'
+export type { HibernateHandlers, HibernateOptions, WebSocketError } from './websocket/hibernate/options.js'

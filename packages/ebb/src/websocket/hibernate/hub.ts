@@ -1,0 +1,343 @@
+/** The connections of one `hibernate()`: they stay parked, and have no object. */
+
+import { restored } from '../../park/state/attachments.js'
+import type { Cause } from '../../park/stats.js'
+import { lengthened, shortened } from '../../sys/arrays.js'
+import { EbbError } from '../../sys/errors.js'
+import type { AddressInfo } from '../../sys/sockaddr.js'
+import { ABNORMAL, BINARY, type Fault, type FrameRules, NO_CODE, PING, TEXT } from '../frames.js'
+import type { WebSocketHandlers } from '../handlers.js'
+import { prepareFrame } from '../sending.js'
+import type { WebSockets } from '../web-sockets.js'
+import { ConnectionHandle, type ConnectionHost, type Last } from './connection.js'
+import type { Acceptance } from './handshake.js'
+import type { HibernateHandlers, Settings, WebSocketError } from './options.js'
+import { checkTags, TagIndex } from './tags.js'
+
+/** Milliseconds until a connection that could not be parked for want of a descriptor is tried again. */
+const IDLE = 200
+const NO_TAGS: readonly string[] = Object.freeze([])
+
+/** Calls the handlers of a program, and carries out what the program does with connections. */
+export class Hub<A> implements WebSocketHandlers, ConnectionHost {
+  readonly rules: FrameRules
+  readonly anyText = false
+  readonly answersPings = true
+  readonly closeTimeout: number
+  readonly idle = IDLE
+  readonly wakes = false
+
+  readonly #handlers: HibernateHandlers<A>
+  readonly #settings: Settings
+  #core: WebSockets | undefined
+  #owner = -1
+  /** Called when the last connection is closed. */
+  #onEmpty: (() => void) | undefined
+
+  readonly #tags = new TagIndex()
+  /** By row: the subprotocol of connections that have one. */
+  readonly #protocols = new Map<number, string>()
+  /** By row: 1 if nothing has come since the last ping. Empty without `liveness`. */
+  #awaiting = new Uint8Array(0)
+  /** Rows of connections for which an automatic response waits. */
+  readonly #answering = new Set<number>()
+
+  constructor(handlers: HibernateHandlers<A>, settings: Settings) {
+    this.#handlers = handlers
+    this.#settings = settings
+    this.rules = { masked: true, allowRsv1: false, maxPayload: settings.maxPayload }
+    this.closeTimeout = settings.closeTimeout
+  }
+
+  /** Number of open connections. */
+  get size(): number {
+    return this.#core?.count(this.#owner) ?? 0
+  }
+
+  // Opening.
+
+  /**
+   * Makes this hub an owner of connections of a server. `park()` changes the core of a server; then the hub follows as
+   * soon as it has no connections.
+   *
+   * @returns its owner number; -1 if it has connections of another core
+   */
+  join(core: WebSockets): number {
+    if (core === this.#core) return this.#owner
+    if (this.size > 0) return -1
+    this.#core?.unregister(this.#owner)
+    this.#core = core
+    this.#owner = core.register(this)
+    return this.#owner
+  }
+
+  /** Whether an answer can be accepted. @returns the serialised attachment @throws as `attachment` does */
+  serialized(core: WebSockets, { attachment }: Acceptance): string | undefined {
+    return core.attachments.serialized(attachment)
+  }
+
+  /** Sets up a connection that was adopted, and calls the `open` handler. */
+  onOpen(row: number, { protocol, tags }: Acceptance, attachment: string | undefined): void {
+    const core = this.#core as WebSockets
+    if (attachment !== undefined) core.attachments.keep(row, attachment)
+    if (tags.length > 0) this.#tags.set(row, tags)
+    if (protocol !== undefined) this.#protocols.set(row, protocol)
+    this.#startLiveness(row)
+    if (this.#handlers.open !== undefined) this.#handlers.open(this.#handle(row))
+  }
+
+  #handle(row: number): ConnectionHandle<A> {
+    return new ConnectionHandle(this, (this.#core as WebSockets).id(row))
+  }
+
+  // Events of connections.
+
+  onMessage(row: number, bytes: Buffer, start: number, end: number, binary: boolean): void {
+    this.#heard(row)
+    if (!binary && this.#answer(row, bytes, start, end)) return
+    const { message } = this.#handlers
+    if (message === undefined) return
+    const data = binary ? Buffer.from(bytes.subarray(start, end)) : bytes.toString('utf8', start, end)
+    this.#handlers.message?.(this.#handle(row), data, binary)
+  }
+
+  /** Sends the automatic response to a message. @returns whether there is one */
+  #answer(row: number, bytes: Buffer, start: number, end: number): boolean {
+    const responses = this.#settings.autoResponses
+    const response = responses?.responseTo(bytes, start, end)
+    if (response === undefined) return false
+    responses?.note(row)
+    const core = this.#core as WebSockets
+    // A peer that reads nothing cannot make the queue grow: at most one response waits.
+    if (core.queued(row) === 0) core.send(row, TEXT, response)
+    else if (!this.#answering.has(row)) {
+      this.#answering.add(row)
+      core.send(row, TEXT, response)
+    }
+    return true
+  }
+
+  onPing(row: number): void {
+    this.#heard(row)
+  }
+
+  onPong(row: number): void {
+    this.#heard(row)
+  }
+
+  onDrain(row: number): void {
+    this.#answering.delete(row)
+    this.#heard(row)
+    this.#handlers.drain?.(this.#handle(row))
+  }
+
+  onClosing(): void {}
+
+  onFault(row: number, { closeCode, reason }: Fault): void {
+    if (this.#handlers.error === undefined) return
+    const error = new EbbError('ERR_EBB_WEBSOCKET', `the peer broke the protocol: ${reason}`)
+    this.#handlers.error(this.#handle(row), Object.assign(error, { closeCode }) as WebSocketError)
+  }
+
+  onClosed(row: number, code: number, reason: Buffer, _cause: Cause): void {
+    const core = this.#core as WebSockets
+    if (this.#handlers.close !== undefined) {
+      const last = { attachment: core.attachments.get(row), tags: this.#tags.get(row), protocol: this.#protocolOf(row) }
+      const handle = new ConnectionHandle<A>(this, core.id(row), last)
+      core.callBackLater(row, this.#tellClosed, handle, { code, reason })
+    }
+    this.#tags.delete(row)
+    this.#settings.autoResponses?.delete(row)
+    this.#protocols.delete(row)
+    this.#answering.delete(row)
+    if (row < this.#awaiting.length) this.#awaiting[row] = 0
+    if (this.#onEmpty !== undefined && this.size === 0) process.nextTick(this.#onEmpty)
+  }
+
+  readonly #tellClosed = (handle: ConnectionHandle<A>, { code, reason }: { code: number; reason: Buffer }): void => {
+    this.#handlers.close?.(handle, code, reason.toString(), code !== ABNORMAL)
+  }
+
+  onWake(): void {}
+
+  mayPark(): boolean {
+    return true
+  }
+
+  onParked(row: number): void {
+    this.#startLiveness(row)
+  }
+
+  trim(end: number): void {
+    this.#tags.trim(end)
+    this.#settings.autoResponses?.trim(end)
+    this.#awaiting = shortened(this.#awaiting, end)
+  }
+
+  // Liveness.
+
+  #startLiveness(row: number): void {
+    const { liveness } = this.#settings
+    if (liveness === 0) return
+    if (row >= this.#awaiting.length) this.#awaiting = lengthened(this.#awaiting, row)
+    this.#awaiting[row] = 0
+    this.#core?.setTimer(row, liveness)
+  }
+
+  #heard(row: number): void {
+    if (row < this.#awaiting.length) this.#awaiting[row] = 0
+  }
+
+  onTimer(row: number): void {
+    const core = this.#core as WebSockets
+    if (this.#awaiting[row] === 1) {
+      core.terminate(row, 'timeout')
+      return
+    }
+    this.#awaiting[row] = 1
+    core.send(row, PING, '')
+    core.setTimer(row, this.#settings.liveness)
+  }
+
+  // For the program.
+
+  #find(id: number): number {
+    return this.#core?.find(id, this.#owner) ?? -1
+  }
+
+  has(id: number): boolean {
+    return this.#find(id) !== -1
+  }
+
+  get(id: number): ConnectionHandle<A> | undefined {
+    return this.has(id) ? new ConnectionHandle(this, id) : undefined
+  }
+
+  *sockets(tag?: string): IterableIterator<ConnectionHandle<A>> {
+    for (const id of this.#ids(tag)) {
+      // It may have closed since the walk began, or lost the tag.
+      const row = this.#find(id)
+      if (row !== -1) yield new ConnectionHandle<A>(this, id)
+    }
+  }
+
+  /** Ids of the connections that have a tag when the first is asked for. */
+  *#ids(tag: string | undefined): Iterable<number> {
+    const core = this.#core
+    if (core === undefined) return
+    if (tag === undefined) yield* core.ids(this.#owner)
+    else yield* Float64Array.from(this.#tags.rows(tag), (row) => core.id(row))
+  }
+
+  /** Number of connections that have a tag. */
+  count(tag: string): number {
+    return this.#tags.size(tag)
+  }
+
+  async broadcast(data: string | Uint8Array, tag?: string): Promise<number> {
+    const core = this.#core
+    if (core === undefined || this.size === 0) return 0
+    const frame = prepareFrame(typeof data === 'string' ? TEXT : BINARY, data)
+    const { length } = frame.bytes
+    return await core.broadcast(frame, this.#owner, this.#ids(tag), (row) => this.#hasRoom(row, length))
+  }
+
+  autoResponseTimestamp(id: number): Date | undefined {
+    const row = this.#find(id)
+    return row === -1 ? undefined : this.#settings.autoResponses?.timestamp(row)
+  }
+
+  queued(id: number): number {
+    const row = this.#find(id)
+    return row === -1 ? 0 : (this.#core as WebSockets).queued(row)
+  }
+
+  protocol(id: number, last: Last | undefined): string {
+    const row = this.#find(id)
+    return row === -1 ? (last?.protocol ?? '') : this.#protocolOf(row)
+  }
+
+  #protocolOf(row: number): string {
+    return this.#protocols.get(row) ?? ''
+  }
+
+  remoteAddress(id: number): AddressInfo | undefined {
+    const row = this.#find(id)
+    return row === -1 ? undefined : this.#core?.remoteAddress(row)
+  }
+
+  tags(id: number, last: Last | undefined): readonly string[] {
+    const row = this.#find(id)
+    return row === -1 ? (last?.tags ?? NO_TAGS) : this.#tags.get(row)
+  }
+
+  setTags(id: number, tags: readonly string[]): void {
+    const different = checkTags(tags)
+    this.#tags.set(this.#open(id, 'it has no tags'), different)
+  }
+
+  attachment(id: number, last: Last | undefined): unknown {
+    const row = this.#find(id)
+    return restored(row === -1 ? last?.attachment : this.#core?.attachments.get(row))
+  }
+
+  attach(id: number, value: unknown): void {
+    const row = this.#open(id, 'nothing can be attached to it')
+    this.#core?.attachments.set(row, value)
+  }
+
+  #open(id: number, consequence: string): number {
+    const row = this.#find(id)
+    if (row !== -1) return row
+    throw new EbbError('ERR_EBB_CONNECTION_CLOSED', `the connection is closed: ${consequence}`)
+  }
+
+  send(id: number, data: string | Uint8Array): boolean {
+    const core = this.#core as WebSockets
+    const row = this.#find(id)
+    if (row === -1 || !core.isOpen(row) || !this.#hasRoom(row, data)) return false
+    core.send(row, typeof data === 'string' ? TEXT : BINARY, data)
+    return core.isOpen(row)
+  }
+
+  /** Whether a message may be sent to a connection. If not, the connection may be closed. */
+  #hasRoom(row: number, data: string | Uint8Array | number): boolean {
+    const core = this.#core as WebSockets
+    const queued = core.queued(row)
+    if (queued === 0) return true
+    const length = typeof data === 'number' ? data : typeof data === 'string' ? Buffer.byteLength(data) : data.length
+    if (queued + length <= this.#settings.maxQueued) return true
+    if (this.#settings.overflow === 'close') core.terminate(row, 'slow')
+    return false
+  }
+
+  ping(id: number, data: string | Uint8Array): void {
+    const row = this.#find(id)
+    if (row !== -1) this.#core?.send(row, PING, data)
+  }
+
+  close(id: number, code: number, reason: Uint8Array): void {
+    const row = this.#find(id)
+    if (row !== -1) this.#core?.close(row, code, reason)
+  }
+
+  terminate(id: number): void {
+    const row = this.#find(id)
+    if (row !== -1) this.#core?.terminate(row)
+  }
+
+  /** Begins the closing handshake of all connections. @returns a promise that resolves when all are closed */
+  async closeAll(code = NO_CODE, reason?: Uint8Array): Promise<void> {
+    const core = this.#core
+    if (core === undefined) return
+    const empty = new Promise<void>((resolve) => {
+      this.#onEmpty = resolve
+    })
+    for (const id of core.ids(this.#owner)) this.close(id, code, reason ?? EMPTY)
+    if (this.size > 0) await empty
+    core.unregister(this.#owner)
+    this.#core = undefined
+  }
+}
+
+const EMPTY = Buffer.alloc(0)

@@ -1,0 +1,208 @@
+/** Opening handshakes: by `http`, or while the connection is parked. */
+import { type IncomingMessage, maxHeaderSize, type Server } from 'node:http'
+import type { Socket } from 'node:net'
+import type { Upgrades } from '../../park/upgrades.js'
+import { reportLater } from '../../sys/node/callback-scope.js'
+import { peerAddress } from '../../sys/socket.js'
+import { peek, peeked, receiveAndDrop, sendBytes } from '../../sys/transfer.js'
+import { webSocketsOf } from '../of-server.js'
+import type { WebSockets } from '../web-sockets.js'
+import {
+  type Acceptance,
+  acceptResponse,
+  answerOf,
+  checkRequest,
+  isRefusal,
+  type Refusal,
+  Request,
+  readHead,
+  refuseResponse,
+  type UpgradeRequest,
+  type UpgradeResult
+} from './handshake.js'
+import type { Hub } from './hub.js'
+
+/** The `upgrade` handler has thrown, or its answer is not valid. */
+const FAILED: Refusal = Object.freeze({ status: 500 })
+/** Connections are no longer taken. */
+const CLOSED: Refusal = Object.freeze({ status: 503 })
+
+/** What the handshakes of one `hibernate()` need. */
+export interface OpeningOptions<A> {
+  path: string | undefined
+  upgrade: ((request: UpgradeRequest) => UpgradeResult<A> | Promise<UpgradeResult<A>>) | undefined
+}
+
+/** An accepted connection, whose response and attachment are ready. */
+interface Ready {
+  core: WebSockets
+  owner: number
+  acceptance: Acceptance
+  attachment: string | undefined
+  response: Buffer
+}
+
+/** Does the handshakes of a server, and gives the connections to a hub. */
+export class Opening<A> {
+  readonly #server: Server
+  readonly #hub: Hub<A>
+  readonly #options: OpeningOptions<A>
+  #upgrades: Upgrades | undefined
+  #closed = false
+
+  constructor(server: Server, hub: Hub<A>, options: OpeningOptions<A>) {
+    this.#server = server
+    this.#hub = hub
+    this.#options = options
+    server.on('upgrade', this.#onUpgrade)
+  }
+
+  /** Also does handshakes while connections are parked, as far as their requests have nothing unusual. */
+  whileParked(upgrades: Upgrades): void {
+    this.#upgrades = upgrades
+    upgrades.handshake = this.#onBytes
+  }
+
+  /** Takes no more connections. */
+  close(): void {
+    this.#closed = true
+    this.#server.off('upgrade', this.#onUpgrade)
+    if (this.#upgrades !== undefined) this.#upgrades.handshake = undefined
+  }
+
+  #takes(url: string): boolean {
+    const { path } = this.#options
+    return path === undefined || url === path || url.startsWith(`${path}?`)
+  }
+
+  /** Calls the `upgrade` handler. @param then called with the answer, in this turn or later. It never throws */
+  #decide(request: Request, then: (answer: Refusal | Acceptance) => void): void {
+    let result: UpgradeResult | Promise<UpgradeResult>
+    try {
+      result = this.#options.upgrade?.(request)
+    } catch (error) {
+      reportLater(error)
+      then(FAILED)
+      return
+    }
+    if (isPromise(result)) {
+      result.then(
+        (later) => then(this.#answerOf(later, request)),
+        (error: unknown) => {
+          reportLater(error)
+          then(FAILED)
+        }
+      )
+    } else then(this.#answerOf(result, request))
+  }
+
+  #answerOf(result: UpgradeResult, request: Request): Refusal | Acceptance {
+    try {
+      return answerOf(result, request.protocols)
+    } catch (error) {
+      reportLater(error)
+      return FAILED
+    }
+  }
+
+  /** Prepares all that may fail before the connection is accepted. */
+  #prepare(request: Request, answer: Refusal | Acceptance): Refusal | Ready {
+    if (isRefusal(answer)) return answer
+    const core = webSocketsOf(this.#server)
+    const owner = core === undefined || this.#closed ? -1 : this.#hub.join(core)
+    if (core === undefined || owner === -1) return CLOSED
+    try {
+      const attachment = core.attachments.serialized(answer.attachment)
+      const response = acceptResponse(request.headers['sec-websocket-key'] as string, answer)
+      return { core, owner, acceptance: answer, attachment, response }
+    } catch (error) {
+      reportLater(error)
+      return FAILED
+    }
+  }
+
+  // By `http`.
+
+  readonly #onUpgrade = (incoming: IncomingMessage, socket: Socket, head: Buffer): void => {
+    const { method, url = '', headers } = incoming
+    const isTaken = this.#takes(url)
+    if (!isTaken && this.#server.listenerCount('upgrade') > 1) return
+    socket.on('error', () => {})
+    // The keys of a TLS connection are in the process, so it cannot be parked.
+    const isEncrypted = (socket as { encrypted?: boolean }).encrypted === true
+    const checked = isTaken ? (isEncrypted ? { status: 501 } : checkRequest(method, headers)) : { status: 404 }
+    if (isRefusal(checked)) {
+      refuse(socket, checked)
+      return
+    }
+    const request = new Request(url, headers, checked, () => socket.remoteAddress, incoming)
+    this.#decide(request, (answer) => this.#answer(socket, head, this.#prepare(request, answer)))
+  }
+
+  #answer(socket: Socket, head: Buffer, answer: Refusal | Ready): void {
+    if (!socket.readable || !socket.writable) socket.destroy()
+    else if ('status' in answer) refuse(socket, answer)
+    else {
+      const { core, owner, acceptance, attachment, response } = answer
+      socket.setTimeout(0)
+      socket.setNoDelay()
+      socket.write(response)
+      const row = core.adopt(socket, head, owner)
+      if (row === -1) socket.destroy()
+      else core.callBack(row, () => this.#hub.onOpen(row, acceptance, attachment), undefined)
+    }
+  }
+
+  // While the connection is parked.
+
+  /** @returns false for a request that is left to `http` */
+  readonly #onBytes = (row: number, fd: number): boolean => {
+    const upgrades = this.#upgrades as Upgrades
+    const { table, proxied } = upgrades.connections
+    const length = peek(fd, maxHeaderSize)
+    const head = length > 0 ? readHead(peeked(length), maxHeaderSize) : undefined
+    if (head === undefined || !this.#takes(head.url)) return false
+    const checked = checkRequest('GET', head.headers)
+    if (isRefusal(checked)) return false
+    receiveAndDrop(fd, head.length)
+    const id = table.id(row)
+    const address = (): string | undefined => {
+      const known = proxied.client(row) ?? (table.id(row) === id ? peerAddress(fd) : undefined)
+      return known !== undefined && 'address' in known ? known.address : undefined
+    }
+    const request = new Request(head.url, head.headers, checked, address)
+    let isLater = false
+    this.#decide(request, (answer) => {
+      // The client may have left, or the program may have closed the connection.
+      if (table.id(row) !== id) return
+      if (isLater) upgrades.resume(row)
+      this.#answerParked(row, fd, this.#prepare(request, answer))
+    })
+    isLater = true
+    if (table.id(row) === id && !upgrades.connections.isUpgraded(row)) upgrades.hold(row)
+    return true
+  }
+
+  #answerParked(row: number, fd: number, answer: Refusal | Ready): void {
+    if ('status' in answer) {
+      sendBytes(fd, refuseResponse(answer))
+      // Bytes that nobody reads would make the kernel send a RST, which may overtake the response.
+      receiveAndDrop(fd)
+      this.#upgrades?.close(row, 'server')
+      return
+    }
+    const { core, owner, acceptance, attachment, response } = answer
+    core.adoptParked(row, owner)
+    core.write(row, response)
+    core.callBack(row, () => this.#hub.onOpen(row, acceptance, attachment), undefined)
+  }
+}
+
+function isPromise(result: unknown): result is Promise<UpgradeResult> {
+  return typeof (result as Promise<UpgradeResult> | undefined)?.then === 'function'
+}
+
+function refuse(socket: Socket, refusal: Refusal): void {
+  socket.once('finish', () => socket.destroy())
+  socket.end(refuseResponse(refusal))
+}

@@ -1,0 +1,37 @@
+/** `examples/hub.mjs`, as a process. */
+import { once } from 'node:events'
+import { join } from 'node:path'
+import { expect, onTestFinished, test } from 'vitest'
+import { WebSocket } from 'ws'
+import { Cli, ROOT } from '../support/cli.js'
+
+async function subscribed(port: number, topics: string): Promise<WebSocket> {
+  const client = new WebSocket(`ws://127.0.0.1:${port}/?topics=${topics}`)
+  onTestFinished(() => client.terminate())
+  await once(client, 'open')
+  return client
+}
+
+const said = async (client: WebSocket): Promise<string> => String((await once(client, 'message'))[0])
+
+test('topics reach who has subscribed; SIGTERM ends the hub', async () => {
+  const cli = new Cli([process.execPath, join(ROOT, 'examples/hub.mjs')], { env: { PORT: '0' } })
+  const [, text] = await cli.said(/^Listening on 127\.0\.0\.1:(\d+)\n/m)
+  const port = Number(text)
+  const [ann, bob] = [await subscribed(port, 'news,sports'), await subscribed(port, 'sports')]
+  const both = Promise.all([said(ann), said(bob)])
+  bob.send(JSON.stringify({ publish: 'sports', data: 1 }))
+  expect(await both).toEqual(Array(2).fill('{"topic":"sports","data":1}'))
+  bob.send(JSON.stringify({ subscribe: ['news'] }))
+  bob.send(JSON.stringify({ count: 'news' }))
+  expect(await said(bob)).toBe('{"topic":"news","count":2}')
+  bob.send('ping')
+  expect(await said(bob)).toBe('pong')
+  const closed = once(bob, 'close')
+  bob.send('no JSON')
+  expect((await closed)[0]).toBe(1008)
+  const end = once(ann, 'close')
+  cli.kill('SIGTERM')
+  expect(await end).toEqual([1001, Buffer.from('the hub is over')])
+  expect(await cli.ended).toMatchObject({ code: 0, stderr: '' })
+})
