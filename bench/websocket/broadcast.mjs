@@ -9,7 +9,7 @@ import { rowsOf } from './table.mjs'
 const TEXT = 'b'.repeat(100)
 
 /** @type {Readonly<Record<string, Aim>>} */
-const AIMS = { ebb: { most: 0.8, of: 'ratio' } }
+const AIMS = { ebb: { most: 0.8, of: 'ratio' }, hibernate: { most: 0.8, of: 'ratio' } }
 
 /**
  * @param {readonly Server[]} servers

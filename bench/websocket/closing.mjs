@@ -7,7 +7,7 @@ import { rowsOf } from './table.mjs'
 /** @import { Aim, Row } from './table.mjs' */
 
 /** @type {Readonly<Record<string, Aim>>} */
-const AIMS = { ebb: { most: 1, of: 'ratio' } }
+const AIMS = { ebb: { most: 1, of: 'ratio' }, hibernate: { most: 1, of: 'ratio' } }
 
 /**
  * @param {readonly Server[]} servers

@@ -83,6 +83,26 @@ export const SERVERS = [
     start: onNode('ws.mjs', 'ebb')
   },
   {
+    id: 'hibernate',
+    name: 'hibernate()',
+    base: 'ws',
+    protocol: 'websocket',
+    parks: true,
+    deflates: false,
+    absent: undefined,
+    start: onNode('hibernate.mjs', 'own')
+  },
+  {
+    id: 'hibernate-http',
+    name: 'hibernate() on http',
+    base: 'ws',
+    protocol: 'websocket',
+    parks: true,
+    deflates: false,
+    absent: undefined,
+    start: onNode('hibernate.mjs', 'http')
+  },
+  {
     id: 'socket.io',
     name: 'socket.io',
     base: 'ws',

@@ -13,8 +13,12 @@ const QUIET = 3000
 
 /** @type {Readonly<Record<'left' | 'released', Record<string, Aim>>>} */
 const AIMS = {
-  released: { ebb: { most: 900, of: 'value' }, 'socket.io-ebb': { most: 0.7, of: 'ratio' } },
-  left: { ebb: { most: 2000, of: 'value' } }
+  released: {
+    ebb: { most: 900, of: 'value' },
+    hibernate: { most: 120, of: 'value' },
+    'socket.io-ebb': { most: 0.7, of: 'ratio' }
+  },
+  left: { ebb: { most: 2000, of: 'value' }, hibernate: { most: 300, of: 'value' } }
 }
 /** @type {Readonly<Record<string, Aim>>} */
 const DEFLATE_AIMS = { ebb: { most: 1800, of: 'value' } }

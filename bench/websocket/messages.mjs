@@ -9,9 +9,9 @@ import { rowsOf } from './table.mjs'
 
 /** @type {Readonly<Record<'latency' | 'cpu' | 'hot', Record<string, Aim>>>} */
 const AIMS = {
-  latency: { ebb: { most: 1, of: 'ratio' } },
-  cpu: { ebb: { most: 0.7, of: 'ratio' } },
-  hot: { ebb: { most: 0.9, of: 'ratio' } }
+  latency: { ebb: { most: 1, of: 'ratio' }, hibernate: { most: 1, of: 'ratio' } },
+  cpu: { ebb: { most: 0.7, of: 'ratio' }, hibernate: { most: 0.7, of: 'ratio' } },
+  hot: { ebb: { most: 0.9, of: 'ratio' }, hibernate: { most: 0.9, of: 'ratio' } }
 }
 
 /**

@@ -45,6 +45,7 @@ const EVENTS: Record<string, string[]> = {
   'park(http)': [...HTTP, 'server close', 'server timeout', 'socket close', 'upgrade'],
   'park(https)': [...HTTP, 'secureConnection', 'server close', 'socket close', 'tlsClientError'],
   'parkWebSockets()': ['close', 'error', 'message', 'ping', 'pong', 'server close', 'socket close', 'socket error'],
+  'hibernate()': ['close', 'drain', 'error', 'message', 'open', 'upgrade'],
   'listen()': ['close', 'data', 'drain', 'open']
 }
 const kinds = Object.keys(EVENTS).filter((kind) => hasTls || kind !== 'park(https)')

@@ -12,6 +12,7 @@ import net from 'node:net'
 import tls from 'node:tls'
 import { listen, park } from 'ebb'
 import { createServer } from 'ebb/net'
+import { playHibernate } from './hibernate-scopes.mjs'
 import { playWebSockets } from './web-socket-scopes.mjs'
 
 const { HTTPParser } = process.getBuiltinModule('_http_common')
@@ -425,6 +426,7 @@ async function playListen() {
 
 function playerOf(kind) {
   if (kind === 'listen()') return playListen
+  if (kind === 'hibernate()') return () => playHibernate(tools)
   return kind === 'parkWebSockets()' ? () => playWebSockets(tools) : () => playServer(kind)
 }
 

@@ -5,7 +5,8 @@ import { hibernate } from 'ebb/websocket'
 import { given } from '../../harness/answer.mjs'
 import { HOST, report } from '../../harness/serve.mjs'
 
-const [isOwn] = /** @type {[boolean]} */ (given)
+const [engine] = /** @type {['own' | 'http']} */ (given)
+const isOwn = engine === 'own'
 const hub = hibernate(isOwn ? { port: 0, host: HOST } : createServer(), {
   message: (socket, data) => void socket.send(data)
 })

@@ -2,7 +2,7 @@
 import { type IncomingMessage, maxHeaderSize, type Server } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Upgrades } from '../../park/upgrades.js'
-import { reportLater } from '../../sys/node/callback-scope.js'
+import { outside, reportLater, runBatch } from '../../sys/node/callback-scope.js'
 import { peerAddress } from '../../sys/socket.js'
 import { peek, peeked, receiveAndDrop, sendBytes } from '../../sys/transfer.js'
 import { webSocketsOf } from '../of-server.js'
@@ -87,10 +87,10 @@ export class Opening<A> {
     }
     if (isPromise(result)) {
       result.then(
-        (later) => then(this.#answerOf(later, request)),
+        (later) => inTurn(() => then(this.#answerOf(later, request))),
         (error: unknown) => {
           reportLater(error)
-          then(FAILED)
+          inTurn(() => then(FAILED))
         }
       )
     } else then(this.#answerOf(result, request))
@@ -136,7 +136,8 @@ export class Opening<A> {
       return
     }
     const request = new Request(url, headers, checked, () => socket.remoteAddress, incoming)
-    this.#decide(request, (answer) => this.#answer(socket, head, this.#prepare(request, answer)))
+    // The context of `http` may have stores of the handlers of other connections.
+    outside(() => this.#decide(request, (answer) => this.#answer(socket, head, this.#prepare(request, answer))))
   }
 
   #answer(socket: Socket, head: Buffer, answer: Refusal | Ready): void {
@@ -196,6 +197,11 @@ export class Opening<A> {
     core.write(row, response)
     core.callBack(row, () => this.#hub.onOpen(row, acceptance, attachment), undefined)
   }
+}
+
+/** Calls `fn` in a batch of its own: within a promise, ticks of a handler would run after other promises. */
+function inTurn(fn: () => void): void {
+  outside(() => setImmediate(() => runBatch(fn)))
 }
 
 function isPromise(result: unknown): result is Promise<UpgradeResult> {

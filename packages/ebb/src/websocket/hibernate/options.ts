@@ -18,8 +18,8 @@ export interface WebSocketError extends EbbError {
 /**
  * Handlers of {@link hibernate}, shared by all connections. All are optional. `A` is the type of attachments.
  *
- * Each runs in the context of its connection: no store of an `AsyncLocalStorage` gets from one connection to another. An
- * exception becomes an `uncaughtException`, and the connection stays open.
+ * Each runs in the context of its connection: no store of an `AsyncLocalStorage` gets from one connection to another.
+ * An exception becomes an `uncaughtException`, and the connection stays open.
  */
 export interface HibernateHandlers<A = unknown> {
   /**
