@@ -3,6 +3,7 @@
  *
  * This entry is not covered by semantic versioning. Programs use `ebb`.
  */
+export { Keeper } from './run/keeper.js'
 export { type ListeningSocket, openSocket } from './socket/listening-socket.js'
 export { audit, trackCreated } from './sys/audit.js'
 export { ERROR_CODES, WARNING_CODES } from './sys/error-codes.js'

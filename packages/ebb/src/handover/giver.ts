@@ -37,6 +37,7 @@ export class Giver implements Watcher {
   readonly #servers: readonly Movable[]
   readonly #patience: Patience
   readonly #isArriving: () => boolean
+  readonly #onHandedOver: () => void
   readonly #reactor = reactor()
   readonly #owner = this.#reactor.register(this)
   /** Descriptor of the handover socket; -1 once it is closed or handed over. */
@@ -46,9 +47,17 @@ export class Giver implements Watcher {
   /**
    * @param listening the handover socket, which the giver owns from now on
    * @param isArriving whether connections of an earlier process may still come
+   * @param onHandedOver called when the connections are the successor's, before this process gives them up
    * @throws {SystemError} of `epoll_ctl`; then the socket is closed
    */
-  constructor(servers: readonly Movable[], listening: number, patience: Patience, isArriving: () => boolean) {
+  constructor(
+    servers: readonly Movable[],
+    listening: number,
+    patience: Patience,
+    isArriving: () => boolean,
+    onHandedOver: () => void
+  ) {
+    this.#onHandedOver = onHandedOver
     this.#servers = servers
     this.#listening = listening
     this.#patience = patience
@@ -173,6 +182,7 @@ export class Giver implements Watcher {
     }
     step('old:done')
     this.#successor = undefined
+    this.#onHandedOver()
     this.#leaveSocket()
     const awake = transfer.surrender()
     step('old:surrendered')

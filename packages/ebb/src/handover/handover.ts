@@ -9,20 +9,22 @@ import { checkObject } from '../sys/arguments.js'
 import { type Channel, connectChannel, LONGEST_CHANNEL_PATH, listenForChannels } from '../sys/channel.js'
 import { milliseconds } from '../sys/duration.js'
 import { EbbError, invalidArgument, type SystemError, shown } from '../sys/errors.js'
+import { notify } from '../sys/notify.js'
 import { warnOfUnknown } from '../sys/unknown.js'
 import type { Arriving } from './arriving.js'
 import { Giver } from './giver.js'
+import { Keeping } from './keeping.js'
 import type { Movable, Patience } from './movable.js'
 import { ParkedServer } from './parked-server.js'
-import { type From, Taker } from './taker.js'
+import { type From, type Taken, Taker } from './taker.js'
 
 /** Options of {@link handover}. */
 export interface HandoverOptions {
   /**
    * Path of the handover socket, the same in all processes that follow each other: in a folder that only this user can
-   * write to. Processes of other users cannot connect to it.
+   * write to. Processes of other users cannot connect to it. Default: `EBB_HANDOVER`, which `ebb run --handover` sets.
    */
-  path: string
+  path?: string
   /**
    * Where to listen if there is no process to take over from: what `server.listen()` takes as an object. With several
    * servers, a list or an object of them, like `servers`.
@@ -78,7 +80,8 @@ export async function handover(servers: Servers, options: HandoverOptions): Prom
   const start = performance.now()
   checkObject(options, 'options of handover()')
   warnOfUnknown(options, OPTIONS, 'handover()')
-  const { path, grace = GRACE, timeout = TIMEOUT } = options
+  const { EBB_HANDOVER, EBB_KEEPER } = process.env
+  const { path = EBB_HANDOVER, grace = GRACE, timeout = TIMEOUT } = options
   checkPath(path)
   const patience = { grace: milliseconds(grace, 'grace'), timeout: milliseconds(timeout, 'timeout') }
   const movables = toMovables(servers, options.listen)
@@ -87,15 +90,49 @@ export async function handover(servers: Servers, options: HandoverOptions): Prom
     return undefined
   }
   checkProcess()
-  const channel = connectTo(path)
-  const taken = channel && (await new Taker(channel, movables, patience.timeout, start).run())
+  const keeping = EBB_KEEPER ? new Keeping(EBB_KEEPER, movables) : undefined
+  try {
+    const taken = await takeOver(movables, path, patience, start, EBB_KEEPER, keeping)
+    keeping?.listening()
+    wait(movables, path, patience, taken?.handoverSocket ?? -1, taken?.arriving, keeping)
+    notify('READY=1')
+    return taken?.from
+  } catch (error) {
+    keeping?.stop()
+    throw error
+  }
+}
+
+/** Takes over from the process before, or from the keeper, and opens what nobody has. */
+async function takeOver(
+  movables: readonly Movable[],
+  path: string,
+  patience: Patience,
+  start: number,
+  keeper: string | undefined,
+  keeping: Keeping | undefined
+): Promise<Taken | undefined> {
+  let taken = await takeFrom(path, movables, patience, start)
+  const hasPredecessor = taken !== undefined
+  if (!hasPredecessor && keeping !== undefined) taken = await takeFrom(keeper as string, movables, patience, start)
+  // In the turn in which the connections came: nothing was read from them.
+  keeping?.own(!hasPredecessor && taken !== undefined)
   const toOpen = taken === undefined ? movables : taken.missing
   for (const server of toOpen) await server.listen()
   if (taken !== undefined) {
     await Promise.all(movables.filter((server) => !toOpen.includes(server)).map((server) => server.listened()))
   }
-  wait(movables, path, patience, taken?.handoverSocket ?? -1, taken?.arriving)
-  return taken?.from
+  return taken
+}
+
+async function takeFrom(
+  path: string,
+  movables: readonly Movable[],
+  patience: Patience,
+  start: number
+): Promise<Taken | undefined> {
+  const channel = connectTo(path)
+  return channel && (await new Taker(channel, movables, patience.timeout, start).run())
 }
 
 /** Waits for the next process, until all servers are closed. */
@@ -104,15 +141,23 @@ function wait(
   path: string,
   patience: Patience,
   socket: number,
-  arriving: Arriving | undefined
+  arriving: Arriving | undefined,
+  keeping: Keeping | undefined
 ): void {
   const listening = socket === -1 ? listenForChannels(path) : socket
   const file = inodeOf(path)
-  const giver = new Giver(servers, listening, patience, () => arriving?.isOpen === true)
+  const giver = new Giver(
+    servers,
+    listening,
+    patience,
+    () => arriving?.isOpen === true,
+    () => keeping?.stop()
+  )
   let open = servers.length
   for (const server of servers) {
     server.onClose(() => {
       if (--open > 0 || !giver.isOpen) return
+      keeping?.bye()
       giver.close()
       // Unless another process has replaced it.
       if (file !== undefined && inodeOf(path) === file) fs.rmSync(path, { force: true })
@@ -136,7 +181,7 @@ function connectTo(path: string): Channel | undefined {
   }
 }
 
-function checkPath(path: unknown): void {
+function checkPath(path: unknown): asserts path is string {
   if (typeof path !== 'string' || path === '' || path.includes('\0')) {
     throw invalidArgument(`path of handover() must be a path in the file system, not ${shown(path)}`)
   }

@@ -2,6 +2,7 @@
 import type { Channel } from '../sys/channel.js'
 import { EbbError } from '../sys/errors.js'
 import { outside, runBatch } from '../sys/node/callback-scope.js'
+import { notify } from '../sys/notify.js'
 import { closeDescriptor } from '../sys/socket.js'
 import { wasDone } from './done.js'
 import { Link, type LinkHandler } from './link.js'
@@ -99,6 +100,7 @@ export class Leaving implements LinkHandler {
     for (const unwatch of this.#unwatch) unwatch()
     this.#link?.send(encode(BYE))
     step('old:bye')
+    notify('STOPPING=1')
     this.#link?.close()
     for (const { server } of this.#transfer.pairs) {
       server.setElsewhere('after', undefined)

@@ -1,5 +1,5 @@
 /** What a handover needs of a server, whatever kind it is. */
-import type { Elsewhere, MovedConnection, Order } from '../park/moving.js'
+import type { ConnectionKeeper, Elsewhere, MovedConnection, Order } from '../park/moving.js'
 
 /** Times of a handover, in ms. */
 export interface Patience {
@@ -34,6 +34,10 @@ export interface Movable {
   /** The connections that can move now, by a number of this server. */
   rows(): Iterable<number>
   describe(row: number): MovedConnection
+  /** Whether a connection, parked or not, can be kept for the case that this process is killed. */
+  canKeep(row: number): boolean
+  /** Sets who is told of parked connections. */
+  setKeeper(keeper: ConnectionKeeper | undefined): void
   idOf(row: number): number
   /** The ids of the connections that cannot move now. @param broadcasts those that broadcasts go to, or the others */
   stayingIds(broadcasts: boolean): Iterable<number>

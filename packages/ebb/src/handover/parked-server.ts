@@ -2,7 +2,7 @@
 import { once } from 'node:events'
 import fs from 'node:fs'
 import type { ListenOptions, Server } from 'node:net'
-import type { Elsewhere, MovedConnection, Order } from '../park/moving.js'
+import type { ConnectionKeeper, Elsewhere, MovedConnection, Order } from '../park/moving.js'
 import { eachResponse } from '../park/node/http.js'
 import { setPipeName } from '../park/node/server.js'
 import type { Parked } from '../park/park.js'
@@ -65,6 +65,14 @@ export class ParkedServer implements Movable {
 
   rows(): Iterable<number> {
     return this.#parking.moving.rows()
+  }
+
+  canKeep(row: number): boolean {
+    return this.#parking.moving.canKeep(row)
+  }
+
+  setKeeper(keeper: ConnectionKeeper | undefined): void {
+    this.#parking.keeper = keeper
   }
 
   idOf(row: number): number {

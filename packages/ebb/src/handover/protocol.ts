@@ -35,6 +35,14 @@ export const ABORT = 10
 export const BYE = 11
 export const ORDER = 12
 export const ACK = 13
+/** To a keeper: who I am, and which servers I have; in place of HELLO. */
+export const ATTACH = 14
+/** To a keeper: forget a connection, before anything is read from it. */
+export const DROP = 15
+/** To a keeper: what it has of other processes is not needed any more. */
+export const OWN = 16
+/** To a keeper: a server does not listen any more. */
+export const UNLISTEN = 17
 
 /** `ebbh`, in little-endian order. */
 const MAGIC = 0x68626265

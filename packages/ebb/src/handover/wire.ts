@@ -12,7 +12,7 @@ import { step } from './steps.js'
 const INLINE = 8192
 
 /** `CLOCK_MONOTONIC` in ms, which is the same in all processes of a machine. */
-function monotonic(): number {
+export function monotonic(): number {
   const [seconds, nanoseconds] = process.hrtime()
   return seconds * 1000 + nanoseconds / 1e6
 }

@@ -104,6 +104,7 @@ export class ConnectionAccess implements ConnectionHost {
       throw new EbbError('ERR_EBB_CONNECTION_CLOSED', 'the connection is closed: nothing can be attached to it')
     }
     this.#connections.attachments.set(row, value)
+    this.#connections.onChange?.(row)
   }
 
   send(id: number, data: string | Uint8Array): boolean {

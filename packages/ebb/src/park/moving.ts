@@ -11,7 +11,7 @@ import type { ConnectionHandle } from './connection.js'
 import type { Registration } from './registration.js'
 import { FORMAT, formatOf } from './state/attachments.js'
 import type { Connections } from './state/connections.js'
-import { MOVABLE, STREAM, TIMEOUT, UPGRADED } from './state/table.js'
+import { FRESH, MOVABLE, STREAM, TIMEOUT, UPGRADED } from './state/table.js'
 import type { Timers } from './timers.js'
 
 /** What another process needs to go on with a parked connection. */
@@ -46,6 +46,16 @@ export interface Elsewhere {
   pass(id: number, order: Order, bytes?: Uint8Array): boolean
 }
 
+/** Keeps duplicates of parked connections, for the case that this process is killed: see `handover/keeping.ts`. */
+export interface ConnectionKeeper {
+  /** A connection was parked, or what another process needs of a parked one has changed. */
+  parked(row: number): void
+  /** A parked connection is about to be read, woken or closed. */
+  leaving(row: number): void
+  /** The server closes its listening socket. */
+  stopped(): void
+}
+
 /** The server whose connections move. */
 export interface MovingHost {
   readonly access: {
@@ -67,6 +77,10 @@ export interface MovingHost {
   endBatch(): void
   /** Whether a part of a header of the PROXY protocol has been read from a parked connection. */
   isInHeader(fd: number): boolean
+  /** Whether new connections may begin with such a header. */
+  readonly readsHeaders: boolean
+  /** Whether a connection speaks another protocol than the server. */
+  isUpgraded(row: number): boolean
   /** Watches the descriptor of a connection in a row that is in use. @returns 0, or an errno; `fd` stays open */
   restore(row: number, fd: number, left: number): number
   /** Forgets a parked connection, and closes its descriptor without a FIN. */
@@ -136,6 +150,15 @@ export class Moving {
     if (table.id(row) === 0) return false
     const fd = table.fd(row)
     return fd !== -1 && (table.flags(row) & ~MOVABLE) === 0 && !this.#host.isInHeader(fd)
+  }
+
+  /**
+   * Whether a connection can be kept: it can move, and this process reads nothing from it before it says that it is
+   * leaving.
+   */
+  canKeep(row: number): boolean {
+    if (!this.#canMove(row) || this.#host.isUpgraded(row)) return false
+    return !this.#host.readsHeaders || (this.#connections.table.flags(row) & FRESH) === 0
   }
 
   /** The ids of the connections that cannot move now. @param broadcasts those that broadcasts go to, or the others */

@@ -48,7 +48,7 @@ import { auditConnections } from './audit.js'
 import { Broadcaster } from './broadcast.js'
 import { type Connection, ConnectionHandle, setConnection } from './connection.js'
 import { forwardDetached } from './detached-socket.js'
-import { Moving, type MovingHost } from './moving.js'
+import { type ConnectionKeeper, Moving, type MovingHost } from './moving.js'
 import {
   type HandleClass,
   type HandleOwner,
@@ -179,6 +179,7 @@ export class Parking
    * when the server is closed; for other paths, libuv removes it.
    */
   socketPath: string | undefined
+  #keeper: ConnectionKeeper | undefined
   /** Node's class of handles for this server's connections: TCP or Unix. */
   #handleClass: HandleClass | undefined
   /** Parts of the first socket that was parked. They keep the hidden classes of sockets alive. */
@@ -271,6 +272,7 @@ export class Parking
    */
   stopListening(closing: boolean): void {
     if (closing && this.#acceptor?.sharesPort) this.drain()
+    this.#keeper?.stopped()
     this.#acceptor?.close()
     this.#acceptor = undefined
     if (closing && !this.keepsIdle) this.#closeSilent()
@@ -445,6 +447,7 @@ export class Parking
     else if (result instanceof Error) this.#onProxyFailure(fd, result)
     else {
       table.setFlags(row, PROXIED)
+      this.#keeper?.parked(row)
       if (result !== 'own') proxied.set(row, result)
       const client = proxied.client(row)
       if (client !== undefined && this.#gate.isBlocked(client)) this.close(row, 'server')
@@ -473,6 +476,7 @@ export class Parking
   /** Lets the upgraded protocol look at the first bytes of a parked connection. @returns whether it took them */
   #handshake(row: number, fd: number): boolean {
     const { handshake } = this.upgrades
+    if (handshake !== undefined) this.#keeper?.leaving(row)
     return handshake !== undefined && this.#connections.callBack(row, handshake, undefined, row, fd) === true
   }
 
@@ -532,6 +536,8 @@ export class Parking
    */
   wake(row: number, announced: boolean): ConnectionHandle | undefined {
     const fd = this.#connections.table.fd(row)
+    // Before a byte is read: what is kept is untouched.
+    this.#keeper?.leaving(row)
     if (this.#proxy !== undefined) this.#proxy.forget(fd)
     else if (this.#protocol.parksAgain) this.#lookForHeader(row, fd)
     this.#registration.reactor.remove(fd)
@@ -716,12 +722,27 @@ export class Parking
     this.#connections.table.park(row, fd)
     this.#registration.countParked(1, this.#settings.keepsRunning(row))
     this.#timers.set(row, timeout)
+    this.#keeper?.parked(row)
+  }
+
+  /** Sets who is told of parked connections; undefined: nobody keeps them. */
+  set keeper(keeper: ConnectionKeeper | undefined) {
+    this.#keeper = keeper
+    this.#connections.onChange = keeper && ((row) => this.#connections.table.fd(row) !== -1 && keeper.parked(row))
   }
 
   // Connections that move: called by `moving.ts`.
 
   get restingSilence(): number {
     return this.#isHttp ? 0 : (this.#options.idle ?? 0)
+  }
+
+  isUpgraded(row: number): boolean {
+    return this.#connections.isUpgraded(row)
+  }
+
+  get readsHeaders(): boolean {
+    return this.#proxy !== undefined
   }
 
   isInHeader(fd: number): boolean {
@@ -754,6 +775,7 @@ export class Parking
   /** Closes a parked connection. */
   close(row: number, cause: Cause): void {
     const { table } = this.#connections
+    this.#keeper?.leaving(row)
     this.#proxy?.forget(table.fd(row))
     this.#registration.reactor.close(table.fd(row))
     this.#timers.remove(row)

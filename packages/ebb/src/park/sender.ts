@@ -89,6 +89,7 @@ export class Sender {
       return
     }
     table.setFlags(row, ENDED)
+    this.#connections.onChange?.(row)
     shutdownWrite(fd)
   }
 

@@ -127,5 +127,6 @@ export class Settings {
 
   #setFlag(row: number, flag: number, on: boolean): void {
     this.#connections.table.setFlags(row, on ? flag : 0, flag)
+    this.#connections.onChange?.(row)
   }
 }

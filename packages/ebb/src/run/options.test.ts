@@ -14,6 +14,7 @@ describe('readOptions', () => {
     expect(optionsOf('--', 'node', 'app.js')).toEqual({
       command: ['node', 'app.js'],
       handover: false,
+      keep: false,
       procs: 1,
       maxMemory: undefined,
       memoryWindow: 60_000,
@@ -27,11 +28,12 @@ describe('readOptions', () => {
 
   test('every option', () => {
     const text =
-      '--handover --procs 4 --max-memory=512MiB --memory-window 2m --dir sockets --ready-timeout 1.5 ' +
+      '--handover --keep --procs 4 --max-memory=512MiB --memory-window 2m --dir sockets --ready-timeout 1.5 ' +
       '--grace 30s --kill-after=250ms --max-restarts unlimited -- app'
     expect(optionsOf(...text.split(' '))).toEqual({
       command: ['app'],
       handover: true,
+      keep: true,
       procs: 4,
       maxMemory: 512 * 2 ** 20,
       memoryWindow: 120_000,
@@ -45,6 +47,7 @@ describe('readOptions', () => {
       procs: availableParallelism(),
       maxRestarts: 0
     })
+    expect(optionsOf('--keep', 'x')).toMatchObject({ keep: true, handover: true })
   })
 
   test.each([
@@ -72,7 +75,7 @@ describe('readOptions', () => {
     { args: ['-x', '--', 'x'], message: 'unknown option "-x": run "ebb run --help"' },
     { args: ['--procs'], message: '--procs needs a value' },
     { args: ['--procs', '--', 'x'], message: '--procs needs a value' },
-    { args: ['--handover=yes', 'x'], message: '--handover takes no value' },
+    { args: ['--keep=yes', 'x'], message: '--keep takes no value' },
     { args: ['--procs', '0', 'x'], message: '--procs must be a whole number from 1 to 1024, or auto, not "0"' },
     { args: ['--procs', '1e3', 'x'], message: '--procs must be a whole number from 1 to 1024, or auto, not "1e3"' },
     { args: ['--procs=-1', 'x'], message: '--procs must be a whole number from 1 to 1024, or auto, not "-1"' },

@@ -12,6 +12,8 @@ export interface RunOptions {
   command: readonly string[]
   /** Whether a successor takes over at SIGHUP. */
   handover: boolean
+  /** Whether idle connections outlive a process that is killed. */
+  keep: boolean
   /** Number of processes. */
   procs: number
   /** Anonymous memory at which a fresh process takes over; undefined: never. */
@@ -35,6 +37,7 @@ export type Asked = { asked: 'help' } | { asked: 'version' } | { asked: 'run'; o
 
 const OPTIONS = {
   handover: { type: 'boolean' },
+  keep: { type: 'boolean' },
   procs: { type: 'string' },
   'max-memory': { type: 'string' },
   'memory-window': { type: 'string' },
@@ -53,6 +56,7 @@ Runs a server, restarts it when it crashes, and replaces it without losing a con
 
 Options:
   --handover             at SIGHUP, start a successor that takes over; the program calls handover() of ebb
+  --keep                 keep idle connections open over a crash of the program; implies --handover
   --procs n              number of processes, or "auto" for one per CPU (default: 1)
   --max-memory size      take over by a fresh process when the program never holds less memory than this, such as 500MB
   --memory-window time   time during which the memory must not have been lower (default: 60s)
@@ -89,7 +93,8 @@ export function readOptions(args: readonly string[]): Asked {
   if (command[0] === undefined || command[0] === '') {
     throw invalidArgument('ebb run needs a command: ebb run [options] -- node app.js')
   }
-  const handover = values.handover === true
+  const keep = values.keep === true
+  const handover = keep || values.handover === true
   const memory = values['max-memory']
   if (memory !== undefined && !handover) {
     throw invalidArgument('--max-memory needs --handover: without it, a fresh process would lose every connection')
@@ -103,6 +108,7 @@ export function readOptions(args: readonly string[]): Asked {
     options: {
       command,
       handover,
+      keep,
       procs: parseProcs(values.procs),
       maxMemory: memory === undefined ? undefined : parseSize(memory, '--max-memory'),
       memoryWindow: time('memory-window', 60_000),

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { ErrorCode } from '../sys/error-codes.js'
 import { Guard } from './guard.js'
+import { Keeper } from './keeper.js'
 import type { RunOptions } from './options.js'
 import type { Exit } from './server-process.js'
 import { Slot, type SlotEvents, seconds } from './slot.js'
@@ -34,6 +35,8 @@ export class Supervisor {
   readonly #folder: string
   readonly #guard: Guard
   readonly #slots: Slot[]
+  /** With `--keep`: one for each slot. */
+  readonly #keepers: Keeper[] = []
   #resolve: (outcome: Outcome) => void = () => {}
   #state: 'starting' | 'serving' | 'ending' | 'ended' = 'starting'
   /** The signal that is ending the processes. */
@@ -77,6 +80,7 @@ export class Supervisor {
       log: (text, code) => this.#say(text, code)
     }
     this.#slots = Array.from({ length: options.procs }, (_, index) => new Slot(index + 1, options, events))
+    if (options.keep) for (const { number } of this.#slots) this.#keepers.push(this.#makeKeeper(number))
     this.ended = new Promise((resolve) => {
       this.#resolve = resolve
     })
@@ -97,20 +101,32 @@ export class Supervisor {
   /** Kills what is left, and removes the sockets. For the end of this process, however it comes about. */
   close(): void {
     for (const slot of this.#slots) slot.kill()
+    for (const keeper of this.#keepers) keeper.close()
     this.#systemd.close()
     this.#guard.close()
     if (this.#options.dir === undefined) rmSync(this.#folder, { recursive: true, force: true })
   }
 
+  #makeKeeper(number: number): Keeper {
+    const path = join(this.#folder, `keeper-${process.pid}-${number}.sock`)
+    return new Keeper(path, this.#handoverPath(number), (text) => this.#say(text, 'ERR_EBB_RUN_KEEPER'))
+  }
+
+  /** The same path in each run with the same `--dir`: a new `ebb run` takes over from the one before. */
+  #handoverPath(number: number): string {
+    return join(this.#folder, `handover-${number}.sock`)
+  }
+
   #prepare(slot: Slot): ReturnType<SlotEvents['prepare']> {
     const { handover, procs } = this.#options
+    const keeper = this.#keepers[slot.number - 1]
     return {
       environment: {
         ...this.#environment,
         EBB_PROC: String(slot.number),
         EBB_PROCS: String(procs),
-        // The same path in each run with the same `--dir`: a new `ebb run` takes over from the one before.
-        ...(handover && { EBB_HANDOVER: join(this.#folder, `handover-${slot.number}.sock`) })
+        ...(handover && { EBB_HANDOVER: this.#handoverPath(slot.number) }),
+        ...(keeper !== undefined && { EBB_KEEPER: keeper.path })
       },
       notifyPath: join(this.#folder, `notify-${process.pid}-${slot.number}-${++this.#lastSocket}.sock`),
       descriptors: this.#passed

@@ -15,6 +15,7 @@ const errors = {
   ERR_EBB_PROXY_TIMEOUT: 'The header of the PROXY protocol began, but was not complete in time.',
   ERR_EBB_RUN_COMMAND: 'The command of `ebb run` cannot be run.',
   ERR_EBB_RUN_GUARD: '`ebb run` cannot start the shell that ends its processes when `ebb run` is killed.',
+  ERR_EBB_RUN_KEEPER: 'The keeper of `ebb run --keep` cannot keep connections, or give them to a process.',
   ERR_EBB_RUN_NOTIFY: '`ebb run` cannot report its state to systemd.',
   ERR_EBB_RUN_RESTARTS: 'A process of `ebb run` ended too often in a row.',
   ERR_EBB_RUN_SUCCESSOR: 'A successor of `ebb run` has not taken over.',
@@ -43,6 +44,7 @@ export type ErrorCode = keyof typeof errors
 export const ERROR_CODES: Readonly<Record<ErrorCode, string>> = errors
 
 const warnings = {
+  EBB_KEEPER_LOST: 'The keeper has ended or does not read, so connections are lost if this process is killed.',
   EBB_NO_PRESSURE: 'Memory pressure cannot be watched, so the governor works without it.',
   EBB_PROXY_HEADER: 'A connection begins with a header of the PROXY protocol, but the server has no `proxyProtocol`.',
   EBB_RELEASE_FAILED: 'A release of memory failed; the program goes on without it.',

@@ -27,6 +27,8 @@ export class Connections {
    * `connection`. They have to be called, and only this socket leads to them.
    */
   readonly listening = new Map<number, Socket>()
+  /** Called when what is known of a connection has changed. */
+  onChange: ((row: number) => void) | undefined
 
   constructor(attachmentLimit: number, carry: readonly (string | symbol)[] = []) {
     this.attachments = new Attachments(attachmentLimit)

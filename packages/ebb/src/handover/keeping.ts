@@ -1,0 +1,368 @@
+/**
+ * Keeping, in the process that has the connections: it gives a keeper (`run/keeper.ts`) duplicates of its parked
+ * connections, with what another process needs to go on with them. If this process is killed, the next one takes over
+ * from the keeper.
+ *
+ * What the keeper has must be untouched. So a DROP is in the keeper's queue before anything is read from a connection,
+ * also when this process is killed right after it. If the queue has no room, this process removes the keeper's socket
+ * file and goes on without it. A keeper whose file is gone forgets all that it has.
+ */
+import fs from 'node:fs'
+import { type ConnectionKeeper, FORMAT } from '../park/moving.js'
+import { grown, resized } from '../sys/arrays.js'
+import { type Channel, connectChannel, MOST_BYTES, MOST_DESCRIPTORS } from '../sys/channel.js'
+import { E, ETOOMANYREFS } from '../sys/constants.js'
+import { EbbError, errorName, warn } from '../sys/errors.js'
+import { outside } from '../sys/node/callback-scope.js'
+import { reactor } from '../sys/reactor.js'
+import { closeDescriptor, cookieOf } from '../sys/socket.js'
+import { Link, type LinkHandler } from './link.js'
+import type { Movable } from './movable.js'
+import {
+  ACK,
+  ATTACH,
+  BYE,
+  CHUNK,
+  DROP,
+  decodeNumbers,
+  encode,
+  encodeAddressed,
+  encodeJson,
+  encodeNumbers,
+  LISTENING,
+  type Message,
+  OWN,
+  type Row,
+  RowWriter,
+  roomFor,
+  UNLISTEN
+} from './protocol.js'
+import { step } from './steps.js'
+import { monotonic } from './wire.js'
+
+/** Milliseconds for which a parked connection waits to be kept: connections that wake again soon cost nothing. */
+const DELAY = 10
+/** Messages with connections that the keeper may not have read. The rest of its queue is for DROP. */
+const MOST_UNREAD = 4
+/** How long (ms) this process waits for room for a DROP before it goes on without a keeper. */
+const PATIENCE = 50
+/** How long (ms) the keeper may take to read a message with connections. */
+const STALL = 5000
+/** Milliseconds until the next attempt to find a keeper: the first one, and the longest. */
+const RETRY = 1000
+const LONGEST_RETRY = 30_000
+/** Bytes of a message with connections. */
+const CAPACITY = 16_384
+/** Attachments up to this size (bytes) are sent with their row. */
+const INLINE = 4096
+/** More bytes than any row takes. */
+const LARGEST_ROW = INLINE + 128
+
+// Bits of the state of a row.
+/** The keeper has it. */
+const KEPT = 1
+/** It is to be sent to the keeper. */
+const PENDING = 2
+
+/** Keeps the connections of the servers of this process. */
+export class Keeping implements LinkHandler {
+  readonly #path: string
+  readonly #servers: readonly Movable[]
+  readonly #kept: KeptServer[]
+  readonly #writer = new RowWriter(CAPACITY)
+  readonly #descriptors: number[] = []
+  readonly #large: { server: number; id: number; attachment: string }[] = []
+  #link: Link | undefined
+  #unread = 0
+  #sent = 0
+  #isOwner = false
+  #isStopped = false
+  #timer: NodeJS.Timeout | undefined
+  #retryTimer: NodeJS.Timeout | undefined
+  /** Runs while the keeper has messages that it has not read. */
+  #stallTimer: NodeJS.Timeout | undefined
+  #retry = RETRY
+
+  /** @param path of the keeper's socket */
+  constructor(path: string, servers: readonly Movable[]) {
+    this.#path = path
+    this.#servers = servers
+    this.#kept = servers.map((server, index) => new KeptServer(this, server, index))
+    for (const [index, server] of servers.entries()) server.setKeeper(this.#kept[index])
+    this.#attach()
+  }
+
+  /**
+   * The connections are this process's now, and the keeper forgets those of the process before it.
+   *
+   * @param fromKeeper whether they came from the keeper, which has them still
+   */
+  own(fromKeeper: boolean): void {
+    this.#isOwner = true
+    if (fromKeeper) for (const kept of this.#kept) kept.takeAsKept()
+    this.#send(encodeNumbers(OWN, [fromKeeper ? 1 : 0]))
+  }
+
+  /** Gives the keeper the listening sockets. */
+  listening(): void {
+    for (const [index, server] of this.#servers.entries()) {
+      const socket = server.listening()
+      if (socket === undefined || this.#link === undefined) continue
+      const { fd, ...told } = socket
+      this.#send(encodeJson(LISTENING, { server: index, ...told, mostUses: server.mostUses }), [fd])
+    }
+  }
+
+  /** Ends: the connections are another process's, or closed. */
+  stop(): void {
+    if (this.#isStopped) return
+    this.#isStopped = true
+    clearTimeout(this.#timer)
+    clearTimeout(this.#retryTimer)
+    clearTimeout(this.#stallTimer)
+    for (const server of this.#servers) server.setKeeper(undefined)
+    this.#link?.close()
+    this.#link = undefined
+  }
+
+  /** Tells the keeper that all connections are closed, and ends. */
+  bye(): void {
+    this.#send(encode(BYE))
+    this.stop()
+  }
+
+  // Called by servers.
+
+  /** Sends what is pending in a while. */
+  schedule(): void {
+    if (this.#timer !== undefined || this.#link === undefined) return
+    this.#timer = outside(() => setTimeout(() => this.#onTimer(), DELAY))
+    this.#timer.unref()
+  }
+
+  drop(message: Buffer): void {
+    this.#send(message)
+  }
+
+  unlisten(index: number): void {
+    this.#send(encodeNumbers(UNLISTEN, [index]))
+  }
+
+  #attach(): void {
+    let channel: Channel
+    try {
+      channel = connectChannel(this.#path)
+    } catch (error) {
+      this.#lose((error as Error).message)
+      return
+    }
+    // From now on, closing a descriptor of this process alone ends nothing.
+    reactor().hasDuplicates = true
+    this.#unread = 0
+    this.#sent = 0
+    this.#link = new Link(channel, this)
+    const servers = this.#servers.map(({ name, kind }) => ({ name, kind }))
+    const hello = { pid: process.pid, node: process.version, format: FORMAT, free: 0, servers }
+    this.#send(encodeJson(ATTACH, hello))
+    if (!this.#isOwner) return
+    for (const [index, server] of this.#servers.entries()) {
+      for (const row of server.rows()) this.#kept[index]?.parked(row)
+    }
+    // Some were pending already.
+    this.schedule()
+    this.#send(encodeNumbers(OWN, [0]))
+    this.listening()
+  }
+
+  /** Sends a message, for which there is room unless the keeper has stopped. */
+  #send(message: Buffer, descriptors: readonly number[] = []): void {
+    if (this.#link === undefined) return
+    const { channel } = this.#link
+    let errno = channel.trySend(message, descriptors)
+    if (errno === E.EAGAIN || errno === E.ENOBUFS || errno === ETOOMANYREFS) {
+      try {
+        channel.send(message, descriptors, performance.now() + PATIENCE)
+        errno = 0
+      } catch {
+        errno = E.ETIMEDOUT
+      }
+    }
+    this.#check(errno)
+  }
+
+  #check(errno: number): void {
+    if (errno === 0 || this.#link === undefined) return
+    const isDead = errno === E.EPIPE || errno === E.ECONNRESET
+    // A dead keeper has nothing. Another one may have its place already.
+    if (!isDead) fs.rmSync(this.#path, { force: true })
+    step('keep:lost')
+    this.#lose(isDead ? 'it has ended' : `it does not read (${errorName(errno)})`)
+  }
+
+  /** Goes on without a keeper, and looks for one now and then. */
+  #lose(reason: string): void {
+    this.#link?.close()
+    this.#link = undefined
+    clearTimeout(this.#stallTimer)
+    this.#stallTimer = undefined
+    for (const kept of this.#kept) kept.clear()
+    warnOnce(`connections are not kept: the keeper at ${this.#path} cannot be used: ${reason}`)
+    if (this.#isStopped) return
+    this.#retryTimer = outside(() => setTimeout(() => this.#attach(), this.#retry))
+    this.#retryTimer.unref()
+    this.#retry = Math.min(LONGEST_RETRY, 2 * this.#retry)
+  }
+
+  readonly #onTimer = (): void => {
+    this.#timer = undefined
+    this.#flushAll()
+  }
+
+  #flushAll(): void {
+    for (const kept of this.#kept) this.#flush(kept)
+  }
+
+  /** Sends the pending connections of a server, as long as the keeper reads them. */
+  #flush(kept: KeptServer): void {
+    const now = monotonic()
+    while (this.#link !== undefined && this.#unread < MOST_UNREAD) {
+      const connection = kept.next()
+      if (connection === undefined) break
+      const { fd, left, attachment, ...moved } = connection
+      const isLarge = attachment !== undefined && attachment.length > INLINE
+      const row: Row = {
+        ...moved,
+        server: kept.index,
+        deadline: left === 0 ? 0 : now + left,
+        cookie: cookieOf(fd),
+        size: attachment?.length ?? -1,
+        attachment: isLarge ? undefined : attachment
+      }
+      if (isLarge) this.#large.push({ server: kept.index, id: moved.id, attachment })
+      this.#writer.add(row)
+      this.#descriptors.push(fd)
+      const isFull = this.#writer.room < LARGEST_ROW || this.#descriptors.length === MOST_DESCRIPTORS
+      if (isFull || isLarge) this.#sendRows()
+    }
+    this.#sendRows()
+  }
+
+  #sendRows(): void {
+    if (this.#descriptors.length === 0) return
+    this.#send(this.#writer.take(), this.#descriptors)
+    this.#descriptors.length = 0
+    this.#unread++
+    this.#sent++
+    if (this.#link !== undefined && this.#stallTimer === undefined) {
+      this.#stallTimer = outside(() => setTimeout(() => this.#check(E.ETIMEDOUT), STALL))
+      this.#stallTimer.unref()
+    }
+    step('keep:sent')
+    for (const { server, id, attachment } of this.#large.splice(0)) {
+      const most = roomFor(MOST_BYTES)
+      for (let at = 0; at < attachment.length; at += most) {
+        const bytes = Buffer.from(attachment.slice(at, at + most), 'latin1')
+        this.#send(encodeAddressed(CHUNK, { server, order: 0, id, bytes }))
+      }
+    }
+  }
+
+  onMessage({ kind, payload }: Message, descriptors: number[]): void {
+    for (const fd of descriptors) closeDescriptor(fd)
+    if (kind !== ACK) throw new EbbError('ERR_EBB_HANDOVER', `the keeper sent message ${kind}`)
+    const [read = 0] = decodeNumbers(payload, 1)
+    this.#unread = Math.max(0, this.#sent - read)
+    this.#retry = RETRY
+    clearTimeout(this.#stallTimer)
+    this.#stallTimer = undefined
+    this.#flushAll()
+  }
+
+  onEnd(): void {
+    this.#lose('it has ended')
+  }
+
+  onFailure(error: Error): void {
+    fs.rmSync(this.#path, { force: true })
+    this.#lose(error.message)
+  }
+}
+
+/** The connections of one server. */
+class KeptServer implements ConnectionKeeper {
+  readonly index: number
+  readonly #keeping: Keeping
+  readonly #server: Movable
+  /** By row. */
+  #state = new Uint8Array(64)
+  /** Rows that are pending, or were. */
+  #pending: number[] = []
+  readonly #drop = encodeNumbers(DROP, [0, 0])
+
+  constructor(keeping: Keeping, server: Movable, index: number) {
+    this.#keeping = keeping
+    this.#server = server
+    this.index = index
+    this.#drop.writeDoubleLE(index, this.#drop.length - 16)
+  }
+
+  parked(row: number): void {
+    if (row >= this.#state.length) {
+      this.#state = resized(this.#state, new Uint8Array(grown(this.#state.length, row + 1)))
+    }
+    const state = this.#state[row] as number
+    if ((state & PENDING) !== 0) return
+    this.#state[row] = state | PENDING
+    this.#pending.push(row)
+    this.#keeping.schedule()
+  }
+
+  leaving(row: number): void {
+    const state = this.#state[row] ?? 0
+    if (state === 0) return
+    this.#state[row] = 0
+    if ((state & KEPT) === 0) return
+    this.#drop.writeDoubleLE(this.#server.idOf(row), this.#drop.length - 8)
+    this.#keeping.drop(this.#drop)
+  }
+
+  stopped(): void {
+    this.#keeping.unlisten(this.index)
+  }
+
+  /** Returns the next connection that is to be kept. */
+  next(): ReturnType<Movable['describe']> | undefined {
+    for (;;) {
+      const row = this.#pending.pop()
+      if (row === undefined) return undefined
+      const state = this.#state[row] as number
+      if ((state & PENDING) === 0) continue
+      this.#state[row] = state & ~PENDING
+      if (!this.#server.canKeep(row)) {
+        this.leaving(row)
+        continue
+      }
+      this.#state[row] = KEPT
+      return this.#server.describe(row)
+    }
+  }
+
+  /** What was parked so far came from the keeper. */
+  takeAsKept(): void {
+    for (const row of this.#pending) this.#state[row] = KEPT
+    this.#pending = []
+  }
+
+  /** Forgets that anything is kept. */
+  clear(): void {
+    this.#state.fill(0)
+    this.#pending = []
+  }
+}
+
+let warned = false
+
+function warnOnce(text: string): void {
+  if (!warned) warn('EBB_KEEPER_LOST', text)
+  warned = true
+}

@@ -1,0 +1,410 @@
+/**
+ * The keeper of one process of `ebb run --keep`: it holds duplicates of the process's parked connections and listening
+ * sockets. If the process is killed, the next one takes over from the keeper, with the messages of a handover.
+ *
+ * It reads nothing from a connection, and watches none.
+ */
+import { existsSync, rmSync } from 'node:fs'
+import { receiveDone, wasDone } from '../handover/done.js'
+import { Link, type LinkHandler } from '../handover/link.js'
+import {
+  ABORT,
+  ACK,
+  ATTACH,
+  BYE,
+  CHUNK,
+  COMMIT,
+  DROP,
+  decodeAddressed,
+  decodeHello,
+  decodeListening,
+  decodeNumbers,
+  decodeRows,
+  encode,
+  encodeAddressed,
+  encodeJson,
+  encodeNumbers,
+  HELLO,
+  type Hello,
+  LISTENING,
+  type Listening,
+  type Message,
+  OWN,
+  READY,
+  ROWS,
+  type Row,
+  RowWriter,
+  roomFor,
+  sizeOfRow,
+  UNLISTEN,
+  WELCOME
+} from '../handover/protocol.js'
+import { release } from '../memory/release.js'
+import { acceptChannel, type Channel, listenForChannels, MOST_BYTES, MOST_DESCRIPTORS } from '../sys/channel.js'
+import { EPOLLIN } from '../sys/constants.js'
+import { EbbError, systemError } from '../sys/errors.js'
+import { type Reactor, reactor, type Watcher } from '../sys/reactor.js'
+import { closeDescriptor } from '../sys/socket.js'
+import { KeptConnections } from './kept-connections.js'
+
+/** Connections that were kept or given since the last release of memory, and the quiet time (ms) before one. */
+const WORK = 2000
+const QUIET = 1000
+/** How long (ms) the keeper is blocked at most while a process takes over. */
+const PATIENCE = 2000
+/** The keeper understands no flag, so it accepts all. */
+const ALL_FLAGS = 0xffff
+
+/** What one process has given to the keeper. */
+class Holding {
+  readonly hello: Hello
+  /** By server. */
+  readonly connections: KeptConnections[]
+  readonly sockets = new Map<number, { fd: number; listening: Listening }>()
+  /** Messages with connections so far. */
+  messages = 0
+
+  constructor(hello: Hello) {
+    this.hello = hello
+    this.connections = hello.servers.map(() => new KeptConnections())
+  }
+
+  /** Number of connections. */
+  get size(): number {
+    return this.connections.reduce((sum, { size }) => sum + size, 0)
+  }
+
+  /** Takes the rows of a message and its descriptors. */
+  keep(rows: readonly Row[], descriptors: number[]): void {
+    if (rows.length !== descriptors.length) throw refused(`${rows.length} rows with ${descriptors.length} sockets`)
+    for (const [at, fd] of descriptors.splice(0).entries()) {
+      const row = rows[at] as Row
+      ;(this.connections[row.server] as KeptConnections).set(row, fd)
+    }
+  }
+
+  listen(listening: Listening, fd: number): void {
+    this.unlisten(listening.server)
+    this.sockets.set(listening.server, { fd, listening })
+  }
+
+  unlisten(server: number): void {
+    const socket = this.sockets.get(server)
+    if (socket !== undefined) closeDescriptor(socket.fd)
+    this.sockets.delete(server)
+  }
+
+  /** Takes what another process has given, unless this one has given it anew. */
+  inherit(other: Holding): void {
+    for (const [at, { name, kind }] of this.hello.servers.entries()) {
+      const from = other.hello.servers.findIndex((server) => server.name === name && server.kind === kind)
+      const connections = other.connections[from]
+      if (connections !== undefined) this.connections[at]?.inherit(connections)
+    }
+  }
+
+  close(): void {
+    for (const connections of this.connections) connections.clear()
+    for (const { fd } of this.sockets.values()) closeDescriptor(fd)
+    this.sockets.clear()
+  }
+}
+
+/** Holds the connections of one process after the other. */
+export class Keeper implements Watcher {
+  /** Path of the socket at which processes give their connections to the keeper, and take them. */
+  readonly path: string
+  readonly #handoverPath: string
+  readonly #log: (text: string) => void
+  readonly #reactor: Reactor = reactor()
+  readonly #owner = this.#reactor.register(this)
+  readonly #links = new Set<Link>()
+  #listening = -1
+  /** What the process that serves, or served last, has given. */
+  #holding: Holding | undefined
+  /** Its link; undefined when it has ended. */
+  #holder: Link | undefined
+  #work = 0
+  #releaseTimer: NodeJS.Timeout | undefined
+
+  /**
+   * @param path of the keeper's socket
+   * @param handoverPath of the handover socket, which a process that takes over gets from the keeper
+   * @param log prints a line with the code `ERR_EBB_RUN_KEEPER`
+   * @throws {SystemError} of the keeper's socket
+   */
+  constructor(path: string, handoverPath: string, log: (text: string) => void) {
+    this.path = path
+    this.#handoverPath = handoverPath
+    this.#log = log
+    this.#listen()
+  }
+
+  /** Number of connections that are kept. */
+  get size(): number {
+    return this.#holding?.size ?? 0
+  }
+
+  /** Closes all that is kept. */
+  close(): void {
+    clearTimeout(this.#releaseTimer)
+    for (const link of this.#links) link.close()
+    this.#links.clear()
+    this.#holding?.close()
+    this.#holding = undefined
+    this.#leaveSocket()
+    rmSync(this.path, { force: true })
+    this.#reactor.unregister(this.#owner)
+  }
+
+  #listen(): void {
+    this.#listening = listenForChannels(this.path)
+    const errno = this.#reactor.add(this.#listening, EPOLLIN, this.#owner)
+    if (errno !== 0) throw systemError('epoll_ctl', errno)
+  }
+
+  #leaveSocket(): void {
+    if (this.#listening === -1) return
+    this.#reactor.close(this.#listening)
+    this.#listening = -1
+  }
+
+  /** Called by the reactor: a process connects. */
+  ready(): void {
+    try {
+      const channel = acceptChannel(this.#listening)
+      if (channel !== undefined) this.#meet(channel)
+    } catch (error) {
+      this.#log((error as Error).message)
+    }
+  }
+
+  #meet(channel: Channel): void {
+    const handler: LinkHandler = {
+      onMessage: (message, descriptors) => {
+        for (const fd of descriptors) closeDescriptor(fd)
+        if (message.kind === ATTACH) this.#attach(link, decodeHello(message.payload))
+        else if (message.kind === HELLO) this.#welcome(link, decodeHello(message.payload))
+        else throw refused(`message ${message.kind} is out of turn`)
+      },
+      onEnd: () => this.#drop(link),
+      onFailure: (error) => this.#fail(link, error)
+    }
+    const link = new Link(channel, handler)
+    this.#links.add(link)
+  }
+
+  #drop(link: Link): void {
+    this.#links.delete(link)
+    link.close()
+  }
+
+  #fail(link: Link, error: Error): void {
+    this.#log(error.message)
+    link.channel.trySend(encodeJson(ABORT, { reason: error.message.slice(0, 1000) }))
+    this.#drop(link)
+  }
+
+  /** Releases memory when much was done and nothing follows: a keeper is idle most of the time. */
+  #onWork(count: number): void {
+    this.#work += count
+    if (this.#work < WORK) return
+    this.#releaseTimer ??= setTimeout(() => {
+      this.#work = 0
+      this.#releaseTimer = undefined
+      // Without it, the keeper only holds more memory.
+      release().catch(() => {})
+    }, QUIET)
+    this.#releaseTimer.refresh()
+  }
+
+  // A process that gives its connections.
+
+  #attach(link: Link, hello: Hello): void {
+    const holding = new Holding(hello)
+    link.handler = {
+      onMessage: (message, descriptors) => {
+        try {
+          this.#take(link, holding, message, descriptors)
+        } finally {
+          for (const fd of descriptors) closeDescriptor(fd)
+        }
+      },
+      onEnd: () => this.#onEnd(link, holding),
+      onFailure: (error) => {
+        this.#log(`connections of process ${hello.pid} are not kept: ${error.message}`)
+        // What came after the failure is not known.
+        holding.close()
+        this.#onEnd(link, holding)
+      }
+    }
+  }
+
+  #take(link: Link, holding: Holding, { kind, payload }: Message, descriptors: number[]): void {
+    const count = holding.hello.servers.length
+    if (kind === ROWS) {
+      const rows = decodeRows(payload, count, ALL_FLAGS)
+      holding.keep(rows, descriptors)
+      this.#onWork(rows.length)
+      link.send(encodeNumbers(ACK, [++holding.messages]))
+    } else if (kind === DROP) {
+      const [server = -1, id = -1] = decodeNumbers(payload, 2)
+      holding.connections[server]?.delete(id)
+    } else if (kind === CHUNK) {
+      const { server, id, bytes } = decodeAddressed(payload, count)
+      holding.connections[server]?.addChunk(id, bytes)
+    } else if (kind === LISTENING) {
+      const [fd] = descriptors.splice(0, 1)
+      if (fd === undefined) throw refused('no listening socket')
+      holding.listen(decodeListening(payload, count), fd)
+    } else if (kind === UNLISTEN) holding.unlisten(decodeNumbers(payload, 1)[0] as number)
+    else if (kind === OWN) this.#own(link, holding, decodeNumbers(payload, 1)[0] === 1)
+    else if (kind === BYE) holding.close()
+    else throw refused(`message ${kind} is out of turn`)
+  }
+
+  /** The connections are those of this process from now on. */
+  #own(link: Link, holding: Holding, inherits: boolean): void {
+    if (this.#holding === holding) return
+    if (inherits && this.#holding !== undefined) holding.inherit(this.#holding)
+    this.#holding?.close()
+    this.#holding = holding
+    this.#holder = link
+  }
+
+  #onEnd(link: Link, holding: Holding): void {
+    this.#drop(link)
+    if (this.#holding !== holding) {
+      holding.close()
+      return
+    }
+    this.#holder = undefined
+    if (existsSync(this.path)) return
+    // The process goes on without the keeper, which does not know any more what is untouched.
+    this.#log(`connections of process ${holding.hello.pid} are not kept: the keeper was too slow`)
+    holding.close()
+    this.#holding = undefined
+    this.#leaveSocket()
+    this.#listen()
+  }
+
+  // A process that takes over.
+
+  #welcome(link: Link, hello: Hello): void {
+    // What the process before has sent last: it may have woken connections.
+    const holder = this.#holder
+    if (holder !== undefined) holder.ready(holder.channel.fd, EPOLLIN)
+    const holding = this.#holding
+    if (this.#holder !== undefined) throw refused(`process ${holding?.hello.pid} still has the connections`)
+    if (holding === undefined || holding.sockets.size === 0) {
+      this.#drop(link)
+      return
+    }
+    link.handler = {
+      onMessage: ({ kind }, descriptors) => {
+        for (const fd of descriptors) closeDescriptor(fd)
+        if (kind !== READY) throw refused(`message ${kind} is out of turn`)
+        this.#give(link, hello, holding)
+      },
+      onEnd: () => this.#drop(link),
+      onFailure: (error) => this.#fail(link, error)
+    }
+    const { pid, node, servers } = holding.hello
+    link.send(encodeJson(WELCOME, { pid, node, servers }))
+  }
+
+  /** Gives duplicates of all that is kept. Blocks this process until the other has them. */
+  #give(link: Link, hello: Hello, holding: Holding): void {
+    this.#links.delete(link)
+    const channel = link.detach()
+    const handoverSocket = listenForChannels(this.#handoverPath)
+    try {
+      const deadline = performance.now() + PATIENCE
+      const count = new Giving(channel, hello, holding, deadline).send(handoverSocket)
+      receiveDone(channel, count, deadline)
+      this.#onWork(count)
+      channel.trySend(encode(BYE))
+      channel.close()
+    } catch (error) {
+      if (wasDone(channel, error as Error)) channel.close()
+      else this.#log(`a process has not taken over: ${(error as Error).message}`)
+    } finally {
+      closeDescriptor(handoverSocket)
+    }
+  }
+}
+
+/** What is sent to one process. */
+class Giving {
+  readonly #channel: Channel
+  readonly #deadline: number
+  readonly #holding: Holding
+  /** Index of each server in the other process; -1: it does not have it. */
+  readonly #indexes: number[]
+  readonly #writer = new RowWriter(MOST_BYTES)
+  readonly #descriptors: number[] = []
+
+  constructor(channel: Channel, hello: Hello, holding: Holding, deadline: number) {
+    this.#channel = channel
+    this.#deadline = deadline
+    this.#holding = holding
+    this.#indexes = holding.hello.servers.map((server) =>
+      hello.servers.findIndex(({ name, kind }) => name === server.name && kind === server.kind)
+    )
+  }
+
+  /** @returns the number of connections */
+  send(handoverSocket: number): number {
+    const own = { server: -1, path: '', backlog: 0, mostUses: 0 }
+    this.#channel.send(encodeJson(LISTENING, own), [handoverSocket], this.#deadline)
+    let sockets = 0
+    for (const [at, { fd, listening }] of this.#holding.sockets) {
+      const server = this.#indexes[at] ?? -1
+      if (server === -1) continue
+      sockets++
+      const mostUses = Math.max(listening.mostUses, this.#holding.connections[at]?.mostUses ?? 0)
+      this.#channel.send(encodeJson(LISTENING, { ...listening, server, mostUses }), [fd], this.#deadline)
+    }
+    let count = 0
+    const large: Row[] = []
+    for (const [at, connections] of this.#holding.connections.entries()) {
+      const server = this.#indexes[at] ?? -1
+      if (server === -1 || !this.#holding.sockets.has(at)) continue
+      for (const { fd, row } of connections.all(server)) {
+        count++
+        this.#add(row, fd, large)
+      }
+    }
+    this.#flush()
+    for (const row of large) this.#sendChunks(row)
+    this.#channel.send(encodeNumbers(COMMIT, [count, sockets, 0, 0]), [], this.#deadline)
+    return count
+  }
+
+  #add(row: Row, fd: number, large: Row[]): void {
+    const isLarge = sizeOfRow(row) > MOST_BYTES / 8
+    if (isLarge) large.push(row)
+    const sent = isLarge ? { ...row, attachment: undefined } : row
+    if (sizeOfRow(sent) > this.#writer.room || this.#descriptors.length === MOST_DESCRIPTORS) this.#flush()
+    this.#writer.add(sent)
+    this.#descriptors.push(fd)
+  }
+
+  #flush(): void {
+    if (this.#descriptors.length === 0) return
+    this.#channel.send(this.#writer.take(), this.#descriptors, this.#deadline)
+    this.#descriptors.length = 0
+  }
+
+  #sendChunks({ server, id, attachment = '' }: Row): void {
+    const most = roomFor(MOST_BYTES)
+    for (let at = 0; at < attachment.length; at += most) {
+      const bytes = Buffer.from(attachment.slice(at, at + most), 'latin1')
+      this.#channel.send(encodeAddressed(CHUNK, { server, order: 0, id, bytes }), [], this.#deadline)
+    }
+  }
+}
+
+function refused(what: string): EbbError {
+  return new EbbError('ERR_EBB_RUN_KEEPER', `the keeper refused what a process sent: ${what}`)
+}

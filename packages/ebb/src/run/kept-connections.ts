@@ -1,0 +1,154 @@
+/** Connections that a keeper holds for one server, without an object for each. */
+import type { Row } from '../handover/protocol.js'
+import { grown, resized } from '../sys/arrays.js'
+import { closeDescriptor } from '../sys/socket.js'
+
+/** An id is `uses * ROWS + row`: see `park/state/table.ts`. The row is the place of a connection in the arrays. */
+const ROWS = 2 ** 22
+/** Uses of a row, added to the highest that is known: connections that were never kept have had ids, too. */
+const UNKNOWN_USES = 1024
+
+/** What few connections have. */
+interface Extras {
+  size: number
+  attachment: string | undefined
+  proxied: Uint8Array | undefined
+  /** Parts of an attachment that is not complete. */
+  parts: string[] | undefined
+}
+
+/** A connection that is kept. */
+export interface Kept {
+  fd: number
+  row: Row
+}
+
+/** The kept connections of one server. */
+export class KeptConnections {
+  /** By place: id; 0 for a free place. */
+  #id = new Float64Array(0)
+  #fd = new Int32Array(0)
+  #deadline = new Float64Array(0)
+  #duration = new Float64Array(0)
+  #cookie = new Float64Array(0)
+  #wakes = new Uint32Array(0)
+  #requests = new Uint32Array(0)
+  #flags = new Uint16Array(0)
+  readonly #extras = new Map<number, Extras>()
+  #size = 0
+  #mostUses = 0
+
+  /** Number of connections. */
+  get size(): number {
+    return this.#size
+  }
+
+  /** No connection, kept or not, had an id with more uses of its row. */
+  get mostUses(): number {
+    return this.#mostUses
+  }
+
+  /** Whether a connection is kept. */
+  has(id: number): boolean {
+    return this.#id[id % ROWS] === id
+  }
+
+  /** Keeps a connection, in place of one with the same row. Owns the descriptor from now on. */
+  set(row: Row, fd: number): void {
+    const at = row.id % ROWS
+    if (at >= this.#id.length) this.#grow(at + 1)
+    this.#free(at)
+    this.#id[at] = row.id
+    this.#fd[at] = fd
+    this.#deadline[at] = row.deadline
+    this.#duration[at] = row.duration
+    this.#cookie[at] = row.cookie
+    this.#wakes[at] = row.wakes
+    this.#requests[at] = row.requests
+    this.#flags[at] = row.flags
+    this.#size++
+    this.#mostUses = Math.max(this.#mostUses, Math.floor(row.id / ROWS) + UNKNOWN_USES)
+    const { size, attachment, proxied } = row
+    if (size === -1 && proxied === undefined) return
+    this.#extras.set(at, { size, attachment, proxied, parts: size > 0 && attachment === undefined ? [] : undefined })
+  }
+
+  /** Adds a part of an attachment that did not fit into the message with its row. */
+  addChunk(id: number, bytes: Buffer): void {
+    const extras = this.has(id) ? this.#extras.get(id % ROWS) : undefined
+    if (extras?.parts === undefined) return
+    extras.parts.push(bytes.toString('latin1'))
+    if (extras.parts.reduce((sum, part) => sum + part.length, 0) < extras.size) return
+    extras.attachment = extras.parts.join('')
+    extras.parts = undefined
+  }
+
+  /** Closes a connection's descriptor, and forgets the connection. */
+  delete(id: number): void {
+    if (this.has(id)) this.#free(id % ROWS)
+  }
+
+  /** The connections that are whole. @param server index of their server in the rows */
+  *all(server: number): Generator<Kept> {
+    for (const [at, id] of this.#id.entries()) {
+      if (id === 0) continue
+      const extras = this.#extras.get(at)
+      if (extras?.parts !== undefined) continue
+      const row: Row = {
+        server,
+        id,
+        flags: this.#flags[at] as number,
+        wakes: this.#wakes[at] as number,
+        requests: this.#requests[at] as number,
+        deadline: this.#deadline[at] as number,
+        duration: this.#duration[at] as number,
+        cookie: this.#cookie[at] as number,
+        size: extras?.size ?? -1,
+        attachment: extras?.attachment,
+        proxied: extras?.proxied
+      }
+      yield { fd: this.#fd[at] as number, row }
+    }
+  }
+
+  /** Takes the connections of another list, except for those whose row is in use here. The other list is then empty. */
+  inherit(other: KeptConnections): void {
+    for (const { fd, row } of other.all(0)) {
+      const at = row.id % ROWS
+      if ((this.#id[at] ?? 0) !== 0) continue
+      this.set(row, fd)
+      other.#forget(at)
+    }
+    this.#mostUses = Math.max(this.#mostUses, other.#mostUses)
+    other.clear()
+  }
+
+  /** Closes all descriptors. */
+  clear(): void {
+    for (const [at, id] of this.#id.entries()) if (id !== 0) this.#free(at)
+  }
+
+  #free(at: number): void {
+    if (this.#id[at] === 0) return
+    closeDescriptor(this.#fd[at] as number)
+    this.#forget(at)
+  }
+
+  #forget(at: number): void {
+    this.#id[at] = 0
+    this.#size--
+    this.#extras.delete(at)
+  }
+
+  #grow(least: number): void {
+    const length = grown(this.#id.length, least)
+    this.#id = resized(this.#id, new Float64Array(length))
+    this.#fd = resized(this.#fd, new Int32Array(length))
+    this.#deadline = resized(this.#deadline, new Float64Array(length))
+    this.#duration = resized(this.#duration, new Float64Array(length))
+    this.#cookie = resized(this.#cookie, new Float64Array(length))
+    this.#wakes = resized(this.#wakes, new Uint32Array(length))
+    this.#requests = resized(this.#requests, new Uint32Array(length))
+    this.#flags = resized(this.#flags, new Uint16Array(length))
+  }
+}
