@@ -80,12 +80,11 @@ test('what the old process writes to a connection that has moved arrives by way 
   await first.value(`held.get(${id}).keepAwake = false`)
   await eventually(() => second.value('first.stats().parked')).toBe(1)
 
-  const answer = once(moves.socket, 'data')
-  await first.value(`(sockets_[0].write('too late'), first.send(${id}, ', and sent'))`)
-  let text = String((await answer)[0])
-  moves.socket.on('data', (bytes) => {
-    text += bytes
+  let text = ''
+  moves.socket.on('data', (bytes: Buffer) => {
+    text += bytes.toString()
   })
+  await first.value(`(sockets_[0].write('too late'), first.send(${id}, ', and sent'))`)
   await until(() => text === 'too late, and sent')
   await first.value(`first.closeConnection(${id})`)
   await until(() => moves.socket.closed)
