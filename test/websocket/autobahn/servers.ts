@@ -4,6 +4,7 @@ import http from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { setImmediate as turn } from 'node:timers/promises'
 import { parkWebSocket } from 'ebb/testing'
+import { hibernate } from 'ebb/websocket'
 import { isWebSocketParked, parkWebSockets } from 'ebb/ws'
 import { type WebSocket, WebSocketServer } from 'ws'
 
@@ -25,6 +26,8 @@ export interface Kind {
   name: string
   /** Whether the connections of this kind are parked. */
   parks: boolean
+  /** Whether it can compress messages. */
+  compresses: boolean
   start(options: { compression: boolean }): Promise<EchoServer>
 }
 
@@ -78,6 +81,7 @@ const byIdle: Parks = (webSockets, deflate) => void parkWebSockets(webSockets, {
 const plain: Kind = {
   name: 'ws',
   parks: false,
+  compresses: true,
   start: ({ compression }) => start(compression, false)
 }
 
@@ -85,8 +89,55 @@ function parked(how: string, parks: Parks): Kind {
   return {
     name: `ebb/ws, parked ${how}`,
     parks: true,
+    compresses: true,
     start: ({ compression }) => start(compression, true, parks)
   }
 }
 
-export const kinds: Kind[] = [plain, parked('at each turn', eagerly), parked('by idle', byIdle)]
+/** Cases 9.1.6 and 9.2.6 send messages of this length. */
+const LONGEST = 16 * 1024 * 1024
+
+/** Starts a server of `hibernate()`. @param server for which it takes the requests; undefined: on a port of its own */
+async function startHibernating(server?: http.Server): Promise<EchoServer> {
+  let messages = 0
+  const hub = hibernate(
+    server ?? { port: 0, host: '127.0.0.1' },
+    {
+      message(socket, data) {
+        messages++
+        socket.send(data)
+      }
+    },
+    { maxPayload: LONGEST, maxQueued: 2 * LONGEST }
+  )
+  if (server !== undefined) await once(server.listen(0, '127.0.0.1'), 'listening')
+  return {
+    port: (hub.server.address() as AddressInfo).port,
+    asleep: () => messages,
+    settled: () => Promise.resolve(),
+    async close() {
+      await hub.close()
+      if (server === undefined) return
+      server.close()
+      server.closeAllConnections()
+      await once(server, 'close')
+    }
+  }
+}
+
+function hibernating(where: string, makeServer: () => http.Server | undefined): Kind {
+  return {
+    name: `ebb/websocket, ${where}`,
+    parks: true,
+    compresses: false,
+    start: () => startHibernating(makeServer())
+  }
+}
+
+export const kinds: Kind[] = [
+  plain,
+  parked('at each turn', eagerly),
+  parked('by idle', byIdle),
+  hibernating('on a port of its own', () => undefined),
+  hibernating('on an HTTP server', () => http.createServer())
+]
