@@ -1,6 +1,6 @@
 /** The errors of this package. */
 import type { constants } from 'node:os'
-import { getSystemErrorMap } from 'node:util'
+import type { getSystemErrorMap } from 'node:util'
 import type { ErrorCode, WarningCode } from './error-codes.js'
 
 /** Name of an error of the operating system: `EACCES`. */
@@ -30,6 +30,11 @@ export interface SystemError extends Error {
   syscall: string
 }
 
+/** An import of `node:util` would load `net` and `stream` in every process that has `ebb/park` in `NODE_OPTIONS`. */
+function systemErrors(): ReturnType<typeof getSystemErrorMap> {
+  return process.getBuiltinModule('node:util').getSystemErrorMap()
+}
+
 /**
  * Makes the error for a failed system call.
  *
@@ -37,7 +42,7 @@ export interface SystemError extends Error {
  * @param what the object of the call, for the message: `127.0.0.1:80`
  */
 export function systemError(syscall: string, number: number, what?: string): SystemError {
-  const [code, message] = getSystemErrorMap().get(-number) ?? [`E${number}`, `error ${number}`]
+  const [code, message] = systemErrors().get(-number) ?? [`E${number}`, `error ${number}`]
   const error = new Error(`${syscall} ${code}: ${message}${what === undefined ? '' : `, ${what}`}`) as SystemError
   error.code = code
   error.errno = -number
@@ -98,5 +103,5 @@ export function warn(code: WarningCode, message: string): void {
 
 /** Returns the name of an errno: `errorName(111)` is `ECONNREFUSED`. */
 export function errorName(number: number): string {
-  return getSystemErrorMap().get(-number)?.[0] ?? `E${number}`
+  return systemErrors().get(-number)?.[0] ?? `E${number}`
 }
