@@ -7,7 +7,7 @@ import type { ProxyProtocolOptions } from '../socket/proxy-protocol.js'
 import type { ShutdownOptions, ShutdownReport } from '../socket/shutdown.js'
 import { checkFromZero, checkFunction, checkId, checkObject } from '../sys/arguments.js'
 import { milliseconds } from '../sys/duration.js'
-import { EbbError, invalidArgument, shown } from '../sys/errors.js'
+import { EbbError, invalidArgument, shown, warn } from '../sys/errors.js'
 import { reactorFault } from '../sys/reactor.js'
 import { warnOfUnknown } from '../sys/unknown.js'
 import { type Connection, connectionOf } from './connection.js'
@@ -17,8 +17,8 @@ import { watchChannels } from './node/ipc.js'
 import { closeOutside, onSecureConnection, type ServerInternals } from './node/server.js'
 import { lookBeforeTimeout } from './node/socket.js'
 import { Parking } from './parking.js'
-import { ATTACHMENT_LIMIT, RELEASE_THRESHOLDS, setParking, warnUnsupported } from './parking-of.js'
-import { isHttp } from './protocol/detect.js'
+import { ATTACHMENT_LIMIT, knownParking, RELEASE_THRESHOLDS, setParking, warnUnsupported } from './parking-of.js'
+import { isHttp, isTls } from './protocol/kind.js'
 import type { QueueLimit } from './sender.js'
 import { ParkedShutdown } from './shutdown.js'
 import type { ParkStats } from './stats.js'
@@ -203,6 +203,48 @@ export function parkFor<S extends Server>(caller: string, server: S, options: Pa
   checkServer(server)
   checkObject(options, 'options of park()')
   warnOfUnknown(options, PARK_OPTIONS, 'park()')
+  const parking = preloaded.get(server)
+  if (parking !== undefined) {
+    checkIgnored(options)
+    preloaded.delete(server)
+    return Object.assign(server, toParked(server, parking, true))
+  }
+  const { parking: made, supported } = start(caller, server, options)
+  return Object.assign(server, toParked(server, made, supported))
+}
+
+/** Servers that {@link parkAsIs} has parked, and `park()` was not called for. */
+const preloaded = new WeakMap<Server, Parking>()
+
+/**
+ * Parks the connections of a server for a program that does not know of it. The server gets none of the methods of
+ * {@link Parked}, which may have the names of its own. Where connections cannot be parked, the server stays as it is.
+ *
+ * @returns whether connections are parked; false also for a server that is parked already
+ */
+export function parkAsIs(server: Server, options: ParkOptions): boolean {
+  // The program may have another copy of this module.
+  if (reactorFault() !== undefined || knownParking(server) !== undefined || 'supported' in server) return false
+  const { parking } = start('ebb/park', server, options)
+  preloaded.set(server, parking)
+  if (isHttp(server)) {
+    const { closeAllConnections } = toParked(server, parking, true)
+    Object.assign(server, { closeAllConnections })
+  }
+  return true
+}
+
+/** @throws {TypeError} `ERR_INVALID_ARG_VALUE` for an option without which the server would not work */
+function checkIgnored(options: ParkOptions): void {
+  const names = PARK_OPTIONS.filter((name) => options[name] !== undefined)
+  if (names.length === 0) return
+  const problem = `ebb/park has parked this server when it began to listen: call park() before listen(), for`
+  if (options.proxyProtocol) throw invalidArgument(`${problem} proxyProtocol to have an effect`)
+  warn('EBB_OPTIONS_IGNORED', `${problem} ${names.join(', ')} to have an effect`)
+}
+
+/** Starts to park the connections of `server`. */
+function start(caller: string, server: Server, options: ParkOptions): { parking: Parking; supported: boolean } {
   const { idle, first = 'client', firstByteTimeout, attachmentLimit = ATTACHMENT_LIMIT, giveBack = true } = options
   if (first !== 'client' && first !== 'server') {
     throw invalidArgument(`first must be 'client' or 'server', not ${shown(first)}`)
@@ -238,14 +280,13 @@ export function parkFor<S extends Server>(caller: string, server: S, options: Pa
     hookListen(internals, parking)
     setParking(server, parking)
     closeOutside(internals)
-    if ('setSecureContext' in server) onSecureConnection(server, lookBeforeTimeout)
+    if (isTls(server)) onSecureConnection(server, lookBeforeTimeout)
   } else {
     warnUnsupported(caller, fault, 'the server runs as plain Node')
     server.prependListener('connection', (socket: Socket) => parking.adopt(socket))
   }
-  const parked = toParked(server, parking, supported, http)
-  if (http) closeParkedAsIdle(server as unknown as HttpServer, parking)
-  return Object.assign(server, parked)
+  if (http) closeParkedAsIdle(server as HttpServer, parking)
+  return { parking, supported }
 }
 
 /** Returns the open socket of a connection; `socket` itself if there is no other. */
@@ -287,14 +328,14 @@ function checkSilence(server: Server, first: 'client' | 'server'): void {
   if (first === 'server') {
     throw invalidArgument("firstByteTimeout needs first: 'client': with 'server', use socket.setTimeout()")
   }
-  const own = 'setSecureContext' in server ? 'handshakeTimeout' : isHttp(server) ? 'headersTimeout' : undefined
+  const own = isTls(server) ? 'handshakeTimeout' : isHttp(server) ? 'headersTimeout' : undefined
   if (own !== undefined) throw invalidArgument(`firstByteTimeout is for servers of net and http2: set ${own} here`)
 }
 
-function toParked(server: Server, parking: Parking, supported: boolean, http: boolean): Parked {
+function toParked(server: Server, parking: Parking, supported: boolean): Parked {
   const { access } = parking
   const shutdown = new ParkedShutdown(server as unknown as ServerInternals, parking)
-  const closeAwake = http ? (server as HttpServer).closeAllConnections : undefined
+  const closeAwake = isHttp(server) ? (server as HttpServer).closeAllConnections : undefined
   return {
     supported,
     stats: () => parking.stats(),

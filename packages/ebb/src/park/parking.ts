@@ -77,7 +77,8 @@ import {
   observeHandle,
   socketFor
 } from './node/socket.js'
-import { closesSilent, isHttp, protocolOf } from './protocol/detect.js'
+import { protocolOf } from './protocol/detect.js'
+import { closesSilent, isHttp } from './protocol/kind.js'
 import type { Protocol } from './protocol/protocol.js'
 import { Registration } from './registration.js'
 import { Sender, type SenderHost } from './sender.js'

@@ -5,7 +5,7 @@ import { type ShutdownHost, type ShutdownOptions, type ShutdownReport, shutDown 
 import { countIdle, endAfterResponses } from './node/http.js'
 import { type ServerInternals, sessionsOf } from './node/server.js'
 import type { Parking } from './parking.js'
-import { isHttp, isHttp2 } from './protocol/detect.js'
+import { isHttp, isHttp2 } from './protocol/kind.js'
 
 /** Turns of the event loop within which the sockets of a closed server emit `close`. */
 const CLOSE_TURNS = 3

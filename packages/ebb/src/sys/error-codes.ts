@@ -46,6 +46,7 @@ export const ERROR_CODES: Readonly<Record<ErrorCode, string>> = errors
 const warnings = {
   EBB_KEEPER_LOST: 'The keeper has ended or does not read, so connections are lost if this process is killed.',
   EBB_NO_PRESSURE: 'Memory pressure cannot be watched, so the governor works without it.',
+  EBB_OPTIONS_IGNORED: 'Options of `park()` were ignored, because `ebb/park` had parked the server before.',
   EBB_PROXY_HEADER: 'A connection begins with a header of the PROXY protocol, but the server has no `proxyProtocol`.',
   EBB_RELEASE_FAILED: 'A release of memory failed; the program goes on without it.',
   EBB_SHORT_TIME: 'A time is a number below 10, which is milliseconds: seconds were probably meant.',
