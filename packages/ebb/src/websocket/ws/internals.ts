@@ -3,7 +3,7 @@
  * them, and those that came later are optional here.
  */
 import type { EventEmitter } from 'node:events'
-import type { Socket } from 'node:net'
+import type { Server, Socket } from 'node:net'
 import { listenerCompactor } from '../../sys/node/listeners.js'
 
 /** Values of `readyState`. */
@@ -84,6 +84,10 @@ export interface BaseWebSocket extends EventEmitter {
   _extensions: { [DEFLATE]?: PerMessageDeflate }
   _isServer: boolean
   _paused: boolean
+  /** Whether pings are answered. Since 8.18. */
+  _autoPong?: boolean
+  /** Milliseconds that the closing handshake may take. Since 8.19. */
+  _closeTimeout?: number
   /** Pongs that are not sent yet. Since 8.21. */
   _pendingAutoPongs: number
   _readyState: number
@@ -102,11 +106,80 @@ export type WebSocketClass = new (address: unknown, protocols?: unknown, options
 /** Options of a `WebSocketServer`. */
 export interface ServerOptions {
   WebSocket?: unknown
-  autoPong?: boolean
-  closeTimeout?: number
-  maxPayload?: number
+  autoPong?: boolean | undefined
+  closeTimeout?: number | undefined
+  maxPayload?: number | undefined
   perMessageDeflate?: object | boolean
-  skipUTF8Validation?: boolean
+  skipUTF8Validation?: boolean | undefined
+}
+
+/** Returns the HTTP server of a socket; undefined for a socket of TLS, and of no server. */
+export function plainServerOf(socket: Socket): Server | undefined {
+  const { server, encrypted } = socket as Socket & { server?: Server | null; encrypted?: boolean }
+  return encrypted === true ? undefined : (server ?? undefined)
+}
+
+/** A WebSocket that has just got its socket. */
+export interface OpeningWebSocket extends BaseWebSocket {
+  _socket: Socket | null
+  _receiver: ReceiverSettings
+  _sender: Sender
+}
+
+interface ReceiverSettings extends Receiver {
+  _allowSynchronousEvents?: boolean
+  _maxBufferedChunks?: number
+  _maxFragments?: number
+  _maxPayload?: number
+  _skipUTF8Validation?: boolean
+}
+
+/**
+ * Returns the WebSocket of `ws` 8.8 or newer that `setSocket()` has just given `socket` to; undefined if there is none.
+ * The socket keeps it under a symbol. Its class is known by its properties, because a bundle has no name for it.
+ */
+export function openingWebSocket(socket: Socket): OpeningWebSocket | undefined {
+  const properties = socket as unknown as Record<symbol, unknown>
+  for (const symbol of Object.getOwnPropertySymbols(socket)) {
+    const value = properties[symbol]
+    if (typeof value === 'object' && value !== null && isOpening(value, socket)) return value
+  }
+  return undefined
+}
+
+function isOpening(value: object, socket: Socket): value is OpeningWebSocket {
+  const { _socket, _isServer, _paused, _extensions, _receiver, _sender, setSocket } = value as Partial<OpeningWebSocket>
+  return (
+    typeof setSocket === 'function' &&
+    _socket === socket &&
+    _isServer === true &&
+    typeof _paused === 'boolean' &&
+    typeof _extensions === 'object' &&
+    _receiver?._state === 0 &&
+    Array.isArray(_receiver._fragments) &&
+    Array.isArray(_sender?._queue) &&
+    _sender._firstFragment
+  )
+}
+
+/** Returns what a `WebSocketServer` has given to `setSocket()` beside the socket. */
+export function socketOptionsOf({ _receiver: receiver }: OpeningWebSocket): SocketOptions {
+  return {
+    allowSynchronousEvents: receiver._allowSynchronousEvents,
+    maxBufferedChunks: receiver._maxBufferedChunks,
+    maxFragments: receiver._maxFragments,
+    maxPayload: receiver._maxPayload,
+    skipUTF8Validation: receiver._skipUTF8Validation
+  }
+}
+
+/** Returns the prototype of `ws` that a WebSocket inherits from. The program may have derived classes from it. */
+export function prototypeOf(webSocket: BaseWebSocket): BaseWebSocket {
+  let found = webSocket
+  for (let at: object = webSocket; at !== null; at = Object.getPrototypeOf(at) as object) {
+    if (Object.hasOwn(at, 'setSocket')) found = at as BaseWebSocket
+  }
+  return found
 }
 
 /** The listeners of `ws` on a socket, and the symbol under which the socket keeps its WebSocket. */

@@ -1,6 +1,6 @@
 /** `parkWebSockets()`: a `WebSocketServer` of the package `ws`, with its idle connections parked. */
 import type { IncomingMessage } from 'node:http'
-import type { Server, Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import { warnUnsupported } from '../../park/parking-of.js'
 import { checkBoolean, checkObject } from '../../sys/arguments.js'
 import { milliseconds } from '../../sys/duration.js'
@@ -10,7 +10,7 @@ import { warnOfUnknown } from '../../sys/unknown.js'
 import { webSocketsOf } from '../of-server.js'
 import type { WebSockets } from '../web-sockets.js'
 import { ConnectionGroup } from './connection-group.js'
-import { DEFLATE, type ServerOptions, type SocketOptions, type WebSocketClass } from './internals.js'
+import { DEFLATE, plainServerOf, type ServerOptions, type SocketOptions, type WebSocketClass } from './internals.js'
 import { type Adopter, isParked, kGroup, kRow, type ParkedWebSocket, parkedClass } from './parked-class.js'
 import { shareHeaders } from './shared-headers.js'
 
@@ -55,9 +55,8 @@ class Parker implements Adopter {
   }
 
   adopt(webSocket: ParkedWebSocket, socket: Socket, head: Buffer, options: SocketOptions): void {
-    const { server, encrypted } = socket as Socket & { server?: Server | null; encrypted?: boolean }
-    if (!server || encrypted === true) return
-    const core = webSocketsOf(server)
+    const server = plainServerOf(socket)
+    const core = server && webSocketsOf(server)
     if (core === undefined) return
     const isCompressed = webSocket._extensions[DEFLATE] !== undefined
     this.#groupsOf(core)[isCompressed ? 1 : 0].adopt(webSocket, socket, head, options)

@@ -15,7 +15,8 @@ export const kRow = Symbol('ebb.row')
 export const kSocket = Symbol('ebb.socket')
 export const kReceiver = Symbol('ebb.receiver')
 export const kSender = Symbol('ebb.sender')
-export const kSetSocket = Symbol('ebb.setSocket')
+/** Shared by all copies of this module in a process: the class that has it is parked by one of them. */
+export const kSetSocket = Symbol.for('ebb.setSocket')
 
 /**
  * What a {@link ParkedWebSocket} asks of its group while its connection is parked. A method that returns false leaves
@@ -171,4 +172,47 @@ export function parkedClass(Base: WebSocketClass, adopter: Adopter): WebSocketCl
   }
   Object.defineProperty(Parked, 'name', { value: Base.name })
   return Parked
+}
+
+/** Properties of a WebSocket itself that a parked class has as accessors. */
+const MOVED = ['_socket', '_receiver', '_sender', '_autoPongComplete'] as const
+
+/**
+ * Makes the class whose prototype is `prototype` a parked class itself, for programs whose `WebSocketServer` is not
+ * known. WebSockets that exist already stay as they are.
+ *
+ * @returns false if the program has frozen the prototype
+ */
+export function parkPrototype(prototype: BaseWebSocket, adopter: Adopter): boolean {
+  if (!Object.isExtensible(prototype)) return false
+  // The methods of the parked class call those of `ws`, which are kept here.
+  class Original {}
+  const { constructor: _, ...before } = descriptorsOf(prototype)
+  Object.defineProperties(Original.prototype, before)
+  Object.setPrototypeOf(Original.prototype, Object.getPrototypeOf(prototype) as object)
+  const parked = parkedClass(Original as unknown as WebSocketClass, adopter).prototype as object
+  const { constructor: __, ...after } = descriptorsOf(parked)
+  for (const key of Reflect.ownKeys(after))
+    (after[key] as PropertyDescriptor).enumerable = before[key]?.enumerable ?? false
+  Object.defineProperties(prototype, {
+    ...after,
+    [kGroup]: { value: undefined, writable: true, configurable: true },
+    [kRow]: { value: -1, writable: true, configurable: true }
+  })
+  return true
+}
+
+function descriptorsOf(object: object): Record<PropertyKey, PropertyDescriptor> {
+  return Object.getOwnPropertyDescriptors(object) as Record<PropertyKey, PropertyDescriptor>
+}
+
+/** Makes a WebSocket that existed before {@link parkPrototype} like those that come after it. */
+export function moveProperties(webSocket: BaseWebSocket): void {
+  const properties = webSocket as unknown as Record<string, unknown>
+  for (const name of MOVED) {
+    if (!Object.hasOwn(properties, name)) continue
+    const value = properties[name]
+    delete properties[name]
+    properties[name] = value
+  }
 }
