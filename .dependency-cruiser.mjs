@@ -14,7 +14,7 @@ const FACES = '[^/]+\\.ts'
 const FLOORS = {
   ebb: [
     [FACES],
-    ['run'],
+    ['run', 'preload'],
     ['handover'],
     ['websocket'],
     ['park', 'listen'],

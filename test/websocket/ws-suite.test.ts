@@ -17,15 +17,17 @@ interface Report {
   failures: { fullTitle: string; err: { stack?: string } }[]
 }
 
-/** Runs all tests once. @param mode see ws-suite-hook.cjs */
+/** Runs all tests once. @param mode see ws-suite-hook.cjs; `preload`: with ebb/park */
 async function run(mode: string): Promise<Report> {
   const folder = await mkdtemp(join(tmpdir(), 'ebb-ws-suite-'))
   onTestFinished(() => rm(folder, { recursive: true }))
   const report = join(folder, 'report.json')
   const reporter = ['--reporter', 'json', '--reporter-option', `output=${report}`]
-  const mocha = spawn(process.execPath, [MOCHA, '--exit', '--require', HOOK, ...reporter, 'test/*.test.js'], {
+  const hook = mode === 'preload' ? [] : ['--require', HOOK]
+  const preload = mode === 'preload' ? ['--import', fileURLToPath(import.meta.resolve('ebb/park'))] : []
+  const mocha = spawn(process.execPath, [...preload, MOCHA, '--exit', ...hook, ...reporter, 'test/*.test.js'], {
     cwd: SUITE,
-    env: { ...process.env, EBB_SUITE: mode },
+    env: { ...process.env, EBB_SUITE: mode, EBB_PARK_IDLE: '1', EBB_PARK_LOG: '0' },
     stdio: 'ignore'
   })
   onTestFinished(() => void mocha.kill('SIGKILL'))
@@ -43,6 +45,13 @@ describe.skipIf(!existsSync(SUITE) || !existsSync(MOCHA))('every test of ws that
 
   test.each(['eager', '1'])('parked: %s', async (mode) => {
     const { failures } = await run(mode)
+    expect(failures.filter(({ fullTitle }) => plain.has(fullTitle))).toEqual([])
+  })
+
+  test('with ebb/park', async () => {
+    const { failures } = await run('preload')
+    // It waits for `connection` of an HTTP server before the client has sent a byte: see docs/reference/park.md.
+    plain.delete("WebSocketServer #close emits the 'close' event after the server closes")
     expect(failures.filter(({ fullTitle }) => plain.has(fullTitle))).toEqual([])
   })
 })
