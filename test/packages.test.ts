@@ -12,9 +12,9 @@ const PACKAGES = ['ebb', 'ebb-lab']
 /** The first is the oldest that `engines` allows. */
 const NODES = ['20.19.0', '22', '24', '26'] as const
 const OLDEST = NODES[0]
-/** All that `ebb` exports, without `ebb/auto`, which acts when it is loaded. */
+/** All that `ebb` exports, without `ebb/auto` and `ebb/park`, which act when they are loaded. */
 const ENTRIES = Object.keys(manifest('ebb').exports)
-  .filter((entry) => entry !== './auto' && entry !== './package.json')
+  .filter((entry) => !['./auto', './park', './package.json'].includes(entry))
   .map((entry) => entry.replace('.', 'ebb'))
 
 interface Manifest {
@@ -39,6 +39,25 @@ const SERVER = `
 const ESM_SERVER = `import net from 'node:net'\nimport { park } from 'ebb'\n${SERVER}`
 const CJS_SERVER = `const net = require('node:net')\nconst { park } = require('ebb')\n${SERVER}`
 const SERVED = { status: 0, stdout: 'true hello\n', stderr: '' }
+
+/** Asks itself twice, with a pause, and says whether the connection has another socket then. */
+const PLAIN_SERVER = `
+  const http = require('node:http')
+  const sockets = new Set()
+  const server = http.createServer(({ socket }, response) => response.end(String(sockets.add(socket).size)))
+  const agent = new http.Agent({ keepAlive: true, maxSockets: 1 })
+  server.listen(0, () => {
+    const { port } = server.address()
+    const ask = (then) => http.get({ port, agent }, (response) => response.on('end', then).resume())
+    const wait = () => setTimeout(() => ask(() => {
+      if (sockets.size < 2) return wait()
+      console.log('woken')
+      agent.destroy()
+      server.close()
+    }), 1200)
+    ask(wait)
+  })
+`
 
 /** A program that uses every entry, for the compilers. */
 const TYPED = `
@@ -250,6 +269,20 @@ describe.skipIf(!reachable || process.platform !== 'linux')('packed and installe
         })
     })
 
+    test('--import and -r ebb/park, alone and with ebb/auto', () => {
+      for (const args of [
+        ['--import', 'ebb/park'],
+        ['-r', 'ebb/park'],
+        ['-r', 'ebb/park', '--import', 'ebb/auto']
+      ]) {
+        expect(program(version, 'plain.cjs', PLAIN_SERVER, args)).toEqual({
+          status: 0,
+          stdout: 'woken\n',
+          stderr: expect.stringMatching(/^ebb: parking HTTP connections and WebSockets of \[::\]:\d+, idle 1000 ms\n$/)
+        })
+      }
+    })
+
     test('ebb-lab: import, require() and the command', () => {
       expect(program(version, 'lab.mjs', "import { judge } from 'ebb-lab'\nconsole.log(typeof judge)")).toEqual({
         status: 0,
@@ -361,6 +394,14 @@ describe.skipIf(!reachable || process.platform !== 'linux')('packed and installe
       const tested = run(nodeAt(version), jest, { cwd, node: nodeAt(version) })
       expect(tested.stderr).toMatch(/Tests: +2 passed/)
       expect(tested.status).toBe(0)
+      // The preload is outside of Jest's modules, and the test uses the copy inside.
+      const preloaded = run(nodeAt(version), ['--import', 'ebb/park', ...jest, '-i'], {
+        cwd,
+        node: nodeAt(version),
+        env: { NODE_OPTIONS: '--import ebb/park', EBB_PARK_NET: 'all' }
+      })
+      expect(preloaded.stderr).toMatch(/Tests: +2 passed/)
+      expect(preloaded.status).toBe(0)
     })
   })
 
@@ -439,6 +480,29 @@ describe.skipIf(!reachable || process.platform !== 'linux')('packed and installe
       await build({ entryPoints: [entry], outfile, bundle: true, platform: 'node', format, logLevel: 'silent' })
       for (const version of [OLDEST, '26']) {
         expect(run(nodeAt(version), [outfile], { cwd })).toEqual({ status: 0, stdout: 'function\n', stderr: '' })
+      }
+    })
+
+    test.each(['esm', 'cjs'] as const)('ebb/park in a bundle (%s) parks the program', async (format) => {
+      const cwd = join(folder, 'app')
+      const entry = join(cwd, `park-${format}-entry.cjs`)
+      writeFileSync(entry, `require('ebb/park')\n${PLAIN_SERVER}`)
+      writeFileSync(join(cwd, `park-${format}-entry.mjs`), `import 'ebb/park'\nimport './park-${format}-plain.cjs'`)
+      writeFileSync(join(cwd, `park-${format}-plain.cjs`), PLAIN_SERVER)
+      const outfile = join(cwd, `park-${format}.${format === 'esm' ? 'mjs' : 'cjs'}`)
+      const banner =
+        "import { createRequire as requireOf } from 'node:module'; const require = requireOf(import.meta.url);"
+      await build({
+        entryPoints: [format === 'esm' ? entry.replace(/cjs$/, 'mjs') : entry],
+        outfile,
+        bundle: true,
+        platform: 'node',
+        format,
+        banner: { js: format === 'esm' ? banner : '' },
+        logLevel: 'silent'
+      })
+      for (const version of [OLDEST, '26']) {
+        expect(run(nodeAt(version), [outfile], { cwd })).toMatchObject({ status: 0, stdout: 'woken\n' })
       }
     })
 
@@ -579,6 +643,20 @@ describe.skipIf(!reachable || process.platform !== 'linux')('packed and installe
       expect(recorded.stderr).not.toContain('koffi')
       expect(ebb('report', 'self.ndjson', '--out', 'report').stderr).not.toContain('koffi')
       expect(recorded.status).toBe(0)
+    })
+
+    test('ebb/park without koffi: the server stays as it is, with one warning', () => {
+      const source = `
+        const server = require('node:http').createServer().listen(0, () => {
+          console.log('shutdown' in server, Object.keys(server).includes('close'))
+          server.close()
+        })`
+      const served = program(OLDEST, 'plain.cjs', source, ['-r', 'ebb/park'], 'bare')
+      expect(served).toMatchObject({ status: 0, stdout: 'false false\n' })
+      expect(served.stderr).toMatch(
+        /^\(node:\d+\) \[EBB_UNSUPPORTED\] Warning: ebb\/park cannot park connections here: .*koffi.*; servers run as plain Node\n/
+      )
+      expect(served.stderr.match(/ebb/gi)).toHaveLength(2)
     })
 
     test('koffi has a binary for musl', () => {

@@ -23,7 +23,7 @@ import {
 } from './support/preload.js'
 import { freePort } from './support/sockets.js'
 
-const LOGGED = { EBB_PARK_IDLE: '1' }
+const LOGGED = { EBB_PARK_IDLE: '1ms' }
 
 describe('an unchanged program: its HTTP connections and WebSockets are parked', () => {
   const PROGRAMS = {

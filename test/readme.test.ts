@@ -168,8 +168,12 @@ test.each(running)('%s', async (command) => {
   expect({ code, stderr }).toEqual({ code: 0, stderr: expect.stringMatching(/^ebb run: started process \d+$/m) })
 })
 
-/** A program that has a release done. If a governor is there and logs, it prints a line. */
-const APP = "import { release } from 'ebb'\nawait release()\n"
+/** A program that has a release done, and a server. If a governor is there and logs, it prints a line. */
+const APP = `import http from 'node:http'
+import { release } from 'ebb'
+await release()
+const server = http.createServer().listen(0, '127.0.0.1', () => server.close())
+`
 
 /** Runs a command in a folder that has the program, and that finds `ebb` as an application would. */
 async function runProgram(command: string, env: Record<string, string> = {}): Promise<Ran> {
@@ -184,16 +188,18 @@ async function runProgram(command: string, env: Record<string, string> = {}): Pr
 }
 
 const LOG_LINE = /^ebb: .*\basked$/m
+const PARK_LINE = /^ebb: parking HTTP connections and WebSockets of 127\.0\.0\.1:\d+, idle 1000 ms$/m
 
 test.each(programs)('%s', async (command) => {
   expect(programs.length).toBeGreaterThan(0)
-  expect(command).toContain('ebb/auto')
-  expect(await runProgram(command)).toMatchObject({ code: 0, stderr: expect.stringMatching(LOG_LINE) })
+  expect(command).toMatch(/ebb\/(?:auto|park)/)
+  const line = command.includes('ebb/auto') ? LOG_LINE : PARK_LINE
+  expect(await runProgram(command)).toMatchObject({ code: 0, stderr: expect.stringMatching(line) })
 })
 
 test('the lines of the log look as a page shows them', async () => {
   const shown = blocks('').flatMap(({ text }) => text.split('\n').filter((line) => line.startsWith('ebb: ')))
-  const { stderr } = await runProgram('node --import ebb/auto app.js')
+  const { stderr } = await runProgram('node --import ebb/auto --import ebb/park app.js')
   const form = (line: string): string =>
     line
       .replace(/-?\d+(\.\d+)?/g, '0')
@@ -272,15 +278,18 @@ function variablesIn(value: unknown): Record<string, string> {
   >
 }
 
-test('each variable of the governor that its page lists is read', async () => {
-  const names = [...sectionOf('docs/reference/governor.md', '## govern()').matchAll(/^\|[^|]*\| `(EBB_\w+)` \|/gm)]
-  expect(names.length).toBe(9)
+test.each([
+  ['ebb/auto', 'docs/reference/governor.md', '## govern()', 9],
+  ['ebb/park', 'docs/reference/preload.md', '## Options', 8]
+])('each variable of %s that its page lists is read', async (entry, page, section, count) => {
+  const names = [...sectionOf(page, section).matchAll(/^\|(?:[^|]*\|)? `(EBB_\w+)` \|/gm)]
+  expect(names.length).toBe(count)
   for (const [, name = ''] of names) {
-    const { code, stderr } = await runProgram('node --import ebb/auto app.js', { [name]: 'nonsense' })
+    const { code, stderr } = await runProgram(`node --import ${entry} app.js`, { [name]: 'a,,b' })
     expect({ name, code, stderr }).toEqual({
       name,
       code: 1,
-      stderr: expect.stringContaining(`ebb/auto: ${name} must be`)
+      stderr: expect.stringContaining(`${entry}: ${name} must be`)
     })
   }
 })

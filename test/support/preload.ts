@@ -13,7 +13,7 @@ import { directory } from './sockets.js'
 export const IMPORT = ['--import', 'ebb/park']
 
 /** Connections are parked as soon as possible, and nothing is printed. */
-export const SOON = { EBB_PARK_IDLE: '1', EBB_PARK_LOG: '0' }
+export const SOON = { EBB_PARK_IDLE: '1ms', EBB_PARK_LOG: '0' }
 
 /** Writes files to a folder in which the packages of this repository are installed. @returns the folder */
 export function project(files: Record<string, string>): string {

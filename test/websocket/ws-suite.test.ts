@@ -27,7 +27,7 @@ async function run(mode: string): Promise<Report> {
   const preload = mode === 'preload' ? ['--import', fileURLToPath(import.meta.resolve('ebb/park'))] : []
   const mocha = spawn(process.execPath, [...preload, MOCHA, '--exit', ...hook, ...reporter, 'test/*.test.js'], {
     cwd: SUITE,
-    env: { ...process.env, EBB_SUITE: mode, EBB_PARK_IDLE: '1', EBB_PARK_LOG: '0' },
+    env: { ...process.env, EBB_SUITE: mode, EBB_PARK_IDLE: '1ms', EBB_PARK_LOG: '0' },
     stdio: 'ignore'
   })
   onTestFinished(() => void mocha.kill('SIGKILL'))

@@ -13,6 +13,12 @@ import {
 /** Which servers: all, none, or those that listen on these ports. */
 export type Choice = boolean | ReadonlySet<number>
 
+/** What is parked of a server. */
+export interface Parts {
+  connections: boolean
+  webSockets: boolean
+}
+
 /** Options of `ebb/park`. */
 export interface PreloadOptions {
   /** Servers of `http` and `https`. */

@@ -8,14 +8,8 @@ import type { Server } from 'node:net'
 import { isDistributor } from '../park/node/distributor.js'
 import { isHttp, isHttp2, isTls } from '../park/protocol/kind.js'
 import { warn } from '../sys/errors.js'
-import type { Choice, PreloadOptions } from './options.js'
+import type { Choice, Parts, PreloadOptions } from './options.js'
 import type * as Servers from './servers.js'
-
-/** What is parked of a server. */
-export interface Parts {
-  connections: boolean
-  webSockets: boolean
-}
 
 /** Loads the module that parks servers, and calls back: at once, except in a bundle. */
 export type Load = (loaded: (servers: typeof Servers) => void, failed: (error: unknown) => void) => void
