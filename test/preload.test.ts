@@ -6,6 +6,7 @@ import https from 'node:https'
 import net from 'node:net'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
+import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
 import { describe, expect, test } from 'vitest'
 import { Cli, ROOT } from './support/cli.js'
@@ -23,6 +24,8 @@ import {
 } from './support/preload.js'
 import { freePort } from './support/sockets.js'
 
+/** For programs that start in another folder. */
+const PRELOAD = fileURLToPath(import.meta.resolve('ebb/park'))
 const LOGGED = { EBB_PARK_IDLE: '1ms' }
 
 describe('an unchanged program: its HTTP connections and WebSockets are parked', () => {
@@ -185,7 +188,7 @@ describe('servers of all kinds', () => {
       { cwd: folder }
     )
     spawnSync('sh', ['-c', 'cat crt >> pem'], { cwd: folder })
-    const program = new Cli([process.execPath, '--import', join(ROOT, 'packages/ebb/dist/park.js'), 'app.mjs'], {
+    const program = new Cli([process.execPath, '--import', PRELOAD, 'app.mjs'], {
       cwd: folder,
       env: LOGGED
     })
@@ -374,9 +377,8 @@ test('child processes and other working directories', async () => {
   const folder = project({ 'app.mjs': webProgram(ES_IMPORTS) })
   const parent = `import { spawn } from 'node:child_process'
     spawn(process.execPath, [${JSON.stringify(join(folder, 'app.mjs'))}], { cwd: '/', stdio: 'inherit' })`
-  const path = new URL('packages/ebb/dist/park.js', `file://${ROOT}/`).pathname
   const file = join(project({ 'parent.mjs': parent }), 'parent.mjs')
-  const program = await serve(file, { ...SOON, NODE_OPTIONS: `--import ${path}` }, [])
+  const program = await serve(file, { ...SOON, NODE_OPTIONS: `--import ${PRELOAD}` }, [])
   await askUntil(program.port, 'woken')
 })
 

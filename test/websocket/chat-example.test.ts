@@ -1,4 +1,4 @@
-/** `examples/websocket-chat.mjs`, as a process. */
+/** The examples on `ws`, each as a process. */
 import { once } from 'node:events'
 import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
@@ -45,4 +45,33 @@ test('people talk while their connections are parked; SIGTERM ends the chat', as
   cli.kill('SIGTERM')
   expect((await closed)[0]).toBe(1001)
   expect(await cli.ended).toMatchObject({ code: 0, stderr: '' })
+})
+
+test.each([
+  ['alone', [], /^$/],
+  [
+    'with ebb/park',
+    ['--import', 'ebb/park'],
+    /^ebb: parking HTTP connections and WebSockets of 127\.0\.0\.1:\d+, .*\n$/
+  ]
+])('examples/unchanged-chat.mjs, %s', async (_, flags, said) => {
+  const example = join(ROOT, 'examples/unchanged-chat.mjs')
+  const cli = new Cli([process.execPath, ...flags, example], { env: { PORT: '0', EBB_PARK_IDLE: '1ms' } })
+  const [, port] = await cli.said(/^Listening on 127\.0\.0\.1:(\d+)\n/m)
+  const people = await Promise.all(['ann', 'bob'].map((name) => joined(Number(port), name)))
+  // Everybody hears the names of those who have joined before.
+  const heard = Promise.all(
+    people.map(async (person) => {
+      for (let text = ''; text !== 'hello'; ) [text] = (await once(person, 'message')).map(String) as [string]
+    })
+  )
+  const page = async (): Promise<string> => await (await fetch(`http://127.0.0.1:${port}/`)).text()
+  expect(await page()).toBe('2 are here\n')
+  people[0]?.send('hello')
+  await heard
+  expect(await page()).toBe('2 are here\n')
+  const closed = Promise.all(people.map(async (person) => (await once(person, 'close'))[0]))
+  cli.kill('SIGTERM')
+  expect(await closed).toEqual([1001, 1001])
+  expect(await cli.ended).toMatchObject({ code: 0, stderr: expect.stringMatching(said) })
 })

@@ -7,11 +7,11 @@
  * NODE_OPTIONS='--import ebb/park' npm start
  * ```
  *
- * | variable | what it sets | value | default |
+ * | variable | meaning | value | default |
  * |---|---|---|---|
- * | `EBB_PARK_HTTP` | which servers of `http` and `https` are parked | `all`, `none`, or ports such as `3000,8080` | all |
- * | `EBB_PARK_WS` | which servers of `http` have their WebSockets of `ws` parked | as above | all |
- * | `EBB_PARK_NET` | which servers of `net` and `tls` are parked, until the first byte | as above | none |
+ * | `EBB_PARK_HTTP` | servers of `http` and `https` that are parked | `all`, `none`, or ports: `3000,8080` | all |
+ * | `EBB_PARK_WS` | servers of `http` whose WebSockets are parked | as above | all |
+ * | `EBB_PARK_NET` | servers of `net` and `tls` that are parked, until the first byte | as above | none |
  * | `EBB_PARK_IDLE` | time without a byte before HTTP and WebSockets are parked | ms, or a time such as `5s` | 1000 |
  * | `EBB_PARK_DEFLATE` | whether WebSockets are compressed without context takeover | 1 or 0 | 0 |
  * | `EBB_PARK_CARRY` | properties of HTTP sockets that survive sleep | names such as `user,session` | none |
