@@ -1,5 +1,4 @@
 /** The time after a handover, in the process that has taken over: connections that were not at rest still come. */
-import { EbbError } from '../sys/errors.js'
 import { closeDescriptor } from '../sys/socket.js'
 import { sayDone } from './done.js'
 import type { Link, LinkHandler } from './link.js'
@@ -14,11 +13,12 @@ import {
   decodeAddressed,
   decodeNumbers,
   decodeRows,
-  encodeJson,
+  encodeAbort,
   encodeNumbers,
   type Message,
   ORDER,
-  ROWS
+  ROWS,
+  refused
 } from './protocol.js'
 import { step } from './steps.js'
 import { RowReceiver } from './wire.js'
@@ -147,7 +147,7 @@ export class Arriving implements LinkHandler {
 
   onFailure(error: Error): void {
     if (!this.#isOpen) return
-    this.#link.channel.trySend(encodeJson(ABORT, { reason: error.message.slice(0, 1000) }))
+    this.#link.channel.trySend(encodeAbort(error.message))
     this.#end()
   }
 
@@ -165,7 +165,3 @@ export class Arriving implements LinkHandler {
 }
 
 type RowReceiverTaken = ReturnType<RowReceiver['take']>
-
-function refused(what: string): EbbError {
-  return new EbbError('ERR_EBB_HANDOVER', `what the other process sent was refused: ${what}`)
-}

@@ -4,7 +4,16 @@ import { E } from '../sys/constants.js'
 import { EbbError, type SystemError } from '../sys/errors.js'
 import { outside } from '../sys/node/callback-scope.js'
 import { closeDescriptor } from '../sys/socket.js'
-import { ABORT, DONE, decode, decodeAbort, decodeNumbers, encodeJson, encodeNumbers, type Message } from './protocol.js'
+import {
+  ABORT,
+  DONE,
+  decode,
+  decodeAbort,
+  decodeNumbers,
+  encodeAbort,
+  encodeNumbers,
+  type Message
+} from './protocol.js'
 import { step } from './steps.js'
 
 /** Milliseconds between two attempts to say ABORT to a process that does not read. */
@@ -25,7 +34,7 @@ export function sayDone(channel: Channel, count: number): boolean {
   } catch (error) {
     if (!['EPIPE', 'ECONNRESET'].includes((error as SystemError).code)) return false
   }
-  // It has died, or it has lost patience. Then it says so, as soon as there is room.
+  // It has died, or it has lost patience: then its ABORT comes, as soon as there is room for it.
   step('new:doubt')
   try {
     for (;;) {
@@ -66,7 +75,7 @@ export function receiveDone(channel: Channel, count: number, deadline: number): 
  */
 export function wasDone(channel: Channel, error: Error): boolean {
   step('old:impatient')
-  const abort = encodeJson(ABORT, { reason: error.message.slice(0, 1000) })
+  const abort = encodeAbort(error.message)
   const isTold = channel.trySend(abort) === 0
   channel.refuseMore()
   step('old:aborted')

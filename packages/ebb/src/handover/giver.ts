@@ -16,7 +16,17 @@ import { wasDone } from './done.js'
 import { Leaving } from './leaving.js'
 import { Link, type LinkHandler } from './link.js'
 import type { Movable, Patience } from './movable.js'
-import { ABORT, decodeAbort, decodeHello, encodeJson, HELLO, type Hello, READY, WELCOME } from './protocol.js'
+import {
+  ABORT,
+  decodeAbort,
+  decodeHello,
+  encodeAbort,
+  encodeJson,
+  HELLO,
+  type Hello,
+  READY,
+  WELCOME
+} from './protocol.js'
 import { step } from './steps.js'
 import { Transfer } from './transfer.js'
 
@@ -101,7 +111,7 @@ export class Giver implements Watcher {
   /** Waits for HELLO and READY of a successor. */
   #meet(channel: Channel): void {
     if (this.#successor !== undefined) {
-      channel.trySend(encodeJson(ABORT, { reason: 'another process is about to take over' }))
+      channel.trySend(encodeAbort('another process is about to take over'))
       channel.close()
       return
     }
@@ -148,7 +158,7 @@ export class Giver implements Watcher {
   }
 
   #refuse(link: Link, error: Error): void {
-    link.channel.trySend(encodeJson(ABORT, { reason: error.message.slice(0, 1000) }))
+    link.channel.trySend(encodeAbort(error.message))
     this.#drop(link)
   }
 

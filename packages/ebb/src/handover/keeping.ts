@@ -22,11 +22,10 @@ import {
   ACK,
   ATTACH,
   BYE,
-  CHUNK,
+  chunksOf,
   DROP,
   decodeNumbers,
   encode,
-  encodeAddressed,
   encodeJson,
   encodeNumbers,
   LISTENING,
@@ -34,7 +33,6 @@ import {
   OWN,
   type Row,
   RowWriter,
-  roomFor,
   UNLISTEN
 } from './protocol.js'
 import { step } from './steps.js'
@@ -259,11 +257,7 @@ export class Keeping implements LinkHandler {
     }
     step('keep:sent')
     for (const { server, id, attachment } of this.#large.splice(0)) {
-      const most = roomFor(MOST_BYTES)
-      for (let at = 0; at < attachment.length; at += most) {
-        const bytes = Buffer.from(attachment.slice(at, at + most), 'latin1')
-        this.#send(encodeAddressed(CHUNK, { server, order: 0, id, bytes }))
-      }
+      for (const chunk of chunksOf(server, id, attachment, MOST_BYTES)) this.#send(chunk)
     }
   }
 

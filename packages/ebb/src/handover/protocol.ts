@@ -57,6 +57,8 @@ const PROXIED = 37
 const LARGEST_ATTACHMENT = 2 ** 29 - 24
 /** Highest number of servers in a handover. */
 const MOST_SERVERS = 1024
+/** Longest reason that ABORT gives, in characters. */
+const LONGEST_REASON = 1000
 /** Longest string of a message as JSON, in characters. */
 const LONGEST_STRING = 4096
 
@@ -89,6 +91,11 @@ export interface Row {
 /** Makes the error for a message that cannot be what this protocol sends. */
 function broken(what: string): EbbError {
   return new EbbError('ERR_EBB_HANDOVER', `the other process sent a message that is not valid: ${what}`)
+}
+
+/** Makes the error for a message that is valid, and does not fit what was sent before it. */
+export function refused(what: string): EbbError {
+  return new EbbError('ERR_EBB_HANDOVER', `what the other process sent was refused: ${what}`)
 }
 
 /** Returns a message without a payload, or with one. */
@@ -164,6 +171,16 @@ export interface Abort {
 /** Makes a message with a payload as JSON. */
 export function encodeJson(kind: number, value: Hello | Welcome | Listening | Abort): Buffer {
   return encode(kind, Buffer.from(JSON.stringify(value)))
+}
+
+/** Makes an ABORT. */
+export function encodeAbort(reason: string): Buffer {
+  return encodeJson(ABORT, { reason: reason.slice(0, LONGEST_REASON) })
+}
+
+/** Returns the index of the server with the name and the kind of `wanted`; -1 if there is none. */
+export function indexOfServer(servers: readonly ServerName[], wanted: ServerName): number {
+  return servers.findIndex(({ name, kind }) => name === wanted.name && kind === wanted.kind)
 }
 
 export function decodeHello(payload: Buffer): Hello {
@@ -373,6 +390,15 @@ export function encodeAddressed(kind: number, { server, order, id, bytes }: Addr
   message.writeDoubleLE(id, HEADER + 4)
   message.set(bytes, HEADER + PREFIX)
   return message
+}
+
+/** Makes the CHUNKs of an attachment, each a message of at most `capacity` bytes. */
+export function* chunksOf(server: number, id: number, attachment: string, capacity: number): Generator<Buffer> {
+  const most = roomFor(capacity)
+  for (let at = 0; at < attachment.length; at += most) {
+    const bytes = Buffer.from(attachment.slice(at, at + most), 'latin1')
+    yield encodeAddressed(CHUNK, { server, order: 0, id, bytes })
+  }
 }
 
 /** @param count number of servers */

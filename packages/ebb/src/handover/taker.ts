@@ -29,13 +29,16 @@ import {
   decodeRows,
   decodeWelcome,
   encode,
+  encodeAbort,
   encodeJson,
   HELLO,
+  indexOfServer,
   LISTENING,
   type Listening,
   type Message,
   READY,
   ROWS,
+  refused,
   WELCOME,
   type Welcome
 } from './protocol.js'
@@ -153,8 +156,8 @@ export class Taker implements LinkHandler {
 
   #addSocket(listening: Listening, descriptors: number[]): void {
     const [fd = -1] = descriptors
-    if (descriptors.length !== 1 || cookieOf(fd) === -1 || !isListening(fd)) throw invalid('no socket that listens')
-    if (this.#sockets.some(({ server }) => server === listening.server)) throw invalid('two sockets of one server')
+    if (descriptors.length !== 1 || cookieOf(fd) === -1 || !isListening(fd)) throw refused('no socket that listens')
+    if (this.#sockets.some(({ server }) => server === listening.server)) throw refused('two sockets of one server')
     descriptors.length = 0
     this.#sockets.push({ ...listening, fd })
     step('new:listening')
@@ -162,7 +165,7 @@ export class Taker implements LinkHandler {
 
   #addAway([server = -1, broadcasts = 0, ...ids]: number[]): void {
     const away = this.#away[server]
-    if (away === undefined) throw invalid('connections of no server')
+    if (away === undefined) throw refused('connections of no server')
     for (const id of ids) {
       away.push(id)
       if (broadcasts !== 0) this.#broadcasts[server]?.add(id)
@@ -174,7 +177,7 @@ export class Taker implements LinkHandler {
     step('new:welcome')
     try {
       for (const server of this.#servers) {
-        if (servers.some(({ name, kind }) => name === server.name && kind === server.kind)) continue
+        if (indexOfServer(servers, server) !== -1) continue
         this.#opened.push(server)
         await server.listen()
       }
@@ -194,9 +197,9 @@ export class Taker implements LinkHandler {
     const expected = this.#servers.length - this.#opened.length
     const own = this.#sockets.filter(({ server }) => server !== -1)
     if (rows !== this.#receiver.count || sockets !== own.length || away !== awake || !this.#receiver.isComplete) {
-      throw invalid('less, or more, than COMMIT tells')
+      throw refused('less, or more, than COMMIT tells')
     }
-    if (own.length !== expected || this.#sockets.length !== expected + 1) throw invalid('a listening socket is missing')
+    if (own.length !== expected || this.#sockets.length !== expected + 1) throw refused('a listening socket is missing')
     step('new:commit')
     const adopted = this.#adopt()
     step('new:adopted')
@@ -221,7 +224,7 @@ export class Taker implements LinkHandler {
         const { fd } = socket
         socket.fd = -1
         server.listenOn(fd, socket.path, socket.backlog)
-        if (!server.reserve(ids, socket.mostUses)) throw invalid('an id is not valid, or came twice')
+        if (!server.reserve(ids, socket.mostUses)) throw refused('an id is not valid, or came twice')
         moved[socket.server] = []
         server.adopt(connections)
         adopted[socket.server] = connections.map(({ id }) => id)
@@ -265,7 +268,7 @@ export class Taker implements LinkHandler {
 
   onFailure(error: Error): void {
     if (this.#isOver) return
-    this.#link.channel.trySend(encodeJson(ABORT, { reason: error.message.slice(0, 1000) }))
+    this.#link.channel.trySend(encodeAbort(error.message))
     this.#end()
     this.#receiver.drop(closeDescriptor)
     for (const { fd } of this.#sockets) if (fd !== -1) closeDescriptor(fd)
@@ -321,10 +324,6 @@ function asTooFew(error: Error): Error {
     'this process cannot open enough descriptors: raise its limit (ulimit -n)',
     error
   )
-}
-
-function invalid(what: string): EbbError {
-  return new EbbError('ERR_EBB_HANDOVER', `what the other process sent was refused: ${what}`)
 }
 
 function outOfTurn(kind: number): EbbError {

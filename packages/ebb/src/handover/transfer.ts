@@ -3,7 +3,16 @@ import { type Channel, MOST_BYTES } from '../sys/channel.js'
 import { EbbError } from '../sys/errors.js'
 import { receiveDone } from './done.js'
 import type { Movable } from './movable.js'
-import { AWAY, COMMIT, encodeJson, encodeNumbers, type Hello, LISTENING, mostNumbers } from './protocol.js'
+import {
+  AWAY,
+  COMMIT,
+  encodeJson,
+  encodeNumbers,
+  type Hello,
+  indexOfServer,
+  LISTENING,
+  mostNumbers
+} from './protocol.js'
 import { step } from './steps.js'
 import { RowSender } from './wire.js'
 
@@ -34,7 +43,7 @@ export class Transfer {
   constructor(servers: readonly Movable[], hello: Hello) {
     this.hello = hello
     this.pairs = servers.flatMap((server) => {
-      const index = hello.servers.findIndex(({ name, kind }) => name === server.name && kind === server.kind)
+      const index = indexOfServer(hello.servers, server)
       return index === -1 ? [] : [{ index, server }]
     })
     this.others = servers.filter((server) => !this.pairs.some((pair) => pair.server === server))

@@ -5,7 +5,7 @@ import { type Channel, MOST_BYTES, MOST_DESCRIPTORS } from '../sys/channel.js'
 import { EbbError } from '../sys/errors.js'
 import { cookieOf, isStreamSocket } from '../sys/socket.js'
 import type { Movable } from './movable.js'
-import { CHUNK, encodeAddressed, type Row, RowWriter, roomFor, sizeOfRow } from './protocol.js'
+import { chunksOf, type Row, RowWriter, refused, sizeOfRow } from './protocol.js'
 import { step } from './steps.js'
 
 /** Attachments up to this size (bytes) are sent with their row. */
@@ -72,11 +72,7 @@ export class RowSender {
   finish(): void {
     this.#flush()
     for (const { server, id, attachment } of this.#large) {
-      const most = roomFor(MOST_BYTES)
-      for (let at = 0; at < attachment.length; at += most) {
-        const bytes = Buffer.from(attachment.slice(at, at + most), 'latin1')
-        this.#channel.send(encodeAddressed(CHUNK, { server, order: 0, id, bytes }), [], this.#deadline)
-      }
+      for (const chunk of chunksOf(server, id, attachment, MOST_BYTES)) this.#channel.send(chunk, [], this.#deadline)
     }
   }
 
@@ -212,8 +208,4 @@ function checkAttachment(attachment: string): void {
   if (format > FORMAT) {
     throw refused(`an attachment has V8's format ${format}, and this Node reads ${FORMAT} and older`)
   }
-}
-
-function refused(what: string): EbbError {
-  return new EbbError('ERR_EBB_HANDOVER', `what the other process sent was refused: ${what}`)
 }

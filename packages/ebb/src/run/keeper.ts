@@ -8,12 +8,12 @@ import { existsSync, rmSync } from 'node:fs'
 import { receiveDone, wasDone } from '../handover/done.js'
 import { Link, type LinkHandler } from '../handover/link.js'
 import {
-  ABORT,
   ACK,
   ATTACH,
   BYE,
   CHUNK,
   COMMIT,
+  chunksOf,
   DROP,
   decodeAddressed,
   decodeHello,
@@ -21,11 +21,12 @@ import {
   decodeNumbers,
   decodeRows,
   encode,
-  encodeAddressed,
+  encodeAbort,
   encodeJson,
   encodeNumbers,
   HELLO,
   type Hello,
+  indexOfServer,
   LISTENING,
   type Listening,
   type Message,
@@ -34,7 +35,6 @@ import {
   ROWS,
   type Row,
   RowWriter,
-  roomFor,
   sizeOfRow,
   UNLISTEN,
   WELCOME
@@ -96,9 +96,8 @@ class Holding {
 
   /** Takes what another process has given, unless this one has given it anew. */
   inherit(other: Holding): void {
-    for (const [at, { name, kind }] of this.hello.servers.entries()) {
-      const from = other.hello.servers.findIndex((server) => server.name === name && server.kind === kind)
-      const connections = other.connections[from]
+    for (const [at, server] of this.hello.servers.entries()) {
+      const connections = other.connections[indexOfServer(other.hello.servers, server)]
       if (connections !== undefined) this.connections[at]?.inherit(connections)
     }
   }
@@ -201,7 +200,7 @@ export class Keeper implements Watcher {
 
   #fail(link: Link, error: Error): void {
     this.#log(error.message)
-    link.channel.trySend(encodeJson(ABORT, { reason: error.message.slice(0, 1000) }))
+    link.channel.trySend(encodeAbort(error.message))
     this.#drop(link)
   }
 
@@ -348,9 +347,7 @@ class Giving {
     this.#channel = channel
     this.#deadline = deadline
     this.#holding = holding
-    this.#indexes = holding.hello.servers.map((server) =>
-      hello.servers.findIndex(({ name, kind }) => name === server.name && kind === server.kind)
-    )
+    this.#indexes = holding.hello.servers.map((server) => indexOfServer(hello.servers, server))
   }
 
   /** @returns the number of connections */
@@ -397,11 +394,7 @@ class Giving {
   }
 
   #sendChunks({ server, id, attachment = '' }: Row): void {
-    const most = roomFor(MOST_BYTES)
-    for (let at = 0; at < attachment.length; at += most) {
-      const bytes = Buffer.from(attachment.slice(at, at + most), 'latin1')
-      this.#channel.send(encodeAddressed(CHUNK, { server, order: 0, id, bytes }), [], this.#deadline)
-    }
+    for (const chunk of chunksOf(server, id, attachment, MOST_BYTES)) this.#channel.send(chunk, [], this.#deadline)
   }
 }
 

@@ -93,7 +93,7 @@ export class Hub<A> implements WebSocketHandlers, ConnectionHost {
   // Events of connections.
 
   onMessage(row: number, bytes: Buffer, start: number, end: number, binary: boolean): void {
-    this.#heard(row)
+    this.#onTraffic(row)
     if (!binary && this.#answer(row, bytes, start, end)) return
     const { message } = this.#handlers
     if (message === undefined) return
@@ -118,16 +118,16 @@ export class Hub<A> implements WebSocketHandlers, ConnectionHost {
   }
 
   onPing(row: number): void {
-    this.#heard(row)
+    this.#onTraffic(row)
   }
 
   onPong(row: number): void {
-    this.#heard(row)
+    this.#onTraffic(row)
   }
 
   onDrain(row: number): void {
     this.#answering.delete(row)
-    this.#heard(row)
+    this.#onTraffic(row)
     this.#handlers.drain?.(this.#handle(row))
   }
 
@@ -184,7 +184,8 @@ export class Hub<A> implements WebSocketHandlers, ConnectionHost {
     this.#core?.setTimer(row, liveness)
   }
 
-  #heard(row: number): void {
+  /** Notes that something has come from the peer. */
+  #onTraffic(row: number): void {
     if (row < this.#awaiting.length) this.#awaiting[row] = 0
   }
 
