@@ -18,8 +18,9 @@ const hub = hibernate(
   { port: Number(process.env.PORT ?? 3000) },
   {
     upgrade({ url }) {
-      const topics = new URL(url, 'http://host').searchParams.get('topics') ?? ''
-      return { tags: topics.split(',').filter(Boolean).slice(0, 10) }
+      const topics = (new URL(`http://host${url}`).searchParams.get('topics') ?? '').split(',').filter(Boolean)
+      // An exception would end the process.
+      return isListOfTopics(topics) ? { tags: topics } : { status: 400, body: 'at most 10 topics of 256 characters' }
     },
     message(socket, data) {
       const { publish, data: news, subscribe, count } = parse(data)

@@ -27,6 +27,14 @@ test('topics reach who has subscribed; SIGTERM ends the hub', async () => {
   expect(await said(bob)).toBe('{"topic":"news","count":2}')
   bob.send('ping')
   expect(await said(bob)).toBe('pong')
+  // No request ends the process.
+  for (const path of [`/?topics=${'x'.repeat(257)}`, '/?topics=1,2,3,4,5,6,7,8,9,10,11']) {
+    const refused = new WebSocket(`ws://127.0.0.1:${port}${path}`)
+    expect(String(((await once(refused, 'error')) as Error[])[0])).toContain('400')
+  }
+  const odd = new WebSocket(`ws://127.0.0.1:${port}//`)
+  await once(odd, 'open')
+  odd.terminate()
   const closed = once(bob, 'close')
   bob.send('no JSON')
   expect((await closed)[0]).toBe(1008)

@@ -32,6 +32,8 @@ test('the head of a usual request', () => {
 test.each([
   ['another method', request(LINES, 'POST / HTTP/1.1')],
   ['HTTP/1.0', request(LINES, 'GET / HTTP/1.0')],
+  ['a URL that is no path', request(LINES, 'GET [ HTTP/1.1')],
+  ['an absolute URL', request(LINES, 'GET http://x/ HTTP/1.1')],
   ['a blank in the URL', request(LINES, 'GET /a b HTTP/1.1')],
   ['no upgrade', request(LINES.filter((line) => !line.startsWith('Connection')))],
   ['no host', request(LINES.slice(1))],
@@ -163,6 +165,13 @@ test('answers of upgrade()', () => {
   expect(() => answerOf({ headers: { a: 'b\r\nc: d' } }, [])).toThrow(
     expect.objectContaining({ code: 'ERR_INVALID_CHAR' })
   )
+  for (const name of ['Sec-WebSocket-Accept', 'connection', 'Upgrade', 'Content-Length', 'Transfer-Encoding']) {
+    expect(() => answerOf({ headers: { [name]: 'x' } }, [])).toThrow(/must not have/)
+  }
+  for (const name of ['connection', 'Content-Length']) {
+    expect(() => answerOf({ status: 400, headers: { [name]: 'x' } }, [])).toThrow(/must not have/)
+  }
+  expect(() => answerOf({ headers: { a: 5 } as never }, [])).toThrow('header a must be a string, not 5')
   expect(() => answerOf({ headers: { 'a b': 'c' } }, [])).toThrow()
 })
 
@@ -181,5 +190,8 @@ test('responses', () => {
   ])
   const refused = refuseResponse({ status: 401, body: 'né', headers: { 'WWW-Authenticate': 'Basic' } }).toString()
   expect(refused).toMatch(/^HTTP\/1.1 401 Unauthorized\r\nConnection: close\r\n.*Content-Length: 3\r\n/s)
+  expect(refuseResponse({ status: 400, body: '{}', headers: { 'content-type': 'application/json' } }).toString()).toBe(
+    'HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 2\r\ncontent-type: application/json\r\n\r\n{}'
+  )
   expect(refused).toMatch(/\r\nWWW-Authenticate: Basic\r\n\r\nné$/)
 })

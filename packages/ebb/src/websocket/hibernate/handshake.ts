@@ -41,7 +41,10 @@ export interface UpgradeAnswer<A = unknown> {
   status?: number
   /** Body of a refusal, as text. Default: the name of the status. */
   body?: string
-  /** Headers of the response. Default: none. */
+  /**
+   * Headers of the response. Those of the handshake, and those that tell how long the response is, cannot be given.
+   * Default: none.
+   */
   headers?: Readonly<Record<string, string | readonly string[]>>
   /** Subprotocol: one that the client offers. Default: none. */
   protocol?: string | undefined
@@ -116,6 +119,18 @@ export function checkRequest(method: string | undefined, headers: IncomingHttpHe
   return isValid ? protocols : { status: 400, body: 'Sec-WebSocket-Protocol is not valid' }
 }
 
+/** As {@link checkRequest}, for a request that `http` has read. */
+export function checkIncoming({ httpVersionMinor, method, headers }: IncomingMessage): Refusal | readonly string[] {
+  // An upgrade of HTTP/1.0 means nothing (RFC 9110, section 7.8), and a body would be read as frames.
+  if (httpVersionMinor === 0) return { status: 400, body: 'HTTP/1.1 is required' }
+  const refusal = checkRequest(method, headers)
+  const { 'content-length': length = '0', 'transfer-encoding': encoding } = headers
+  if (!isRefusal(refusal) && (Number(length) !== 0 || encoding !== undefined)) {
+    return { status: 400, body: 'The request must have no body' }
+  }
+  return refusal
+}
+
 const NO_PROTOCOLS: readonly string[] = Object.freeze([])
 
 /** Whether a check of a request has found something. */
@@ -134,7 +149,7 @@ export function answerOf(result: UpgradeResult, offered: readonly string[]): Ref
   if (result === false) return { status: 403 }
   checkObject(result, 'result of upgrade() that is neither undefined, true nor false')
   const { status, body, headers, protocol, tags = [], attachment } = result
-  const lines = linesOf(headers)
+  const lines = linesOf(headers, status === undefined ? OF_HANDSHAKE : OF_REFUSAL)
   if (status !== undefined) {
     if (!Number.isInteger(status) || status < 300 || status > 599) {
       throw invalidArgument(`status of a refused connection must be from 300 to 599, not ${shown(status)}`)
@@ -151,13 +166,20 @@ export function answerOf(result: UpgradeResult, offered: readonly string[]): Ref
 
 const ACCEPTANCE: Acceptance = Object.freeze({ lines: '', protocol: undefined, tags: [], attachment: undefined })
 
-function linesOf(headers: UpgradeAnswer['headers']): string {
+/** Headers that are not the program's: of a response that accepts a connection, and of one that refuses it. */
+const OF_HANDSHAKE = /^(connection|upgrade|content-length|transfer-encoding|sec-websocket-.*)$/i
+const OF_REFUSAL = /^(connection|content-length|transfer-encoding)$/i
+
+/** @param own names of headers that must not be given */
+function linesOf(headers: UpgradeAnswer['headers'], own: RegExp): string {
   if (headers === undefined) return ''
   checkObject(headers, 'headers of an answer')
   let lines = ''
   for (const [name, values] of Object.entries(headers)) {
     validateHeaderName(name)
-    for (const value of typeof values === 'string' ? [values] : values) {
+    if (own.test(name)) throw invalidArgument(`headers of an answer must not have ${name}, which the server sets`)
+    for (const value of Array.isArray(values) ? (values as unknown[]) : [values]) {
+      if (typeof value !== 'string') throw invalidArgument(`header ${name} must be a string, not ${shown(value)}`)
       validateHeaderValue(name, value)
       lines += `${name}: ${value}\r\n`
     }
@@ -178,8 +200,10 @@ const SWITCHING = 'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nCon
 export function refuseResponse({ status, body, headers }: Refusal): Buffer {
   const reason = STATUS_CODES[status] ?? ''
   const text = Buffer.from(body ?? reason)
-  const lines = linesOf(headers)
-  const own = `Connection: close\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: ${text.length}\r\n`
+  const lines = linesOf(headers, OF_REFUSAL)
+  const hasType = Object.keys(headers ?? {}).some((name) => name.toLowerCase() === 'content-type')
+  const type = hasType ? '' : 'Content-Type: text/plain; charset=utf-8\r\n'
+  const own = `Connection: close\r\n${type}Content-Length: ${text.length}\r\n`
   return Buffer.concat([Buffer.from(`HTTP/1.1 ${status} ${reason}\r\n${own}${lines}\r\n`, 'latin1'), text])
 }
 
@@ -191,7 +215,7 @@ export interface RequestHead {
   length: number
 }
 
-const REQUEST_LINE = /^GET ([!-~]+) HTTP\/1\.1$/
+const REQUEST_LINE = /^GET (\/[!-~]*) HTTP\/1\.1$/
 /** A value has no leading and no trailing blanks, and no control characters. */
 const VALUE = /^[\t !-~\x80-\xff]*$/
 const BLANKS = /^[\t ]+|[\t ]+$/g
@@ -201,8 +225,8 @@ const END = '\r\n\r\n'
  * Reads the head of a plain GET request. Whatever is unusual is left to the parser of `http`.
  *
  * @param maxLength of the head, in bytes
- * @returns undefined if the head is incomplete, or unusual: another method, a body, a header twice, a folded header,
- *   characters that are not allowed
+ * @returns undefined if the head is incomplete, or unusual: another method, a URL that is not a path, a body, a header
+ *   twice, a folded header, characters that are not allowed
  */
 export function readHead(bytes: Buffer, maxLength: number): RequestHead | undefined {
   if (bytes[0] !== 0x47) return undefined

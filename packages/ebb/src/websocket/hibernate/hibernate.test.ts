@@ -132,6 +132,88 @@ describe.each(KINDS)('%s', (kind) => {
     expect([hub.size, events.length]).toEqual([1, 1])
   })
 
+  test('upgrade() answers with an object like a promise, which settles twice or throws', async () => {
+    const fail = (): never => {
+      throw new Error('then')
+    }
+    const like = (then: unknown): object => Object.defineProperty({}, 'then', { value: then })
+    const { port, url, seen, hub } = await serveHub(kind, {
+      upgrade({ url }): never {
+        if (url === '/throws') return like(fail) as never
+        if (url === '/getter') return Object.defineProperty({}, 'then', { get: fail }) as never
+        return like((settle: (answer: unknown) => void) =>
+          [true, true, false].forEach((each) => void settle(each))
+        ) as never
+      }
+    })
+    const caught: unknown[] = []
+    const listeners = process.listeners('uncaughtException')
+    const note = (error: Error): void => void caught.push(error.message)
+    process.removeAllListeners('uncaughtException').on('uncaughtException', note)
+    onTestFinished(() => {
+      process.off('uncaughtException', note)
+      for (const listener of listeners) process.on('uncaughtException', listener)
+    })
+    for (const path of ['throws', 'getter']) expect((await refused(`${url}/${path}`))[0]).toBe(500)
+    expect(caught).toEqual(['then', 'then'])
+    const client = await Client.connect(port)
+    await seen('open')
+    await new Promise((resolve) => setImmediate(resolve))
+    hub.get((await seen('open'))[0]?.[1] as number)?.send('once')
+    expect(await client.take(6)).toEqual(textFrame('once'))
+    client.socket.destroy()
+    await seen('close')
+    expect(hub.size).toBe(0)
+  })
+
+  test.each(['sync', 'async'])('a refusal whose body is larger than what the kernel takes: %s', async (how) => {
+    const body = 'x'.repeat(8_000_000)
+    const { url } = await serveHub(kind, {
+      upgrade: () => (how === 'sync' ? { status: 400, body } : Promise.resolve({ status: 400, body }))
+    })
+    const [status, got] = await refused(url)
+    expect([status, got === body]).toEqual([400, true])
+  })
+
+  test('HTTP/1.0, and a request with a body, are refused', async () => {
+    const { port, hub } = await serveHub(kind)
+    for (const request of [
+      REQUEST.replace('HTTP/1.1', 'HTTP/1.0'),
+      `${REQUEST.slice(0, -2)}Content-Length: 3\r\n\r\nabc`,
+      `${REQUEST.slice(0, -2)}Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n`
+    ]) {
+      const socket = net.connect(port, '127.0.0.1').on('error', () => {})
+      socket.end(request)
+      const parts: Buffer[] = []
+      for await (const part of socket) parts.push(part as Buffer)
+      expect(String(Buffer.concat(parts))).toMatch(/^HTTP\/1.1 400 /)
+    }
+    expect(hub.size).toBe(0)
+  })
+
+  test('several of them on one server, by path', async () => {
+    const { hub, url } = await serveHub(kind, { open: (socket) => void socket.send('one') }, { path: '/one' })
+    const named = (name: string) => ({ open: (socket: { send(data: string): boolean }) => void socket.send(name) })
+    const two = hibernate(hub.server, named('two'), { path: '/two' })
+    expect((await refused(`${url}/three`))[0]).toBe(404)
+    expect(() => hibernate(hub.server, {}, { path: '/two' })).toThrow('takes /two')
+    const rest = hibernate(hub.server, named('rest'))
+    expect(() => hibernate(hub.server)).toThrow('takes every path')
+    for (const [path, name] of [
+      ['one?x', 'one'],
+      ['two', 'two'],
+      ['three', 'rest']
+    ]) {
+      const client = new WebSocket(`${url}/${path}`)
+      onTestFinished(() => client.terminate())
+      expect(await next(client)).toBe(name)
+      client.terminate()
+    }
+    await Promise.all([two.close(), rest.close()])
+    // The path is free again.
+    await hibernate(hub.server, {}, { path: '/two' }).close()
+  })
+
   test('a client that leaves during an async upgrade()', async () => {
     let left = 0
     const { port, hub, events, seen } = await serveHub(kind, {
@@ -158,13 +240,14 @@ describe.each(KINDS)('%s', (kind) => {
   })
 
   test('frames that come with the request, or before an async upgrade() is done', async () => {
-    const { port, seen } = await serveHub(kind, { upgrade: () => wait(20, true) })
+    const { port, seen, events } = await serveHub(kind, { upgrade: () => wait(20, true) })
     const client = await Client.connect(port, Buffer.concat([text('early'), text('cut').subarray(0, 4)]))
     client.send(text('cut').subarray(4))
     expect(await seen('message', 2)).toEqual([
       ['message', 'early', false],
       ['message', 'cut', false]
     ])
+    expect(events[0]?.[0]).toBe('open')
     client.socket.destroy()
   })
 

@@ -2,7 +2,8 @@
 import { type IncomingMessage, maxHeaderSize, type Server } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Upgrades } from '../../park/upgrades.js'
-import { outside, reportLater, runBatch } from '../../sys/node/callback-scope.js'
+import { invalidArgument } from '../../sys/errors.js'
+import { outside, reportLater } from '../../sys/node/callback-scope.js'
 import { peerAddress } from '../../sys/socket.js'
 import { peek, peeked, receiveAndDrop, sendBytes } from '../../sys/transfer.js'
 import { webSocketsOf } from '../of-server.js'
@@ -11,6 +12,7 @@ import {
   type Acceptance,
   acceptResponse,
   answerOf,
+  checkIncoming,
   checkRequest,
   isRefusal,
   type Refusal,
@@ -27,9 +29,17 @@ const FAILED: Refusal = Object.freeze({ status: 500 })
 /** Connections are no longer taken. */
 const CLOSED: Refusal = Object.freeze({ status: 503 })
 
+/** Requests that one `hibernate()` takes. */
+interface Route {
+  /** Undefined: every path that no other route has. */
+  readonly path: string | undefined
+}
+
+/** The routes of each server, oldest first. */
+const routes = new WeakMap<Server, Route[]>()
+
 /** What the handshakes of one `hibernate()` need. */
-export interface OpeningOptions<A> {
-  path: string | undefined
+export interface OpeningOptions<A> extends Route {
   upgrade: ((request: UpgradeRequest) => UpgradeResult<A> | Promise<UpgradeResult<A>>) | undefined
 }
 
@@ -43,18 +53,33 @@ interface Ready {
 }
 
 /** Does the handshakes of a server, and gives the connections to a hub. */
-export class Opening<A> {
+export class Opening<A> implements Route {
+  readonly path: string | undefined
+
   readonly #server: Server
   readonly #hub: Hub<A>
   readonly #options: OpeningOptions<A>
   #upgrades: Upgrades | undefined
   #closed = false
 
+  /** @throws {TypeError} `ERR_INVALID_ARG_VALUE` if another `hibernate()` of the server has the same path */
   constructor(server: Server, hub: Hub<A>, options: OpeningOptions<A>) {
     this.#server = server
     this.#hub = hub
     this.#options = options
+    const { path } = options
+    this.path = path
+    const others = this.#routes()
+    if (others.some((other) => other.path === path)) {
+      const what = path === undefined ? 'every path' : path
+      throw invalidArgument(`another hibernate() of this server takes ${what}: give each a path of its own`)
+    }
+    routes.set(server, [...others, this])
     server.on('upgrade', this.#onUpgrade)
+  }
+
+  #routes(): Route[] {
+    return routes.get(this.#server) ?? []
   }
 
   /** Also does handshakes while connections are parked, as far as their requests have nothing unusual. */
@@ -66,26 +91,39 @@ export class Opening<A> {
   /** Takes no more connections. */
   close(): void {
     this.#closed = true
+    const others = this.#routes().filter((other) => other !== this)
+    routes.set(this.#server, others)
     this.#server.off('upgrade', this.#onUpgrade)
     if (this.#upgrades !== undefined) this.#upgrades.handshake = undefined
   }
 
-  #takes(url: string): boolean {
-    const { path } = this.#options
-    return path === undefined || url === path || url.startsWith(`${path}?`)
+  /** Returns who takes a request: the route with its path, else the one without a path. */
+  #takerOf(url: string): Route | undefined {
+    const all = this.#routes()
+    const end = url.indexOf('?')
+    const path = end === -1 ? url : url.slice(0, end)
+    return all.find((route) => route.path === path) ?? all.find((route) => route.path === undefined)
   }
 
-  /** Calls the `upgrade` handler. @param then called with the answer, in this turn or later. It never throws */
+  /** Whether this refuses the requests that nobody takes: the oldest route of a server that has nothing else. */
+  #refusesUntaken(): boolean {
+    const all = this.#routes()
+    return this.#server.listenerCount('upgrade') === all.length && all[0] === this
+  }
+
+  /** Calls the `upgrade` handler. @param then called once with the answer, in this turn or later. It never throws */
   #decide(request: Request, then: (answer: Refusal | Acceptance) => void): void {
     let result: UpgradeResult | Promise<UpgradeResult>
     try {
       result = this.#options.upgrade?.(request)
+      // Anything with a `then` becomes a promise, which settles once.
+      if (isPromise(result)) result = Promise.resolve(result)
     } catch (error) {
       reportLater(error)
       then(FAILED)
       return
     }
-    if (isPromise(result)) {
+    if (result instanceof Promise) {
       result.then(
         (later) => inTurn(() => then(this.#answerOf(later, request))),
         (error: unknown) => {
@@ -124,18 +162,19 @@ export class Opening<A> {
   // By `http`.
 
   readonly #onUpgrade = (incoming: IncomingMessage, socket: Socket, head: Buffer): void => {
-    const { method, url = '', headers } = incoming
-    const isTaken = this.#takes(url)
-    if (!isTaken && this.#server.listenerCount('upgrade') > 1) return
+    const { url = '' } = incoming
+    const taker = this.#takerOf(url)
+    const isTaken = taker === this
+    if (!isTaken && (taker !== undefined || !this.#refusesUntaken())) return
     socket.on('error', () => {})
     // The keys of a TLS connection are in the process, so it cannot be parked.
     const isEncrypted = (socket as { encrypted?: boolean }).encrypted === true
-    const checked = isTaken ? (isEncrypted ? { status: 501 } : checkRequest(method, headers)) : { status: 404 }
+    const checked = isTaken ? (isEncrypted ? { status: 501 } : checkIncoming(incoming)) : { status: 404 }
     if (isRefusal(checked)) {
       refuse(socket, checked)
       return
     }
-    const request = new Request(url, headers, checked, () => socket.remoteAddress, incoming)
+    const request = new Request(url, incoming.headers, checked, () => socket.remoteAddress, incoming)
     // The context of `http` may have stores of the handlers of other connections.
     outside(() => this.#decide(request, (answer) => this.#answer(socket, head, this.#prepare(request, answer))))
   }
@@ -162,7 +201,7 @@ export class Opening<A> {
     const { table, proxied } = upgrades.connections
     const length = peek(fd, maxHeaderSize)
     const head = length > 0 ? readHead(peeked(length), maxHeaderSize) : undefined
-    if (head === undefined || !this.#takes(head.url)) return false
+    if (head === undefined || this.#takerOf(head.url) !== this) return false
     const checked = checkRequest('GET', head.headers)
     if (isRefusal(checked)) return false
     receiveAndDrop(fd, head.length)
@@ -173,23 +212,22 @@ export class Opening<A> {
     }
     const request = new Request(head.url, head.headers, checked, address)
     let isLater = false
+    let isAnswered = false
     this.#decide(request, (answer) => {
+      isAnswered = true
       // The client may have left, or the program may have closed the connection.
       if (table.id(row) !== id) return
       if (isLater) upgrades.resume(row)
       this.#answerParked(row, fd, this.#prepare(request, answer))
     })
     isLater = true
-    if (table.id(row) === id && !upgrades.connections.isUpgraded(row)) upgrades.hold(row)
+    if (!isAnswered && table.id(row) === id) upgrades.hold(row)
     return true
   }
 
   #answerParked(row: number, fd: number, answer: Refusal | Ready): void {
     if ('status' in answer) {
-      sendBytes(fd, refuseResponse(answer))
-      // Bytes that nobody reads would make the kernel send a RST, which may overtake the response.
-      receiveAndDrop(fd)
-      this.#upgrades?.close(row, 'server')
+      this.#refuseParked(row, fd, refuseResponse(answer))
       return
     }
     const { core, owner, acceptance, attachment, response } = answer
@@ -197,11 +235,26 @@ export class Opening<A> {
     core.write(row, response)
     core.callBack(row, () => this.#hub.onOpen(row, acceptance, attachment), undefined)
   }
+
+  #refuseParked(row: number, fd: number, response: Buffer): void {
+    const sent = sendBytes(fd, response)
+    if (sent >= 0 && sent < response.length) {
+      const socket = this.#upgrades?.wake(row)
+      if (socket !== undefined) end(socket, response.subarray(sent))
+      return
+    }
+    // Bytes that nobody reads would make the kernel send a RST, which may overtake the response.
+    receiveAndDrop(fd)
+    this.#upgrades?.close(row, 'server')
+  }
 }
 
-/** Calls `fn` in a batch of its own: within a promise, ticks of a handler would run after other promises. */
+/**
+ * Calls `fn` in a callback of Node of its own: within a promise, ticks of a handler would run after other promises. Not
+ * in a batch, where ticks, and with them the first messages, would come before `open`.
+ */
 function inTurn(fn: () => void): void {
-  outside(() => setImmediate(() => runBatch(fn)))
+  outside(() => setImmediate(fn))
 }
 
 function isPromise(result: unknown): result is Promise<UpgradeResult> {
@@ -209,6 +262,12 @@ function isPromise(result: unknown): result is Promise<UpgradeResult> {
 }
 
 function refuse(socket: Socket, refusal: Refusal): void {
+  end(socket, refuseResponse(refusal))
+}
+
+/** Sends the last bytes of a connection. */
+function end(socket: Socket, bytes: Buffer): void {
+  socket.on('error', () => {})
   socket.once('finish', () => socket.destroy())
-  socket.end(refuseResponse(refusal))
+  socket.end(bytes)
 }

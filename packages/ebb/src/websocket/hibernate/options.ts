@@ -51,7 +51,8 @@ export interface HibernateHandlers<A = unknown> {
 export interface HibernateOptions {
   /**
    * Path of the requests that are taken, without a query. Other requests are left to the other listeners of `upgrade`;
-   * if there are none, they are refused with status 404. Default: every path.
+   * if there are none, they are refused with status 404. Each `hibernate()` of a server needs a path of its own.
+   * Default: every path that no other `hibernate()` of the server has.
    */
   path?: string
   /** Maximum length of a message, in bytes; 0: no limit. A longer one closes its connection (1009). Default: 1 MiB. */
