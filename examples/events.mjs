@@ -19,8 +19,9 @@ const topics = new Map()
 
 const server = park(
   http.createServer(async (request, response) => {
-    const { pathname, searchParams } = new URL(request.url, 'http://localhost')
-    const topic = searchParams.get('topic') ?? 'all'
+    // `new URL('//', base)` throws, and a client may send that.
+    const [pathname, query] = request.url.split('?')
+    const topic = new URLSearchParams(query).get('topic') ?? 'all'
 
     if (request.method === 'GET' && pathname === '/events') {
       // `X-Accel-Buffering` tells an nginx in front of this server to pass events on at once.

@@ -457,6 +457,12 @@ describe('events', () => {
     await ends(server)
   })
 
+  test('a path that is not valid as a URL does not end the server', async () => {
+    const server = await example('events.mjs')
+    expect((await ask(server, '//')).status).toBe(404)
+    await ends(server)
+  })
+
   test('forgets subscribers that leave', async () => {
     const server = await example('events.mjs')
     const [staying, leaving] = [await subscribe(server, 'news', 50), await subscribe(server, 'news', 150)]

@@ -1,5 +1,6 @@
 /** `examples/hub.mjs`, as a process. */
 import { once } from 'node:events'
+import { connect } from 'node:net'
 import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
 import { WebSocket } from 'ws'
@@ -41,5 +42,26 @@ test('topics reach who has subscribed; SIGTERM ends the hub', async () => {
   const end = once(ann, 'close')
   cli.kill('SIGTERM')
   expect(await end).toEqual([1001, Buffer.from('the hub is over')])
+  expect(await cli.ended).toMatchObject({ code: 0, stderr: '' })
+})
+
+test.each([
+  ['a path that begins as a host', '//', 101],
+  ['a topic that is too long', `/?topics=${'x'.repeat(257)}`, 400],
+  ['no topics', '/?a=1', 101]
+])('%s does not end the hub', async (_, url, status) => {
+  const cli = new Cli([process.execPath, join(ROOT, 'examples/hub.mjs')], { env: { PORT: '0' } })
+  const [, text] = await cli.said(/^Listening on 127\.0\.0\.1:(\d+)\n/m)
+  const port = Number(text)
+  const client = connect(port, '127.0.0.1')
+  onTestFinished(() => void client.destroy())
+  const key = 'Sec-WebSocket-Key: AQIDBAUGBwgJCgsMDQ4PEA==\r\nSec-WebSocket-Version: 13'
+  client.write(`GET ${url} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n${key}\r\n\r\n`)
+  expect(String((await once(client, 'data'))[0])).toMatch(`HTTP/1.1 ${status} `)
+  client.destroy()
+  const other = await subscribed(port, 'news')
+  other.close()
+  await once(other, 'close')
+  cli.kill('SIGTERM')
   expect(await cli.ended).toMatchObject({ code: 0, stderr: '' })
 })
