@@ -39,7 +39,7 @@ const COMMANDS: Record<string, { summary: string; load: () => Promise<Command> }
 
 /** The command of the package `ebb`, which main.ts runs. */
 const RUN = 'run'
-const RUN_SUMMARY = 'run a server, restart it when it crashes, replace it without losing a connection'
+const RUN_SUMMARY = 'run a server, restart it when it crashes, replace it by a process that takes over its connections'
 
 const AFTER_HELP = `
 Run "ebb COMMAND --help" for the options of a command.

@@ -51,7 +51,7 @@ const GRACE = '30s'
 const TIMEOUT = '1s'
 
 /**
- * Lets servers listen, so that no connection is lost when the program is started anew: the new process takes the
+ * Lets servers listen, so that their connections stay open when the program is started anew: the new process takes the
  * listening sockets and the connections from the old one.
  *
  * If a process listens at `path`, takes over from it: its listening sockets, with the clients that wait there, and its

@@ -52,7 +52,7 @@ const OPTIONS = {
 
 export const HELP = `Usage: ebb run [options] -- command [arguments]
 
-Runs a server, restarts it when it crashes, and replaces it without losing a connection.
+Runs a server, restarts it when it crashes, and replaces it by a new process that takes over its connections.
 
 Options:
   --handover             at SIGHUP, start a successor that takes over; the program calls handover() of ebb
