@@ -263,6 +263,7 @@ export function frameOf(opcode: number, payload: Uint8Array, rsv1 = false): Buff
 
 /** Whether a close frame may carry this code. */
 export function isCloseCode(code: number): boolean {
+  if (!Number.isInteger(code)) return false
   if (code >= 1000 && code <= 1014) return code !== 1004 && code !== NO_CODE && code !== ABNORMAL
   return code >= 3000 && code <= 4999
 }

@@ -56,6 +56,8 @@ export interface WebSocketHandlers {
   onPong(row: number, bytes: Buffer, start: number, end: number): void
   /** All bytes that waited for a slow reader are sent. */
   onDrain(row: number): void
+  /** A part of a message arrived, or the peer's kernel took a part of what waits. The handler must not do anything. */
+  onProgress?(row: number): void
   /** The peer has sent its FIN. Bytes that wait for it are still sent, and then the connection is closed. */
   onPeerEnd?(row: number): void
   /** The server is being shut down. By default, the closing handshake begins with code 1001. */

@@ -327,7 +327,10 @@ export class FrameReceiver {
     const assembly = this.#assembly(row)
     if (opcode !== CONTINUATION) assembly.opcode = opcode
     assembly.message.append(bytes, start, end)
-    if (!fin) return
+    if (!fin) {
+      this.#states.handlers(row).onProgress?.(row)
+      return
+    }
     const { message, opcode: kind } = assembly
     this.#assemblies.delete(row)
     this.#states.flags[row] = (this.#states.flags[row] as number) & ~INCOMPLETE
@@ -337,6 +340,7 @@ export class FrameReceiver {
   /** Keeps the bytes of an incomplete frame. @param expected length of the frame; 0: unknown */
   #keepRest(row: number, cursor: Cursor, expected: number): void {
     const { bytes, at, end } = cursor
+    this.#states.handlers(row).onProgress?.(row)
     const { rest } = this.#assembly(row)
     if (at === 0 && bytes !== this.#buffers.input) {
       // The buffer that was read is the one that the rest was kept in.

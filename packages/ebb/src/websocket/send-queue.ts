@@ -9,12 +9,21 @@ export interface Entry {
   callback: SendCallback | undefined
 }
 
+/** Entries below this size, in bytes, are put together: an entry has an overhead of about 150 bytes. */
+const SMALL = 512
+/** Size of the buffers of small entries. */
+const CHUNK = 8192
+
 /** The bytes of one connection, in order. */
 export class SendQueue {
   #entries: Entry[] = []
   /** Index of the first entry that is not sent. */
   #first = 0
   #bytes = 0
+  /** Buffer of the last entry, to whose end small ones are appended; undefined if it has no such buffer. */
+  #chunk: Buffer | undefined
+  /** End of what {@link #chunk} holds. */
+  #end = 0
   /**
    * The latest pong, sent after everything else. A peer that sends pings and reads nothing cannot make the queue grow,
    * because only the latest ping needs an answer (RFC 6455, section 5.5.3).
@@ -28,8 +37,34 @@ export class SendQueue {
 
   /** @param bytes must not change any more. @param callback called in the asynchronous context of this call */
   push(bytes: Uint8Array, callback: SendCallback | undefined): void {
+    if (callback === undefined && bytes.length < SMALL) {
+      this.#pushSmall(bytes)
+      return
+    }
+    this.#chunk = undefined
     this.#entries.push({ bytes, callback: callback && AsyncResource.bind(callback) })
     this.#bytes += bytes.length
+  }
+
+  /** Copies bytes to the end of the last entry, if it has room. */
+  #pushSmall(bytes: Uint8Array): void {
+    const { length } = bytes
+    this.#bytes += length
+    let chunk = this.#chunk
+    const last = this.#entries.at(-1)
+    if (chunk === undefined || last === undefined || this.#end + length > chunk.length) {
+      // The first chunk is small: most connections wait for little.
+      const size = chunk === undefined ? 2 * length : Math.min(CHUNK, 2 * chunk.length)
+      chunk = Buffer.allocUnsafeSlow(Math.max(64, size, length))
+      this.#chunk = chunk
+      this.#end = 0
+      chunk.set(bytes)
+      this.#entries.push({ bytes: chunk.subarray(0, length), callback: undefined })
+    } else {
+      chunk.set(bytes, this.#end)
+      last.bytes = chunk.subarray(last.bytes.byteOffset, this.#end + length)
+    }
+    this.#end += length
   }
 
   /** Sends to the kernel. @returns 0 if all is sent, 1 if the kernel is full again, a negative errno */
@@ -50,6 +85,7 @@ export class SendQueue {
     }
     this.#entries = []
     this.#first = 0
+    this.#chunk = undefined
     if (this.pong === undefined) return 0
     this.pushPong()
     return this.flush(fd)
@@ -67,6 +103,7 @@ export class SendQueue {
     this.pushPong()
     const entries = this.#entries.slice(this.#first)
     this.#entries = []
+    this.#chunk = undefined
     this.#bytes = 0
     return entries
   }

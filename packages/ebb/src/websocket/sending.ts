@@ -227,7 +227,10 @@ export class FrameSender {
     const queue = this.#queues.get(row)
     if (queue === undefined) return
     const result = queue.flush(fd)
-    if (result === 1) return
+    if (result === 1) {
+      this.#states.handlers(row).onProgress?.(row)
+      return
+    }
     if (result < 0) {
       this.#upgrades.close(row, 'reset')
       return

@@ -46,6 +46,8 @@ export class WebSockets implements UpgradedProtocol {
   readonly #closeListeners = new CloseListeners()
   /** Bytes that were received before the connection was parked for the first time. */
   readonly #heads = new Map<number, Buffer>()
+  /** Awake connections that are parked when what waits for a slow reader is sent. */
+  readonly #draining = new Set<number>()
 
   constructor(upgrades: Upgrades) {
     this.#upgrades = upgrades
@@ -100,7 +102,9 @@ export class WebSockets implements UpgradedProtocol {
     if (this.#states.handlers(row).wakes) return row
     socket.on('error', () => {})
     this.#heads.set(row, Buffer.from(head))
-    if (!this.#upgrades.parkNew(row)) socket.once('drain', () => this.#parkLater(row, socket))
+    if (this.#upgrades.parkNew(row)) return row
+    if (socket.writableLength > 0) this.#draining.add(row)
+    socket.once('drain', () => this.#parkLater(row, socket))
     return row
   }
 
@@ -236,9 +240,13 @@ export class WebSockets implements UpgradedProtocol {
     for (let chunk: Buffer | null = socket.read(); chunk !== null; chunk = socket.read()) parts.push(chunk)
     const state = this.#states.flags[row] as number
     const id = this.id(row)
+    const handlers = this.#states.handlers(row)
+    const wasDraining = this.#draining.delete(row) && (state & MUTE) === 0
     process.nextTick(() => {
       if (this.id(row) !== id || !this.isParked(row)) return
       if ((state & CLOSE_SENT) !== 0) this.#upgrades.setTimer(row, this.#states.handlers(row).closeTimeout)
+      if (wasDraining) this.#connections.callBack(row, handlers.onDrain, handlers, row)
+      if (this.id(row) !== id || !this.isParked(row)) return
       const head = Buffer.concat(parts)
       const read = (): void => this.#receiver.read(row, head, undefined, head.length)
       if (head.length > 0) this.#connections.callBack(row, read, undefined)
@@ -339,6 +347,7 @@ export class WebSockets implements UpgradedProtocol {
     const handlers = this.#states.handlers(row)
     const { code, reason } = this.#receiver.delete(row)
     this.#heads.delete(row)
+    this.#draining.delete(row)
     this.#states.delete(row)
     // Callbacks are called before the application hears that the connection is closed.
     this.#sender.delete(row, cause)

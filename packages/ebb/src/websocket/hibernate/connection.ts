@@ -50,7 +50,7 @@ export interface WebSocketConnection<A = unknown> {
    */
   send(data: string | Uint8Array): boolean
   /**
-   * Sends a ping. Any answer is noted by `liveness` only.
+   * Sends a ping, unless more than `maxQueued` bytes would wait. Any answer is noted by `liveness` only.
    *
    * @param data at most 125 bytes
    * @throws {TypeError} `ERR_INVALID_ARG_VALUE` for more, or for anything but a string or a `Uint8Array`

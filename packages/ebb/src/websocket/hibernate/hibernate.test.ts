@@ -357,6 +357,71 @@ describe.each(KINDS)('%s', (kind) => {
     deaf.socket.destroy()
   })
 
+  test('liveness: whoever sends a message in parts, or reads slowly, is alive', async () => {
+    const { port, hub, seen, events } = await serveHub(kind, {}, { liveness: 300 })
+    const slow = await Client.connect(port)
+    const bytes = Buffer.concat([
+      masked(0x82, 'x'.repeat(300)),
+      ...Array.from({ length: 30 }, (_, i) => masked(i === 0 ? 0x02 : i < 29 ? 0x00 : 0x80, 'y'.repeat(4)))
+    ])
+    // Not one answer to a ping in all this time.
+    for (let at = 0; at < bytes.length; at += 6) {
+      slow.send(bytes.subarray(at, at + 6))
+      await wait(10)
+    }
+    expect((await seen('message', 2)).map(([, data]) => (data as string).length)).toEqual([300, 120])
+    slow.socket.destroy()
+    await seen('close')
+    const reader = net.connect(port, '127.0.0.1').on('error', () => {})
+    reader.write(REQUEST)
+    await seen('open', 2)
+    const [socket] = hub.sockets()
+    socket?.send(Buffer.alloc(40_000_000))
+    reader.pause()
+    // It answers no ping before it has read all. When everything is sent, it is silent.
+    events.length = 0
+    while (events.length === 0) {
+      reader.read()
+      await wait(1)
+    }
+    expect(events[0]?.[0]).toBe('drain')
+    reader.destroy()
+    await seen('close')
+  })
+
+  test('maxQueued holds for pings', async () => {
+    const { port, sockets, seen } = await serveHub(kind, {}, { maxQueued: 1000, overflow: 'drop' })
+    const client = await Client.connect(port)
+    client.socket.pause()
+    const [socket] = sockets as [(typeof sockets)[0]]
+    while (socket.queued === 0) socket.send(Buffer.alloc(60_000))
+    const before = socket.queued
+    for (let i = 0; i < 100; i++) socket.ping('x'.repeat(100))
+    expect(socket.queued - before).toBeLessThanOrEqual(1000)
+    client.socket.destroy()
+    await seen('close')
+  })
+
+  test('drain() after an earlier response that nobody read', async () => {
+    const { port, hub, seen, sockets } = await serveHub(kind)
+    hub.server.removeAllListeners('request').on('request', (_, response) => response.end(Buffer.alloc(8_000_000)))
+    hub.server.on('request', () => {})
+    const socket = net.connect(port, '127.0.0.1').on('error', () => {})
+    const answered = once(hub.server, 'request')
+    socket.pause()
+    socket.write(REQUEST.replace('Upgrade: websocket\r\nConnection: Upgrade\r\n', ''))
+    await answered
+    socket.write(REQUEST)
+    await seen('open')
+    expect(sockets[0]?.queued).toBeGreaterThan(0)
+    sockets[0]?.send('x')
+    socket.resume()
+    await seen('drain')
+    expect(sockets[0]?.queued).toBe(0)
+    socket.destroy()
+    await seen('close')
+  })
+
   test('ping(): a client gets it', async () => {
     const { url, sockets } = await serveHub(kind)
     const client = await open(url)
@@ -619,14 +684,19 @@ test('arguments', () => {
 })
 
 test('arguments of a connection', async () => {
-  const { url, sockets } = await serveHub('a port of its own')
+  const { url, sockets, hub } = await serveHub('a port of its own')
   await open(url)
+  await expect(hub.broadcast('x', 5 as never)).rejects.toThrow('tag must be a string')
   const [socket] = sockets as [(typeof sockets)[0]]
   for (const wrong of [
     () => socket.send(5 as never),
     () => socket.close(1005),
     () => socket.close(999),
     () => socket.close('1000' as never),
+    () => socket.close(3000.5),
+    () => hub.count(5 as never),
+    () => hub.sockets(['a'] as never),
+    () => hub.sockets(null as never),
     () => socket.close(1000, 'é'.repeat(62)),
     () => socket.close(undefined, 'x'),
     () => (socket.tags = Array.from({ length: 11 }, (_, i) => `${i}`))

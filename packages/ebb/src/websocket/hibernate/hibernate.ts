@@ -16,6 +16,7 @@ import { checkClose, checkData, type WebSocketConnection } from './connection.js
 import { Hub } from './hub.js'
 import { Opening } from './opening.js'
 import { checkHandlers, type HibernateHandlers, type HibernateOptions, settingsOf } from './options.js'
+import { checkTag } from './tags.js'
 
 /** Where {@link hibernate} listens, if it is not given a server. Exactly one of `port` and `path` is required. */
 export interface HibernateListenOptions extends SocketOptions {
@@ -54,6 +55,8 @@ export interface Hibernation<A = unknown> {
   /**
    * The open connections, or those that have `tag` when the walk begins. Connections may come and go meanwhile. Those
    * that have closed are left out.
+   *
+   * @throws {TypeError} `ERR_INVALID_ARG_VALUE` if `tag` is not a string
    */
   sockets(tag?: string): IterableIterator<WebSocketConnection<A>>
   /** Returns how many connections are open, or have `tag`. It takes no time. */
@@ -62,11 +65,12 @@ export interface Hibernation<A = unknown> {
    * Sends a message to all connections, or to those that have `tag`: a string as text, bytes as binary.
    *
    * It works in slices of a few ms, and the event loop goes on in between. Broadcasts run one after the other. A
-   * connection that is opened or tagged meanwhile may or may not get the message. What is sent with `send()` meanwhile
-   * may arrive first.
+   * connection that is opened, or whose tags change, meanwhile may or may not get the message. What is sent with
+   * `send()` meanwhile may arrive first.
    *
    * @returns how many connections the message was sent to
-   * @throws {TypeError} `ERR_INVALID_ARG_VALUE` (rejects) for anything but a string or a `Uint8Array`
+   * @throws {TypeError} `ERR_INVALID_ARG_VALUE` (rejects) for anything but a string or a `Uint8Array`, or a tag that is
+   *   not a string
    */
   broadcast(data: string | Uint8Array, tag?: string): Promise<number>
   /** Returns when the connection last got an automatic response; undefined if it has got none, or is closed. */
@@ -127,10 +131,17 @@ export function hibernate<A = unknown>(
       return hub.size
     },
     get: (id) => hub.get(id),
-    sockets: (tag) => hub.sockets(tag),
-    count: (tag) => (tag === undefined ? hub.size : hub.count(tag)),
+    sockets(tag) {
+      checkTag(tag)
+      return hub.sockets(tag)
+    },
+    count(tag) {
+      checkTag(tag)
+      return tag === undefined ? hub.size : hub.count(tag)
+    },
     async broadcast(data, tag) {
       checkData(data)
+      checkTag(tag)
       return await hub.broadcast(data, tag)
     },
     autoResponseTimestamp: (id) => hub.autoResponseTimestamp(id),

@@ -106,14 +106,15 @@ export class Hub<A> implements WebSocketHandlers, ConnectionHost {
     const responses = this.#settings.autoResponses
     const response = responses?.responseTo(bytes, start, end)
     if (response === undefined) return false
-    responses?.note(row)
     const core = this.#core as WebSockets
+    if (!core.isOpen(row)) return true
     // A peer that reads nothing cannot make the queue grow: at most one response waits.
-    if (core.queued(row) === 0) core.send(row, TEXT, response)
-    else if (!this.#answering.has(row)) {
+    if (core.queued(row) > 0) {
+      if (this.#answering.has(row)) return true
       this.#answering.add(row)
-      core.send(row, TEXT, response)
     }
+    core.send(row, TEXT, response)
+    responses?.note(row)
     return true
   }
 
@@ -129,6 +130,10 @@ export class Hub<A> implements WebSocketHandlers, ConnectionHost {
     this.#answering.delete(row)
     this.#onTraffic(row)
     this.#handlers.drain?.(this.#handle(row))
+  }
+
+  onProgress(row: number): void {
+    this.#onTraffic(row)
   }
 
   onClosing(): void {}
@@ -314,7 +319,7 @@ export class Hub<A> implements WebSocketHandlers, ConnectionHost {
 
   ping(id: number, data: string | Uint8Array): void {
     const row = this.#find(id)
-    if (row !== -1) this.#core?.send(row, PING, data)
+    if (row !== -1 && this.#hasRoom(row, data)) this.#core?.send(row, PING, data)
   }
 
   close(id: number, code: number, reason: Uint8Array): void {

@@ -72,8 +72,8 @@ export interface HibernateOptions {
    */
   autoResponse?: AutoResponse | readonly AutoResponse[]
   /**
-   * Interval of pings: milliseconds, or a string with a unit (`'30s'`). A connection from which nothing has come since
-   * the last ping is closed (1006). `false`: no pings. Default: `false`.
+   * Interval of pings: milliseconds, or a string with a unit (`'30s'`). A connection is closed (1006) if since the last
+   * ping no byte has come from it, and it has taken none of what waits. `false`: no pings. Default: `false`.
    */
   liveness?: number | string | false
   /** Time that the closing handshake may take: milliseconds, or a string with a unit. Default: `'30s'`. */

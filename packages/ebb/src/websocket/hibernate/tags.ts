@@ -27,6 +27,11 @@ export function checkTags(tags: unknown): string[] {
   return different
 }
 
+/** @throws {TypeError} `ERR_INVALID_ARG_VALUE` if `tag` is given and not a string */
+export function checkTag(tag: unknown): void {
+  if (tag !== undefined && typeof tag !== 'string') throw invalidArgument(`tag must be a string, not ${shown(tag)}`)
+}
+
 /**
  * The tags of all connections. A connection is given by its row.
  *
