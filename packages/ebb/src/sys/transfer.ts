@@ -18,14 +18,18 @@ export function receiveAt(fd: number, address: number, length: number): number {
   return receive(fd, address, length, 0)
 }
 
-/** Receives up to `length` bytes and drops them. @returns as {@link receiveAt} */
+/** Receives up to `length` bytes, at most {@link SCRATCH_SIZE}, and drops them. @returns as {@link receiveAt} */
 export function receiveAndDrop(fd: number, length = SCRATCH_SIZE): number {
-  return receive(fd, scratchAddress(), length, 0)
+  return receive(fd, scratchAddress(), Math.min(length, SCRATCH_SIZE), 0)
 }
 
-/** Looks at up to `length` bytes without taking them; {@link peeked} returns them. @returns as {@link receiveAt} */
+/**
+ * Looks at up to `length` bytes, at most {@link SCRATCH_SIZE}, without taking them; {@link peeked} returns them.
+ *
+ * @returns as {@link receiveAt}
+ */
 export function peek(fd: number, length: number): number {
-  return receive(fd, scratchAddress(), length, libc.MSG_PEEK)
+  return receive(fd, scratchAddress(), Math.min(length, SCRATCH_SIZE), libc.MSG_PEEK)
 }
 
 /** Returns the first `length` bytes that the last {@link peek} saw, valid until the next call of this module. */
