@@ -140,13 +140,17 @@ export interface Answer {
 export class EchoClient {
   readonly socket: Socket
   readonly #lines: Interface
+  readonly #closed: Promise<void>
   ended = false
 
   constructor(socket: Socket) {
     this.socket = socket
     socket.on('error', () => {})
-    socket.on('close', () => {
-      this.ended = true
+    this.#closed = new Promise((resolve) => {
+      socket.on('close', () => {
+        this.ended = true
+        resolve()
+      })
     })
     this.#lines = createInterface(socket)
     onTestFinished(() => void socket.destroy())
@@ -157,14 +161,11 @@ export class EchoClient {
     if (this.ended || !this.socket.writable) throw new Error(`closed in place of an answer to ${text}`)
     const line = once(this.#lines, 'line')
     line.catch(() => {})
-    const end = once(this.socket, 'close').then(() => {
-      throw new Error(`closed in place of an answer to ${text}`)
-    })
-    end.catch(() => {})
     this.socket.write(text)
     // The interface also emits the errors of the socket, which closes after them.
-    const [answer] = (await Promise.race([line.catch(() => end), end])) as unknown as [string]
-    return JSON.parse(answer) as Answer
+    const answer = await Promise.race([line.catch(() => this.#closed), this.#closed])
+    if (answer === undefined) throw new Error(`closed in place of an answer to ${text}`)
+    return JSON.parse(answer[0]) as Answer
   }
 }
 
