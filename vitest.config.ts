@@ -11,6 +11,7 @@ export default defineConfig({
     // Real processes under real load on few cores: the time limit is there to end a test that hangs.
     testTimeout: 60_000,
     hookTimeout: 60_000,
+    expect: { poll: { timeout: 30_000 } },
     pool: 'forks',
     maxWorkers: 2,
     // `npm run coverage`. What tests run as a process of its own (the command line, servers) is not counted.

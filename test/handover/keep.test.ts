@@ -140,13 +140,13 @@ describe('a process that is killed', () => {
         }
       }
       const talks = busy.map(talk)
+      await expect.poll(() => answers).toBeGreaterThan(0)
       for (let round = 0; round < 3; round++) {
         await wait(below(150))
         await killed(member)
         member = start()
         await member.expect('ready')
       }
-      await expect.poll(() => answers).toBeGreaterThan(0)
       isOver = true
       await Promise.all(talks)
       expect(await outcome(idle)).toEqual({ answered: 100, closed: 0 })
@@ -205,7 +205,7 @@ describe('a keeper', () => {
     keeper.process.kill('SIGCONT')
     // It forgets what may be half-read, and is found again.
     await expect.poll(() => keeper.stderr).toContain('the keeper was too slow')
-    await expect.poll(() => keeper.size(), { timeout: 30_000 }).toBe(100)
+    await expect.poll(() => keeper.size()).toBe(100)
     await killed(member)
     expect((await start().expect('ready')).from).toMatchObject({ connections: 100 })
     expect(await outcome(clients)).toEqual({ answered: 100, closed: 0 })
@@ -238,7 +238,7 @@ describe('a keeper', () => {
     expect(await outcome(clients)).toEqual({ answered: 100, closed: 0 })
     const other = new KeeperProcess(keeperPath, path)
     await other.next()
-    await expect.poll(() => other.size(), { timeout: 30_000 }).toBe(100)
+    await expect.poll(() => other.size()).toBe(100)
     await killed(member)
     expect((await start().expect('ready')).from).toMatchObject({ connections: 100 })
     expect(await outcome(clients)).toEqual({ answered: 100, closed: 0 })
@@ -274,7 +274,7 @@ async function withoutKeeper(keeperPath: string, clients: readonly EchoClient[])
   while (existsSync(keeperPath)) {
     expect(await outcome(clients, 'go on')).toEqual({ answered: clients.length, closed: 0 })
     // Connections are sent to the keeper when they have been parked for a moment.
-    await wait(50)
+    await wait(200)
   }
 }
 
