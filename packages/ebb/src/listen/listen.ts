@@ -1,7 +1,7 @@
 /** `listen()`: a TCP or Unix server whose connections are bare descriptors in epoll. */
 import { Governor, type GovernorOptions } from '../govern/connection-governor.js'
 import { tuneAllocator } from '../memory/thresholds.js'
-import { closeSocket, openSocket, type SocketOptions } from '../socket/listening-socket.js'
+import { closeSocket, openSocket, SOCKET_OPTIONS, type SocketOptions } from '../socket/listening-socket.js'
 import type { ProxyProtocolOptions } from '../socket/proxy-protocol.js'
 import type { ShutdownOptions, ShutdownReport } from '../socket/shutdown.js'
 import { checkBoolean, checkFunction, checkObject } from '../sys/arguments.js'
@@ -18,14 +18,7 @@ const HANDLERS = Object.keys({ open: 0, data: 0, drain: 0, close: 0, error: 0, p
 >)
 
 const OPTIONS = Object.keys({
-  port: 0,
-  host: 0,
-  path: 0,
-  backlog: 0,
-  ipv6Only: 0,
-  reusePort: 0,
-  noDelay: 0,
-  keepAlive: 0,
+  ...SOCKET_OPTIONS,
   firstByteTimeout: 0,
   proxyProtocol: 0,
   giveBack: 0,

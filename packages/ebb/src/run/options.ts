@@ -4,6 +4,7 @@ import { isAbsolute, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { invalidArgument, shown } from '../sys/errors.js'
 import { nearest } from '../sys/nearest.js'
+import { LONGEST_SOCKET_PATH } from '../sys/sockaddr.js'
 import { parseSize, parseTime } from './units.js'
 
 /** What `ebb run` is to do. Times are ms, sizes are bytes. */
@@ -164,13 +165,11 @@ function parseRestarts(text = '16'): number {
 
 /** Longest name of a socket that is made in the folder. */
 const LONGEST_NAME = 'notify-4194304-1024-1000000.sock'.length
-/** Longest path of a Unix socket, bytes. */
-const LONGEST_PATH = 107
 
 function parseDir(text: string | undefined): string | undefined {
   if (text === undefined) return undefined
   const path = isAbsolute(text) ? text : resolve(text)
-  const most = LONGEST_PATH - LONGEST_NAME - 1
+  const most = LONGEST_SOCKET_PATH - LONGEST_NAME - 1
   if (text !== '' && Buffer.byteLength(path) <= most) return path
   throw invalidArgument(
     `--dir must be a path of at most ${most} bytes, as the paths of Unix sockets are short, not ${shown(text)}`

@@ -33,6 +33,18 @@ export interface SocketOptions {
   keepAlive?: boolean
 }
 
+/** The names of {@link SocketOptions}. */
+export const SOCKET_OPTIONS = {
+  port: 0,
+  host: 0,
+  path: 0,
+  backlog: 0,
+  ipv6Only: 0,
+  reusePort: 0,
+  noDelay: 0,
+  keepAlive: 0
+} satisfies Record<keyof SocketOptions, 0>
+
 /** A socket that listens, with all that is needed to close it. */
 export interface ListeningSocket {
   /** Its descriptor. */

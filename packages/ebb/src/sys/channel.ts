@@ -10,7 +10,7 @@ import { randomBytes } from 'node:crypto'
 import fs from 'node:fs'
 import { EbbError, systemError } from './errors.js'
 import * as libc from './libc.js'
-import { SocketAddress } from './sockaddr.js'
+import { LONGEST_SOCKET_PATH, SocketAddress } from './sockaddr.js'
 
 /** Maximum number of descriptors in a message: `SCM_MAX_FD` of the kernel. */
 export const MOST_DESCRIPTORS = 253
@@ -270,7 +270,7 @@ export function listenForChannels(path: string): number {
 
 const suffix = (): string => `.${randomBytes(3).toString('hex')}`
 /** Maximum length in bytes of the path of {@link listenForChannels}, which adds a suffix to it for a moment. */
-export const LONGEST_CHANNEL_PATH = 107 - suffix().length
+export const LONGEST_CHANNEL_PATH = LONGEST_SOCKET_PATH - suffix().length
 
 /**
  * Accepts a channel.

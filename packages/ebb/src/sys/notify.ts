@@ -6,13 +6,11 @@ import { chmodSync, unlinkSync } from 'node:fs'
 import { systemError } from './errors.js'
 import * as libc from './libc.js'
 import { type Reactor, reactor, type Watcher } from './reactor.js'
-import { SocketAddress } from './sockaddr.js'
+import { LONGEST_SOCKET_PATH, SocketAddress } from './sockaddr.js'
 import { receiveAt, sendBytes } from './transfer.js'
 
 const TYPE = libc.SOCK_DGRAM | libc.SOCK_NONBLOCK | libc.SOCK_CLOEXEC
 
-/** Longest path of a Unix socket, bytes. */
-const LONGEST_PATH = 107
 /** Bytes of the longest notification that is read; a longer one is cut off. */
 const LONGEST = 4096
 /** Notifications that are read at once, before other events of the process get their turn. */
@@ -23,7 +21,7 @@ const BATCH = 64
  * Undefined for anything else, such as `vsock:...`.
  */
 export function notifyPath(value: string | undefined): string | undefined {
-  if (value === undefined || value.length < 2 || Buffer.byteLength(value) > LONGEST_PATH) return undefined
+  if (value === undefined || value.length < 2 || Buffer.byteLength(value) > LONGEST_SOCKET_PATH) return undefined
   if (value.startsWith('/')) return value
   return value.startsWith('@') ? `\0${value.slice(1)}` : undefined
 }

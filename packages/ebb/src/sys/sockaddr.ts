@@ -30,6 +30,8 @@ export const SOCKADDR_SIZE = 128
 
 /** `sizeof(sun_path)`, including the terminating NUL. */
 const PATH_SIZE = 108
+/** Longest path of a Unix socket, in bytes. */
+export const LONGEST_SOCKET_PATH = PATH_SIZE - 1
 
 /** A socket address in the kernel's format. `pointer` is valid as long as this object is referenced. */
 export class SocketAddress {

@@ -4,7 +4,7 @@ import { createServer, Server, type ServerResponse } from 'node:http'
 import type { GovernorOptions } from '../../govern/connection-governor.js'
 import { park } from '../../park/park.js'
 import { parkingOf } from '../../park/parking-of.js'
-import { openUnownedSocket, removeFile, type SocketOptions } from '../../socket/listening-socket.js'
+import { openUnownedSocket, removeFile, SOCKET_OPTIONS, type SocketOptions } from '../../socket/listening-socket.js'
 import type { ProxyProtocolOptions } from '../../socket/proxy-protocol.js'
 import { checkObject } from '../../sys/arguments.js'
 import { invalidArgument, shown } from '../../sys/errors.js'
@@ -32,14 +32,7 @@ export interface HibernateListenOptions extends SocketOptions {
 }
 
 const LISTEN_OPTIONS = Object.keys({
-  port: 0,
-  host: 0,
-  path: 0,
-  backlog: 0,
-  ipv6Only: 0,
-  reusePort: 0,
-  noDelay: 0,
-  keepAlive: 0,
+  ...SOCKET_OPTIONS,
   proxyProtocol: 0,
   giveBack: 0
 } satisfies Record<keyof HibernateListenOptions, 0>)
