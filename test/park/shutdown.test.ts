@@ -182,35 +182,34 @@ describe('libraries that shut a server down', () => {
     setTimeout(() => response.end('hello'), 50)
   }
 
-  test('http-terminator', async () => {
-    const server = await web({}, slowly)
-    const terminator = createHttpTerminator({ server, gracefulTerminationTimeout: 60_000 })
+  /** Connects clients that are silent, asleep, and in the middle of a request. @returns the answer to the request */
+  async function crowd(server: Server & Parked): Promise<{ received: Promise<Buffer> }> {
     await silent(server)
     await asleep(server)
     const working = await client(addressOf(server))
     const before = requests
     working.write(GET)
     await until(() => requests > before)
-    const answer = readAll(working)
+    return { received: readAll(working) }
+  }
+
+  test('http-terminator', async () => {
+    const server = await web({}, slowly)
+    const terminator = createHttpTerminator({ server, gracefulTerminationTimeout: 60_000 })
+    const { received } = await crowd(server)
     await terminator.terminate()
-    expect(`${await answer}`).toMatch(/connection: close[\s\S]*hello$/i)
+    expect(`${await received}`).toMatch(/connection: close[\s\S]*hello$/i)
     await empty(server)
   })
 
   test('stoppable', async () => {
     const server = await web({}, slowly)
     const { stop } = stoppable(server, 60_000)
-    await silent(server)
-    await asleep(server)
-    const working = await client(addressOf(server))
-    const before = requests
-    working.write(GET)
-    await until(() => requests > before)
-    const answer = readAll(working)
+    const { received } = await crowd(server)
     await new Promise<void>((resolve) => {
       stop.call(server, () => resolve())
     })
-    expect(`${await answer}`).toMatch(/hello$/)
+    expect(`${await received}`).toMatch(/hello$/)
     await empty(server)
   })
 
