@@ -307,11 +307,16 @@ export class FrameReceiver {
     this.#closings.set(row, { code, reason })
     this.#states.flags[row] = (this.#states.flags[row] as number) | CLOSE_RECEIVED
     callHandler(() => handlers.onClosing(row, code, reason))
+    this.#finishClosing(row, code, reason)
+    return undefined
+  }
+
+  /** Sends a close frame, or a FIN if a close frame was sent before. */
+  #finishClosing(row: number, code: number, reason: Buffer): void {
     // The handler may have closed the connection, or woken it.
-    if (this.#cursor?.row !== row) return undefined
+    if (this.#cursor?.row !== row) return
     if (((this.#states.flags[row] as number) & CLOSE_SENT) === 0) this.#sender.close(row, code, reason)
     else this.#sender.end(row)
-    return undefined
   }
 
   /** Adds a fragment to its message. */
@@ -328,12 +333,11 @@ export class FrameReceiver {
     if (opcode !== CONTINUATION) assembly.opcode = opcode
     assembly.message.append(bytes, start, end)
     if (!fin) {
-      this.#states.handlers(row).onProgress?.(row)
+      handlers.onProgress?.(row)
       return
     }
     const { message, opcode: kind } = assembly
-    this.#assemblies.delete(row)
-    this.#states.flags[row] = (this.#states.flags[row] as number) & ~INCOMPLETE
+    this.#dropAssembly(row)
     this.#onFrame(row, handlers, kind, false, message.buffer, 0, message.length)
   }
 
@@ -371,9 +375,7 @@ export class FrameReceiver {
     this.#states.flags[row] = (this.#states.flags[row] as number) | FAILED
     this.#dropAssembly(row)
     callHandler(() => handlers.onFault(row, fault))
-    if (this.#cursor?.row !== row) return
-    if (((this.#states.flags[row] as number) & CLOSE_SENT) === 0) this.#sender.close(row, fault.closeCode, EMPTY)
-    else this.#sender.end(row)
+    this.#finishClosing(row, fault.closeCode, EMPTY)
   }
 
   #dropAssembly(row: number): void {

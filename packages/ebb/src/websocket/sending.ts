@@ -31,9 +31,9 @@ export interface PreparedFrame {
   readonly address: number
 }
 
-/** Prepares a frame for {@link FrameSender.sendFrame}. @param rsv1 whether the payload is compressed */
-export function prepareFrame(opcode: number, payload: string | Uint8Array, rsv1 = false): PreparedFrame {
-  const bytes = frameOf(opcode, typeof payload === 'string' ? Buffer.from(payload) : payload, rsv1)
+/** Prepares a frame for {@link FrameSender.sendFrame}. */
+export function prepareFrame(opcode: number, payload: string | Uint8Array): PreparedFrame {
+  const bytes = frameOf(opcode, typeof payload === 'string' ? Buffer.from(payload) : payload)
   return { bytes, address: addressOf(bytes) }
 }
 

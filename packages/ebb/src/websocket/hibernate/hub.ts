@@ -71,11 +71,6 @@ export class Hub<A> implements WebSocketHandlers, ConnectionHost {
     return this.#owner
   }
 
-  /** Whether an answer can be accepted. @returns the serialised attachment @throws as `attachment` does */
-  serialized(core: WebSockets, { attachment }: Acceptance): string | undefined {
-    return core.attachments.serialized(attachment)
-  }
-
   /** Sets up a connection that was adopted, and calls the `open` handler. */
   onOpen(row: number, { protocol, tags }: Acceptance, attachment: string | undefined): void {
     const core = this.#core as WebSockets
