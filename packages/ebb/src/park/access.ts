@@ -177,12 +177,11 @@ export class ConnectionAccess implements ConnectionHost {
 
   /** Sets something on the socket of an awake connection, or on the row of a parked one. */
   #set(id: number, onSocket: (socket: Socket) => void, onRow: (row: number) => void): void {
-    const { table } = this.#connections
-    const row = table.find(id)
+    const row = this.#connections.table.find(id)
     if (row === -1) return
     const socket = this.#connections.socket(row)
     if (socket !== undefined) onSocket(socket)
-    else if (table.fd(row) >= 0) onRow(row)
+    else if (this.#connections.isParked(row)) onRow(row)
   }
 
   /** Destroys the sockets of all awake connections. */

@@ -199,8 +199,7 @@ export class Timers {
 
   /** Whether a row has a parked connection that has not sent a byte. */
   #isFresh(row: number): boolean {
-    const { table } = this.#connections
-    return table.fd(row) >= 0 && (table.flags(row) & FRESH) !== 0
+    return this.#connections.isParked(row) && (this.#connections.table.flags(row) & FRESH) !== 0
   }
 
   /** Tells how long the timeout of a parked connection is, for {@link restart}. */

@@ -76,10 +76,6 @@ export class FrameReceiver {
     this.#sender = sender
   }
 
-  #isParked(row: number): boolean {
-    return this.#connections.table.fd(row) >= 0
-  }
-
   /** Whether bytes of a connection are received and not read, because a listener runs. */
   hasUnread(row: number): boolean {
     for (let cursor = this.#cursor; cursor !== undefined; cursor = cursor.outer) {
@@ -367,8 +363,8 @@ export class FrameReceiver {
     const id = this.#connections.table.id(row)
     callHandler(() => handlers.onWake(row, reason))
     // Nobody reads the bytes: without this, epoll would report them for ever.
-    if (this.#connections.table.id(row) === id && this.#isParked(row) && this.#cursor?.row === row)
-      this.#upgrades.close(row, 'server')
+    const isSame = this.#connections.table.id(row) === id && this.#connections.isParked(row)
+    if (isSame && this.#cursor?.row === row) this.#upgrades.close(row, 'server')
   }
 
   #fail(row: number, handlers: WebSocketHandlers, fault: Fault): void {

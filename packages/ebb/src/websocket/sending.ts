@@ -56,10 +56,6 @@ export class FrameSender {
     this.#states = states
   }
 
-  #isParked(row: number): boolean {
-    return this.#connections.table.fd(row) >= 0
-  }
-
   /** Number of bytes that wait for a slow reader. */
   queued(row: number): number {
     return this.#queues.get(row)?.bytes ?? this.#connections.socket(row)?.writableLength ?? 0
@@ -261,7 +257,7 @@ export class FrameSender {
     this.#transmitControl(row, CLOSE, length)
     const state = (this.#states.flags[row] as number) | CLOSE_SENT
     this.#states.flags[row] = state
-    if (this.#isParked(row)) this.#upgrades.setTimer(row, this.#states.handlers(row).closeTimeout)
+    if (this.#connections.isParked(row)) this.#upgrades.setTimer(row, this.#states.handlers(row).closeTimeout)
     if ((state & DEAF) !== 0) this.end(row)
   }
 

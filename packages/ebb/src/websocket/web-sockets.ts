@@ -142,7 +142,7 @@ export class WebSockets implements UpgradedProtocol {
 
   /** Whether a connection is parked. */
   isParked(row: number): boolean {
-    return this.#connections.table.fd(row) >= 0
+    return this.#connections.isParked(row)
   }
 
   /** Whether messages can be sent: no close frame was sent, and the connection is not broken. */

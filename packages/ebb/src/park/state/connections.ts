@@ -50,6 +50,11 @@ export class Connections {
     return (this.table.flags(row) & UPGRADED) !== 0
   }
 
+  /** Whether a connection is parked. */
+  isParked(row: number): boolean {
+    return this.table.fd(row) >= 0
+  }
+
   /** Returns the socket of an awake connection. */
   socket(row: number): Socket | undefined {
     return this.awake.get(row)?.socket
