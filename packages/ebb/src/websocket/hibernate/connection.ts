@@ -143,7 +143,7 @@ export class ConnectionHandle<A> implements WebSocketConnection<A> {
 
   ping(data: string | Uint8Array = ''): void {
     checkData(data)
-    const length = typeof data === 'string' ? Buffer.byteLength(data) : data.length
+    const length = Buffer.byteLength(data)
     if (length > MAX_CONTROL) throw invalidArgument(`a ping has at most ${MAX_CONTROL} bytes, not ${length}`)
     this.#host.ping(this.id, data)
   }

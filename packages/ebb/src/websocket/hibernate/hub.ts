@@ -90,10 +90,9 @@ export class Hub<A> implements WebSocketHandlers, ConnectionHost {
   onMessage(row: number, bytes: Buffer, start: number, end: number, binary: boolean): void {
     this.#onTraffic(row)
     if (!binary && this.#answer(row, bytes, start, end)) return
-    const { message } = this.#handlers
-    if (message === undefined) return
+    if (this.#handlers.message === undefined) return
     const data = binary ? Buffer.from(bytes.subarray(start, end)) : bytes.toString('utf8', start, end)
-    this.#handlers.message?.(this.#handle(row), data, binary)
+    this.#handlers.message(this.#handle(row), data, binary)
   }
 
   /** Sends the automatic response to a message. @returns whether there is one */
@@ -306,7 +305,7 @@ export class Hub<A> implements WebSocketHandlers, ConnectionHost {
     const core = this.#core as WebSockets
     const queued = core.queued(row)
     if (queued === 0) return true
-    const length = typeof data === 'number' ? data : typeof data === 'string' ? Buffer.byteLength(data) : data.length
+    const length = typeof data === 'number' ? data : Buffer.byteLength(data)
     if (queued + length <= this.#settings.maxQueued) return true
     if (this.#settings.overflow === 'close') core.terminate(row, 'slow')
     return false

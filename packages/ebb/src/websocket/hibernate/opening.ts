@@ -159,6 +159,11 @@ export class Opening<A> implements Route {
     }
   }
 
+  /** Calls the `open` handler of a connection that was adopted, as a callback of this connection. */
+  #open(row: number, { core, acceptance, attachment }: Ready): void {
+    core.callBack(row, () => this.#hub.onOpen(row, acceptance, attachment), undefined)
+  }
+
   // By `http`.
 
   readonly #onUpgrade = (incoming: IncomingMessage, socket: Socket, head: Buffer): void => {
@@ -183,13 +188,13 @@ export class Opening<A> implements Route {
     if (!socket.readable || !socket.writable) socket.destroy()
     else if ('status' in answer) refuse(socket, answer)
     else {
-      const { core, owner, acceptance, attachment, response } = answer
+      const { core, owner, response } = answer
       socket.setTimeout(0)
       socket.setNoDelay()
       socket.write(response)
       const row = core.adopt(socket, head, owner)
       if (row === -1) socket.destroy()
-      else core.callBack(row, () => this.#hub.onOpen(row, acceptance, attachment), undefined)
+      else this.#open(row, answer)
     }
   }
 
@@ -230,17 +235,19 @@ export class Opening<A> implements Route {
       this.#refuseParked(row, fd, refuseResponse(answer))
       return
     }
-    const { core, owner, acceptance, attachment, response } = answer
+    const { core, owner, response } = answer
     core.adoptParked(row, owner)
     core.write(row, response)
-    core.callBack(row, () => this.#hub.onOpen(row, acceptance, attachment), undefined)
+    this.#open(row, answer)
   }
 
   #refuseParked(row: number, fd: number, response: Buffer): void {
     const sent = sendBytes(fd, response)
     if (sent >= 0 && sent < response.length) {
       const socket = this.#upgrades?.wake(row)
-      if (socket !== undefined) end(socket, response.subarray(sent))
+      if (socket === undefined) return
+      socket.on('error', () => {})
+      end(socket, response.subarray(sent))
       return
     }
     // Bytes that nobody reads would make the kernel send a RST, which may overtake the response.
@@ -265,9 +272,8 @@ function refuse(socket: Socket, refusal: Refusal): void {
   end(socket, refuseResponse(refusal))
 }
 
-/** Sends the last bytes of a connection. */
+/** Sends the last bytes of a connection. Its socket must have a listener of `error`. */
 function end(socket: Socket, bytes: Buffer): void {
-  socket.on('error', () => {})
   socket.once('finish', () => socket.destroy())
   socket.end(bytes)
 }

@@ -258,7 +258,7 @@ export class ConnectionGroup implements ParkedGroup, WebSocketHandlers {
     const done = callbackOf(callback)
     const compression = webSocket._extensions[DEFLATE]
     if (compression !== undefined && isSet(options, 'compress', true)) {
-      const length = typeof payload === 'string' ? Buffer.byteLength(payload) : payload.length
+      const length = Buffer.byteLength(payload)
       if (length > MAX_SYNC) return false
       if (compression.params.server_no_context_takeover !== true || length >= compression._threshold) {
         const deflated = deflate(compression, payload)
