@@ -8,16 +8,13 @@ import {
   ABORT,
   ACK,
   BYE,
-  CHUNK,
   COMMIT,
   decodeAddressed,
   decodeNumbers,
-  decodeRows,
   encodeAbort,
   encodeNumbers,
   type Message,
   ORDER,
-  ROWS,
   refused
 } from './protocol.js'
 import { step } from './steps.js'
@@ -61,29 +58,16 @@ export class Arriving implements LinkHandler {
   }
 
   onMessage(message: Message, descriptors: number[]): void {
-    try {
-      this.#handle(message, descriptors)
-    } finally {
-      for (const fd of descriptors) closeDescriptor(fd)
-    }
-  }
-
-  #handle({ kind, payload }: Message, descriptors: number[]): void {
-    const count = this.#servers.length
-    if (kind === ROWS) {
-      const flags = this.#servers.reduce((all, server) => all | server.flags, 0)
-      this.#receiver.add(decodeRows(payload, count, flags), descriptors.splice(0))
-    } else if (kind === CHUNK) {
-      const { server, id, bytes } = decodeAddressed(payload, count)
-      this.#receiver.addChunk(server, id, bytes)
-    } else if (kind === COMMIT) this.#commit(decodeNumbers(payload, 4))
+    if (this.#receiver.receive(message, descriptors)) return
+    const { kind, payload } = message
+    if (kind === COMMIT) this.#commit(decodeNumbers(payload, 4))
     else if (kind === ORDER) {
-      carryOut(this.#servers, decodeAddressed(payload, count))
+      carryOut(this.#servers, decodeAddressed(payload, this.#servers.length))
       this.#link.send(encodeNumbers(ACK, [++this.#orders]))
     } else if (kind === ACK) this.#onAck(decodeNumbers(payload, 1)[0] as number)
     else if (kind === BYE) this.#end()
     // It has lost patience, and keeps the batch.
-    else if (kind === ABORT) this.#receiver.drop(closeDescriptor)
+    else if (kind === ABORT) this.#receiver.drop()
     else throw refused(`message ${kind} is out of turn`)
   }
 
@@ -134,7 +118,7 @@ export class Arriving implements LinkHandler {
   }
 
   onEnd(): void {
-    this.#receiver.dropIncomplete(closeDescriptor)
+    this.#receiver.dropIncomplete()
     // It has died in the middle of a batch: what has come lives here.
     const moved = this.#receiver.take()
     try {
@@ -156,7 +140,7 @@ export class Arriving implements LinkHandler {
     if (!this.#isOpen) return
     this.#isOpen = false
     this.#link.close()
-    this.#receiver.drop(closeDescriptor)
+    this.#receiver.drop()
     for (const [at, server] of this.#servers.entries()) {
       server.setElsewhere('before', undefined)
       for (const id of this.#away[at] as Set<number>) server.release(id)

@@ -117,8 +117,7 @@ export class Giver implements Watcher {
     }
     let hello: Hello | undefined
     const handler: LinkHandler = {
-      onMessage: (message, descriptors) => {
-        for (const fd of descriptors) closeDescriptor(fd)
+      onMessage: (message) => {
         if (message.kind === HELLO && hello === undefined) {
           hello = decodeHello(message.payload)
           this.#checkReady()

@@ -15,7 +15,7 @@ import { E, ETOOMANYREFS } from '../sys/constants.js'
 import { EbbError, errorName, warn } from '../sys/errors.js'
 import { outside } from '../sys/node/callback-scope.js'
 import { reactor } from '../sys/reactor.js'
-import { closeDescriptor, cookieOf } from '../sys/socket.js'
+import { cookieOf } from '../sys/socket.js'
 import { Link, type LinkHandler } from './link.js'
 import type { Movable } from './movable.js'
 import {
@@ -261,8 +261,7 @@ export class Keeping implements LinkHandler {
     }
   }
 
-  onMessage({ kind, payload }: Message, descriptors: number[]): void {
-    for (const fd of descriptors) closeDescriptor(fd)
+  onMessage({ kind, payload }: Message): void {
     if (kind !== ACK) throw new EbbError('ERR_EBB_HANDOVER', `the keeper sent message ${kind}`)
     const [read = 0] = decodeNumbers(payload, 1)
     this.#unread = Math.max(0, this.#sent - read)

@@ -160,8 +160,7 @@ export class Leaving implements LinkHandler {
     if (orders.length > 0) this.#link?.send(encodeNumbers(ACK, [this.#orders]))
   }
 
-  onMessage({ kind, payload }: Message, descriptors: number[]): void {
-    for (const fd of descriptors) closeDescriptor(fd)
+  onMessage({ kind, payload }: Message): void {
     if (kind === ORDER) this.#carryOut([decodeAddressed(payload, this.#servers.length)])
     else if (kind === ACK) this.#onAck(payload)
     else if (kind === ABORT) throw new EbbError('ERR_EBB_HANDOVER', decodeAbort(payload).reason)

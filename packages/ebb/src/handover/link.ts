@@ -11,7 +11,10 @@ const MOST_WAITING = 64 * 1024 * 1024
 
 /** What is done with the messages of a link. */
 export interface LinkHandler {
-  /** Called for each message. It owns the descriptors. If it throws, {@link onFailure} is called. */
+  /**
+   * Called for each message. It takes the descriptors that it keeps out of the list: the others are then closed. If it
+   * throws, {@link onFailure} is called.
+   */
   onMessage(message: Message, descriptors: number[]): void
   /** Called when the other process has closed its end, or has ended. Nothing comes after it. */
   onEnd(): void
@@ -93,14 +96,11 @@ export class Link implements Watcher {
   }
 
   #handle({ bytes, descriptors }: ChannelMessage): void {
-    let message: Message
     try {
-      message = decode(bytes)
-    } catch (error) {
+      this.handler.onMessage(decode(bytes), descriptors)
+    } finally {
       for (const fd of descriptors) closeDescriptor(fd)
-      throw error
     }
-    this.handler.onMessage(message, descriptors)
   }
 
   #flush(): void {

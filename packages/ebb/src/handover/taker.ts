@@ -20,13 +20,10 @@ import type { Movable } from './movable.js'
 import {
   ABORT,
   AWAY,
-  CHUNK,
   COMMIT,
   decodeAbort,
-  decodeAddressed,
   decodeListening,
   decodeNumbers,
-  decodeRows,
   decodeWelcome,
   encode,
   encodeAbort,
@@ -123,35 +120,19 @@ export class Taker implements LinkHandler {
   }
 
   onMessage(message: Message, descriptors: number[]): void {
-    try {
-      this.#handle(message, descriptors)
-    } finally {
-      // Those that nobody has taken.
-      for (const fd of descriptors) closeDescriptor(fd)
-    }
-  }
-
-  #handle({ kind, payload }: Message, descriptors: number[]): void {
+    const { kind, payload } = message
     if (kind === ABORT)
       throw new EbbError('ERR_EBB_HANDOVER', `the other process keeps its servers: ${decodeAbort(payload).reason}`)
-    const count = this.#servers.length
     if (this.#welcome === undefined) {
       if (kind !== WELCOME) throw outOfTurn(kind)
       this.#welcome = decodeWelcome(payload)
       void this.#prepare(this.#welcome)
-    } else if (kind === LISTENING) this.#addSocket(decodeListening(payload, count), descriptors)
-    else if (kind === ROWS) this.#receiver.add(decodeRows(payload, count, this.#flags), descriptors.splice(0))
-    else if (kind === CHUNK) {
-      const { server, id, bytes } = decodeAddressed(payload, count)
-      this.#receiver.addChunk(server, id, bytes)
-    } else if (kind === AWAY) this.#addAway(decodeNumbers(payload, 2))
+    } else if (this.#receiver.receive(message, descriptors)) {
+      if (kind === ROWS) step('new:rows')
+    } else if (kind === LISTENING) this.#addSocket(decodeListening(payload, this.#servers.length), descriptors)
+    else if (kind === AWAY) this.#addAway(decodeNumbers(payload, 2))
     else if (kind === COMMIT) this.#commit(decodeNumbers(payload, 4))
     else throw outOfTurn(kind)
-    if (kind === ROWS) step('new:rows')
-  }
-
-  get #flags(): number {
-    return this.#servers.reduce((flags, server) => flags | server.flags, 0)
   }
 
   #addSocket(listening: Listening, descriptors: number[]): void {
@@ -254,7 +235,7 @@ export class Taker implements LinkHandler {
       this.#resolve(undefined)
       return
     }
-    this.#receiver.dropIncomplete(closeDescriptor)
+    this.#receiver.dropIncomplete()
     for (const ids of this.#away) ids.length = 0
     const rows = this.#receiver.count
     try {
@@ -270,7 +251,7 @@ export class Taker implements LinkHandler {
     if (this.#isOver) return
     this.#link.channel.trySend(encodeAbort(error.message))
     this.#end()
-    this.#receiver.drop(closeDescriptor)
+    this.#receiver.drop()
     for (const { fd } of this.#sockets) if (fd !== -1) closeDescriptor(fd)
     this.#unlistenOpened()
     this.#reject(asTooFew(error))

@@ -3,9 +3,20 @@ import type { MovedConnection } from '../park/moving.js'
 import { FORMAT, formatOf } from '../park/moving.js'
 import { type Channel, MOST_BYTES, MOST_DESCRIPTORS } from '../sys/channel.js'
 import { EbbError } from '../sys/errors.js'
-import { cookieOf, isStreamSocket } from '../sys/socket.js'
+import { closeDescriptor, cookieOf, isStreamSocket } from '../sys/socket.js'
 import type { Movable } from './movable.js'
-import { chunksOf, type Row, RowWriter, refused, sizeOfRow } from './protocol.js'
+import {
+  CHUNK,
+  chunksOf,
+  decodeAddressed,
+  decodeRows,
+  type Message,
+  ROWS,
+  type Row,
+  RowWriter,
+  refused,
+  sizeOfRow
+} from './protocol.js'
 import { step } from './steps.js'
 
 /** Attachments up to this size (bytes) are sent with their row. */
@@ -85,7 +96,7 @@ export class RowSender {
 }
 
 /** A connection that has been received. */
-export interface Received {
+interface Received {
   server: number
   moved: MovedConnection
 }
@@ -93,7 +104,9 @@ export interface Received {
 /** Collects rows and chunks until they are complete. It owns the descriptors until {@link take}. */
 export class RowReceiver {
   readonly #servers: readonly Movable[]
-  readonly #rows: Received[] = []
+  /** Flags that connections of any of the servers may have. */
+  readonly #flags: number
+  #rows: Received[] = []
   /** Ids and cookies by server, so that nothing comes twice. */
   readonly #seen = new Set<string>()
   readonly #cookies = new Set<number>()
@@ -101,6 +114,7 @@ export class RowReceiver {
 
   constructor(servers: readonly Movable[]) {
     this.#servers = servers
+    this.#flags = servers.reduce((flags, server) => flags | server.flags, 0)
   }
 
   get count(): number {
@@ -108,11 +122,22 @@ export class RowReceiver {
   }
 
   /**
-   * Takes the rows of a message, and its descriptors.
+   * Takes ROWS with its descriptors, or CHUNK.
    *
-   * @throws {EbbError} `ERR_EBB_HANDOVER` if they do not fit together; the descriptors are then closed with the others
+   * @returns false for any other message
+   * @throws {EbbError} `ERR_EBB_HANDOVER` if it is not valid, or does not fit what came before it
    */
-  add(rows: readonly Row[], descriptors: readonly number[]): void {
+  receive({ kind, payload }: Message, descriptors: number[]): boolean {
+    if (kind === ROWS) this.#add(decodeRows(payload, this.#servers.length, this.#flags), descriptors.splice(0))
+    else if (kind === CHUNK) {
+      const { server, id, bytes } = decodeAddressed(payload, this.#servers.length)
+      this.#addChunk(server, id, bytes)
+    } else return false
+    return true
+  }
+
+  /** If the rows do not fit to the descriptors, the descriptors are closed with the others. */
+  #add(rows: readonly Row[], descriptors: readonly number[]): void {
     const now = monotonic()
     // First of all, so that each descriptor has an owner.
     const received = rows.slice(0, descriptors.length).map((row, at) => toReceived(row, descriptors[at] as number, now))
@@ -139,8 +164,8 @@ export class RowReceiver {
     else if (row.size === 0) throw refused('an attachment is empty')
   }
 
-  /** Takes a part of an attachment. @throws {EbbError} `ERR_EBB_HANDOVER` */
-  addChunk(server: number, id: number, bytes: Buffer): void {
+  /** Takes a part of an attachment. */
+  #addChunk(server: number, id: number, bytes: Buffer): void {
     const key = `${server} ${id}`
     const incomplete = this.#incomplete.get(key)
     if (incomplete === undefined || bytes.length === 0) throw refused('a part of an attachment that nobody waits for')
@@ -167,25 +192,21 @@ export class RowReceiver {
   }
 
   /** Closes the connections whose attachment is not complete, because the other process died in the middle of it. */
-  dropIncomplete(close: (fd: number) => void): void {
-    for (const { moved } of this.#incomplete.values()) {
-      this.#rows.splice(
-        this.#rows.findIndex((row) => row.moved === moved),
-        1
-      )
-      close(moved.fd)
-    }
+  dropIncomplete(): void {
+    const incomplete = new Set(Array.from(this.#incomplete.values(), ({ moved }) => moved))
+    for (const { fd } of incomplete) closeDescriptor(fd)
+    this.#rows = this.#rows.filter(({ moved }) => !incomplete.has(moved))
     this.#incomplete.clear()
   }
 
   /** Closes all that was received. */
-  drop(close: (fd: number) => void): void {
-    for (const { moved } of this.#rows) close(moved.fd)
+  drop(): void {
+    for (const { moved } of this.#rows) closeDescriptor(moved.fd)
     this.#clear()
   }
 
   #clear(): void {
-    this.#rows.length = 0
+    this.#rows = []
     this.#seen.clear()
     this.#cookies.clear()
     this.#incomplete.clear()

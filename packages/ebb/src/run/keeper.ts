@@ -180,8 +180,7 @@ export class Keeper implements Watcher {
 
   #meet(channel: Channel): void {
     const handler: LinkHandler = {
-      onMessage: (message, descriptors) => {
-        for (const fd of descriptors) closeDescriptor(fd)
+      onMessage: (message) => {
         if (message.kind === ATTACH) this.#attach(link, decodeHello(message.payload))
         else if (message.kind === HELLO) this.#welcome(link, decodeHello(message.payload))
         else throw refused(`message ${message.kind} is out of turn`)
@@ -222,13 +221,7 @@ export class Keeper implements Watcher {
   #attach(link: Link, hello: Hello): void {
     const holding = new Holding(hello)
     link.handler = {
-      onMessage: (message, descriptors) => {
-        try {
-          this.#take(link, holding, message, descriptors)
-        } finally {
-          for (const fd of descriptors) closeDescriptor(fd)
-        }
-      },
+      onMessage: (message, descriptors) => this.#take(link, holding, message, descriptors),
       onEnd: () => this.#onEnd(link, holding),
       onFailure: (error) => {
         this.#log(`connections of process ${hello.pid} are not kept: ${error.message}`)
@@ -300,8 +293,7 @@ export class Keeper implements Watcher {
       return
     }
     link.handler = {
-      onMessage: ({ kind }, descriptors) => {
-        for (const fd of descriptors) closeDescriptor(fd)
+      onMessage: ({ kind }) => {
         if (kind !== READY) throw refused(`message ${kind} is out of turn`)
         this.#give(link, hello, holding)
       },
