@@ -1,6 +1,5 @@
 /** DONE and ABORT: how both processes agree on who has the connections. */
-import type { Channel } from '../sys/channel.js'
-import { E } from '../sys/constants.js'
+import { type Channel, isTemporary } from '../sys/channel.js'
 import { EbbError, type SystemError } from '../sys/errors.js'
 import { outside } from '../sys/node/callback-scope.js'
 import { closeDescriptor } from '../sys/socket.js'
@@ -38,10 +37,9 @@ export function sayDone(channel: Channel, count: number): boolean {
   step('new:doubt')
   try {
     for (;;) {
-      const received = channel.receive(deadline)
-      if (received === 'end') return true
-      for (const fd of received.descriptors) closeDescriptor(fd)
-      if (decode(received.bytes).kind === ABORT) return false
+      const message = receive(channel, deadline)
+      if (message === 'end') return true
+      if (message.kind === ABORT) return false
     }
   } catch {
     // Nobody knows whether it goes on. What is served twice is worse than what is lost.
@@ -52,17 +50,31 @@ export function sayDone(channel: Channel, count: number): boolean {
 /**
  * Waits for DONE.
  *
+ * @param onOther called with messages that come before it; returns false for one that must not
  * @throws {EbbError} `ERR_EBB_HANDOVER` if the successor refuses, or has ended; {SystemError} `ETIMEDOUT`
  */
-export function receiveDone(channel: Channel, count: number, deadline: number): void {
-  const received = channel.receive(deadline)
-  if (received === 'end') throw new EbbError('ERR_EBB_HANDOVER', 'the successor has ended before it took over')
-  for (const fd of received.descriptors) closeDescriptor(fd)
-  const { kind, payload }: Message = decode(received.bytes)
-  if (kind === ABORT) throw new EbbError('ERR_EBB_HANDOVER', `the successor refused: ${decodeAbort(payload).reason}`)
-  if (kind !== DONE || decodeNumbers(payload, 1)[0] !== count) {
-    throw new EbbError('ERR_EBB_HANDOVER', `the successor answered with message ${kind}`)
+export function receiveDone(
+  channel: Channel,
+  count: number,
+  deadline: number,
+  onOther: (message: Message) => boolean = () => false
+): void {
+  for (;;) {
+    const message = receive(channel, deadline)
+    if (message === 'end') throw new EbbError('ERR_EBB_HANDOVER', 'the successor has ended before it took over')
+    const { kind, payload } = message
+    if (kind === DONE && decodeNumbers(payload, 1)[0] === count) return
+    if (kind === ABORT) throw new EbbError('ERR_EBB_HANDOVER', `the successor refused: ${decodeAbort(payload).reason}`)
+    if (!onOther(message)) throw new EbbError('ERR_EBB_HANDOVER', `the successor answered with message ${kind}`)
   }
+}
+
+/** Waits for a message, and closes the descriptors that came with it: an answer has none. */
+function receive(channel: Channel, deadline: number): Message | 'end' {
+  const received = channel.receive(deadline)
+  if (received === 'end') return 'end'
+  for (const fd of received.descriptors) closeDescriptor(fd)
+  return decode(received.bytes)
 }
 
 /**
@@ -111,7 +123,7 @@ function retry(channel: Channel, abort: Buffer): void {
   const timer = outside(() =>
     setInterval(() => {
       const errno = channel.trySend(abort)
-      if (errno === 0 || !isFull(errno)) {
+      if (!isTemporary(errno)) {
         clearInterval(timer)
         channel.close()
       }
@@ -119,5 +131,3 @@ function retry(channel: Channel, abort: Buffer): void {
   )
   timer.unref()
 }
-
-const isFull = (errno: number): boolean => errno === E.EAGAIN || errno === E.ENOBUFS

@@ -10,8 +10,8 @@
 import fs from 'node:fs'
 import { type ConnectionKeeper, FORMAT } from '../park/moving.js'
 import { grown, resized } from '../sys/arrays.js'
-import { type Channel, connectChannel, MOST_BYTES, MOST_DESCRIPTORS } from '../sys/channel.js'
-import { E, ETOOMANYREFS } from '../sys/constants.js'
+import { type Channel, connectChannel, isTemporary, MOST_BYTES, MOST_DESCRIPTORS } from '../sys/channel.js'
+import { E } from '../sys/constants.js'
 import { EbbError, errorName, warn } from '../sys/errors.js'
 import { outside } from '../sys/node/callback-scope.js'
 import { reactor } from '../sys/reactor.js'
@@ -177,7 +177,7 @@ export class Keeping implements LinkHandler {
     if (this.#link === undefined) return
     const { channel } = this.#link
     let errno = channel.trySend(message, descriptors)
-    if (errno === E.EAGAIN || errno === E.ENOBUFS || errno === ETOOMANYREFS) {
+    if (isTemporary(errno)) {
       try {
         channel.send(message, descriptors, performance.now() + PATIENCE)
         errno = 0

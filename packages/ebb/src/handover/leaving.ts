@@ -3,8 +3,7 @@ import type { Channel } from '../sys/channel.js'
 import { EbbError } from '../sys/errors.js'
 import { outside, runBatch } from '../sys/node/callback-scope.js'
 import { notify } from '../sys/notify.js'
-import { closeDescriptor } from '../sys/socket.js'
-import { wasDone } from './done.js'
+import { receiveDone, wasDone } from './done.js'
 import { Link, type LinkHandler } from './link.js'
 import type { Patience } from './movable.js'
 import { carryOut, PassedIds, Passing } from './passing.js'
@@ -13,8 +12,6 @@ import {
   ACK,
   type Addressed,
   BYE,
-  DONE,
-  decode,
   decodeAbort,
   decodeAddressed,
   decodeNumbers,
@@ -117,7 +114,13 @@ export class Leaving implements LinkHandler {
     try {
       const count = this.#transfer.sendRested(channel, part, this.#orders, deadline)
       if (count === 0) return false
-      this.#receiveDone(channel, count, deadline, orders)
+      // Orders that come before DONE are carried out when it is known who has their connections.
+      receiveDone(channel, count, deadline, ({ kind, payload }) => {
+        if (kind === ORDER) orders.push(decodeAddressed(payload, this.#servers.length))
+        else if (kind === ACK) this.#onAck(payload)
+        else return false
+        return true
+      })
       isDone = true
     } catch (error) {
       isDone = wasDone((this.#link as Link).detach(), error as Error)
@@ -127,20 +130,6 @@ export class Leaving implements LinkHandler {
     else this.#transfer.keepRows()
     this.#carryOut(orders)
     return isDone
-  }
-
-  /** Waits for DONE. Orders that come before it are carried out when it is known who has their connections. */
-  #receiveDone(channel: Channel, count: number, deadline: number, orders: Addressed[]): void {
-    for (;;) {
-      const received = channel.receive(deadline)
-      if (received === 'end') throw new EbbError('ERR_EBB_HANDOVER', 'the successor has ended')
-      for (const fd of received.descriptors) closeDescriptor(fd)
-      const { kind, payload } = decode(received.bytes)
-      if (kind === DONE && decodeNumbers(payload, 1)[0] === count) return
-      if (kind === ORDER) orders.push(decodeAddressed(payload, this.#servers.length))
-      else if (kind === ACK) this.#onAck(payload)
-      else throw new EbbError('ERR_EBB_HANDOVER', `the successor answered with message ${kind}`)
-    }
   }
 
   #onAck(payload: Buffer): void {

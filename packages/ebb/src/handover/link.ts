@@ -1,6 +1,6 @@
 /** A channel that the reactor watches: messages come as calls, and those that the kernel does not take at once wait. */
-import type { Channel, ChannelMessage } from '../sys/channel.js'
-import { E, EPOLLIN, EPOLLOUT, ETOOMANYREFS } from '../sys/constants.js'
+import { type Channel, type ChannelMessage, isTemporary } from '../sys/channel.js'
+import { EPOLLIN, EPOLLOUT } from '../sys/constants.js'
 import { systemError } from '../sys/errors.js'
 import { reactor, type Watcher } from '../sys/reactor.js'
 import { closeDescriptor } from '../sys/socket.js'
@@ -130,8 +130,4 @@ export class Link implements Watcher {
   close(): void {
     if (this.#isOpen) this.detach().close()
   }
-}
-
-function isTemporary(errno: number): boolean {
-  return errno === E.EAGAIN || errno === ETOOMANYREFS || errno === E.ENOBUFS
 }

@@ -148,11 +148,10 @@ export class Channel {
     for (;;) {
       const errno = this.trySend(bytes, descriptors)
       if (errno === 0) return
-      const isFull = errno === libc.E.EAGAIN
-      if (!isFull && errno !== libc.ETOOMANYREFS && errno !== libc.E.ENOBUFS) throw systemError('sendmsg', errno)
+      if (!isTemporary(errno)) throw systemError('sendmsg', errno)
       if (performance.now() >= deadline) throw systemError('sendmsg', libc.E.ETIMEDOUT)
       // No event says when there is room for other descriptors.
-      if (isFull) this.#wait(libc.POLLOUT, deadline)
+      if (errno === libc.E.EAGAIN) this.#wait(libc.POLLOUT, deadline)
       else libc.pollDescriptors(0, 0, 1)
     }
   }
@@ -229,6 +228,11 @@ export class Channel {
   close(): void {
     libc.close(this.fd)
   }
+}
+
+/** Whether {@link Channel.trySend} may succeed later with the same message. */
+export function isTemporary(errno: number): boolean {
+  return errno === libc.E.EAGAIN || errno === libc.ETOOMANYREFS || errno === libc.E.ENOBUFS
 }
 
 /**
