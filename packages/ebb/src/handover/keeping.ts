@@ -15,7 +15,6 @@ import { E } from '../sys/constants.js'
 import { EbbError, errorName, warn } from '../sys/errors.js'
 import { outside } from '../sys/node/callback-scope.js'
 import { reactor } from '../sys/reactor.js'
-import { cookieOf } from '../sys/socket.js'
 import { Link, type LinkHandler } from './link.js'
 import type { Movable } from './movable.js'
 import {
@@ -36,7 +35,7 @@ import {
   UNLISTEN
 } from './protocol.js'
 import { step } from './steps.js'
-import { monotonic } from './wire.js'
+import { monotonic, toRow } from './wire.js'
 
 /** Milliseconds for which a parked connection waits to be kept: connections that wake again soon cost nothing. */
 const DELAY = 10
@@ -51,8 +50,8 @@ const RETRY = 1000
 const LONGEST_RETRY = 30_000
 /** Bytes of a message with connections. */
 const CAPACITY = 16_384
-/** Attachments up to this size (bytes) are sent with their row. */
-const INLINE = 4096
+/** Attachments up to this size (bytes) are sent with their row. It leaves room for several in a message. */
+const INLINE = CAPACITY / 4
 /** More bytes than any row takes. */
 const LARGEST_ROW = INLINE + 128
 
@@ -69,7 +68,7 @@ export class Keeping implements LinkHandler {
   readonly #kept: KeptServer[]
   readonly #writer = new RowWriter(CAPACITY)
   readonly #descriptors: number[] = []
-  readonly #large: { server: number; id: number; attachment: string }[] = []
+  readonly #large: Row[] = []
   #link: Link | undefined
   #unread = 0
   #sent = 0
@@ -226,19 +225,11 @@ export class Keeping implements LinkHandler {
     while (this.#link !== undefined && this.#unread < MOST_UNREAD) {
       const connection = kept.next()
       if (connection === undefined) break
-      const { fd, left, attachment, ...moved } = connection
-      const isLarge = attachment !== undefined && attachment.length > INLINE
-      const row: Row = {
-        ...moved,
-        server: kept.index,
-        deadline: left === 0 ? 0 : now + left,
-        cookie: cookieOf(fd),
-        size: attachment?.length ?? -1,
-        attachment: isLarge ? undefined : attachment
-      }
-      if (isLarge) this.#large.push({ server: kept.index, id: moved.id, attachment })
-      this.#writer.add(row)
-      this.#descriptors.push(fd)
+      const row = toRow(kept.index, connection, now)
+      const isLarge = row.size > INLINE
+      if (isLarge) this.#large.push(row)
+      this.#writer.add(isLarge ? { ...row, attachment: undefined } : row)
+      this.#descriptors.push(connection.fd)
       const isFull = this.#writer.room < LARGEST_ROW || this.#descriptors.length === MOST_DESCRIPTORS
       if (isFull || isLarge) this.#sendRows()
     }
@@ -256,7 +247,7 @@ export class Keeping implements LinkHandler {
       this.#stallTimer.unref()
     }
     step('keep:sent')
-    for (const { server, id, attachment } of this.#large.splice(0)) {
+    for (const { server, id, attachment = '' } of this.#large.splice(0)) {
       for (const chunk of chunksOf(server, id, attachment, MOST_BYTES)) this.#send(chunk)
     }
   }

@@ -19,8 +19,8 @@ import {
 } from './protocol.js'
 import { step } from './steps.js'
 
-/** Attachments up to this size (bytes) are sent with their row. */
-const INLINE = 8192
+/** Attachments up to this size (bytes) are sent with their row. It leaves room for several in a message. */
+const INLINE = MOST_BYTES / 8
 
 /** `CLOCK_MONOTONIC` in ms, which is the same in all processes of a machine. */
 export function monotonic(): number {
@@ -35,7 +35,7 @@ export class RowSender {
   readonly #format: number
   readonly #now = monotonic()
   readonly #writer = new RowWriter(MOST_BYTES)
-  readonly #large: { server: number; id: number; attachment: string }[] = []
+  readonly #large: Row[] = []
   #descriptors: number[] = []
   /** Number of rows so far. */
   count = 0
@@ -57,24 +57,24 @@ export class RowSender {
    * @throws {EbbError} `ERR_EBB_HANDOVER` if the other process cannot read its attachment
    * @throws {SystemError} of {@link Channel.send}
    */
-  add(server: number, { fd, left, attachment, ...moved }: MovedConnection): void {
+  add(server: number, connection: MovedConnection): void {
+    const { attachment } = connection
     if (attachment !== undefined && formatOf(attachment) > this.#format) {
       throw new EbbError(
         'ERR_EBB_HANDOVER',
         `the other process reads attachments of V8's format ${this.#format} and older, but one has format ${formatOf(attachment)}: hand over to a Node of at least this version`
       )
     }
-    const row: Row = {
-      ...moved,
-      server,
-      deadline: left === 0 ? 0 : this.#now + left,
-      cookie: cookieOf(fd),
-      size: attachment === undefined ? -1 : attachment.length,
-      attachment: attachment !== undefined && attachment.length <= INLINE ? attachment : undefined
-    }
-    if (attachment !== undefined && row.attachment === undefined) this.#large.push({ server, id: moved.id, attachment })
-    if (sizeOfRow(row) > this.#writer.room || this.#descriptors.length === MOST_DESCRIPTORS) this.#flush()
-    this.#writer.add(row)
+    this.addRow(toRow(server, connection, this.#now), connection.fd)
+  }
+
+  /** Sends a row and its descriptor, sooner or later. @throws {SystemError} of {@link Channel.send} */
+  addRow(row: Row, fd: number): void {
+    const isLarge = row.size > INLINE
+    if (isLarge) this.#large.push(row)
+    const sent = isLarge ? { ...row, attachment: undefined } : row
+    if (sizeOfRow(sent) > this.#writer.room || this.#descriptors.length === MOST_DESCRIPTORS) this.#flush()
+    this.#writer.add(sent)
     this.#descriptors.push(fd)
     this.count++
   }
@@ -82,7 +82,7 @@ export class RowSender {
   /** Sends all that is left. */
   finish(): void {
     this.#flush()
-    for (const { server, id, attachment } of this.#large) {
+    for (const { server, id, attachment = '' } of this.#large) {
       for (const chunk of chunksOf(server, id, attachment, MOST_BYTES)) this.#channel.send(chunk, [], this.#deadline)
     }
   }
@@ -211,6 +211,12 @@ export class RowReceiver {
     this.#cookies.clear()
     this.#incomplete.clear()
   }
+}
+
+/** Returns the row of a connection. @param now {@link monotonic} */
+export function toRow(server: number, { fd, left, ...moved }: MovedConnection, now: number): Row {
+  const deadline = left === 0 ? 0 : now + left
+  return { ...moved, server, deadline, cookie: cookieOf(fd), size: moved.attachment?.length ?? -1 }
 }
 
 function toReceived({ server, deadline, cookie, size, ...row }: Row, fd: number, now: number): Received {

@@ -13,7 +13,6 @@ import {
   BYE,
   CHUNK,
   COMMIT,
-  chunksOf,
   DROP,
   decodeAddressed,
   decodeHello,
@@ -34,13 +33,12 @@ import {
   READY,
   ROWS,
   type Row,
-  RowWriter,
-  sizeOfRow,
   UNLISTEN,
   WELCOME
 } from '../handover/protocol.js'
+import { RowSender } from '../handover/wire.js'
 import { release } from '../memory/release.js'
-import { acceptChannel, type Channel, listenForChannels, MOST_BYTES, MOST_DESCRIPTORS } from '../sys/channel.js'
+import { acceptChannel, type Channel, listenForChannels } from '../sys/channel.js'
 import { EPOLLIN } from '../sys/constants.js'
 import { EbbError, systemError } from '../sys/errors.js'
 import { type Reactor, reactor, type Watcher } from '../sys/reactor.js'
@@ -100,6 +98,35 @@ class Holding {
       const connections = other.connections[indexOfServer(other.hello.servers, server)]
       if (connections !== undefined) this.connections[at]?.inherit(connections)
     }
+  }
+
+  /**
+   * Sends all that the process of `hello` can take, and COMMIT.
+   *
+   * @returns the number of connections
+   * @throws {SystemError} of {@link Channel.send}
+   */
+  give(channel: Channel, hello: Hello, handoverSocket: number, deadline: number): number {
+    const own = { server: -1, path: '', backlog: 0, mostUses: 0 }
+    channel.send(encodeJson(LISTENING, own), [handoverSocket], deadline)
+    const given = this.hello.servers.flatMap((name, at) => {
+      const server = indexOfServer(hello.servers, name)
+      const socket = this.sockets.get(at)
+      return server === -1 || socket === undefined
+        ? []
+        : [{ server, ...socket, connections: this.connections[at] as KeptConnections }]
+    })
+    for (const { server, fd, listening, connections } of given) {
+      const mostUses = Math.max(listening.mostUses, connections.mostUses)
+      channel.send(encodeJson(LISTENING, { ...listening, server, mostUses }), [fd], deadline)
+    }
+    const sender = new RowSender(channel, deadline, hello.format)
+    for (const { server, connections } of given) {
+      for (const { fd, row } of connections.all(server)) sender.addRow(row, fd)
+    }
+    sender.finish()
+    channel.send(encodeNumbers(COMMIT, [sender.count, given.length, 0, 0]), [], deadline)
+    return sender.count
   }
 
   close(): void {
@@ -311,7 +338,7 @@ export class Keeper implements Watcher {
     const handoverSocket = listenForChannels(this.#handoverPath)
     try {
       const deadline = performance.now() + PATIENCE
-      const count = new Giving(channel, hello, holding, deadline).send(handoverSocket)
+      const count = holding.give(channel, hello, handoverSocket, deadline)
       receiveDone(channel, count, deadline)
       this.#onWork(count)
       channel.trySend(encode(BYE))
@@ -322,71 +349,6 @@ export class Keeper implements Watcher {
     } finally {
       closeDescriptor(handoverSocket)
     }
-  }
-}
-
-/** What is sent to one process. */
-class Giving {
-  readonly #channel: Channel
-  readonly #deadline: number
-  readonly #holding: Holding
-  /** Index of each server in the other process; -1: it does not have it. */
-  readonly #indexes: number[]
-  readonly #writer = new RowWriter(MOST_BYTES)
-  readonly #descriptors: number[] = []
-
-  constructor(channel: Channel, hello: Hello, holding: Holding, deadline: number) {
-    this.#channel = channel
-    this.#deadline = deadline
-    this.#holding = holding
-    this.#indexes = holding.hello.servers.map((server) => indexOfServer(hello.servers, server))
-  }
-
-  /** @returns the number of connections */
-  send(handoverSocket: number): number {
-    const own = { server: -1, path: '', backlog: 0, mostUses: 0 }
-    this.#channel.send(encodeJson(LISTENING, own), [handoverSocket], this.#deadline)
-    let sockets = 0
-    for (const [at, { fd, listening }] of this.#holding.sockets) {
-      const server = this.#indexes[at] ?? -1
-      if (server === -1) continue
-      sockets++
-      const mostUses = Math.max(listening.mostUses, this.#holding.connections[at]?.mostUses ?? 0)
-      this.#channel.send(encodeJson(LISTENING, { ...listening, server, mostUses }), [fd], this.#deadline)
-    }
-    let count = 0
-    const large: Row[] = []
-    for (const [at, connections] of this.#holding.connections.entries()) {
-      const server = this.#indexes[at] ?? -1
-      if (server === -1 || !this.#holding.sockets.has(at)) continue
-      for (const { fd, row } of connections.all(server)) {
-        count++
-        this.#add(row, fd, large)
-      }
-    }
-    this.#flush()
-    for (const row of large) this.#sendChunks(row)
-    this.#channel.send(encodeNumbers(COMMIT, [count, sockets, 0, 0]), [], this.#deadline)
-    return count
-  }
-
-  #add(row: Row, fd: number, large: Row[]): void {
-    const isLarge = sizeOfRow(row) > MOST_BYTES / 8
-    if (isLarge) large.push(row)
-    const sent = isLarge ? { ...row, attachment: undefined } : row
-    if (sizeOfRow(sent) > this.#writer.room || this.#descriptors.length === MOST_DESCRIPTORS) this.#flush()
-    this.#writer.add(sent)
-    this.#descriptors.push(fd)
-  }
-
-  #flush(): void {
-    if (this.#descriptors.length === 0) return
-    this.#channel.send(this.#writer.take(), this.#descriptors, this.#deadline)
-    this.#descriptors.length = 0
-  }
-
-  #sendChunks({ server, id, attachment = '' }: Row): void {
-    for (const chunk of chunksOf(server, id, attachment, MOST_BYTES)) this.#channel.send(chunk, [], this.#deadline)
   }
 }
 
