@@ -35,6 +35,7 @@ import {
   type ParkedGroup,
   type ParkedWebSocket
 } from './parked-class.js'
+import { ParkedSender } from './parked-sender.js'
 
 /** Default of `closeTimeout` of `ws`, in ms. */
 const CLOSE_TIMEOUT = 30_000
@@ -170,11 +171,7 @@ export class ConnectionGroup implements ParkedGroup, WebSocketHandlers {
 
   senderOf(webSocket: ParkedWebSocket): Sender | null {
     if (webSocket[kRow] === -1) this.reach(webSocket)
-    return webSocket[kSender] ?? new ParkedSender(webSocket, (bytes, done) => this.#write(webSocket, bytes, done))
-  }
-
-  #write(webSocket: ParkedWebSocket, bytes: Uint8Array, callback: SendCallback | undefined): void {
-    this.#core.write(webSocket[kRow], bytes, callback)
+    return webSocket[kSender] ?? new ParkedSender(webSocket)
   }
 
   // Receiving.
@@ -271,6 +268,10 @@ export class ConnectionGroup implements ParkedGroup, WebSocketHandlers {
     return true
   }
 
+  write(webSocket: ParkedWebSocket, bytes: Uint8Array, callback: SendCallback | undefined): void {
+    this.#core.write(webSocket[kRow], bytes, callback)
+  }
+
   control(webSocket: ParkedWebSocket, isPing: boolean, data: unknown, mask: unknown, callback: unknown): boolean {
     if (typeof data === 'function') return this.control(webSocket, isPing, undefined, undefined, data)
     if (typeof mask === 'function') return this.control(webSocket, isPing, data, undefined, mask)
@@ -300,52 +301,6 @@ export class ConnectionGroup implements ParkedGroup, WebSocketHandlers {
     webSocket._readyState = CLOSING
     this.#core.terminate(webSocket[kRow])
     return true
-  }
-}
-
-/** Stands for the sender of a parked connection. engine.io sends frames that it has made before. */
-class ParkedSender implements Sender {
-  _bufferedBytes = 0
-  readonly _queue: unknown[] = []
-  readonly _firstFragment = true
-  readonly _state = 0
-  readonly #webSocket: ParkedWebSocket
-  readonly #write: (bytes: Uint8Array, callback: SendCallback | undefined) => void
-
-  constructor(webSocket: ParkedWebSocket, write: (bytes: Uint8Array, callback: SendCallback | undefined) => void) {
-    this.#webSocket = webSocket
-    this.#write = write
-  }
-
-  sendFrame(list: (Uint8Array | string)[], callback?: SendCallback): void {
-    if (this.#isReplaced()) this.#awake().sendFrame(list, callback)
-    else this.#write(Buffer.concat(list.map((part) => (typeof part === 'string' ? Buffer.from(part) : part))), callback)
-  }
-
-  #isReplaced(): boolean {
-    return this.#webSocket[kSender] !== null || this.#webSocket[kRow] === -1
-  }
-
-  /** Returns the sender of `ws`, after waking the connection. */
-  #awake(): Sender {
-    this.#webSocket[kGroup]?.reach(this.#webSocket)
-    return this.#webSocket[kSender] as Sender
-  }
-
-  send(...args: unknown[]): void {
-    this.#awake().send(...args)
-  }
-
-  ping(...args: unknown[]): void {
-    this.#awake().ping(...args)
-  }
-
-  pong(...args: unknown[]): void {
-    this.#awake().pong(...args)
-  }
-
-  close(...args: unknown[]): void {
-    this.#awake().close(...args)
   }
 }
 

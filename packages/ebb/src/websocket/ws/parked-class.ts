@@ -1,5 +1,6 @@
 /** The class of WebSocket objects whose socket, receiver and sender are gone while their connection is parked. */
 import type { Socket } from 'node:net'
+import type { SendCallback } from '../handlers.js'
 import {
   type BaseWebSocket,
   type Receiver,
@@ -32,6 +33,8 @@ export interface ParkedGroup {
   /** Parks an awake connection now. @returns whether it is parked */
   park(webSocket: ParkedWebSocket): boolean
   send(webSocket: ParkedWebSocket, data: unknown, options: unknown, callback: unknown): boolean
+  /** Sends bytes that are whole frames, made elsewhere. */
+  write(webSocket: ParkedWebSocket, bytes: Uint8Array, callback: SendCallback | undefined): void
   /** Sends a ping or a pong. */
   control(webSocket: ParkedWebSocket, isPing: boolean, data: unknown, mask: unknown, callback: unknown): boolean
   /** Begins the closing handshake. */
