@@ -2,29 +2,11 @@
 import http from 'node:http'
 import { park } from 'ebb'
 import { hibernate } from 'ebb/websocket'
-
-/** A frame as a client sends it, with the mask 0. */
-function frame(first, payload = '') {
-  const bytes = Buffer.from(payload)
-  return Buffer.concat([Buffer.from([first, 0x80 | bytes.length, 0, 0, 0, 0]), bytes])
-}
-
-const [TEXT, CLOSE, PING, RESERVED] = [0x81, 0x88, 0x89, 0x83]
-const NORMAL = Buffer.from([0x03, 0xe8])
-
-const request = (path) =>
-  [
-    `GET ${path} HTTP/1.1`,
-    'Host: x',
-    'Connection: Upgrade',
-    'Upgrade: websocket',
-    'Sec-WebSocket-Version: 13',
-    'Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==',
-    '\r\n'
-  ].join('\r\n')
+import { CLOSE, frame, NORMAL, PING, peersOf, RESERVED, TEXT } from './web-socket-peers.mjs'
 
 /** Plays three servers, one of each kind. @param tools of scopes.mjs */
-export async function playHibernate({ LARGE, answered, at, call, dials, identified, sockets, until }) {
+export async function playHibernate(tools) {
+  const { LARGE, answered, at, call, identified, sockets, until } = tools
   const before = sockets()
   const opened = []
   let upgrades = 0
@@ -65,23 +47,11 @@ export async function playHibernate({ LARGE, answered, at, call, dials, identifi
   await call('listen()', () =>
     Promise.all(hubs.slice(0, 2).map(({ server }) => new Promise((resolve) => server.listen(0, '127.0.0.1', resolve))))
   )
-  const open = async ({ server }, count) => {
-    const peers = await dials(server, count)
-    const wanted = opened.length + count
-    for (const [i, peer] of peers.entries()) peer.write(request(i % 2 === 0 ? '/' : '/later'))
-    await until('connections', () => opened.length === wanted)
-    await answered(peers, 1)
-    for (const peer of peers) peer.received = 0
-    return peers
-  }
-  const say = async (peers, ...frames) => {
-    for (const peer of peers) peer.received = 0
-    for (const peer of peers) peer.write(Buffer.concat(frames))
-    await answered(peers, 3)
-  }
+  const { open, say } = peersOf(tools, opened)
+  const paths = ['/', '/later']
   for (const hub of hubs) {
     const from = opened.length
-    const peers = await open(hub, 7)
+    const peers = await open(hub.server, 7, paths)
     await say(peers, frame(TEXT, 'x'), frame(TEXT, 'y'), frame(PING, 'p'), frame(TEXT, 'ping'))
     for (const peer of peers) peer.pause()
     for (const socket of opened.slice(from)) {
@@ -103,7 +73,7 @@ export async function playHibernate({ LARGE, answered, at, call, dials, identifi
     listener.write(Buffer.concat([frame(TEXT, 'close'), frame(TEXT, 'x'), frame(CLOSE, NORMAL)]))
     for (const peer of peers) peer.end()
     await until('closed', () => hub.size === 0)
-    const last = await open(hub, 2)
+    const last = await open(hub.server, 2, paths)
     for (const peer of last) peer.on('data', () => peer.end(frame(CLOSE, NORMAL)))
     await call('close() of the hub', () => hub.close())
     await until('closed', () => hub.size === 0)

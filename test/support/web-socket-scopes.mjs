@@ -3,28 +3,11 @@ import http from 'node:http'
 import { park } from 'ebb'
 import { isWebSocketParked, parkWebSockets } from 'ebb/ws'
 import { WebSocketServer } from 'ws'
-
-/** A frame as a client sends it, with the mask 0. */
-function frame(first, payload = '') {
-  const bytes = Buffer.from(payload)
-  return Buffer.concat([Buffer.from([first, 0x80 | bytes.length, 0, 0, 0, 0]), bytes])
-}
-
-const [TEXT, CLOSE, PING, PONG, FRAGMENT, LAST, RESERVED] = [0x81, 0x88, 0x89, 0x8a, 0x01, 0x80, 0x83]
-const NORMAL = Buffer.from([0x03, 0xe8])
-
-const REQUEST = [
-  'GET / HTTP/1.1',
-  'Host: x',
-  'Connection: Upgrade',
-  'Upgrade: websocket',
-  'Sec-WebSocket-Version: 13',
-  'Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==',
-  '\r\n'
-].join('\r\n')
+import { CLOSE, FRAGMENT, frame, LAST, NORMAL, PING, PONG, peersOf, RESERVED, TEXT } from './web-socket-peers.mjs'
 
 /** Plays two servers. @param tools of scopes.mjs */
-export async function playWebSockets({ LARGE, answered, at, call, called, dials, identified, known, sockets, until }) {
+export async function playWebSockets(tools) {
+  const { LARGE, answered, at, call, called, identified, known, sockets, until } = tools
   const before = sockets()
   /** Names of the connections, in the order in which they were opened. */
   const owners = []
@@ -63,20 +46,7 @@ export async function playWebSockets({ LARGE, answered, at, call, called, dials,
   )
   const allParked = () =>
     until('all parked', () => owners.every((one) => one.readyState !== 1 || isWebSocketParked(one)))
-  const open = async (server, count) => {
-    const peers = await dials(server, count)
-    const wanted = owners.length + count
-    for (const peer of peers) peer.write(REQUEST)
-    await until('connections', () => owners.length === wanted)
-    await answered(peers, 1)
-    for (const peer of peers) peer.received = 0
-    return peers
-  }
-  const say = async (peers, ...frames) => {
-    for (const peer of peers) peer.received = 0
-    for (const peer of peers) peer.write(Buffer.concat(frames))
-    await answered(peers, 3)
-  }
+  const { open, say } = peersOf(tools, owners)
 
   // All in one batch, awake and asleep, several messages in a packet, and messages that wake.
   const peers = [...(await open(a, 6)), ...(await open(b, 6))]
