@@ -9,7 +9,7 @@ import { setImmediate as turn } from 'node:timers/promises'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { frameOf } from './frames.js'
-import { close, masked } from './testing/server.js'
+import { close, masked, REQUEST } from './testing/server.js'
 import {
   CLOSE_NOW,
   CLOSE_NOW_CODE,
@@ -245,9 +245,7 @@ class Play {
   static async open(target: Target, script: Script): Promise<Play> {
     const client = new RawClient(target.port, script.cuts)
     const accepted = target.accept()
-    client.socket.write(
-      'GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n'
-    )
+    client.socket.write(REQUEST)
     return new Play(client, await accepted, script)
   }
 

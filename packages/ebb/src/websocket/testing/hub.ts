@@ -7,12 +7,10 @@ import { park } from '../../park/park.js'
 import type { WebSocketConnection } from '../hibernate/connection.js'
 import { type Hibernation, hibernate } from '../hibernate/hibernate.js'
 import type { HibernateHandlers, HibernateOptions } from '../hibernate/options.js'
+import { type Event, EventLog } from './event-log.js'
 
 export const KINDS = ['a port of its own', 'an HTTP server', 'a parked HTTP server'] as const
 export type Kind = (typeof KINDS)[number]
-
-/** What happened: `['message', 'text', false]`. */
-type Event = [name: string, ...details: unknown[]]
 
 /** A running server, and what its handlers were called with. */
 export interface HubServer {
@@ -23,7 +21,7 @@ export interface HubServer {
   /** Connections that were opened, oldest first. */
   sockets: WebSocketConnection[]
   /** Resolves when there are at least `count` events of this name. */
-  seen(name: string, count?: number): Promise<Event[]>
+  seen: EventLog['seen']
 }
 
 /** Starts a server. It is closed at the end of the test. */
@@ -32,13 +30,8 @@ export async function serveHub(
   changes: HibernateHandlers = {},
   options: HibernateOptions = {}
 ): Promise<HubServer> {
-  const events: Event[] = []
+  const { events, note, seen } = new EventLog()
   const sockets: WebSocketConnection[] = []
-  const waiting = new Set<() => void>()
-  const note = (...event: Event): void => {
-    events.push(event)
-    for (const check of waiting) check()
-  }
   const handlers: HibernateHandlers = {
     open(socket) {
       sockets.push(socket)
@@ -77,17 +70,6 @@ export async function serveHub(
     url: `ws://127.0.0.1:${port}`,
     events,
     sockets,
-    seen(name, count = 1) {
-      const found = (): Event[] => events.filter(([other]) => other === name)
-      if (found().length >= count) return Promise.resolve(found())
-      return new Promise((resolve) => {
-        const check = (): void => {
-          if (found().length < count) return
-          waiting.delete(check)
-          resolve(found())
-        }
-        waiting.add(check)
-      })
-    }
+    seen
   }
 }

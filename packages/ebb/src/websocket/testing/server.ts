@@ -6,25 +6,18 @@ import net, { type AddressInfo, type Socket } from 'node:net'
 import type { WakeReason, WebSocketHandlers, Woken } from '../handlers.js'
 import { webSocketsOf } from '../of-server.js'
 import type { WebSockets } from '../web-sockets.js'
-
-/** What happened, in order: `['message', '...']`. */
-type Event = [name: string, ...details: unknown[]]
+import { type Event, EventLog } from './event-log.js'
 
 /** Handlers that note what they are called with. */
 export interface Recorder extends WebSocketHandlers {
   events: Event[]
   /** Resolves when there are at least `count` events of this name. */
-  seen(name: string, count?: number): Promise<Event[]>
+  seen: EventLog['seen']
 }
 
 /** Makes handlers without `wakes`, or with it. Each handler can be replaced. */
 export function recorder(core: () => WebSockets, changes: Partial<WebSocketHandlers> = {}): Recorder {
-  const events: Event[] = []
-  const waiting: (() => void)[] = []
-  const note = (...event: Event): void => {
-    events.push(event)
-    for (const check of waiting) check()
-  }
+  const { events, note, seen } = new EventLog()
   const text = (bytes: Buffer, start: number, end: number): string => bytes.toString('latin1', start, end)
   return {
     rules: { masked: true, allowRsv1: false, maxPayload: 0 },
@@ -56,11 +49,7 @@ export function recorder(core: () => WebSockets, changes: Partial<WebSocketHandl
     },
     ...changes,
     events,
-    seen(name, count = 1) {
-      const found = (): Event[] => events.filter(([other]) => other === name)
-      if (found().length >= count) return Promise.resolve(found())
-      return new Promise((resolve) => waiting.push(() => found().length >= count && resolve(found())))
-    }
+    seen
   }
 }
 
