@@ -1,7 +1,7 @@
 /** Parked WebSockets of `ws` when something runs out, breaks, or happens at the wrong moment. */
 import { once } from 'node:events'
 import http from 'node:http'
-import type { AddressInfo, Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import { setImmediate as turn } from 'node:timers/promises'
 import { deflateRawSync } from 'node:zlib'
 import { parkWebSocket } from 'ebb/testing'
@@ -9,35 +9,23 @@ import { isWebSocketParked, parkWebSockets } from 'ebb/ws'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { type ServerOptions, WebSocket, WebSocketServer } from 'ws'
 import { Child, FEW_DESCRIPTORS } from '../support/child.js'
+import { closed, openPair, type Pair, socketOf } from '../support/web-socket-pairs.js'
 
-interface Pair {
-  client: WebSocket
-  peer: WebSocket
-  /** The socket of the client, for bytes that `ws` would not send. */
-  raw: Socket
-}
-
-/** Opens a connection, and parks it. */
-async function pair(options: ServerOptions & { closeTimeout?: number } = {}): Promise<Pair> {
+/** Opens a connection, and parks it. @returns also the socket of the client */
+async function pair(options: ServerOptions & { closeTimeout?: number } = {}): Promise<Pair & { raw: Socket }> {
   const server = http.createServer()
   const webSockets = parkWebSockets(new WebSocketServer({ server, ...options }), { idle: '1h' })
   await once(server.listen(0, '127.0.0.1'), 'listening')
-  const client = new WebSocket(`ws://127.0.0.1:${(server.address() as AddressInfo).port}`)
   onTestFinished(() => {
-    client.terminate()
     server.closeAllConnections()
     server.close()
   })
-  const [[peer]] = (await Promise.all([once(webSockets, 'connection'), once(client, 'open')])) as [[WebSocket], unknown]
-  while (!isWebSocketParked(peer)) {
-    parkWebSocket(peer)
-    await turn()
-  }
-  return { client, peer, raw: (client as unknown as { _socket: Socket })._socket }
+  const { client, peer } = await openPair(server, webSockets, true)
+  return { client, peer, raw: socketOf(client) }
 }
 
-const closed = async (webSocket: WebSocket) => (await once(webSocket, 'close'))[0] as number
-const wake = (peer: WebSocket) => (peer as unknown as { _socket: Socket })._socket
+/** The program asks for the socket of a parked connection. */
+const wake = socketOf
 /** Frames as a client sends them, in one write. */
 const frames = (...texts: string[]) =>
   Buffer.concat(

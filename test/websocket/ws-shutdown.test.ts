@@ -1,19 +1,18 @@
 /** `server.shutdown()` and WebSockets: the closing handshake with code 1001, parked and awake. */
 import { once } from 'node:events'
 import http from 'node:http'
-import type { AddressInfo, Socket } from 'node:net'
 import { setImmediate as turn } from 'node:timers/promises'
 import { type Parked, park } from 'ebb'
-import { parkWebSocket } from 'ebb/testing'
-import { isWebSocketParked, parkWebSockets } from 'ebb/ws'
+import { parkWebSockets } from 'ebb/ws'
 import { expect, onTestFinished, test } from 'vitest'
 import { WebSocket, WebSocketServer } from 'ws'
+import { closed, openPair, type Pair, socketOf } from '../support/web-socket-pairs.js'
 
 interface Running {
   server: http.Server & Parked
   webSockets: WebSocketServer
   /** Opens a connection. @returns both ends */
-  open(parked: boolean): Promise<{ client: WebSocket; peer: WebSocket }>
+  open(parked: boolean): Promise<Pair>
 }
 
 async function serve(): Promise<Running> {
@@ -27,25 +26,9 @@ async function serve(): Promise<Running> {
   return {
     server,
     webSockets,
-    async open(parked) {
-      const client = new WebSocket(`ws://127.0.0.1:${(server.address() as AddressInfo).port}`)
-      const [[peer]] = (await Promise.all([once(webSockets, 'connection'), once(client, 'open')])) as [
-        [WebSocket],
-        unknown
-      ]
-      onTestFinished(() => client.terminate())
-      while (parked && !isWebSocketParked(peer)) {
-        parkWebSocket(peer)
-        await turn()
-      }
-      return { client, peer }
-    }
+    open: (parked) => openPair(server, webSockets, parked)
   }
 }
-
-const closed = async (webSocket: WebSocket) => (await once(webSocket, 'close'))[0] as number
-/** The socket of a client, which knows nothing of WebSockets. */
-const raw = (client: WebSocket) => (client as unknown as { _socket: Socket })._socket
 
 test('peers get code 1001; who answers has finished', async () => {
   const { server, open } = await serve()
@@ -79,7 +62,7 @@ test('a peer that does not answer is cut when the grace is over', async () => {
   const { server, open } = await serve()
   const all = [await open(true), await open(false)]
   for (const { client } of all)
-    raw(client)
+    socketOf(client)
       .removeAllListeners('data')
       .on('data', () => {})
   const codes = all.map(({ peer }) => closed(peer))
