@@ -26,6 +26,7 @@ import {
   wordsOf,
   writeHeader
 } from './frames.js'
+import { masked } from './testing/server.js'
 
 // Parts of `ws` that its types leave out.
 const { Receiver, Sender } = ws as unknown as {
@@ -36,24 +37,6 @@ const { Receiver, Sender } = ws as unknown as {
 const SERVER: FrameRules = { masked: true, allowRsv1: false, maxPayload: 0 }
 const CLIENT: FrameRules = { masked: false, allowRsv1: false, maxPayload: 0 }
 
-/** A frame as a client sends it. `length` is what its header says. */
-function clientFrame(first: number, payload: Uint8Array, mask = [1, 2, 3, 4], form = 0): Buffer {
-  const { length } = payload
-  const size = form || (length < 126 ? 1 : length < 65_536 ? 3 : 9)
-  const header = Buffer.alloc(1 + size)
-  header[0] = first
-  if (size === 1) header[1] = 0x80 | length
-  else if (size === 3) {
-    header[1] = 0x80 | 126
-    header.writeUInt16BE(length, 2)
-  } else {
-    header[1] = 0x80 | 127
-    header.writeBigUInt64BE(BigInt(length), 2)
-  }
-  const masked = Buffer.from(payload.map((byte, i) => byte ^ (mask[i & 3] as number)))
-  return Buffer.concat([header, Buffer.from(mask), masked])
-}
-
 function read(bytes: Uint8Array, rules = SERVER, fragmented = false, received = 0) {
   const reader = new FrameReader()
   const result = reader.read(bytes, 0, bytes.length, rules, fragmented, received)
@@ -62,7 +45,7 @@ function read(bytes: Uint8Array, rules = SERVER, fragmented = false, received = 
 
 test('a whole frame: opcode, payload, where the next frame starts', () => {
   for (const length of [0, 1, 125, 126, 127, 65_535, 65_536, 70_000]) {
-    const frame = clientFrame(0x82, Buffer.alloc(length, 7))
+    const frame = masked(0x82, Buffer.alloc(length, 7))
     const { result, reader } = read(Buffer.concat([frame, frame]))
     expect(result).toBe(WHOLE)
     expect(reader).toMatchObject({ opcode: BINARY, fin: true, rsv1: false, length, end: frame.length })
@@ -72,7 +55,7 @@ test('a whole frame: opcode, payload, where the next frame starts', () => {
 
 test('a frame that is cut anywhere is partial, and tells its end once its header is complete', () => {
   for (const length of [0, 5, 126, 70_000]) {
-    const frame = clientFrame(0x81, Buffer.alloc(length))
+    const frame = masked(0x81, Buffer.alloc(length))
     const header = frame.length - length - 4
     for (const cut of new Set([0, 1, 2, 3, header - 1, header, header + 3, frame.length - 1])) {
       if (cut >= frame.length) continue
@@ -86,26 +69,26 @@ test('a frame that is cut anywhere is partial, and tells its end once its header
 test('each fault has its close code', () => {
   const none = Buffer.alloc(0)
   const cases: [Buffer, keyof typeof FAULTS, Partial<FrameRules>?, boolean?][] = [
-    [clientFrame(0xc1, none), 'rsv1'],
-    [clientFrame(0xc9, none), 'rsv1', { allowRsv1: true }],
-    [clientFrame(0xc0, none), 'rsv1', { allowRsv1: true }, true],
-    [clientFrame(0xa1, none), 'rsv23', { allowRsv1: true }],
-    [clientFrame(0x91, none), 'rsv23'],
-    [clientFrame(0x80, none), 'continuation'],
-    [clientFrame(0x81, none), 'interrupted', {}, true],
-    [clientFrame(0x02, none), 'interrupted', {}, true],
-    [clientFrame(0x83, none), 'opcode'],
-    [clientFrame(0x8b, none), 'opcode'],
-    [clientFrame(0x8f, none), 'opcode'],
-    [clientFrame(0x09, none), 'fragmentedControl'],
-    [clientFrame(0x89, Buffer.alloc(126)), 'longControl'],
-    [clientFrame(0x88, Buffer.alloc(1)), 'closeLength'],
+    [masked(0xc1, none), 'rsv1'],
+    [masked(0xc9, none), 'rsv1', { allowRsv1: true }],
+    [masked(0xc0, none), 'rsv1', { allowRsv1: true }, true],
+    [masked(0xa1, none), 'rsv23', { allowRsv1: true }],
+    [masked(0x91, none), 'rsv23'],
+    [masked(0x80, none), 'continuation'],
+    [masked(0x81, none), 'interrupted', {}, true],
+    [masked(0x02, none), 'interrupted', {}, true],
+    [masked(0x83, none), 'opcode'],
+    [masked(0x8b, none), 'opcode'],
+    [masked(0x8f, none), 'opcode'],
+    [masked(0x09, none), 'fragmentedControl'],
+    [masked(0x89, Buffer.alloc(126)), 'longControl'],
+    [masked(0x88, Buffer.alloc(1)), 'closeLength'],
     [frameOf(TEXT, none), 'unmasked'],
-    [clientFrame(0x81, none), 'masked', { masked: false }],
-    [clientFrame(0x81, Buffer.alloc(125), undefined, 3), 'length'],
-    [clientFrame(0x81, Buffer.alloc(65_535), undefined, 9), 'length'],
-    [clientFrame(0x81, Buffer.alloc(11)), 'tooLong', { maxPayload: 10 }],
-    [clientFrame(0x80, Buffer.alloc(6)), 'tooLong', { maxPayload: 10 }, true],
+    [masked(0x81, none), 'masked', { masked: false }],
+    [masked(0x81, Buffer.alloc(125), undefined, 3), 'length'],
+    [masked(0x81, Buffer.alloc(65_535), undefined, 9), 'length'],
+    [masked(0x81, Buffer.alloc(11)), 'tooLong', { maxPayload: 10 }],
+    [masked(0x80, Buffer.alloc(6)), 'tooLong', { maxPayload: 10 }, true],
     [Buffer.from([0x82, 0xff, 0, 0x20, 0, 0, 0, 0, 0, 0]), 'hugeLength']
   ]
   for (const [frame, fault, rules, fragmented] of cases) {
@@ -115,12 +98,12 @@ test('each fault has its close code', () => {
 })
 
 test('lengths up to maxPayload and 2^53 - 1 are accepted', () => {
-  expect(read(clientFrame(0x81, Buffer.alloc(10)), { ...SERVER, maxPayload: 10 }).result).toBe(WHOLE)
+  expect(read(masked(0x81, Buffer.alloc(10)), { ...SERVER, maxPayload: 10 }).result).toBe(WHOLE)
   const { result, reader } = read(Buffer.from([0x82, 0xff, 0, 0x1f, 255, 255, 255, 255, 255, 255]))
   expect(result).toBe(PARTIAL)
   expect(reader.length).toBe(2 ** 53 - 1)
   // maxPayload does not apply to control frames.
-  expect(read(clientFrame(0x89, Buffer.alloc(125)), { ...SERVER, maxPayload: 10 }).result).toBe(WHOLE)
+  expect(read(masked(0x89, Buffer.alloc(125)), { ...SERVER, maxPayload: 10 }).result).toBe(WHOLE)
 })
 
 test('close codes', () => {
@@ -143,10 +126,10 @@ test('unmask restores the payload at every offset and length, and twice gives th
     fc.nat(9),
     fc.boolean(),
     (payload, mask, before, aligned) => {
-      const frame = clientFrame(0x82, payload, mask)
+      const frame = masked(0x82, payload, mask)
       const bytes = Buffer.allocUnsafeSlow(before + frame.length + 3).fill(9)
       bytes.set(frame, before)
-      const masked = Buffer.from(bytes)
+      const received = Buffer.from(bytes)
       const reader = new FrameReader()
       expect(reader.read(bytes, before, before + frame.length, SERVER, false, 0)).toBe(WHOLE)
       const words = aligned ? wordsOf(bytes) : undefined
@@ -154,7 +137,7 @@ test('unmask restores the payload at every offset and length, and twice gives th
       expect(bytes.subarray(reader.start, reader.end)).toEqual(Buffer.from(payload))
       expect(bytes.subarray(reader.end)).toEqual(Buffer.alloc(3, 9))
       unmask(bytes, words, reader.start, reader.length)
-      expect(bytes).toEqual(masked)
+      expect(bytes).toEqual(received)
     }
   )
   fc.assert(property, { numRuns: 2000 })
@@ -282,12 +265,12 @@ test('a stream of frames, right and wrong, cut anywhere, is read as Receiver of 
   )
   const close = fc
     .tuple(fc.oneof(fc.constantFrom(1000, 1001, 1005, 3000), fc.nat(65_535)), payload, mask)
-    .map(([code, reason, masked]) => {
+    .map(([code, reason, key]) => {
       const data = Buffer.concat([Buffer.from([code >> 8, code & 255]), reason]).subarray(0, 125)
-      return clientFrame(0x88, data, masked)
+      return masked(0x88, data, key)
     })
   const frame = fc.oneof(
-    { weight: 12, arbitrary: fc.tuple(first, payload, mask).map(([byte, data, key]) => clientFrame(byte, data, key)) },
+    { weight: 12, arbitrary: fc.tuple(first, payload, mask).map(([byte, data, key]) => masked(byte, data, key)) },
     { weight: 1, arbitrary: close },
     { weight: 1, arbitrary: payload.map((data) => frameOf(BINARY, data)) },
     { weight: 1, arbitrary: fc.uint8Array({ minLength: 1, maxLength: 12 }).map((bytes) => Buffer.from(bytes)) }

@@ -176,14 +176,20 @@ export class Client {
   }
 }
 
-/** A frame as a client sends it. @param first FIN, RSV bits and opcode */
-export function masked(first: number, payload: Uint8Array | string, mask = [1, 2, 3, 4]): Buffer {
+/**
+ * A frame as a client sends it.
+ *
+ * @param first FIN, RSV bits and opcode
+ * @param form bytes of the length: 1, 3 or 9. Default: the fewest that are enough
+ */
+export function masked(first: number, payload: Uint8Array | string, mask = [1, 2, 3, 4], form?: 1 | 3 | 9): Buffer {
   const bytes = Buffer.from(payload as string)
   const { length } = bytes
-  const header = Buffer.alloc(length < 126 ? 2 : length < 65_536 ? 4 : 10)
+  const size = form ?? (length < 126 ? 1 : length < 65_536 ? 3 : 9)
+  const header = Buffer.alloc(1 + size)
   header[0] = first
-  if (length < 126) header[1] = 0x80 | length
-  else if (length < 65_536) {
+  if (size === 1) header[1] = 0x80 | length
+  else if (size === 3) {
     header[1] = 0x80 | 126
     header.writeUInt16BE(length, 2)
   } else {

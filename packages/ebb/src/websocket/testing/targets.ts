@@ -69,6 +69,11 @@ export async function wsTarget(parks: boolean): Promise<Target> {
   }
 }
 
+/** Returns the socket of a WebSocket. If the connection is parked, it wakes. */
+export function socketOf(webSocket: WebSocket): Socket {
+  return (webSocket as unknown as { _socket: Socket })._socket
+}
+
 function peerOf(webSocket: WebSocket): Peer {
   const peer: Peer = {
     seen: [],
@@ -77,7 +82,7 @@ function peerOf(webSocket: WebSocket): Peer {
     close: (code, reason) => webSocket.close(code, reason),
     terminate: () => webSocket.terminate(),
     park: () => void parkWebSocket(webSocket),
-    wake: () => void (webSocket as unknown as { _socket: Socket })._socket,
+    wake: () => void socketOf(webSocket),
     isParked: () => isWebSocketParked(webSocket),
     queued: () => webSocket.bufferedAmount,
     state: () => webSocket.readyState,

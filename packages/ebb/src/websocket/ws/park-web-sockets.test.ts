@@ -1,9 +1,10 @@
 import { EventEmitter, once } from 'node:events'
 import http from 'node:http'
-import type { AddressInfo, Socket } from 'node:net'
+import type { AddressInfo } from 'node:net'
 import { afterEach, describe, expect, test } from 'vitest'
 import { type ServerOptions, WebSocket, WebSocketServer } from 'ws'
 import { park } from '../../park/park.js'
+import { socketOf } from '../testing/targets.js'
 import { isWebSocketParked, parkedWebSocketServer, parkWebSocket, parkWebSockets } from './park-web-sockets.js'
 
 const ends: (() => Promise<unknown>)[] = []
@@ -170,7 +171,7 @@ describe('faults', () => {
   ])('%o: code %i, %s', async (bytes, closeCode, code) => {
     const { client, peer } = await pair({ maxPayload: 200 })
     const [error, closed] = [event(peer, 'error'), event(peer, 'close')]
-    ;(client as unknown as { _socket: Socket })._socket.write(bytes)
+    socketOf(client).write(bytes)
     expect((await error)[0]).toMatchObject({ code })
     expect((await once(client, 'close'))[0]).toBe(closeCode)
     expect((await closed)[0]).toBe(1006)
@@ -227,7 +228,7 @@ describe('closing', () => {
     const { client, peer } = await pair()
     client.close()
     await once(peer, 'close')
-    const { _socket: socket } = peer as unknown as { _socket: Socket }
+    const socket = socketOf(peer)
     expect(socket.destroyed).toBe(true)
     const refused = new Promise((resolve) => peer.send('four', resolve))
     expect(await refused).toMatchObject({ message: 'WebSocket is not open: readyState 3 (CLOSED)' })
@@ -243,19 +244,19 @@ describe('waking', () => {
   test('for _socket; the listeners of others on the socket come back', async () => {
     const { client, peer, request } = await pair()
     expect(request.socket.remoteAddress).toBe('127.0.0.1')
-    const { _socket: socket } = peer as unknown as { _socket: Socket }
+    const socket = socketOf(peer)
     expect([isWebSocketParked(peer), socket.remoteAddress, peer.readyState]).toEqual([false, '127.0.0.1', 1])
     const calls: string[] = []
     socket.on('close', () => calls.push('close'))
     socket.on('error', () => calls.push('error'))
     const count = () => {
-      const { _socket: present } = peer as unknown as { _socket: Socket }
+      const present = socketOf(peer)
       return [present.listenerCount('close'), present.listenerCount('error')]
     }
     const before = count()
     await parked(peer)
     expect(count()).toEqual(before)
-    expect((peer as unknown as { _socket: Socket })._socket).not.toBe(socket)
+    expect(socketOf(peer)).not.toBe(socket)
     client.close()
     await once(peer, 'close')
     await turn()
@@ -291,7 +292,7 @@ describe('waking', () => {
       peer.send(chunk, () => order.push(number))
     }
     expect(isWebSocketParked(peer)).toBe(true)
-    void (peer as unknown as { _socket: Socket })._socket
+    void socketOf(peer)
     expect(isWebSocketParked(peer)).toBe(false)
     expect(peer.bufferedAmount).toBeGreaterThan(0)
     const last = new Promise((resolve) => peer.send('last', resolve))
@@ -312,7 +313,7 @@ describe('waking', () => {
   test('somebody else who reads from the socket, or a timeout on it, keeps it awake', async () => {
     const { server, url } = await serve()
     const { peer } = await connect(server, url)
-    const { _socket: socket } = peer as unknown as { _socket: Socket }
+    const socket = socketOf(peer)
     const listener = () => {}
     socket.on('data', listener)
     await turn()
@@ -328,7 +329,7 @@ describe('waking', () => {
     const { client, peer } = await pair()
     let opened = 0
     peer.on('open', () => opened++)
-    void (peer as unknown as { _socket: Socket })._socket
+    void socketOf(peer)
     client.send('x')
     await once(peer, 'message')
     expect(opened).toBe(0)
@@ -475,7 +476,7 @@ describe('permessage-deflate', () => {
     for (let i = 0; i < 4; i++) {
       peer.send(`${text} ${i}`)
       expect(String((await once(client, 'message'))[0])).toBe(`${text} ${i}`)
-      if (i === 1) void (peer as unknown as { _socket: Socket })._socket
+      if (i === 1) void socketOf(peer)
       if (i === 2) await parked(peer)
     }
   })
@@ -497,11 +498,7 @@ describe('permessage-deflate', () => {
     const options = { perMessageDeflate: none, maxPayload: 100 }
     for (const [send, closeCode] of [
       [(client: WebSocket) => client.send('x'.repeat(10_000)), 1009],
-      [
-        (client: WebSocket) =>
-          (client as unknown as { _socket: Socket })._socket.write(Buffer.from([0xc1, 0x81, 0, 0, 0, 0, 0xff])),
-        1007
-      ]
+      [(client: WebSocket) => socketOf(client).write(Buffer.from([0xc1, 0x81, 0, 0, 0, 0, 0xff])), 1007]
     ] as const) {
       const { client, peer } = await pair(options, { perMessageDeflate: none })
       const error = event(peer, 'error')
