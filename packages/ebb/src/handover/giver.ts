@@ -6,15 +6,14 @@
  * successor's. If this process loses patience, it says ABORT, refuses further messages, and looks once more whether
  * DONE had come by then: so both sides agree on who has the connections, whatever dies and whenever.
  */
-import { acceptChannel, type Channel } from '../sys/channel.js'
-import { EPOLLIN } from '../sys/constants.js'
-import { EbbError, type SystemError, systemError } from '../sys/errors.js'
+import type { Channel } from '../sys/channel.js'
+import { EbbError, type SystemError } from '../sys/errors.js'
 import { outside } from '../sys/node/callback-scope.js'
-import { reactor, type Watcher } from '../sys/reactor.js'
-import { closeDescriptor } from '../sys/socket.js'
+import { reactor } from '../sys/reactor.js'
 import { wasDone } from './done.js'
 import { Leaving } from './leaving.js'
 import { Link, type LinkHandler } from './link.js'
+import { ChannelListener } from './listener.js'
 import type { Movable, Patience } from './movable.js'
 import {
   ABORT,
@@ -43,15 +42,13 @@ export interface HandedOver {
 }
 
 /** Waits at the handover socket. */
-export class Giver implements Watcher {
+export class Giver {
   readonly #servers: readonly Movable[]
   readonly #patience: Patience
   readonly #isArriving: () => boolean
   readonly #onHandedOver: () => void
-  readonly #reactor = reactor()
-  readonly #owner = this.#reactor.register(this)
-  /** Descriptor of the handover socket; -1 once it is closed or handed over. */
-  #listening: number
+  /** Closed once the handover socket is handed over. */
+  readonly #listener: ChannelListener
   #successor: Link | undefined
 
   /**
@@ -69,43 +66,25 @@ export class Giver implements Watcher {
   ) {
     this.#onHandedOver = onHandedOver
     this.#servers = servers
-    this.#listening = listening
     this.#patience = patience
     this.#isArriving = isArriving
-    const errno = this.#reactor.add(listening, EPOLLIN, this.#owner)
-    if (errno === 0) return
-    this.#reactor.unregister(this.#owner)
-    closeDescriptor(listening)
-    throw systemError('epoll_ctl', errno)
+    this.#listener = new ChannelListener(
+      listening,
+      (channel) => this.#meet(channel),
+      (error) => this.#fail(error)
+    )
   }
 
   /** Whether this process still waits for a successor. */
   get isOpen(): boolean {
-    return this.#listening !== -1
+    return this.#listener.isOpen
   }
 
   /** Stops waiting. A successor that is connected is told. */
   close(): void {
     if (this.#successor !== undefined)
       this.#refuse(this.#successor, new EbbError('ERR_EBB_HANDOVER', 'the servers of this process are closed'))
-    this.#leaveSocket()
-  }
-
-  #leaveSocket(): void {
-    if (this.#listening === -1) return
-    this.#reactor.remove(this.#listening)
-    this.#reactor.unregister(this.#owner)
-    closeDescriptor(this.#listening)
-    this.#listening = -1
-  }
-
-  ready(): void {
-    try {
-      const channel = acceptChannel(this.#listening)
-      if (channel !== undefined) this.#meet(channel)
-    } catch (error) {
-      this.#fail(error as Error)
-    }
+    this.#listener.close()
   }
 
   /** Waits for HELLO and READY of a successor. */
@@ -178,8 +157,8 @@ export class Giver implements Watcher {
     let isLate = false
     try {
       transfer.park()
-      this.#reactor.hasDuplicates = true
-      transfer.send(channel, this.#listening, start + this.#patience.timeout)
+      reactor().hasDuplicates = true
+      transfer.send(channel, this.#listener.fd, start + this.#patience.timeout)
     } catch (error) {
       const failure = asFailure(error as SystemError, this.#patience.timeout)
       isLate = wasDone(channel, failure)
@@ -192,7 +171,7 @@ export class Giver implements Watcher {
     step('old:done')
     this.#successor = undefined
     this.#onHandedOver()
-    this.#leaveSocket()
+    this.#listener.close()
     const awake = transfer.surrender()
     step('old:surrendered')
     const ms = performance.now() - start

@@ -7,6 +7,7 @@
 import { existsSync, rmSync } from 'node:fs'
 import { receiveDone, wasDone } from '../handover/done.js'
 import { Link, type LinkHandler } from '../handover/link.js'
+import { ChannelListener } from '../handover/listener.js'
 import {
   ACK,
   ATTACH,
@@ -38,10 +39,9 @@ import {
 } from '../handover/protocol.js'
 import { RowSender } from '../handover/wire.js'
 import { release } from '../memory/release.js'
-import { acceptChannel, type Channel, listenForChannels } from '../sys/channel.js'
+import { type Channel, listenForChannels } from '../sys/channel.js'
 import { EPOLLIN } from '../sys/constants.js'
-import { EbbError, systemError } from '../sys/errors.js'
-import { type Reactor, reactor, type Watcher } from '../sys/reactor.js'
+import { EbbError } from '../sys/errors.js'
 import { closeDescriptor } from '../sys/socket.js'
 import { KeptConnections } from './kept-connections.js'
 
@@ -137,15 +137,13 @@ class Holding {
 }
 
 /** Holds the connections of one process after the other. */
-export class Keeper implements Watcher {
+export class Keeper {
   /** Path of the socket at which processes give their connections to the keeper, and take them. */
   readonly path: string
   readonly #handoverPath: string
   readonly #log: (text: string) => void
-  readonly #reactor: Reactor = reactor()
-  readonly #owner = this.#reactor.register(this)
   readonly #links = new Set<Link>()
-  #listening = -1
+  #listener: ChannelListener
   /** What the process that serves, or served last, has given. */
   #holding: Holding | undefined
   /** Its link; undefined when it has ended. */
@@ -163,7 +161,7 @@ export class Keeper implements Watcher {
     this.path = path
     this.#handoverPath = handoverPath
     this.#log = log
-    this.#listen()
+    this.#listener = this.#listen()
   }
 
   /** Number of connections that are kept. */
@@ -178,31 +176,16 @@ export class Keeper implements Watcher {
     this.#links.clear()
     this.#holding?.close()
     this.#holding = undefined
-    this.#leaveSocket()
+    this.#listener.close()
     rmSync(this.path, { force: true })
-    this.#reactor.unregister(this.#owner)
   }
 
-  #listen(): void {
-    this.#listening = listenForChannels(this.path)
-    const errno = this.#reactor.add(this.#listening, EPOLLIN, this.#owner)
-    if (errno !== 0) throw systemError('epoll_ctl', errno)
-  }
-
-  #leaveSocket(): void {
-    if (this.#listening === -1) return
-    this.#reactor.close(this.#listening)
-    this.#listening = -1
-  }
-
-  /** Called by the reactor: a process connects. */
-  ready(): void {
-    try {
-      const channel = acceptChannel(this.#listening)
-      if (channel !== undefined) this.#meet(channel)
-    } catch (error) {
-      this.#log((error as Error).message)
-    }
+  #listen(): ChannelListener {
+    return new ChannelListener(
+      listenForChannels(this.path),
+      (channel) => this.#meet(channel),
+      (error) => this.#log(error.message)
+    )
   }
 
   #meet(channel: Channel): void {
@@ -303,8 +286,8 @@ export class Keeper implements Watcher {
     this.#log(`connections of process ${holding.hello.pid} are not kept: the keeper was too slow`)
     holding.close()
     this.#holding = undefined
-    this.#leaveSocket()
-    this.#listen()
+    this.#listener.close()
+    this.#listener = this.#listen()
   }
 
   // A process that takes over.
