@@ -100,11 +100,17 @@ export function refused(what: string): EbbError {
 
 /** Returns a message without a payload, or with one. */
 export function encode(kind: number, payload: Uint8Array = new Uint8Array(0)): Buffer {
-  const bytes = Buffer.allocUnsafe(HEADER + payload.length)
+  const bytes = blank(kind, payload.length)
+  bytes.set(payload, HEADER)
+  return bytes
+}
+
+/** Returns a message with a payload of `size` zeros. */
+function blank(kind: number, size: number): Buffer {
+  const bytes = Buffer.alloc(HEADER + size)
   bytes.writeUInt32LE(MAGIC, 0)
   bytes.writeUInt16LE(VERSION, 4)
   bytes.writeUInt16LE(kind, 6)
-  bytes.set(payload, HEADER)
   return bytes
 }
 
@@ -259,7 +265,7 @@ export class RowWriter {
   count = 0
 
   constructor(capacity: number) {
-    this.#bytes = encode(ROWS, Buffer.alloc(capacity - HEADER))
+    this.#bytes = blank(ROWS, capacity - HEADER)
   }
 
   /** Bytes that are left. */
@@ -384,7 +390,7 @@ export const ORDERS = ['send', 'end', 'close'] as const
 
 /** Makes a CHUNK or an ORDER. */
 export function encodeAddressed(kind: number, { server, order, id, bytes }: Addressed): Buffer {
-  const message = encode(kind, Buffer.alloc(PREFIX + bytes.length))
+  const message = blank(kind, PREFIX + bytes.length)
   message.writeUInt16LE(server, HEADER)
   message.writeUInt16LE(order, HEADER + 2)
   message.writeDoubleLE(id, HEADER + 4)
@@ -420,7 +426,7 @@ export function mostNumbers(capacity: number): number {
 
 /** Makes a message of numbers. */
 export function encodeNumbers(kind: number, numbers: readonly number[]): Buffer {
-  const message = encode(kind, Buffer.alloc(8 * numbers.length))
+  const message = blank(kind, 8 * numbers.length)
   for (const [i, number] of numbers.entries()) message.writeDoubleLE(number, HEADER + 8 * i)
   return message
 }

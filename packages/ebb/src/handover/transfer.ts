@@ -57,8 +57,7 @@ export class Transfer {
 
   /** @throws {EbbError} `ERR_EBB_HANDOVER`; {SystemError} of the channel */
   send(channel: Channel, handoverSocket: number, deadline: number): void {
-    const rows = this.pairs.map(({ server }) => [...server.rows()])
-    const total = rows.reduce((sum, list) => sum + list.length, 0)
+    const { rows, total } = this.#movableRows()
     if (total + this.pairs.length + SPARE > this.hello.free) {
       throw new EbbError(
         'ERR_EBB_HANDOVER',
@@ -74,6 +73,23 @@ export class Transfer {
       channel.send(encodeJson(LISTENING, { server: index, ...told, mostUses: server.mostUses }), [fd], deadline)
     }
     step('old:listening')
+    this.#sendRows(channel, rows, deadline)
+    const away = this.#sendAway(channel, deadline)
+    step('old:away')
+    channel.send(encodeNumbers(COMMIT, [total, this.pairs.length, away, 0]), [], deadline)
+    step('old:commit')
+    this.count = total
+    receiveDone(channel, total, deadline)
+  }
+
+  /** The rows of the connections that can move now, by pair, and their number. */
+  #movableRows(): { rows: number[][]; total: number } {
+    const rows = this.pairs.map(({ server }) => [...server.rows()])
+    return { rows, total: rows.reduce((sum, list) => sum + list.length, 0) }
+  }
+
+  /** @param rows by pair */
+  #sendRows(channel: Channel, rows: readonly number[][], deadline: number): void {
     const sender = new RowSender(channel, deadline, this.hello.format)
     for (const [at, { index, server }] of this.pairs.entries()) {
       for (const row of rows[at] as number[]) {
@@ -82,12 +98,6 @@ export class Transfer {
       }
     }
     sender.finish()
-    const away = this.#sendAway(channel, deadline)
-    step('old:away')
-    channel.send(encodeNumbers(COMMIT, [sender.count, this.pairs.length, away, 0]), [], deadline)
-    step('old:commit')
-    this.count = sender.count
-    receiveDone(channel, sender.count, deadline)
   }
 
   #sendAway(channel: Channel, deadline: number): number {
@@ -135,17 +145,11 @@ export class Transfer {
   /** Parks what is at rest, and sends it. @returns how many connections were sent */
   sendRested(channel: Channel, part: number, orders: number, deadline: number): number {
     for (const { server } of this.pairs) server.parkResting(part)
-    const sender = new RowSender(channel, deadline, this.hello.format)
-    for (const [at, { index, server }] of this.pairs.entries()) {
-      for (const row of server.rows()) {
-        sender.add(index, server.describe(row))
-        ;(this.sent[at] as number[]).push(row)
-      }
-    }
-    if (sender.count === 0) return 0
-    sender.finish()
-    channel.send(encodeNumbers(COMMIT, [sender.count, 0, 0, orders]), [], deadline)
+    const { rows, total } = this.#movableRows()
+    if (total === 0) return 0
+    this.#sendRows(channel, rows, deadline)
+    channel.send(encodeNumbers(COMMIT, [total, 0, 0, orders]), [], deadline)
     step('old:late commit')
-    return sender.count
+    return total
   }
 }
