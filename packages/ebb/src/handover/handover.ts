@@ -92,7 +92,7 @@ export async function handover(servers: Servers, options: HandoverOptions): Prom
   checkProcess()
   const keeping = EBB_KEEPER ? new Keeping(EBB_KEEPER, movables) : undefined
   try {
-    const taken = await takeOver(movables, path, patience, start, EBB_KEEPER, keeping)
+    const taken = await takeOver(movables, path, patience, start, keeping)
     keeping?.listening()
     wait(movables, path, patience, taken?.handoverSocket ?? -1, taken?.arriving, keeping)
     notify('READY=1')
@@ -109,12 +109,11 @@ async function takeOver(
   path: string,
   patience: Patience,
   start: number,
-  keeper: string | undefined,
   keeping: Keeping | undefined
 ): Promise<Taken | undefined> {
   let taken = await takeFrom(path, movables, patience, start)
   const hasPredecessor = taken !== undefined
-  if (!hasPredecessor && keeping !== undefined) taken = await takeFrom(keeper as string, movables, patience, start)
+  if (!hasPredecessor && keeping !== undefined) taken = await takeFrom(keeping.path, movables, patience, start)
   // In the turn in which the connections came: nothing was read from them.
   keeping?.own(!hasPredecessor && taken !== undefined)
   const toOpen = taken === undefined ? movables : taken.missing

@@ -63,7 +63,8 @@ const PENDING = 2
 
 /** Keeps the connections of the servers of this process. */
 export class Keeping implements LinkHandler {
-  readonly #path: string
+  /** Path of the keeper's socket. */
+  readonly path: string
   readonly #servers: readonly Movable[]
   readonly #kept: KeptServer[]
   readonly #writer = new RowWriter(CAPACITY)
@@ -80,9 +81,8 @@ export class Keeping implements LinkHandler {
   #stallTimer: NodeJS.Timeout | undefined
   #retry = RETRY
 
-  /** @param path of the keeper's socket */
   constructor(path: string, servers: readonly Movable[]) {
-    this.#path = path
+    this.path = path
     this.#servers = servers
     this.#kept = servers.map((server, index) => new KeptServer(this, server, index))
     for (const [index, server] of servers.entries()) server.setKeeper(this.#kept[index])
@@ -148,7 +148,7 @@ export class Keeping implements LinkHandler {
   #attach(): void {
     let channel: Channel
     try {
-      channel = connectChannel(this.#path)
+      channel = connectChannel(this.path)
     } catch (error) {
       this.#lose((error as Error).message)
       return
@@ -191,7 +191,7 @@ export class Keeping implements LinkHandler {
     if (errno === 0 || this.#link === undefined) return
     const isDead = errno === E.EPIPE || errno === E.ECONNRESET
     // A dead keeper has nothing. Another one may have its place already.
-    if (!isDead) fs.rmSync(this.#path, { force: true })
+    if (!isDead) fs.rmSync(this.path, { force: true })
     step('keep:lost')
     this.#lose(isDead ? 'it has ended' : `it does not read (${errorName(errno)})`)
   }
@@ -203,7 +203,7 @@ export class Keeping implements LinkHandler {
     clearTimeout(this.#stallTimer)
     this.#stallTimer = undefined
     for (const kept of this.#kept) kept.clear()
-    warnOnce(`connections are not kept: the keeper at ${this.#path} cannot be used: ${reason}`)
+    warnOnce(`connections are not kept: the keeper at ${this.path} cannot be used: ${reason}`)
     if (this.#isStopped) return
     this.#retryTimer = outside(() => setTimeout(() => this.#attach(), this.#retry))
     this.#retryTimer.unref()
@@ -267,7 +267,7 @@ export class Keeping implements LinkHandler {
   }
 
   onFailure(error: Error): void {
-    fs.rmSync(this.#path, { force: true })
+    fs.rmSync(this.path, { force: true })
     this.#lose(error.message)
   }
 }

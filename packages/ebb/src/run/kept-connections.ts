@@ -1,10 +1,9 @@
 /** Connections that a keeper holds for one server, without an object for each. */
 import type { Row } from '../handover/protocol.js'
+import { ROWS } from '../park/state/table.js'
 import { grown, resized } from '../sys/arrays.js'
 import { closeDescriptor } from '../sys/socket.js'
 
-/** An id is `uses * ROWS + row`: see `park/state/table.ts`. The row is the place of a connection in the arrays. */
-const ROWS = 2 ** 22
 /** Uses of a row, added to the highest that is known: connections that were never kept have had ids, too. */
 const UNKNOWN_USES = 1024
 
@@ -23,7 +22,7 @@ export interface Kept {
   row: Row
 }
 
-/** The kept connections of one server. */
+/** The kept connections of one server. The row that is part of an id, `id % ROWS`, is the place in the arrays. */
 export class KeptConnections {
   /** By place: id; 0 for a free place. */
   #id = new Float64Array(0)

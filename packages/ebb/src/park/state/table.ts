@@ -8,7 +8,7 @@
 import { grown, lengthened, resized, shortened, shrunk } from '../../sys/arrays.js'
 
 /** Upper limit of rows, above any descriptor limit. Of the 53 bits of an id, 31 are left for the uses of a row. */
-const ROWS = 2 ** 22
+export const ROWS = 2 ** 22
 const MOST_USES = 2 ** 31 - 1
 /**
  * A free row holds a number of at most this in place of a descriptor: this number at the end of the free list, else
