@@ -48,6 +48,20 @@ async function kept(): Promise<Kept> {
   return { path, keeperPath, keeper, start: () => new Member(path, { shell: `export EBB_KEEPER=${keeperPath}` }) }
 }
 
+interface Serving extends Kept {
+  member: Member
+  clients: EchoClient[]
+}
+
+/** A process with `count` connections, all of which the keeper has. */
+async function serving(count: number): Promise<Serving> {
+  const all = await kept()
+  const member = all.start()
+  const clients = await echoClients(await member.expect('ready'), count)
+  await expect.poll(() => all.keeper.size()).toBe(count)
+  return { ...all, member, clients }
+}
+
 async function killed(member: Member): Promise<void> {
   member.process.kill('SIGKILL')
   await member.ended
@@ -155,11 +169,7 @@ describe('a process that is killed', () => {
   )
 
   test('after a handover, the successor is the one whose connections are kept', async () => {
-    const { keeper, start } = await kept()
-    const first = start()
-    const ready = await first.expect('ready')
-    const clients = await echoClients(ready, 50)
-    await expect.poll(() => keeper.size()).toBe(50)
+    const { keeper, start, member: first, clients } = await serving(50)
     const second = start()
     expect((await second.expect('ready')).from).toMatchObject({ pid: first.process.pid, connections: 50 })
     await first.expect('handedOver')
@@ -193,11 +203,7 @@ describe('a keeper', () => {
   })
 
   test('that is stopped does not stop the server, which says so once and comes back later', async () => {
-    const { keeper, keeperPath, start } = await kept()
-    const member = start()
-    const ready = await member.expect('ready')
-    const clients = await echoClients(ready, 100)
-    await expect.poll(() => keeper.size()).toBe(100)
+    const { keeper, keeperPath, start, member, clients } = await serving(100)
     keeper.process.kill('SIGSTOP')
     await withoutKeeper(keeperPath, clients)
     expect(await outcome(clients)).toEqual({ answered: 100, closed: 0 })
@@ -213,11 +219,7 @@ describe('a keeper', () => {
   })
 
   test('that is stopped gives nothing back of a process that went on without it', async () => {
-    const { keeper, keeperPath, start } = await kept()
-    const member = start()
-    const ready = await member.expect('ready')
-    const clients = await echoClients(ready, 100)
-    await expect.poll(() => keeper.size()).toBe(100)
+    const { keeper, keeperPath, start, member, clients } = await serving(100)
     keeper.process.kill('SIGSTOP')
     await withoutKeeper(keeperPath, clients)
     await killed(member)
@@ -228,11 +230,7 @@ describe('a keeper', () => {
   })
 
   test('that is killed does not stop the server; another one at its path gets all connections', async () => {
-    const { path, keeperPath, keeper, start } = await kept()
-    const member = start()
-    const ready = await member.expect('ready')
-    const clients = await echoClients(ready, 100)
-    await expect.poll(() => keeper.size()).toBe(100)
+    const { path, keeperPath, keeper, start, member, clients } = await serving(100)
     keeper.process.kill('SIGKILL')
     await keeper.ended
     expect(await outcome(clients)).toEqual({ answered: 100, closed: 0 })
@@ -254,11 +252,7 @@ describe('a keeper', () => {
   })
 
   test('refuses a second process while the first one lives', async () => {
-    const { keeper, path, keeperPath, start } = await kept()
-    const member = start()
-    const ready = await member.expect('ready')
-    const clients = await echoClients(ready, 20)
-    await expect.poll(() => keeper.size()).toBe(20)
+    const { keeper, path, keeperPath, start, member, clients } = await serving(20)
     const other = new Member(`${path}2`, { shell: `export EBB_KEEPER=${keeperPath}` })
     const { message } = (await other.expect('failed')) as Line & { message: string }
     expect(message).toContain(`process ${member.process.pid} still has the connections`)
