@@ -11,7 +11,17 @@ import { peek, peeked, receiveAndDrop, sendBytes } from '../sys/transfer.js'
 import { BINARY, frameOf, PING, TEXT } from './frames.js'
 import { webSocketsOf } from './of-server.js'
 import { prepareFrame } from './sending.js'
-import { Client, close, masked, recorder, type Server, serve as start, text } from './testing/server.js'
+import {
+  Client,
+  close,
+  closeFrame,
+  masked,
+  recorder,
+  type Server,
+  serve as start,
+  text,
+  textFrame
+} from './testing/server.js'
 
 const servers: Server[] = []
 
@@ -24,10 +34,6 @@ async function serve(...args: Parameters<typeof start>): Promise<Server> {
 afterEach(async () => {
   for (const server of servers.splice(0)) await server.close()
 })
-
-const textFrame = (payload: string): Buffer => frameOf(TEXT, Buffer.from(payload))
-const closeFrame = (code: number, reason = ''): Buffer =>
-  frameOf(8, Buffer.concat([Buffer.from([code >> 8, code & 255]), Buffer.from(reason)]))
 
 test('messages of a parked connection: received and sent', async () => {
   const { connect, core, handlers } = await serve()

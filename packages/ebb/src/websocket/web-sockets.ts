@@ -244,7 +244,7 @@ export class WebSockets implements UpgradedProtocol {
     const wasDraining = this.#draining.delete(row) && (state & MUTE) === 0
     process.nextTick(() => {
       if (this.id(row) !== id || !this.isParked(row)) return
-      if ((state & CLOSE_SENT) !== 0) this.#upgrades.setTimer(row, this.#states.handlers(row).closeTimeout)
+      if ((state & CLOSE_SENT) !== 0) this.#upgrades.setTimer(row, handlers.closeTimeout)
       if (wasDraining) this.#connections.callBack(row, handlers.onDrain, handlers, row)
       if (this.id(row) !== id || !this.isParked(row)) return
       const head = Buffer.concat(parts)

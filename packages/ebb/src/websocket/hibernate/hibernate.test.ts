@@ -9,15 +9,11 @@ import { WebSocket } from 'ws'
 import type { Parked } from '../../park/park.js'
 import { frameOf } from '../frames.js'
 import { KINDS, serveHub } from '../testing/hub.js'
-import { Client, close, masked, REQUEST, text } from '../testing/server.js'
+import { Client, close, closeFrame, masked, REQUEST, text, textFrame } from '../testing/server.js'
 import { hibernate } from './hibernate.js'
 
 /** The machine may be busy. */
 const PATIENT = { timeout: 30_000, interval: 5 }
-
-const textFrame = (payload: string): Buffer => frameOf(1, Buffer.from(payload))
-const closeFrame = (code: number, reason = ''): Buffer =>
-  frameOf(8, Buffer.concat([Buffer.from([code >> 8, code & 255]), Buffer.from(reason)]))
 
 /** A client of `ws`, open. */
 async function open(url: string, protocols: string[] = [], options = {}): Promise<WebSocket> {

@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import http from 'node:http'
 import net, { type AddressInfo, type Socket } from 'node:net'
+import { CLOSE, frameOf, TEXT } from '../frames.js'
 import type { WakeReason, WebSocketHandlers, Woken } from '../handlers.js'
 import { webSocketsOf } from '../of-server.js'
 import type { WebSockets } from '../web-sockets.js'
@@ -207,5 +208,19 @@ export function text(payload: string): Buffer {
 
 /** A close frame as a client sends it. */
 export function close(code: number, reason = ''): Buffer {
-  return masked(0x88, Buffer.concat([Buffer.from([code >> 8, code & 255]), Buffer.from(reason)]))
+  return masked(0x88, closePayload(code, reason))
+}
+
+/** A text message as a server sends it. */
+export function textFrame(payload: string): Buffer {
+  return frameOf(TEXT, Buffer.from(payload))
+}
+
+/** A close frame as a server sends it. */
+export function closeFrame(code: number, reason = ''): Buffer {
+  return frameOf(CLOSE, closePayload(code, reason))
+}
+
+function closePayload(code: number, reason: string): Buffer {
+  return Buffer.concat([Buffer.from([code >> 8, code & 255]), Buffer.from(reason)])
 }
