@@ -121,7 +121,7 @@ export class FrameReceiver {
         this.#onNothing(row, fd, received, events)
         return
       }
-      if (((this.#states.flags[row] as number) & DEAF) === 0) this.read(row, input, inputWords, received)
+      if ((this.#states.flags(row) & DEAF) === 0) this.read(row, input, inputWords, received)
       // Closed or woken. Without a FIN, epoll reports the connection again if there is more to read.
       if (reactor.serial[fd] !== serial || (events & ~(EPOLLIN | EPOLLOUT)) === 0) return
     }
@@ -140,13 +140,13 @@ export class FrameReceiver {
 
   /** Closes the connection after the peer's FIN, as soon as the queued bytes are sent. */
   #onPeerEnd(row: number, fd: number, isOver: boolean): void {
-    const state = this.#states.flags[row] as number
+    const state = this.#states.flags(row)
     if ((state & QUEUED) === 0 || isOver) {
       this.#upgrades.close(row, 'peer')
       return
     }
     const handlers = this.#states.handlers(row)
-    this.#states.flags[row] = state | PEER_ENDED
+    this.#states.setFlags(row, PEER_ENDED)
     this.#upgrades.reactor.modify(fd, EPOLLOUT)
     this.#upgrades.setTimer(row, handlers.closeTimeout)
     callHandler(() => handlers.onPeerEnd?.(row))
@@ -178,7 +178,7 @@ export class FrameReceiver {
     const { row } = cursor
     this.#cursor = cursor
     try {
-      while (cursor.row === row && cursor.at < cursor.end && ((this.#states.flags[row] as number) & DEAF) === 0) {
+      while (cursor.row === row && cursor.at < cursor.end && (this.#states.flags(row) & DEAF) === 0) {
         if (!this.#readFrame(row, cursor, words)) return
       }
     } finally {
@@ -191,7 +191,7 @@ export class FrameReceiver {
     const handlers = this.#states.handlers(row)
     const { bytes } = cursor
     const reader = this.#reader
-    const assembly = ((this.#states.flags[row] as number) & INCOMPLETE) === 0 ? undefined : this.#assemblies.get(row)
+    const assembly = (this.#states.flags(row) & INCOMPLETE) === 0 ? undefined : this.#assemblies.get(row)
     const opcodeBefore = assembly?.opcode ?? 0
     const result = reader.read(
       bytes,
@@ -301,7 +301,7 @@ export class FrameReceiver {
     const code = closeCodeOf(bytes, start, end - start)
     const reason = end - start <= 2 ? EMPTY : Buffer.from(bytes.subarray(start + 2, end))
     this.#closings.set(row, { code, reason })
-    this.#states.flags[row] = (this.#states.flags[row] as number) | CLOSE_RECEIVED
+    this.#states.setFlags(row, CLOSE_RECEIVED)
     callHandler(() => handlers.onClosing(row, code, reason))
     this.#finishClosing(row, code, reason)
     return undefined
@@ -311,7 +311,7 @@ export class FrameReceiver {
   #finishClosing(row: number, code: number, reason: Buffer): void {
     // The handler may have closed the connection, or woken it.
     if (this.#cursor?.row !== row) return
-    if (((this.#states.flags[row] as number) & CLOSE_SENT) === 0) this.#sender.close(row, code, reason)
+    if ((this.#states.flags(row) & CLOSE_SENT) === 0) this.#sender.close(row, code, reason)
     else this.#sender.end(row)
   }
 
@@ -354,7 +354,7 @@ export class FrameReceiver {
     if (assembly === undefined) {
       assembly = new Assembly()
       this.#assemblies.set(row, assembly)
-      this.#states.flags[row] = (this.#states.flags[row] as number) | INCOMPLETE
+      this.#states.setFlags(row, INCOMPLETE)
     }
     return assembly
   }
@@ -368,15 +368,15 @@ export class FrameReceiver {
   }
 
   #fail(row: number, handlers: WebSocketHandlers, fault: Fault): void {
-    this.#states.flags[row] = (this.#states.flags[row] as number) | FAILED
+    this.#states.setFlags(row, FAILED)
     this.#dropAssembly(row)
     callHandler(() => handlers.onFault(row, fault))
     this.#finishClosing(row, fault.closeCode, EMPTY)
   }
 
   #dropAssembly(row: number): void {
-    if (((this.#states.flags[row] as number) & INCOMPLETE) === 0) return
+    if ((this.#states.flags(row) & INCOMPLETE) === 0) return
     this.#assemblies.delete(row)
-    this.#states.flags[row] = (this.#states.flags[row] as number) & ~INCOMPLETE
+    this.#states.setFlags(row, 0, INCOMPLETE)
   }
 }

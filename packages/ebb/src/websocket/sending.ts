@@ -157,7 +157,7 @@ export class FrameSender {
    *   has to queue the rest
    */
   #trySend(row: number, address: number, length: number, callback: SendCallback | undefined): number {
-    const state = this.#states.flags[row] as number
+    const state = this.#states.flags(row)
     if ((state & MUTE) !== 0) {
       if (callback !== undefined) process.nextTick(callback, notOpen())
       return REFUSED
@@ -170,7 +170,7 @@ export class FrameSender {
       return ALL
     }
     if (sent >= 0) return sent
-    this.#states.flags[row] = state | BROKEN
+    this.#states.setFlags(row, BROKEN)
     this.#upgrades.setTimer(row, REPORT_TIMEOUT)
     if (callback !== undefined) process.nextTick(callback, systemError('write', -sent))
     return REFUSED
@@ -194,14 +194,14 @@ export class FrameSender {
     if (queue === undefined) {
       queue = new SendQueue()
       this.#queues.set(row, queue)
-      this.#states.flags[row] = (this.#states.flags[row] as number) | QUEUED
+      this.#states.setFlags(row, QUEUED)
       this.#upgrades.reactor.modify(fd, EVENTS | EPOLLOUT)
     }
     return queue
   }
 
   pong(row: number, bytes: Buffer, start: number, end: number): void {
-    const state = this.#states.flags[row] as number
+    const state = this.#states.flags(row)
     if ((state & MUTE) !== 0) return
     const queue = this.#queues.get(row)
     if (queue !== undefined) {
@@ -231,8 +231,8 @@ export class FrameSender {
       this.#upgrades.close(row, 'reset')
       return
     }
-    const state = (this.#states.flags[row] as number) & ~QUEUED
-    this.#states.flags[row] = state
+    this.#states.setFlags(row, 0, QUEUED)
+    const state = this.#states.flags(row)
     this.#queues.delete(row)
     if ((state & PEER_ENDED) !== 0) {
       this.#upgrades.close(row, 'peer')
@@ -255,17 +255,16 @@ export class FrameSender {
     // No frame may follow a close frame.
     this.#queues.get(row)?.pushPong()
     this.#transmitControl(row, CLOSE, length)
-    const state = (this.#states.flags[row] as number) | CLOSE_SENT
-    this.#states.flags[row] = state
+    this.#states.setFlags(row, CLOSE_SENT)
     if (this.#connections.isParked(row)) this.#upgrades.setTimer(row, this.#states.handlers(row).closeTimeout)
-    if ((state & DEAF) !== 0) this.end(row)
+    if ((this.#states.flags(row) & DEAF) !== 0) this.end(row)
   }
 
   /** Sends a FIN after what is queued. */
   end(row: number): void {
     const { table } = this.#connections
-    const state = this.#states.flags[row] as number
-    this.#states.flags[row] = state | ENDING
+    const state = this.#states.flags(row)
+    this.#states.setFlags(row, ENDING)
     if ((state & QUEUED) !== 0) return
     const fd = table.fd(row)
     if (fd < 0) {

@@ -25,13 +25,15 @@ export const DEAF = CLOSE_RECEIVED | FAILED
 /** Nothing more can be sent. */
 export const MUTE = CLOSE_SENT | BROKEN | PEER_ENDED | ENDING
 
+/** Every state. */
+export const ALL = 255
+
 const MAX_OWNERS = 65_535
 
 /** The owners of a server's connections, and the state of each connection: three bytes by row. */
 export class States {
   /** By row: {@link CLOSE_SENT} and so on. */
-  flags = new Uint8Array(0)
-
+  #flags = new Uint8Array(0)
   /** By row: owner number. */
   #owner = new Uint16Array(0)
   /** By owner number: its handlers, and how many connections it has. */
@@ -41,7 +43,7 @@ export class States {
   readonly #released = new Set<number>()
 
   get bytes(): number {
-    return this.#owner.byteLength + this.flags.byteLength
+    return this.#owner.byteLength + this.#flags.byteLength
   }
 
   /**
@@ -73,8 +75,8 @@ export class States {
 
   /** Adds a connection. */
   add(row: number, owner: number): void {
-    if (row >= this.flags.length) this.#resize(grown(this.flags.length, row + 1))
-    this.flags[row] = 0
+    if (row >= this.#flags.length) this.#resize(grown(this.#flags.length, row + 1))
+    this.#flags[row] = 0
     this.#owner[row] = owner
     this.#counts[owner] = (this.#counts[owner] as number) + 1
   }
@@ -89,15 +91,25 @@ export class States {
     return this.#handlers[this.#owner[row] as number] as WebSocketHandlers
   }
 
+  /** Returns the state of a connection. */
+  flags(row: number): number {
+    return this.#flags[row] as number
+  }
+
+  /** Sets flags of a connection, after those in `cleared` are cleared. */
+  setFlags(row: number, flags: number, cleared = 0): void {
+    this.#flags[row] = ((this.#flags[row] as number) & ~cleared) | flags
+  }
+
   /** Whether messages can be sent: no close frame was sent, and the connection is not broken. */
   isOpen(row: number): boolean {
-    return ((this.flags[row] as number) & (MUTE | DEAF)) === 0
+    return ((this.#flags[row] as number) & (MUTE | DEAF)) === 0
   }
 
   /** Marks a connection as closed. */
   delete(row: number): void {
     const owner = this.#owner[row] as number
-    this.flags[row] = BROKEN
+    this.#flags[row] = BROKEN
     this.#counts[owner] = (this.#counts[owner] as number) - 1
     if (this.#released.has(owner)) this.unregister(owner)
   }
@@ -106,11 +118,11 @@ export class States {
   trim(end: number): void {
     for (const handlers of this.#handlers) handlers?.trim?.(end)
     const size = shrunk(end)
-    if (size < this.flags.length) this.#resize(size)
+    if (size < this.#flags.length) this.#resize(size)
   }
 
   #resize(size: number): void {
     this.#owner = resized(this.#owner, new Uint16Array(size))
-    this.flags = resized(this.flags, new Uint8Array(size))
+    this.#flags = resized(this.#flags, new Uint8Array(size))
   }
 }

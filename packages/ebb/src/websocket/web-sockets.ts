@@ -28,7 +28,7 @@ import { GOING_AWAY, NO_CODE } from './frames.js'
 import { callHandler, type SendCallback, type WebSocketHandlers, type Woken } from './handlers.js'
 import { FrameReceiver } from './receiving.js'
 import { FrameSender, type PreparedFrame } from './sending.js'
-import { CLOSE_RECEIVED, CLOSE_SENT, DEAF, ENDING, MUTE, States } from './states.js'
+import { ALL, CLOSE_RECEIVED, CLOSE_SENT, DEAF, ENDING, MUTE, States } from './states.js'
 
 const EMPTY = Buffer.alloc(0)
 
@@ -196,11 +196,11 @@ export class WebSockets implements UpgradedProtocol {
    */
   wake(row: number): Woken | undefined {
     const head = this.#receiver.takeUnread(row)
-    const state = this.#states.flags[row] as number
+    const state = this.#states.flags(row)
     const socket = this.#upgrades.wake(row)
     if (socket === undefined) return undefined
     const queued = this.#sender.takeQueue(row)
-    this.#states.flags[row] = 0
+    this.#states.setFlags(row, 0, ALL)
     this.#closeListeners.restore(row, socket)
     for (const { bytes, callback } of queued) socket.write(bytes, callback)
     if ((state & ENDING) !== 0 && (this.#connections.table.flags(row) & ENDED) === 0) socket.end()
@@ -238,7 +238,7 @@ export class WebSockets implements UpgradedProtocol {
     const parts = [this.#heads.get(row) ?? EMPTY]
     this.#heads.delete(row)
     for (let chunk: Buffer | null = socket.read(); chunk !== null; chunk = socket.read()) parts.push(chunk)
-    const state = this.#states.flags[row] as number
+    const state = this.#states.flags(row)
     const id = this.id(row)
     const handlers = this.#states.handlers(row)
     const wasDraining = this.#draining.delete(row) && (state & MUTE) === 0
@@ -266,7 +266,7 @@ export class WebSockets implements UpgradedProtocol {
   }
 
   onTimer(row: number): void {
-    const state = this.#states.flags[row] as number
+    const state = this.#states.flags(row)
     if ((state & (MUTE | DEAF)) !== 0) this.#upgrades.close(row, 'timeout')
     else callHandler(() => this.#states.handlers(row).onTimer(row))
   }
