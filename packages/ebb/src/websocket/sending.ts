@@ -105,8 +105,8 @@ export class FrameSender {
   }
 
   /** Sends a frame that was prepared with {@link prepareFrame}. @returns as {@link send} */
-  sendFrame(row: number, { bytes, address }: PreparedFrame, callback?: SendCallback): boolean {
-    return this.#transmit(row, bytes, address, callback)
+  sendFrame(row: number, { bytes, address }: PreparedFrame): boolean {
+    return this.#transmit(row, bytes, address, undefined)
   }
 
   /**

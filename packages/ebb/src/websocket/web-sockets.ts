@@ -276,11 +276,6 @@ export class WebSockets implements UpgradedProtocol {
     return this.#sender.send(row, opcode, data, callback, rsv1)
   }
 
-  /** Sends a frame that was prepared with `prepareFrame()`. @returns as {@link send} */
-  sendFrame(row: number, frame: PreparedFrame, callback?: SendCallback): boolean {
-    return this.#sender.sendFrame(row, frame, callback)
-  }
-
   /** Sends bytes that are whole frames, made elsewhere: see {@link FrameSender.write}. */
   write(row: number, bytes: Uint8Array, callback?: SendCallback): boolean {
     return this.#sender.write(row, bytes, callback)
@@ -291,7 +286,7 @@ export class WebSockets implements UpgradedProtocol {
   }
 
   /**
-   * Sends the same frame to many connections, in slices of a few ms. Broadcasts run one after the other.
+   * Sends a frame of `prepareFrame()` to many connections, in slices of a few ms. Broadcasts run one after the other.
    *
    * @param ids of the connections, which are asked for when the broadcast begins; undefined: all of the owner
    * @param maySend called for each connection. It may close the connection. @returns false to leave it out

@@ -51,10 +51,6 @@ export class AutoResponses {
     return time === 0 ? undefined : new Date(time)
   }
 
-  get bytes(): number {
-    return this.#times.byteLength
-  }
-
   delete(row: number): void {
     if (row < this.#times.length) this.#times[row] = 0
   }
