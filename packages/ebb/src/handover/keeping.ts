@@ -30,10 +30,9 @@ import {
   LISTENING,
   type Message,
   OWN,
-  type Row,
-  RowWriter,
   UNLISTEN
 } from './protocol.js'
+import { type Row, RowWriter } from './rows.js'
 import { step } from './steps.js'
 import { monotonic, toRow } from './wire.js'
 

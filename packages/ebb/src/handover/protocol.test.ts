@@ -7,7 +7,6 @@ import {
   decodeHello,
   decodeListening,
   decodeNumbers,
-  decodeRows,
   decodeWelcome,
   encode,
   encodeAddressed,
@@ -17,11 +16,9 @@ import {
   LISTENING,
   ORDER,
   ROWS,
-  type Row,
-  RowWriter,
-  roomFor,
-  sizeOfRow
+  roomFor
 } from './protocol.js'
+import { decodeRows, type Row, RowWriter, sizeOfRow } from './rows.js'
 
 const MOVABLE = 0xff
 const attachment = fc.option(fc.uint8Array({ minLength: 1, maxLength: 300 }), { nil: undefined })

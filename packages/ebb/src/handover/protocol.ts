@@ -47,14 +47,7 @@ export const UNLISTEN = 17
 /** `ebbh`, in little-endian order. */
 const MAGIC = 0x68626265
 /** Magic (4 bytes), version (2), kind (2). */
-const HEADER = 8
-/** Size of the part of a row that all rows have. */
-const ROW = 64
-const NO_ATTACHMENT = 0xffff_ffff
-/** Size of a record of addresses that a balancer has told. */
-const PROXIED = 37
-/** Largest attachment, in bytes: V8 holds no longer string. */
-const LARGEST_ATTACHMENT = 2 ** 29 - 24
+export const HEADER = 8
 /** Highest number of servers in a handover. */
 const MOST_SERVERS = 1024
 /** Longest reason that ABORT gives, in characters. */
@@ -68,28 +61,8 @@ export interface Message {
   payload: Buffer
 }
 
-/** A connection in a message. Its descriptor is the one with the same place in the message. */
-export interface Row {
-  /** Index of its server, in the list of HELLO. */
-  server: number
-  id: number
-  flags: number
-  wakes: number
-  requests: number
-  /** Time of its timeout by `CLOCK_MONOTONIC`, in ms; 0: none. */
-  deadline: number
-  duration: number
-  /** `SO_COOKIE` of its socket. */
-  cookie: number
-  /** Size of its attachment, in bytes; -1: it has none. */
-  size: number
-  /** The attachment, if it is in the same message. */
-  attachment: string | undefined
-  proxied: Uint8Array | undefined
-}
-
 /** Makes the error for a message that cannot be what this protocol sends. */
-function broken(what: string): EbbError {
+export function broken(what: string): EbbError {
   return new EbbError('ERR_EBB_HANDOVER', `the other process sent a message that is not valid: ${what}`)
 }
 
@@ -106,7 +79,7 @@ export function encode(kind: number, payload: Uint8Array = new Uint8Array(0)): B
 }
 
 /** Returns a message with a payload of `size` zeros. */
-function blank(kind: number, size: number): Buffer {
+export function blank(kind: number, size: number): Buffer {
   const bytes = Buffer.alloc(HEADER + size)
   bytes.writeUInt32LE(MAGIC, 0)
   bytes.writeUInt16LE(VERSION, 4)
@@ -251,123 +224,12 @@ function servers(value: unknown): ServerName[] {
   return list
 }
 
-// Rows.
+// Chunks of attachments, orders: a server, an id, and bytes.
 
-/** Returns how many bytes {@link RowWriter.add} takes for a row. */
-export function sizeOfRow(row: Row): number {
-  return ROW + (row.attachment?.length ?? 0) + (row.proxied === undefined ? 0 : PROXIED)
-}
-
-/** Writes rows into a message of at most `capacity` bytes. */
-export class RowWriter {
-  readonly #bytes: Buffer
-  #end = HEADER
-  count = 0
-
-  constructor(capacity: number) {
-    this.#bytes = blank(ROWS, capacity - HEADER)
-  }
-
-  /** Bytes that are left. */
-  get room(): number {
-    return this.#bytes.length - this.#end
-  }
-
-  /** Adds a row, for which there must be room. */
-  add(row: Row): void {
-    const bytes = this.#bytes
-    const at = this.#end
-    bytes.writeDoubleLE(row.id, at)
-    bytes.writeDoubleLE(row.deadline, at + 8)
-    bytes.writeDoubleLE(row.duration, at + 16)
-    bytes.writeDoubleLE(row.cookie, at + 24)
-    bytes.writeUInt32LE(row.wakes, at + 32)
-    bytes.writeUInt32LE(row.requests, at + 36)
-    bytes.writeUInt16LE(row.flags, at + 40)
-    bytes.writeUInt16LE(row.server, at + 42)
-    bytes.writeUInt32LE(row.size === -1 ? NO_ATTACHMENT : row.size, at + 44)
-    bytes.writeUInt32LE(row.attachment?.length ?? 0, at + 48)
-    bytes.writeUInt32LE(row.proxied?.length ?? 0, at + 52)
-    bytes.fill(0, at + 56, at + ROW)
-    let end = at + ROW
-    if (row.attachment !== undefined) end += bytes.write(row.attachment, end, 'latin1')
-    if (row.proxied !== undefined) {
-      bytes.set(row.proxied, end)
-      end += row.proxied.length
-    }
-    this.#end = end
-    this.count++
-  }
-
-  /** Returns the message, which is valid until the next row is added, and begins a new one. */
-  take(): Buffer {
-    const message = this.#bytes.subarray(0, this.#end)
-    this.#end = HEADER
-    this.count = 0
-    return message
-  }
-}
-
-/**
- * Returns the rows of a message.
- *
- * @param count number of servers
- * @throws {EbbError} `ERR_EBB_HANDOVER`
- */
-export function decodeRows(payload: Buffer, count: number, movable: number): Row[] {
-  const rows: Row[] = []
-  for (let at = 0; at < payload.length; ) {
-    if (at + ROW > payload.length) throw broken('a row is cut')
-    const row = decodeRow(payload, at)
-    const inline = payload.readUInt32LE(at + 48)
-    const proxied = payload.readUInt32LE(at + 52)
-    if (row.server >= count) throw broken(`there is no server ${row.server}`)
-    if ((row.flags & ~movable) !== 0) throw broken('a row has flags that no connection has that moves')
-    if (proxied !== 0 && proxied !== PROXIED) throw broken('a record of addresses has a wrong size')
-    if (row.size === -1 ? inline !== 0 : row.size > LARGEST_ATTACHMENT || (inline !== row.size && inline !== 0)) {
-      throw broken('an attachment has a wrong size')
-    }
-    const end = at + ROW + inline + proxied
-    if (end > payload.length) throw broken('a row is cut')
-    if (row.size !== -1 && inline === row.size) row.attachment = payload.toString('latin1', at + ROW, at + ROW + inline)
-    if (proxied > 0) row.proxied = Uint8Array.from(payload.subarray(end - proxied, end))
-    if (row.proxied !== undefined && row.proxied[0] !== 4 && row.proxied[0] !== 6)
-      throw broken('addresses of no family')
-    rows.push(row)
-    at = end
-  }
-  if (rows.length === 0) throw broken('it has no rows')
-  return rows
-}
-
-function decodeRow(payload: Buffer, at: number): Row {
-  const size = payload.readUInt32LE(at + 44)
-  return {
-    id: validId(payload.readDoubleLE(at)),
-    deadline: validTime(payload.readDoubleLE(at + 8)),
-    duration: validTime(payload.readDoubleLE(at + 16)),
-    cookie: payload.readDoubleLE(at + 24),
-    wakes: payload.readUInt32LE(at + 32),
-    requests: payload.readUInt32LE(at + 36),
-    flags: payload.readUInt16LE(at + 40),
-    server: payload.readUInt16LE(at + 42),
-    size: size === NO_ATTACHMENT ? -1 : size,
-    attachment: undefined,
-    proxied: undefined
-  }
-}
-
-function validId(id: number): number {
+export function validId(id: number): number {
   if (!Number.isSafeInteger(id) || id <= 0) throw broken('an id is not valid')
   return id
 }
-
-function validTime(ms: number): number {
-  if (!Number.isFinite(ms) || ms < 0) throw broken('a time is not valid')
-  return ms
-}
-
-// Chunks of attachments, orders: a server, an id, and bytes.
 
 /** Bytes before those of a chunk or an order: server (2), order (2), id (8). */
 const PREFIX = 12

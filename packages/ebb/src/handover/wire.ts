@@ -5,18 +5,8 @@ import { type Channel, MOST_BYTES, MOST_DESCRIPTORS } from '../sys/channel.js'
 import { EbbError } from '../sys/errors.js'
 import { closeDescriptor, cookieOf, isStreamSocket } from '../sys/socket.js'
 import type { Movable } from './movable.js'
-import {
-  CHUNK,
-  chunksOf,
-  decodeAddressed,
-  decodeRows,
-  type Message,
-  ROWS,
-  type Row,
-  RowWriter,
-  refused,
-  sizeOfRow
-} from './protocol.js'
+import { CHUNK, chunksOf, decodeAddressed, type Message, ROWS, refused } from './protocol.js'
+import { decodeRows, type Row, RowWriter, sizeOfRow } from './rows.js'
 import { step } from './steps.js'
 
 /** Attachments up to this size (bytes) are sent with their row. It leaves room for several in a message. */

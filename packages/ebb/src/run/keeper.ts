@@ -19,7 +19,6 @@ import {
   decodeHello,
   decodeListening,
   decodeNumbers,
-  decodeRows,
   encode,
   encodeAbort,
   encodeJson,
@@ -33,10 +32,10 @@ import {
   OWN,
   READY,
   ROWS,
-  type Row,
   UNLISTEN,
   WELCOME
 } from '../handover/protocol.js'
+import { decodeRows, type Row } from '../handover/rows.js'
 import { RowSender } from '../handover/wire.js'
 import { release } from '../memory/release.js'
 import { type Channel, listenForChannels } from '../sys/channel.js'

@@ -1,5 +1,5 @@
 /** Connections that a keeper holds for one server, without an object for each. */
-import type { Row } from '../handover/protocol.js'
+import type { Row } from '../handover/rows.js'
 import { ROWS } from '../park/state/table.js'
 import { grown, resized } from '../sys/arrays.js'
 import { closeDescriptor } from '../sys/socket.js'
