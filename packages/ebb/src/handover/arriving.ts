@@ -1,4 +1,5 @@
 /** The time after a handover, in the process that has taken over: connections that were not at rest still come. */
+import type { MovedConnection } from '../park/moving.js'
 import { closeDescriptor } from '../sys/socket.js'
 import { sayDone } from './done.js'
 import type { Link, LinkHandler } from './link.js'
@@ -89,7 +90,7 @@ export class Arriving implements LinkHandler {
     for (const [at, ids] of adopted.entries()) for (const id of ids) this.#onArrived(at, id)
   }
 
-  #adopt(moved: RowReceiverTaken): number[][] {
+  #adopt(moved: readonly MovedConnection[][]): number[][] {
     for (const [at, connections] of moved.entries()) {
       const server = this.#servers[at] as Movable
       if (connections.every(({ id }) => server.isReserved(id))) continue
@@ -147,5 +148,3 @@ export class Arriving implements LinkHandler {
     }
   }
 }
-
-type RowReceiverTaken = ReturnType<RowReceiver['take']>

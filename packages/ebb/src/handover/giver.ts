@@ -14,7 +14,7 @@ import { wasDone } from './done.js'
 import { Leaving } from './leaving.js'
 import { Link, type LinkHandler } from './link.js'
 import { ChannelListener } from './listener.js'
-import type { Movable, Patience } from './movable.js'
+import { introduction, type Movable, type Patience } from './movable.js'
 import {
   ABORT,
   decodeAbort,
@@ -100,8 +100,7 @@ export class Giver {
         if (message.kind === HELLO && hello === undefined) {
           hello = decodeHello(message.payload)
           this.#checkReady()
-          const servers = this.#servers.map(({ name, kind }) => ({ name, kind }))
-          link.send(encodeJson(WELCOME, { pid: process.pid, node: process.version, servers }))
+          link.send(encodeJson(WELCOME, introduction(this.#servers)))
           step('old:welcome')
         } else if (message.kind === READY && hello !== undefined) {
           clearTimeout(timer)

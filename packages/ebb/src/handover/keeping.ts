@@ -16,7 +16,7 @@ import { EbbError, errorName, warn } from '../sys/errors.js'
 import { outside } from '../sys/node/callback-scope.js'
 import { reactor } from '../sys/reactor.js'
 import { Link, type LinkHandler } from './link.js'
-import type { Movable } from './movable.js'
+import { introduction, type Movable } from './movable.js'
 import {
   ACK,
   ATTACH,
@@ -132,7 +132,7 @@ export class Keeping implements LinkHandler {
   /** Sends what is pending in a while. */
   schedule(): void {
     if (this.#timer !== undefined || this.#link === undefined) return
-    this.#timer = outside(() => setTimeout(() => this.#onTimer(), DELAY))
+    this.#timer = outside(() => setTimeout(this.#onTimer, DELAY))
     this.#timer.unref()
   }
 
@@ -157,9 +157,7 @@ export class Keeping implements LinkHandler {
     this.#unread = 0
     this.#sent = 0
     this.#link = new Link(channel, this)
-    const servers = this.#servers.map(({ name, kind }) => ({ name, kind }))
-    const hello = { pid: process.pid, node: process.version, format: FORMAT, free: 0, servers }
-    this.#send(encodeJson(ATTACH, hello))
+    this.#send(encodeJson(ATTACH, { ...introduction(this.#servers), format: FORMAT, free: 0 }))
     if (!this.#isOwner) return
     for (const [index, server] of this.#servers.entries()) {
       for (const row of server.rows()) this.#kept[index]?.parked(row)

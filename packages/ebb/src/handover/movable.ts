@@ -1,5 +1,6 @@
 /** What a handover needs of a server, whatever kind it is. */
 import type { ConnectionKeeper, Elsewhere, MovedConnection, Order } from '../park/moving.js'
+import type { Welcome } from './protocol.js'
 
 /** Times of a handover, in ms. */
 export interface Patience {
@@ -77,4 +78,9 @@ export interface Movable {
   /** The ids of the connections that the process before this one has. @param broadcasts as in {@link stayingIds} */
   arrivingIds(broadcasts: boolean): Iterable<number>
   carryOut(id: number, order: Order, bytes: Uint8Array): void
+}
+
+/** Returns what this process says of itself in HELLO, WELCOME and ATTACH. */
+export function introduction(servers: readonly Movable[]): Welcome {
+  return { pid: process.pid, node: process.version, servers: servers.map(({ name, kind }) => ({ name, kind })) }
 }

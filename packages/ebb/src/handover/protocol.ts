@@ -133,7 +133,7 @@ export interface Welcome {
 
 /** Payload of LISTENING. */
 export interface Listening {
-  /** Index of its server, in the list of HELLO; -1: the handover socket itself. */
+  /** Index of its server, in the list of HELLO; -1: see {@link HANDOVER_SOCKET}. */
   server: number
   /** Path of a Unix socket; empty for TCP. */
   path: string
@@ -141,6 +141,9 @@ export interface Listening {
   /** Highest number of uses of a row of the server. */
   mostUses: number
 }
+
+/** Payload of LISTENING for the handover socket itself. */
+export const HANDOVER_SOCKET: Readonly<Listening> = { server: -1, path: '', backlog: 0, mostUses: 0 }
 
 /** Payload of ABORT. */
 export interface Abort {

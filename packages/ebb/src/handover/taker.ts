@@ -16,7 +16,7 @@ import { closeDescriptor, cookieOf, isListening } from '../sys/socket.js'
 import { Arriving } from './arriving.js'
 import { sayDone } from './done.js'
 import { Link, type LinkHandler } from './link.js'
-import type { Movable } from './movable.js'
+import { introduction, type Movable } from './movable.js'
 import {
   ABORT,
   AWAY,
@@ -108,8 +108,7 @@ export class Taker implements LinkHandler {
       this.#link.keepRunning(true)
       this.#expect(ANSWER, 'the process that has the servers has not answered')
       const free = Math.max(0, descriptorLimit() - Math.max(0, openDescriptors()) - RESERVE)
-      const servers = this.#servers.map(({ name, kind }) => ({ name, kind }))
-      this.#link.send(encodeJson(HELLO, { pid: process.pid, node: process.version, format: FORMAT, free, servers }))
+      this.#link.send(encodeJson(HELLO, { ...introduction(this.#servers), format: FORMAT, free }))
     })
   }
 

@@ -8,6 +8,7 @@ import {
   COMMIT,
   encodeJson,
   encodeNumbers,
+  HANDOVER_SOCKET,
   type Hello,
   indexOfServer,
   LISTENING,
@@ -64,8 +65,7 @@ export class Transfer {
         `the successor can open ${this.hello.free} more descriptors, and there are ${total} connections: raise its limit (ulimit -n)`
       )
     }
-    const listening = encodeJson(LISTENING, { server: -1, path: '', backlog: 0, mostUses: 0 })
-    channel.send(listening, [handoverSocket], deadline)
+    channel.send(encodeJson(LISTENING, HANDOVER_SOCKET), [handoverSocket], deadline)
     for (const { index, server } of this.pairs) {
       const socket = server.listening()
       if (socket === undefined) throw new EbbError('ERR_EBB_HANDOVER', `server ${server.name} does not listen`)

@@ -23,6 +23,7 @@ import {
   encodeAbort,
   encodeJson,
   encodeNumbers,
+  HANDOVER_SOCKET,
   HELLO,
   type Hello,
   indexOfServer,
@@ -106,8 +107,7 @@ class Holding {
    * @throws {SystemError} of {@link Channel.send}
    */
   give(channel: Channel, hello: Hello, handoverSocket: number, deadline: number): number {
-    const own = { server: -1, path: '', backlog: 0, mostUses: 0 }
-    channel.send(encodeJson(LISTENING, own), [handoverSocket], deadline)
+    channel.send(encodeJson(LISTENING, HANDOVER_SOCKET), [handoverSocket], deadline)
     const given = this.hello.servers.flatMap((name, at) => {
       const server = indexOfServer(hello.servers, name)
       const socket = this.sockets.get(at)
@@ -302,12 +302,11 @@ export class Keeper {
       return
     }
     link.handler = {
+      ...link.handler,
       onMessage: ({ kind }) => {
         if (kind !== READY) throw refused(`message ${kind} is out of turn`)
         this.#give(link, hello, holding)
-      },
-      onEnd: () => this.#drop(link),
-      onFailure: (error) => this.#fail(link, error)
+      }
     }
     const { pid, node, servers } = holding.hello
     link.send(encodeJson(WELCOME, { pid, node, servers }))
