@@ -130,6 +130,10 @@ test('a Unix socket keeps its file until the last process closes it', async () =
   expect(fs.existsSync(path)).toBe(false)
 })
 
+const header = (kind: number): Buffer => Buffer.of(0x65, 0x62, 0x62, 0x68, 1, 0, kind, 0)
+const json = (kind: number, value: object): Buffer => Buffer.concat([header(kind), Buffer.from(JSON.stringify(value))])
+const done = (count: number): Buffer => Buffer.concat([header(9), Buffer.from(Float64Array.of(count).buffer)])
+
 describe('a process of the same user that is no successor', () => {
   /** A server in this process, with one client. */
   async function target(): Promise<{ path: string; client: EchoClient; failures: Error[] }> {
@@ -148,7 +152,6 @@ describe('a process of the same user that is no successor', () => {
 
   test('may send anything: the server goes on', async () => {
     const { path, client, failures } = await target()
-    const header = (kind: number) => [0x65, 0x62, 0x62, 0x68, 1, 0, kind, 0]
     const message = fc.oneof(
       fc.uint8Array({ minLength: 1, maxLength: 100 }),
       fc
@@ -181,6 +184,22 @@ describe('a process of the same user that is no successor', () => {
     expect(await client.ask('in the end')).toMatchObject({ text: 'in the end' })
   })
 
+  test.each([
+    { what: 'before anything was sent to it', free: 0, answers: [done(0)] },
+    { what: 'of another number of connections', free: 1000, answers: [header(13), done(7)] }
+  ])('may say DONE $what: the server goes on', async ({ free, answers }) => {
+    const { path, client, failures } = await target()
+    await client.ask('x')
+    const channel = connectChannel(path)
+    onTestFinished(() => channel.close())
+    const hello = { pid: 1, node: 'v24', format: 15, free, servers: [{ name: '0', kind: 'net' }] }
+    for (const bytes of [json(1, hello), header(3), ...answers]) channel.trySend(bytes)
+    await until(() => failures.length > 0)
+    drain(channel)
+    expect(await client.ask('still there')).toMatchObject({ text: 'still there' })
+    connectChannel(path).close()
+  })
+
   test('may answer anything in place of the process before: nothing is adopted', async () => {
     const path = handoverPath()
     const listening = listenForChannels(path)
@@ -194,8 +213,6 @@ describe('a process of the same user that is no successor', () => {
       channel = acceptChannel(listening)
       return channel !== undefined
     })
-    const header = (kind: number) => Buffer.of(0x65, 0x62, 0x62, 0x68, 1, 0, kind, 0)
-    const json = (kind: number, value: object) => Buffer.concat([header(kind), Buffer.from(JSON.stringify(value))])
     channel?.trySend(json(2, { pid: 1, node: 'v24', servers: [{ name: '0', kind: 'net' }] }))
     // A descriptor that does not listen.
     channel?.trySend(json(4, { server: 0, path: '', backlog: 10, mostUses: 1 }), [0])

@@ -63,7 +63,7 @@ export function receiveDone(
     const message = receive(channel, deadline)
     if (message === 'end') throw new EbbError('ERR_EBB_HANDOVER', 'the successor has ended before it took over')
     const { kind, payload } = message
-    if (kind === DONE && decodeNumbers(payload, 1)[0] === count) return
+    if (isDone(message, count)) return
     if (kind === ABORT) throw new EbbError('ERR_EBB_HANDOVER', `the successor refused: ${decodeAbort(payload).reason}`)
     if (!onOther(message)) throw new EbbError('ERR_EBB_HANDOVER', `the successor answered with message ${kind}`)
   }
@@ -83,22 +83,26 @@ function receive(channel: Channel, deadline: number): Message | 'end' {
  * ABORT is sent before the channel refuses further messages: a successor whose DONE fails finds it in its queue, or
  * finds the end, which means that this process has died.
  *
+ * @param count number of connections that COMMIT told; -1 if it was not sent, so that nothing counts as DONE
  * @returns whether DONE had come, so that the connections are the successor's
  */
-export function wasDone(channel: Channel, error: Error): boolean {
+export function wasDone(channel: Channel, count: number, error: Error): boolean {
   step('old:impatient')
   const abort = encodeAbort(error.message)
   const isTold = channel.trySend(abort) === 0
   channel.refuseMore()
   step('old:aborted')
-  if (hasDone(channel)) return true
+  if (hasDone(channel, count)) return true
   if (isTold) channel.close()
   else retry(channel, abort)
   return false
 }
 
+const isDone = ({ kind, payload }: Message, count: number): boolean =>
+  kind === DONE && decodeNumbers(payload, 1)[0] === count
+
 /** Reads all messages that have come. @returns whether one was DONE */
-function hasDone(channel: Channel): boolean {
+function hasDone(channel: Channel, count: number): boolean {
   for (;;) {
     let received: ReturnType<Channel['tryReceive']>
     try {
@@ -111,7 +115,7 @@ function hasDone(channel: Channel): boolean {
     if (received === undefined || received === 'end') return false
     for (const fd of received.descriptors) closeDescriptor(fd)
     try {
-      if (decode(received.bytes).kind === DONE) return true
+      if (isDone(decode(received.bytes), count)) return true
     } catch {
       // Nor was one that is not of this protocol.
     }

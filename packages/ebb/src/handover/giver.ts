@@ -160,7 +160,7 @@ export class Giver {
       transfer.send(channel, this.#listener.fd, start + this.#patience.timeout)
     } catch (error) {
       const failure = asFailure(error as SystemError, this.#patience.timeout)
-      isLate = wasDone(channel, failure)
+      isLate = wasDone(channel, transfer.count, failure)
       if (!isLate) {
         this.#successor = undefined
         this.#fail(failure)

@@ -123,7 +123,7 @@ export class Leaving implements LinkHandler {
       })
       isDone = true
     } catch (error) {
-      isDone = wasDone((this.#link as Link).detach(), error as Error)
+      isDone = wasDone((this.#link as Link).detach(), this.#transfer.count, error as Error)
       if (isDone) channel.close()
     }
     if (isDone) this.#transfer.surrenderRows()

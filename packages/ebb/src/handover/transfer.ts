@@ -38,7 +38,8 @@ export class Transfer {
   readonly sent: number[][]
   /** Ids of connections that the successor has got, by pair. */
   readonly moved: Set<number>[]
-  count = 0
+  /** Number of connections that the last COMMIT told; -1 until it is sent. */
+  count = -1
 
   /** @throws {EbbError} `ERR_EBB_HANDOVER` if the processes have no server in common */
   constructor(servers: readonly Movable[], hello: Hello) {
@@ -77,8 +78,8 @@ export class Transfer {
     const away = this.#sendAway(channel, deadline)
     step('old:away')
     channel.send(encodeNumbers(COMMIT, [total, this.pairs.length, away, 0]), [], deadline)
-    step('old:commit')
     this.count = total
+    step('old:commit')
     receiveDone(channel, total, deadline)
   }
 
@@ -144,11 +145,13 @@ export class Transfer {
 
   /** Parks what is at rest, and sends it. @returns how many connections were sent */
   sendRested(channel: Channel, part: number, orders: number, deadline: number): number {
+    this.count = -1
     for (const { server } of this.pairs) server.parkResting(part)
     const { rows, total } = this.#movableRows()
     if (total === 0) return 0
     this.#sendRows(channel, rows, deadline)
     channel.send(encodeNumbers(COMMIT, [total, 0, 0, orders]), [], deadline)
+    this.count = total
     step('old:late commit')
     return total
   }

@@ -317,15 +317,16 @@ export class Keeper {
     this.#links.delete(link)
     const channel = link.detach()
     const handoverSocket = listenForChannels(this.#handoverPath)
+    let count = -1
     try {
       const deadline = performance.now() + PATIENCE
-      const count = holding.give(channel, hello, handoverSocket, deadline)
+      count = holding.give(channel, hello, handoverSocket, deadline)
       receiveDone(channel, count, deadline)
       this.#onWork(count)
       channel.trySend(encode(BYE))
       channel.close()
     } catch (error) {
-      if (wasDone(channel, error as Error)) channel.close()
+      if (wasDone(channel, count, error as Error)) channel.close()
       else this.#log(`a process has not taken over: ${(error as Error).message}`)
     } finally {
       closeDescriptor(handoverSocket)
