@@ -1,5 +1,5 @@
 /** The time after a handover, in the process that has taken over: connections that were not at rest still come. */
-import type { MovedConnection } from '../park/moving.js'
+import type { MovedConnection } from '../socket/moved.js'
 import { closeDescriptor } from '../sys/socket.js'
 import { sayDone } from './done.js'
 import type { Link, LinkHandler } from './link.js'

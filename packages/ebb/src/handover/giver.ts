@@ -6,6 +6,7 @@
  * successor's. If this process loses patience, it says ABORT, refuses further messages, and looks once more whether
  * DONE had come by then: so both sides agree on who has the connections, whatever dies and whenever.
  */
+import type { HandedOver } from '../socket/moved.js'
 import type { Channel } from '../sys/channel.js'
 import { EbbError, type SystemError } from '../sys/errors.js'
 import { outside } from '../sys/node/callback-scope.js'
@@ -28,18 +29,6 @@ import {
 } from './protocol.js'
 import { step } from './steps.js'
 import { Transfer } from './transfer.js'
-
-/** What the event `handedOver` tells. */
-export interface HandedOver {
-  /** Process id of the successor. */
-  pid: number
-  /** Connections that it has got at once. */
-  connections: number
-  /** Connections that were not at rest. They follow within `grace`, or end here. */
-  awake: number
-  /** Milliseconds for which this process was blocked. */
-  ms: number
-}
 
 /** Waits at the handover socket. */
 export class Giver {

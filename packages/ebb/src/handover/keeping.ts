@@ -8,7 +8,8 @@
  * file and goes on without it. A keeper whose file is gone forgets all that it has.
  */
 import fs from 'node:fs'
-import { type ConnectionKeeper, FORMAT } from '../park/moving.js'
+import { FORMAT } from '../socket/attachments.js'
+import type { ConnectionKeeper } from '../socket/moved.js'
 import { grown, resized } from '../sys/arrays.js'
 import { type Channel, connectChannel, isTemporary, MOST_BYTES, MOST_DESCRIPTORS } from '../sys/channel.js'
 import { E } from '../sys/constants.js'

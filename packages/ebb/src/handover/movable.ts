@@ -1,5 +1,5 @@
 /** What a handover needs of a server, whatever kind it is. */
-import type { ConnectionKeeper, Elsewhere, MovedConnection, Order } from '../park/moving.js'
+import type { ConnectionKeeper, Elsewhere, MovedConnection, Order } from '../socket/moved.js'
 import type { Welcome } from './protocol.js'
 
 /** Times of a handover, in ms. */

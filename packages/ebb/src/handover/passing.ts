@@ -1,5 +1,5 @@
 /** Orders for connections that the other process has: see {@link Elsewhere}. */
-import type { Elsewhere, Order } from '../park/moving.js'
+import type { Elsewhere, Order } from '../socket/moved.js'
 import { MOST_BYTES } from '../sys/channel.js'
 import type { Link } from './link.js'
 import type { Movable } from './movable.js'

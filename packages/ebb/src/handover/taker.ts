@@ -6,7 +6,7 @@
  * come by then lives here. If it ends after COMMIT, all of it does.
  */
 import { performance } from 'node:perf_hooks'
-import { FORMAT } from '../park/moving.js'
+import { FORMAT } from '../socket/attachments.js'
 import type { Channel } from '../sys/channel.js'
 import { descriptorLimit, openDescriptors } from '../sys/descriptors.js'
 import { EbbError, type SystemError } from '../sys/errors.js'

@@ -1,6 +1,6 @@
 /** Connections as rows of messages: written by the process that has them, and checked by the one that gets them. */
-import type { MovedConnection } from '../park/moving.js'
-import { FORMAT, formatOf } from '../park/moving.js'
+import { FORMAT, formatOf } from '../socket/attachments.js'
+import type { MovedConnection } from '../socket/moved.js'
 import { type Channel, MOST_BYTES, MOST_DESCRIPTORS } from '../sys/channel.js'
 import { EbbError } from '../sys/errors.js'
 import { closeDescriptor, cookieOf, isStreamSocket } from '../sys/socket.js'

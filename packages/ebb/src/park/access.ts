@@ -1,5 +1,7 @@
 /** What the application does with connections, through `Parked` and `Connection`: with one by its id, or with all. */
 import type { Socket } from 'node:net'
+import { restored } from '../socket/attachments.js'
+import type { Elsewhere, Order } from '../socket/moved.js'
 import { toBytes } from '../sys/arguments.js'
 import { EbbError } from '../sys/errors.js'
 import { resetOnClose, silentFor } from '../sys/socket.js'
@@ -8,7 +10,6 @@ import { type ConnectionHandle, type ConnectionHost, connectionOf } from './conn
 import type { Protocol } from './protocol/protocol.js'
 import type { Sender } from './sender.js'
 import type { Settings } from './settings.js'
-import { restored } from './state/attachments.js'
 import type { Connections } from './state/connections.js'
 import { FRESH, STREAM, UPGRADED } from './state/table.js'
 import type { Cause } from './stats.js'
@@ -25,13 +26,6 @@ export interface AccessHost {
   socketClosed(row: number, connection: ConnectionHandle): void
   /** Wakes a parked connection. @returns undefined if the connection is broken */
   wake(row: number, announced: boolean): ConnectionHandle | undefined
-}
-
-/** What is done with connections that another process has: see `moving.ts`. */
-interface Elsewhere {
-  ids(broadcasts: boolean): Iterable<number>
-  has(id: number): boolean
-  pass(id: number, order: 'send' | 'end' | 'close', bytes?: Uint8Array): boolean
 }
 
 /** The implementation of {@link ConnectionHost}: finds the row of an id, and works on the row. */
@@ -115,7 +109,7 @@ export class ConnectionAccess implements ConnectionHost {
   }
 
   /** Passes on what is meant for a connection that another process has. @returns false if there is none */
-  #pass(id: number, order: 'send' | 'end' | 'close', bytes?: Uint8Array): boolean {
+  #pass(id: number, order: Order, bytes?: Uint8Array): boolean {
     return this.elsewhere?.has(id) === true && this.elsewhere.pass(id, order, bytes)
   }
 

@@ -5,56 +5,14 @@
  * under way: it is this process's, until {@link Moving.surrender}.
  */
 import type { Socket } from 'node:net'
+import type { Elsewhere, MovedConnection, Order } from '../socket/moved.js'
 import { systemError } from '../sys/errors.js'
 import { closeDescriptor } from '../sys/socket.js'
 import type { ConnectionHandle } from './connection.js'
 import type { Registration } from './registration.js'
-import { FORMAT, formatOf } from './state/attachments.js'
 import type { Connections } from './state/connections.js'
 import { FRESH, MOVABLE, STREAM, TIMEOUT, UPGRADED } from './state/table.js'
 import type { Timers } from './timers.js'
-
-/** What another process needs to go on with a parked connection. */
-export interface MovedConnection {
-  /** Its descriptor, in the process that has this object. */
-  fd: number
-  id: number
-  /** Bits of `Table.flags()`. */
-  flags: number
-  wakes: number
-  /** Requests so far, if the server limits them. */
-  requests: number
-  /** Milliseconds until its timeout; 0: none. */
-  left: number
-  /** Length, in ms, of the timeout that the application has set; 0: none. */
-  duration: number
-  /** A serialised attachment. */
-  attachment: string | undefined
-  /** Addresses that a balancer has told: a record of `proxy-header.ts`. */
-  proxied: Uint8Array | undefined
-}
-
-/** What is done with a connection that another process has. */
-export type Order = 'send' | 'end' | 'close'
-
-/** Passes on what the application does with connections that another process has. */
-export interface Elsewhere {
-  /** Ids of connections that may still come. @param broadcasts those that broadcasts go to, or the others */
-  ids(broadcasts: boolean): Iterable<number>
-  has(id: number): boolean
-  /** @returns whether it was passed on */
-  pass(id: number, order: Order, bytes?: Uint8Array): boolean
-}
-
-/** Keeps duplicates of parked connections, for the case that this process is killed: see `handover/keeping.ts`. */
-export interface ConnectionKeeper {
-  /** A connection was parked, or what another process needs of a parked one has changed. */
-  parked(row: number): void
-  /** A parked connection is about to be read, woken or closed. */
-  leaving(row: number): void
-  /** The server closes its listening socket. */
-  stopped(): void
-}
 
 /** The server whose connections move. */
 export interface MovingHost {
@@ -278,5 +236,3 @@ export class Moving {
   /** Whether broadcasts go to streams only. */
   onlyStreams = false
 }
-
-export { FORMAT, formatOf }

@@ -27,6 +27,7 @@ import type { Governor } from '../govern/connection-governor.js'
 import { type Retained, retainSocket } from '../memory/hidden-classes.js'
 import { type AcceptHost, Acceptor } from '../socket/acceptor.js'
 import type { ListeningSocket } from '../socket/listening-socket.js'
+import type { ConnectionKeeper } from '../socket/moved.js'
 import { mayBeProxyHeader } from '../socket/proxy-header.js'
 import {
   type ProxyFailure,
@@ -48,7 +49,7 @@ import { auditConnections } from './audit.js'
 import { Broadcaster } from './broadcast.js'
 import { type Connection, ConnectionHandle, setConnection } from './connection.js'
 import { forwardDetached } from './detached-socket.js'
-import { type ConnectionKeeper, Moving, type MovingHost } from './moving.js'
+import { Moving, type MovingHost } from './moving.js'
 import {
   type HandleClass,
   type HandleOwner,

@@ -1,9 +1,9 @@
 /** The connections of a parked server, and what is kept for each. */
 import type { Socket } from 'node:net'
+import { Attachments } from '../../socket/attachments.js'
 import { ProxiedAddresses } from '../../socket/proxied.js'
 import { CallbackScopes } from '../../sys/node/callback-scope.js'
 import type { ConnectionHandle } from '../connection.js'
-import { Attachments } from './attachments.js'
 import { CarriedProperties } from './carried.js'
 import { STREAM, Table, UPGRADED } from './table.js'
 

@@ -1,7 +1,7 @@
 /** The connections of one `hibernate()`: they stay parked, and have no object. */
 
-import { restored } from '../../park/state/attachments.js'
 import type { Cause } from '../../park/stats.js'
+import { restored } from '../../socket/attachments.js'
 import { lengthened, shortened } from '../../sys/arrays.js'
 import { EbbError } from '../../sys/errors.js'
 import type { AddressInfo } from '../../sys/sockaddr.js'

@@ -1,7 +1,7 @@
 /** Attachments: data that the application keeps with its connections. */
 import v8 from 'node:v8'
-import { withCode } from '../../sys/errors.js'
-import { serialize } from '../node/serialize.js'
+import { withCode } from '../sys/errors.js'
+import { serialize } from '../sys/node/serialize.js'
 
 /** Serialised attachments by row. Each is a Latin-1 string, which takes less memory than a buffer. */
 export class Attachments {
