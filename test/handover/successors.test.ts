@@ -132,6 +132,7 @@ test('a Unix socket keeps its file until the last process closes it', async () =
 
 const header = (kind: number): Buffer => Buffer.of(0x65, 0x62, 0x62, 0x68, 1, 0, kind, 0)
 const json = (kind: number, value: object): Buffer => Buffer.concat([header(kind), Buffer.from(JSON.stringify(value))])
+const HELLO = { pid: 1, node: 'v24', format: 15, free: 1000, servers: [{ name: '0', kind: 'net' }] }
 const done = (count: number): Buffer => Buffer.concat([header(9), Buffer.from(Float64Array.of(count).buffer)])
 
 describe('a process of the same user that is no successor', () => {
@@ -158,10 +159,7 @@ describe('a process of the same user that is no successor', () => {
         .tuple(fc.nat(14), fc.uint8Array({ maxLength: 100 }))
         .map(([kind, rest]) => Uint8Array.of(...header(kind), ...rest)),
       fc
-        .constantFrom(
-          { pid: 1, node: 'v24', format: 15, free: 1000, servers: [{ name: '0', kind: 'net' }] },
-          { pid: 1, node: 'v24', format: 15, free: 0, servers: [{ name: '0', kind: 'net' }] }
-        )
+        .constantFrom(HELLO, { ...HELLO, free: 0 })
         .map((hello) => Uint8Array.of(...header(1), ...Buffer.from(JSON.stringify(hello)))),
       fc.constant(Uint8Array.of(...header(3)))
     )
@@ -192,12 +190,27 @@ describe('a process of the same user that is no successor', () => {
     await client.ask('x')
     const channel = connectChannel(path)
     onTestFinished(() => channel.close())
-    const hello = { pid: 1, node: 'v24', format: 15, free, servers: [{ name: '0', kind: 'net' }] }
-    for (const bytes of [json(1, hello), header(3), ...answers]) channel.trySend(bytes)
+    for (const bytes of [json(1, { ...HELLO, free }), header(3), ...answers]) channel.trySend(bytes)
     await until(() => failures.length > 0)
     drain(channel)
     expect(await client.ask('still there')).toMatchObject({ text: 'still there' })
     connectChannel(path).close()
+  })
+
+  test.each([
+    { what: 'nothing', messages: [] },
+    { what: 'HELLO without READY', messages: [json(1, HELLO)] }
+  ])('may connect and send $what: others can take over when the patience is over', async ({ messages }) => {
+    const { path, client, failures } = await target()
+    const channel = connectChannel(path)
+    onTestFinished(() => channel.close())
+    for (const bytes of messages) channel.trySend(bytes)
+    await until(() => failures.length > 0)
+    expect(failures[0]?.message).toMatch(/did not go on within 50 ms \(timeout\)/)
+    expect(await client.ask('still there')).toMatchObject({ text: 'still there' })
+    const next = new Member(path)
+    const fresh = await echoClient(await next.expect('ready'))
+    expect(await fresh.ask('and then')).toMatchObject({ pid: next.process.pid })
   })
 
   test('may answer anything in place of the process before: nothing is adopted', async () => {
