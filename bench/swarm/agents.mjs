@@ -1,5 +1,5 @@
 /** `node agents.mjs URL N`: N agents without sockets, each with a NATS connection of its own. */
-import { Agent, emptyOpened, LatencyHistogram, NatsBus } from 'ebb-lab/testing'
+import { Agent, emptyOpened, Latencies, NatsBus } from 'ebb-lab/testing'
 
 /** @import { Crowd } from 'ebb-lab/testing' */
 
@@ -11,13 +11,13 @@ const [url = '', n = ''] = process.argv.slice(2)
  * @implements {Crowd}
  */
 class NoSockets {
-  latency = new LatencyHistogram()
+  latencies = new Latencies(false)
   open = 0
   failed = 0
 
   /** @param {number} n */
   async connect(n) {
-    for (let i = 0; i < n; i++) this.latency.record(1)
+    for (let i = 0; i < n; i++) this.latencies.connects.record(0, 0, 1)
     this.open = n
     return { ...emptyOpened(), connected: n }
   }

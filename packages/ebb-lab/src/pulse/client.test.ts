@@ -98,7 +98,7 @@ test('connects, holds and closes; no socket or descriptor is left', async () => 
   const opened = await crowd.connect(300)
   expect(opened).toMatchObject({ connected: 300, failed: {}, abandoned: 0, echoed: 0, unanswered: {} })
   expect(crowd.open).toBe(300)
-  expect(crowd.latency.count).toBe(300)
+  expect(crowd.latencies.connects.corrected.count).toBe(300)
   await until(() => server.sockets.size === 300)
   await crowd.close()
   expect(crowd.open).toBe(0)
@@ -127,7 +127,7 @@ test('connects several times with one client', async () => {
     expect(crowd.open).toBe(n)
     await crowd.close()
   }
-  expect(crowd.latency.count).toBe(704)
+  expect(crowd.latencies.connects.corrected.count).toBe(704)
 })
 
 test('counts ECONNREFUSED for every connect if nobody listens', async () => {
@@ -136,7 +136,7 @@ test('counts ECONNREFUSED for every connect if nobody listens', async () => {
   const opened = await crowd.connect(100)
   expect(opened).toMatchObject({ connected: 0, failed: { ECONNREFUSED: 100 } })
   expect(crowd.failed).toBe(100)
-  expect(crowd.latency.count).toBe(0)
+  expect(crowd.latencies.connects.corrected.count).toBe(0)
   expect(descriptors()).toBe(before)
 })
 

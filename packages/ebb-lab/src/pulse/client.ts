@@ -25,8 +25,9 @@ import {
   type Watcher
 } from 'ebb/sys'
 import { type Causes, count, total } from './causes.js'
-import { LatencyHistogram } from './histogram.js'
+import { Latencies, type Latency } from './latencies.js'
 import { emptyOpened, type Opened } from './opened.js'
+import { Pace } from './pace.js'
 import { Sources } from './sources.js'
 
 /** How a client connects. */
@@ -70,8 +71,8 @@ const STALL_RETRY = 10
 const READ_SIZE = 65_536
 /** Maximum number of reads of one connection in a row, because a server may send without end. */
 const READ_BURST = 16
-/** Maximum wait for the next connect in ms. Rates far below 1/s would overflow the 24 days of a timer. */
-const MAX_WAIT = 60_000
+/** A connect that begins more than this (ms) after its time is late. Timers alone are late by 1 to 2 ms. */
+const LATE = 10
 
 // States of a connection, in the byte that the reactor keeps for each descriptor.
 const CONNECTING = 1
@@ -83,10 +84,12 @@ const EVENTS = constants.EPOLLIN | constants.EPOLLOUT | constants.EPOLLRDHUP | c
 
 /** Opens, holds and closes the connections of this process. */
 export class Client implements Watcher {
-  /** Milliseconds from each `connect()` call to its completion. */
-  readonly latency = new LatencyHistogram()
+  /** Latencies since it was made or they were reset. */
+  readonly latencies: Latencies
 
   readonly #options: ClientOptions
+  /** Whether a rate says when each connect is meant to begin. */
+  readonly #isPaced: boolean
   readonly #target: SocketAddress
   readonly #reactor = reactor()
   readonly #owner: number
@@ -97,11 +100,17 @@ export class Client implements Watcher {
 
   /** By descriptor: the time (ms) at which its connect, or its wait for an answer, began. */
   #since = new Float64Array(0)
+  /** By descriptor: the time (ms) at which its connect began. */
+  #began = new Float64Array(0)
+  /** By descriptor: the time (ms) at which its connect was meant to begin. Empty without a rate. */
+  #meant = new Float64Array(0)
   /** By descriptor: bytes of the payload that were sent. */
   #sent = new Uint32Array(0)
   /** By descriptor: bytes of the payload that came back. */
   #received = new Uint32Array(0)
 
+  /** When the connects of the current `connect()` are meant to begin. */
+  #pace: Pace
   /** Number of connects that were begun by the current `connect()`. */
   #started = 0
   /** Time (ms) since which the server's backlog has been full, or 0. */
@@ -117,6 +126,9 @@ export class Client implements Watcher {
   constructor(options: ClientOptions) {
     const { address, sources, part } = options
     this.#options = options
+    this.#isPaced = options.rate !== Number.POSITIVE_INFINITY
+    this.latencies = new Latencies(this.#isPaced)
+    this.#pace = new Pace(options.rate, 0)
     this.#target = new SocketAddress(address)
     this.#sources = new Sources(sources, 'host' in address && address.host.startsWith('127.'), part)
     this.#owner = this.#reactor.register(this)
@@ -160,15 +172,17 @@ export class Client implements Watcher {
     this.#started = 0
     this.#sources.reset()
     const start = performance.now()
+    this.#pace = new Pace(this.#options.rate, start, this.#options.part)
     const timer = setInterval(() => this.#checkTimeouts(), TIMEOUT_CHECK)
     this.#reactor.ref()
     try {
-      await this.#beginAll(n, start, signal)
+      await this.#beginAll(n, signal)
       while (this.#connecting > 0 && signal?.aborted !== true) await this.#nextChange(undefined, signal)
       opened.ms = performance.now() - start
       while (this.#waiting > 0 && signal?.aborted !== true) await this.#nextChange(undefined, signal)
       if (signal?.aborted) {
         opened.abandoned = n - this.#started + this.#connecting
+        if (this.#isPaced) opened.late += Math.max(0, this.#pace.due(performance.now() - LATE, n) - this.#started)
         this.#cancel()
       }
     } finally {
@@ -207,16 +221,17 @@ export class Client implements Watcher {
   }
 
   /** Begins `n` connects at the configured rate, with a limited number in progress. */
-  async #beginAll(n: number, start: number, signal: AbortSignal | undefined): Promise<void> {
-    const { rate } = this.#options
+  async #beginAll(n: number, signal: AbortSignal | undefined): Promise<void> {
+    const pace = this.#pace
     while (this.#started < n && signal?.aborted !== true) {
-      const due = rate === Number.POSITIVE_INFINITY ? n : Math.floor((rate * (performance.now() - start)) / 1000) + 1
-      const room = Math.min(CONNECT_BURST, Math.min(due, n) - this.#started, MAX_CONNECTING - this.#connecting)
+      const due = pace.due(performance.now(), n)
+      const room = Math.min(CONNECT_BURST, due - this.#started, MAX_CONNECTING - this.#connecting)
       const begun = this.#beginBurst(room)
       if (begun < room) await this.#nextChange(STALL_RETRY, signal)
       else if (room === CONNECT_BURST) await turn()
       else if (this.#started < n) {
-        const wait = this.#connecting < MAX_CONNECTING ? Math.min(1000 / rate, MAX_WAIT) : undefined
+        const hasRoom = this.#connecting < MAX_CONNECTING
+        const wait = hasRoom ? pace.wait(this.#started, performance.now()) : undefined
         await this.#nextChange(wait, signal)
       }
     }
@@ -255,6 +270,7 @@ export class Client implements Watcher {
         i--
         continue
       }
+      if (this.#isPaced && performance.now() - this.#pace.at(this.#started) > LATE) this.#opened.late++
       this.#started++
       this.#stalledAt = 0
       if (errno !== 0) count(this.#opened.failed, errorName(errno))
@@ -275,7 +291,10 @@ export class Client implements Watcher {
     const fd = createSocket(this.#target.family)
     if (fd < 0) return -fd
     this.#reserve(fd)
-    this.#since[fd] = performance.now()
+    const now = performance.now()
+    this.#since[fd] = now
+    this.#began[fd] = now
+    if (this.#isPaced) this.#meant[fd] = this.#pace.at(index)
     const errno =
       this.#bindSource(fd, index) || startConnect(fd, this.#target) || this.#reactor.add(fd, EVENTS, this.#owner)
     if (errno !== 0) {
@@ -314,15 +333,22 @@ export class Client implements Watcher {
     this.#connecting--
     this.#opened.connected++
     this.#open++
-    this.latency.record(performance.now() - (this.#since[fd] as number))
+    const now = performance.now()
+    this.#record(this.latencies.connects, fd, now)
     this.#reactor.state[fd] = OPEN
     const { payload } = this.#options
     if (payload !== null && (this.#sent[fd] as number) < payload.length) {
       this.#reactor.state[fd] = WAITING
-      this.#since[fd] = performance.now()
+      this.#since[fd] = now
       this.#waiting++
     }
     this.#notify?.()
+  }
+
+  /** Records the latency from the start of a connection until `now`. */
+  #record(latency: Latency, fd: number, now: number): void {
+    const began = this.#began[fd] as number
+    latency.record(this.#isPaced ? (this.#meant[fd] as number) : began, began, now)
   }
 
   #connectFailed(fd: number, errno: number): void {
@@ -373,6 +399,7 @@ export class Client implements Watcher {
     if (!same) this.#unanswered(fd, 'MISMATCH')
     else if (to === payload.length) {
       this.#opened.echoed++
+      this.#record(this.latencies.answers, fd, performance.now())
       this.#answered(fd)
     }
   }
@@ -434,6 +461,8 @@ export class Client implements Watcher {
     if (fd < this.#since.length) return
     const size = grown(this.#since.length, fd + 1)
     this.#since = resized(this.#since, new Float64Array(size))
+    this.#began = resized(this.#began, new Float64Array(size))
+    if (this.#isPaced) this.#meant = resized(this.#meant, new Float64Array(size))
     if (this.#options.payload === null) return
     this.#sent = resized(this.#sent, new Uint32Array(size))
     this.#received = resized(this.#received, new Uint32Array(size))

@@ -49,7 +49,7 @@ test('several processes open, hold and close the connections like one', async ()
     await until(() => held.clients() === 0)
     expect(await several.takeLost()).toEqual({})
   }
-  expect(several.latency.count).toBe(102)
+  expect(several.latencies.connects.corrected.count).toBe(102)
   const workers = workersOf(process.pid)
   await several.dispose()
   expect(workers.filter(alive)).toEqual([])

@@ -1,13 +1,13 @@
 /** A crowd: connections that one or several processes hold, and that a pulse opens and closes. */
 import { descriptorLimit } from 'ebb/sys'
 import type { Causes } from './causes.js'
-import type { LatencyHistogram } from './histogram.js'
+import type { Latencies } from './latencies.js'
 import type { Opened } from './opened.js'
 
 /** Connections to one server that are opened and closed together. */
 export interface Crowd {
-  /** Connect times of all connections since the crowd was made or the histogram was reset. */
-  readonly latency: LatencyHistogram
+  /** Latencies of all connections since the crowd was made or the latencies were reset. */
+  readonly latencies: Latencies
   /** Number of open connections. Other processes report theirs now and then. */
   readonly open: number
   /**

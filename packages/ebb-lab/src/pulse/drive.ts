@@ -3,7 +3,7 @@ import { addCauses, type Causes, total } from './causes.js'
 import type { OwnCrowd } from './crowd.js'
 import type { Opened } from './opened.js'
 import { pause } from './pause.js'
-import { addResult, emptyReport, type PulseEvent, type PulseReport, pulseOnce } from './pulse.js'
+import { addLatencies, addResult, emptyReport, type PulseEvent, type PulseReport, pulseOnce } from './pulse.js'
 import { type LevelShape, levelsOf, type PulseShape, type Shape, timedPulses } from './shapes.js'
 
 /** Milliseconds between two checks for connections that the server has closed, while a level stays the same. */
@@ -52,7 +52,7 @@ export async function drive(crowd: OwnCrowd, shape: Shape, options: DriveOptions
     await crowd.dispose()
   }
   if (options.signal?.aborted) report.stopped = 'signal'
-  report.latency = crowd.latency.quantiles()
+  addLatencies(report, crowd.latencies)
   return report
 }
 

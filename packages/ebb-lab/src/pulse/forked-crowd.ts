@@ -3,7 +3,7 @@ import { type ChildProcess, fork } from 'node:child_process'
 import { addCauses, type Causes, count, total } from './causes.js'
 import type { ClientOptions } from './client.js'
 import type { OwnCrowd } from './crowd.js'
-import { LatencyHistogram } from './histogram.js'
+import { type EncodedLatencies, Latencies } from './latencies.js'
 import { addOpened, emptyOpened, type Opened } from './opened.js'
 
 /** A message to a worker process. The worker answers each of them, except `abort`, with a {@link Reply}. */
@@ -23,7 +23,7 @@ export type Order =
 export type Reply =
   | { reply: 'started' }
   | { reply: 'progress'; open: number; failed: number }
-  | { reply: 'connected'; opened: Opened; latency: string }
+  | { reply: 'connected'; opened: Opened; latencies: EncodedLatencies }
   | { reply: 'closed' }
   | { reply: 'lost'; lost: Causes }
 
@@ -91,7 +91,7 @@ const WORKER_LOST = 'EWORKERLOST'
 
 /** Shares its connections out over worker processes. */
 export class ForkedCrowd implements OwnCrowd {
-  readonly latency = new LatencyHistogram()
+  readonly latencies: Latencies
   /** Resolves when all workers have started. */
   readonly ready: Promise<void>
   readonly #workers: Worker[]
@@ -100,6 +100,7 @@ export class ForkedCrowd implements OwnCrowd {
   #lost: Causes = {}
 
   constructor(options: ClientOptions, processes: number) {
+    this.latencies = new Latencies(options.rate !== Number.POSITIVE_INFINITY)
     this.#workers = Array.from({ length: processes }, () => new Worker())
     this.#held = this.#workers.map(() => 0)
     this.ready = this.#start(options)
@@ -140,7 +141,7 @@ export class ForkedCrowd implements OwnCrowd {
         }
         this.#held[i] = (this.#held[i] as number) + reply.opened.connected
         addOpened(sum, reply.opened)
-        this.latency.merge(reply.latency)
+        this.latencies.merge(reply.latencies)
       })
     )
     // A worker handles orders in sequence, so an abort that came before `connect` would have no effect.

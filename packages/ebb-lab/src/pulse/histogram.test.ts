@@ -109,3 +109,8 @@ test('merges the bytes that were checked, although the base64 can be decoded in 
   merged.merge(`${encoded.slice(0, 16)}!!!!${encoded.slice(16)}`, 3)
   expect(merged.encoded()).toBe(encoded)
 })
+
+test('counts the values above a limit', () => {
+  const histogram = of([0.001, 1, 10, 100, 1000])
+  expect([0, 0.5, 1, 50, 1000, 3_600_000, 1e12].map((ms) => histogram.countAbove(ms))).toEqual([5, 4, 3, 2, 0, 0, 0])
+})

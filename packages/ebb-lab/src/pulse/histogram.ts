@@ -1,6 +1,6 @@
 /** Connect times of a run as an HdrHistogram, from 1 us to 1 h with 3 significant digits. */
 import { inflateSync } from 'node:zlib'
-import { build, decodeFromCompressedBase64, encodeIntoCompressedBase64, type Histogram } from 'hdr-histogram-js'
+import { build, decodeFromCompressedBase64, encodeIntoCompressedBase64, type JsHistogram } from 'hdr-histogram-js'
 import { LabError } from '../units/errors.js'
 
 /** Quantiles in milliseconds. All are 0 if nothing was recorded. */
@@ -28,7 +28,7 @@ const MAX_BYTES = 262_144
 
 /** Histogram of latencies. */
 export class LatencyHistogram {
-  readonly #histogram: Histogram
+  readonly #histogram: JsHistogram
 
   constructor() {
     this.#histogram = build({
@@ -36,7 +36,7 @@ export class LatencyHistogram {
       highestTrackableValue: HOUR_US,
       numberOfSignificantValueDigits: DIGITS,
       bitBucketSize: 32
-    })
+    }) as JsHistogram
   }
 
   /** Number of recorded values. */
@@ -74,6 +74,15 @@ export class LatencyHistogram {
     this.#histogram.reset()
   }
 
+  /** Returns how many values are above a limit in milliseconds, to the 3 digits of the histogram. */
+  countAbove(ms: number): number {
+    const histogram = this.#histogram
+    let above = 0
+    const limit = histogram.countsArrayIndex(Math.min(HOUR_US, Math.round(ms * 1000)))
+    for (let i = limit + 1; i < histogram.countsArrayLength; i++) above += histogram.getCountAtIndex(i)
+    return above
+  }
+
   /** Returns the quantiles in milliseconds. */
   quantiles(): Quantiles {
     const at = (percent: number): number => this.#histogram.getValueAtPercentile(percent) / 1000
@@ -87,7 +96,7 @@ export class LatencyHistogram {
  * Decodes a histogram after it has checked the size and the range. The library would inflate any input and take the
  * range from it, so a few bytes could make it allocate all memory.
  */
-function decoded(encoded: string): Histogram {
+function decoded(encoded: string): JsHistogram {
   const bytes = Buffer.from(encoded, 'base64')
   if (bytes.length < 8 || bytes.readInt32BE(0) !== COMPRESSED_COOKIE) throw invalidHistogram('it is not a histogram')
   const counts = inflated(bytes.subarray(8, 8 + bytes.readInt32BE(4)))
@@ -100,7 +109,7 @@ function decoded(encoded: string): Histogram {
     counts.readBigInt64BE(24) === BigInt(HOUR_US)
   if (!valid) throw invalidHistogram('the histogram has another range than 1 us to 1 h with 3 digits')
   // Encodes the checked bytes again, because the library decodes malformed base64 in another way than Buffer.
-  return decodeFromCompressedBase64(bytes.toString('base64'))
+  return decodeFromCompressedBase64(bytes.toString('base64')) as JsHistogram
 }
 
 function inflated(bytes: Buffer): Buffer {

@@ -9,6 +9,8 @@ export interface Opened {
   failed: Causes
   /** Number of connects that an abort cancelled, or that never began because of it. */
   abandoned: number
+  /** Number of connects that could not begin within 10 ms of the time that the rate prescribes. 0 without a rate. */
+  late: number
   /** Number of active connections that received their whole payload back. */
   echoed: number
   /**
@@ -22,7 +24,7 @@ export interface Opened {
 
 /** Returns a result in which nothing has happened yet. */
 export function emptyOpened(): Opened {
-  return { connected: 0, failed: {}, abandoned: 0, echoed: 0, unanswered: {}, ms: 0 }
+  return { connected: 0, failed: {}, abandoned: 0, late: 0, echoed: 0, unanswered: {}, ms: 0 }
 }
 
 /**
@@ -31,6 +33,7 @@ export function emptyOpened(): Opened {
 export function addOpened(to: Opened, from: Opened): void {
   to.connected += from.connected
   to.abandoned += from.abandoned
+  to.late += from.late
   to.echoed += from.echoed
   to.ms = Math.max(to.ms, from.ms)
   addCauses(to.failed, from.failed)

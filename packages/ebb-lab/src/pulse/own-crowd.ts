@@ -3,7 +3,7 @@ import type { Causes } from './causes.js'
 import { Client, type ClientOptions } from './client.js'
 import type { OwnCrowd } from './crowd.js'
 import { ForkedCrowd } from './forked-crowd.js'
-import type { LatencyHistogram } from './histogram.js'
+import type { Latencies } from './latencies.js'
 import type { Opened } from './opened.js'
 
 /**
@@ -27,8 +27,8 @@ class LocalCrowd implements OwnCrowd {
     this.#client = new Client(options)
   }
 
-  get latency(): LatencyHistogram {
-    return this.#client.latency
+  get latencies(): Latencies {
+    return this.#client.latencies
   }
 
   get open(): number {

@@ -8,8 +8,8 @@ import { addressesFor, addressesOf, answeringAddress } from './addresses.js'
 import { addCauses, type Causes, total } from './causes.js'
 import type { ClientOptions } from './client.js'
 import { type Crowd, crowdCapacity, MAX_PROCESSES, processesFor } from './crowd.js'
-import type { Quantiles } from './histogram.js'
 import { checkKernel } from './kernel.js'
+import { type Latencies, Latency, type LatencyReport } from './latencies.js'
 import type { Opened } from './opened.js'
 import { crowdOf } from './own-crowd.js'
 import { pause } from './pause.js'
@@ -72,8 +72,11 @@ export type PulseEvent =
   /** All connections are closed. `lost` counts those that the server closed first. */
   | { event: 'closed'; pulse: Pulse; lost: Causes }
 
-/** Results of a run. */
-export interface PulseReport {
+/**
+ * Results of a run. `latency`, `histogram` and `uncorrected` are the connect times: from the time at which a connection
+ * was meant to start until it is open.
+ */
+export interface PulseReport extends LatencyReport {
   /** Number of pulses that were begun. */
   pulses: number
   /** Number of connections that were opened. */
@@ -88,10 +91,13 @@ export interface PulseReport {
   echoed: number
   /** Active connections that did not, by cause: see {@link Opened}. */
   unanswered: Causes
-  /** Quantiles of the connect times, in milliseconds. */
-  latency: Quantiles
-  /** All connect times: an HdrHistogram in microseconds (V2 encoding, compressed, base64). */
-  histogram: string
+  /**
+   * Number of connects that could not begin within 10 ms of the time that the rate prescribes: too many others were in
+   * progress, the server's backlog was full, or this machine was busy. 0 without a rate.
+   */
+  late: number
+  /** Latencies of connections from their start until their whole payload had come back. Null if none came back. */
+  answers: LatencyReport | null
   /** Connections per second, over the time spent connecting. 0 if nothing was connected. */
   connectsPerSecond: number
   /**
@@ -160,8 +166,7 @@ export async function sendPulses(server: Server, plan: Partial<Plan>, options: P
     await crowd.dispose()
   }
   if (signal?.aborted) report.stopped = options.signal?.aborted ? 'signal' : 'agents lost'
-  report.latency = crowd.latency.quantiles()
-  report.histogram = crowd.latency.encoded()
+  addLatencies(report, crowd.latencies)
   report.connectsPerSecond = connectMs > 0 ? (report.connected / connectMs) * 1000 : 0
   if (swarm !== undefined) report.swarm = swarm.report()
   return report
@@ -177,17 +182,25 @@ export function emptyReport(): PulseReport {
     abandoned: 0,
     echoed: 0,
     unanswered: {},
-    latency: { p50: 0, p90: 0, p99: 0, max: 0 },
-    histogram: '',
+    late: 0,
+    ...new Latency(false).report(),
+    answers: null,
     connectsPerSecond: 0,
     stopped: null
   }
+}
+
+/** Sets the latencies of a report. */
+export function addLatencies(report: PulseReport, { connects, answers }: Latencies): void {
+  Object.assign(report, connects.report())
+  report.answers = answers.corrected.count === 0 ? null : answers.report()
 }
 
 /** Adds the result of opening connections to a report. */
 export function addResult(report: PulseReport, opened: Opened): void {
   report.connected += opened.connected
   report.abandoned += opened.abandoned
+  report.late += opened.late
   report.echoed += opened.echoed
   addCauses(report.failed, opened.failed)
   addCauses(report.unanswered, opened.unanswered)

@@ -43,8 +43,8 @@ process.on('message', (order: Order) => {
 async function connect(n: number): Promise<void> {
   if (client === undefined) return
   const opened = await client.connect(n, abort.signal)
-  send({ reply: 'connected', opened, latency: client.latency.encoded() })
-  client.latency.reset()
+  send({ reply: 'connected', opened, latencies: client.latencies.encoded() })
+  client.latencies.reset()
 }
 
 async function takeLost(): Promise<void> {

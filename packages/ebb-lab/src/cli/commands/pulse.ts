@@ -2,6 +2,7 @@
 import { Command } from 'commander'
 import { BENCH_PLAN } from '../../experiment/experiment.js'
 import { total } from '../../pulse/causes.js'
+import type { Quantiles } from '../../pulse/histogram.js'
 import { type PulseEvent, type PulseReport, type Server, sendPulses, succeeded } from '../../pulse/pulse.js'
 import { duration, integer } from '../../units/format.js'
 import { clean } from '../../units/text.js'
@@ -115,21 +116,29 @@ function nobodyAnswers(server: Server, { connected, failed }: PulseReport): stri
   return `ebb: ${cause}: ${what} ${where}: ${remedyOfNothing(cause)}`
 }
 
+type Row = [name: string, value: string]
+
+const NO_QUANTILES = { p50: null, p90: null, p99: null, max: null }
+
 /** Returns the result for JSON. Without a connection, times and rate are null: 0 would read like a measurement. */
 function jsonOf(report: PulseReport): object {
   if (report.connected > 0) return report
-  return { ...report, latency: { p50: null, p90: null, p99: null, max: null }, connectsPerSecond: null }
+  return { ...report, latency: NO_QUANTILES, uncorrected: null, connectsPerSecond: null }
+}
+
+/** Returns a row for each quantile of a latency. */
+function latencyRows(name: string, { p50, p90, p99, max }: Quantiles, ms: (value: number) => string): Row[] {
+  return Object.entries({ p50, p90, p99, max }).map(([quantile, value]) => [`${name} ${quantile}`, ms(value)])
 }
 
 /** Formats the result in two columns. */
 function resultTable(report: PulseReport): string {
-  const { latency } = report
-  const { connected } = report
+  const { connected, late } = report
   // Plain digits, which scripts read.
   const count = (value: number): string => String(Math.round(value))
   // Without a connection, 0 would read like a measurement.
   const ms = (value: number): string => (connected === 0 ? '-' : duration(value))
-  const rows: [string, string][] = [
+  const rows: Row[] = [
     ['pulses', count(report.pulses)],
     ['connected', count(connected)],
     ['failed', counted(report.failed)],
@@ -138,13 +147,10 @@ function resultTable(report: PulseReport): string {
   if (report.echoed > 0 || total(report.unanswered) > 0) {
     rows.push(['echoed', count(report.echoed)], ['not answered', counted(report.unanswered)])
   }
-  rows.push(
-    ['connect p50', ms(latency.p50)],
-    ['connect p90', ms(latency.p90)],
-    ['connect p99', ms(latency.p99)],
-    ['connect max', ms(latency.max)],
-    ['connects/s', connected === 0 ? '-' : count(report.connectsPerSecond)]
-  )
+  rows.push(...latencyRows('connect', report.latency, ms))
+  if (report.answers !== null) rows.push(...latencyRows('answer', report.answers.latency, ms))
+  rows.push(['connects/s', connected === 0 ? '-' : count(report.connectsPerSecond)])
+  if (late > 0) rows.push(['late', `${count(late)} began more than 10 ms after their time`])
   if (report.abandoned > 0) rows.push(['abandoned', count(report.abandoned)])
   if (report.stopped !== null && report.stopped !== 'signal') rows.push(['stopped', report.stopped])
   if (report.swarm !== undefined) rows.push(...swarmRows(report.swarm))

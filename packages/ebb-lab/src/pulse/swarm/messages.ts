@@ -58,10 +58,16 @@ const opened = z.object({
   connected: count,
   failed: causes,
   abandoned: count,
+  late: count,
   echoed: count,
   unanswered: causes,
   ms
 })
+
+/** An HdrHistogram (V2, compressed, base64). Four of them fit into a message. */
+const histogram = z.string().max(60_000)
+const latency = z.object({ corrected: histogram, uncorrected: histogram.nullable() })
+const latencies = z.object({ connects: latency, answers: latency.nullable() })
 
 /** How to connect: `ClientOptions` in JSON. */
 export const connectSettingsSchema = z.object({
@@ -137,11 +143,8 @@ const answerSchema = z.discriminatedUnion('answer', [
   z.object({ ...answerTo, answer: z.literal('refused'), reason }),
   /** Answer to `begin`, `abort`, `close` and `end`. */
   z.object({ ...answerTo, answer: z.literal('done') }),
-  /**
-   * Answer to `connect`. `latency`: connect times of this pulse, an HdrHistogram (V2, compressed, base64). `began`:
-   * start by the agent's clock.
-   */
-  z.object({ ...answerTo, answer: z.literal('connected'), opened, latency: z.string().max(200_000), began: clock }),
+  /** Answer to `connect`. `latencies`: those of this pulse. `began`: start by the agent's clock. */
+  z.object({ ...answerTo, answer: z.literal('connected'), opened, latencies, began: clock }),
   /** Answer to `lost`. */
   z.object({ ...answerTo, answer: z.literal('lost'), lost: causes }),
   /** Answer to `record`: the header of the recording, whose time was `t` when the agent's clock read `at`. */

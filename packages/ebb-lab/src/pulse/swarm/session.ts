@@ -156,14 +156,14 @@ export class Session {
     await waitUntil(at, signal)
     const began = performance.now()
     const opened = await crowd.connect(n, signal)
-    const latency = crowd.latency.encoded()
-    crowd.latency.reset()
+    const latencies = crowd.latencies.encoded()
+    crowd.latencies.reset()
     const { statistics } = this.#options
     statistics.pulses++
     statistics.connected += opened.connected
     this.#pulse = { index: pulse, target: this.#target, n, of, opened, lost: {}, heldMs: 0 }
     this.#heldSince = performance.now()
-    return { answer: 'connected', opened, latency, began }
+    return { answer: 'connected', opened, latencies, began }
   }
 
   async #reportLost(): Promise<Reply> {

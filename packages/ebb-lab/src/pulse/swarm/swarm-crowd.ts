@@ -1,7 +1,7 @@
 /** A crowd that the agents of a swarm hold. `pulse()` uses it like a crowd of its own. */
 import { addCauses, type Causes, count, total } from '../causes.js'
 import type { Crowd } from '../crowd.js'
-import { LatencyHistogram } from '../histogram.js'
+import { Latencies } from '../latencies.js'
 import { addOpened, emptyOpened, type Opened } from '../opened.js'
 import { capacityTo, describeCapacity } from './capacity.js'
 import type { Coordinator } from './coordinator.js'
@@ -32,7 +32,7 @@ interface Refusal {
 
 /** Shares its connections out over agents, in proportion to their capacities. */
 export class SwarmCrowd implements Crowd {
-  readonly latency = new LatencyHistogram()
+  readonly latencies: Latencies
   /** Number of this crowd, which tells its preparations from those of other crowds. */
   readonly #number = ++crowds
   readonly #coordinator: Coordinator
@@ -45,6 +45,7 @@ export class SwarmCrowd implements Crowd {
   private constructor(coordinator: Coordinator, settings: ConnectSettings, most: number) {
     this.#coordinator = coordinator
     this.#settings = settings
+    this.latencies = new Latencies(settings.rate !== null)
     this.#most = most
   }
 
@@ -244,7 +245,7 @@ export class SwarmCrowd implements Crowd {
       try {
         const sum = opened.connected + opened.abandoned + total(opened.failed)
         if (sum !== n) throw new SwarmError(`${sum} connects in place of ${n}`)
-        this.latency.merge(answer.latency, opened.connected)
+        this.latencies.merge(answer.latencies, { connects: opened.connected, answers: opened.echoed })
         return opened
       } catch (error) {
         this.#coordinator.lose(member, `its result is not possible: ${(error as Error).message}`)

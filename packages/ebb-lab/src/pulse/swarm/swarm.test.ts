@@ -3,6 +3,7 @@ import { createServer, type Socket } from 'node:net'
 import { afterEach, expect, onTestFinished, test, vi } from 'vitest'
 import { until } from '../../../../../test/support/sockets.js'
 import { LatencyHistogram } from '../histogram.js'
+import { emptyOpened } from '../opened.js'
 import { type PulseEvent, pulse, succeeded } from '../pulse.js'
 import { Agent } from './agent.js'
 import type { AgentEvent, AgentOptions, SideRecorder } from './agent-options.js'
@@ -609,7 +610,7 @@ test('reports only some of a flood of forged messages', async () => {
 test('gives up an agent whose result is not possible', async () => {
   const bus = new LocalBus()
   const lying = new FakeCrowd()
-  lying.connect = async (n) => ({ connected: n + 1, failed: {}, abandoned: 0, echoed: 0, unanswered: {}, ms: 0 })
+  lying.connect = async (n) => ({ ...emptyOpened(), connected: n + 1 })
   await agents(bus, 1, fake)
   await agents(bus, 1, { name: 'liar', crowdOf: async () => lying })
   const { coordinator, events } = await gather(bus)

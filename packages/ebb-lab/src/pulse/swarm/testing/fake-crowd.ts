@@ -1,13 +1,13 @@
 /** A crowd without sockets, for tests of messages. */
 import type { Causes } from '../../causes.js'
 import type { Crowd } from '../../crowd.js'
-import { LatencyHistogram } from '../../histogram.js'
+import { Latencies } from '../../latencies.js'
 import { emptyOpened, type Opened } from '../../opened.js'
 import { pause } from '../../pause.js'
 
 /** Every connect succeeds after `ms` milliseconds. */
 export class FakeCrowd implements Crowd {
-  readonly latency = new LatencyHistogram()
+  readonly latencies = new Latencies(false)
   open = 0
   readonly failed = 0
   readonly #ms: number
@@ -20,7 +20,7 @@ export class FakeCrowd implements Crowd {
     await pause(this.#ms, signal)
     if (signal?.aborted) return { ...emptyOpened(), abandoned: n }
     this.open += n
-    for (let i = 0; i < n; i++) this.latency.record(1 + i / 1000)
+    for (let i = 0; i < n; i++) this.latencies.connects.record(0, 0, 1 + i / 1000)
     return { ...emptyOpened(), connected: n, ms: this.#ms }
   }
 

@@ -1,0 +1,122 @@
+/**
+ * Latencies, counted from two starts: the time at which something was meant to start, and its actual start.
+ *
+ * A client that falls behind its rate because the server is slow starts later, and would count only the rest of each
+ * wait. That is coordinated omission. The corrected latency counts from the time that the rate prescribes.
+ */
+import { LatencyHistogram, type Quantiles } from './histogram.js'
+
+/** Latencies of one kind as JSON. */
+export interface LatencyReport {
+  /** Quantiles in milliseconds, from the time at which each was meant to start. */
+  latency: Quantiles
+  /** All latencies: an HdrHistogram in microseconds (V2 encoding, compressed, base64). */
+  histogram: string
+  /** The same from the actual starts, which hides waits before them. Null without a rate: both are the same then. */
+  uncorrected: { latency: Quantiles; histogram: string } | null
+}
+
+/** Histograms of {@link Latency} as text. */
+export interface EncodedLatency {
+  corrected: string
+  /** Null if it is the same. */
+  uncorrected: string | null
+}
+
+/** Latencies of one kind. */
+export class Latency {
+  /** Counts from the time at which each was meant to start. */
+  readonly corrected = new LatencyHistogram()
+  /** Counts from the actual start. The same histogram without a rate. */
+  readonly uncorrected: LatencyHistogram
+
+  /** @param paced whether a rate says when each is meant to start */
+  constructor(paced: boolean) {
+    this.uncorrected = paced ? new LatencyHistogram() : this.corrected
+  }
+
+  /** Records a latency that ended at `end`. All are milliseconds of the same clock. */
+  record(meant: number, started: number, end: number): void {
+    this.corrected.record(end - meant)
+    if (this.uncorrected !== this.corrected) this.uncorrected.record(end - started)
+  }
+
+  /**
+   * Adds the latencies that another process recorded.
+   *
+   * @param expected number of latencies that it must contain, if known
+   * @throws {LabError} ERR_EBB_HISTOGRAM for text that is not such a histogram
+   */
+  merge({ corrected, uncorrected }: EncodedLatency, expected?: number): void {
+    this.corrected.merge(corrected, expected)
+    if (this.uncorrected !== this.corrected) this.uncorrected.merge(uncorrected ?? corrected, expected)
+  }
+
+  /** Returns both histograms as text. */
+  encoded(): EncodedLatency {
+    const { corrected, uncorrected } = this
+    return { corrected: corrected.encoded(), uncorrected: uncorrected === corrected ? null : uncorrected.encoded() }
+  }
+
+  /** Removes all latencies. */
+  reset(): void {
+    this.corrected.reset()
+    this.uncorrected.reset()
+  }
+
+  report(): LatencyReport {
+    const { corrected, uncorrected } = this
+    return { ...plain(corrected), uncorrected: uncorrected === corrected ? null : plain(uncorrected) }
+  }
+}
+
+function plain(histogram: LatencyHistogram): { latency: Quantiles; histogram: string } {
+  return { latency: histogram.quantiles(), histogram: histogram.encoded() }
+}
+
+/** {@link Latencies} as text. */
+export interface EncodedLatencies {
+  connects: EncodedLatency
+  /** Null if nothing was answered. */
+  answers: EncodedLatency | null
+}
+
+const NOTHING: EncodedLatency = new Latency(false).encoded()
+
+/** All latencies of a crowd. */
+export class Latencies {
+  /** From the start of a connection until it is open. */
+  readonly connects: Latency
+  /** From the start of a connection until its whole payload has come back. */
+  readonly answers: Latency
+
+  /** @param paced whether a rate says when each connection is meant to start */
+  constructor(paced: boolean) {
+    this.connects = new Latency(paced)
+    this.answers = new Latency(paced)
+  }
+
+  /**
+   * Adds the latencies that another process recorded.
+   *
+   * @param expected numbers of connects and answers that it must contain, if known
+   * @throws {LabError} ERR_EBB_HISTOGRAM for text that is not such a histogram
+   */
+  merge({ connects, answers }: EncodedLatencies, expected?: { connects: number; answers: number }): void {
+    this.connects.merge(connects, expected?.connects)
+    // A crowd in which nothing was answered sends no histogram of it.
+    if (answers !== null || expected?.answers) this.answers.merge(answers ?? NOTHING, expected?.answers)
+  }
+
+  /** Returns all histograms as text. */
+  encoded(): EncodedLatencies {
+    const { connects, answers } = this
+    return { connects: connects.encoded(), answers: answers.corrected.count === 0 ? null : answers.encoded() }
+  }
+
+  /** Removes all latencies. */
+  reset(): void {
+    this.connects.reset()
+    this.answers.reset()
+  }
+}
