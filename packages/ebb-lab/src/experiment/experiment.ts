@@ -25,7 +25,7 @@ import { duration } from '../units/format.js'
 import { warnOfShortTimes } from '../units/short-times.js'
 import type { DistributiveOmit } from '../units/types.js'
 import { lackOfInherited, lackOfRunning } from './capacity.js'
-import { type RemoteOptions, RemoteRecorder } from './remote-recorder.js'
+import { RemoteRecorder } from './remote-recorder.js'
 
 /** A server to test. Give exactly one of `command`, `server`, and `pid` or `port` (or both). */
 export interface Target {
@@ -45,7 +45,10 @@ export interface Target {
    * @default false
    */
   tree?: boolean
-  /** Address of a server on another machine, where an agent of the swarm records it. There is no control run. */
+  /**
+   * Address of a server on another machine, where an agent of the swarm records it. There is a control run if the agent
+   * has a command that starts the server.
+   */
   server?: { host: string; port: number }
 }
 
@@ -239,7 +242,7 @@ async function runAll(
     const main = await run(target, { role: 'main', repeat, file }, plan, options)
     runs.push(main)
     // Without a complete main run, need has nothing to be compared with.
-    if (target.command === undefined || plan.small === 0 || main.died) continue
+    if (!main.hasFreshServers || plan.small === 0 || main.died) continue
     const controlPlan = { ...plan, big: 0, pulses: options.controlPulses ?? 2 }
     runs.push(await run(target, { role: 'control', repeat, file: `${file}.control` }, controlPlan, options))
   }
@@ -251,11 +254,13 @@ async function runAll(
  */
 function checkTarget(target: Target, plan: Plan, { pulse, runs = 1 }: ExperimentOptions): void {
   const { name, command, server, tree = false } = target
-  if (runs > 1 && command === undefined) {
-    throw invalidArgument(`${name} runs already and would remember its earlier runs: runs need a command to start`)
+  const recorder = server === undefined ? undefined : pulse?.swarm?.recorderOf(server.port)
+  if (runs > 1 && command === undefined && recorder?.startsServer !== true) {
+    const need = server === undefined ? 'runs need a command to start' : 'start its agent with --record-command'
+    throw invalidArgument(`${name} runs already and would remember its earlier runs: ${need}`)
   }
-  if (server !== undefined) pulse?.swarm?.recorderOf(server.port)
-  else if (command === undefined) checkDescriptors(name, plan, find(target), tree)
+  if (recorder !== undefined) return
+  if (command === undefined) checkDescriptors(name, plan, find(target), tree)
   else if (!tree) refuse(lackOfInherited(name, mostOf(plan), command))
 }
 
@@ -311,6 +316,8 @@ interface Run {
   files: string[]
   /** Whether the server ended during the run. */
   died: boolean
+  /** Whether another run on the target would have a fresh server. */
+  hasFreshServers: boolean
 }
 
 /** Returns the sentence on a server that ended before its recording was stopped, or null. */
@@ -331,7 +338,7 @@ async function run(target: Target, which: Which, plan: Plan, options: Experiment
   const { running, recorder } =
     target.server === undefined
       ? await recordHere(target, which, path, plan, options)
-      : await recordThere(target.server, { name, role, ...(path !== undefined && { out: path }) }, options)
+      : await recordThere({ ...target, server: target.server }, which, path, plan, options)
   // The pulses end when the recording does: when the server ends, or when the disk is full.
   const recordingEnded = new AbortController()
   const ended = recorder.done.finally(() => recordingEnded.abort())
@@ -360,7 +367,13 @@ async function run(target: Target, which: Which, plan: Plan, options: Experiment
     const recording = await recorder.stop()
     const died = diedOf(recording)
     if (died !== null) emit({ event: 'note', code: 'server-ended', text: died })
-    return { recording, report: pulses, files: path === undefined ? [] : [path], died: died !== null }
+    return {
+      recording,
+      report: pulses,
+      files: path === undefined ? [] : [path],
+      died: died !== null,
+      hasFreshServers: recorder instanceof RemoteRecorder ? recorder.startsServers : target.command !== undefined
+    }
   } finally {
     await recorder.stop().catch(() => {})
     emit({ event: 'end' })
@@ -409,9 +422,11 @@ async function recordHere(
 
 /** Lets an agent of the swarm record the server on another machine. */
 async function recordThere(
-  server: { host: string; port: number },
-  options: Omit<RemoteOptions, 'port'>,
-  { pulse }: ExperimentOptions
+  { name, server }: Target & { server: { host: string; port: number } },
+  { role, repeat }: Which,
+  path: string | undefined,
+  plan: Plan,
+  { pulse, signal }: ExperimentOptions
 ): Promise<Recorded> {
   if (pulse?.swarm === undefined) {
     throw new RecordError(
@@ -419,7 +434,15 @@ async function recordThere(
       'EINVAL'
     )
   }
-  const recorder = await RemoteRecorder.start(pulse.swarm, { port: server.port, ...options })
+  const recorder = await RemoteRecorder.start(pulse.swarm, {
+    port: server.port,
+    name,
+    role,
+    connections: mostOf(plan),
+    signal,
+    ...(repeat !== undefined && { run: repeat }),
+    ...(path !== undefined && { out: path })
+  })
   return { running: { pid: recorder.pid, ...server, launched: null }, recorder }
 }
 

@@ -27,6 +27,7 @@ async function beside(recorder: SideRecorder): Promise<{ coordinator: Coordinato
 /** A recorder that returns the lines that the test gives it. */
 class Scripted implements SideRecorder {
   readonly port = 80
+  readonly startsServer = false
   readonly #header: unknown
   lines: unknown[] = []
   ended = false
@@ -46,7 +47,7 @@ class Scripted implements SideRecorder {
         this.asked.push(first)
         return { lines: this.lines.slice(first, first + 20), ended: this.ended && this.lines.length <= first + 20 }
       },
-      stop: () => {}
+      stop: async () => {}
     }
   }
 
@@ -63,7 +64,13 @@ test('writes samples and events in one order, in memory and in a file', async ()
   const held = await server()
   const { coordinator } = await beside(sideRecorder(held.port))
   const out = join(directory(), 'it.ndjson')
-  const recorder = await RemoteRecorder.start(coordinator, { port: held.port, name: 'it', role: 'main', out })
+  const recorder = await RemoteRecorder.start(coordinator, {
+    port: held.port,
+    name: 'it',
+    role: 'main',
+    connections: 1,
+    out
+  })
   let told = 0
   recorder.on('sample', () => told++)
   await until(() => told > 3)
@@ -99,7 +106,7 @@ test('writes samples and events in one order, in memory and in a file', async ()
 test('asks again for lines until they arrive; none is missing and none is there twice', async () => {
   const script = new Scripted()
   const { coordinator, line } = await beside(script)
-  const recorder = await RemoteRecorder.start(coordinator, { port: 80, name: 'it', role: 'main' })
+  const recorder = await RemoteRecorder.start(coordinator, { port: 80, name: 'it', role: 'main', connections: 1 })
   // Of every five messages, the first is an order and the third an answer.
   let n = 0
   line.loses = (message) => String(message).includes('"lines"') && [0, 2].includes(n++ % 5)
@@ -113,7 +120,7 @@ test('asks again for lines until they arrive; none is missing and none is there 
 test('an event that is late follows what is already written, and time does not go backward', async () => {
   const script = new Scripted()
   const { coordinator } = await beside(script)
-  const recorder = await RemoteRecorder.start(coordinator, { port: 80, name: 'it', role: 'main' })
+  const recorder = await RemoteRecorder.start(coordinator, { port: 80, name: 'it', role: 'main', connections: 1 })
   script.sample(60_000)
   await until(() => recorder.recording.samples.length === 1)
   recorder.mark({ event: 'pulse', index: 0, size: 'big', n: 1 })
@@ -129,7 +136,7 @@ test('an event that is late follows what is already written, and time does not g
 test('invalid lines are left out with a note, and the end of the server ends the recording', async () => {
   const script = new Scripted()
   const { coordinator } = await beside(script)
-  const recorder = await RemoteRecorder.start(coordinator, { port: 80, name: 'it', role: 'main' })
+  const recorder = await RemoteRecorder.start(coordinator, { port: 80, name: 'it', role: 'main', connections: 1 })
   script.sample(1)
   script.lines.push({ type: 'sample', t: -1 }, 'x', null, { type: 'event', t: 2, event: 'format' })
   script.lines.push({ type: 'event', t: 3, event: 'end', reason: 'exited', exitCode: 9, signal: null })
@@ -144,7 +151,7 @@ test('invalid lines are left out with a note, and the end of the server ends the
 test('if the agent is lost, the recording ends and says why', async () => {
   const script = new Scripted()
   const { coordinator, line } = await beside(script)
-  const recorder = await RemoteRecorder.start(coordinator, { port: 80, name: 'it', role: 'main' })
+  const recorder = await RemoteRecorder.start(coordinator, { port: 80, name: 'it', role: 'main', connections: 1 })
   script.sample(1)
   await until(() => recorder.recording.samples.length === 1)
   line.cut = true
@@ -158,7 +165,7 @@ test('if the agent is lost, the recording ends and says why', async () => {
 
 test('rejects if no agent records the port, if the agent cannot, and if its header is invalid', async () => {
   const { coordinator } = await beside(sideRecorder(1))
-  const options = { port: 1, name: 'it', role: 'main' } as const
+  const options = { port: 1, name: 'it', role: 'main', connections: 1 } as const
   await expect(RemoteRecorder.start(coordinator, { ...options, port: 2 })).rejects.toThrow(
     /no agent of swarm test records port 2/
   )
@@ -173,7 +180,7 @@ test('rejects if no agent records the port, if the agent cannot, and if its head
 
 test('a side recorder forgets acknowledged lines, and returns no more bytes than asked for', async () => {
   const held = await server()
-  const recording = await sideRecorder(held.port).start()
+  const recording = await sideRecorder(held.port).start({ connections: 1, signal: new AbortController().signal })
   onTestFinished(() => recording.stop())
   await until(() => recording.now() > 1000)
   const all = recording.take(0, 1e6).lines

@@ -20,14 +20,21 @@ import {
 import type { Sink } from '../record/session.js'
 import { MemorySink, RecordingWriter } from '../record/write.js'
 import { RecordError } from '../units/errors.js'
+import { withResolvers } from '../units/promise.js'
 
 /** Options of {@link RemoteRecorder.start}. */
 export interface RemoteOptions {
-  /** TCP port of the server; an agent must have been started with `--record-port` and this port. */
+  /** TCP port of the server. An agent must record this port. */
   port: number
   /** Name of the server in tables and pictures. */
   name: string
   role: 'main' | 'control'
+  /** Which of several runs on the server this is, counted from 1. Default: the only one. */
+  run?: { index: number; of: number }
+  /** Number of connections that the server is to hold. The agent refuses if the server lacks descriptors for them. */
+  connections: number
+  /** Stops waiting for the agent. */
+  signal?: AbortSignal | undefined
   /** File to write the recording to. An existing file is replaced. */
   out?: string
 }
@@ -46,7 +53,10 @@ export class RemoteRecorder extends EventEmitter<{ sample: [Sample]; event: [Rec
   readonly pid: number
   /** The recording so far. */
   readonly recording: Recording
-  /** Resolves with the recording when it has ended. Rejects if the file cannot be written. */
+  /**
+   * Resolves with the recording when it has ended, and with it the server that the agent had started. Rejects if the
+   * file cannot be written or the server does not end.
+   */
   readonly done: Promise<Recording>
 
   readonly #coordinator: Coordinator
@@ -85,12 +95,14 @@ export class RemoteRecorder extends EventEmitter<{ sample: [Sample]; event: [Rec
   /**
    * Starts a recording on another machine.
    *
-   * @throws SwarmError if no agent of the swarm records the port; RecordError (`EREMOTE`) if the agent cannot record
-   *   it, or with an errno if `out` cannot be written
+   * @throws SwarmError if no agent of the swarm records the port; RecordError (`EREMOTE`) if the agent cannot start or
+   *   record the server, or with an errno if `out` cannot be written; the reason of `signal` if it is aborted
    */
-  static async start(coordinator: Coordinator, { port, name, role, out }: RemoteOptions): Promise<RemoteRecorder> {
+  static async start(coordinator: Coordinator, options: RemoteOptions): Promise<RemoteRecorder> {
+    const { port, name, role, run, connections, signal, out } = options
     const member = coordinator.recorderOf(port)
-    const answer = await coordinator.ask(member, { order: 'record' })
+    // The agent may wait for half a minute until its server listens. It stops that when the coordinator frees it.
+    const answer = await unlessAborted(coordinator.ask(member, { order: 'record', connections }), signal)
     if (answer?.answer !== 'recording') {
       const why = answer?.answer === 'refused' ? answer.reason : (member.why ?? 'it does not answer')
       throw new RecordError(`the agent ${member.name} does not record: ${why}`, 'EREMOTE')
@@ -102,7 +114,13 @@ export class RemoteRecorder extends EventEmitter<{ sample: [Sample]; event: [Rec
         'EREMOTE'
       )
     }
-    return new RemoteRecorder(coordinator, member, answer.at - answer.t, { ...header.data, name, role }, out)
+    const named = { ...header.data, name, role, ...(run !== undefined && { run }) }
+    return new RemoteRecorder(coordinator, member, answer.at - answer.t, named, out)
+  }
+
+  /** Whether the agent starts a fresh server for each recording, and is still there to do so. */
+  get startsServers(): boolean {
+    return this.#member.startsServer && this.#member.state === 'here'
   }
 
   /** Returns the present time of the recording, ms, as exactly as the agent's clock is known here. */
@@ -134,11 +152,19 @@ export class RemoteRecorder extends EventEmitter<{ sample: [Sample]; event: [Rec
         await this.#wait()
         await this.#fetch()
       }
-      return this.recording
     } finally {
       this.#ended = true
       for (const sink of this.#sinks) sink.close()
     }
+    await this.#stopThere()
+    return this.recording
+  }
+
+  /** Ends the recording at the agent, and the server if the agent has started it: the next run needs a fresh one. */
+  async #stopThere(): Promise<void> {
+    const answer = await this.#coordinator.ask(this.#member, { order: 'stop' })
+    if (answer?.answer !== 'refused') return
+    throw new RecordError(`the agent ${this.#member.name} cannot end the server: ${answer.reason}`, 'EREMOTE')
   }
 
   /** Requests new lines and writes them. */
@@ -209,4 +235,14 @@ export class RemoteRecorder extends EventEmitter<{ sample: [Sample]; event: [Rec
       }
     })
   }
+}
+
+/** Resolves as `promise` does. Rejects with the signal's reason if it is aborted first. */
+function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (signal === undefined) return promise
+  const { promise: aborted, reject } = withResolvers<never>()
+  const abort = (): void => reject(signal.reason)
+  if (signal.aborted) abort()
+  signal.addEventListener('abort', abort)
+  return Promise.race([promise, aborted]).finally(() => signal.removeEventListener('abort', abort))
 }

@@ -1,15 +1,62 @@
 /** Lets an agent record the server on its machine, for a coordinator on another machine. */
-import type { SideRecorder, SideRecording } from '../pulse/swarm/agent-options.js'
+import { describe } from '../process/describe.js'
+import { start } from '../process/target.js'
+import type { SideRecorder, SideRecording, SideRecordingOptions } from '../pulse/swarm/agent-options.js'
 import { record } from '../record/record.js'
-import type { Recorder } from '../record/recorder.js'
+import { Recorder } from '../record/recorder.js'
 import type { Line } from '../record/recording.js'
 import { toLines } from '../record/write.js'
+import { RecordError } from '../units/errors.js'
+import { lackOfRunning } from './capacity.js'
 
 /**
- * Returns a recorder of the server that listens on a TCP port of this machine. Each `start()` begins a new recording.
+ * Returns a recorder of the server on a TCP port of this machine. Each `start()` begins a new recording.
+ *
+ * @param command program and arguments that start the server for each recording. `{port}` in them, and the variable
+ *   `PORT`, are the port. Default: the server that listens on the port is recorded
  */
-export function sideRecorder(port: number): SideRecorder {
-  return { port, start: async () => new LineBuffer(await record({ port })) }
+export function sideRecorder(port: number, command?: readonly string[]): SideRecorder {
+  const begin = (options: SideRecordingOptions): Promise<Recorder> =>
+    command === undefined ? recordRunning(port, options) : recordFresh(port, command, options)
+  return {
+    port,
+    startsServer: command !== undefined,
+    start: async (options) => new LineBuffer(await begin(options))
+  }
+}
+
+/** Records the server that listens on the port. */
+async function recordRunning(port: number, { connections }: SideRecordingOptions): Promise<Recorder> {
+  const recorder = await record({ port })
+  try {
+    checkDescriptors(recorder.pid, port, connections)
+  } catch (error) {
+    await recorder.stop().catch(() => {})
+    throw error
+  }
+  return recorder
+}
+
+/** Starts the server and records it. The server ends with the recording. */
+async function recordFresh(
+  port: number,
+  command: readonly string[],
+  { connections, signal }: SideRecordingOptions
+): Promise<Recorder> {
+  const { pid, launched } = await start(command, { port, fixed: true, signal, hasTree: false })
+  try {
+    checkDescriptors(pid, port, connections)
+    return new Recorder(pid, await describe(pid), {}, launched ?? undefined)
+  } catch (error) {
+    await launched?.stop()
+    throw error
+  }
+}
+
+/** @throws RecordError (`EMFILE`) if a server may not have descriptors for that many connections */
+function checkDescriptors(pid: number, port: number, connections: number): void {
+  const lack = lackOfRunning(`the server on port ${port}`, connections, pid)
+  if (lack !== undefined) throw new RecordError(lack, 'EMFILE')
 }
 
 /** Buffers the lines of a recording until the coordinator has acknowledged them. */
@@ -53,8 +100,8 @@ class LineBuffer implements SideRecording {
     return { lines: lines.map(({ line }) => line), ended: ended && fitting === -1 }
   }
 
-  stop(): void {
-    void this.#recorder.stop().catch(() => {})
+  async stop(): Promise<void> {
+    await this.#recorder.stop()
   }
 
   /** Moves new lines out of the recording. A long recording may not fit in memory, so no line is kept twice. */

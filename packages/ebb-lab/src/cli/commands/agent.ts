@@ -2,9 +2,10 @@
 import { hostname } from 'node:os'
 import { Command } from 'commander'
 import { sideRecorder } from '../../experiment/side-recorder.js'
+import { freePorts } from '../../process/ports.js'
 import { total } from '../../pulse/causes.js'
 import { Agent, checkAgent } from '../../pulse/swarm/agent.js'
-import type { AgentEvent } from '../../pulse/swarm/agent-options.js'
+import type { AgentEvent, SideRecorder } from '../../pulse/swarm/agent-options.js'
 import { AllowList } from '../../pulse/swarm/allow.js'
 import type { Bus } from '../../pulse/swarm/bus.js'
 import { describeCapacity } from '../../pulse/swarm/capacity.js'
@@ -13,7 +14,7 @@ import { natsBus } from '../../pulse/swarm/nats/nats.js'
 import { duration } from '../../units/format.js'
 import { clean } from '../../units/text.js'
 import { NATS_ENVIRONMENT, type NatsFlags, natsOf, natsOptions } from '../options/nats.js'
-import { parsePort, parsePositive, ValueError } from '../options/values.js'
+import { parsePort, parsePositive, shellCommand, ValueError } from '../options/values.js'
 import { causes } from '../output/causes.js'
 import { interruption, Terminal } from '../output/terminal.js'
 
@@ -25,6 +26,7 @@ interface Flags extends NatsFlags {
   procs?: number
   most?: number
   recordPort?: number
+  recordCommand?: string
 }
 
 /** Returns the command `ebb agent`. */
@@ -45,6 +47,11 @@ export function agentCommand(): Command {
       parsePositive
     )
     .option('--record-port <port>', 'make no connections; record the server that listens on this port', parsePort)
+    .option(
+      '--record-command <command>',
+      'make no connections; start the server with this shell command for each run, record it, and end it after the ' +
+        'run; {port} becomes --record-port (default: a free port)'
+    )
   return natsOptions(command)
     .addHelpText(
       'after',
@@ -54,33 +61,33 @@ ${NATS_ENVIRONMENT}
 Examples:
   ebb agent --nats nats://10.0.0.1:4222 --swarm lab --allow 10.0.0.5:3033
   ebb agent --nats nats://10.0.0.1:4222 --swarm lab --record-port 3033
+  ebb agent --nats nats://10.0.0.1:4222 --swarm lab --record-port 3033 \\
+    --record-command 'node server.js {port}'
 
 If an agent hears nothing from its coordinator for 3 s, it closes its
 connections and is free for the next coordinator. On SIGTERM it closes them and
-leaves the swarm.`
+leaves the swarm. Only the agent's own command line says which server it starts:
+a coordinator can ask for a start, but cannot choose the command.`
     )
     .action(run)
 }
 
 async function run(flags: Flags): Promise<void> {
-  const { swarm, name, allow = [], source, procs, most, recordPort } = flags
-  if (recordPort !== undefined) {
-    const idle = (['allow', 'source', 'procs', 'most'] as const).find((option) => flags[option] !== undefined)
-    if (idle !== undefined) {
-      throw new ValueError(`--record-port makes no connections: leave out --${idle}, or start another agent with it`)
-    }
-  }
+  const { swarm, name, allow = [], source, procs, most } = flags
+  checkRecording(flags)
   const nats = natsOf(flags)
   if (nats === null) throw new ValueError('no NATS server is given: add --nats nats://HOST:PORT, or set NATS_URL')
   const allowed = new AllowList(allow)
   checkAgent({ swarm, name, ...(source !== undefined && { sources: source }) })
   const terminal = new Terminal()
   const { signal } = interruption()
+  const recorder = await recorderOf(flags)
   const bus = await natsBus(nats)
   const describe = (capacity: Capacity): string =>
-    recordPort === undefined
+    recorder === undefined
       ? `${describeCapacity(capacity)}; connects to ${allowed}`
-      : `records the server on port ${recordPort}, makes no connections`
+      : `${recorder.startsServer ? 'starts and records' : 'records'} the server on port ${recorder.port}, ` +
+        'makes no connections'
   try {
     const agent = await Agent.start({
       bus,
@@ -91,7 +98,7 @@ async function run(flags: Flags): Promise<void> {
       ...(source !== undefined && { sources: source }),
       ...(procs !== undefined && { procs }),
       ...(most !== undefined && { most }),
-      ...(recordPort !== undefined && { recorder: sideRecorder(recordPort) })
+      ...(recorder !== undefined && { recorder })
     })
     const leave = (): void => void agent.leave()
     if (signal.aborted) leave()
@@ -102,6 +109,26 @@ async function run(flags: Flags): Promise<void> {
     await bus.close()
   }
   terminal.line('Left')
+}
+
+/** @throws ValueError if an option for connecting is given to an agent that records, or the command is empty */
+function checkRecording(flags: Flags): void {
+  const { recordPort, recordCommand } = flags
+  if (recordPort === undefined && recordCommand === undefined) return
+  const idle = (['allow', 'source', 'procs', 'most'] as const).find((option) => flags[option] !== undefined)
+  if (idle !== undefined) {
+    const records = recordCommand === undefined ? '--record-port' : '--record-command'
+    throw new ValueError(`${records} makes no connections: leave out --${idle}, or start another agent with it`)
+  }
+  if (recordCommand?.trim() === '') {
+    throw new ValueError("--record-command is empty: give the command that starts the server, 'node server.js {port}'")
+  }
+}
+
+/** Returns the recorder that the options ask for, if they ask for one. */
+async function recorderOf({ recordPort, recordCommand }: Flags): Promise<SideRecorder | undefined> {
+  if (recordCommand === undefined) return recordPort === undefined ? undefined : sideRecorder(recordPort)
+  return sideRecorder(recordPort ?? ((await freePorts(1))[0] as number), shellCommand(recordCommand))
 }
 
 /** What the lines say about the agent itself. */
@@ -121,7 +148,9 @@ function line(event: AgentEvent, { name, swarm, bus, describe }: About): string 
     case 'leased':
       return `Taken by ${clean(event.who)}`
     case 'recording':
-      return `Recording the server on port ${event.port}`
+      return `${event.started ? 'Started and recording' : 'Recording'} the server on port ${event.port}`
+    case 'recorded':
+      return event.stopped ? `Ended the server on port ${event.port}` : 'The recording has ended'
     case 'pulse': {
       const { index, target, n, of, opened, lost, heldMs } = event.pulse
       const parts = [`${opened.connected} connected in ${duration(opened.ms)}, held ${duration(heldMs)}`]

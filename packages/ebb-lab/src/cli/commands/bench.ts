@@ -54,7 +54,7 @@ export function benchCommand(): Command {
     .option('--port <port>', 'running server, by TCP port (without a control run)', parsePort)
     .option(
       '--server <host:port>',
-      'running server on another machine; an agent of --swarm records it there',
+      'server on another machine; an agent of --swarm records it there, and starts it if the agent has its command',
       parseServer
     )
     .option('--tree', 'add up each server and all its descendants: for servers with workers')
@@ -93,9 +93,9 @@ Exit codes: 2 if connections failed or were lost, 3 if a limit was exceeded,
 async function run(command: string[], flags: Flags): Promise<void> {
   checkForm(flags)
   const targets = targetsOf(command, flags).map((target) => ({ ...target, tree: flags.tree ?? false }))
-  if ((flags.runs ?? 1) > 1 && targets.some((target) => target.command === undefined)) {
+  if ((flags.runs ?? 1) > 1 && targets.some(({ command, server }) => (command ?? server) === undefined)) {
     throw new ValueError(
-      '--runs starts a fresh server for each run: give a command or --target, not --pid, --port or --server'
+      '--runs starts a fresh server for each run: give a command, --target or --server, not --pid or --port'
     )
   }
   const terminal = new Terminal()

@@ -78,5 +78,10 @@ export function parseTarget(text: string): { name: string; command: string[] } {
   if (at === -1 || name === '' || command === '') {
     throw new ValueError('a target is NAME=COMMAND: --target "mine=node server.js {port}"')
   }
-  return { name, command: ['/bin/sh', '-c', command] }
+  return { name, command: shellCommand(command) }
+}
+
+/** Returns the program and arguments that run a command line in a shell. */
+export function shellCommand(command: string): string[] {
+  return ['/bin/sh', '-c', command]
 }

@@ -40,12 +40,22 @@ export interface AgentOptions {
 export interface SideRecorder {
   /** Port of the server. */
   readonly port: number
+  /** Whether each recording starts a server of its own, so that a control run is possible. */
+  readonly startsServer: boolean
   /**
    * Begins a recording.
    *
    * @throws Error whose message tells the coordinator why there is no recording
    */
-  start(): Promise<SideRecording>
+  start(options: SideRecordingOptions): Promise<SideRecording>
+}
+
+/** What a recording is for. */
+export interface SideRecordingOptions {
+  /** Number of connections that the server is to hold. */
+  connections: number
+  /** Cancels the start. */
+  signal: AbortSignal
 }
 
 /** A recording in progress. */
@@ -59,8 +69,8 @@ export interface SideRecording {
    * `ended`: no more lines follow.
    */
   take(first: number, bytes: number): { lines: unknown[]; ended: boolean }
-  /** Ends the recording. May be called again. */
-  stop(): void
+  /** Ends the recording and a server that was started for it. Resolves when both have ended. May be called again. */
+  stop(): Promise<void>
 }
 
 /** A step of an agent. */
@@ -71,8 +81,10 @@ export type AgentEvent =
   | { event: 'leased'; who: string }
   /** The agent has closed the connections of a pulse. */
   | { event: 'pulse'; pulse: AgentPulse }
-  /** The agent records the server on `port`. */
-  | { event: 'recording'; port: number }
+  /** The agent records the server on `port`. `started`: it has started the server for this recording. */
+  | { event: 'recording'; port: number; started: boolean }
+  /** The agent has ended the recording. `stopped`: it has also ended the server. */
+  | { event: 'recorded'; port: number; stopped: boolean }
   /** No coordinator holds the agent any longer. `closed`: number of connections that were open then. */
   | { event: 'freed'; why: string; closed: number }
   /** The agent has refused an order. */

@@ -225,7 +225,13 @@ export class Agent {
       })
       this.#emit({ event: 'leased', who })
     }
-    this.#answer(order, { answer: 'granted', capacity: this.#capacity, records: this.#options.recorder?.port ?? null })
+    const { recorder } = this.#options
+    this.#answer(order, {
+      answer: 'granted',
+      capacity: this.#capacity,
+      records: recorder?.port ?? null,
+      startsServer: recorder?.startsServer ?? false
+    })
   }
 
   async #execute(order: Order): Promise<void> {

@@ -31,6 +31,8 @@ export class Member {
   capacity: Capacity = { descriptors: 0, ports: 0, sources: 0 }
   /** Port of the server that the agent records, or null. Such an agent makes no connections. */
   records: number | null = null
+  /** Whether the agent starts a fresh server for each recording. */
+  startsServer = false
   readonly clock = new Clock()
   /** Orders without an answer, by sequence number. */
   readonly pending = new Map<number, Pending>()

@@ -48,10 +48,15 @@ test('messages are decoded as they were encoded', () => {
   expect(decode(agentMessageSchema, encode(ANSWER))).toEqual(ANSWER)
 })
 
+test('an order to record cannot carry a command', () => {
+  const order = { ...HEAD, order: 'record', connections: 1 }
+  expect(decode(orderSchema, encode({ ...order, command: ['sh', '-c', 'id'] }))).toEqual(order)
+})
+
 /** Valid messages with one mistake each. */
 const WRONG: [what: string, message: unknown, says: RegExp][] = [
-  ['an older version', { ...CONNECT, v: 0 }, /version 0 .* version 1/],
-  ['a newer version', { ...CONNECT, v: 2 }, /version 2/],
+  ['an older version', { ...CONNECT, v: PROTOCOL - 1 }, new RegExp(`version ${PROTOCOL - 1} .* version ${PROTOCOL}`)],
+  ['a newer version', { ...CONNECT, v: PROTOCOL + 1 }, new RegExp(`version ${PROTOCOL + 1}`)],
   ['no version', { ...CONNECT, v: undefined }, /./],
   ['an unknown order', { ...CONNECT, order: 'format' }, /order/],
   ['too many', { ...CONNECT, n: 10_000_001 }, /n:/],

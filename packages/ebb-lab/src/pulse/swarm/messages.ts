@@ -103,10 +103,15 @@ export const orderSchema = z.discriminatedUnion('order', [
   z.object({ ...toAgent, order: z.literal('lost') }),
   /** Closes all connections, when the agent's clock reads `at`. */
   z.object({ ...toAgent, order: z.literal('close'), at: clock }),
-  /** Begins to record the server beside the agent. */
-  z.object({ ...toAgent, order: z.literal('record') }),
+  /**
+   * Begins to record the server beside the agent, which is to hold so many connections. An agent with a command for the
+   * server starts the server first. The command is the agent's own: no message contains one.
+   */
+  z.object({ ...toAgent, order: z.literal('record'), connections }),
   /** Asks for the lines of the recording from number `first` on. The lines before it have arrived. */
   z.object({ ...toAgent, order: z.literal('lines'), first: count }),
+  /** Ends the recording, and the server if the agent has started it. */
+  z.object({ ...toAgent, order: z.literal('stop') }),
   /** Closes all connections and ends the lease. */
   z.object({ ...toAgent, order: z.literal('end') })
 ])
@@ -130,18 +135,22 @@ const toCoordinator = { v: z.literal(PROTOCOL), agent: token, lease: token }
 const answerTo = { ...toCoordinator, tell: z.literal('answer'), seq: count }
 
 const answerSchema = z.discriminatedUnion('answer', [
-  /** Answer to `lease`. `records`: port of the server that the agent records. */
+  /**
+   * Answer to `lease`. `records`: port of the server that the agent records. `startsServer`: the agent starts a fresh
+   * server for each recording.
+   */
   z.object({
     ...answerTo,
     answer: z.literal('granted'),
     capacity,
-    records: z.number().int().min(1).max(65_535).nullable()
+    records: z.number().int().min(1).max(65_535).nullable(),
+    startsServer: z.boolean()
   }),
   /** Answer to `lease`: coordinator `by` has it, and has been silent for `silence` ms. */
   z.object({ ...answerTo, answer: z.literal('taken'), by: name, silence: ms }),
   /** Answer to any order: the agent cannot or must not execute it. */
   z.object({ ...answerTo, answer: z.literal('refused'), reason }),
-  /** Answer to `begin`, `abort`, `close` and `end`. */
+  /** Answer to `begin`, `abort`, `close`, `stop` and `end`. */
   z.object({ ...answerTo, answer: z.literal('done') }),
   /** Answer to `connect`. `latencies`: those of this pulse. `began`: start by the agent's clock. */
   z.object({ ...answerTo, answer: z.literal('connected'), opened, latencies, began: clock }),

@@ -136,6 +136,7 @@ export class Recruiter {
       member.state = 'here'
       member.capacity = answer.capacity
       member.records = answer.records
+      member.startsServer = answer.startsServer
       onJoined(member)
       return answer
     }

@@ -99,7 +99,9 @@ export class Session {
         return this.#inTurn(() => this.#close(order.at))
       case 'record':
         // In turn, so that end() also stops a recording that is just being started.
-        return this.#inTurn(() => this.#record())
+        return this.#inTurn(() => this.#record(order.connections))
+      case 'stop':
+        return this.#inTurn(() => this.#stopRecording())
       case 'lines':
         return this.#lines(order.first)
       default:
@@ -118,9 +120,8 @@ export class Session {
     return this.#inTurn(async () => {
       const { open } = this
       await this.#disposeCrowd()
-      this.#recording?.stop()
-      this.#recording = undefined
       this.#pulse = undefined
+      await this.#stopRecording()
       return open
     })
   }
@@ -194,14 +195,25 @@ export class Session {
     if (this.#pulse !== undefined) addCauses(this.#pulse.lost, lost)
   }
 
-  async #record(): Promise<Reply> {
+  async #record(connections: number): Promise<Reply> {
     const { recorder } = this.#options.agent
     if (recorder === undefined) throw new OrderError('it records no server: start it with --record-port')
-    this.#recording?.stop()
-    const recording = await recorder.start()
+    await this.#stopRecording()
+    const recording = await recorder.start({ connections, signal: this.#over.signal })
     this.#recording = recording
-    this.#options.onEvent({ event: 'recording', port: recorder.port })
+    this.#options.onEvent({ event: 'recording', port: recorder.port, started: recorder.startsServer })
     return { answer: 'recording', header: recording.header, at: performance.now(), t: recording.now() }
+  }
+
+  async #stopRecording(): Promise<Reply> {
+    const { recorder } = this.#options.agent
+    const recording = this.#recording
+    this.#recording = undefined
+    await recording?.stop()
+    if (recording !== undefined && recorder !== undefined) {
+      this.#options.onEvent({ event: 'recorded', port: recorder.port, stopped: recorder.startsServer })
+    }
+    return { answer: 'done' }
   }
 
   #lines(first: number): Reply {

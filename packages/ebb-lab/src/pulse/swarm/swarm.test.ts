@@ -464,16 +464,18 @@ test('stops a recording that is being started when the lease ends', async () => 
   let stopped = 0
   const recorder: SideRecorder = {
     port: 80,
+    startsServer: true,
     start: async () => {
       await new Promise<void>((resolve) => {
         start = resolve
       })
-      return { header: {}, now: () => 0, take: () => ({ lines: [], ended: false }), stop: () => stopped++ }
+      const stop = async () => void stopped++
+      return { header: {}, now: () => 0, take: () => ({ lines: [], ended: false }), stop }
     }
   }
   const [a] = (await agents(bus, 1, { recorder, ...LEASE })) as [TestAgent]
   const { coordinator } = await gather(bus, BEAT)
-  const asked = coordinator.ask(coordinator.recorderOf(80), { order: 'record' })
+  const asked = coordinator.ask(coordinator.recorderOf(80), { order: 'record', connections: 1 })
   await until(() => start !== undefined)
   a.line.cut = true
   expect(await asked).toBeUndefined()
