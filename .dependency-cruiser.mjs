@@ -29,8 +29,8 @@ const FLOORS = {
 
 const OF_TESTS = '\\.test\\.ts$|/testing/'
 /** The built files of the importing package, in the workspace or in `node_modules`. */
-const OWN_BUILT = ['^packages/$1/(dist/|package\\.json)', '(^|/)node_modules/$1/']
-const BUILT_OR_SOURCE = '^packages/[^/]+/(src|dist)/'
+const OWN_BUILT = ['^packages/$1/((build|dist)/|package\\.json)', '(^|/)node_modules/$1/']
+const BUILT_OR_SOURCE = '^packages/[^/]+/(src|build|dist)/'
 
 /** One rule a room: all rooms of the package that are neither this one nor below it are out of reach. */
 function floorRules() {
@@ -170,7 +170,7 @@ export default {
     // Type-only imports count.
     tsPreCompilationDeps: true,
     detectProcessBuiltinModuleCalls: true,
-    doNotFollow: { path: ['(^|/)node_modules/', '^packages/[^/]+/dist/'] },
+    doNotFollow: { path: ['(^|/)node_modules/', '^packages/[^/]+/(build|dist)/'] },
     exclude: { path: '^bench/\\.peers/' },
     enhancedResolveOptions: {
       exportsFields: ['exports'],

@@ -139,10 +139,34 @@ describe.skipIf(!reachable || process.platform !== 'linux')('packed and installe
       expect(files).toEqual(expect.arrayContaining(['README.md', 'LICENSE', 'package.json', 'dist/index.d.ts']))
       expect(files.filter((path) => /\.test\.|tsbuildinfo/.test(path))).toEqual([])
       const orphans = files
-        .filter((path) => /^dist\/(?!cjs).*\.js$/.test(path))
+        .filter((path) => /^dist\/(?!cjs|shared\/).*\.js$/.test(path))
         .filter((path) => !existsSync(join(ROOT, 'packages', name, path.replace('dist', 'src').replace(/js$/, 'ts'))))
       expect(orphans).toEqual([])
     }
+  })
+
+  test('the entries of ebb load few files, of sources that are published, and an earlier build left none', () => {
+    const dist = join(folder, 'app/node_modules/ebb/dist')
+    // esbuild breaks long lines in the middle of strings.
+    const read = (path: string): string => readFileSync(join(dist, path), 'utf8').replaceAll('\\\n', '')
+    const matches = (path: string, pattern: RegExp): string[] =>
+      [...read(path).matchAll(pattern)].map(([, to = '']) => join(dirname(path), to))
+    const sourcesOf = (path: string): string[] => (JSON.parse(read(`${path}.map`)) as { sources: string[] }).sources
+    const modules = readdirSync(dist, { recursive: true, encoding: 'utf8' }).filter(
+      (path) => path.endsWith('.js') && !path.startsWith('cjs')
+    )
+    const named = new Set(modules.flatMap((path) => matches(path, /["'](\.{1,2}\/[^"']+\.js)["']/g)))
+    expect([...named].filter((path) => !modules.includes(path))).toEqual([])
+    expect(modules.filter((path) => path.startsWith('shared') && !named.has(path))).toEqual([])
+    for (const path of modules) {
+      const lost = sourcesOf(path).filter((source) => !existsSync(join(dist, dirname(path), source)))
+      expect(lost, path).toEqual([])
+    }
+    const loaded = new Set(['index.js'])
+    for (const path of loaded) {
+      for (const other of matches(path, /(?:from|import)\s*["'](\.[^"']+)["']/g)) loaded.add(other)
+    }
+    expect(loaded.size).toBeLessThan([...loaded].flatMap(sourcesOf).length / 3)
   })
 
   test('the tarballs hold the documentation, and --help says where it is', () => {

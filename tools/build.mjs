@@ -1,12 +1,16 @@
 /**
- * `npm run build`: compiles both packages, then writes the CommonJS edition of `ebb` to `packages/ebb/dist/cjs`.
+ * `npm run build`: compiles both packages, and writes the two editions of `ebb` from its compiled files:
+ *
+ * - `packages/ebb/dist`: ES modules, a file for each public entry beside files that entries share. A module takes 70 KB
+ *   of a process, whatever is in it (docs/performance.md, "Memory at rest").
+ * - `packages/ebb/dist/cjs`: CommonJS, a file for each source, so that bundlers leave out what is not used.
  *
  * Every Node that is supported loads the ES modules, also by `require()` (export condition `module-sync`), so a process
  * has one copy of the library. The CommonJS edition is for what cannot `require()` ES modules: Jest before Node 24.9,
  * bundlers that write CommonJS, and TypeScript with `module` `node16` or `commonjs`.
  */
 import { spawnSync } from 'node:child_process'
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join, sep } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
@@ -17,8 +21,12 @@ const compiled = spawnSync(process.execPath, [join(ROOT, 'node_modules/@typescri
   stdio: 'inherit'
 })
 if (compiled.status !== 0) process.exit(compiled.status ?? 1)
-for (const name of ['ebb', 'ebb-lab']) removeStale(join(ROOT, 'packages', name))
-await writeCommonJs(join(ROOT, 'packages/ebb/dist'))
+const EBB = join(ROOT, 'packages/ebb')
+removeStale(join(EBB, 'build'), join(EBB, 'src'))
+removeStale(join(ROOT, 'packages/ebb-lab/dist'), join(ROOT, 'packages/ebb-lab/src'))
+removeStale(join(EBB, 'dist'), join(EBB, 'src'))
+await writeModules()
+await writeCommonJs()
 for (const name of ['ebb', 'ebb-lab']) copyDocs(join(ROOT, 'packages', name, 'docs'))
 
 /** Copies the documentation into a package, so that it is where the package is installed. `ebb --help` points to it. */
@@ -40,22 +48,65 @@ function withoutLinksOut(text, folder, docs) {
   )
 }
 
-/** Removes what was compiled from sources that are gone: it would be published. */
-function removeStale(folder) {
-  const dist = join(folder, 'dist')
-  for (const path of readdirSync(dist, { recursive: true })) {
-    const source = join(folder, 'src', path.replace(/\.(?:d\.ts|d\.ts\.map|js|js\.map)$/, '.ts'))
-    if (path.endsWith('.tsbuildinfo') || path.startsWith('cjs') || existsSync(source)) continue
-    rmSync(join(dist, path), { recursive: true, force: true })
+/**
+ * Removes what was compiled from sources that are gone: it would be published.
+ *
+ * @param {string} folder of compiled files
+ * @param {string} sources
+ */
+function removeStale(folder, sources) {
+  for (const path of readdirSync(folder, { recursive: true })) {
+    if (path.endsWith('.tsbuildinfo') || /^(?:cjs|shared)(?:[/\\]|$)/.test(path)) continue
+    const source = join(sources, path.replace(/\.(?:d\.ts|d\.ts\.map|js|js\.map)$/, '.ts'))
+    if (!existsSync(source)) rmSync(join(folder, path), { recursive: true, force: true })
   }
 }
 
-async function writeCommonJs(dist) {
-  const cjs = join(dist, 'cjs')
+/**
+ * Writes the ES modules of `ebb`: the public entries, and the two modules that an entry requires by their paths.
+ * Comments and indentation are left out, because V8 keeps the text of a program in its heap; names stay, and lines are
+ * short, for those who read a stack trace. Source maps lead to `src`, which is published.
+ *
+ * @returns the paths of the files
+ */
+async function writeModules() {
+  const [from, dist] = ['build', 'dist'].map((folder) => join(EBB, folder))
+  const entries = readdirSync(from).filter((path) => path.endsWith('.js'))
+  const { outputFiles } = await build({
+    entryPoints: [...entries, 'govern/environment.js', 'preload/servers.js'].map((path) => join(from, path)),
+    outbase: from,
+    outdir: dist,
+    chunkNames: 'shared/[hash]',
+    bundle: true,
+    splitting: true,
+    packages: 'external',
+    format: 'esm',
+    platform: 'node',
+    target: 'node20',
+    minifyWhitespace: true,
+    minifySyntax: true,
+    lineLimit: 120,
+    sourcemap: true,
+    sourcesContent: false,
+    write: false
+  })
+  for (const { path, contents } of outputFiles) {
+    mkdirSync(dirname(path), { recursive: true })
+    writeFileSync(path, contents)
+  }
+  const written = new Set(outputFiles.map(({ path }) => path))
+  for (const path of readdirSync(dist, { recursive: true }).map((path) => join(dist, path))) {
+    if (/\.js(?:\.map)?$/.test(path) && !path.startsWith(join(dist, 'cjs')) && !written.has(path)) rmSync(path)
+  }
+}
+
+async function writeCommonJs() {
+  const [from, types, cjs] = ['build', 'dist', 'dist/cjs'].map((folder) => join(EBB, folder))
   rmSync(cjs, { recursive: true, force: true })
-  const files = readdirSync(dist, { recursive: true })
   await build({
-    entryPoints: files.filter((path) => path.endsWith('.js')).map((path) => join(dist, path)),
+    entryPoints: readdirSync(from, { recursive: true })
+      .filter((path) => path.endsWith('.js'))
+      .map((path) => join(from, path)),
     outdir: cjs,
     format: 'cjs',
     platform: 'node',
@@ -65,9 +116,11 @@ async function writeCommonJs(dist) {
     define: { 'import.meta.url': 'importMetaUrl' },
     banner: { js: "const importMetaUrl = require('node:url').pathToFileURL(__filename).href" }
   })
-  for (const path of files.filter((path) => path.endsWith('.d.ts'))) {
-    cpSync(join(dist, path), join(cjs, path))
-    writeFileSync(join(cjs, path), readFileSync(join(cjs, path), 'utf8').replace(/\n\/\/# sourceMappingURL=.*/, ''))
+  for (const path of readdirSync(types, { recursive: true })) {
+    if (!path.endsWith('.d.ts') || path.startsWith('cjs')) continue
+    const text = readFileSync(join(types, path), 'utf8').replace(/\n\/\/# sourceMappingURL=.*/, '')
+    mkdirSync(dirname(join(cjs, path)), { recursive: true })
+    writeFileSync(join(cjs, path), text)
   }
   writeFileSync(join(cjs, 'package.json'), `${JSON.stringify({ type: 'commonjs' })}\n`)
 }

@@ -3,7 +3,7 @@ import { Child } from '../../../../test/support/child.js'
 
 /** A program that makes the garbage of a spike, part of it old. */
 const PROGRAM = `
-  import { release } from 'ebb'
+  import { release } from './packages/ebb/build/index.js'
   import { getHeapStatistics } from 'node:v8'
   const print = (value) => console.log(JSON.stringify(value))
   const object = (_, i) => ({ i, text: String(i) })
@@ -71,14 +71,14 @@ test('the program runs meanwhile', async () => {
 
 test('the release of a governor does not hold the process open; release() does', async () => {
   const unheld = new Child(`
-    import { releaseUnheld } from './packages/ebb/dist/memory/release.js'
+    import { releaseUnheld } from './packages/ebb/build/memory/release.js'
     const print = (value) => console.log(JSON.stringify(value))
     void releaseUnheld({ inSteps: true }).then(() => print('done'))
     process.on('exit', () => print('exit'))`)
   expect(await unheld.next()).toBe('exit')
   expect(await unheld.ended).toMatchObject({ code: 0, stderr: '' })
   const held = new Child(`${PROGRAM}
-    import { releaseUnheld } from './packages/ebb/dist/memory/release.js'
+    import { releaseUnheld } from './packages/ebb/build/memory/release.js'
     const first = releaseUnheld({ inSteps: true })
     print(release({ inSteps: true }) === first)
     print((await first).inSteps)`)
@@ -137,7 +137,7 @@ test('works in a worker thread that is terminated meanwhile', async () => {
   const child = new Child(`
     import { once } from 'node:events'
     import { Worker } from 'node:worker_threads'
-    const source = \`import('ebb').then(async ({ release }) => {
+    const source = \`import('./packages/ebb/build/index.js').then(async ({ release }) => {
       const { parentPort } = await import('node:worker_threads')
       parentPort.postMessage((await release({ inSteps: true })).inSteps)
       const turn = () => release({ inSteps: true }).then(turn)

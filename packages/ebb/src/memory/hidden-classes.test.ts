@@ -9,7 +9,7 @@ const PROGRAM = `
     RetainedHandles,
     retain,
     retainSocket
-  } from './packages/ebb/dist/memory/hidden-classes.js'
+  } from './packages/ebb/build/memory/hidden-classes.js'
   const print = (value) => console.log(JSON.stringify(value))
   const turn = () => new Promise((resolve) => setTimeout(resolve, 20))
   const refs = []
@@ -114,7 +114,7 @@ test('picks no socket with a response or bytes under way', async () => {
 test('a governor retains a socket until it has released memory, and not after', async () => {
   const child = new Child(
     `${PROGRAM}
-    import { govern } from 'ebb'
+    import { govern } from './packages/ebb/build/index.js'
     import { subscribe } from 'node:diagnostics_channel'
     govern({ every: 100, budget: 1, maxPause: 10_000, worth: 0, pressure: false })
     globalThis.weight = Array.from({ length: 300_000 }, (_, i) => ({ i, text: String(i) }))
@@ -134,7 +134,7 @@ test('a governor retains a socket until it has released memory, and not after', 
 test('code that is optimised for sockets, ticks and buffers stays so when all clients have left', async () => {
   const child = new Child(
     `${PROGRAM}
-    import { release } from 'ebb'
+    import { release } from './packages/ebb/build/index.js'
     import { executionAsyncResource } from 'node:async_hooks'
     prepareHiddenClasses()
     const handles = new RetainedHandles()

@@ -8,9 +8,9 @@ const glibc = report.header.glibcVersionRuntime !== undefined && process.env.LD_
 const PROGRAM = `
   import { MessageChannel } from 'node:worker_threads'
   import { readFileSync } from 'node:fs'
-  import { release } from 'ebb'
-  import { MainArenaTrim } from './packages/ebb/dist/sys/main-arena.js'
-  import { trimGlibc } from './packages/ebb/dist/sys/malloc.js'
+  import { release } from './packages/ebb/build/index.js'
+  import { MainArenaTrim } from './packages/ebb/build/sys/main-arena.js'
+  import { trimGlibc } from './packages/ebb/build/sys/malloc.js'
   const print = (value) => console.log(JSON.stringify(value))
   const anonymous = () => Number(/RssAnon:\\s+(\\d+)/.exec(readFileSync('/proc/self/status'))[1]) * 1024
   const { port1 } = new MessageChannel()
@@ -76,7 +76,7 @@ test.skipIf(!glibc)('the program runs while a release trims', async () => {
 
 test.skipIf(!glibc)('memory outside of the heap counts for the expected pause of a release', async () => {
   const child = new Child(`${PROGRAM}
-    import { expectedTrimPause } from './packages/ebb/dist/memory/return-pages.js'
+    import { expectedTrimPause } from './packages/ebb/build/memory/return-pages.js'
     const small = expectedTrimPause()
     makeHoles()
     print([small, expectedTrimPause() > small])`)

@@ -4,8 +4,8 @@ import { Child } from '../../../../test/support/child.js'
 /** Counts the page faults of 100 buffers of 5 MB, each filled and freed before the next. */
 const PROGRAM = `
   import { MessageChannel } from 'node:worker_threads'
-  import { release } from 'ebb'
-  import { tuneAllocator, watchFaults } from './packages/ebb/dist/memory/thresholds.js'
+  import { release } from './packages/ebb/build/index.js'
+  import { tuneAllocator, watchFaults } from './packages/ebb/build/memory/thresholds.js'
   const print = (value) => console.log(JSON.stringify(value))
   const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms))
   const { port1 } = new MessageChannel()

@@ -6,7 +6,6 @@
  * receiver gets new numbers. Both ends run as the same user: {@link acceptChannel} and {@link connectChannel} refuse
  * any other process.
  */
-import { randomBytes } from 'node:crypto'
 import fs from 'node:fs'
 import { EbbError, systemError } from './errors.js'
 import * as libc from './libc.js'
@@ -272,9 +271,11 @@ export function listenForChannels(path: string): number {
   return fd
 }
 
-const suffix = (): string => `.${randomBytes(3).toString('hex')}`
+const SUFFIX_BYTES = 3
+/** Loads `node:crypto`, which takes 0.7 MB, only in a process that listens for channels. */
+const suffix = (): string => `.${process.getBuiltinModule('node:crypto').randomBytes(SUFFIX_BYTES).toString('hex')}`
 /** Maximum length in bytes of the path of {@link listenForChannels}, which adds a suffix to it for a moment. */
-export const LONGEST_CHANNEL_PATH = LONGEST_SOCKET_PATH - suffix().length
+export const LONGEST_CHANNEL_PATH = LONGEST_SOCKET_PATH - (1 + 2 * SUFFIX_BYTES)
 
 /**
  * Accepts a channel.

@@ -204,7 +204,7 @@ test('trim() keeps the ids below its end', () => {
 test('nobody handles the exception: the process ends as with plain Node, before ticks', async () => {
   const play = async (call: string) => {
     const child = new Child(`
-      import { CallbackScopes, runBatch } from './packages/ebb/dist/sys/node/callback-scope.js'
+      import { CallbackScopes, runBatch } from './packages/ebb/build/sys/node/callback-scope.js'
       const scopes = new CallbackScopes()
       process.on('uncaughtExceptionMonitor', (error) => console.log(JSON.stringify(error.message)))
       process.on('exit', (code) => console.log(code))

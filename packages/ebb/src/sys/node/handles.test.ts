@@ -6,8 +6,8 @@ const PROGRAM = `
   import { EventEmitter } from 'node:events'
   import net from 'node:net'
   import tls from 'node:tls'
-  import { prepareHiddenClasses } from './packages/ebb/dist/memory/hidden-classes.js'
-  import { socketOptions } from './packages/ebb/dist/sys/node/handles.js'
+  import { prepareHiddenClasses } from './packages/ebb/build/memory/hidden-classes.js'
+  import { socketOptions } from './packages/ebb/build/sys/node/handles.js'
   const print = (value) => console.log(JSON.stringify(value))
 `
 
