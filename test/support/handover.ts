@@ -159,12 +159,17 @@ export class EchoClient {
   /** Sends a message and returns the answer. Throws if the connection is closed. */
   async ask(text: string): Promise<Answer> {
     if (this.ended || !this.socket.writable) throw new Error(`closed in place of an answer to ${text}`)
-    const line = once(this.#lines, 'line')
-    line.catch(() => {})
+    const answer = this.answer(text)
     this.socket.write(text)
+    return answer
+  }
+
+  /** Returns the next line. Throws if the connection is closed. */
+  async answer(to = 'nothing'): Promise<Answer> {
+    const line = once(this.#lines, 'line')
     // The interface also emits the errors of the socket, which closes after them.
     const answer = await Promise.race([line.catch(() => this.#closed), this.#closed])
-    if (answer === undefined) throw new Error(`closed in place of an answer to ${text}`)
+    if (answer === undefined) throw new Error(`closed in place of an answer to ${to}`)
     return JSON.parse(answer[0]) as Answer
   }
 }

@@ -95,9 +95,10 @@ export class Leaving implements LinkHandler {
   #finish(): void {
     this.#isOver = true
     for (const unwatch of this.#unwatch) unwatch()
+    // First: a supervisor that is also the successor may end this process as soon as it has read BYE.
+    notify('STOPPING=1')
     this.#link?.send(encode(BYE))
     step('old:bye')
-    notify('STOPPING=1')
     this.#link?.close()
     for (const { server } of this.#transfer.pairs) {
       server.setElsewhere('after', undefined)

@@ -121,14 +121,18 @@ export interface Hello {
   format: number
   /** Descriptors that it can still open. */
   free: number
-  servers: ServerName[]
+  /** Its servers, or {@link ALL_SERVERS}. */
+  servers: readonly ServerName[]
 }
+
+/** In HELLO: the servers that the other process has, with the numbers that they have in WELCOME. */
+export const ALL_SERVERS: readonly ServerName[] = [{ name: '*', kind: '*' }]
 
 /** Payload of WELCOME. */
 export interface Welcome {
   pid: number
   node: string
-  servers: ServerName[]
+  servers: readonly ServerName[]
 }
 
 /** Payload of LISTENING. */
@@ -158,6 +162,11 @@ export function encodeJson(kind: number, value: Hello | Welcome | Listening | Ab
 /** Makes an ABORT. */
 export function encodeAbort(reason: string): Buffer {
   return encodeJson(ABORT, { reason: reason.slice(0, LONGEST_REASON) })
+}
+
+/** Whether the servers of a HELLO are {@link ALL_SERVERS}. */
+export function areAll(servers: readonly ServerName[]): boolean {
+  return servers.length === 1 && servers[0]?.kind === '*'
 }
 
 /** Returns the index of the server with the name and the kind of `wanted`; -1 if there is none. */

@@ -5,6 +5,7 @@ import { receiveDone } from './done.js'
 import type { Movable } from './movable.js'
 import {
   AWAY,
+  areAll,
   COMMIT,
   encodeJson,
   encodeNumbers,
@@ -44,8 +45,8 @@ export class Transfer {
   /** @throws {EbbError} `ERR_EBB_HANDOVER` if the processes have no server in common */
   constructor(servers: readonly Movable[], hello: Hello) {
     this.hello = hello
-    this.pairs = servers.flatMap((server) => {
-      const index = indexOfServer(hello.servers, server)
+    this.pairs = servers.flatMap((server, at) => {
+      const index = areAll(hello.servers) ? at : indexOfServer(hello.servers, server)
       return index === -1 ? [] : [{ index, server }]
     })
     this.others = servers.filter((server) => !this.pairs.some((pair) => pair.server === server))

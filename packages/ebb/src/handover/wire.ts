@@ -1,7 +1,7 @@
 /** Connections as rows of messages: written by the process that has them, and checked by the one that gets them. */
 import { FORMAT, formatOf } from '../socket/attachments.js'
 import type { MovedConnection } from '../socket/moved.js'
-import { type Channel, MOST_BYTES, MOST_DESCRIPTORS } from '../sys/channel.js'
+import { MOST_BYTES, MOST_DESCRIPTORS } from '../sys/channel.js'
 import { EbbError } from '../sys/errors.js'
 import { closeDescriptor, cookieOf, isStreamSocket } from '../sys/socket.js'
 import type { Movable } from './movable.js'
@@ -18,9 +18,15 @@ export function monotonic(): number {
   return seconds * 1000 + nanoseconds / 1e6
 }
 
+/** Takes messages: a `Channel`, or what keeps them for a later process. */
+export interface Sink {
+  /** @param deadline of `performance.now()` @throws {SystemError} */
+  send(bytes: Uint8Array, descriptors: readonly number[], deadline: number): void
+}
+
 /** Sends rows of connections. */
 export class RowSender {
-  readonly #channel: Channel
+  readonly #channel: Sink
   readonly #deadline: number
   readonly #format: number
   readonly #now = monotonic()
@@ -34,7 +40,7 @@ export class RowSender {
    * @param deadline of `performance.now()`
    * @param format of attachments that the other process can read
    */
-  constructor(channel: Channel, deadline: number, format: number) {
+  constructor(channel: Sink, deadline: number, format: number) {
     this.#channel = channel
     this.#deadline = deadline
     this.#format = format
@@ -45,7 +51,7 @@ export class RowSender {
    *
    * @param server index of its server in the other process
    * @throws {EbbError} `ERR_EBB_HANDOVER` if the other process cannot read its attachment
-   * @throws {SystemError} of {@link Channel.send}
+   * @throws {SystemError} of {@link Sink.send}
    */
   add(server: number, connection: MovedConnection): void {
     const { attachment } = connection
@@ -58,7 +64,7 @@ export class RowSender {
     this.addRow(toRow(server, connection, this.#now), connection.fd)
   }
 
-  /** Sends a row and its descriptor, sooner or later. @throws {SystemError} of {@link Channel.send} */
+  /** Sends a row and its descriptor, sooner or later. @throws {SystemError} of {@link Sink.send} */
   addRow(row: Row, fd: number): void {
     const isLarge = row.size > INLINE
     if (isLarge) this.#large.push(row)

@@ -47,6 +47,11 @@ export class KeptConnections {
     return this.#mostUses
   }
 
+  /** Whether all attachments are complete. */
+  get isWhole(): boolean {
+    return Array.from(this.#extras.values()).every(({ parts }) => parts === undefined)
+  }
+
   /** Whether a connection is kept. */
   has(id: number): boolean {
     return this.#id[id % ROWS] === id

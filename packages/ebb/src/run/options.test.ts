@@ -48,6 +48,8 @@ describe('readOptions', () => {
       maxRestarts: 0
     })
     expect(optionsOf('--keep', 'x')).toMatchObject({ keep: true, handover: true })
+    expect(optionsOf('--store', 'x')).toMatchObject({ keep: false, handover: true, storeGrace: 5000 })
+    expect(optionsOf('--store', '--store-grace', '2', 'x')).toMatchObject({ storeGrace: 2000 })
   })
 
   test.each([
@@ -83,6 +85,7 @@ describe('readOptions', () => {
       args: ['--max-memory', '500MB', 'x'],
       message: '--max-memory needs --handover: without it, a fresh process would lose every connection'
     },
+    { args: ['--store-grace', '2s', 'x'], message: '--store-grace needs --store' },
     {
       args: ['--handover', '--max-memory', '500', 'x'],
       message: '--max-memory must be a size with a unit such as 500MB, 1.5GB or 512MiB, not "500"'

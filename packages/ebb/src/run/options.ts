@@ -15,6 +15,11 @@ export interface RunOptions {
   handover: boolean
   /** Whether idle connections outlive a process that is killed. */
   keep: boolean
+  /**
+   * Time that connections which are not at rest have when the service ends, before the others are put into systemd's
+   * descriptor store; undefined: none are.
+   */
+  storeGrace: number | undefined
   /** Number of processes. */
   procs: number
   /** Anonymous memory at which a fresh process takes over; undefined: never. */
@@ -39,6 +44,8 @@ export type Asked = { asked: 'help' } | { asked: 'version' } | { asked: 'run'; o
 const OPTIONS = {
   handover: { type: 'boolean' },
   keep: { type: 'boolean' },
+  store: { type: 'boolean' },
+  'store-grace': { type: 'string' },
   procs: { type: 'string' },
   'max-memory': { type: 'string' },
   'memory-window': { type: 'string' },
@@ -58,6 +65,9 @@ Runs a server, restarts it when it crashes, and replaces it by a new process tha
 Options:
   --handover             at SIGHUP, start a successor that takes over; the program calls handover() of ebb
   --keep                 keep idle connections open over a crash of the program; implies --handover
+  --store                keep idle connections open over "systemctl restart", in systemd's descriptor store; implies
+                         --handover
+  --store-grace time     time that connections in the middle of something have then (default: 5s)
   --procs n              number of processes, or "auto" for one per CPU (default: 1)
   --max-memory size      take over by a fresh process when the program never holds less memory than this, such as 500MB
   --memory-window time   time during which the memory must not have been lower (default: 60s)
@@ -95,12 +105,17 @@ export function readOptions(args: readonly string[]): Asked {
     throw invalidArgument('ebb run needs a command: ebb run [options] -- node app.js')
   }
   const keep = values.keep === true
-  const handover = keep || values.handover === true
+  const store = values.store === true
+  const handover = keep || store || values.handover === true
   const memory = values['max-memory']
   if (memory !== undefined && !handover) {
     throw invalidArgument('--max-memory needs --handover: without it, a fresh process would lose every connection')
   }
-  const time = (name: 'memory-window' | 'ready-timeout' | 'grace' | 'kill-after', fallback: number): number => {
+  if (values['store-grace'] !== undefined && !store) throw invalidArgument('--store-grace needs --store')
+  const time = (
+    name: 'memory-window' | 'ready-timeout' | 'grace' | 'kill-after' | 'store-grace',
+    fallback: number
+  ): number => {
     const text = values[name]
     return text === undefined ? fallback : parseTime(text, `--${name}`)
   }
@@ -110,6 +125,7 @@ export function readOptions(args: readonly string[]): Asked {
       command,
       handover,
       keep,
+      storeGrace: store ? time('store-grace', 5000) : undefined,
       procs: parseProcs(values.procs),
       maxMemory: memory === undefined ? undefined : parseSize(memory, '--max-memory'),
       memoryWindow: time('memory-window', 60_000),

@@ -127,13 +127,18 @@ export class Slot {
     for (const process of this.processes) process.signal(signal)
   }
 
-  /** Ends all processes for good. */
-  end(signal: NodeJS.Signals): void {
+  /** Starts no more processes. The one that serves goes on. */
+  retire(): void {
     this.#isEnding = true
     clearTimeout(this.#restartTimer)
     clearInterval(this.#memoryTimer)
     // A successor that has nothing yet need not be waited for.
     this.#successor?.kill()
+  }
+
+  /** Ends all processes for good. */
+  end(signal: NodeJS.Signals): void {
+    this.retire()
     for (const process of this.processes) process.end(signal, this.#options.killAfter)
     this.#tellIfEmpty()
   }

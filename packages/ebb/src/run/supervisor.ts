@@ -8,15 +8,22 @@ import { Keeper } from './keeper.js'
 import type { RunOptions } from './options.js'
 import type { Exit } from './server-process.js'
 import { Slot, type SlotEvents, seconds } from './slot.js'
-import { passedDescriptors, SystemdReporter } from './systemd.js'
+import { isStored, Store } from './store.js'
+import { type Passed, passedDescriptors, SystemdReporter } from './systemd.js'
 
 /** How `ebb run` is to end: with an exit code, or by the signal that ended the program. */
 export type Outcome = { code: number } | { signal: NodeJS.Signals }
 
 /** Variables that are about the process that systemd has started, and not about its children. */
-const OWN_VARIABLES = ['NOTIFY_SOCKET', 'WATCHDOG_USEC', 'WATCHDOG_PID', 'LISTEN_PID'] as const
-/** Variables about passed descriptors, which are passed on with them. */
-const PASSED_VARIABLES = ['LISTEN_FDS', 'LISTEN_FDNAMES'] as const
+const OWN_VARIABLES = [
+  'NOTIFY_SOCKET',
+  'WATCHDOG_USEC',
+  'WATCHDOG_PID',
+  'LISTEN_PID',
+  'LISTEN_FDS',
+  'LISTEN_FDNAMES',
+  'FDSTORE'
+] as const
 
 /** Exit codes of a command that cannot be run, as shells have them. */
 const NOT_FOUND = 127
@@ -29,9 +36,11 @@ export class Supervisor {
   readonly #options: RunOptions
   readonly #log: (text: string) => void
   readonly #environment: NodeJS.ProcessEnv
-  /** Descriptors from systemd. */
-  readonly #passed: readonly number[]
+  /** Descriptors from systemd that each process gets. */
+  readonly #passed: readonly Passed[]
   readonly #systemd: SystemdReporter
+  /** With `--store`, under systemd. */
+  readonly #store: Store | undefined
   readonly #folder: string
   readonly #guard: Guard
   readonly #slots: Slot[]
@@ -59,9 +68,9 @@ export class Supervisor {
     this.#options = options
     this.#log = log
     this.#environment = { ...environment }
-    this.#passed = passedDescriptors(environment)
+    const passed = passedDescriptors(environment)
+    this.#passed = passed.filter((one) => !isStored(one))
     for (const name of OWN_VARIABLES) delete this.#environment[name]
-    if (this.#passed.length === 0) for (const name of PASSED_VARIABLES) delete this.#environment[name]
     this.#systemd = new SystemdReporter(environment, (text, code) => this.#say(text, code))
     if (options.dir !== undefined) mkdirSync(options.dir, { recursive: true, mode: 0o700 })
     this.#folder = options.dir ?? mkdtempSync(join(tmpdir(), 'ebb-run-'))
@@ -73,13 +82,17 @@ export class Supervisor {
       prepare: (slot) => this.#prepare(slot),
       started: ({ pid }) => this.#guard.watch(pid),
       ended: ({ pid }) => this.#guard.forget(pid),
-      ready: () => this.#onReady(),
+      ready: (slot) => {
+        this.#store?.drop(slot.number)
+        this.#onReady()
+      },
       empty: () => this.#settleIfEmpty(),
       exhausted: (exit) => this.#onExhausted(exit),
       heavy: (slot, floor) => this.#onHeavy(slot, floor),
       log: (text, code) => this.#say(text, code)
     }
     this.#slots = Array.from({ length: options.procs }, (_, index) => new Slot(index + 1, options, events))
+    this.#store = this.#makeStore(passed.filter(isStored))
     if (options.keep) for (const { number } of this.#slots) this.#keepers.push(this.#makeKeeper(number))
     this.ended = new Promise((resolve) => {
       this.#resolve = resolve
@@ -102,6 +115,7 @@ export class Supervisor {
   close(): void {
     for (const slot of this.#slots) slot.kill()
     for (const keeper of this.#keepers) keeper.close()
+    this.#store?.close()
     this.#systemd.close()
     this.#guard.close()
     if (this.#options.dir === undefined) rmSync(this.#folder, { recursive: true, force: true })
@@ -110,6 +124,18 @@ export class Supervisor {
   #makeKeeper(number: number): Keeper {
     const path = join(this.#folder, `keeper-${process.pid}-${number}.sock`)
     return new Keeper(path, this.#handoverPath(number), (text) => this.#say(text, 'ERR_EBB_RUN_KEEPER'))
+  }
+
+  /** Offers what systemd has stored. @returns undefined if nothing is to be stored at the end */
+  #makeStore(stored: readonly Passed[]): Store | undefined {
+    const { storeGrace, procs } = this.#options
+    const isAsked = storeGrace !== undefined
+    if (isAsked && !this.#systemd.isThere) {
+      this.#say('--store has no effect: there is no systemd (NOTIFY_SOCKET)', 'ERR_EBB_RUN_STORE')
+    }
+    const store = new Store(this.#systemd, (text, code) => this.#say(text, code))
+    store.restore(stored, (number) => (isAsked && number <= procs ? this.#handoverPath(number) : undefined))
+    return isAsked && this.#systemd.isThere ? store : undefined
   }
 
   /** The same path in each run with the same `--dir`: a new `ebb run` takes over from the one before. */
@@ -125,11 +151,16 @@ export class Supervisor {
         ...this.#environment,
         EBB_PROC: String(slot.number),
         EBB_PROCS: String(procs),
+        // Not LISTEN_PID: nobody knows the process id before the process runs.
+        ...(this.#passed.length > 0 && {
+          LISTEN_FDS: String(this.#passed.length),
+          LISTEN_FDNAMES: this.#passed.map(({ name }) => name).join(':')
+        }),
         ...(handover && { EBB_HANDOVER: this.#handoverPath(slot.number) }),
         ...(keeper !== undefined && { EBB_KEEPER: keeper.path })
       },
       notifyPath: join(this.#folder, `notify-${process.pid}-${slot.number}-${++this.#lastSocket}.sock`),
-      descriptors: this.#passed
+      descriptors: this.#passed.map(({ fd }) => fd)
     }
   }
 
@@ -188,7 +219,22 @@ export class Supervisor {
     }
     this.#say(`${signal}: ending`)
     this.#signal = signal
-    this.#endAll(signal)
+    if (this.#store === undefined) this.#endAll(signal)
+    else void this.#storeAndEndAll(signal, this.#store)
+  }
+
+  /** Takes over from the processes, and ends them. What was taken is stored when they have ended. */
+  async #storeAndEndAll(signal: NodeJS.Signals, store: Store): Promise<void> {
+    this.#state = 'ending'
+    this.#systemd.stopping()
+    const { storeGrace = 0 } = this.#options
+    const ends = this.#slots.map(async (slot) => {
+      slot.retire()
+      if (slot.processes.length > 0) await store.collect(slot.number, this.#handoverPath(slot.number), storeGrace)
+      slot.end(signal)
+    })
+    await Promise.all(ends)
+    this.#settleIfEmpty()
   }
 
   #endAll(signal: NodeJS.Signals): void {
@@ -211,6 +257,15 @@ export class Supervisor {
     if (this.#state === 'ended' || this.#slots.some(({ processes }) => processes.length > 0)) return
     if (this.#state !== 'ending' && !this.#slots.every(({ isOver }) => isOver)) return
     this.#state = 'ended'
+    void this.#finish()
+  }
+
+  async #finish(): Promise<void> {
+    for (const [at, { number }] of this.#slots.entries()) {
+      if (this.#store === undefined || this.#signal === undefined) break
+      const holding = this.#keepers[at]?.release()
+      await this.#store.put(number, holding && { holding, orders: [] })
+    }
     this.#resolve(this.#outcome ?? this.#outcomeOfSlots())
   }
 

@@ -1,9 +1,12 @@
 /** Reports the state of `ebb run` to systemd, or to another supervisor that has set `NOTIFY_SOCKET`. */
+import { setTimeout as wait } from 'node:timers/promises'
 import { E } from '../sys/constants.js'
 import type { ErrorCode } from '../sys/error-codes.js'
-import { errorName } from '../sys/errors.js'
+import { errorName, systemError } from '../sys/errors.js'
 import { notify, notifyPath } from '../sys/notify.js'
 
+/** How long this process waits at its end until systemd has read its notifications, ms. */
+const PATIENCE = 2000
 /** Time before a notification is sent again that the service manager has not had room for, ms. */
 const RETRY = 50
 
@@ -12,22 +15,28 @@ const FIRST_PASSED = 3
 /** More descriptors than any unit passes. */
 const MOST_PASSED = 1024
 
-/**
- * Returns the descriptors that systemd has passed to this process, such as the sockets of a socket unit. Each process
- * of `ebb run` gets them with the same numbers.
- */
-export function passedDescriptors({ LISTEN_FDS: count, LISTEN_PID: pid }: NodeJS.ProcessEnv): number[] {
-  const length = Number(count)
+/** A descriptor that systemd has passed to this process. */
+export interface Passed {
+  fd: number
+  /** Its name in `LISTEN_FDNAMES`; empty if it has none. */
+  name: string
+}
+
+/** Returns what systemd has passed to this process: sockets of a socket unit, and what it has stored. */
+export function passedDescriptors({ LISTEN_FDS, LISTEN_PID, LISTEN_FDNAMES = '' }: NodeJS.ProcessEnv): Passed[] {
+  const length = Number(LISTEN_FDS)
   // A parent of this process may have had descriptors of its own.
-  if (Number(pid) !== process.pid || !Number.isSafeInteger(length) || length < 1 || length > MOST_PASSED) return []
-  return Array.from({ length }, (_, index) => FIRST_PASSED + index)
+  if (Number(LISTEN_PID) !== process.pid || !Number.isSafeInteger(length) || length < 1 || length > MOST_PASSED)
+    return []
+  const names = LISTEN_FDNAMES.split(':')
+  return Array.from({ length }, (_, index) => ({ fd: FIRST_PASSED + index, name: names[index] ?? '' }))
 }
 
 /** Sends notifications in order. Does nothing without `NOTIFY_SOCKET`. */
 export class SystemdReporter {
   readonly #socket: string | undefined
   readonly #log: (text: string, code: ErrorCode) => void
-  readonly #waiting: string[] = []
+  readonly #waiting: { state: string; descriptors: readonly number[] }[] = []
   #timer: NodeJS.Timeout | undefined
   #watchdog: NodeJS.Timeout | undefined
   #hasFailed = false
@@ -68,11 +77,39 @@ export class SystemdReporter {
     this.send(`STATUS=${text.replaceAll('\n', ' ')}`)
   }
 
-  /** Sends lines `NAME=value`. */
-  send(state: string): void {
+  /** Whether there is a service manager. */
+  get isThere(): boolean {
+    return this.#socket !== undefined
+  }
+
+  /**
+   * Has systemd keep a duplicate of a descriptor over a restart of the service. The descriptor must stay open until
+   * {@link flushed}.
+   */
+  store(name: string, fd: number): void {
+    // Without FDPOLL=0, systemd would drop a socket whose other end is closed.
+    this.send(`FDSTORE=1\nFDNAME=${name}\nFDPOLL=0`, [fd])
+  }
+
+  /** Has systemd close all stored descriptors with a name. */
+  removeStored(name: string): void {
+    this.send(`FDSTOREREMOVE=1\nFDNAME=${name}`)
+  }
+
+  /** Sends lines `NAME=value`, with descriptors. */
+  send(state: string, descriptors: readonly number[] = []): void {
     if (this.#socket === undefined) return
-    this.#waiting.push(state)
+    this.#waiting.push({ state, descriptors })
     this.#flush()
+  }
+
+  /** Resolves when systemd has got all notifications; rejects if it does not read them for too long. */
+  async flushed(): Promise<void> {
+    const deadline = performance.now() + PATIENCE
+    while (this.#waiting.length > 0) {
+      if (performance.now() >= deadline) throw systemError('sendmsg', E.ETIMEDOUT, this.#socket)
+      await wait(RETRY)
+    }
   }
 
   /** Stops sending. */
@@ -83,8 +120,8 @@ export class SystemdReporter {
 
   #flush(): void {
     clearTimeout(this.#timer)
-    while (this.#waiting.length > 0) {
-      const errno = notify(this.#waiting[0] as string, this.#socket)
+    for (let next = this.#waiting[0]; next !== undefined; next = this.#waiting[0]) {
+      const errno = notify(next.state, this.#socket, next.descriptors)
       if (errno === E.EAGAIN) {
         this.#timer = setTimeout(() => this.#flush(), RETRY)
         return

@@ -18,6 +18,7 @@ const errors = {
   ERR_EBB_RUN_KEEPER: 'The keeper of `ebb run --keep` cannot keep connections, or give them to a process.',
   ERR_EBB_RUN_NOTIFY: '`ebb run` cannot report its state to systemd.',
   ERR_EBB_RUN_RESTARTS: 'A process of `ebb run` ended too often in a row.',
+  ERR_EBB_RUN_STORE: 'Connections cannot be put into the descriptor store of systemd, or taken from it.',
   ERR_EBB_RUN_SUCCESSOR: 'A successor of `ebb run` has not taken over.',
   ERR_EBB_STREAM_ENCODED: '`stream()` was called on a response whose body a middleware encodes, signs or counts.',
   ERR_EBB_UNSUPPORTED: 'The library cannot reach the kernel: not Linux, no koffi binary, or a runtime without libuv.',

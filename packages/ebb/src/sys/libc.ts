@@ -95,6 +95,8 @@ export const epollCreate = cFunction('int epoll_create1(int flags)')
 export const epollControl = cFunction('int epoll_ctl(int epoll, int operation, int fd, uintptr_t event)')
 export const epollWait = cFunction('int epoll_wait(int epoll, uintptr_t events, int most, int timeout)')
 export const getrlimit = cFunction('int getrlimit(int resource, uintptr_t limit)')
+/** Missing in old versions of glibc. */
+export const memfdCreate = optionalFunction<[string, number]>('int memfd_create(const char *name, uint flags)')
 /** Only in glibc. */
 export const mallocTrim = optionalFunction('int malloc_trim(size_t pad)')
 /** In glibc; in musl it exists and does nothing. */

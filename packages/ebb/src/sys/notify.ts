@@ -3,11 +3,12 @@
  * socket that the variable `NOTIFY_SOCKET` names. See sd_notify(3).
  */
 import { chmodSync, unlinkSync } from 'node:fs'
+import { Channel } from './channel.js'
 import { systemError } from './errors.js'
 import * as libc from './libc.js'
 import { type Reactor, reactor, type Watcher } from './reactor.js'
 import { LONGEST_SOCKET_PATH, SocketAddress } from './sockaddr.js'
-import { receiveAt, sendBytes } from './transfer.js'
+import { receiveAt } from './transfer.js'
 
 const TYPE = libc.SOCK_DGRAM | libc.SOCK_NONBLOCK | libc.SOCK_CLOEXEC
 
@@ -31,10 +32,15 @@ export function notifyPath(value: string | undefined): string | undefined {
  *
  * @param state lines `NAME=value`
  * @param socket value of `NOTIFY_SOCKET`
+ * @param descriptors for the supervisor, at most `MOST_DESCRIPTORS`; the caller still owns them
  * @returns 0; `EAGAIN` if the supervisor has not read earlier notifications; another errno (ENOENT, ECONNREFUSED: there
  *   is no supervisor). -1 if `socket` names no Unix socket
  */
-export function notify(state: string, socket: string | undefined = process.env.NOTIFY_SOCKET): number {
+export function notify(
+  state: string,
+  socket: string | undefined = process.env.NOTIFY_SOCKET,
+  descriptors: readonly number[] = []
+): number {
   const path = notifyPath(socket)
   if (path === undefined) return -1
   const address = new SocketAddress({ path })
@@ -42,8 +48,7 @@ export function notify(state: string, socket: string | undefined = process.env.N
   if (fd === -1) return libc.errno()
   try {
     if (libc.connect(fd, address.pointer, address.length) === -1) return libc.errno()
-    const sent = sendBytes(fd, Buffer.from(state))
-    return sent > 0 ? 0 : -sent || libc.E.EAGAIN
+    return new Channel(fd).trySend(Buffer.from(state), descriptors)
   } finally {
     libc.close(fd)
   }

@@ -1,0 +1,143 @@
+/** What one process has given: its listening sockets, and its parked connections with their rows and attachments. */
+import {
+  CHUNK,
+  COMMIT,
+  decodeAddressed,
+  decodeListening,
+  encodeJson,
+  encodeNumbers,
+  indexOfServer,
+  LISTENING,
+  type Listening,
+  type Message,
+  ROWS,
+  type Welcome
+} from '../handover/protocol.js'
+import { decodeRows, type Row } from '../handover/rows.js'
+import { RowSender, type Sink } from '../handover/wire.js'
+import { EbbError } from '../sys/errors.js'
+import { closeDescriptor } from '../sys/socket.js'
+import { KeptConnections } from './kept-connections.js'
+
+/** `ebb run` understands no flag, so it accepts all. */
+const ALL_FLAGS = 0xffff
+
+/** Connections and listening sockets of one process, of which this process has the descriptors. */
+export class Holding {
+  /** The process that has given them, and its servers. */
+  readonly origin: Welcome
+  /** By server. */
+  readonly connections: readonly KeptConnections[]
+  readonly #sockets = new Map<number, { fd: number; listening: Listening }>()
+
+  constructor({ pid, node, servers }: Welcome) {
+    this.origin = { pid, node, servers }
+    this.connections = servers.map(() => new KeptConnections())
+  }
+
+  /** Number of connections. */
+  get size(): number {
+    return this.connections.reduce((sum, { size }) => sum + size, 0)
+  }
+
+  /** Number of listening sockets. */
+  get sockets(): number {
+    return this.#sockets.size
+  }
+
+  /** Whether all attachments are complete. */
+  get isWhole(): boolean {
+    return this.connections.every(({ isWhole }) => isWhole)
+  }
+
+  /**
+   * Takes ROWS, CHUNK or LISTENING, and its descriptors out of the list.
+   *
+   * @returns the number of connections that it brought; -1 for any other message
+   * @throws {EbbError} `ERR_EBB_HANDOVER`, `ERR_EBB_RUN_KEEPER` if it is not valid
+   */
+  take({ kind, payload }: Message, descriptors: number[]): number {
+    const count = this.origin.servers.length
+    if (kind === ROWS) return this.#keep(decodeRows(payload, count, ALL_FLAGS), descriptors)
+    if (kind === CHUNK) {
+      const { server, id, bytes } = decodeAddressed(payload, count)
+      this.connections[server]?.addChunk(id, bytes)
+    } else if (kind === LISTENING) this.#listen(decodeListening(payload, count), descriptors)
+    else return -1
+    return 0
+  }
+
+  #keep(rows: readonly Row[], descriptors: number[]): number {
+    if (rows.length !== descriptors.length) throw refused(`${rows.length} rows with ${descriptors.length} sockets`)
+    for (const [at, fd] of descriptors.splice(0).entries()) {
+      const row = rows[at] as Row
+      ;(this.connections[row.server] as KeptConnections).set(row, fd)
+    }
+    return rows.length
+  }
+
+  #listen(listening: Listening, descriptors: number[]): void {
+    if (descriptors.length !== 1) throw refused('no listening socket')
+    // The handover socket itself: whoever gives the connections on makes another one.
+    if (listening.server === -1) return
+    this.unlisten(listening.server)
+    const [fd = -1] = descriptors.splice(0)
+    this.#sockets.set(listening.server, { fd, listening })
+  }
+
+  /** Closes the listening socket of a server. */
+  unlisten(server: number): void {
+    const socket = this.#sockets.get(server)
+    if (socket !== undefined) closeDescriptor(socket.fd)
+    this.#sockets.delete(server)
+  }
+
+  /** Takes the connections that another process has given, unless this one has given them anew. */
+  inherit(other: Holding): void {
+    for (const [at, server] of this.origin.servers.entries()) {
+      const connections = other.connections[indexOfServer(other.origin.servers, server)]
+      if (connections !== undefined) this.connections[at]?.inherit(connections)
+    }
+  }
+
+  /**
+   * Sends what a process with these servers can take, and COMMIT.
+   *
+   * @param servers of that process
+   * @param format of attachments that it can read
+   * @param deadline of `performance.now()`
+   * @returns the number of connections
+   * @throws {SystemError} of the sink
+   */
+  give(sink: Sink, { servers, format }: { servers: Welcome['servers']; format: number }, deadline: number): number {
+    const given = this.origin.servers.flatMap((name, at) => {
+      const server = indexOfServer(servers, name)
+      const socket = this.#sockets.get(at)
+      return server === -1 || socket === undefined
+        ? []
+        : [{ server, ...socket, connections: this.connections[at] as KeptConnections }]
+    })
+    for (const { server, fd, listening, connections } of given) {
+      const mostUses = Math.max(listening.mostUses, connections.mostUses)
+      sink.send(encodeJson(LISTENING, { ...listening, server, mostUses }), [fd], deadline)
+    }
+    const sender = new RowSender(sink, deadline, format)
+    for (const { server, connections } of given) {
+      for (const { fd, row } of connections.all(server)) sender.addRow(row, fd)
+    }
+    sender.finish()
+    sink.send(encodeNumbers(COMMIT, [sender.count, given.length, 0, 0]), [], deadline)
+    return sender.count
+  }
+
+  /** Closes all descriptors. */
+  close(): void {
+    for (const connections of this.connections) connections.clear()
+    for (const server of [...this.#sockets.keys()]) this.unlisten(server)
+  }
+}
+
+/** Makes the error for a message that does not fit what was sent before it. */
+export function refused(what: string): EbbError {
+  return new EbbError('ERR_EBB_RUN_KEEPER', `the keeper refused what a process sent: ${what}`)
+}
