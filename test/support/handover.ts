@@ -54,6 +54,45 @@ export const ECHO = `
   const listen = { port: 0, host: '127.0.0.1' }
 `
 
+/** Handlers of a listener that print what a {@link Member} prints for the events of other servers. */
+const LISTENER_EVENTS = `
+  handedOver: (report) => print({ event: 'handedOver', report }),
+  handoverFailed: ({ message }) => print({ event: 'handoverFailed', message }),
+`
+
+/**
+ * An echo server of `createListener()` that answers as {@link ECHO} does. A connection that has come from another
+ * process counts as woken once more.
+ */
+export const LISTENER = `
+  const moved = new Set()
+  const opened = new Set()
+  const all = new Map()
+  const servers = createListener({
+    ${LISTENER_EVENTS}
+    open: (connection) => {
+      opened.add(connection.id)
+      all.set(connection.id, connection)
+    },
+    moved: (connection) => {
+      moved.add(connection.id)
+      all.set(connection.id, connection)
+    },
+    data(connection, bytes) {
+      const text = bytes.toString()
+      if (text.startsWith('keep:')) connection.attachment = text.slice(5)
+      if (text.startsWith('big:')) connection.attachment = { text: 'x'.repeat(Number(text.slice(4))) }
+      const kept = connection.attachment
+      connection.write(JSON.stringify({
+        pid: process.pid, id: connection.id, wakes: moved.has(connection.id) ? 2 : 1,
+        kept: typeof kept === 'object' && kept ? kept.text.length : kept, text
+      }) + '\\n')
+    },
+    close: (connection) => all.delete(connection.id)
+  }, { attachmentLimit: 10_000_000, giveBack: false })
+  const listen = { port: 0 }
+`
+
 /** One process of a row of processes that follow each other. */
 export class Member extends Child {
   constructor(path: string, { servers = ECHO, options = {}, step, after = 0, atStep, ...child }: MemberOptions = {}) {
@@ -63,7 +102,7 @@ export class Member extends Child {
       import http from 'node:http'
       import { subscribe } from 'node:diagnostics_channel'
       import { createInterface } from 'node:readline'
-      import { park } from 'ebb'
+      import { createListener, park } from 'ebb'
       import { createServer } from 'ebb/net'
       import { handover } from 'ebb/handover'
       import { audit, trackCreated } from 'ebb/testing'
@@ -75,10 +114,14 @@ export class Member extends Child {
         ${atStep ?? "process.kill(process.pid, 'SIGKILL')"}
       })
       ${servers}
-      const first = 'listen' in servers ? servers : Object.values(servers)[0]
-      first.on('handedOver', (report) => print({ event: 'handedOver', report }))
-      first.on('handoverFailed', ({ message }) => print({ event: 'handoverFailed', message }))
-      first.on('close', () => print({ event: 'closed' }))
+      const first = 'listen' in servers || 'clients' in servers ? servers : Object.values(servers)[0]
+      // A listener has handlers: see LISTENER.
+      if ('on' in first) {
+        first.on('handedOver', (report) => print({ event: 'handedOver', report }))
+        first.on('handoverFailed', ({ message }) => print({ event: 'handoverFailed', message }))
+        first.on('close', () => print({ event: 'closed' }))
+      }
+      const open = () => 'clients' in first ? first.clients : first.stats().parked + first.stats().awake
       const sockets = () => fs.readdirSync('/proc/self/fd').filter((fd) => {
         try { return fs.readlinkSync('/proc/self/fd/' + fd).startsWith('socket:') } catch { return false }
       }).length
@@ -91,10 +134,9 @@ export class Member extends Child {
       process.stdin.unref?.()
       try {
         const from = await handover(servers, { path: ${JSON.stringify(path)}, listen, ...${JSON.stringify(options)} })
-        print({ event: 'ready', from, address: first.address() })
+        print({ event: 'ready', from, address: 'clients' in first ? first.address : first.address() })
       } catch ({ message, code }) {
-        const { parked, awake } = first.stats()
-        print({ event: 'failed', message, code, left: parked + awake, wrong: audit() })
+        print({ event: 'failed', message, code, left: open(), wrong: audit() })
       }
     `,
       child

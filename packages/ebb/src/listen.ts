@@ -4,11 +4,12 @@
  */
 export { ConnectionGovernor, Governor, type GovernorOptions } from './govern/connection-governor.js'
 export type { Connection } from './listen/connection.js'
-export { type Listener, type ListenOptions, listen } from './listen/listen.js'
+export { createListener, type Listener, type ListenerOptions, type ListenOptions, listen } from './listen/listen.js'
 export type { Handlers } from './listen/listener.js'
 export { type Release, type ReleaseOptions, release } from './memory/release.js'
 export { type RuntimeView, runtimeView } from './memory/runtime.js'
 export type { SocketOptions } from './socket/listening-socket.js'
+export type { HandedOver } from './socket/moved.js'
 export type { ProxyProtocolOptions } from './socket/proxy-protocol.js'
 export type { ShutdownOptions, ShutdownReport } from './socket/shutdown.js'
 export type { ErrorCode } from './sys/error-codes.js'

@@ -66,7 +66,7 @@ export class Arriving implements LinkHandler {
       carryOut(this.#servers, decodeAddressed(payload, this.#servers.length))
       this.#link.send(encodeNumbers(ACK, [++this.#orders]))
     } else if (kind === ACK) this.#onAck(decodeNumbers(payload, 1)[0] as number)
-    else if (kind === BYE) this.#end()
+    else if (kind === BYE) this.#stopWaiting()
     // It has lost patience, and keeps the batch.
     else if (kind === ABORT) this.#receiver.drop()
     else throw refused(`message ${kind} is out of turn`)
@@ -87,7 +87,19 @@ export class Arriving implements LinkHandler {
       throw refused('it has lost patience')
     }
     step('new:late done')
-    for (const [at, ids] of adopted.entries()) for (const id of ids) this.#onArrived(at, id)
+    this.#onTaken(adopted)
+  }
+
+  #onTaken(adopted: readonly number[][]): void {
+    for (const [at, ids] of adopted.entries()) {
+      for (const id of ids) {
+        const pending = this.#passing.takePending(at, id)
+        this.#away[at]?.delete(id)
+        // What the other process had not, when it sent the connection.
+        for (const order of pending) carryOut(this.#servers, order)
+      }
+      this.#servers[at]?.onTaken(ids)
+    }
   }
 
   #adopt(moved: readonly MovedConnection[][]): number[][] {
@@ -111,19 +123,12 @@ export class Arriving implements LinkHandler {
     return adopted
   }
 
-  /** Carries out what the other process had not, when it sent the connection. */
-  #onArrived(at: number, id: number): void {
-    const pending = this.#passing.takePending(at, id)
-    this.#away[at]?.delete(id)
-    for (const order of pending) carryOut(this.#servers, order)
-  }
-
   onEnd(): void {
     this.#receiver.dropIncomplete()
     // It has died in the middle of a batch: what has come lives here.
     const moved = this.#receiver.take()
     try {
-      this.#adopt(moved)
+      this.#onTaken(this.#adopt(moved))
     } catch {
       // They are lost with the other process.
     }
@@ -131,16 +136,20 @@ export class Arriving implements LinkHandler {
   }
 
   onFailure(error: Error): void {
-    if (!this.#isOpen) return
+    if (!this.#link.isOpen) return
     this.#link.channel.trySend(encodeAbort(error.message))
     this.#end()
   }
 
-  /** Nothing comes any more. */
   #end(): void {
+    this.#link.close()
+    this.#stopWaiting()
+  }
+
+  /** No connection comes any more. */
+  #stopWaiting(): void {
     if (!this.#isOpen) return
     this.#isOpen = false
-    this.#link.close()
     this.#receiver.drop()
     for (const [at, server] of this.#servers.entries()) {
       server.setElsewhere('before', undefined)

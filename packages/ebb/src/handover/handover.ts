@@ -3,8 +3,11 @@ import type { Cluster } from 'node:cluster'
 import fs from 'node:fs'
 import type { ListenOptions, Server } from 'node:net'
 import { isMainThread } from 'node:worker_threads'
+import { type Listener, startListening } from '../listen/listen.js'
+import { EpollListener } from '../listen/listener.js'
 import type { Parked } from '../park/park.js'
 import { knownParking } from '../park/parking-of.js'
+import { SOCKET_OPTIONS, type SocketOptions } from '../socket/listening-socket.js'
 import { checkObject } from '../sys/arguments.js'
 import { type Channel, connectChannel, LONGEST_CHANNEL_PATH, listenForChannels } from '../sys/channel.js'
 import { milliseconds } from '../sys/duration.js'
@@ -14,6 +17,7 @@ import { warnOfUnknown } from '../sys/unknown.js'
 import type { Arriving } from './arriving.js'
 import { Giver } from './giver.js'
 import { Keeping } from './keeping.js'
+import { ListenerServer } from './listener-server.js'
 import type { Movable, Patience } from './movable.js'
 import { ParkedServer } from './parked-server.js'
 import { type From, type Taken, Taker } from './taker.js'
@@ -26,10 +30,11 @@ export interface HandoverOptions {
    */
   path?: string
   /**
-   * Where to listen if there is no process to take over from: what `server.listen()` takes as an object. With several
-   * servers, a list or an object of them, like `servers`.
+   * Where to listen if there is no process to take over from: what `server.listen()` takes as an object, or for a
+   * listener, a port or a path and options of its socket as of `listen()`. With several servers, a list or an object of
+   * them, like `servers`.
    */
-  listen: ListenOptions | readonly ListenOptions[] | Readonly<Record<string, ListenOptions>>
+  listen: Where | readonly Where[] | Readonly<Record<string, Where>>
   /**
    * How long connections that are not at rest may go on in the process that hands over: milliseconds, or a string with
    * a unit. Connections that come to rest by then follow; the others are closed. Default: `'30s'`.
@@ -43,9 +48,11 @@ export interface HandoverOptions {
   timeout?: number | string
 }
 
-/** One server of `park()` or `ebb/net`, a list of them, or an object with a name for each. */
-export type Servers = ParkedNetServer | readonly ParkedNetServer[] | Readonly<Record<string, ParkedNetServer>>
+/** One server of `park()`, `ebb/net` or `createListener()`, a list of them, or an object with a name for each. */
+export type Servers = AnyServer | readonly AnyServer[] | Readonly<Record<string, AnyServer>>
 type ParkedNetServer = Server & Parked
+type AnyServer = ParkedNetServer | Listener
+type Where = ListenOptions | SocketOptions
 
 const OPTIONS = ['path', 'listen', 'grace', 'timeout'] as const satisfies (keyof HandoverOptions)[]
 const GRACE = '30s'
@@ -67,7 +74,7 @@ const TIMEOUT = '1s'
  *
  * The process that was taken over from emits `handedOver` at each server. Its servers emit `close` when their last
  * connections are gone, and the process ends if nothing else keeps it running. If a handover fails, it goes on as
- * before, and its servers emit `handoverFailed` with the error.
+ * before, and its servers emit `handoverFailed` with the error. For listeners, handlers have these names.
  *
  * Where connections cannot be parked, the servers only listen.
  *
@@ -209,8 +216,9 @@ function toMovables(servers: Servers, listen: HandoverOptions['listen']): Movabl
   const named = namedServers(servers)
   const options = named.map(([name]) => listenOptions(servers, listen, name))
   for (const [at, [name, server]] of named.entries()) checkServer(name, server, options[at])
-  if (named.some(([, server]) => !server.supported)) return undefined
+  if (named.some(([, server]) => !(server instanceof EpollListener) && !server.supported)) return undefined
   return named.map(([name, server], at) => {
+    if (server instanceof EpollListener) return new ListenerServer(name, server, options[at] as SocketOptions)
     const parking = knownParking(server)
     if (parking === undefined) throw invalidArgument(`server ${name} of handover() is not parked: call park() first`)
     return new ParkedServer(name, server, parking, options[at] as ListenOptions)
@@ -219,9 +227,14 @@ function toMovables(servers: Servers, listen: HandoverOptions['listen']): Movabl
 
 async function listenAll(servers: Servers, listen: HandoverOptions['listen']): Promise<void> {
   for (const [name, server] of namedServers(servers)) {
+    const options = listenOptions(servers, listen, name)
+    if (server instanceof EpollListener) {
+      startListening(server, options as SocketOptions)
+      continue
+    }
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject)
-      server.listen(listenOptions(servers, listen, name) as ListenOptions, () => {
+      server.listen(options as ListenOptions, () => {
         server.off('error', reject)
         resolve()
       })
@@ -230,20 +243,22 @@ async function listenAll(servers: Servers, listen: HandoverOptions['listen']): P
 }
 
 /** Returns the servers with their names: numbers, unless they have others. */
-function namedServers(servers: Servers): [name: string, server: ParkedNetServer][] {
+function namedServers(servers: Servers): [name: string, server: ParkedNetServer | EpollListener][] {
   if (typeof servers !== 'object' || servers === null) throw notServers(servers)
   const list = isServer(servers) ? [servers] : servers
-  const named = Object.entries(list as Record<string, ParkedNetServer>)
+  const named = Object.entries(list as Record<string, ParkedNetServer | EpollListener>)
   if (named.length === 0) throw notServers(servers)
   return named
 }
 
 function notServers(servers: unknown): TypeError {
-  return invalidArgument(`handover() takes a parked server, or a list or an object of them, not ${shown(servers)}`)
+  return invalidArgument(
+    `handover() takes a server of park(), ebb/net or createListener(), or a list or an object of them, not ${shown(servers)}`
+  )
 }
 
-function isServer(value: object): value is ParkedNetServer {
-  return 'listen' in value && typeof value.listen === 'function'
+function isServer(value: object): value is AnyServer {
+  return value instanceof EpollListener || ('listen' in value && typeof value.listen === 'function')
 }
 
 function listenOptions(servers: Servers, listen: HandoverOptions['listen'], name: string): unknown {
@@ -251,6 +266,10 @@ function listenOptions(servers: Servers, listen: HandoverOptions['listen'], name
 }
 
 function checkServer(name: string, server: unknown, listen: unknown): void {
+  if (server instanceof EpollListener) {
+    checkListener(name, server, listen)
+    return
+  }
   if (typeof server !== 'object' || server === null || !isServer(server) || !('supported' in server)) {
     throw invalidArgument(`server ${name} of handover() must be a parked server, not ${shown(server)}`)
   }
@@ -260,5 +279,13 @@ function checkServer(name: string, server: unknown, listen: unknown): void {
   }
   if (server.stats().awake + server.stats().parked > 0) {
     throw invalidArgument(`server ${name} of handover() still has connections: make a new one`)
+  }
+}
+
+function checkListener(name: string, listener: EpollListener, listen: unknown): void {
+  checkObject(listen, `listen of server ${name} of handover()`)
+  warnOfUnknown(listen as object, Object.keys(SOCKET_OPTIONS), `listen of server ${name} of handover()`)
+  if (listener.isUsed) {
+    throw invalidArgument(`server ${name} of handover() listens already: make it with createListener(), not listen()`)
   }
 }

@@ -1,7 +1,7 @@
 /** The time after a handover: connections that were not at rest follow when they are, or end here. */
 import type { Channel } from '../sys/channel.js'
 import { EbbError } from '../sys/errors.js'
-import { outside, runBatch } from '../sys/node/callback-scope.js'
+import { batchAfter, outside, runBatch } from '../sys/node/callback-scope.js'
 import { notify } from '../sys/notify.js'
 import { receiveDone, wasDone } from './done.js'
 import { Link, type LinkHandler } from './link.js'
@@ -99,11 +99,14 @@ export class Leaving implements LinkHandler {
     notify('STOPPING=1')
     this.#link?.send(encode(BYE))
     step('old:bye')
-    this.#link?.close()
+    const left = this.#patience.grace - (performance.now() - this.#start)
+    const lingers = left > 0 && this.#transfer.pairs.some(({ server }) => server.lingers)
+    if (!lingers) this.#link?.close()
     for (const { server } of this.#transfer.pairs) {
-      server.setElsewhere('after', undefined)
+      if (!lingers || !server.lingers) server.setElsewhere('after', undefined)
       server.end(true)
     }
+    if (lingers) batchAfter(left, () => this.#disconnect())
   }
 
   /** @returns whether connections were moved */

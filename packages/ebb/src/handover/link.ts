@@ -22,7 +22,10 @@ export interface LinkHandler {
   onFailure(error: Error): void
 }
 
-/** One end of a handover. It does not keep the process running, unless {@link keepRunning} is called. */
+/**
+ * One end of a handover. It does not keep the process running, unless {@link keepRunning} is called or messages wait to
+ * be sent.
+ */
 export class Link implements Watcher {
   readonly channel: Channel
   handler: LinkHandler
@@ -64,6 +67,7 @@ export class Link implements Watcher {
       if (errno === 0) return true
       if (!isTemporary(errno)) return false
       this.#reactor.modify(this.channel.fd, EPOLLIN | EPOLLOUT)
+      this.#reactor.ref()
     }
     // A copy: the caller may reuse its buffer.
     this.#waiting.push(Buffer.from(message))
@@ -77,7 +81,7 @@ export class Link implements Watcher {
   }
 
   ready(_fd: number, events: number): void {
-    if ((events & EPOLLOUT) !== 0) this.#flush()
+    if ((events & EPOLLOUT) !== 0 && this.isFull) this.#flush()
     while (this.#isOpen) {
       let received: ChannelMessage | 'end' | undefined
       try {
@@ -112,7 +116,9 @@ export class Link implements Watcher {
       sent++
     }
     this.#waiting = this.#waiting.slice(sent)
-    if (this.#waiting.length === 0) this.#reactor.modify(this.channel.fd, EPOLLIN)
+    if (this.#waiting.length > 0) return
+    this.#reactor.modify(this.channel.fd, EPOLLIN)
+    this.#reactor.unref()
   }
 
   /** Stops watching the channel, and leaves it open. @returns the channel, which the caller owns */
@@ -120,6 +126,7 @@ export class Link implements Watcher {
     if (this.#isOpen) {
       this.#isOpen = false
       this.keepRunning(false)
+      if (this.#waiting.length > 0) this.#reactor.unref()
       this.#reactor.remove(this.channel.fd)
       this.#reactor.unregister(this.#owner)
     }

@@ -18,10 +18,15 @@ export interface Movable {
   readonly kind: string
   /** Number of open connections. */
   readonly size: number
-  /** Highest number of uses of a row: see `Table`. */
+  /** What ids of new connections must be above, wherever they are made: see `Table`, and `Reactor.skip()`. */
   readonly mostUses: number
   /** Flags that connections may have. */
   readonly flags: number
+  /**
+   * Whether the program may have something to write to a connection that has moved, as long as this process runs and
+   * `grace` lasts.
+   */
+  readonly lingers: boolean
   /** The listening socket; undefined if the server does not listen, or others listen on its socket as well. */
   listening(): { fd: number; path: string; backlog: number } | undefined
   /**
@@ -67,12 +72,20 @@ export interface Movable {
   listened(): Promise<void>
   /** Undoes {@link listenOn}, without an effect on the other process. */
   unlisten(): void
+  /**
+   * Keeps the ids of connections that come now or later.
+   *
+   * @param leastUses {@link mostUses} of the other process
+   * @returns false if one of them is not valid
+   */
   reserve(ids: readonly number[], leastUses: number): boolean
   isReserved(id: number): boolean
   release(id: number): void
   adopt(moved: readonly MovedConnection[]): void
   /** Gives up connections that were adopted, without an effect on the other process. */
   unadopt(ids: readonly number[]): void
+  /** Called when connections that were adopted are this process's for good. It may call the program. */
+  onTaken(ids: readonly number[]): void
   /** Sets who passes on orders for connections that the process before, or after, this one has. */
   setElsewhere(side: 'before' | 'after', elsewhere: Elsewhere | undefined): void
   /** The ids of the connections that the process before this one has. @param broadcasts as in {@link stayingIds} */

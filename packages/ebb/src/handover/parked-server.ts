@@ -13,7 +13,7 @@ import { EbbError } from '../sys/errors.js'
 import { outside } from '../sys/node/callback-scope.js'
 import { bindSocket, closeDescriptor } from '../sys/socket.js'
 import type { Movable } from './movable.js'
-import { Both } from './passing.js'
+import { Sides } from './passing.js'
 
 /** Default backlog, as of `park()`. */
 const BACKLOG = 4096
@@ -23,13 +23,12 @@ export class ParkedServer implements Movable {
   readonly name: string
   readonly kind: string
   readonly flags = MOVABLE
+  /** What is written to a connection keeps it awake, so that it does not move before. */
+  readonly lingers = false
   readonly #server: Server & Parked
   readonly #parking: Parking
   readonly #options: ListenOptions
-  readonly #elsewhere: { before: Elsewhere | undefined; after: Elsewhere | undefined } = {
-    before: undefined,
-    after: undefined
-  }
+  readonly #sides = new Sides()
   #listened: Promise<unknown> = Promise.resolve()
 
   constructor(name: string, server: Server & Parked, parking: Parking, options: ListenOptions) {
@@ -184,14 +183,16 @@ export class ParkedServer implements Movable {
     for (const id of ids) moving.surrender(moving.rowOf(id))
   }
 
+  onTaken(): void {
+    // Its connections are parked: the program is told when they wake.
+  }
+
   setElsewhere(side: 'before' | 'after', elsewhere: Elsewhere | undefined): void {
-    this.#elsewhere[side] = elsewhere
-    const { before, after } = this.#elsewhere
-    this.#parking.moving.elsewhere = before && after ? new Both(before, after) : (before ?? after)
+    this.#parking.moving.elsewhere = this.#sides.set(side, elsewhere)
   }
 
   arrivingIds(broadcasts: boolean): Iterable<number> {
-    return this.#elsewhere.before?.ids(broadcasts) ?? []
+    return this.#sides.before?.ids(broadcasts) ?? []
   }
 
   carryOut(id: number, order: Order, bytes: Uint8Array): void {

@@ -83,7 +83,7 @@ export class PassedIds implements Elsewhere {
 }
 
 /** Two processes that may have a connection of a server: the one before, and the one after this process. */
-export class Both implements Elsewhere {
+class Both implements Elsewhere {
   readonly #before: Elsewhere
   readonly #after: Elsewhere
 
@@ -102,6 +102,19 @@ export class Both implements Elsewhere {
 
   pass(id: number, order: Order, bytes?: Uint8Array): boolean {
     return (this.#after.has(id) ? this.#after : this.#before).pass(id, order, bytes)
+  }
+}
+
+/** Who has connections of a server that are not in this process: the process before it, the one after it, or both. */
+export class Sides {
+  before: Elsewhere | undefined
+  #after: Elsewhere | undefined
+
+  /** @returns who passes on orders from now on */
+  set(side: 'before' | 'after', elsewhere: Elsewhere | undefined): Elsewhere | undefined {
+    if (side === 'before') this.before = elsewhere
+    else this.#after = elsewhere
+    return this.before && this.#after ? new Both(this.before, this.#after) : (this.before ?? this.#after)
   }
 }
 

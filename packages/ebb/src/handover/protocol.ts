@@ -13,8 +13,9 @@
  *     DONE        ------------->                    it is mine
  *
  * After DONE, ROWS, CHUNK and COMMIT follow for connections that have come to rest, each batch answered by DONE. Both
- * sides send ORDERs for connections that the other side has; ACK tells how many were carried out. BYE ends it. ABORT,
- * from either side, says why a batch, or all of it, is off.
+ * sides send ORDERs for connections that the other side has; ACK tells how many were carried out. After BYE no
+ * connection comes any more; ORDERs may, until the predecessor closes its end. ABORT, from either side, says why a
+ * batch, or all of it, is off.
  */
 import { EbbError } from '../sys/errors.js'
 
@@ -142,7 +143,7 @@ export interface Listening {
   /** Path of a Unix socket; empty for TCP. */
   path: string
   backlog: number
-  /** Highest number of uses of a row of the server. */
+  /** What ids of new connections must be above, as servers of this kind count. */
   mostUses: number
 }
 
@@ -196,7 +197,6 @@ export function decodeListening(payload: Buffer, count: number): Listening {
   const server = value.server === -1 ? -1 : whole(value.server, 'server')
   if (server >= count) throw broken(`there is no server ${server}`)
   const mostUses = whole(value.mostUses, 'mostUses')
-  if (mostUses >= 2 ** 31) throw broken('mostUses is too large')
   return { server, path: text(value.path, 'path'), backlog: whole(value.backlog, 'backlog'), mostUses }
 }
 

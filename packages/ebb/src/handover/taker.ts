@@ -188,7 +188,7 @@ export class Taker implements LinkHandler {
       throw new EbbError('ERR_EBB_HANDOVER', 'the other process has lost patience, and keeps its servers')
     }
     step('new:done')
-    this.#finish(rows, awake, false)
+    this.#finish(rows, awake, adopted, false)
   }
 
   /** Listens, and adopts what has come. @throws after undoing all of it */
@@ -237,13 +237,14 @@ export class Taker implements LinkHandler {
     this.#receiver.dropIncomplete()
     for (const ids of this.#away) ids.length = 0
     const rows = this.#receiver.count
+    let adopted: number[][]
     try {
-      this.#adopt()
+      adopted = this.#adopt()
     } catch (error) {
       this.onFailure(error as Error)
       return
     }
-    this.#finish(rows, 0, true)
+    this.#finish(rows, 0, adopted, true)
   }
 
   onFailure(error: Error): void {
@@ -266,8 +267,11 @@ export class Taker implements LinkHandler {
     this.#link.close()
   }
 
-  /** @param isDead whether the other process has ended */
-  #finish(connections: number, awake: number, isDead: boolean): void {
+  /**
+   * @param adopted ids of connections, by server
+   * @param isDead whether the other process has ended
+   */
+  #finish(connections: number, awake: number, adopted: readonly number[][], isDead: boolean): void {
     this.#isOver = true
     clearTimeout(this.#timer)
     // Connections that are here by now may also be in messages that nobody has received.
@@ -281,6 +285,7 @@ export class Taker implements LinkHandler {
     let arriving: Arriving | undefined
     if (isDead) this.#link.close()
     else arriving = new Arriving(this.#link, this.#servers, this.#away, this.#broadcasts)
+    for (const [at, server] of this.#servers.entries()) server.onTaken(adopted[at] as number[])
     this.#link.keepRunning(false)
     this.#resolve({ from, handoverSocket, missing, arriving })
   }

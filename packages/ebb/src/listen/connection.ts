@@ -1,5 +1,7 @@
 /** The handle of a connection that handlers get. */
+import type { Order } from '../socket/moved.js'
 import { toBytes } from '../sys/arguments.js'
+import { EbbError } from '../sys/errors.js'
 import type { Reactor } from '../sys/reactor.js'
 import type { AddressInfo } from '../sys/sockaddr.js'
 
@@ -8,6 +10,9 @@ import type { AddressInfo } from '../sys/sockaddr.js'
  * connection are interchangeable. A program may keep one, or find it by {@link id} in a `Map` of its own.
  *
  * Once the connection is closed, the methods do nothing, and `write()` returns false.
+ *
+ * Once it has moved to another process, `write()`, `end()` and `close()` are passed on, as long as that process goes on
+ * and `grace` lasts.
  */
 export interface Connection {
   /** Number of this connection: a positive integer that no other connection of this thread ever has. */
@@ -21,6 +26,19 @@ export interface Connection {
    * is closed. Each read asks the kernel.
    */
   readonly remoteAddress: AddressInfo | undefined
+
+  /**
+   * Data of the application, which moves with the connection to another process: see `handover()`. Any value that
+   * `structuredClone` takes. It is stored serialised, so each read returns a new copy: to change it, set it again.
+   * `undefined` removes it. Undefined after the `close` handler.
+   *
+   * If setting throws, the previous value stays.
+   *
+   * @throws {RangeError} `ERR_EBB_ATTACHMENT_TOO_LARGE` above the listener's `attachmentLimit`
+   * @throws `DataCloneError` for a value that cannot be cloned, such as a function or a socket
+   * @throws {EbbError} `ERR_EBB_CONNECTION_CLOSED` once the connection is closed, or has moved to another process
+   */
+  attachment: unknown
 
   /**
    * Sends bytes, in order. A string is sent as UTF-8.
@@ -62,6 +80,12 @@ export interface ConnectionHost {
   resume(fd: number): void
   queued(fd: number): number
   remoteAddress(fd: number): AddressInfo | undefined
+  attachment(id: number): unknown
+  attach(fd: number, value: unknown): void
+  /** Whether another process has the connection. */
+  isElsewhere(id: number): boolean
+  /** Passes on what is meant for a connection that another process has. @returns false if there is none */
+  pass(id: number, order: Order, bytes?: Uint8Array): boolean
 }
 
 /** The implementation of {@link Connection}: three fields, and garbage after each handler call unless it is kept. */
@@ -77,38 +101,55 @@ export class ConnectionHandle implements Connection {
     this.id = id
   }
 
+  /** Whether the connection is open, and in this process. */
+  get #isHere(): boolean {
+    return this.#host.reactor.serial[this.#fd] === this.id
+  }
+
   get closed(): boolean {
-    return this.#host.reactor.serial[this.#fd] !== this.id
+    return !this.#isHere && !this.#host.isElsewhere(this.id)
   }
 
   get queued(): number {
-    return this.closed ? 0 : this.#host.queued(this.#fd)
+    return this.#isHere ? this.#host.queued(this.#fd) : 0
   }
 
   get remoteAddress(): AddressInfo | undefined {
-    return this.closed ? undefined : this.#host.remoteAddress(this.#fd)
+    return this.#isHere ? this.#host.remoteAddress(this.#fd) : undefined
+  }
+
+  get attachment(): unknown {
+    return this.#host.attachment(this.id)
+  }
+
+  set attachment(value: unknown) {
+    if (!this.#isHere) {
+      throw new EbbError('ERR_EBB_CONNECTION_CLOSED', 'the connection is not open here: nothing can be attached to it')
+    }
+    this.#host.attach(this.#fd, value)
   }
 
   write(data: string | Uint8Array): boolean {
-    if (this.closed) return false
-    return this.#host.write(this.#fd, toBytes(data))
+    if (this.#isHere) return this.#host.write(this.#fd, toBytes(data))
+    return this.#host.isElsewhere(this.id) && this.#host.pass(this.id, 'send', toBytes(data))
   }
 
   end(data?: string | Uint8Array): void {
-    if (this.closed) return
     if (data !== undefined) this.write(data)
-    if (!this.closed) this.#host.end(this.#fd)
+    if (this.#isHere) this.#host.end(this.#fd)
+    else this.#host.pass(this.id, 'end')
   }
 
   close(): void {
-    if (!this.closed) this.#host.destroy(this.#fd)
+    if (this.#isHere) this.#host.destroy(this.#fd)
+    else this.#host.pass(this.id, 'close')
   }
 
   pause(): void {
-    if (!this.closed) this.#host.pause(this.#fd)
+    if (this.#isHere) this.#host.pause(this.#fd)
   }
 
   resume(): void {
-    if (!this.closed) this.#host.resume(this.#fd)
+    if (this.#isHere) this.#host.resume(this.#fd)
   }
 }

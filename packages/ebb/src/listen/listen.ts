@@ -1,32 +1,45 @@
 /** `listen()`: a TCP or Unix server whose connections are bare descriptors in epoll. */
 import { Governor, type GovernorOptions } from '../govern/connection-governor.js'
 import { tuneAllocator } from '../memory/thresholds.js'
+import { ATTACHMENT_LIMIT } from '../socket/attachments.js'
 import { closeSocket, openSocket, SOCKET_OPTIONS, type SocketOptions } from '../socket/listening-socket.js'
 import type { ProxyProtocolOptions } from '../socket/proxy-protocol.js'
 import type { ShutdownOptions, ShutdownReport } from '../socket/shutdown.js'
 import { checkBoolean, checkFunction, checkObject } from '../sys/arguments.js'
 import { milliseconds } from '../sys/duration.js'
-import { EbbError } from '../sys/errors.js'
+import { EbbError, invalidArgument, shown } from '../sys/errors.js'
 import { lackOfReactor } from '../sys/reactor.js'
 import type { AddressInfo } from '../sys/sockaddr.js'
 import { warnOfUnknown } from '../sys/unknown.js'
 import { EpollListener, type Handlers } from './listener.js'
 
-const HANDLERS = Object.keys({ open: 0, data: 0, drain: 0, close: 0, error: 0, proxyError: 0 } satisfies Record<
-  keyof Handlers,
-  0
->)
+const HANDLERS = Object.keys({
+  open: 0,
+  data: 0,
+  drain: 0,
+  close: 0,
+  error: 0,
+  proxyError: 0,
+  moved: 0,
+  handedOver: 0,
+  handoverFailed: 0
+} satisfies Record<keyof Handlers, 0>)
 
-const OPTIONS = Object.keys({
-  ...SOCKET_OPTIONS,
+const LISTENER_OPTIONS = {
   firstByteTimeout: 0,
   proxyProtocol: 0,
   giveBack: 0,
-  asyncContext: 0
-} satisfies Record<keyof ListenOptions, 0>)
+  asyncContext: 0,
+  attachmentLimit: 0
+} satisfies Record<keyof ListenerOptions, 0>
+
+const OPTIONS = Object.keys({ ...SOCKET_OPTIONS, ...LISTENER_OPTIONS } satisfies Record<keyof ListenOptions, 0>)
 
 /** Options of {@link listen}. Exactly one of `port` and `path` is required. */
-export interface ListenOptions extends SocketOptions {
+export interface ListenOptions extends SocketOptions, ListenerOptions {}
+
+/** Options of {@link createListener}. */
+export interface ListenerOptions {
   /**
    * Time after which a connection that has not sent a byte is closed: milliseconds, or a string with a unit (`'250ms'`,
    * `'5s'`, `'2m'`). `false`: never. Default: `false`. It is late by at most 1/7 of the time or 16 ms.
@@ -53,11 +66,17 @@ export interface ListenOptions extends SocketOptions {
    * `enterWith()` may be seen by the handlers of other connections. For handlers that use no store.
    */
   asyncContext?: boolean
+  /** Maximum size of the serialised {@link Connection.attachment}, in bytes. Default: 16384. */
+  attachmentLimit?: number
 }
 
 /** A listening socket and its connections. Made by {@link listen}. */
 export interface Listener {
-  /** Address of the listening socket, with the port that the kernel chose. */
+  /**
+   * Address of the listening socket, with the port that the kernel chose.
+   *
+   * @throws {EbbError} `ERR_SERVER_NOT_RUNNING` before a listener of {@link createListener} listens
+   */
   readonly address: AddressInfo
   /** Number of open connections. */
   readonly clients: number
@@ -87,6 +106,20 @@ export interface Listener {
    */
   shutdown(options?: ShutdownOptions): Promise<ShutdownReport>
   /**
+   * Sends bytes to the connection with this id.
+   *
+   * @returns false if the connection is closed or broken, or if one of its sides has ended it
+   * @throws {TypeError} `ERR_INVALID_ARG_VALUE`
+   */
+  send(id: number, bytes: string | Uint8Array): boolean
+  /**
+   * Closes the connection with this id now. Queued bytes are lost.
+   *
+   * @returns false if it was closed
+   * @throws {TypeError} `ERR_INVALID_ARG_VALUE`; what the `close` handler throws
+   */
+  closeConnection(id: number): boolean
+  /**
    * Closes every connection now, and calls the `close` handler for each. Queued bytes are lost.
    *
    * @throws the first error that a `close` handler threw, after all connections are closed
@@ -109,31 +142,66 @@ export interface Listener {
 export function listen(options: ListenOptions, handlers: Handlers = {}): Listener {
   checkObject(options, 'options of listen(), such as { port: 3033 },')
   warnOfUnknown(options, OPTIONS, 'listen()')
-  checkHandlers(handlers)
-  tuneAllocator({ timer: true })
-  const governor = toGovernor(options.giveBack)
-  const { firstByteTimeout = false } = options
-  const silence = firstByteTimeout === false ? 0 : milliseconds(firstByteTimeout, 'firstByteTimeout')
-  const { asyncContext = true } = options
-  checkBoolean(asyncContext, 'asyncContext')
-  const lack = lackOfReactor()
-  if (lack !== undefined) {
-    throw new EbbError('ERR_EBB_UNSUPPORTED', `listen() cannot serve connections here: ${lack}`)
-  }
+  const listener = makeListener(options, handlers, 'listen()')
+  startListening(listener, options)
+  return listener
+}
+
+/**
+ * Makes a server that does not listen until `handover()` starts it.
+ *
+ * ```ts
+ * const server = createListener({ data: (connection, bytes) => connection.write(bytes) })
+ * await handover(server, { path: '/run/app/handover.sock', listen: { port: 3033 } })
+ * ```
+ *
+ * @throws {TypeError} `ERR_INVALID_ARG_VALUE` for handlers or options that are not valid
+ * @throws {EbbError} `ERR_EBB_UNSUPPORTED` where the library cannot call the kernel
+ */
+export function createListener(handlers: Handlers = {}, options: ListenerOptions = {}): Listener {
+  checkObject(options, 'options of createListener()')
+  warnOfUnknown(options, Object.keys(LISTENER_OPTIONS), 'createListener()')
+  return makeListener(options, handlers, 'createListener()')
+}
+
+/**
+ * Makes a listener listen.
+ *
+ * @throws as {@link listen}; then it does not listen
+ */
+export function startListening(listener: EpollListener, options: SocketOptions): void {
   const socket = openSocket(options)
   try {
-    return new EpollListener(socket, handlers, governor, silence, asyncContext, options.proxyProtocol)
+    listener.start(socket)
   } catch (error) {
     closeSocket(socket)
     throw error
   }
 }
 
-function checkHandlers(handlers: Handlers): void {
-  checkObject(handlers, 'handlers of listen(), such as { data(connection, bytes) {} },')
+function makeListener(options: ListenerOptions, handlers: Handlers, caller: string): EpollListener {
+  checkHandlers(handlers, caller)
+  tuneAllocator({ timer: true })
+  const governor = toGovernor(options.giveBack)
+  const { firstByteTimeout: silence = false, asyncContext = true, attachmentLimit = ATTACHMENT_LIMIT } = options
+  const firstByteTimeout = silence === false ? 0 : milliseconds(silence, 'firstByteTimeout')
+  checkBoolean(asyncContext, 'asyncContext')
+  if (!Number.isInteger(attachmentLimit) || attachmentLimit < 0) {
+    throw invalidArgument(`attachmentLimit must be a whole number of bytes from 0 on, not ${shown(attachmentLimit)}`)
+  }
+  const lack = lackOfReactor()
+  if (lack !== undefined) {
+    throw new EbbError('ERR_EBB_UNSUPPORTED', `${caller} cannot serve connections here: ${lack}`)
+  }
+  const { proxyProtocol } = options
+  return new EpollListener({ handlers, governor, firstByteTimeout, asyncContext, proxyProtocol, attachmentLimit })
+}
+
+function checkHandlers(handlers: Handlers, caller: string): void {
+  checkObject(handlers, `handlers of ${caller}, such as { data(connection, bytes) {} },`)
   for (const name of HANDLERS) checkFunction(handlers[name as keyof Handlers], `handler ${name}`)
   // An object with methods of its own may be the handlers.
-  warnOfUnknown(handlers, HANDLERS, 'listen()', true)
+  warnOfUnknown(handlers, HANDLERS, caller, true)
 }
 
 function toGovernor(giveBack: ListenOptions['giveBack'] = true): Governor | undefined {

@@ -8,7 +8,9 @@
 import type { Governor } from '../govern/connection-governor.js'
 import { type Retained, retain } from '../memory/hidden-classes.js'
 import { type AcceptHost, Acceptor } from '../socket/acceptor.js'
+import { Attachments, restored } from '../socket/attachments.js'
 import type { ListeningSocket } from '../socket/listening-socket.js'
+import type { ConnectionKeeper, HandedOver, Order } from '../socket/moved.js'
 import { ProxiedAddresses } from '../socket/proxied.js'
 import {
   type ProxyFailure,
@@ -18,16 +20,32 @@ import {
 } from '../socket/proxy-protocol.js'
 import { type ShutdownHost, type ShutdownOptions, type ShutdownReport, shutDown } from '../socket/shutdown.js'
 import { Wheel } from '../socket/timer-wheel.js'
+import { checkId, toBytes } from '../sys/arguments.js'
 import { type Audited, announceCreated, targetOf } from '../sys/audit.js'
-import { E, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from '../sys/constants.js'
+import { E, EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from '../sys/constants.js'
 import { EbbError, type SystemError, systemError } from '../sys/errors.js'
-import { CallbackScopes, runWithoutContext } from '../sys/node/callback-scope.js'
+import { batchSoon, CallbackScopes, runWithoutContext } from '../sys/node/callback-scope.js'
 import { type Reactor, reactor, type Watcher } from '../sys/reactor.js'
 import { ReceiveSlab } from '../sys/receive-slab.js'
 import type { AddressInfo } from '../sys/sockaddr.js'
-import { peerAddress, shutdownBoth, shutdownWrite, takeError } from '../sys/socket.js'
+import { closeDescriptor, peerAddress, shutdownBoth, shutdownWrite, takeError } from '../sys/socket.js'
 import { peek, receiveAndDrop, sendAt, sendBytes } from '../sys/transfer.js'
 import { type Connection, ConnectionHandle, type ConnectionHost } from './connection.js'
+import { ListenerMoving, type MovingHost } from './moving.js'
+import {
+  BLOCKED,
+  ENDED,
+  ENDING,
+  eventsOf,
+  FAILED,
+  HALF_CLOSED,
+  HEADER,
+  HUNG_UP,
+  NOT_READING,
+  NOT_WRITABLE,
+  PAUSED,
+  type SendQueue
+} from './states.js'
 
 /** Handlers of a listener, shared by all its connections. All are optional and are called without `this`. */
 export interface Handlers {
@@ -54,6 +72,18 @@ export interface Handlers {
    */
   error?(error: SystemError): void
   /**
+   * Called in place of `open` for a connection that came from the process before: see `handover()`. Its
+   * {@link Connection.id} and {@link Connection.attachment} are those of that process.
+   */
+  moved?(connection: Connection): void
+  /**
+   * Called when another process has taken over the listener and its connections. The `close` handler is not called for
+   * connections that have moved.
+   */
+  handedOver?(report: HandedOver): void
+  /** Called when another process could not take over. This one goes on. */
+  handoverFailed?(error: EbbError | SystemError): void
+  /**
    * Called when a connection was closed because it did not begin with a valid header of the PROXY protocol. The other
    * handlers were not called for it.
    *
@@ -63,55 +93,48 @@ export interface Handlers {
   proxyError?(error: EbbError, peer: AddressInfo | undefined): void
 }
 
-// States of a connection: bits in the reactor's byte for its descriptor.
-
-/** `pause()` was called. */
-const PAUSED = 1
-/** `end()` was called: a FIN follows the last queued byte. */
-const ENDING = 2
-/** The FIN is sent. */
-const ENDED = 4
-/** The peer has sent its FIN. */
-const HALF_CLOSED = 8
-/** Bytes wait to be sent: there is an entry in `#queues`. */
-const BLOCKED = 16
-/**
- * A write failed; epoll is about to report the hang-up that closes the connection. There is an entry in `#failures`.
- */
-const FAILED = 32
-/** Both directions are shut down, and received bytes wait until the connection is resumed. */
-const HUNG_UP = 64
-/** A header of the PROXY protocol is expected. No handler was called yet. */
-const HEADER = 128
-
-/** States in which nothing is read. */
-const NOT_READING = PAUSED | HALF_CLOSED | FAILED
-
-/** Bytes that the kernel did not take, oldest first. */
-interface SendQueue {
-  chunks: Buffer[]
-  bytes: number
+/** What a listener is made of, beside its socket. */
+export interface ListenerParts {
+  handlers: Handlers
+  governor: Governor | undefined
+  /** Milliseconds after which a connection that has not sent a byte is closed; 0: never. */
+  firstByteTimeout: number
+  /** Whether handlers run in a context of their connection. */
+  asyncContext: boolean
+  proxyProtocol: boolean | ProxyProtocolOptions | undefined
+  /** Maximum size of a serialised attachment, in bytes. */
+  attachmentLimit: number
 }
 
 /** The implementation of `Listener`. */
-export class EpollListener implements Audited, Watcher, AcceptHost, ConnectionHost, ShutdownHost {
-  readonly address: AddressInfo
+export class EpollListener implements Audited, Watcher, AcceptHost, ConnectionHost, ShutdownHost, MovingHost {
   readonly reactor: Reactor
+  readonly attachments: Attachments
+  /** By descriptor. */
+  readonly queues = new Map<number, SendQueue>()
+  /** Deadlines of the connections that have not sent a byte, by descriptor. */
+  readonly silent: Wheel | undefined
+  readonly proxy: ProxyProtocol | undefined
+  /** By descriptor: addresses that a balancer has told. */
+  readonly proxied = new ProxiedAddresses()
+  /** By descriptor: in which scope the handlers are called. */
+  readonly scopes = new CallbackScopes()
+  readonly moving: ListenerMoving
+  /** Called when the listener and all its connections are closed. */
+  onClosed: (() => void) | undefined
 
   readonly #handlers: Handlers
   /** An unused handle, which keeps the hidden class of handles alive while there are no connections. */
   readonly retained: Retained
-  readonly #owner: number
-  readonly #acceptor: Acceptor
+  #owner = -1
+  #socket: ListeningSocket | undefined
+  /** Undefined until the listener listens. */
+  #acceptor: Acceptor | undefined
   readonly #governor: Governor | undefined
-  /** Bytes that wait to be sent, by descriptor. */
-  readonly #queues = new Map<number, SendQueue>()
   /** Errors of failed writes, by descriptor. */
   readonly #failures = new Map<number, SystemError>()
   readonly #firstByteTimeout: number
   readonly #asyncContext: boolean
-  /** Deadlines of the connections that have not sent a byte, by descriptor. */
-  readonly #silent: Wheel | undefined
   #clients = 0
   #accepted = 0
   #referenced = true
@@ -120,43 +143,37 @@ export class EpollListener implements Audited, Watcher, AcceptHost, ConnectionHo
   #resolveClosing: (() => void) | undefined
   #shutdown: Promise<ShutdownReport> | undefined
 
-  readonly #proxy: ProxyProtocol | undefined
-  /** By descriptor: addresses that a balancer has told. */
-  readonly #proxied = new ProxiedAddresses()
   readonly #slab = new ReceiveSlab()
-  /** By descriptor: in which scope the handlers are called. */
-  readonly #scopes = new CallbackScopes()
+  #keeper: ConnectionKeeper | undefined
+  /** Descriptors by id: kept up to date from the first {@link find} on. */
+  #byId: Map<number, number> | undefined
+
+  /** @throws {TypeError} `ERR_INVALID_ARG_VALUE` for a `proxyProtocol` that is not valid */
+  constructor(parts: ListenerParts) {
+    this.proxy = proxyProtocolOf(parts.proxyProtocol, (fd, error) => this.#onProxyFailure(fd, error))
+    this.reactor = reactor()
+    this.#handlers = parts.handlers
+    this.#governor = parts.governor
+    this.#firstByteTimeout = parts.firstByteTimeout
+    this.#asyncContext = parts.asyncContext
+    this.attachments = new Attachments(parts.attachmentLimit)
+    this.moving = new ListenerMoving(this)
+    if (parts.firstByteTimeout > 0) this.silent = new Wheel((fd) => this.#onSilence(fd))
+    this.retained = retain(new ConnectionHandle(this, -1, -1))
+    announceCreated(this)
+  }
 
   /**
    * Starts to accept from `socket`. The listener owns `socket` from then on.
    *
-   * @param firstByteTimeout ms after which a connection that has not sent a byte is closed; 0: never
-   * @param asyncContext whether handlers run in a context of their connection
    * @throws {SystemError} of `epoll_ctl`; the caller still owns the socket
-   * @throws {TypeError} `ERR_INVALID_ARG_VALUE` for a `proxyProtocol` that is not valid
    */
-  constructor(
-    socket: ListeningSocket,
-    handlers: Handlers,
-    governor: Governor | undefined,
-    firstByteTimeout: number,
-    asyncContext: boolean,
-    proxyProtocol?: boolean | ProxyProtocolOptions
-  ) {
-    this.#proxy = proxyProtocolOf(proxyProtocol, (fd, error) => this.#onProxyFailure(fd, error))
-    this.reactor = reactor()
-    this.address = socket.address
-    this.#handlers = handlers
-    this.#governor = governor
-    this.#firstByteTimeout = firstByteTimeout
-    this.#asyncContext = asyncContext
-    if (firstByteTimeout > 0) this.#silent = new Wheel((fd) => this.#onSilence(fd))
-    this.retained = retain(new ConnectionHandle(this, -1, -1))
+  start(socket: ListeningSocket): void {
     this.#acceptor = new Acceptor(this.reactor, socket, this)
-    this.#scopes.onListening()
+    this.#socket = socket
+    this.scopes.onListening()
     this.#owner = this.reactor.register(this)
-    announceCreated(this)
-    this.reactor.ref()
+    if (this.#referenced) this.reactor.ref()
   }
 
   audit(): string[] {
@@ -164,19 +181,37 @@ export class EpollListener implements Audited, Watcher, AcceptHost, ConnectionHo
     let open = 0
     let timers = 0
     const { reactor } = this
-    const isClosed = this.#closing !== undefined && this.#resolveClosing === undefined
-    for (let fd = isClosed ? -1 : reactor.next(this.#owner, -1); fd !== -1; fd = reactor.next(this.#owner, fd)) {
+    const isRegistered = this.#owner !== -1
+    for (let fd = !isRegistered ? -1 : reactor.next(this.#owner, -1); fd !== -1; fd = reactor.next(this.#owner, fd)) {
       open++
-      if (this.#silent?.has(fd)) timers++
+      if (this.silent?.has(fd)) timers++
       if (!targetOf(fd)?.startsWith('socket:')) wrong.push(`descriptor ${fd} is ${targetOf(fd)}`)
       const blocked = ((reactor.state[fd] as number) & BLOCKED) !== 0
-      if (this.#queues.has(fd) !== blocked) wrong.push(`descriptor ${fd} is ${blocked ? '' : 'not '}blocked`)
+      if (this.queues.has(fd) !== blocked) wrong.push(`descriptor ${fd} is ${blocked ? '' : 'not '}blocked`)
     }
     if (open !== this.#clients) wrong.push(`clients: ${this.#clients}, expected ${open}`)
-    if (timers !== (this.#silent?.size ?? 0)) wrong.push(`timers: ${this.#silent?.size}, expected ${timers}`)
-    for (const fd of this.#queues.keys())
-      if (reactor.ownerOf(fd) !== this.#owner) wrong.push(`a queue of ${fd} is left`)
+    if (timers !== (this.silent?.size ?? 0)) wrong.push(`timers: ${this.silent?.size}, expected ${timers}`)
+    for (const fd of this.queues.keys()) if (reactor.ownerOf(fd) !== this.#owner) wrong.push(`a queue of ${fd} is left`)
+    for (const [id, fd] of this.#byId ?? [])
+      if (reactor.serial[fd] !== id) wrong.push(`connection ${id} is not at ${fd}`)
+    if (this.#byId !== undefined && this.#byId.size !== open) wrong.push(`ids: ${this.#byId.size}, expected ${open}`)
+    if (open === 0 && this.attachments.bytes > 0) wrong.push('attachments are left')
     return wrong
+  }
+
+  /** @throws {EbbError} `ERR_SERVER_NOT_RUNNING` before the listener listens */
+  get address(): AddressInfo {
+    if (this.#socket !== undefined) return this.#socket.address
+    throw new EbbError('ERR_SERVER_NOT_RUNNING', 'the listener does not listen: pass it to handover() first')
+  }
+
+  get owner(): number {
+    return this.#owner
+  }
+
+  /** Whether {@link start} was called, or {@link close}. */
+  get isUsed(): boolean {
+    return this.#socket !== undefined || this.#closing !== undefined
   }
 
   get clients(): number {
@@ -188,18 +223,18 @@ export class EpollListener implements Audited, Watcher, AcceptHost, ConnectionHo
   }
 
   get accepting(): boolean {
-    return this.#acceptor.accepting
+    return this.#acceptor?.accepting === true
   }
 
   unref(): this {
-    if (this.#referenced) this.reactor.unref()
+    if (this.#referenced && this.#owner !== -1) this.reactor.unref()
     this.#referenced = false
     return this
   }
 
   ref(): this {
     if (!this.#referenced && this.#closing === undefined) {
-      this.reactor.ref()
+      if (this.#owner !== -1) this.reactor.ref()
       this.#referenced = true
     }
     return this
@@ -208,8 +243,9 @@ export class EpollListener implements Audited, Watcher, AcceptHost, ConnectionHo
   close(): Promise<void> {
     this.#closing ??= new Promise((resolve) => {
       this.#resolveClosing = resolve
-      if (this.#acceptor.sharesPort) this.#acceptor.drain()
-      this.#acceptor.close()
+      if (this.#acceptor?.sharesPort) this.#acceptor.drain()
+      this.#keeper?.stopped()
+      this.#acceptor?.close()
       this.#finishIfEmpty()
     })
     return this.#closing
@@ -223,7 +259,7 @@ export class EpollListener implements Audited, Watcher, AcceptHost, ConnectionHo
   // Called by the shutdown.
 
   stop(): number {
-    const drained = this.#acceptor.drain()
+    const drained = this.#acceptor?.drain() ?? 0
     void this.close()
     return drained
   }
@@ -264,8 +300,10 @@ export class EpollListener implements Audited, Watcher, AcceptHost, ConnectionHo
     this.#clients++
     this.#accepted++
     this.#governor?.joined()
-    this.#silent?.add(fd, this.#firstByteTimeout)
-    if (this.#proxy?.expectsFrom(fd)) {
+    this.silent?.add(fd, this.#firstByteTimeout)
+    this.#byId?.set(this.reactor.serial[fd] as number, fd)
+    this.#keeper?.parked(fd)
+    if (this.proxy?.expectsFrom(fd)) {
       this.reactor.state[fd] = HEADER
       return 0
     }
@@ -284,17 +322,17 @@ export class EpollListener implements Audited, Watcher, AcceptHost, ConnectionHo
   }
 
   #report(error: SystemError): void {
-    this.#scopes.runForServer(this.#handlers.error ?? warnOf, undefined, error)
+    this.scopes.runForServer(this.#handlers.error ?? warnOf, undefined, error)
   }
 
   /** Calls a handler for a connection. */
   #callBack<B>(fd: number, handler: ((connection: Connection, b: B) => void) | undefined, b?: B): void {
     if (handler === undefined) return
-    if (this.#asyncContext) this.#scopes.callBack(fd, handler, undefined, this.#handle(fd), b)
-    else runWithoutContext(handler, this.#handle(fd), b as B)
+    if (this.#asyncContext) this.scopes.callBack(fd, handler, undefined, this.#connection(fd), b)
+    else runWithoutContext(handler, this.#connection(fd), b as B)
   }
 
-  #handle(fd: number): Connection {
+  #connection(fd: number): Connection {
     const serial = this.reactor.serial[fd] as number
     // As a small integer, if it is one, a number is not an object of its own.
     const small = serial | 0
@@ -304,8 +342,20 @@ export class EpollListener implements Audited, Watcher, AcceptHost, ConnectionHo
   // Called by the reactor.
 
   ready(fd: number, events: number): void {
-    if (this.#proxy !== undefined && ((this.reactor.state[fd] as number) & HEADER) !== 0) {
-      this.#readProxyHeader(fd, this.#proxy)
+    if (this.#keeper === undefined) {
+      this.#handle(fd, events)
+      return
+    }
+    const serial = this.reactor.serial[fd]
+    // Before anything is read: the keeper has only what is untouched.
+    this.#keeper.leaving(fd)
+    this.#handle(fd, events)
+    if (this.reactor.serial[fd] === serial) this.#keeper?.parked(fd)
+  }
+
+  #handle(fd: number, events: number): void {
+    if (this.proxy !== undefined && ((this.reactor.state[fd] as number) & HEADER) !== 0) {
+      this.#readProxyHeader(fd, this.proxy)
       return
     }
     const serial = this.reactor.serial[fd] as number
@@ -327,7 +377,7 @@ export class EpollListener implements Audited, Watcher, AcceptHost, ConnectionHo
     if (result === 'end' || result === 'reset') this.#destroy(fd)
     else if (result instanceof Error) this.#onProxyFailure(fd, result)
     else {
-      if (result !== 'own') this.#proxied.set(fd, result)
+      if (result !== 'own') this.proxied.set(fd, result)
       this.reactor.state[fd] = 0
       this.#callBack(fd, this.#handlers.open)
     }
@@ -337,7 +387,7 @@ export class EpollListener implements Audited, Watcher, AcceptHost, ConnectionHo
     const peer = peerAddress(fd)
     this.#destroy(fd)
     const { proxyError } = this.#handlers
-    if (proxyError !== undefined) this.#scopes.runForServer(proxyError, undefined, error, peer)
+    if (proxyError !== undefined) this.scopes.runForServer(proxyError, undefined, error, peer)
   }
 
   /**
@@ -351,7 +401,7 @@ export class EpollListener implements Audited, Watcher, AcceptHost, ConnectionHo
     for (;;) {
       const received = data === undefined ? receiveAndDrop(fd) : this.#slab.receive(fd)
       if (received > 0) {
-        this.#silent?.remove(fd)
+        this.silent?.remove(fd)
         if (data !== undefined) {
           const bytes = this.#slab.take(received)
           this.#callBack(fd, data, bytes)
@@ -401,7 +451,7 @@ export class EpollListener implements Audited, Watcher, AcceptHost, ConnectionHo
 
   /** Sends queued bytes. */
   #flush(fd: number): void {
-    const queue = this.#queues.get(fd)
+    const queue = this.queues.get(fd)
     if (queue === undefined) return
     const { chunks } = queue
     for (const [i, chunk] of chunks.entries()) {
@@ -411,12 +461,13 @@ export class EpollListener implements Audited, Watcher, AcceptHost, ConnectionHo
         return
       }
       queue.bytes -= sent
+      queue.since = performance.now()
       if (sent < chunk.length) {
         chunks.splice(0, i + 1, chunk.subarray(sent))
         return
       }
     }
-    this.#queues.delete(fd)
+    this.queues.delete(fd)
     const state = (this.reactor.state[fd] as number) & ~BLOCKED
     if ((state & HALF_CLOSED) !== 0) {
       this.#destroy(fd)
@@ -453,20 +504,20 @@ export class EpollListener implements Audited, Watcher, AcceptHost, ConnectionHo
   #setState(fd: number, state: number): void {
     if (this.reactor.state[fd] === state) return
     this.reactor.state[fd] = state
-    let events = 0
-    if ((state & NOT_READING) === 0) events |= EPOLLIN | EPOLLRDHUP
-    if ((state & BLOCKED) !== 0) events |= EPOLLOUT
-    // epoll always reports a hang-up. Edge-triggered, it reports it only once.
-    if ((state & HUNG_UP) !== 0) events |= EPOLLET
-    this.reactor.modify(fd, events)
+    this.reactor.modify(fd, eventsOf(state))
+    if (this.#keeper === undefined) return
+    if (this.moving.canKeep(fd)) this.#keeper.parked(fd)
+    else this.#keeper.leaving(fd)
   }
 
   #finishIfEmpty(): void {
     if (this.#resolveClosing === undefined || this.#clients > 0) return
-    this.reactor.unregister(this.#owner)
+    if (this.#owner !== -1) this.reactor.unregister(this.#owner)
     this.unref()
+    this.#owner = -1
     this.#resolveClosing()
     this.#resolveClosing = undefined
+    this.onClosed?.()
   }
 
   // Called by handles, which have checked that `fd` still belongs to their connection.
@@ -477,7 +528,7 @@ export class EpollListener implements Audited, Watcher, AcceptHost, ConnectionHo
     if ((state & (FAILED | HALF_CLOSED)) !== 0) return false
     if (bytes.length === 0) return (state & BLOCKED) === 0
     if ((state & BLOCKED) !== 0) {
-      const queue = this.#queues.get(fd) as SendQueue
+      const queue = this.queues.get(fd) as SendQueue
       queue.chunks.push(Buffer.from(bytes))
       queue.bytes += bytes.length
       return false
@@ -490,7 +541,7 @@ export class EpollListener implements Audited, Watcher, AcceptHost, ConnectionHo
     }
     // Copied, because the caller may reuse its buffer, and `bytes` may be a small part of a large buffer.
     const rest = Buffer.from(bytes.subarray(sent))
-    this.#queues.set(fd, { chunks: [rest], bytes: rest.length })
+    this.queues.set(fd, { chunks: [rest], bytes: rest.length, since: performance.now() })
     this.#setState(fd, state | BLOCKED)
     return false
   }
@@ -526,24 +577,31 @@ export class EpollListener implements Audited, Watcher, AcceptHost, ConnectionHo
 
   /** Closes a connection and calls the `close` handler. @param error what broke the connection, if anything did */
   #destroy(fd: number, error?: SystemError, close = this.#handlers.close): void {
-    const connection = this.#handle(fd)
+    const connection = this.#connection(fd)
     const state = this.reactor.state[fd] as number
-    if ((state & BLOCKED) !== 0) this.#queues.delete(fd)
+    if ((state & BLOCKED) !== 0) this.queues.delete(fd)
     if ((state & FAILED) !== 0) this.#failures.delete(fd)
-    if ((state & HEADER) !== 0) this.#proxy?.forget(fd)
-    this.#proxied.delete(fd)
-    this.#silent?.remove(fd)
+    if ((state & HEADER) !== 0) this.proxy?.forget(fd)
+    this.proxied.delete(fd)
+    this.silent?.remove(fd)
+    this.#keeper?.leaving(fd)
     this.reactor.close(fd)
+    this.#onGone(connection.id)
+    if (close === undefined || (state & HEADER) !== 0) this.scopes.end(fd)
+    else if (this.#asyncContext) {
+      const id = this.scopes.id(fd)
+      this.scopes.end(fd)
+      this.scopes.run(id, close, undefined, connection, error)
+    } else runWithoutContext(close, connection, error)
+    if (this.attachments.bytes > 0) this.attachments.delete(connection.id)
+    if (this.#clients === 0) this.#finishIfEmpty()
+  }
+
+  #onGone(id: number): void {
     this.#clients--
     this.#governor?.left()
-    if (!this.#acceptor.accepting) this.#acceptor.resume()
-    if (close === undefined || (state & HEADER) !== 0) this.#scopes.end(fd)
-    else if (this.#asyncContext) {
-      const id = this.#scopes.id(fd)
-      this.#scopes.end(fd)
-      this.#scopes.run(id, close, undefined, connection, error)
-    } else runWithoutContext(close, connection, error)
-    if (this.#clients === 0) this.#finishIfEmpty()
+    this.#byId?.delete(id)
+    if (this.#acceptor?.accepting === false) this.#acceptor.resume()
   }
 
   pause(fd: number): void {
@@ -555,11 +613,109 @@ export class EpollListener implements Audited, Watcher, AcceptHost, ConnectionHo
   }
 
   remoteAddress(fd: number): AddressInfo | undefined {
-    return this.#proxied.client(fd) ?? peerAddress(fd)
+    return this.proxied.client(fd) ?? peerAddress(fd)
   }
 
   queued(fd: number): number {
-    return this.#queues.get(fd)?.bytes ?? 0
+    return this.queues.get(fd)?.bytes ?? 0
+  }
+
+  attachment(id: number): unknown {
+    return restored(this.attachments.get(id))
+  }
+
+  attach(fd: number, value: unknown): void {
+    this.attachments.set(this.reactor.serial[fd] as number, value)
+    this.#keeper?.parked(fd)
+  }
+
+  isElsewhere(id: number): boolean {
+    return this.moving.elsewhere?.has(id) === true
+  }
+
+  pass(id: number, order: Order, bytes?: Uint8Array): boolean {
+    return this.moving.pass(id, order, bytes)
+  }
+
+  // Called by the program with the id of a connection.
+
+  find(id: number): number {
+    if (this.#byId === undefined) {
+      this.#byId = new Map()
+      const { reactor } = this
+      const first = this.#owner === -1 ? -1 : reactor.next(this.#owner, -1)
+      for (let fd = first; fd !== -1; fd = reactor.next(this.#owner, fd))
+        this.#byId.set(reactor.serial[fd] as number, fd)
+    }
+    return this.#byId.get(id) ?? -1
+  }
+
+  send(id: number, data: string | Uint8Array): boolean {
+    checkId(id)
+    const bytes = toBytes(data)
+    const fd = this.find(id)
+    if (fd === -1) return this.moving.pass(id, 'send', bytes)
+    if (((this.reactor.state[fd] as number) & NOT_WRITABLE) !== 0) return false
+    this.write(fd, bytes)
+    return ((this.reactor.state[fd] as number) & FAILED) === 0
+  }
+
+  endConnection(id: number): boolean {
+    const fd = this.find(id)
+    if (fd === -1) return this.moving.pass(id, 'end')
+    this.end(fd)
+    return true
+  }
+
+  closeConnection(id: number): boolean {
+    checkId(id)
+    const fd = this.find(id)
+    if (fd === -1) return this.moving.pass(id, 'close')
+    this.destroy(fd)
+    return true
+  }
+
+  // Called by the handover.
+
+  set keeper(keeper: ConnectionKeeper | undefined) {
+    this.#keeper = keeper
+  }
+
+  /** The listening socket; undefined if the listener does not listen. */
+  get socket(): ListeningSocket | undefined {
+    return this.#acceptor === undefined || this.#acceptor.fd === -1 ? undefined : this.#socket
+  }
+
+  /** Leaves the listening socket to another process. */
+  surrenderListening(): void {
+    const { socket } = this
+    if (socket === undefined) return
+    this.#acceptor?.surrender()
+    closeDescriptor(socket.fd)
+  }
+
+  onAdopted(fd: number): void {
+    this.#clients++
+    this.#accepted++
+    this.#governor?.joined()
+    this.#byId?.set(this.reactor.serial[fd] as number, fd)
+    this.#keeper?.parked(fd)
+  }
+
+  onGivenUp(id: number, wasHere: boolean): void {
+    if (!wasHere) this.#accepted--
+    this.#onGone(id)
+    if (this.#clients === 0) this.#finishIfEmpty()
+  }
+
+  announce(fd: number, handler: 'open' | 'moved'): void {
+    this.#callBack(fd, this.#handlers[handler])
+  }
+
+  /** Calls a handler of the handover, in a later turn. */
+  emit(event: 'handedOver' | 'handoverFailed', argument: unknown): void {
+    const handler = this.#handlers[event] as ((argument: unknown) => void) | undefined
+    if (handler !== undefined) batchSoon(() => this.scopes.runForServer(handler, undefined, argument))
   }
 }
 

@@ -11,7 +11,7 @@ import { closeDescriptor } from '../sys/socket.js'
 import type { ConnectionHandle } from './connection.js'
 import type { Registration } from './registration.js'
 import type { Connections } from './state/connections.js'
-import { FRESH, MOVABLE, STREAM, TIMEOUT, UPGRADED } from './state/table.js'
+import { FRESH, MOST_USES, MOVABLE, STREAM, TIMEOUT, UPGRADED } from './state/table.js'
 import type { Timers } from './timers.js'
 
 /** The server whose connections move. */
@@ -160,10 +160,11 @@ export class Moving {
   /**
    * Keeps the rows of connections that come now or later. New connections do not get their ids.
    *
-   * @returns false if an id is not valid, or in use
+   * @returns false if an id is not valid, or in use, or if new ids would not be
    */
   reserve(ids: Iterable<number>, leastUses: number): boolean {
     const { table } = this.#connections
+    if (leastUses > MOST_USES) return false
     for (const id of ids) if (!table.reserve(id)) return false
     table.relink(leastUses)
     return true

@@ -2,6 +2,7 @@
 import type { Server } from 'node:net'
 import { Governor, type GovernorOptions } from '../govern/connection-governor.js'
 import { tuneAllocator } from '../memory/thresholds.js'
+import { ATTACHMENT_LIMIT } from '../socket/attachments.js'
 import { warn } from '../sys/errors.js'
 import { reactorFault } from '../sys/reactor.js'
 import type { ServerInternals } from './node/server.js'
@@ -9,8 +10,6 @@ import { Parking } from './parking.js'
 
 /** Higher than a governor's own defaults, because connections are slower for a while after a release. */
 export const RELEASE_THRESHOLDS: GovernorOptions = { least: 500, worth: 2_000_000 }
-/** Default of `attachmentLimit`, in bytes. */
-export const ATTACHMENT_LIMIT = 16_384
 
 const parkings = new WeakMap<Server, Parking>()
 

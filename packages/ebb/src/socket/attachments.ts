@@ -3,7 +3,10 @@ import v8 from 'node:v8'
 import { withCode } from '../sys/errors.js'
 import { serialize } from '../sys/node/serialize.js'
 
-/** Serialised attachments by row. Each is a Latin-1 string, which takes less memory than a buffer. */
+/** Default of `attachmentLimit`, in bytes. */
+export const ATTACHMENT_LIMIT = 16_384
+
+/** Serialised attachments by row, or by id. Each is a Latin-1 string, which takes less memory than a buffer. */
 export class Attachments {
   readonly #limit: number
   readonly #kept = new Map<number, string>()

@@ -27,6 +27,7 @@ const errors = {
   ERR_HTTP_REQUEST_TIMEOUT: 'A parked HTTP connection sent no request within `headersTimeout` or `requestTimeout`.',
   ERR_INVALID_ARG_VALUE: 'An option or an argument has a value that is not allowed.',
   ERR_MISSING_ARGS: '`listen()` or `hibernate()` was called with neither a port nor a path.',
+  ERR_SERVER_NOT_RUNNING: 'The address of a listener was read before it listened.',
   ERR_STREAM_ALREADY_FINISHED: '`end()` was called again on a socket whose connection sleeps.',
   ERR_STREAM_DESTROYED: 'Bytes were written to a socket whose connection is closed.',
   ERR_STREAM_WRITE_AFTER_END: '`write()` was called after `end()`.',

@@ -121,6 +121,16 @@ export class Reactor implements Audited {
     return wrong
   }
 
+  /** The last serial number that was given. */
+  get lastSerial(): number {
+    return this.#lastSerial
+  }
+
+  /** Gives no serial number up to this one any more: descriptors that have one come from another process. */
+  skip(serial: number): void {
+    this.#lastSerial = Math.max(this.#lastSerial, serial)
+  }
+
   /** Registers a watcher. @returns its owner number, for {@link add} */
   register(watcher: Watcher): number {
     const free = this.#watchers.indexOf(undefined)
@@ -140,16 +150,16 @@ export class Reactor implements Audited {
    * Watches `fd`, level-triggered unless `events` has `EPOLLET`. Its serial number is then in {@link serial}.
    *
    * @param owner number of the watcher, from {@link register}
+   * @param serial serial number that another process has given to it, at most that of {@link skip}. Default: a new one
    * @returns 0, or an errno (ENOMEM; ENOSPC at the limit `fs.epoll.max_user_watches`)
    */
-  add(fd: number, events: number, owner: number): number {
+  add(fd: number, events: number, owner: number, serial = this.#lastSerial + 1): number {
     if (fd >= this.serial.length) this.#resize(grown(this.serial.length, fd + 1))
-    const serial = this.#lastSerial + 1
     this.#event[0] = events
     this.#event[DATA] = fd
     this.#event[DATA + 1] = serial | 0
     if (libc.epollControl(this.#epoll, libc.EPOLL_ADD, fd, this.#eventAt) === -1) return libc.errno()
-    this.#lastSerial = serial
+    if (serial > this.#lastSerial) this.#lastSerial = serial
     this.serial[fd] = serial
     this.state[fd] = 0
     this.#owner[fd] = owner

@@ -9,7 +9,8 @@ import { grown, lengthened, resized, shortened, shrunk } from '../../sys/arrays.
 
 /** Upper limit of rows, above any descriptor limit. Of the 53 bits of an id, 31 are left for the uses of a row. */
 export const ROWS = 2 ** 22
-const MOST_USES = 2 ** 31 - 1
+/** Highest number of uses of a row. */
+export const MOST_USES = 2 ** 31 - 1
 /**
  * A free row holds a number of at most this in place of a descriptor: this number at the end of the free list, else
  * {@link linkTo} the next free row.
