@@ -493,7 +493,8 @@ describe('options of the kernel', () => {
   function kernelOption(socket: Socket, level: number, name: number): number {
     const value = new Int32Array(1)
     const { fd } = (socket as unknown as { _handle: { fd: number } })._handle
-    libc.check(libc.getsockopt(fd, level, name, value, new Uint32Array([4])), 'getsockopt')
+    const length = new Uint32Array([4])
+    libc.check(libc.getsockopt(fd, level, name, libc.addressOf(value), libc.addressOf(length)), 'getsockopt')
     return value[0] as number
   }
 

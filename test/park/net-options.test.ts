@@ -28,7 +28,8 @@ function kernelOptions(socket: Socket): Record<string, number> {
   const { fd } = (socket as unknown as { _handle: { fd: number } })._handle
   const ask = (level: number, name: number): number => {
     const value = new Int32Array(1)
-    libc.check(libc.getsockopt(fd, level, name, value, new Uint32Array([4])), 'getsockopt')
+    const length = new Uint32Array([4])
+    libc.check(libc.getsockopt(fd, level, name, libc.addressOf(value), libc.addressOf(length)), 'getsockopt')
     return value[0] as number
   }
   const keepAlive = ask(libc.SOL_SOCKET, libc.SO_KEEPALIVE)

@@ -1,6 +1,6 @@
 /** The time after a handover, in the process that has taken over: connections that were not at rest still come. */
 import type { MovedConnection } from '../socket/moved.js'
-import { closeDescriptor } from '../sys/socket.js'
+import { reactor } from '../sys/reactor.js'
 import { sayDone } from './done.js'
 import type { Link, LinkHandler } from './link.js'
 import type { Movable } from './movable.js'
@@ -106,7 +106,7 @@ export class Arriving implements LinkHandler {
     for (const [at, connections] of moved.entries()) {
       const server = this.#servers[at] as Movable
       if (connections.every(({ id }) => server.isReserved(id))) continue
-      for (const { fd } of moved.flat()) closeDescriptor(fd)
+      for (const { fd } of moved.flat()) reactor().retire(fd)
       throw refused('a connection that was not announced')
     }
     const adopted: number[][] = this.#servers.map(() => [])
@@ -115,7 +115,7 @@ export class Arriving implements LinkHandler {
         ;(this.#servers[at] as Movable).adopt(connections)
         adopted[at] = connections.map(({ id }) => id)
       } catch (error) {
-        for (const { fd } of moved.slice(at + 1).flat()) closeDescriptor(fd)
+        for (const { fd } of moved.slice(at + 1).flat()) reactor().retire(fd)
         for (const [other, ids] of adopted.entries()) this.#servers[other]?.unadopt(ids)
         throw error
       }

@@ -8,7 +8,6 @@
  */
 import type { HandedOver } from '../socket/moved.js'
 import type { Channel } from '../sys/channel.js'
-import { EPOLLIN } from '../sys/constants.js'
 import { EbbError, type SystemError } from '../sys/errors.js'
 import { outside } from '../sys/node/callback-scope.js'
 import { reactor } from '../sys/reactor.js'
@@ -115,7 +114,7 @@ export class Giver {
     const { timeout } = this.#patience
     const onTimeout = (): void => {
       // This process may be the one that was busy: what has come by now was in time.
-      link.ready(channel.fd, EPOLLIN)
+      link.drain()
       if (this.#successor === link) handler.onFailure(tooSlow(timeout))
     }
     const timer = outside(() => setTimeout(onTimeout, timeout))

@@ -6,6 +6,8 @@ import { reactor, type Watcher } from '../sys/reactor.js'
 import { closeDescriptor } from '../sys/socket.js'
 import { decode, type Message } from './protocol.js'
 
+/** Messages are handled for this long (ms) before the event loop goes on. */
+const TURN = 5
 /** Bytes that may wait for a process that does not read. */
 const MOST_WAITING = 64 * 1024 * 1024
 
@@ -82,7 +84,17 @@ export class Link implements Watcher {
 
   ready(_fd: number, events: number): void {
     if ((events & EPOLLOUT) !== 0 && this.isFull) this.#flush()
-    while (this.#isOpen) {
+    this.#receive(performance.now() + TURN)
+  }
+
+  /** Handles all messages that have come. */
+  drain(): void {
+    this.#receive(Number.POSITIVE_INFINITY)
+  }
+
+  /** Handles messages. What has come after `deadline` is reported again in the next turn. */
+  #receive(deadline: number): void {
+    while (this.#isOpen && performance.now() < deadline) {
       let received: ChannelMessage | 'end' | undefined
       try {
         received = this.channel.tryReceive()

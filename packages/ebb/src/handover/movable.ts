@@ -81,6 +81,8 @@ export interface Movable {
   reserve(ids: readonly number[], leastUses: number): boolean
   isReserved(id: number): boolean
   release(id: number): void
+  /** Prepares for a connection that may come with this descriptor, so that {@link adopt} takes less time. */
+  expect?(fd: number): void
   adopt(moved: readonly MovedConnection[]): void
   /** Gives up connections that were adopted, without an effect on the other process. */
   unadopt(ids: readonly number[]): void

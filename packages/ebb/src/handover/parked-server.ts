@@ -174,6 +174,10 @@ export class ParkedServer implements Movable {
     this.#parking.moving.release(id)
   }
 
+  expect(fd: number): void {
+    this.#parking.moving.expect(fd)
+  }
+
   adopt(moved: readonly MovedConnection[]): void {
     this.#parking.moving.adopt(moved)
   }

@@ -211,7 +211,7 @@ export class Taker implements LinkHandler {
       }
       return adopted
     } catch (error) {
-      for (const { fd } of moved.flat()) closeDescriptor(fd)
+      for (const { fd } of moved.flat()) reactor().retire(fd)
       this.#undo(adopted)
       throw error
     }

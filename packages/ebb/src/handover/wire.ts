@@ -3,7 +3,8 @@ import { FORMAT, formatOf } from '../socket/attachments.js'
 import type { MovedConnection } from '../socket/moved.js'
 import { MOST_BYTES, MOST_DESCRIPTORS } from '../sys/channel.js'
 import { EbbError } from '../sys/errors.js'
-import { closeDescriptor, cookieOf, isStreamSocket } from '../sys/socket.js'
+import { reactor } from '../sys/reactor.js'
+import { cookieOf, isStreamSocket } from '../sys/socket.js'
 import type { Movable } from './movable.js'
 import { CHUNK, chunksOf, decodeAddressed, type Message, ROWS, refused } from './protocol.js'
 import { decodeRows, type Row, RowWriter, sizeOfRow } from './rows.js'
@@ -97,20 +98,25 @@ interface Received {
   moved: MovedConnection
 }
 
-/** Collects rows and chunks until they are complete. It owns the descriptors until {@link take}. */
+/**
+ * Collects rows and chunks until they are complete. It owns the descriptors until {@link take}; the reactor may watch
+ * them by then.
+ */
 export class RowReceiver {
   readonly #servers: readonly Movable[]
   /** Flags that connections of any of the servers may have. */
   readonly #flags: number
   #rows: Received[] = []
-  /** Ids and cookies by server, so that nothing comes twice. */
-  readonly #seen = new Set<string>()
+  /** Ids by server, and cookies, so that nothing comes twice. */
+  readonly #seen: readonly Set<number>[]
   readonly #cookies = new Set<number>()
+  /** By server and id. */
   readonly #incomplete = new Map<string, { moved: MovedConnection; size: number; parts: string[]; received: number }>()
 
   constructor(servers: readonly Movable[]) {
     this.#servers = servers
     this.#flags = servers.reduce((flags, server) => flags | server.flags, 0)
+    this.#seen = servers.map(() => new Set())
   }
 
   get count(): number {
@@ -147,22 +153,25 @@ export class RowReceiver {
   }
 
   #check(row: Row, moved: MovedConnection): void {
-    const key = `${row.server} ${row.id}`
-    if (this.#seen.has(key) || this.#cookies.has(row.cookie)) throw refused('a connection came twice')
-    this.#seen.add(key)
+    const seen = this.#seen[row.server] as Set<number>
+    if (seen.has(row.id) || this.#cookies.has(row.cookie)) throw refused('a connection came twice')
+    seen.add(row.id)
     this.#cookies.add(row.cookie)
     if (cookieOf(moved.fd) !== row.cookie || !isStreamSocket(moved.fd)) {
       throw refused('a descriptor is not the socket that its row tells')
     }
-    if ((row.flags & ~(this.#servers[row.server] as Movable).flags) !== 0) throw refused('a connection of another kind')
+    const server = this.#servers[row.server] as Movable
+    if ((row.flags & ~server.flags) !== 0) throw refused('a connection of another kind')
     if (row.attachment !== undefined) checkAttachment(row.attachment)
-    else if (row.size > 0) this.#incomplete.set(key, { moved, size: row.size, parts: [], received: 0 })
-    else if (row.size === 0) throw refused('an attachment is empty')
+    else if (row.size > 0) {
+      this.#incomplete.set(keyOf(row.server, row.id), { moved, size: row.size, parts: [], received: 0 })
+    } else if (row.size === 0) throw refused('an attachment is empty')
+    server.expect?.(moved.fd)
   }
 
   /** Takes a part of an attachment. */
   #addChunk(server: number, id: number, bytes: Buffer): void {
-    const key = `${server} ${id}`
+    const key = keyOf(server, id)
     const incomplete = this.#incomplete.get(key)
     if (incomplete === undefined || bytes.length === 0) throw refused('a part of an attachment that nobody waits for')
     incomplete.received += bytes.length
@@ -190,33 +199,45 @@ export class RowReceiver {
   /** Closes the connections whose attachment is not complete, because the other process died in the middle of it. */
   dropIncomplete(): void {
     const incomplete = new Set(Array.from(this.#incomplete.values(), ({ moved }) => moved))
-    for (const { fd } of incomplete) closeDescriptor(fd)
+    for (const { fd } of incomplete) retire(fd)
     this.#rows = this.#rows.filter(({ moved }) => !incomplete.has(moved))
     this.#incomplete.clear()
   }
 
   /** Closes all that was received. */
   drop(): void {
-    for (const { moved } of this.#rows) closeDescriptor(moved.fd)
+    for (const { moved } of this.#rows) retire(moved.fd)
     this.#clear()
   }
 
   #clear(): void {
     this.#rows = []
-    this.#seen.clear()
+    for (const ids of this.#seen) ids.clear()
     this.#cookies.clear()
     this.#incomplete.clear()
   }
 }
 
 /** Returns the row of a connection. @param now {@link monotonic} */
-export function toRow(server: number, { fd, left, ...moved }: MovedConnection, now: number): Row {
+export function toRow(server: number, moved: MovedConnection, now: number): Row {
+  // Field by field, which is four times as fast as a spread.
+  const { fd, id, flags, wakes, requests, left, duration, attachment, proxied } = moved
   const deadline = left === 0 ? 0 : now + left
-  return { ...moved, server, deadline, cookie: cookieOf(fd), size: moved.attachment?.length ?? -1 }
+  const size = attachment?.length ?? -1
+  return { server, id, flags, wakes, requests, deadline, duration, cookie: cookieOf(fd), size, attachment, proxied }
 }
 
-function toReceived({ server, deadline, cookie, size, ...row }: Row, fd: number, now: number): Received {
-  return { server, moved: { ...row, fd, left: deadline === 0 ? 0 : Math.max(1, deadline - now) } }
+function toReceived(row: Row, fd: number, now: number): Received {
+  const { server, id, flags, wakes, requests, deadline, duration, attachment, proxied } = row
+  const left = deadline === 0 ? 0 : Math.max(1, deadline - now)
+  return { server, moved: { fd, id, flags, wakes, requests, left, duration, attachment, proxied } }
+}
+
+const keyOf = (server: number, id: number): string => `${server} ${id}`
+
+/** Closes a descriptor whose connection the other process has. */
+function retire(fd: number): void {
+  reactor().retire(fd)
 }
 
 /** A descriptor without a row, which is only kept to be closed. */

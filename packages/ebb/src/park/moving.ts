@@ -7,7 +7,6 @@
 import type { Socket } from 'node:net'
 import type { Elsewhere, MovedConnection, Order } from '../socket/moved.js'
 import { systemError } from '../sys/errors.js'
-import { closeDescriptor } from '../sys/socket.js'
 import type { ConnectionHandle } from './connection.js'
 import type { Registration } from './registration.js'
 import type { Connections } from './state/connections.js'
@@ -39,6 +38,11 @@ export interface MovingHost {
   readonly readsHeaders: boolean
   /** Whether a connection speaks another protocol than the server. */
   isUpgraded(row: number): boolean
+  /**
+   * Watches the descriptor of a connection that may come, without an effect until {@link restore}, which then takes
+   * less time. If it cannot be watched, {@link restore} tells.
+   */
+  watchEarly(fd: number): void
   /** Watches the descriptor of a connection in a row that is in use. @returns 0, or an errno; `fd` stays open */
   restore(row: number, fd: number, left: number): number
   /** Forgets a parked connection, and closes its descriptor without a FIN. */
@@ -190,6 +194,11 @@ export class Moving {
     this.#connections.table.release(id)
   }
 
+  /** Prepares for a connection that may come with this descriptor, so that {@link adopt} takes less time. */
+  expect(fd: number): void {
+    this.#host.watchEarly(fd)
+  }
+
   /**
    * Takes connections, whose ids are reserved, and their descriptors. They are parked. If it throws, it has taken none,
    * and has closed the descriptors.
@@ -206,7 +215,7 @@ export class Moving {
       if (errno !== 0) {
         table.drop(row)
         for (const other of taken) this.#host.forget(other)
-        for (const other of moved.slice(at)) closeDescriptor(other.fd)
+        for (const other of moved.slice(at)) this.#registration.reactor.retire(other.fd)
         for (const { id: other } of moved) table.reserve(other)
         table.relink(0)
         throw systemError('epoll_ctl', errno)

@@ -40,7 +40,7 @@ import { type Audited, announceCreated } from '../sys/audit.js'
 import { E, EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLRDHUP } from '../sys/constants.js'
 import { type SystemError, warn } from '../sys/errors.js'
 import { batchAfter, batchSoon } from '../sys/node/callback-scope.js'
-import { BYTES_PER_DESCRIPTOR, type Watcher } from '../sys/reactor.js'
+import { BYTES_PER_DESCRIPTOR, reactor, type Watcher } from '../sys/reactor.js'
 import { peerAddress, resetOnClose, takeError } from '../sys/socket.js'
 import { peek, peeked, receiveAndDrop } from '../sys/transfer.js'
 import { AcceptGate } from './accept-gate.js'
@@ -751,11 +751,16 @@ export class Parking
     return this.#proxy?.isPartial(fd) === true
   }
 
+  watchEarly(fd: number): void {
+    reactor().addUnowned(fd, PARKED_EVENTS)
+  }
+
   restore(row: number, fd: number, left: number): number {
     this.#handleClass ??= handleClassOfDescriptor(fd)
     const { reactor, owner } = this.#registration
-    const errno = reactor.add(fd, PARKED_EVENTS, owner)
+    const errno = reactor.isUnowned(fd) ? 0 : reactor.add(fd, PARKED_EVENTS, owner)
     if (errno !== 0) return errno
+    reactor.assign(fd, owner)
     countConnection(this.#server)
     this.#accepted++
     this.#setParked(row, fd, left)
@@ -764,8 +769,7 @@ export class Parking
 
   forget(row: number): void {
     const fd = this.#connections.table.fd(row)
-    this.#registration.reactor.remove(fd)
-    this.#registration.reactor.discard(fd)
+    this.#registration.reactor.retire(fd)
     this.#timers.remove(row)
     this.#registration.countParked(-1, this.#settings.keepsRunning(row))
     uncountConnection(this.#server)

@@ -27,7 +27,6 @@ import {
 } from '../handover/protocol.js'
 import { release } from '../memory/release.js'
 import { type Channel, listenForChannels } from '../sys/channel.js'
-import { EPOLLIN } from '../sys/constants.js'
 import { closeDescriptor } from '../sys/socket.js'
 import { give } from './giving.js'
 import { Holding, refused } from './holding.js'
@@ -202,8 +201,7 @@ export class Keeper {
 
   /** Reads what the process that serves has sent last: it may have woken connections, or have ended. */
   #drain(): void {
-    const holder = this.#holder
-    if (holder !== undefined) holder.ready(holder.channel.fd, EPOLLIN)
+    this.#holder?.drain()
   }
 
   #welcome(link: Link, hello: Hello): void {

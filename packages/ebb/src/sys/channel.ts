@@ -213,7 +213,9 @@ export class Channel {
   peer(): PeerCredentials {
     const value = new Int32Array(3)
     const length = new Uint32Array([value.byteLength])
-    libc.check(libc.getsockopt(this.fd, libc.SOL_SOCKET, libc.SO_PEERCRED, value, length), 'getsockopt')
+    const [valueAt, lengthAt] = [libc.addressOf(value), libc.addressOf(length)]
+    libc.check(libc.getsockopt(this.fd, libc.SOL_SOCKET, libc.SO_PEERCRED, valueAt, lengthAt), 'getsockopt')
+    if (length[0] !== value.byteLength) throw systemError('getsockopt', libc.E.EINVAL)
     const [pid = 0, uid = 0, gid = 0] = value
     return { pid, uid: uid >>> 0, gid: gid >>> 0 }
   }

@@ -65,9 +65,7 @@ export const accept4 = cFunction('int accept4(int fd, uintptr_t address, uintptr
 export const connect = cFunction('int connect(int fd, uintptr_t address, uint length)')
 export const getsockname = cFunction('int getsockname(int fd, uintptr_t address, uintptr_t length)')
 export const getpeername = cFunction('int getpeername(int fd, uintptr_t address, uintptr_t length)')
-export const getsockopt = cFunction<[number, number, number, Int32Array, Uint32Array]>(
-  'int getsockopt(int fd, int level, int name, _Inout_ void *value, _Inout_ void *length)'
-)
+export const getsockopt = cFunction('int getsockopt(int fd, int level, int name, uintptr_t value, uintptr_t length)')
 export const setsockopt = cFunction<[number, number, number, Int32Array, number]>(
   'int setsockopt(int fd, int level, int name, const void *value, uint length)'
 )

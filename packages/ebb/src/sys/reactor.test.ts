@@ -499,3 +499,47 @@ test('memory that C uses survives any number of collections', async () => {
   expect(await child.next()).toBe('closed')
   expect(await child.ended).toMatchObject({ code: 0, stderr: '' })
 })
+
+test('a descriptor that nobody owns reports nothing until it is assigned', async () => {
+  const events: number[] = []
+  const { owner, reactor } = watch((fd) => {
+    events.push(fd)
+    receive(fd)
+  })
+  const [ours, theirs] = pair()
+  expect(reactor.addUnowned(theirs, libc.EPOLLIN)).toBe(0)
+  expect([reactor.isUnowned(theirs), reactor.isUnowned(ours)]).toEqual([true, false])
+  send(ours)
+  await turns()
+  expect(events).toEqual([])
+  reactor.assign(theirs, owner)
+  expect(reactor.isUnowned(theirs)).toBe(false)
+  await turns()
+  expect(events).toEqual([theirs])
+  close(reactor, theirs)
+  reactor.unregister(owner)
+})
+
+test('retired descriptors are closed, watched or not, and a duplicate stays open', async () => {
+  const events: number[] = []
+  const { owner, reactor } = watch((fd) => void events.push(fd))
+  const before = { watched: reactor.watched, open: descriptors() }
+  const pairs = Array.from({ length: 1200 }, pair)
+  const copies = pairs.map(([, theirs]) => libc.fcntl(theirs, libc.F_DUPFD_CLOEXEC, 0))
+  for (const [i, [, theirs]] of pairs.entries()) if (i % 2 === 0) reactor.add(theirs, libc.EPOLLIN, owner)
+  for (const [, theirs] of pairs) reactor.retire(theirs)
+  for (const [ours] of pairs) send(ours)
+  await turns()
+  expect(events).toEqual([])
+  expect(reactor.watched).toBe(before.watched)
+  expect(descriptors()).toBe(before.open + 2 * pairs.length)
+  for (const [i, [ours, theirs]] of pairs.entries()) {
+    opened.delete(theirs)
+    expect(receive(copies[i] as number)).toBe(1)
+    // No FIN has come.
+    expect(receive(ours)).toBe(-1)
+    expect(libc.errno()).toBe(libc.E.EAGAIN)
+    libc.close(copies[i] as number)
+  }
+  reactor.unregister(owner)
+})

@@ -13,7 +13,7 @@ import { grown, resized, shrunk } from './arrays.js'
 import { type Audited, announceCreated, watchedByKernel } from './audit.js'
 import { EbbError } from './errors.js'
 import * as libc from './libc.js'
-import { hasCallbackScopes, runBatch, runEvent } from './node/callback-scope.js'
+import { hasCallbackScopes, outside, runBatch, runEvent } from './node/callback-scope.js'
 import { watchEpoll } from './node/epoll-watch.js'
 
 /** Handles the events of the descriptors that it added to the reactor. */
@@ -30,6 +30,10 @@ export interface Watcher {
 
 /** Maximum number of events taken from the kernel at once. */
 const BATCH = 512
+/** Retired descriptors that are closed in a turn of the event loop: about 2 ms. */
+const RETIRED = 512
+/** Owner number of descriptors that are watched on behalf of nobody. */
+const NOBODY = 0
 
 // `struct epoll_event` is packed on x86-64 (12 bytes) and not elsewhere (16 bytes): the events, then 64 bits of user
 // data. The reactor keeps the descriptor and the lower half of its serial number there.
@@ -57,7 +61,9 @@ export class Reactor implements Audited {
 
   /** By descriptor: owner number of the watcher, an index of `#watchers`. */
   #owner = new Uint32Array(shrunk(1))
-  #watchers: (Watcher | undefined)[] = []
+  #watchers: (Watcher | undefined)[] = [{ ready() {} }]
+  /** Descriptors that are to be closed without an effect on the connection. */
+  #retired: number[] = []
   /** Watched descriptors that an object of Node owns, and closes when the thread ends. */
   readonly #lent = new Set<number>()
   /** In a worker thread: descriptors that Node opened, and closes when the thread ends. See {@link accept}. */
@@ -179,6 +185,38 @@ export class Reactor implements Audited {
   remove(fd: number): void {
     libc.check(libc.epollControl(this.#epoll, libc.EPOLL_DEL, fd, this.#eventAt), 'epoll_ctl')
     this.#forget(fd)
+  }
+
+  /** Watches `fd` on behalf of nobody: its events are dropped until {@link assign}. @returns as {@link add} */
+  addUnowned(fd: number, events: number): number {
+    return this.add(fd, events, NOBODY)
+  }
+
+  /** Whether `fd` is watched on behalf of nobody. */
+  isUnowned(fd: number): boolean {
+    return this.ownerOf(fd) === NOBODY
+  }
+
+  /** Gives the watched `fd` to another watcher. */
+  assign(fd: number, owner: number): void {
+    this.#owner[fd] = owner
+  }
+
+  /**
+   * Closes a descriptor whose connection another process has: nothing is sent to the peer. The reactor may watch it.
+   * Many of them take time, so this is done in later turns. Until then, their events are dropped.
+   */
+  retire(fd: number): void {
+    if (this.ownerOf(fd) > NOBODY) this.assign(fd, NOBODY)
+    if (this.#retired.push(fd) === 1) outside(() => setImmediate(this.#closeRetired))
+  }
+
+  readonly #closeRetired = (): void => {
+    for (const fd of this.#retired.splice(-RETIRED)) {
+      if (this.ownerOf(fd) !== -1) this.remove(fd)
+      this.discard(fd)
+    }
+    if (this.#retired.length > 0) outside(() => setImmediate(this.#closeRetired))
   }
 
   /** Declares that an object of Node owns the watched `fd`. The reactor then leaves it open when this thread ends. */
