@@ -7,31 +7,11 @@ import { existsSync } from 'node:fs'
 import { connect } from 'node:net'
 import { setTimeout as wait } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
-import { Child } from '../support/child.js'
 import { type EchoClient, echoClient, echoClients, handoverPath, type Line, Member } from '../support/handover.js'
+import { KeeperProcess, random } from '../support/keeper.js'
 
 const ROUNDS = Number(process.env.EBB_ROUNDS ?? 3)
 const COUNT = 600
-
-/** A keeper in a process of its own. `size` and `fds` print what it holds. */
-class KeeperProcess extends Child {
-  constructor(path: string, handover: string) {
-    super(`
-      import fs from 'node:fs'
-      import { createInterface } from 'node:readline'
-      import { Keeper } from 'ebb/testing'
-      const print = (value) => fs.writeSync(1, JSON.stringify(value) + '\\n')
-      const keeper = new Keeper(${JSON.stringify(path)}, ${JSON.stringify(handover)}, (text) => console.error(text))
-      const commands = { size: () => keeper.size, fds: () => fs.readdirSync('/proc/self/fd').length }
-      createInterface(process.stdin).on('line', (line) => print(commands[line]()))
-      print('ready')
-    `)
-  }
-
-  size(): Promise<number> {
-    return this.ask<number>('size')
-  }
-}
 
 interface Kept {
   path: string
@@ -65,15 +45,6 @@ async function serving(count: number): Promise<Serving> {
 async function killed(member: Member): Promise<void> {
   member.process.kill('SIGKILL')
   await member.ended
-}
-
-/** A number of 0 to `below`, the same for each seed. */
-function random(seed: number): (below: number) => number {
-  let state = seed
-  return (below) => {
-    state = (state * 1_103_515_245 + 12_345) % 2 ** 31
-    return Math.floor((state / 2 ** 31) * below)
-  }
 }
 
 /** Asks all clients, and returns how many answered and how many were closed. */

@@ -3,70 +3,10 @@
  * exactly one process, or is closed because its process was killed. `EBB_ROUNDS=50` repeats each step.
  */
 import { describe, expect, test } from 'vitest'
-import {
-  type EchoClient,
-  echoClients,
-  eventually,
-  handoverPath,
-  type Line,
-  Member,
-  type MemberOptions
-} from '../support/handover.js'
+import { accounted, CLOSED, COUNT, fates, startCrowd } from '../support/crowd.js'
+import { eventually, handoverPath, Member } from '../support/handover.js'
 
 const ROUNDS = Number(process.env.EBB_ROUNDS ?? 1)
-/** Three messages of rows: 253, 253 and 94. */
-const COUNT = 600
-const CLOSED = 'closed'
-
-/** Starts a process with connections. Half of them have an attachment, some a large one. */
-async function start(path: string, options: MemberOptions = {}): Promise<Crowd> {
-  const member = new Member(path, options)
-  const ready = await member.expect('ready')
-  const base = await member.value<number>('sockets()')
-  const clients = await echoClients(ready, COUNT)
-  await Promise.all(
-    clients.map((client, i) => client.ask(i % 100 === 0 ? 'big:100000' : i % 2 ? `keep:${i}` : 'hello'))
-  )
-  await eventually(() => member.value('first.stats().parked')).toBe(COUNT)
-  return { member, ready, base, clients }
-}
-
-interface Crowd {
-  member: Member
-  ready: Line
-  /** Sockets of the process without clients. */
-  base: number
-  clients: EchoClient[]
-}
-
-/** Returns by whom each connection is served, if by anyone. */
-async function fates(clients: readonly EchoClient[]): Promise<Map<number | string, number>> {
-  const counts = new Map<number | string, number>()
-  const count = (fate: number | string): void => void counts.set(fate, (counts.get(fate) ?? 0) + 1)
-  await Promise.all(
-    clients.map(async (client, i) => {
-      try {
-        const { pid, kept } = await client.ask('who')
-        const expected = i % 100 === 0 ? 100_000 : i % 2 ? String(i) : undefined
-        expect(kept).toBe(expected)
-        count(pid)
-      } catch (error) {
-        if (!String(error).includes('closed in place')) throw error
-        count(CLOSED)
-      }
-    })
-  )
-  return counts
-}
-
-/** Checks that all of it is gone when the clients are: descriptors, rows, timers. */
-async function accounted(member: Member, base: number, clients: readonly EchoClient[]): Promise<void> {
-  for (const { socket } of clients) socket.destroy()
-  await eventually(() => member.value('first.stats().parked + first.stats().awake')).toBe(0)
-  expect(await member.value('audit()')).toEqual([])
-  expect(await member.value('sockets()')).toBe(base)
-}
-
 const rounds = Array.from({ length: ROUNDS }, (_, round) => round)
 const endings = { served: (pid: number, n = COUNT) => new Map([[pid, n]]) }
 
@@ -81,14 +21,14 @@ describe.each(rounds)('round %i: the successor is killed', () => {
     ['new:adopted', 0]
   ])('at %s (%i): the process before goes on with all connections', async (step, after) => {
     const path = handoverPath()
-    const { member, base, clients } = await start(path)
+    const { member, base, clients } = await startCrowd(path)
     const second = new Member(path, { step, after })
     expect((await second.ended).signal).toBe('SIGKILL')
     expect((await member.expect('handoverFailed')).message).toMatch(/successor/)
     expect(await fates(clients)).toEqual(endings.served(member.process.pid as number))
 
     // The next one takes over.
-    await eventually(() => member.value('first.stats().parked')).toBe(COUNT)
+    await eventually(() => member.value('idle()')).toBe(COUNT)
     const third = new Member(path)
     expect((await third.expect('ready')).from).toMatchObject({ connections: COUNT })
     expect(await fates(clients)).toEqual(endings.served(third.process.pid as number))
@@ -97,7 +37,7 @@ describe.each(rounds)('round %i: the successor is killed', () => {
 
   test('at new:done: its connections are closed', async () => {
     const path = handoverPath()
-    const { member, clients } = await start(path)
+    const { member, clients } = await startCrowd(path)
     const second = new Member(path, { step: 'new:done' })
     expect((await second.ended).signal).toBe('SIGKILL')
     await member.expect('handedOver')
@@ -121,7 +61,7 @@ describe.each(rounds)('round %i: the process before is killed', () => {
     ['old:surrendered', 0, COUNT]
   ])('at %s (%i): %i connections go on in the successor', async (step, after, served) => {
     const path = handoverPath()
-    const { member, base, clients } = await start(path, { step, after })
+    const { member, base, clients } = await startCrowd(path, { step, after })
     const second = new Member(path)
     const { from } = await second.expect('ready')
     expect((await member.ended).signal).toBe('SIGKILL')
@@ -141,7 +81,7 @@ describe.each(rounds)('round %i: patience', () => {
 
   test('a successor that stalls before DONE has nothing, and learns it', async () => {
     const path = handoverPath()
-    const { member, base, clients } = await start(path, { options: { timeout: '100ms' } })
+    const { member, base, clients } = await startCrowd(path, { options: { timeout: '100ms' } })
     const second = new Member(path, { step: 'new:adopted', atStep: block(400) })
     expect(await second.expect('failed')).toMatchObject({
       message: expect.stringMatching(/lost patience/),
@@ -155,7 +95,7 @@ describe.each(rounds)('round %i: patience', () => {
 
   test('DONE that comes at the last moment counts', async () => {
     const path = handoverPath()
-    const { member, base, clients } = await start(path, {
+    const { member, base, clients } = await startCrowd(path, {
       options: { timeout: '100ms' },
       step: 'old:impatient',
       atStep: block(600)
@@ -172,7 +112,7 @@ describe.each(rounds)('round %i: patience', () => {
     'a successor that is stopped (SIGSTOP) at %s does not stop the process before, and has nothing when it goes on',
     async (step) => {
       const path = handoverPath()
-      const { member, base, clients } = await start(path, { options: { timeout: '100ms' } })
+      const { member, base, clients } = await startCrowd(path, { options: { timeout: '100ms' } })
       const second = new Member(path, { step, atStep: `process.kill(process.pid, 'SIGSTOP'); ${block(10)}` })
       await member.expect('handoverFailed')
       expect(await fates(clients)).toEqual(endings.served(member.process.pid as number))

@@ -121,6 +121,7 @@ export class Member extends Child {
         first.on('handoverFailed', ({ message }) => print({ event: 'handoverFailed', message }))
         first.on('close', () => print({ event: 'closed' }))
       }
+      const idle = () => 'clients' in first ? first.clients : first.stats().parked
       const open = () => 'clients' in first ? first.clients : first.stats().parked + first.stats().awake
       const sockets = () => fs.readdirSync('/proc/self/fd').filter((fd) => {
         try { return fs.readlinkSync('/proc/self/fd/' + fd).startsWith('socket:') } catch { return false }

@@ -124,6 +124,8 @@ async function takeOver(
   if (!hasPredecessor && keeping !== undefined) taken = await takeFrom(keeping.path, movables, patience, start)
   // In the turn in which the connections came: nothing was read from them.
   keeping?.own(!hasPredecessor && taken !== undefined)
+  // After that: what the program does with a connection is told to the keeper.
+  taken?.announce()
   const toOpen = taken === undefined ? movables : taken.missing
   for (const server of toOpen) await server.listen()
   if (taken !== undefined) {

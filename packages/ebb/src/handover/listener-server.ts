@@ -8,11 +8,12 @@ import { reportLater } from '../sys/node/callback-scope.js'
 import { closeDescriptor } from '../sys/socket.js'
 import type { Movable } from './movable.js'
 import { Sides } from './passing.js'
+import { SERIAL_KIND } from './protocol.js'
 
 /** A listener of `createListener()`. Its rows are descriptors. */
 export class ListenerServer implements Movable {
   readonly name: string
-  readonly kind = 'listen'
+  readonly kind = SERIAL_KIND
   readonly flags = MOVABLE
   readonly lingers = true
   readonly #listener: EpollListener

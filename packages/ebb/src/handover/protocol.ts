@@ -107,6 +107,9 @@ export function decode(bytes: Buffer): Message {
 
 // Messages as JSON.
 
+/** Kind of listeners, the ids of whose connections are serial numbers. */
+export const SERIAL_KIND = 'listen'
+
 /** A server as HELLO and WELCOME name it. */
 interface ServerName {
   name: string

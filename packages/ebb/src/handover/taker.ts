@@ -285,9 +285,11 @@ export class Taker implements LinkHandler {
     let arriving: Arriving | undefined
     if (isDead) this.#link.close()
     else arriving = new Arriving(this.#link, this.#servers, this.#away, this.#broadcasts)
-    for (const [at, server] of this.#servers.entries()) server.onTaken(adopted[at] as number[])
     this.#link.keepRunning(false)
-    this.#resolve({ from, handoverSocket, missing, arriving })
+    const announce = (): void => {
+      for (const [at, server] of this.#servers.entries()) server.onTaken(adopted[at] as number[])
+    }
+    this.#resolve({ from, handoverSocket, missing, arriving, announce })
   }
 }
 
@@ -300,6 +302,8 @@ export interface Taken {
   missing: Movable[]
   /** Connections that are still to come; undefined if the other process has died. */
   arriving: Arriving | undefined
+  /** Tells the program of the connections. */
+  announce(): void
 }
 
 function asTooFew(error: Error): Error {

@@ -32,7 +32,7 @@ export class Holding {
 
   constructor({ pid, node, servers }: Welcome) {
     this.origin = { pid, node, servers }
-    this.connections = servers.map(() => new KeptConnections())
+    this.connections = servers.map(({ kind }) => new KeptConnections(kind))
   }
 
   /** Number of connections. */

@@ -1,4 +1,5 @@
 /** Connections that a keeper holds for one server, without an object for each. */
+import { SERIAL_KIND } from '../handover/protocol.js'
 import type { Row } from '../handover/rows.js'
 import { ROWS } from '../park/state/table.js'
 import { grown, resized } from '../sys/arrays.js'
@@ -6,6 +7,8 @@ import { closeDescriptor } from '../sys/socket.js'
 
 /** Uses of a row, added to the highest that is known: connections that were never kept have had ids, too. */
 const UNKNOWN_USES = 1024
+/** As {@link UNKNOWN_USES}, for ids that are serial numbers. */
+const UNKNOWN_SERIALS = 2 ** 20
 
 /** What few connections have. */
 interface Extras {
@@ -22,7 +25,12 @@ export interface Kept {
   row: Row
 }
 
-/** The kept connections of one server. The row that is part of an id, `id % ROWS`, is the place in the arrays. */
+/**
+ * The kept connections of one server.
+ *
+ * Where ids belong to rows of a table, the row that is part of an id, `id % ROWS`, is the place in the arrays. Ids that
+ * are serial numbers get the next place that is free.
+ */
 export class KeptConnections {
   /** By place: id; 0 for a free place. */
   #id = new Float64Array(0)
@@ -36,13 +44,22 @@ export class KeptConnections {
   readonly #extras = new Map<number, Extras>()
   #size = 0
   #mostUses = 0
+  /** Places by id, if ids are serial numbers. */
+  readonly #places: Map<number, number> | undefined
+  readonly #freePlaces: number[] = []
+  #end = 0
+
+  /** @param kind of the server */
+  constructor(kind: string) {
+    this.#places = kind === SERIAL_KIND ? new Map() : undefined
+  }
 
   /** Number of connections. */
   get size(): number {
     return this.#size
   }
 
-  /** No connection, kept or not, had an id with more uses of its row. */
+  /** No connection, kept or not, had an id with more uses of its row, or a higher id if ids are serial numbers. */
   get mostUses(): number {
     return this.#mostUses
   }
@@ -54,14 +71,13 @@ export class KeptConnections {
 
   /** Whether a connection is kept. */
   has(id: number): boolean {
-    return this.#id[id % ROWS] === id
+    return this.#id[this.#placeOf(id)] === id
   }
 
   /** Keeps a connection, in place of one with the same row. Owns the descriptor from now on. */
   set(row: Row, fd: number): void {
-    const at = row.id % ROWS
+    const at = this.#takePlace(row.id)
     if (at >= this.#id.length) this.#grow(at + 1)
-    this.#free(at)
     this.#id[at] = row.id
     this.#fd[at] = fd
     this.#deadline[at] = row.deadline
@@ -71,7 +87,8 @@ export class KeptConnections {
     this.#requests[at] = row.requests
     this.#flags[at] = row.flags
     this.#size++
-    this.#mostUses = Math.max(this.#mostUses, Math.floor(row.id / ROWS) + UNKNOWN_USES)
+    const uses = this.#places === undefined ? Math.floor(row.id / ROWS) + UNKNOWN_USES : row.id + UNKNOWN_SERIALS
+    this.#mostUses = Math.max(this.#mostUses, uses)
     const { size, attachment, proxied } = row
     if (size === -1 && proxied === undefined) return
     this.#extras.set(at, { size, attachment, proxied, parts: size > 0 && attachment === undefined ? [] : undefined })
@@ -79,7 +96,7 @@ export class KeptConnections {
 
   /** Adds a part of an attachment that did not fit into the message with its row. */
   addChunk(id: number, bytes: Buffer): void {
-    const extras = this.has(id) ? this.#extras.get(id % ROWS) : undefined
+    const extras = this.has(id) ? this.#extras.get(this.#placeOf(id)) : undefined
     if (extras?.parts === undefined) return
     extras.parts.push(bytes.toString('latin1'))
     if (extras.parts.reduce((sum, part) => sum + part.length, 0) < extras.size) return
@@ -89,7 +106,7 @@ export class KeptConnections {
 
   /** Closes a connection's descriptor, and forgets the connection. */
   delete(id: number): void {
-    if (this.has(id)) this.#free(id % ROWS)
+    if (this.has(id)) this.#free(this.#placeOf(id))
   }
 
   /** The connections that are whole. @param server index of their server in the rows */
@@ -118,10 +135,9 @@ export class KeptConnections {
   /** Takes the connections of another list, except for those whose row is in use here. The other list is then empty. */
   inherit(other: KeptConnections): void {
     for (const { fd, row } of other.all(0)) {
-      const at = row.id % ROWS
-      if ((this.#id[at] ?? 0) !== 0) continue
+      if ((this.#id[this.#placeOf(row.id)] ?? 0) !== 0) continue
       this.set(row, fd)
-      other.#forget(at)
+      other.#forget(other.#placeOf(row.id))
     }
     this.#mostUses = Math.max(this.#mostUses, other.#mostUses)
     other.clear()
@@ -132,13 +148,29 @@ export class KeptConnections {
     for (const [at, id] of this.#id.entries()) if (id !== 0) this.#free(at)
   }
 
+  /** Returns the place of an id; -1 if a serial number has none. */
+  #placeOf(id: number): number {
+    return this.#places === undefined ? id % ROWS : (this.#places.get(id) ?? -1)
+  }
+
+  /** Returns a free place for an id. What is kept there, or has this id, is closed. */
+  #takePlace(id: number): number {
+    const before = this.#placeOf(id)
+    if (before !== -1) this.#free(before)
+    if (this.#places === undefined) return before
+    const at = this.#freePlaces.pop() ?? this.#end++
+    this.#places.set(id, at)
+    return at
+  }
+
   #free(at: number): void {
-    if (this.#id[at] === 0) return
+    if ((this.#id[at] ?? 0) === 0) return
     closeDescriptor(this.#fd[at] as number)
     this.#forget(at)
   }
 
   #forget(at: number): void {
+    if (this.#places?.delete(this.#id[at] as number)) this.#freePlaces.push(at)
     this.#id[at] = 0
     this.#size--
     this.#extras.delete(at)
