@@ -15,6 +15,46 @@ test('accepts options with one dash or two, and with = or a blank', async () => 
   await cli.said(/Cycle #\s*4: 0 clients/)
 })
 
+test.each([
+  ['--ramp', '60/500ms', '-l', '1', '--churn', '100/s'],
+  ['--shape', 'steady,connections=60,duration=1500ms', '--churn', '100'],
+  ['--big', '60', '-i', '1', '--pulses', '0', '-l', '1', '--churn', '100/s']
+])('connections leave and are replaced: %j', async (...args) => {
+  const cli = await server()
+  const { code, stdout } = await run(['pulse', `127.0.0.1:${cli.port}`, ...args, '--json'])
+  const { connected, replaced, lost, stopped } = JSON.parse(stdout)
+  expect({ code, lost, stopped }).toEqual({ code: 0, lost: {}, stopped: null })
+  expect(replaced).toBeGreaterThan(10)
+  expect(connected - replaced).toBeGreaterThanOrEqual(60)
+  await cli.said(/Cycle #\s*1: 0 clients/)
+})
+
+test('the same seed makes the same load, in one process, in several and over a swarm', async () => {
+  const cli = await server()
+  const shape = ['--shape', 'poisson,rate=300,hold=300ms,duration=1', '--seed', '5', '--json']
+  const made = await Promise.all(
+    [[], ['--procs', '2'], ['--swarm', 'lab']].map((how) => run(['pulse', `127.0.0.1:${cli.port}`, ...shape, ...how]))
+  )
+  const [one, several] = made.map(({ stdout }) => JSON.parse(stdout).connected)
+  expect(made.map(({ code }) => code)).toEqual([0, 0, 0])
+  // A level may have been skipped on a busy machine.
+  expect(several / one).toBeGreaterThan(0.7)
+  expect(one / several).toBeGreaterThan(0.7)
+})
+
+test.each([
+  [['--ramp', '10'], /a ramp is COUNT\/TIME/],
+  [['--shape', 'square'], /a shape is pulse, steady/],
+  [['--shape', 'steady,connections=1', '--ramp', '1/1s'], /leave out --ramp or --shape/],
+  [['--ramp', '1/1s', '--big', '7'], /--big is for pulses/],
+  [['--churn', '-1'], /above 0/],
+  [['--seed', '1'], /add --shape/]
+])('refuses %j', async (args, sentence) => {
+  const { code, stdout, stderr } = await run(['pulse', '1', ...args])
+  expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
+  expect(stderr).toMatch(sentence)
+})
+
 test('counts refused connects and ends with exit code 2 if nobody listens', async () => {
   const cli = await server()
   await cli.end('SIGTERM')

@@ -11,7 +11,7 @@ const [url = '', n = ''] = process.argv.slice(2)
  * @implements {Crowd}
  */
 class NoSockets {
-  latencies = new Latencies(false)
+  latencies = new Latencies()
   open = 0
   failed = 0
 
@@ -26,7 +26,16 @@ class NoSockets {
     this.open = 0
   }
 
+  /** @param {number} n */
+  async shrink(n) {
+    this.open -= n
+  }
+
   async takeLost() {
+    return {}
+  }
+
+  async takeAllLost() {
     return {}
   }
 

@@ -282,6 +282,36 @@ test('a very low rate can be aborted, and does not overflow a timer', async () =
   expect(warnings).toEqual([])
 })
 
+test('replaces each connection once before it replaces one for the second time', async () => {
+  const server = await peer((socket) => socket.resume())
+  const crowd = client(server.address)
+  await crowd.connect(40)
+  await until(() => server.accepted === 40)
+  const before = new Set(server.sockets)
+  const opened = await crowd.connect(40, undefined, { rate: 4000, replace: true })
+  expect(opened).toMatchObject({ connected: 40, replaced: 40, failed: {}, abandoned: 0 })
+  await until(() => server.accepted === 80 && server.sockets.size === 40)
+  expect([...server.sockets].filter((socket) => before.has(socket))).toEqual([])
+  expect(crowd.open).toBe(40)
+  expect(await crowd.takeLost()).toEqual({})
+})
+
+test('replaces nothing where nothing is open', async () => {
+  const server = await peer()
+  const crowd = client(server.address)
+  expect(await crowd.connect(3, undefined, { rate: 1000, replace: true })).toMatchObject({ connected: 0, abandoned: 3 })
+  expect([crowd.open, server.accepted]).toEqual([0, 0])
+})
+
+test('an arrival is late by as much as its time has passed', async () => {
+  const server = await peer()
+  const crowd = client(server.address)
+  const opened = await crowd.connect(100, undefined, { rate: 1000, start: performance.now() - 500 })
+  expect(opened).toMatchObject({ connected: 100, late: 100 })
+  expect(crowd.latencies.connects.corrected.countAbove(400)).toBe(100)
+  expect(crowd.latencies.connects.uncorrected.countAbove(400)).toBe(0)
+})
+
 test('uses the sources in turn', async () => {
   const seen: Record<string, number> = {}
   const server = await peer((socket) => {

@@ -25,6 +25,7 @@ import {
   type Watcher
 } from 'ebb/sys'
 import { type Causes, count, total } from './causes.js'
+import type { Arrivals } from './crowd.js'
 import { Latencies, type Latency } from './latencies.js'
 import { emptyOpened, type Opened } from './opened.js'
 import { Pace } from './pace.js'
@@ -85,11 +86,9 @@ const EVENTS = constants.EPOLLIN | constants.EPOLLOUT | constants.EPOLLRDHUP | c
 /** Opens, holds and closes the connections of this process. */
 export class Client implements Watcher {
   /** Latencies since it was made or they were reset. */
-  readonly latencies: Latencies
+  readonly latencies = new Latencies()
 
   readonly #options: ClientOptions
-  /** Whether a rate says when each connect is meant to begin. */
-  readonly #isPaced: boolean
   readonly #target: SocketAddress
   readonly #reactor = reactor()
   readonly #owner: number
@@ -102,15 +101,20 @@ export class Client implements Watcher {
   #since = new Float64Array(0)
   /** By descriptor: the time (ms) at which its connect began. */
   #began = new Float64Array(0)
-  /** By descriptor: the time (ms) at which its connect was meant to begin. Empty without a rate. */
+  /** By descriptor: the time (ms) at which its connect was meant to begin. */
   #meant = new Float64Array(0)
   /** By descriptor: bytes of the payload that were sent. */
   #sent = new Uint32Array(0)
   /** By descriptor: bytes of the payload that came back. */
   #received = new Uint32Array(0)
 
-  /** When the connects of the current `connect()` are meant to begin. */
-  #pace: Pace
+  /** When the connects of the current `connect()` are meant to begin. Undefined: as fast as the server answers. */
+  #pace: Pace | undefined
+  /** Whether each connect of the current `connect()` replaces a connection, and for how many of them one has left. */
+  #replaces = false
+  #left = 0
+  /** Descriptor of the last connection that left. */
+  #lastLeft = -1
   /** Number of connects that were begun by the current `connect()`. */
   #started = 0
   /** Time (ms) since which the server's backlog has been full, or 0. */
@@ -126,9 +130,6 @@ export class Client implements Watcher {
   constructor(options: ClientOptions) {
     const { address, sources, part } = options
     this.#options = options
-    this.#isPaced = options.rate !== Number.POSITIVE_INFINITY
-    this.latencies = new Latencies(this.#isPaced)
-    this.#pace = new Pace(options.rate, 0)
     this.#target = new SocketAddress(address)
     this.#sources = new Sources(sources, 'host' in address && address.host.startsWith('127.'), part)
     this.#owner = this.#reactor.register(this)
@@ -166,13 +167,17 @@ export class Client implements Watcher {
    *
    * @param signal cancels connects in progress; connections that are already open stay open
    */
-  async connect(n: number, signal?: AbortSignal): Promise<Opened> {
+  async connect(n: number, signal?: AbortSignal, arrivals: Arrivals = {}): Promise<Opened> {
     const opened = emptyOpened()
     this.#opened = opened
     this.#started = 0
     this.#sources.reset()
     const start = performance.now()
-    this.#pace = new Pace(this.#options.rate, start, this.#options.part)
+    const rate = arrivals.rate ?? this.#options.rate
+    const isPaced = rate !== Number.POSITIVE_INFINITY
+    this.#pace = isPaced ? new Pace(rate, arrivals.start ?? start, this.#options.part) : undefined
+    this.#replaces = arrivals.replace === true
+    this.#left = 0
     const timer = setInterval(() => this.#checkTimeouts(), TIMEOUT_CHECK)
     this.#reactor.ref()
     try {
@@ -181,8 +186,9 @@ export class Client implements Watcher {
       opened.ms = performance.now() - start
       while (this.#waiting > 0 && signal?.aborted !== true) await this.#nextChange(undefined, signal)
       if (signal?.aborted) {
-        opened.abandoned = n - this.#started + this.#connecting
-        if (this.#isPaced) opened.late += Math.max(0, this.#pace.due(performance.now() - LATE, n) - this.#started)
+        opened.abandoned += n - this.#started + this.#connecting
+        const due = this.#pace?.due(performance.now() - LATE, n) ?? 0
+        opened.late += Math.max(0, due - this.#started)
         this.#cancel()
       }
     } finally {
@@ -224,14 +230,14 @@ export class Client implements Watcher {
   async #beginAll(n: number, signal: AbortSignal | undefined): Promise<void> {
     const pace = this.#pace
     while (this.#started < n && signal?.aborted !== true) {
-      const due = pace.due(performance.now(), n)
+      const due = pace?.due(performance.now(), n) ?? n
       const room = Math.min(CONNECT_BURST, due - this.#started, MAX_CONNECTING - this.#connecting)
       const begun = this.#beginBurst(room)
       if (begun < room) await this.#nextChange(STALL_RETRY, signal)
       else if (room === CONNECT_BURST) await turn()
       else if (this.#started < n) {
         const hasRoom = this.#connecting < MAX_CONNECTING
-        const wait = hasRoom ? pace.wait(this.#started, performance.now()) : undefined
+        const wait = hasRoom ? pace?.wait(this.#started, performance.now()) : undefined
         await this.#nextChange(wait, signal)
       }
     }
@@ -264,18 +270,41 @@ export class Client implements Watcher {
     const start = performance.now()
     for (let i = 0; i < max; i++) {
       if (i > 0 && performance.now() - start > MAX_BURST_MS) return i
+      if (this.#replaces && this.#left === this.#started) {
+        this.#left++
+        if (!this.#closeNext()) {
+          this.#opened.abandoned++
+          this.#started++
+          continue
+        }
+      }
       const errno = this.#begin(this.#started)
       if (errno === constants.E.EAGAIN && !this.#noteStall()) return i
       if (errno === constants.E.EADDRNOTAVAIL && this.#sources.next()) {
         i--
         continue
       }
-      if (this.#isPaced && performance.now() - this.#pace.at(this.#started) > LATE) this.#opened.late++
+      if (this.#pace !== undefined && performance.now() - this.#pace.at(this.#started) > LATE) this.#opened.late++
       this.#started++
       this.#stalledAt = 0
       if (errno !== 0) count(this.#opened.failed, errorName(errno))
     }
     return max
+  }
+
+  /**
+   * Closes the next open connection in the order of descriptors, so that each stays open for about the same time.
+   * Returns false if none is open.
+   */
+  #closeNext(): boolean {
+    if (this.#open === 0) return false
+    let fd = this.#next(this.#lastLeft)
+    // After the last descriptor comes the first one.
+    while (fd === -1 || this.#reactor.state[fd] === CONNECTING) fd = this.#next(fd)
+    this.#lastLeft = fd
+    this.#opened.replaced++
+    this.#discard(fd)
+    return true
   }
 
   /** Notes that the server's backlog is full. Returns whether it has been full for longer than the timeout. */
@@ -294,7 +323,7 @@ export class Client implements Watcher {
     const now = performance.now()
     this.#since[fd] = now
     this.#began[fd] = now
-    if (this.#isPaced) this.#meant[fd] = this.#pace.at(index)
+    this.#meant[fd] = this.#pace?.at(index) ?? now
     const errno =
       this.#bindSource(fd, index) || startConnect(fd, this.#target) || this.#reactor.add(fd, EVENTS, this.#owner)
     if (errno !== 0) {
@@ -347,8 +376,7 @@ export class Client implements Watcher {
 
   /** Records the latency from the start of a connection until `now`. */
   #record(latency: Latency, fd: number, now: number): void {
-    const began = this.#began[fd] as number
-    latency.record(this.#isPaced ? (this.#meant[fd] as number) : began, began, now)
+    latency.record(this.#meant[fd] as number, this.#began[fd] as number, now)
   }
 
   #connectFailed(fd: number, errno: number): void {
@@ -462,7 +490,7 @@ export class Client implements Watcher {
     const size = grown(this.#since.length, fd + 1)
     this.#since = resized(this.#since, new Float64Array(size))
     this.#began = resized(this.#began, new Float64Array(size))
-    if (this.#isPaced) this.#meant = resized(this.#meant, new Float64Array(size))
+    this.#meant = resized(this.#meant, new Float64Array(size))
     if (this.#options.payload === null) return
     this.#sent = resized(this.#sent, new Uint32Array(size))
     this.#received = resized(this.#received, new Uint32Array(size))

@@ -4,6 +4,16 @@ import type { Causes } from './causes.js'
 import type { Latencies } from './latencies.js'
 import type { Opened } from './opened.js'
 
+/** When connections arrive, and whether others leave for them. */
+export interface Arrivals {
+  /** Connects per second, over the whole crowd. Default: the rate of the crowd. */
+  rate?: number
+  /** Time at which the first connect is due, a value of `performance.now()`. Default: now. */
+  start?: number
+  /** Whether each connect closes another open connection, in turn. Default: false. */
+  replace?: boolean
+}
+
 /** Connections to one server that are opened and closed together. */
 export interface Crowd {
   /** Latencies of all connections since the crowd was made or the latencies were reset. */
@@ -17,24 +27,20 @@ export interface Crowd {
   /** Aborted when nothing is left that could hold connections. */
   readonly gone?: AbortSignal
   /** Opens `n` connections. Resolves when each is open or has failed, or after an abort. */
-  connect(n: number, signal?: AbortSignal): Promise<Opened>
+  connect(n: number, signal?: AbortSignal, arrivals?: Arrivals): Promise<Opened>
   /** Closes all connections. */
   close(): Promise<void>
+  /** Closes `n` connections. */
+  shrink(n: number): Promise<void>
   /** Returns the connections that the server closed first since the last call, by cause. */
   takeLost(): Promise<Causes>
-  /** Ends everything that the crowd needs besides its connections, such as processes. */
-  dispose(): Promise<void>
-}
-
-/** A crowd that this machine holds. */
-export interface OwnCrowd extends Crowd {
-  /** Closes `n` of its connections. */
-  shrink(n: number): Promise<void>
   /**
    * Like `takeLost()`, but also counts the connections of worker processes that have died. `takeLost()` counts these
    * only after `close()`.
    */
   takeAllLost(): Promise<Causes>
+  /** Ends everything that the crowd needs besides its connections, such as processes. */
+  dispose(): Promise<void>
 }
 
 /** Descriptors that a process needs for other things than connections. */

@@ -1,6 +1,6 @@
 /** Crowds that follow a shape. These tests run the built files, because worker processes are forked from them. */
 
-import { clientOptions, crowdOf, type DriveEvent, drive, type OwnCrowd, planSchema, type Shape } from 'ebb-lab/testing'
+import { type Crowd, clientOptions, crowdOf, type DriveEvent, drive, planSchema, type Shape } from 'ebb-lab/testing'
 import { expect, test } from 'vitest'
 import { program, type Server, server } from '../../../../test/support/cli.js'
 import { commandOf, descendants } from '../../../../test/support/processes.js'
@@ -8,15 +8,20 @@ import { until } from '../../../../test/support/sockets.js'
 
 const timing = { offset: 0, jitter: 0, seed: 1 }
 
-function crowd(port: number, processes = 1): Promise<OwnCrowd> {
+function crowd(port: number, processes = 1): Promise<Crowd> {
   const address = { host: '127.0.0.1', port }
   return crowdOf({ address, sources: [], ...clientOptions({}), part: { index: 0, of: 1 } }, processes, true)
 }
 
-async function run(port: number, shape: Shape, length = 60_000, processes = 1, events: DriveEvent[] = []) {
+async function run(port: number, shape: Shape, length = 60_000, processes = 1, events: DriveEvent[] = [], churn = 0) {
   const driven = await crowd(port, processes)
   // The run starts after the processes, which take long to start on a busy machine.
-  const options = { start: performance.now(), until: length, onEvent: (event: DriveEvent) => void events.push(event) }
+  const options = {
+    start: performance.now(),
+    until: length,
+    churn,
+    onEvent: (event: DriveEvent) => void events.push(event)
+  }
   const report = await drive(driven, shape, options)
   return { report, levels: events.filter((event) => event.event === 'level'), events }
 }
@@ -37,6 +42,34 @@ test.each([1, 2])('follows levels up and down with %i worker processes', async (
   expect(report.connected).toBeGreaterThanOrEqual(30)
   await until(() => held.clients() === 0)
   expect(descendants(process.pid).length).toBe(before)
+})
+
+test.each([1, 2])('a ramp opens connections evenly: %i worker processes', async (processes) => {
+  const held = await server()
+  const stages = [
+    { connections: 400, over: 1000 },
+    { connections: 100, over: 200 }
+  ]
+  const started = performance.now()
+  const { report, levels } = await run(held.port, { ...timing, shape: 'ramp', stages, linger: 200 }, 60_000, processes)
+  expect(performance.now() - started).toBeGreaterThan(1400)
+  expect(report).toMatchObject({ connected: 400, failed: {}, lost: {}, abandoned: 0, stopped: null })
+  expect(levels.map(({ open }) => open).slice(-2)).toEqual([100, 0])
+  expect(report.uncorrected).not.toBe(null)
+  await until(() => held.clients() === 0)
+})
+
+test.each([1, 2])('connections leave and are replaced while a level lasts: %i worker processes', async (processes) => {
+  const held = await server()
+  const shape: Shape = { ...timing, shape: 'steady', connections: 50, duration: 2500 }
+  const { report, levels } = await run(held.port, shape, 60_000, processes, [], 100)
+  expect(report).toMatchObject({ failed: {}, lost: {}, abandoned: 0, stopped: null })
+  expect(report.connected).toBe(50 + report.replaced)
+  // The churn begins when the level is reached.
+  expect(report.replaced / 250).toBeGreaterThan(0.7)
+  expect(report.replaced).toBeLessThanOrEqual(250)
+  expect(levels.map(({ open }) => open)).toEqual([50, 0])
+  await until(() => held.clients() === 0)
 })
 
 test('makes pulses at their times', async () => {

@@ -1,9 +1,11 @@
 /** A crowd that several worker processes hold. */
 import { type ChildProcess, fork } from 'node:child_process'
+import { defined } from '../units/defined.js'
 import { addCauses, type Causes, count, total } from './causes.js'
 import type { ClientOptions } from './client.js'
-import type { OwnCrowd } from './crowd.js'
+import type { Arrivals, Crowd } from './crowd.js'
 import { type EncodedLatencies, Latencies } from './latencies.js'
+import { toMonotonic } from './monotonic.js'
 import { addOpened, emptyOpened, type Opened } from './opened.js'
 
 /** A message to a worker process. The worker answers each of them, except `abort`, with a {@link Reply}. */
@@ -11,13 +13,19 @@ export type Order =
   /** Creates the client. */
   | { order: 'start'; options: ClientOptions }
   /** Opens `n` connections. */
-  | { order: 'connect'; n: number }
+  | { order: 'connect'; n: number; arrivals: WorkerArrivals }
   /** Cancels the current `connect`. */
   | { order: 'abort' }
   /** Closes `max` connections. Default: all. */
   | { order: 'close'; max?: number }
   /** Asks for the connections that the server closed. */
   | { order: 'lost' }
+
+/** {@link Arrivals} of one of several workers. */
+export type WorkerArrivals = Omit<Arrivals, 'start'> & {
+  /** Reading of the machine's monotonic clock at which the first connect is due, ms. */
+  startsAt?: number
+}
 
 /** A message from a worker process. `progress` is sent regularly, and answers no order. */
 export type Reply =
@@ -90,8 +98,8 @@ class Worker {
 const WORKER_LOST = 'EWORKERLOST'
 
 /** Shares its connections out over worker processes. */
-export class ForkedCrowd implements OwnCrowd {
-  readonly latencies: Latencies
+export class ForkedCrowd implements Crowd {
+  readonly latencies = new Latencies()
   /** Resolves when all workers have started. */
   readonly ready: Promise<void>
   readonly #workers: Worker[]
@@ -100,7 +108,6 @@ export class ForkedCrowd implements OwnCrowd {
   #lost: Causes = {}
 
   constructor(options: ClientOptions, processes: number) {
-    this.latencies = new Latencies(options.rate !== Number.POSITIVE_INFINITY)
     this.#workers = Array.from({ length: processes }, () => new Worker())
     this.#held = this.#workers.map(() => 0)
     this.ready = this.#start(options)
@@ -124,8 +131,13 @@ export class ForkedCrowd implements OwnCrowd {
     )
   }
 
-  async connect(n: number, signal?: AbortSignal): Promise<Opened> {
+  async connect(n: number, signal?: AbortSignal, { rate, start, replace }: Arrivals = {}): Promise<Opened> {
     const sum = emptyOpened()
+    const arrivals: WorkerArrivals = defined({
+      rate: rate === undefined ? undefined : rate / this.#workers.length,
+      startsAt: start === undefined ? undefined : toMonotonic(start),
+      replace
+    })
     const abort = (): void => {
       for (const worker of this.#workers) worker.send({ order: 'abort' })
     }
@@ -134,12 +146,12 @@ export class ForkedCrowd implements OwnCrowd {
     const parts = Promise.all(
       this.#workers.map(async (worker, i) => {
         const share = shares[i] as number
-        const reply = await worker.ask({ order: 'connect', n: share }, 'connected')
+        const reply = await worker.ask({ order: 'connect', n: share, arrivals }, 'connected')
         if (reply === undefined) {
           count(sum.failed, WORKER_LOST, share)
           return
         }
-        this.#held[i] = (this.#held[i] as number) + reply.opened.connected
+        this.#held[i] = Math.max(0, (this.#held[i] as number) + reply.opened.connected - reply.opened.replaced)
         addOpened(sum, reply.opened)
         this.latencies.merge(reply.latencies)
       })

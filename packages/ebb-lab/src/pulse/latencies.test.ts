@@ -3,10 +3,10 @@ import { expect, test } from 'vitest'
 import { Latencies, Latency } from './latencies.js'
 
 test('the corrected latency counts from the time that was meant, the uncorrected one from the actual start', () => {
-  const paced = new Latency(true)
+  const paced = new Latency()
   paced.record(0.1, 0.6, 0.7)
   expect(paced.report()).toMatchObject({ latency: { max: 0.6 }, uncorrected: { latency: { max: 0.1 } } })
-  const unpaced = new Latency(false)
+  const unpaced = new Latency()
   unpaced.record(0.6, 0.6, 0.7)
   expect(unpaced.report()).toMatchObject({ latency: { max: 0.1 }, uncorrected: null })
 })
@@ -15,11 +15,12 @@ test('latencies of several processes are merged, and checked against the numbers
   const samples = fc.array(fc.tuple(fc.nat(10_000), fc.nat(10_000), fc.nat(10_000)), { maxLength: 20 })
   fc.assert(
     fc.property(fc.array(samples, { maxLength: 4 }), fc.boolean(), (parts, paced) => {
-      const whole = new Latencies(paced)
-      const merged = new Latencies(paced)
+      const whole = new Latencies()
+      const merged = new Latencies()
       for (const part of parts) {
-        const one = new Latencies(paced)
-        for (const [meant, wait, ms] of part) {
+        const one = new Latencies()
+        for (const [meant, late, ms] of part) {
+          const wait = paced ? late : 0
           for (const to of [one, whole]) {
             to.connects.record(meant, meant + wait, meant + wait + ms)
             if (ms % 2 === 0) to.answers.record(meant, meant + wait, meant + wait + 2 * ms)
@@ -31,13 +32,13 @@ test('latencies of several processes are merged, and checked against the numbers
       }
       expect(merged.encoded()).toEqual(whole.encoded())
       merged.reset()
-      expect(merged.encoded()).toEqual(new Latencies(paced).encoded())
+      expect(merged.encoded()).toEqual(new Latencies().encoded())
     }),
     { numRuns: 20 }
   )
 })
 
 test('answers that are missing where some are expected are refused', () => {
-  const none = new Latencies(true).encoded()
-  expect(() => new Latencies(true).merge(none, { connects: 0, answers: 1 })).toThrow(/0 latencies in place of 1/)
+  const none = new Latencies().encoded()
+  expect(() => new Latencies().merge(none, { connects: 0, answers: 1 })).toThrow(/0 latencies in place of 1/)
 })

@@ -27,18 +27,18 @@ export interface EncodedLatency {
 export class Latency {
   /** Counts from the time at which each was meant to start. */
   readonly corrected = new LatencyHistogram()
-  /** Counts from the actual start. The same histogram without a rate. */
-  readonly uncorrected: LatencyHistogram
+  #uncorrected: LatencyHistogram | null = null
 
-  /** @param paced whether a rate says when each is meant to start */
-  constructor(paced: boolean) {
-    this.uncorrected = paced ? new LatencyHistogram() : this.corrected
+  /** Counts from the actual start. The same histogram as long as both starts have been the same. */
+  get uncorrected(): LatencyHistogram {
+    return this.#uncorrected ?? this.corrected
   }
 
   /** Records a latency that ended at `end`. All are milliseconds of the same clock. */
   record(meant: number, started: number, end: number): void {
+    if (meant !== started) this.#separate()
     this.corrected.record(end - meant)
-    if (this.uncorrected !== this.corrected) this.uncorrected.record(end - started)
+    this.#uncorrected?.record(end - started)
   }
 
   /**
@@ -48,25 +48,31 @@ export class Latency {
    * @throws {LabError} ERR_EBB_HISTOGRAM for text that is not such a histogram
    */
   merge({ corrected, uncorrected }: EncodedLatency, expected?: number): void {
+    if (uncorrected !== null) this.#separate()
     this.corrected.merge(corrected, expected)
-    if (this.uncorrected !== this.corrected) this.uncorrected.merge(uncorrected ?? corrected, expected)
+    this.#uncorrected?.merge(uncorrected ?? corrected, expected)
   }
 
   /** Returns both histograms as text. */
   encoded(): EncodedLatency {
-    const { corrected, uncorrected } = this
-    return { corrected: corrected.encoded(), uncorrected: uncorrected === corrected ? null : uncorrected.encoded() }
+    return { corrected: this.corrected.encoded(), uncorrected: this.#uncorrected?.encoded() ?? null }
   }
 
   /** Removes all latencies. */
   reset(): void {
     this.corrected.reset()
-    this.uncorrected.reset()
+    this.#uncorrected = null
+  }
+
+  /** From now on, the two starts differ. */
+  #separate(): void {
+    if (this.#uncorrected !== null) return
+    this.#uncorrected = new LatencyHistogram()
+    this.#uncorrected.merge(this.corrected.encoded())
   }
 
   report(): LatencyReport {
-    const { corrected, uncorrected } = this
-    return { ...plain(corrected), uncorrected: uncorrected === corrected ? null : plain(uncorrected) }
+    return { ...plain(this.corrected), uncorrected: this.#uncorrected === null ? null : plain(this.#uncorrected) }
   }
 }
 
@@ -81,28 +87,27 @@ export interface EncodedLatencies {
   answers: EncodedLatency | null
 }
 
-const NOTHING: EncodedLatency = new Latency(false).encoded()
+const NOTHING: EncodedLatency = new Latency().encoded()
 
 /** All latencies of a crowd. */
 export class Latencies {
   /** From the start of a connection until it is open. */
-  readonly connects: Latency
+  readonly connects = new Latency()
   /** From the start of a connection until its whole payload has come back. */
-  readonly answers: Latency
-
-  /** @param paced whether a rate says when each connection is meant to start */
-  constructor(paced: boolean) {
-    this.connects = new Latency(paced)
-    this.answers = new Latency(paced)
-  }
+  readonly answers = new Latency()
 
   /**
-   * Adds the latencies that another process recorded.
+   * Adds the latencies that another process recorded. If it throws, it has added nothing.
    *
-   * @param expected numbers of connects and answers that it must contain, if known
+   * @param expected numbers of connects and answers that it must contain, if it is not trusted
    * @throws {LabError} ERR_EBB_HISTOGRAM for text that is not such a histogram
    */
-  merge({ connects, answers }: EncodedLatencies, expected?: { connects: number; answers: number }): void {
+  merge(encoded: EncodedLatencies, expected?: { connects: number; answers: number }): void {
+    if (expected !== undefined) new Latencies().#add(encoded, expected)
+    this.#add(encoded, expected)
+  }
+
+  #add({ connects, answers }: EncodedLatencies, expected?: { connects: number; answers: number }): void {
     this.connects.merge(connects, expected?.connects)
     // A crowd in which nothing was answered sends no histogram of it.
     if (answers !== null || expected?.answers) this.answers.merge(answers ?? NOTHING, expected?.answers)

@@ -11,6 +11,8 @@ export interface Opened {
   abandoned: number
   /** Number of connects that could not begin within 10 ms of the time that the rate prescribes. 0 without a rate. */
   late: number
+  /** Number of open connections that left for others. */
+  replaced: number
   /** Number of active connections that received their whole payload back. */
   echoed: number
   /**
@@ -24,7 +26,7 @@ export interface Opened {
 
 /** Returns a result in which nothing has happened yet. */
 export function emptyOpened(): Opened {
-  return { connected: 0, failed: {}, abandoned: 0, late: 0, echoed: 0, unanswered: {}, ms: 0 }
+  return { connected: 0, failed: {}, abandoned: 0, late: 0, replaced: 0, echoed: 0, unanswered: {}, ms: 0 }
 }
 
 /**
@@ -34,6 +36,7 @@ export function addOpened(to: Opened, from: Opened): void {
   to.connected += from.connected
   to.abandoned += from.abandoned
   to.late += from.late
+  to.replaced += from.replaced
   to.echoed += from.echoed
   to.ms = Math.max(to.ms, from.ms)
   addCauses(to.failed, from.failed)

@@ -1,7 +1,7 @@
 /** Crowds that this machine holds, in this process or in others. */
 import type { Causes } from './causes.js'
 import { Client, type ClientOptions } from './client.js'
-import type { OwnCrowd } from './crowd.js'
+import type { Arrivals, Crowd } from './crowd.js'
 import { ForkedCrowd } from './forked-crowd.js'
 import type { Latencies } from './latencies.js'
 import type { Opened } from './opened.js'
@@ -12,7 +12,7 @@ import type { Opened } from './opened.js'
  * @param processes number of processes that hold the connections
  * @param apart whether a single process is to be a child process. By default, 1 stands for this process
  */
-export async function crowdOf(options: ClientOptions, processes: number, apart = false): Promise<OwnCrowd> {
+export async function crowdOf(options: ClientOptions, processes: number, apart = false): Promise<Crowd> {
   if (processes === 1 && !apart) return new LocalCrowd(options)
   const crowd = new ForkedCrowd(options, processes)
   await crowd.ready
@@ -20,7 +20,7 @@ export async function crowdOf(options: ClientOptions, processes: number, apart =
 }
 
 /** A crowd that this process holds. */
-class LocalCrowd implements OwnCrowd {
+class LocalCrowd implements Crowd {
   readonly #client: Client
 
   constructor(options: ClientOptions) {
@@ -39,8 +39,8 @@ class LocalCrowd implements OwnCrowd {
     return this.#client.failed
   }
 
-  connect(n: number, signal?: AbortSignal): Promise<Opened> {
-    return this.#client.connect(n, signal)
+  connect(n: number, signal?: AbortSignal, arrivals?: Arrivals): Promise<Opened> {
+    return this.#client.connect(n, signal, arrivals)
   }
 
   close(): Promise<void> {

@@ -6,6 +6,7 @@ import { integer } from '../units/format.js'
 import { warnOfShortTimes } from '../units/short-times.js'
 import { addressesFor, addressesOf, answeringAddress } from './addresses.js'
 import { addCauses, type Causes, total } from './causes.js'
+import { holdWithChurn } from './churn.js'
 import type { ClientOptions } from './client.js'
 import { type Crowd, crowdCapacity, MAX_PROCESSES, processesFor } from './crowd.js'
 import { checkKernel } from './kernel.js'
@@ -44,6 +45,11 @@ export interface PulseOptions {
   close?: 'fin' | 'rst'
   /** Bytes, or text as UTF-8, that each active connection sends once. Default: nothing. */
   payload?: string | Uint8Array
+  /**
+   * Connections per second that leave while a pulse is held, or a shape lasts. Each of them is replaced by a new
+   * connection. Default: 0.
+   */
+  churn?: number
   /** Share of connections that send the payload, from 0 to 1. Default: 1. */
   active?: number
   /** Whether active connections wait until the server has sent the payload back. Default: false. */
@@ -87,6 +93,8 @@ export interface PulseReport extends LatencyReport {
   lost: Causes
   /** Number of connects that `signal` cancelled. */
   abandoned: number
+  /** Number of connections that left and were replaced (`churn`). */
+  replaced: number
   /** Number of active connections that received their whole payload back. */
   echoed: number
   /** Active connections that did not, by cause: see {@link Opened}. */
@@ -141,20 +149,19 @@ export async function pulse(
 /** Does what {@link pulse} does, for callers whose times have units: it warns of no short time. */
 export async function sendPulses(server: Server, plan: Partial<Plan>, options: PulseOptions): Promise<PulseReport> {
   const wholePlan = planSchema.parse(plan)
-  checkOptions(options)
   const { swarm, onEvent = () => {} } = options
   const signal = either(options.signal, swarm?.stopped)
   const most = Math.max(wholePlan.iterations > 0 ? wholePlan.big : 0, wholePlan.pulses > 0 ? wholePlan.small : 0)
-  const crowd = await (swarm === undefined
-    ? localCrowd(server, most, options)
-    : swarmCrowd(server, most, options, swarm))
+  const crowd = await crowdFor(server, most, options)
   const report = emptyReport()
   let connectMs = 0
+  let connected = 0
   try {
     for (const next of pulsesOf(wholePlan)) {
       if (signal?.aborted) break
-      const opened = await pulseOnce(crowd, next, report, signal, onEvent)
+      const opened = await pulseOnce(crowd, next, report, signal, onEvent, options.churn)
       connectMs += opened.ms
+      connected += opened.connected
       if (opened.connected === 0 && next.n > 0 && !signal?.aborted) {
         report.stopped = swarm?.pulsing.length === 0 ? 'agents lost' : 'nobody answers'
         break
@@ -167,7 +174,7 @@ export async function sendPulses(server: Server, plan: Partial<Plan>, options: P
   }
   if (signal?.aborted) report.stopped = options.signal?.aborted ? 'signal' : 'agents lost'
   addLatencies(report, crowd.latencies)
-  report.connectsPerSecond = connectMs > 0 ? (report.connected / connectMs) * 1000 : 0
+  report.connectsPerSecond = connectMs > 0 ? (connected / connectMs) * 1000 : 0
   if (swarm !== undefined) report.swarm = swarm.report()
   return report
 }
@@ -183,7 +190,8 @@ export function emptyReport(): PulseReport {
     echoed: 0,
     unanswered: {},
     late: 0,
-    ...new Latency(false).report(),
+    replaced: 0,
+    ...new Latency().report(),
     answers: null,
     connectsPerSecond: 0,
     stopped: null
@@ -201,9 +209,17 @@ export function addResult(report: PulseReport, opened: Opened): void {
   report.connected += opened.connected
   report.abandoned += opened.abandoned
   report.late += opened.late
+  report.replaced += opened.replaced
   report.echoed += opened.echoed
   addCauses(report.failed, opened.failed)
   addCauses(report.unanswered, opened.unanswered)
+}
+
+/** Makes the crowd that the options describe, for up to `most` connections. */
+export function crowdFor(server: Server, most: number, options: PulseOptions): Promise<Crowd> {
+  checkOptions(options)
+  const { swarm } = options
+  return swarm === undefined ? localCrowd(server, most, options) : swarmCrowd(server, most, options, swarm)
 }
 
 /** Makes a crowd that this process and its children hold. */
@@ -264,7 +280,8 @@ export async function pulseOnce(
   pulse: Pulse,
   report: PulseReport,
   signal: AbortSignal | undefined,
-  onEvent: (event: PulseEvent) => void
+  onEvent: (event: PulseEvent) => void,
+  churn = 0
 ): Promise<Opened> {
   onEvent({ event: 'pulse', pulse })
   const timer = setInterval(
@@ -280,7 +297,11 @@ export async function pulseOnce(
   report.pulses++
   addResult(report, opened)
   onEvent({ event: 'connected', pulse, opened })
-  if (opened.connected > 0) await pause(pulse.linger, either(signal, crowd.gone))
+  if (opened.connected > 0) {
+    const stop = either(signal, crowd.gone)
+    if (churn === 0) await pause(pulse.linger, stop)
+    else addResult(report, await holdWithChurn(crowd, churn, pulse.linger, stop))
+  }
   // Asks before it closes, because connections that the server closes after us are not lost.
   const lost = await crowd.takeLost()
   onEvent({ event: 'closing', pulse })
@@ -292,12 +313,15 @@ export async function pulseOnce(
 }
 
 /** Returns a signal that aborts when either of two signals does; undefined if neither is given. */
-function either(one: AbortSignal | undefined, other: AbortSignal | undefined): AbortSignal | undefined {
+export function either(one: AbortSignal | undefined, other: AbortSignal | undefined): AbortSignal | undefined {
   return one === undefined || other === undefined ? (one ?? other) : AbortSignal.any([one, other])
 }
 
-function checkOptions({ rate = 1, procs = 1, timeout = 1, active = 1 }: PulseOptions): void {
+function checkOptions({ rate = 1, procs = 1, timeout = 1, active = 1, churn = 0 }: PulseOptions): void {
   if (!(rate > 0)) throw invalidArgument(`rate must be above 0 connects per second, not ${rate}`)
+  if (!(churn >= 0 && churn < Number.POSITIVE_INFINITY)) {
+    throw invalidArgument(`churn must be 0 or more connections per second, not ${churn}`)
+  }
   if (!(timeout > 0)) throw invalidArgument(`timeout must be above 0 ms, not ${timeout}`)
   if (!(active >= 0 && active <= 1)) throw invalidArgument(`active must be a share from 0 to 1, not ${active}`)
   if (!Number.isInteger(procs) || procs < 1 || procs > MAX_PROCESSES) {

@@ -81,7 +81,7 @@ const shape: fc.Arbitrary<LevelShape> = fc
     a: fc.integer({ min: 0, max: 500 }),
     b: fc.integer({ min: 0, max: 500 }),
     time: fc.integer({ min: 1, max: 8000 }),
-    kind: fc.constantFrom('steady', 'sawtooth', 'poisson', 'trace')
+    kind: fc.constantFrom('steady', 'sawtooth', 'poisson', 'ramp', 'trace')
   })
   .map(({ kind, a, b, time, duration, ...rest }): LevelShape => {
     switch (kind) {
@@ -91,6 +91,10 @@ const shape: fc.Arbitrary<LevelShape> = fc
         return { ...rest, duration, shape: 'sawtooth', low: a, high: b, period: time }
       case 'poisson':
         return { ...rest, duration, shape: 'poisson', rate: a + 1, hold: time }
+      case 'ramp': {
+        const stages = [a, b, a].map((connections, i) => ({ connections, over: i === 1 ? time : (time * i) % 300 }))
+        return { ...rest, shape: 'ramp', stages, linger: Math.min(duration, 20_000) }
+      }
       default:
         return {
           ...rest,
@@ -130,6 +134,27 @@ test('a sawtooth rises from low to high and falls at once', () => {
   expect(counts.slice(0, 10)).toEqual([100, 111, 122, 133, 144, 156, 167, 178, 189, 200])
   expect(counts.slice(10, 20)).toEqual(counts.slice(0, 10))
   expect(levels.at(-1)).toEqual({ at: 2000, connections: 0 })
+})
+
+test('a ramp reaches each stage at its end, at an even pace, and is held', () => {
+  const stages = [
+    { connections: 1000, over: 1000 },
+    { connections: 1000, over: 500 },
+    { connections: 0, over: 0 },
+    { connections: 300, over: 300 }
+  ]
+  const ramp: LevelShape = { ...timing, shape: 'ramp', stages, linger: 2000 }
+  const levels = [...levelsOf(ramp, Number.POSITIVE_INFINITY)].map(({ at, connections }) => [at, connections])
+  expect(levels).toEqual([
+    ...Array.from({ length: 10 }, (_, i) => [i * 100, (i + 1) * 100]),
+    ...Array.from({ length: 5 }, (_, i) => [1000 + i * 100, 1000]),
+    [1500, 100],
+    [1600, 200],
+    [1700, 300],
+    [3800, 0]
+  ])
+  expect(endOf(ramp)).toBe(3800)
+  expect(maxConnections(ramp)).toBe(1000)
 })
 
 test('the mean of a poisson shape is rate times hold', () => {

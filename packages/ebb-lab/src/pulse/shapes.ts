@@ -26,10 +26,20 @@ export type LevelShape =
   | (Timing & { shape: 'steady'; connections: number; duration: number })
   /** Rises from `low` to `high` at an even pace within each period, and falls back at once. */
   | (Timing & { shape: 'sawtooth'; low: number; high: number; period: number; duration: number })
+  /** Rises or falls at an even pace to the connections of each stage, one after the other, and holds the last one. */
+  | (Timing & { shape: 'ramp'; stages: readonly Stage[]; linger: number })
   /** Opens `rate` connections per second at random times; each stays open for `hold` ms on average. */
   | (Timing & { shape: 'poisson'; rate: number; hold: number; duration: number })
   /** Replays the connections of a real service. */
   | (Timing & { shape: 'trace'; file: string; levels: readonly Level[] })
+
+/** A part of a ramp. */
+export interface Stage {
+  /** Number of connections at its end. */
+  connections: number
+  /** Length in ms. */
+  over: number
+}
 
 /** A load over time. */
 export type Shape = PulseShape | LevelShape
@@ -70,7 +80,7 @@ export function* timedPulses(shape: PulseShape, until: number): Generator<TimedP
 export function* levelsOf(shape: LevelShape, until: number): Generator<Level, void, void> {
   const random = randomFrom(shape.seed)
   const start = shape.offset + random() * shape.jitter
-  const end = Math.min(until, start + (shape.shape === 'trace' ? lengthOf(shape.levels) : shape.duration))
+  const end = Math.min(until, start + durationOf(shape))
   for (const { at, connections } of relativeLevels(shape, random)) {
     if (start + at >= end) break
     yield { at: start + at, connections }
@@ -86,17 +96,58 @@ function* relativeLevels(shape: LevelShape, random: () => number): Generator<Lev
       break
     case 'sawtooth': {
       const { low, high, period } = shape
-      const steps = Math.max(2, Math.round(period / STEP))
+      const steps = stepsIn(period)
       for (let step = 0; ; step++) {
         const part = (step % steps) / (steps - 1)
         yield { at: (step * period) / steps, connections: Math.round(low + (high - low) * part) }
       }
     }
+    case 'ramp':
+      yield* rampLevels(shape.stages)
+      break
     case 'poisson':
       yield* birthDeathLevels(shape.rate, shape.hold, maxConnections(shape), random)
       break
     case 'trace':
       yield* shape.levels
+  }
+}
+
+/** Returns the number of steps of a sawtooth. */
+function stepsIn(period: number): number {
+  return Math.max(2, Math.round(period / STEP))
+}
+
+/** Generates the levels of a ramp. Each level is that of the end of its step. */
+function* rampLevels(stages: readonly Stage[]): Generator<Level, void, void> {
+  let from = 0
+  let begin = 0
+  for (const [i, { connections, over }] of stages.entries()) {
+    // A jump is a part of the step after it, if there is one.
+    const isJump = over === 0 && i < stages.length - 1
+    const steps = isJump ? 0 : Math.max(1, Math.round(over / STEP))
+    for (let step = 0; step < steps; step++) {
+      const level = Math.round(from + ((connections - from) * (step + 1)) / steps)
+      yield { at: begin + (over * step) / steps, connections: level }
+    }
+    from = connections
+    begin += over
+  }
+}
+
+/**
+ * Returns the time (ms) over which a shape spreads the connects of one of its levels. 0: they begin at once, because
+ * the shape has steps itself.
+ */
+export function spreadOf(shape: LevelShape): number {
+  switch (shape.shape) {
+    case 'sawtooth':
+      return shape.period / stepsIn(shape.period)
+    case 'poisson':
+    case 'ramp':
+      return STEP
+    default:
+      return 0
   }
 }
 
@@ -133,6 +184,18 @@ function* birthDeathLevels(
   }
 }
 
+/** Returns the length of a shape in ms, or `Infinity`. */
+function durationOf(shape: LevelShape): number {
+  switch (shape.shape) {
+    case 'trace':
+      return lengthOf(shape.levels)
+    case 'ramp':
+      return shape.stages.reduce((sum, { over }) => sum + over, shape.linger)
+    default:
+      return shape.duration
+  }
+}
+
 /** Returns the length of a trace in ms. Its last row ends it. */
 function lengthOf(levels: readonly Level[]): number {
   return levels.at(-1)?.at ?? 0
@@ -147,6 +210,8 @@ export function maxConnections(shape: Shape): number {
       return shape.connections
     case 'sawtooth':
       return Math.max(shape.low, shape.high)
+    case 'ramp':
+      return shape.stages.reduce((most, { connections }) => Math.max(most, connections), 0)
     case 'poisson': {
       // Six standard deviations above the mean: exceeded once in years.
       const mean = (shape.rate * shape.hold) / 1000
@@ -169,9 +234,7 @@ export function endOf(shape: Shape): number {
       for (const { at, linger } of timedPulses(shape, Number.POSITIVE_INFINITY)) end = at + linger
       return end
     }
-    case 'trace':
-      return shape.offset + shape.jitter + lengthOf(shape.levels)
     default:
-      return shape.offset + shape.jitter + shape.duration
+      return shape.offset + shape.jitter + durationOf(shape)
   }
 }

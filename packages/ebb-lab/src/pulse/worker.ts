@@ -3,7 +3,8 @@
  * ends too, and its connections are closed.
  */
 import { Client } from './client.js'
-import type { Order, Reply } from './forked-crowd.js'
+import type { Order, Reply, WorkerArrivals } from './forked-crowd.js'
+import { fromMonotonic } from './monotonic.js'
 
 /** Milliseconds between two progress messages. */
 const PROGRESS_INTERVAL = 250
@@ -27,7 +28,7 @@ process.on('message', (order: Order) => {
       break
     case 'connect':
       abort = new AbortController()
-      void connect(order.n)
+      void connect(order.n, order.arrivals)
       break
     case 'abort':
       abort.abort()
@@ -40,9 +41,10 @@ process.on('message', (order: Order) => {
   }
 })
 
-async function connect(n: number): Promise<void> {
+async function connect(n: number, { startsAt, ...arrivals }: WorkerArrivals): Promise<void> {
   if (client === undefined) return
-  const opened = await client.connect(n, abort.signal)
+  const start = startsAt === undefined ? {} : { start: fromMonotonic(startsAt) }
+  const opened = await client.connect(n, abort.signal, { ...arrivals, ...start })
   send({ reply: 'connected', opened, latencies: client.latencies.encoded() })
   client.latencies.reset()
 }

@@ -10,6 +10,7 @@ export class ValueError extends LabError {
   }
 }
 
+const WEEK = 7 * 24 * 3_600_000
 const TIMES: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 }
 const SIZES: Record<string, number> = {
   B: 1,
@@ -81,6 +82,31 @@ export function parseSize(text: string): number {
     )
   }
   return bytes
+}
+
+/** Number of stages of a ramp: more are probably a mistake. */
+const MOST_STAGES = 1000
+
+/**
+ * Parses the stages of a ramp: `10k/60s` rises to 10,000 within 60 s, `10k/60s,0/30s` then falls to 0 within 30 s.
+ * Times are milliseconds.
+ */
+export function parseStages(text: string): { connections: number; over: number }[] {
+  const stages = text.split(',').map((stage) => {
+    const [count = '', time, ...rest] = stage.split('/')
+    if (time === undefined || rest.length > 0) throw new ValueError('a ramp is COUNT/TIME, or several: 10k/60s,0/30s')
+    const [connections, over] = [parseCount(count), parseTime(time)]
+    if (connections > 10_000_000) throw new ValueError('it must be 10,000,000 connections at most')
+    if (over > WEEK) throw new ValueError('it must be a week at most')
+    return { connections, over }
+  })
+  if (stages.length > MOST_STAGES) throw new ValueError(`a ramp has ${MOST_STAGES} stages at most`)
+  return stages
+}
+
+/** Parses connections per second: `100/s`, or a number. */
+export function parsePerSecond(text: string): number {
+  return parseNumber(text.trim().replace(/\/s$/, ''))
 }
 
 /** Parses a share, `10%` or `0.1`. Returns a number from 0 to 1. */

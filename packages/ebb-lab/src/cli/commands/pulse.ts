@@ -2,12 +2,16 @@
 import { Command } from 'commander'
 import { BENCH_PLAN } from '../../experiment/experiment.js'
 import { total } from '../../pulse/causes.js'
+import type { LevelStep } from '../../pulse/drive.js'
 import type { Quantiles } from '../../pulse/histogram.js'
+import { sendLoad } from '../../pulse/load.js'
 import { type PulseEvent, type PulseReport, type Server, sendPulses, succeeded } from '../../pulse/pulse.js'
+import { defined } from '../../units/defined.js'
 import { duration, integer } from '../../units/format.js'
 import { clean } from '../../units/text.js'
 import { NATS_ENVIRONMENT } from '../options/nats.js'
 import { type ConnectFlags, connectOf, connectOptions, type PlanFlags, planOf, planOptions } from '../options/plan.js'
+import { type ShapeFlags, shapeOf, shapeOptions } from '../options/shape.js'
 import { type SwarmFlags, swarmOptions, withSwarm } from '../options/swarm.js'
 import { parseServer } from '../options/values.js'
 import { causes, counted } from '../output/causes.js'
@@ -22,6 +26,7 @@ export function pulseCommand(): Command {
     .description('Open many connections to a server, hold them, close them: big pulses first, then small ones.')
     .argument('<server>', 'HOST:PORT, [IPv6]:PORT, PORT on 127.0.0.1, or the path of a Unix socket', parseServer)
   planOptions(command, BENCH_PLAN, true)
+  shapeOptions(command)
   connectOptions(command)
   swarmOptions(command)
   return command
@@ -44,16 +49,20 @@ lost, 4 if an agent was lost.`
     .action(run)
 }
 
-interface Flags extends PlanFlags, ConnectFlags, SwarmFlags {
+interface Flags extends PlanFlags, ShapeFlags, ConnectFlags, SwarmFlags {
   json?: boolean
 }
 
 async function run(server: Server, flags: Flags): Promise<void> {
   const terminal = new Terminal()
   const { signal } = interruption()
-  const connect = connectOf(flags)
+  const shape = shapeOf(flags)
+  const connect = { ...connectOf(flags), ...defined({ churn: flags.churn }) }
+  const onEvent = progress(terminal)
   const report = await withSwarm({ flags, connect, terminal, signal }, (how) =>
-    sendPulses(server, { ...BENCH_PLAN, ...planOf(flags) }, { ...how, signal, onEvent: progress(terminal) })
+    shape === undefined
+      ? sendPulses(server, { ...BENCH_PLAN, ...planOf(flags) }, { ...how, signal, onEvent })
+      : sendLoad(server, shape, { ...how, signal, onEvent, onLevel: levels(terminal) })
   )
   if (report === null) return
   if (report.stopped === 'nobody answers') terminal.line(nobodyAnswers(server, report))
@@ -108,6 +117,20 @@ function progress(terminal: Terminal): (event: PulseEvent) => void {
   }
 }
 
+/** Returns a listener that shows the level of a shape. */
+function levels(terminal: Terminal): (step: LevelStep) => void {
+  return ({ connections, open, opened, lost }) => {
+    terminal.status(`${integer(open)} of ${integer(connections)} open`)
+    const troubles = [
+      ...(total(opened?.failed ?? {}) > 0
+        ? [`${integer(total(opened?.failed ?? {}))} failed: ${causes(opened?.failed ?? {})}`]
+        : []),
+      ...(total(lost) > 0 ? [`${integer(total(lost))} lost: ${causes(lost)}`] : [])
+    ]
+    if (troubles.length > 0) terminal.line(`${integer(open)} of ${integer(connections)} open, ${troubles.join(', ')}`)
+  }
+}
+
 /** Says in a sentence that no connect succeeded: on which server, why, and what to do. */
 function nobodyAnswers(server: Server, { connected, failed }: PulseReport): string {
   const [cause = 'UNKNOWN'] = Object.entries(failed).sort(([, a], [, b]) => b - a)[0] ?? []
@@ -139,8 +162,9 @@ function resultTable(report: PulseReport): string {
   // Without a connection, 0 would read like a measurement.
   const ms = (value: number): string => (connected === 0 ? '-' : duration(value))
   const rows: Row[] = [
-    ['pulses', count(report.pulses)],
+    ...(report.pulses > 0 || connected === 0 ? [['pulses', count(report.pulses)] as Row] : []),
     ['connected', count(connected)],
+    ...(report.replaced > 0 ? [['replaced', count(report.replaced)] as Row] : []),
     ['failed', counted(report.failed)],
     ['lost while held', counted(report.lost)]
   ]
@@ -149,7 +173,8 @@ function resultTable(report: PulseReport): string {
   }
   rows.push(...latencyRows('connect', report.latency, ms))
   if (report.answers !== null) rows.push(...latencyRows('answer', report.answers.latency, ms))
-  rows.push(['connects/s', connected === 0 ? '-' : count(report.connectsPerSecond)])
+  if (report.connectsPerSecond > 0 || connected === 0)
+    rows.push(['connects/s', connected === 0 ? '-' : count(report.connectsPerSecond)])
   if (late > 0) rows.push(['late', `${count(late)} began more than 10 ms after their time`])
   if (report.abandoned > 0) rows.push(['abandoned', count(report.abandoned)])
   if (report.stopped !== null && report.stopped !== 'signal') rows.push(['stopped', report.stopped])

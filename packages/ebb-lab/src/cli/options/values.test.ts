@@ -4,6 +4,7 @@ import {
   parseCount,
   parseNumber,
   parsePeriod,
+  parsePerSecond,
   parsePid,
   parsePort,
   parsePositive,
@@ -11,6 +12,7 @@ import {
   parsePulses,
   parseServer,
   parseShare,
+  parseStages,
   parseTarget,
   parseTime,
   ValueError
@@ -43,6 +45,23 @@ describe('round trips', () => {
       })
     )
     expect(parsePulses('forever')).toBe(Number.POSITIVE_INFINITY)
+  })
+
+  test('stages of a ramp', () => {
+    const stage = fc.record({ connections: nat, seconds: fc.nat(600_000) })
+    fc.assert(
+      fc.property(fc.array(stage, { minLength: 1, maxLength: 9 }), (stages) => {
+        const text = stages.map(({ connections, seconds }) => `${connections}/${seconds}s`).join(',')
+        expect(parseStages(text)).toEqual(
+          stages.map(({ connections, seconds }) => ({ connections, over: seconds * 1000 }))
+        )
+      })
+    )
+    expect(parseStages('10k/1m, 0/.5')).toEqual([
+      { connections: 10_000, over: 60_000 },
+      { connections: 0, over: 500 }
+    ])
+    expect([parsePerSecond('100/s'), parsePerSecond('0.5')]).toEqual([100, 0.5])
   })
 
   test('shares', () => {

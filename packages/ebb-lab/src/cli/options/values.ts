@@ -6,11 +6,13 @@ import { parsePositive, parseTime, ValueError } from '../../units/parse.js'
 export {
   parseCount,
   parseNumber,
+  parsePerSecond,
   parsePositive,
   parsePositiveTime,
   parsePulses,
   parseShare,
   parseSize,
+  parseStages,
   parseTime,
   ValueError
 } from '../../units/parse.js'

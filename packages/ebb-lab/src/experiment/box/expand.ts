@@ -1,14 +1,14 @@
 /** Expands the contents of a box's file into a plan: every server of every variant, checked against each other. */
 import { basename, dirname, resolve } from 'node:path'
 import { randomFrom } from '../../pulse/random.js'
-import { endOf, levelsOf, type Shape, timedPulses } from '../../pulse/shapes.js'
+import { endOf, type Level, levelsOf, type Shape, type Timing, timedPulses } from '../../pulse/shapes.js'
 import { readTrace, TraceError } from '../../pulse/trace.js'
 import { defined } from '../../units/defined.js'
 import { reasonOf } from '../../units/errors.js'
 import { integer } from '../../units/format.js'
 import type { Mistakes } from './mistakes.js'
 import type { BoxPlan, ServerPlan, Variant } from './plan.js'
-import { atMostAWeek, type BoxFile, MOST_SERVERS, type ServerKeys, type VariantKeys } from './schema.js'
+import { atMostAWeek, type BoxFile, MOST_SERVERS, type PlanKeys, type ServerKeys, type VariantKeys } from './schema.js'
 
 /** What a box is expanded with. */
 interface Context {
@@ -106,20 +106,38 @@ function shapesOf(box: BoxFile, { plan, count, stagger }: ServerKeys, index: num
       // Servers without a seed of their own get different ones, so that their jitter differs.
       seed: (plan.seed ?? Math.floor(randomFrom(box.seed + index * 7919)() * 2 ** 32)) + instance
     }
-    return 'trace' in plan ? { shape: 'trace', file: plan.trace, levels, ...timing } : { ...plan, ...timing }
+    return shapeOf(plan, levels, timing)
   })
 }
 
+type TraceKeys = Extract<PlanKeys, { trace: string }>
+
+/** Returns the shape that the keys of a plan describe. */
+function shapeOf(plan: PlanKeys, levels: readonly Level[], timing: Timing): Shape {
+  return 'trace' in plan ? { shape: 'trace', file: plan.trace, levels, ...timing } : { ...plan, ...timing }
+}
+
+/**
+ * Returns the shape that the keys of a plan describe, outside of a box.
+ *
+ * @param folder folder of relative paths
+ * @throws TraceError for a trace that is not valid; Error of the system if it cannot be read
+ */
+export function readShape(plan: PlanKeys, folder: string): Shape {
+  const { offset, jitter, seed = 1 } = plan
+  return shapeOf(plan, 'trace' in plan ? readTraceOf(plan, folder) : [], { offset, jitter, seed })
+}
+
+function readTraceOf({ trace, speed, scale, maxGap }: TraceKeys, folder: string): Level[] {
+  return readTrace(resolve(folder, trace), { speed, scale, ...(maxGap !== undefined && { maxGap }) })
+}
+
 /** Reads the trace of a plan. A trace that cannot be read is a mistake, and has no levels. */
-function levelsOfTrace(
-  { trace, speed, scale, maxGap }: Extract<ServerKeys['plan'], { trace: string }>,
-  index: number,
-  { file, mistakes }: Context
-): ReturnType<typeof readTrace> {
+function levelsOfTrace(plan: TraceKeys, index: number, { file, mistakes }: Context): ReturnType<typeof readTrace> {
   try {
-    return readTrace(resolve(dirname(file), trace), { speed, scale, ...(maxGap !== undefined && { maxGap }) })
+    return readTraceOf(plan, dirname(file))
   } catch (error) {
-    const why = error instanceof TraceError ? error.message : `cannot read ${trace}: ${reasonOf(error)}`
+    const why = error instanceof TraceError ? error.message : `cannot read ${plan.trace}: ${reasonOf(error)}`
     mistakes.addAt(['servers', index, 'plan', 'trace'], why)
     return []
   }

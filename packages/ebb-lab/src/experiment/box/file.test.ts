@@ -174,7 +174,7 @@ describe('reports mistakes with their lines', () => {
     ],
     [
       `${server}    plan: { shape: square }\n`,
-      'box.yaml:3: servers[0].plan.shape: a shape is pulse, steady, sawtooth or poisson'
+      'box.yaml:3: servers[0].plan.shape: a shape is pulse, steady, sawtooth, ramp or poisson'
     ],
     [`${server}    plan: { shape: steady }\n`, 'box.yaml:3: servers[0].plan.connections: it is missing'],
     [

@@ -20,6 +20,10 @@ export function describeLoad(shape: Shape): string {
       const range = `from ${short(shape.low)} to ${short(shape.high)}`
       return `a sawtooth ${range} every ${shape.period / 1000} s${lasting(shape.duration)}${from}`
     }
+    case 'ramp': {
+      const stages = shape.stages.map(({ connections, over }) => `${integer(connections)} in ${over / 1000} s`)
+      return `a ramp to ${stages.join(', then ')}, held for ${shape.linger / 1000} s${from}`
+    }
     case 'poisson': {
       const held = `held for ${shape.hold / 1000} s on average`
       return `${shape.rate} connects a second at random, ${held}${lasting(shape.duration)}${from}`

@@ -40,7 +40,7 @@ export interface ServerPlan {
   startWithin: number
   /** Load over time. */
   shape: Shape
-  connect: Pick<PulseOptions, 'rate' | 'timeout' | 'close' | 'payload' | 'active' | 'expectEcho'>
+  connect: Pick<PulseOptions, 'churn' | 'rate' | 'timeout' | 'close' | 'payload' | 'active' | 'expectEcho'>
   /** File and line of the server's plan, for error messages: `box.yaml:12`. */
   where: string
 }

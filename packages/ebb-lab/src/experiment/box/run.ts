@@ -7,7 +7,7 @@ import { type Member, MemoryGroup } from '../../process/memory-group.js'
 import { freePorts } from '../../process/ports.js'
 import { checkAlone, start } from '../../process/target.js'
 import { total } from '../../pulse/causes.js'
-import { type OwnCrowd, processesFor } from '../../pulse/crowd.js'
+import { type Crowd, processesFor } from '../../pulse/crowd.js'
 import { type DriveEvent, drive } from '../../pulse/drive.js'
 import { crowdOf } from '../../pulse/own-crowd.js'
 import { pause } from '../../pulse/pause.js'
@@ -97,7 +97,7 @@ export async function run(
   recorder.run(variant, role, group, limit ?? undefined)
   const starting = await prepare(context, planned, group)
   const started: Started[] = []
-  const crowds: OwnCrowd[] = []
+  const crowds: Crowd[] = []
   const unwatch = watch(context, starting)
   try {
     await allSettled(
@@ -121,7 +121,7 @@ export async function run(
     await pause(plan.rest, stop)
     await noteAllWorkers(context, started)
     const begin = performance.now()
-    await Promise.all(started.map((one, i) => load(context, one, crowds[i] as OwnCrowd, begin, duration)))
+    await Promise.all(started.map((one, i) => load(context, one, crowds[i] as Crowd, begin, duration)))
     await pause(TAIL, stop)
   } finally {
     recorder.endRun()
@@ -254,7 +254,7 @@ function note({ recorder, onEvent }: RunContext, { id, server }: Starting, note:
 }
 
 /** Starts the client processes of a server. In this process, a burst of a thousand connects would delay the sampler. */
-function crowdFor({ server: { connect, shape }, host, port }: Started): Promise<OwnCrowd> {
+function crowdFor({ server: { connect, shape }, host, port }: Started): Promise<Crowd> {
   const options = { address: { host, port }, sources: [], ...clientOptions(connect), part: { index: 0, of: 1 } }
   return crowdOf(options, processesFor(maxConnections(shape)), true)
 }
@@ -263,7 +263,7 @@ function crowdFor({ server: { connect, shape }, host, port }: Started): Promise<
 async function load(
   context: RunContext,
   started: Started,
-  crowd: OwnCrowd,
+  crowd: Crowd,
   begin: number,
   duration: number
 ): Promise<void> {
@@ -272,6 +272,8 @@ async function load(
   const report = await drive(crowd, server.shape, {
     start: begin,
     until: duration,
+    ...(server.connect.rate !== undefined && { rate: server.connect.rate }),
+    ...(server.connect.churn !== undefined && { churn: server.connect.churn }),
     signal: AbortSignal.any([stop, ended.signal]),
     onEvent: (event) => {
       recordLoad(recorder, id, event)

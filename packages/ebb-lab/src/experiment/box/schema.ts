@@ -6,11 +6,13 @@ import { messageOf } from '../../units/errors.js'
 import {
   parseCount,
   parseNumber,
+  parsePerSecond,
   parsePositive,
   parsePositiveTime,
   parsePulses,
   parseShare,
   parseSize,
+  parseStages,
   parseTime,
   ValueError
 } from '../../units/parse.js'
@@ -116,6 +118,12 @@ const SHAPES = {
     period: positiveTime.pipe(z.number().min(2 * STEP, `it must be ${2 * STEP}ms or more`)),
     duration
   }),
+  ramp: mapOf('a ramp', {
+    shape: z.literal('ramp'),
+    ...timing,
+    stages: parsedBy(parseStages),
+    linger: time.default(BENCH_PLAN.linger)
+  }),
   poisson: mapOf('a poisson plan', {
     shape: z.literal('poisson'),
     ...timing,
@@ -133,14 +141,14 @@ const SHAPES = {
 } as const
 
 /** A plan, with all defaults filled in. */
-type PlanKeys = { [K in keyof typeof SHAPES]: z.output<(typeof SHAPES)[K]> }[keyof typeof SHAPES]
+export type PlanKeys = { [K in keyof typeof SHAPES]: z.output<(typeof SHAPES)[K]> }[keyof typeof SHAPES]
 
 /** Schema of a plan. Its key `shape` selects the schema; a plan without a shape is a plan of pulses. */
-const plan = z.unknown().transform((value, context): PlanKeys => {
+export const planKeys = z.unknown().transform((value, context): PlanKeys => {
   const map = typeof value === 'object' && value !== null ? (value as { shape?: unknown; trace?: unknown }) : {}
   const kind = map.trace === undefined ? (map.shape ?? 'pulse') : 'trace'
   if (typeof kind !== 'string' || !Object.hasOwn(SHAPES, kind) || map.shape === 'trace') {
-    const message = 'a shape is pulse, steady, sawtooth or poisson; for a trace, write trace: file.csv'
+    const message = 'a shape is pulse, steady, sawtooth, ramp or poisson; for a trace, write trace: file.csv'
     context.addIssue({ code: 'custom', path: ['shape'], message })
     return z.NEVER
   }
@@ -177,9 +185,10 @@ const server = mapOf('a server', {
     .default(1),
   stagger: time.default(0),
   startWithin: positiveTime.default(30_000),
-  plan: plan.default(() => SHAPES.pulse.parse({})),
+  plan: planKeys.default(() => SHAPES.pulse.parse({})),
   connect: mapOf('connect', {
     rate: number.optional(),
+    churn: parsedBy(parsePerSecond).optional(),
     timeout: positiveTime.optional(),
     close: z.enum(['fin', 'rst'], { error: 'it must be fin or rst' }).optional(),
     payload: nonEmpty('it must be text').optional(),

@@ -44,6 +44,8 @@ export class Member {
   failing = 0
   /** Key of the crowd that it has prepared, or an empty string. */
   prepared = ''
+  /** Number of connections that its crowd is prepared for. */
+  preparedFor = 0
   /** Number of connections that it holds according to its answers. */
   held = 0
   /** Results over all its pulses. */

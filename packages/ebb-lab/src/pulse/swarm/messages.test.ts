@@ -36,7 +36,16 @@ const ANSWER = {
   tell: 'answer',
   seq: 1,
   answer: 'connected',
-  opened: { connected: 10, failed: { ECONNREFUSED: 1 }, abandoned: 0, late: 0, echoed: 0, unanswered: {}, ms: 1.5 },
+  opened: {
+    connected: 10,
+    failed: { ECONNREFUSED: 1 },
+    abandoned: 0,
+    late: 0,
+    replaced: 0,
+    echoed: 0,
+    unanswered: {},
+    ms: 1.5
+  },
   latencies: { connects: { corrected: 'abc', uncorrected: null }, answers: null },
   began: 5
 }

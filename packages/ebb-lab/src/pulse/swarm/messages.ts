@@ -59,6 +59,7 @@ const opened = z.object({
   failed: causes,
   abandoned: count,
   late: count,
+  replaced: count,
   echoed: count,
   unanswered: causes,
   ms
@@ -95,14 +96,28 @@ export const orderSchema = z.discriminatedUnion('order', [
   z.object({ ...toAgent, order: z.literal('lease'), who: name }),
   /** Prepares to hold `n` connections. */
   z.object({ ...toAgent, order: z.literal('begin'), n: connections, how: connectSettingsSchema }),
-  /** Opens `n` of the `of` connections of a pulse, when the agent's clock reads `at`. */
-  z.object({ ...toAgent, order: z.literal('connect'), pulse: count, n: connections, of: connections, at: clock }),
+  /**
+   * Opens `n` of the `of` connections of a pulse, when the agent's clock reads `at`. `rate`: connects per second, in
+   * place of that of `begin`. `replace`: each takes the place of an open connection.
+   */
+  z.object({
+    ...toAgent,
+    order: z.literal('connect'),
+    pulse: count,
+    n: connections,
+    of: connections,
+    at: clock,
+    rate: z.number().positive().optional(),
+    replace: z.boolean().optional()
+  }),
   /** Cancels connects in progress. */
   z.object({ ...toAgent, order: z.literal('abort') }),
   /** Asks for the connections that the server closed since the last such order. */
   z.object({ ...toAgent, order: z.literal('lost') }),
   /** Closes all connections, when the agent's clock reads `at`. */
   z.object({ ...toAgent, order: z.literal('close'), at: clock }),
+  /** Closes `n` connections. */
+  z.object({ ...toAgent, order: z.literal('shrink'), n: connections }),
   /**
    * Begins to record the server beside the agent, which is to hold so many connections. An agent with a command for the
    * server starts the server first. The command is the agent's own: no message contains one.
@@ -150,7 +165,7 @@ const answerSchema = z.discriminatedUnion('answer', [
   z.object({ ...answerTo, answer: z.literal('taken'), by: name, silence: ms }),
   /** Answer to any order: the agent cannot or must not execute it. */
   z.object({ ...answerTo, answer: z.literal('refused'), reason }),
-  /** Answer to `begin`, `abort`, `close`, `stop` and `end`. */
+  /** Answer to `begin`, `abort`, `shrink`, `close`, `stop` and `end`. */
   z.object({ ...answerTo, answer: z.literal('done') }),
   /** Answer to `connect`. `latencies`: those of this pulse. `began`: start by the agent's clock. */
   z.object({ ...answerTo, answer: z.literal('connected'), opened, latencies, began: clock }),

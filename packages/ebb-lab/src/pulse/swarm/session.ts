@@ -1,9 +1,10 @@
 /** A session: an agent executes the orders of one coordinator, from the grant of its lease to the end. */
 import { isIP } from 'node:net'
 import { setImmediate as turn } from 'node:timers/promises'
+import { defined } from '../../units/defined.js'
 import type { DistributiveOmit } from '../../units/types.js'
 import { addressesFor, answeringAddress } from '../addresses.js'
-import { addCauses, type Causes } from '../causes.js'
+import { addCauses, type Causes, total } from '../causes.js'
 import type { ClientOptions } from '../client.js'
 import { type Crowd, processesFor } from '../crowd.js'
 import { crowdOf } from '../own-crowd.js'
@@ -50,8 +51,9 @@ export class Session {
   /** Resolves when the last order in turn has been executed. */
   #queue: Promise<unknown> = Promise.resolve()
   #crowd: Crowd | undefined
-  /** Number of connections that the crowd was prepared for. */
+  /** Number of connections that the crowd was prepared for, and that it holds. */
   #prepared = 0
+  #held = 0
   #target = ''
   #pulse: AgentPulse | undefined
   #heldSince = 0
@@ -95,6 +97,8 @@ export class Session {
         return { answer: 'done' }
       case 'lost':
         return this.#inTurn(() => this.#reportLost())
+      case 'shrink':
+        return this.#inTurn(() => this.#shrink(order.n))
       case 'close':
         return this.#inTurn(() => this.#close(order.at))
       case 'record':
@@ -145,26 +149,36 @@ export class Session {
     const make = agent.crowdOf ?? crowdOf
     this.#crowd = await make(clientOptions(how, address, usable), Math.min(procs, processesFor(n)))
     this.#prepared = n
+    this.#held = 0
     this.#target = `${how.server.host}:${how.server.port}`
     return { answer: 'done' }
   }
 
-  async #connect({ pulse, n, of, at }: OrderOf<'connect'>, signal: AbortSignal): Promise<Reply> {
+  async #connect({ pulse, n, of, at, rate, replace }: OrderOf<'connect'>, signal: AbortSignal): Promise<Reply> {
     const crowd = this.#preparedCrowd()
-    if (n > this.#prepared) {
-      throw new OrderError(`it is to open ${n} connections, but was prepared for ${this.#prepared}`)
+    if (!replace && this.#held + n > this.#prepared) {
+      throw new OrderError(
+        `it is to open ${n} connections beside ${this.#held}, but was prepared for ${this.#prepared}`
+      )
     }
     await waitUntil(at, signal)
     const began = performance.now()
-    const opened = await crowd.connect(n, signal)
+    const opened = await crowd.connect(n, signal, defined({ rate, replace }))
     const latencies = crowd.latencies.encoded()
     crowd.latencies.reset()
     const { statistics } = this.#options
-    statistics.pulses++
+    if (this.#held === 0) statistics.pulses++
     statistics.connected += opened.connected
+    this.#held += opened.connected - opened.replaced
     this.#pulse = { index: pulse, target: this.#target, n, of, opened, lost: {}, heldMs: 0 }
     this.#heldSince = performance.now()
     return { answer: 'connected', opened, latencies, began }
+  }
+
+  async #shrink(n: number): Promise<Reply> {
+    await this.#preparedCrowd().shrink(n)
+    this.#held -= n
+    return { answer: 'done' }
   }
 
   async #reportLost(): Promise<Reply> {
@@ -181,6 +195,7 @@ export class Session {
     await this.#countLost()
     await crowd.close()
     await this.#countLost()
+    this.#held = 0
     if (this.#pulse !== undefined) {
       const pulse = { ...this.#pulse, heldMs: performance.now() - this.#heldSince }
       this.#options.onEvent({ event: 'pulse', pulse })
@@ -191,6 +206,7 @@ export class Session {
 
   async #countLost(): Promise<void> {
     const lost = (await this.#crowd?.takeLost()) ?? {}
+    this.#held -= total(lost)
     addCauses(this.#lost, lost)
     if (this.#pulse !== undefined) addCauses(this.#pulse.lost, lost)
   }

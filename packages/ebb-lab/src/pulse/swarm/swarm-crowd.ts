@@ -1,6 +1,6 @@
 /** A crowd that the agents of a swarm hold. `pulse()` uses it like a crowd of its own. */
 import { addCauses, type Causes, count, total } from '../causes.js'
-import type { Crowd } from '../crowd.js'
+import type { Arrivals, Crowd } from '../crowd.js'
 import { Latencies } from '../latencies.js'
 import { addOpened, emptyOpened, type Opened } from '../opened.js'
 import { capacityTo, describeCapacity } from './capacity.js'
@@ -32,7 +32,7 @@ interface Refusal {
 
 /** Shares its connections out over agents, in proportion to their capacities. */
 export class SwarmCrowd implements Crowd {
-  readonly latencies: Latencies
+  readonly latencies = new Latencies()
   /** Number of this crowd, which tells its preparations from those of other crowds. */
   readonly #number = ++crowds
   readonly #coordinator: Coordinator
@@ -45,7 +45,6 @@ export class SwarmCrowd implements Crowd {
   private constructor(coordinator: Coordinator, settings: ConnectSettings, most: number) {
     this.#coordinator = coordinator
     this.#settings = settings
-    this.latencies = new Latencies(settings.rate !== null)
     this.#most = most
   }
 
@@ -78,15 +77,15 @@ export class SwarmCrowd implements Crowd {
     return this.#coordinator.gone
   }
 
-  async connect(n: number, signal?: AbortSignal): Promise<Opened> {
+  /** Arrivals begin together at all agents, at a time that the coordinator chooses: `start` has no effect. */
+  async connect(n: number, signal?: AbortSignal, { rate, replace = false }: Arrivals = {}): Promise<Opened> {
     const sum = emptyOpened()
     const pulse = this.#pulses++
-    if (this.#coordinator.degraded) await this.#replenish(signal)
+    // Preparing again would close what is open.
+    if (this.#coordinator.degraded && this.#held === 0) await this.#replenish(signal)
     if (signal?.aborted) return { ...sum, abandoned: n }
-    const { members, capacities, all } = this.#room()
-    const placed = Math.min(n, all)
+    const { members, shares, placed } = this.#shareOut(n, replace)
     count(sum.failed, AGENT_LOST, n - placed)
-    const shares = split(placed, capacities) ?? []
     const starts: { at: number; error: number }[] = []
     const abort = (): void => {
       for (const member of members) void this.#coordinator.ask(member, { order: 'abort' })
@@ -104,7 +103,9 @@ export class SwarmCrowd implements Crowd {
           pulse,
           n: share,
           of: n,
-          at: at + offset
+          at: at + offset,
+          ...(rate !== undefined && { rate: (rate * share) / n }),
+          ...(replace && { replace })
         })
         if (answer?.answer === 'connected') starts.push({ at: answer.began - offset, error })
         this.#addResult(sum, member, this.#takeResult(member, share, answer))
@@ -127,6 +128,26 @@ export class SwarmCrowd implements Crowd {
         member.open = 0
       })
     )
+  }
+
+  async shrink(n: number): Promise<void> {
+    const members = [...this.#holders].filter(({ state }) => state === 'here')
+    const shares = split(
+      Math.min(n, this.#held),
+      members.map(({ held }) => held)
+    )
+    await Promise.all(
+      members.map(async (member, i) => {
+        const share = shares?.[i] ?? 0
+        if (share === 0) return
+        const answer = await this.#askHolder(member, { order: 'shrink', n: share })
+        if (answer?.answer === 'done') member.held -= share
+      })
+    )
+  }
+
+  takeAllLost(): Promise<Causes> {
+    return this.takeLost()
   }
 
   async takeLost(): Promise<Causes> {
@@ -209,7 +230,10 @@ export class SwarmCrowd implements Crowd {
     const how = { ...this.#settings, rate }
     const answer = await this.#coordinator.ask(member, { order: 'begin', n, how })
     if (answer?.answer === 'refused') return answer.reason
-    if (answer?.answer === 'done') member.prepared = prepared
+    if (answer?.answer === 'done') {
+      member.prepared = prepared
+      member.preparedFor = n
+    }
     return undefined
   }
 
@@ -229,7 +253,7 @@ export class SwarmCrowd implements Crowd {
 
   #addResult(sum: Opened, member: Member, opened: Opened): void {
     addOpened(sum, opened)
-    member.held += opened.connected
+    member.held = Math.max(0, member.held + opened.connected - opened.replaced)
     member.total.connected += opened.connected
     addCauses(member.total.failed, opened.failed)
     addCauses(member.total.unanswered, opened.unanswered)
@@ -253,6 +277,27 @@ export class SwarmCrowd implements Crowd {
     }
     this.#loseIfRefused(member, answer)
     return { ...emptyOpened(), failed: { [AGENT_LOST]: n } }
+  }
+
+  /** Number of connections that the agents hold according to their answers. */
+  get #held(): number {
+    return [...this.#holders].reduce((sum, { state, held }) => sum + (state === 'here' ? held : 0), 0)
+  }
+
+  /**
+   * Shares `n` connects out over the agents: by their capacities, beside open connections by the room that is left, and
+   * for replacements by what each agent holds.
+   */
+  #shareOut(n: number, replace: boolean): { members: Member[]; shares: number[]; placed: number } {
+    const { members, capacities } = this.#room()
+    let weights = capacities
+    if (replace) weights = members.map(({ held }) => held)
+    else if (this.#held > 0) weights = members.map(({ preparedFor, held }) => Math.max(0, preparedFor - held))
+    const all = weights.reduce((sum, weight) => sum + weight, 0)
+    // An agent may replace a connection more than once.
+    if (replace && all > 0) weights = weights.map((weight) => weight * Math.ceil(n / all))
+    const placed = replace && all > 0 ? n : Math.min(n, all)
+    return { members, shares: split(placed, weights) ?? [], placed }
   }
 
   #room(): Room {

@@ -2,7 +2,9 @@
 import { createServer, type Socket } from 'node:net'
 import { afterEach, expect, onTestFinished, test, vi } from 'vitest'
 import { until } from '../../../../../test/support/sockets.js'
+import type { LevelStep } from '../drive.js'
 import { LatencyHistogram } from '../histogram.js'
+import { load } from '../load.js'
 import { emptyOpened } from '../opened.js'
 import { type PulseEvent, pulse, succeeded } from '../pulse.js'
 import { Agent } from './agent.js'
@@ -684,4 +686,30 @@ test('works with 1,000 agents without sockets', async () => {
   expect(report).toMatchObject({ connected: 80_000, failed: {}, lost: {} })
   expect(report.swarm?.agents).toHaveLength(1000)
   expect(report.swarm?.degraded).toBe(false)
+})
+
+test('a shape over a swarm: levels are shared out, connections leave and are replaced', async () => {
+  const { at, sockets, accepted } = await listening()
+  const bus = new LocalBus()
+  await agents(bus, 1, { most: 100 })
+  await agents(bus, 1, { name: 'large', most: 300 })
+  const { coordinator } = await gather(bus)
+  const levels = [40, 120, 60, 100, 0].map((connections, i) => ({ at: i * 700, connections }))
+  const steps: LevelStep[] = []
+  const report = await load(
+    at,
+    { shape: 'trace', file: '', levels, offset: 0, jitter: 0, seed: 1 },
+    { swarm: coordinator, churn: 50, onLevel: (step) => void steps.push(step) }
+  )
+  expect(report).toMatchObject({ failed: {}, lost: {}, abandoned: 0, stopped: null })
+  expect(steps.every(({ connections, open }) => connections === open)).toBe(true)
+  expect(Math.max(...steps.map(({ open }) => open))).toBe(120)
+  expect(report.replaced).toBeGreaterThan(0)
+  expect(report.connected).toBe(accepted())
+  expect(report.connected).toBeGreaterThanOrEqual(120 + report.replaced)
+  const [small, large] = ['a', 'large'].map(
+    (name) => report.swarm?.agents.find((agent) => agent.name === name)?.connected
+  )
+  expect((large as number) / (small as number)).toBeGreaterThan(2)
+  await until(() => sockets.size === 0)
 })

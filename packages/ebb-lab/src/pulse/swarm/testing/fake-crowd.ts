@@ -7,7 +7,7 @@ import { pause } from '../../pause.js'
 
 /** Every connect succeeds after `ms` milliseconds. */
 export class FakeCrowd implements Crowd {
-  readonly latencies = new Latencies(false)
+  readonly latencies = new Latencies()
   open = 0
   readonly failed = 0
   readonly #ms: number
@@ -28,7 +28,15 @@ export class FakeCrowd implements Crowd {
     this.open = 0
   }
 
+  async shrink(n: number): Promise<void> {
+    this.open -= n
+  }
+
   async takeLost(): Promise<Causes> {
+    return {}
+  }
+
+  async takeAllLost(): Promise<Causes> {
     return {}
   }
 

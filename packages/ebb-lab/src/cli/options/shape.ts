@@ -1,0 +1,79 @@
+/** The options of `ebb pulse` and `ebb bench` for loads over time. */
+import type { Command } from 'commander'
+import { readShape } from '../../experiment/box/expand.js'
+import { issuesOf, type PlanKeys, planKeys } from '../../experiment/box/schema.js'
+import { BENCH_PLAN } from '../../experiment/experiment.js'
+import type { Shape } from '../../pulse/shapes.js'
+import type { PlanFlags } from './plan.js'
+import { parseCount, parsePerSecond, parseStages, ValueError } from './values.js'
+
+/** Values of the options of a shape. */
+export interface ShapeFlags {
+  shape?: PlanKeys
+  ramp?: { connections: number; over: number }[]
+  /** Connections per second. */
+  churn?: number
+  seed?: number
+}
+
+/** Adds the options of a shape to a command. */
+export function shapeOptions(command: Command): Command {
+  return command
+    .optionsGroup('Load over time, in place of pulses:')
+    .option('--shape <shape>', 'steady, sawtooth, ramp, poisson, trace=FILE or pulse, with its keys', parseShape)
+    .option(
+      '--ramp <n/time>',
+      'rise evenly to n connections, hold for --linger; 10k/60s,0/30s has two stages',
+      parseStages
+    )
+    .option('--churn <n/s>', 'connections per second that leave and are replaced', parsePerSecond)
+    .option('--seed <n>', 'seed of random shapes; the same seed repeats a load (default: 1)', parseCount)
+}
+
+/**
+ * Returns the shape that the options describe, or undefined if they describe pulses of a plan.
+ *
+ * @throws ValueError for options that exclude each other; TraceError for a trace that is not valid; Error of the system
+ *   if it cannot be read
+ */
+export function shapeOf({ shape, ramp, seed, ...flags }: ShapeFlags & PlanFlags): Shape | undefined {
+  if (shape !== undefined && ramp !== undefined) throw new ValueError('--ramp is a shape: leave out --ramp or --shape')
+  if (shape === undefined && ramp === undefined) {
+    if (seed !== undefined) throw new ValueError('--seed is for random shapes: add --shape')
+    return undefined
+  }
+  for (const [name, option] of Object.entries(PLAN_OPTIONS) as [keyof typeof PLAN_OPTIONS, string][]) {
+    if (flags[name] === undefined || (name === 'linger' && ramp !== undefined)) continue
+    throw new ValueError(`${option} is for pulses: leave it out, or use --shape pulse with keys`)
+  }
+  if (shape !== undefined) return readShape(seed === undefined ? shape : { ...shape, seed }, '.')
+  const { linger = BENCH_PLAN.linger } = flags
+  return { shape: 'ramp', stages: ramp ?? [], linger, offset: 0, jitter: 0, seed: seed ?? 1 }
+}
+
+const PLAN_OPTIONS = {
+  big: '--big',
+  iterations: '--iterations',
+  bigSeparation: '--big-separation',
+  small: '--small',
+  smallSeparation: '--small-separation',
+  linger: '--linger',
+  pulses: '--pulses'
+} as const
+
+/** Parses a shape: its name or `trace=FILE`, then the keys of a box file: `poisson,rate=200,hold=5s,duration=1m`. */
+export function parseShape(text: string): PlanKeys {
+  const [first = '', ...rest] = text.split(/,(?=\s*[a-zA-Z]+=)/)
+  const pairs = first.includes('=') ? [first, ...rest] : rest
+  const keys = Object.fromEntries(
+    pairs.map((pair) => {
+      const at = pair.indexOf('=')
+      return [pair.slice(0, at).trim(), pair.slice(at + 1).trim()]
+    })
+  )
+  const parsed = planKeys.safeParse(first.includes('=') ? keys : { shape: first.trim(), ...keys })
+  if (parsed.success) return parsed.data
+  const [issue] = issuesOf(parsed.error)
+  const path = issue?.path.join('.') ?? ''
+  throw new ValueError(`${path === '' ? '' : `${path}: `}${issue?.message ?? 'it is not a shape'}`)
+}
