@@ -1,0 +1,65 @@
+/** `ebb run --keep`: however the program ends, no idle connection is lost. */
+import { readdirSync } from 'node:fs'
+import { expect, test } from 'vitest'
+import type { Answer, EchoClient } from '../support/handover.js'
+import { until } from '../support/sockets.js'
+import { supervised } from '../support/supervised.js'
+
+const COUNT = 400
+
+/** Echoes with pid, id, wakes and attachment, and ends the process in the ways that a server may. */
+const SERVERS = `
+  const ends = {
+    killed: () => process.kill(process.pid, 'SIGKILL'),
+    uncaught: () => setImmediate(() => { throw new Error('a bug') }),
+    memory: () => { for (const all = []; ; ) all.push(new Array(1e5).fill(all.length + 0.5)) },
+    code: () => process.exit(7)
+  }
+  const servers = createServer({ idle: '20ms' }, (socket, connection) => {
+    socket.on('error', () => {}).on('data', (bytes) => {
+      const text = String(bytes)
+      if (text in ends) return ends[text]()
+      if (text.startsWith('keep:')) connection.attachment = text
+      const { id, wakes, attachment: kept } = connection
+      socket.write(JSON.stringify({ pid: process.pid, id, wakes, kept, text }) + '\\n')
+    })
+  })
+  const listen = { port: PORTS[0], host: '127.0.0.1' }
+`
+
+/** Sends one message on each connection, and checks that the answer is for it. */
+async function ask(clients: readonly EchoClient[], text: (i: number) => string): Promise<Answer[]> {
+  const answers = await Promise.all(clients.map((client, i) => client.ask(text(i))))
+  expect(answers.map((answer) => answer.text)).toEqual(clients.map((_, i) => text(i)))
+  return answers
+}
+
+test.each([
+  ['kill -9', 'killed', /was ended by SIGKILL/],
+  ['an uncaught exception', 'uncaught', /ended with exit code 1/],
+  ['a heap that is full', 'memory', /was ended by SIGABRT|ended with exit code 134/],
+  ['process.exit()', 'code', /ended with exit code 7/]
+])('%s loses no idle connection, and no byte', async (_, end, how) => {
+  const { cli, open } = await supervised(['--keep'], { servers: SERVERS, node: ['--max-old-space-size=64'] })
+  const kept = (): number => readdirSync(`/proc/${cli.pid}/fd`).length
+  const base = kept()
+  const clients = await open(COUNT)
+  const before = await ask(clients, (i) => (i % 2 === 0 ? `keep:${i}` : `hello ${i}`))
+  for (let round = 1; round <= 2; round++) {
+    // It is kept after all that the others have done before.
+    const [last] = await open(1)
+    await until(() => kept() >= base + COUNT + 1)
+    last?.socket.write(end)
+    await until(() => last?.ended === true)
+    // Sent before the next process serves: it waits in the kernel.
+    const after = await ask(clients, (i) => `round ${round} of ${i}`)
+    expect(after.map(({ id, wakes, kept: attached }) => ({ id, wakes, attached }))).toEqual(
+      before.map(({ id }, i) => ({ id, wakes: round + 1, attached: i % 2 === 0 ? `keep:${i}` : undefined }))
+    )
+    expect(new Set(after.map(({ pid }) => pid)).size).toBe(1)
+    expect(after[0]?.pid).not.toBe(before[0]?.pid)
+  }
+  expect(cli.stderr).toMatch(how)
+  await cli.end('SIGTERM')
+  await until(() => clients.every(({ ended }) => ended))
+})
