@@ -14,6 +14,8 @@ const cwd = fileURLToPath(new URL('../..', import.meta.url))
 export const FEW_DESCRIPTORS = 'ulimit -n 128'
 
 export interface ChildOptions {
+  /** Path of Node. Default: the present one. */
+  node?: string
   /** Options of Node, such as `--expose-gc`. */
   args?: string[]
   /** Shell command to run before Node, such as `ulimit -n 256`. */
@@ -37,13 +39,13 @@ export class Child {
   #wake: (() => void) | undefined
   #over = false
 
-  constructor(source: string, { args = [], shell, env }: ChildOptions = {}) {
+  constructor(source: string, { node: path = process.execPath, args = [], shell, env }: ChildOptions = {}) {
     const options = { cwd, env: { ...process.env, ...env } }
     const node = [...args, '--input-type=module', '--eval', source]
     this.process =
       shell === undefined
-        ? spawn(process.execPath, node, options)
-        : spawn('sh', ['-c', `${shell}; exec "$@"`, 'sh', process.execPath, ...node], options)
+        ? spawn(path, node, options)
+        : spawn('sh', ['-c', `${shell}; exec "$@"`, 'sh', path, ...node], options)
     this.process.stderr.setEncoding('utf8').on('data', (text: string) => {
       this.stderr += text
       this.#wake?.()

@@ -50,6 +50,20 @@ export function registryAnswers(): boolean {
   return npm(['view', 'koffi', 'version', '--fetch-retries=0', '--fetch-timeout=10000'], { cwd: ROOT }).status === 0
 }
 
+const pathOf = (version: string): string =>
+  join(CACHE, `node-${version}`, 'node_modules', `node-linux-${process.arch}`, 'bin/node')
+
+/**
+ * Returns the path of another Node that is on this machine already; undefined if there is none: `npm run matrix`
+ * installs it.
+ *
+ * @param version as of {@link nodeOf}; `EBB_NODE_26` may name the path of one
+ */
+export function installedNode(version: string): string | undefined {
+  const path = process.env[`EBB_NODE_${version}`] ?? pathOf(version)
+  return existsSync(path) ? path : undefined
+}
+
 /**
  * Returns the path of a Node: the newest of a line (`22`), or one version (`20.19.0`).
  *
@@ -58,7 +72,7 @@ export function registryAnswers(): boolean {
 export function nodeOf(version: string): string {
   const folder = join(CACHE, `node-${version}`)
   const name = `node-linux-${process.arch}`
-  const path = join(folder, 'node_modules', name, 'bin/node')
+  const path = pathOf(version)
   if (existsSync(path)) return path
   mkdirSync(folder, { recursive: true })
   // A package of its own, because npm would find the workspace further up.
