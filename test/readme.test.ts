@@ -9,6 +9,7 @@ import { expect, onTestFinished, test } from 'vitest'
 import { Cli, MAIN, type Ran, ROOT, server } from './support/cli.js'
 import { Nats, noNats } from './support/nats.js'
 import { blocks, brokenLinks, commands, PAGES, sectionOf } from './support/pages.js'
+import { talkingServer } from './support/talking.js'
 
 const SCRIPTS = (JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { scripts: Record<string, string> })
   .scripts
@@ -70,10 +71,22 @@ const SMALL = '--big 20 --small 10 -i 1 --linger 100ms -bs 100ms -ss 100ms --pul
 const SERVER =
   "require('node:net').createServer((s) => s.on('error', () => {}).pipe(s)).listen(Number(process.argv.at(-1)) || 0, '127.0.0.1')"
 
-const [overNats, alone] = [true, false].map((nats) => ebb.filter((line) => line.includes(' --nats ') === nats)) as [
-  string[],
-  string[]
-]
+const PROTOCOL = /\b(http|ws|mqtt):\/\//
+const overNats = ebb.filter((line) => line.includes(' --nats '))
+const talking = ebb.filter(
+  (line) => !overNats.includes(line) && line.startsWith('npx ebb pulse ') && PROTOCOL.test(line)
+)
+const alone = ebb.filter((line) => !overNats.includes(line) && !talking.includes(line))
+
+test.each(talking)('%s', async (command) => {
+  const port = await talkingServer(PROTOCOL.exec(command)?.[1] as string)
+  const line = command
+    .replace(/^npx ebb/, `exec "${process.execPath}" "${MAIN}"`)
+    .replace('127.0.0.1:3033', `127.0.0.1:${port}`)
+  const { code, stderr, stdout } = await new Cli(['sh', '-c', `${line} ${SMALL}`]).ended
+  expect({ code, stderr }).toEqual({ code: 0, stderr: expect.not.stringMatching(/failed|lost|answered|note/) })
+  expect(stdout).toMatch(/^connected +30$/m)
+})
 
 test.skipIf(noNats !== undefined).each(overNats)('%s', async (command) => {
   const [nats, held] = [await Nats.start(), await server()]

@@ -1,5 +1,5 @@
 /** `node agents.mjs URL N`: N agents without sockets, each with a NATS connection of its own. */
-import { Agent, emptyOpened, Latencies, NatsBus } from 'ebb-lab/testing'
+import { Agent, emptyOpened, emptyTraffic, Latencies, NatsBus } from 'ebb-lab/testing'
 
 /** @import { Crowd } from 'ebb-lab/testing' */
 
@@ -29,6 +29,10 @@ class NoSockets {
   /** @param {number} n */
   async shrink(n) {
     this.open -= n
+  }
+
+  async takeTraffic() {
+    return emptyTraffic()
   }
 
   async takeLost() {

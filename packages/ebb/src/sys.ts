@@ -1,6 +1,6 @@
 /**
- * `ebb/sys`: the kernel's interface, for the laboratory and for programs that build on it. Not covered by semantic
- * versioning.
+ * `ebb/sys`: the kernel's interface and frames of WebSockets, for the laboratory and for programs that build on it. Not
+ * covered by semantic versioning.
  */
 export { grown, resized } from './sys/arrays.js'
 export {
@@ -45,4 +45,6 @@ export {
   startConnect,
   takeError
 } from './sys/socket.js'
-export { addressOf, receiveAt, sendBytes } from './sys/transfer.js'
+export { addressOf, receiveAt, sendAt, sendBytes } from './sys/transfer.js'
+/** Frames of WebSockets, read from and written to buffers. */
+export * as frames from './websocket/frames.js'

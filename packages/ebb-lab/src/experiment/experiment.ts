@@ -13,6 +13,7 @@ import { countsOf, type Plan, planSchema } from '../pulse/plan.js'
 import { failuresOf, type PulseEvent, type PulseOptions, type PulseReport, sendPulses } from '../pulse/pulse.js'
 import { checkOwn } from '../pulse/sources.js'
 import type { SwarmReport } from '../pulse/swarm/report.js'
+import { bare } from '../pulse/target.js'
 import { Recorder } from '../record/recorder.js'
 import type { Recording, Sample } from '../record/recording.js'
 import { broken, type Limits } from '../report/limits.js'
@@ -353,7 +354,7 @@ async function run(target: Target, which: Which, plan: Plan, options: Experiment
     const stop = signal === undefined ? recordingEnded.signal : AbortSignal.any([signal, recordingEnded.signal])
     await pause(options.rest ?? 1500, stop)
     if (target.tree !== true) checkAlone(running)
-    const pulses = await sendPulses({ host: running.host, port: running.port }, plan, {
+    const pulses = await sendPulses(bare({ host: running.host, port: running.port }), plan, {
       ...options.pulse,
       signal: stop,
       onEvent: (event) => {

@@ -8,7 +8,8 @@ import { expect, onTestFinished, test } from 'vitest'
 import { program } from '../../../../test/support/cli.js'
 import { descriptors, directory, until } from '../../../../test/support/sockets.js'
 import { total } from './causes.js'
-import { Client, type ClientOptions } from './client.js'
+import { Client } from './client.js'
+import type { ClientOptions } from './client-options.js'
 import type { Opened } from './opened.js'
 
 type Address = ClientOptions['address']

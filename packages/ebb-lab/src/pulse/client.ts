@@ -1,8 +1,9 @@
 /**
  * The connections that one process holds: non-blocking connects over the reactor.
  *
- * A connection has no object, only a descriptor. Each descriptor is watched edge-triggered from its connect on.
- * Therefore the client learns that a connection is established, answered or closed without another system call.
+ * A connection has no object, only a descriptor, which is also its *line* in the arrays. Each descriptor is watched
+ * edge-triggered from its connect on. Therefore the client learns that a connection is established, answered or closed
+ * without another system call. Only a connection with TLS has a socket: see {@link TlsLinks}.
  */
 import { setImmediate as turn } from 'node:timers/promises'
 import {
@@ -18,6 +19,7 @@ import {
   resetOnClose,
   resized,
   SocketAddress,
+  sendAt,
   sendBytes,
   setOption,
   startConnect,
@@ -25,36 +27,17 @@ import {
   type Watcher
 } from 'ebb/sys'
 import { type Causes, count, total } from './causes.js'
+import type { ClientOptions } from './client-options.js'
 import type { Arrivals } from './crowd.js'
 import { Latencies, type Latency } from './latencies.js'
 import { emptyOpened, type Opened } from './opened.js'
 import { Pace } from './pace.js'
+import type { Protocol, Wire } from './protocols/protocol.js'
+import { protocolOf } from './protocols/protocol-of.js'
+import { Schedule } from './schedule.js'
 import { Sources } from './sources.js'
-
-/** How a client connects. */
-export interface ClientOptions {
-  /** The server: an IP address (not a host name) and a port, or the path of a Unix socket. */
-  address: { host: string; port: number } | { path: string }
-  /**
-   * Local addresses to connect from, in turn. If empty, the kernel chooses; on loopback, more are added as ports run
-   * out.
-   */
-  sources: readonly string[]
-  /** Connects per second. `Infinity` connects as fast as the server answers. */
-  rate: number
-  /** Milliseconds after which a connect, or an awaited answer, has failed. */
-  timeout: number
-  /** How to close: with a FIN, or with a reset (`SO_LINGER` of 0). */
-  close: 'fin' | 'rst'
-  /** Bytes that each active connection sends once, or null. */
-  payload: Uint8Array | null
-  /** Share of connections that send the payload, from 0 to 1, spread evenly. */
-  active: number
-  /** Whether active connections wait for the payload to come back. */
-  expectEcho: boolean
-  /** Index of this client among `of` clients that share the load. Clients take different automatic sources. */
-  part: { index: number; of: number }
-}
+import { type LinkEvents, TlsLinks } from './tls-links.js'
+import { type Traffic, TrafficCounter } from './traffic.js'
 
 /** Maximum number of connects in progress: enough to keep a server busy, and few enough for its backlog. */
 const MAX_CONNECTING = 512
@@ -68,70 +51,106 @@ const CLOSE_BURST = 512
 const TIMEOUT_CHECK = 100
 /** Milliseconds until the next attempt after the server's full backlog has refused a connect. */
 const STALL_RETRY = 10
-/** Bytes to read at once. The data is compared with the payload or dropped. */
+/** Bytes to read at once. */
 const READ_SIZE = 65_536
 /** Maximum number of reads of one connection in a row, because a server may send without end. */
 const READ_BURST = 16
 /** A connect that begins more than this (ms) after its time is late. Timers alone are late by 1 to 2 ms. */
 const LATE = 10
 
-// States of a connection, in the byte that the reactor keeps for each descriptor.
+// States of a connection, one of them in a byte for each line. 0: there is none.
 const CONNECTING = 1
-const OPEN = 2
-/** Open, and the payload is not completely sent or has not completely come back. */
-const WAITING = 4
+/** Established, and in the handshake of TLS or of the protocol. */
+const SHAKING = 2
+const OPEN = 4
+const STATES = CONNECTING | SHAKING | OPEN
+// Flags of an open connection, in the same byte.
+/** An answer is awaited, or room for the rest of a message. */
+const AWAITING = 8
+/** What is awaited is its first answer, for which `connect()` waits. */
+const FIRST = 16
+/** A message became due while an answer was awaited. */
+const OWED = 32
+/** A pong is awaited. */
+const PINGED = 64
 
 const EVENTS = constants.EPOLLIN | constants.EPOLLOUT | constants.EPOLLRDHUP | constants.EPOLLET
+const ENDS = constants.EPOLLRDHUP | constants.EPOLLHUP | constants.EPOLLERR
 
 /** Opens, holds and closes the connections of this process. */
-export class Client implements Watcher {
+export class Client implements Watcher, Wire {
   /** Latencies since it was made or they were reset. */
   readonly latencies = new Latencies()
+  /** @internal */
+  readonly traffic = new TrafficCounter()
 
   readonly #options: ClientOptions
   readonly #target: SocketAddress
   readonly #reactor = reactor()
   readonly #owner: number
   readonly #sources: Sources
+  readonly #protocol: Protocol
+  readonly #links: TlsLinks | undefined
+  /** Whether active connections send something by themselves. */
+  readonly #speaks: boolean
+  readonly #messages: Schedule | undefined
+  readonly #pings: Schedule | undefined
   /** Receives what the server sends. A field, because the garbage collector does not see the pointer to it. */
   readonly #buffer = Buffer.allocUnsafeSlow(READ_SIZE)
   readonly #bufferAt = addressOf(this.#buffer)
 
-  /** By descriptor: the time (ms) at which its connect, or its wait for an answer, began. */
+  #state = new Uint8Array(0)
+  /** By line: the time (ms) at which its connect, or its wait for an answer, began. */
   #since = new Float64Array(0)
-  /** By descriptor: the time (ms) at which its connect began. */
+  /** By line: the time (ms) at which its connect, or its last message, began and was meant to begin. */
   #began = new Float64Array(0)
-  /** By descriptor: the time (ms) at which its connect was meant to begin. */
   #meant = new Float64Array(0)
-  /** By descriptor: bytes of the payload that were sent. */
-  #sent = new Uint32Array(0)
-  /** By descriptor: bytes of the payload that came back. */
-  #received = new Uint32Array(0)
+  /** By line: the time (ms) at which the message that it owes was due. Empty if there is one message only. */
+  #owed = new Float64Array(0)
+  /** By line: the time (ms) at which its last ping was sent. Empty without pings. */
+  #pinged = new Float64Array(0)
+  /** By line: number of the connection, and how many messages it has sent. */
+  #id = new Uint32Array(0)
+  #sentBy = new Uint32Array(0)
+  /** By line: what the kernel has not taken yet. */
+  readonly #unsent = new Map<number, Buffer>()
 
   /** When the connects of the current `connect()` are meant to begin. Undefined: as fast as the server answers. */
   #pace: Pace | undefined
   /** Whether each connect of the current `connect()` replaces a connection, and for how many of them one has left. */
   #replaces = false
   #left = 0
-  /** Descriptor of the last connection that left. */
+  /** The line that left last. */
   #lastLeft = -1
   /** Number of connects that were begun by the current `connect()`. */
   #started = 0
+  /** Number of connections so far, since there was none. */
+  #numbered = 0
   /** Time (ms) since which the server's backlog has been full, or 0. */
   #stalledAt = 0
+  /** Connections that are CONNECTING or SHAKING, PINGED, AWAITING, FIRST, and OPEN. */
   #connecting = 0
+  #pinging = 0
+  #awaiting = 0
   #waiting = 0
   #open = 0
   #opened: Opened = emptyOpened()
   #lost: Causes = {}
   #notify: (() => void) | undefined
+  #timeouts: NodeJS.Timeout | undefined
 
   /** @throws {SystemError} if the reactor cannot be created */
   constructor(options: ClientOptions) {
-    const { address, sources, part } = options
+    const { address, sources, part, protocol = { protocol: 'tcp' }, tls = null, payload, every, ping } = options
     this.#options = options
     this.#target = new SocketAddress(address)
     this.#sources = new Sources(sources, 'host' in address && address.host.startsWith('127.'), part)
+    this.#protocol = protocolOf(this, protocol, options)
+    this.#speaks = protocol.protocol === 'http' || payload !== null
+    if (tls !== null) this.#links = new TlsLinks(tls, options.close === 'rst', this.#linkEvents())
+    if (every !== undefined && every > 0)
+      this.#messages = new Schedule(every, true, (line, due) => this.#speak(line, due))
+    if (ping !== undefined && ping > 0) this.#pings = new Schedule(ping, false, (line) => this.#ping(line))
     this.#owner = this.#reactor.register(this)
   }
 
@@ -143,6 +162,11 @@ export class Client implements Watcher {
   /** Number of connects that have failed in the current or last `connect()`. */
   get failed(): number {
     return total(this.#opened.failed)
+  }
+
+  /** Returns what the connections have sent and received since the last call. */
+  takeTraffic(): Traffic {
+    return this.traffic.take()
   }
 
   /**
@@ -171,6 +195,7 @@ export class Client implements Watcher {
     const opened = emptyOpened()
     this.#opened = opened
     this.#started = 0
+    if (this.#open === 0) this.#numbered = 0
     this.#sources.reset()
     const start = performance.now()
     const rate = arrivals.rate ?? this.#options.rate
@@ -178,7 +203,6 @@ export class Client implements Watcher {
     this.#pace = isPaced ? new Pace(rate, arrivals.start ?? start, this.#options.part) : undefined
     this.#replaces = arrivals.replace === true
     this.#left = 0
-    const timer = setInterval(() => this.#checkTimeouts(), TIMEOUT_CHECK)
     this.#reactor.ref()
     try {
       await this.#beginAll(n, signal)
@@ -192,7 +216,6 @@ export class Client implements Watcher {
         this.#cancel()
       }
     } finally {
-      clearInterval(timer)
       this.#reactor.unref()
     }
     return opened
@@ -201,29 +224,119 @@ export class Client implements Watcher {
   /** Closes `max` connections, or all of them, connects in progress included. Yields to the event loop in between. */
   async close(max = Number.POSITIVE_INFINITY): Promise<void> {
     let closed = 0
-    for (let fd = this.#next(-1); fd !== -1 && closed < max; fd = this.#next(fd)) {
-      this.#discard(fd)
+    for (let line = this.#next(-1); line !== -1 && closed < max; line = this.#next(line)) {
+      this.#discard(line)
       if (++closed % CLOSE_BURST === 0) await turn()
     }
+    await this.#links?.settled()
   }
 
   /** Releases everything except the connections. Call it after `close()`. */
   dispose(): void {
+    clearInterval(this.#timeouts)
     this.#reactor.unregister(this.#owner)
   }
 
   /** @internal Called by the reactor. */
-  ready(fd: number, events: number): void {
-    if (this.#reactor.state[fd] === CONNECTING) {
-      if ((events & (constants.EPOLLERR | constants.EPOLLHUP)) !== 0)
-        this.#connectFailed(fd, takeError(fd) || constants.E.ECONNRESET)
-      else if ((events & constants.EPOLLOUT) !== 0) this.#connected(fd)
-      else return
-      // The connect has failed, so the descriptor is closed.
-      if (this.#reactor.serial[fd] === 0) return
+  ready(line: number, events: number): void {
+    if (this.#state[line] === CONNECTING) {
+      if ((events & (constants.EPOLLERR | constants.EPOLLHUP)) !== 0) {
+        this.#fail(line, errorName(takeError(line) || constants.E.ECONNRESET))
+        return
+      }
+      if ((events & constants.EPOLLOUT) === 0) return
+      this.#established(line)
+      // TLS reads by itself from here on.
+      if (this.#links !== undefined) return
+    } else if ((events & constants.EPOLLOUT) !== 0 && this.#unsent.size > 0) this.#flush(line)
+    if ((events & ~constants.EPOLLOUT) !== 0) this.#receive(line, events)
+  }
+
+  // The methods of Wire, which the protocol calls.
+
+  /** @internal */
+  idOf(line: number): number {
+    return this.#id[line] as number
+  }
+
+  /** @internal */
+  sentBy(line: number): number {
+    return this.#sentBy[line] as number
+  }
+
+  /** @internal */
+  isAwaiting(line: number): boolean {
+    return ((this.#state[line] as number) & AWAITING) !== 0
+  }
+
+  /** @internal */
+  send(line: number, bytes: Uint8Array, address = 0): void {
+    if (this.#links !== undefined) {
+      this.#links.send(line, bytes)
+      return
     }
-    if (this.#reactor.state[fd] === WAITING && (events & constants.EPOLLOUT) !== 0) this.#send(fd)
-    if ((events & ~constants.EPOLLOUT) !== 0) this.#receive(fd)
+    const before = this.#unsent.size === 0 ? undefined : this.#unsent.get(line)
+    if (before !== undefined) {
+      this.#unsent.set(line, Buffer.concat([before, bytes]))
+      return
+    }
+    const sent = address === 0 ? sendBytes(line, bytes) : sendAt(line, address, bytes.length)
+    // No room: an event follows when there is some. An error: the next read reports it.
+    if (sent < bytes.length) this.#unsent.set(line, Buffer.from(bytes.subarray(Math.max(0, sent))))
+  }
+
+  /** @internal */
+  opened(line: number): void {
+    const now = performance.now()
+    this.#connecting--
+    this.#opened.connected++
+    this.#open++
+    this.#record(this.latencies.connects, line, now)
+    this.#state[line] = OPEN
+    this.#pings?.add(line, now)
+    if (this.#speaks && this.#isActive(line)) {
+      this.#messages?.add(line, now)
+      this.#sendMessage(line)
+      if (this.isAwaiting(line)) {
+        this.#state[line] = (this.#state[line] as number) | FIRST
+        this.#waiting++
+      }
+    }
+    this.#notify?.()
+  }
+
+  /** @internal */
+  answered(line: number): void {
+    if (!this.isAwaiting(line)) return
+    this.traffic.answered++
+    this.#record(this.latencies.answers, line, performance.now())
+    if (((this.#state[line] as number) & FIRST) !== 0 && this.#options.expectEcho) this.#opened.echoed++
+    this.#settle(line)
+    this.#speakAgain(line)
+  }
+
+  /** @internal */
+  unanswered(line: number, cause: string): void {
+    if (!this.isAwaiting(line)) return
+    if (((this.#state[line] as number) & FIRST) !== 0) count(this.#opened.unanswered, cause)
+    else this.traffic.countUnanswered(cause)
+    this.#settle(line)
+    this.#speakAgain(line)
+  }
+
+  /** @internal */
+  ponged(line: number): void {
+    if (((this.#state[line] as number) & PINGED) === 0) return
+    this.#state[line] = (this.#state[line] as number) & ~PINGED
+    this.#pinging--
+    this.traffic.pongs++
+  }
+
+  /** @internal */
+  refuse(line: number, cause: string): void {
+    const state = this.#state[line] as number
+    if ((state & SHAKING) !== 0) this.#fail(line, cause)
+    else if ((state & OPEN) !== 0) this.#lose(line, cause)
   }
 
   /** Begins `n` connects at the configured rate, with a limited number in progress. */
@@ -293,17 +406,17 @@ export class Client implements Watcher {
   }
 
   /**
-   * Closes the next open connection in the order of descriptors, so that each stays open for about the same time.
-   * Returns false if none is open.
+   * Closes the next open connection in the order of lines, so that each stays open for about the same time. Returns
+   * false if none is open.
    */
   #closeNext(): boolean {
     if (this.#open === 0) return false
-    let fd = this.#next(this.#lastLeft)
-    // After the last descriptor comes the first one.
-    while (fd === -1 || this.#reactor.state[fd] === CONNECTING) fd = this.#next(fd)
-    this.#lastLeft = fd
+    let line = this.#next(this.#lastLeft)
+    // After the last line comes the first one.
+    while (line === -1 || ((this.#state[line] as number) & OPEN) === 0) line = this.#next(line)
+    this.#lastLeft = line
     this.#opened.replaced++
-    this.#discard(fd)
+    this.#discard(line)
     return true
   }
 
@@ -317,25 +430,25 @@ export class Client implements Watcher {
   /** Begins connect number `index`. Returns 0, or an errno after it has closed the socket. */
   #begin(index: number): number {
     this.#sources.reserve()
-    const fd = createSocket(this.#target.family)
-    if (fd < 0) return -fd
-    this.#reserve(fd)
+    const line = createSocket(this.#target.family)
+    if (line < 0) return -line
+    this.#reserve(line)
     const now = performance.now()
-    this.#since[fd] = now
-    this.#began[fd] = now
-    this.#meant[fd] = this.#pace?.at(index) ?? now
     const errno =
-      this.#bindSource(fd, index) || startConnect(fd, this.#target) || this.#reactor.add(fd, EVENTS, this.#owner)
+      this.#bindSource(line, index) || startConnect(line, this.#target) || this.#reactor.add(line, EVENTS, this.#owner)
     if (errno !== 0) {
-      closeDescriptor(fd)
+      closeDescriptor(line)
       return errno
     }
-    this.#reactor.state[fd] = CONNECTING
+    const { part } = this.#options
+    this.#state[line] = CONNECTING
+    this.#since[line] = now
+    this.#began[line] = now
+    this.#meant[line] = this.#pace?.at(index) ?? now
+    this.#id[line] = this.#numbered++ * part.of + part.index
+    this.#sentBy[line] = 0
     this.#connecting++
-    if (this.#options.payload !== null) {
-      this.#received[fd] = 0
-      this.#sent[fd] = this.#isActive(index) ? 0 : this.#options.payload.length
-    }
+    this.#watchTimeouts()
     return 0
   }
 
@@ -345,155 +458,276 @@ export class Client implements Watcher {
    * A bind to port 0 would reserve the port for this socket alone. `IP_BIND_ADDRESS_NO_PORT` leaves the choice to
    * connect.
    */
-  #bindSource(fd: number, index: number): number {
+  #bindSource(line: number, index: number): number {
     const source = this.#sources.at(index)
     if (source === undefined) return 0
-    setOption(fd, constants.IPPROTO_IP, constants.IP_BIND_ADDRESS_NO_PORT, 1)
-    return bindTo(fd, source)
+    setOption(line, constants.IPPROTO_IP, constants.IP_BIND_ADDRESS_NO_PORT, 1)
+    return bindTo(line, source)
   }
 
-  /** Returns whether connect number `index` is one that sends the payload. */
-  #isActive(index: number): boolean {
-    const { active, payload } = this.#options
-    return payload !== null && activeOf(index + 1, active) > activeOf(index, active)
+  /** Returns whether a connection is one that sends messages. */
+  #isActive(line: number): boolean {
+    const { active, part } = this.#options
+    const index = Math.floor((this.#id[line] as number) / part.of)
+    return activeOf(index + 1, active) > activeOf(index, active)
   }
 
-  #connected(fd: number): void {
-    this.#connecting--
-    this.#opened.connected++
-    this.#open++
-    const now = performance.now()
-    this.#record(this.latencies.connects, fd, now)
-    this.#reactor.state[fd] = OPEN
-    const { payload } = this.#options
-    if (payload !== null && (this.#sent[fd] as number) < payload.length) {
-      this.#reactor.state[fd] = WAITING
-      this.#since[fd] = now
-      this.#waiting++
+  /** The connection is established. */
+  #established(line: number): void {
+    this.#state[line] = SHAKING
+    if (this.#links === undefined) this.#protocol.begin(line)
+    else {
+      this.#reactor.remove(line)
+      this.#links.open(line)
     }
-    this.#notify?.()
   }
 
-  /** Records the latency from the start of a connection until `now`. */
-  #record(latency: Latency, fd: number, now: number): void {
-    latency.record(this.#meant[fd] as number, this.#began[fd] as number, now)
-  }
-
-  #connectFailed(fd: number, errno: number): void {
-    this.#connecting--
-    this.#reactor.close(fd)
-    count(this.#opened.failed, errorName(errno))
-    this.#notify?.()
-  }
-
-  #send(fd: number): void {
-    const payload = this.#options.payload as Uint8Array
-    let sent = this.#sent[fd] as number
-    while (sent < payload.length) {
-      const written = sendBytes(fd, payload.subarray(sent))
-      // No room: an event follows when there is some. An error: the next read reports it.
-      if (written <= 0) break
-      sent += written
+  /** What the sockets of TLS report. */
+  #linkEvents(): LinkEvents {
+    return {
+      secured: (line, isResumed) => {
+        if (isResumed) this.traffic.resumed++
+        this.#protocol.begin(line)
+      },
+      received: (line, bytes, length) => {
+        if (this.#state[line] !== 0) this.#protocol.receive(line, bytes, length)
+      },
+      drained: (line) => this.#onDrained(line),
+      ended: (line, cause) => this.#ended(line, cause)
     }
-    this.#sent[fd] = sent
-    if (sent === payload.length && !this.#options.expectEcho) this.#answered(fd)
   }
 
-  /** Reads until nothing is left, because an edge-triggered event is reported only once. */
-  #receive(fd: number): void {
+  /** Sends the message of a connection, which was due at `due`. */
+  #speak(line: number, due: number): void {
+    const state = this.#state[line] as number
+    if ((state & AWAITING) !== 0) {
+      if ((state & OWED) !== 0) this.traffic.late++
+      else {
+        this.#state[line] = state | OWED
+        this.#owed[line] = due
+      }
+      return
+    }
+    this.#began[line] = performance.now()
+    this.#meant[line] = due
+    this.#sendMessage(line)
+  }
+
+  #sendMessage(line: number): void {
+    this.#since[line] = performance.now()
+    this.traffic.sent++
+    if (this.#protocol.awaitsAnswer) this.#await(line)
+    this.#protocol.speak(line)
+    this.#sentBy[line] = (this.#sentBy[line] as number) + 1
+    if (!this.#protocol.awaitsAnswer && this.#hasUnsent(line)) this.#await(line)
+  }
+
+  /** Records the latency from the start of a connection or a message until `now`. */
+  #record(latency: Latency, line: number, now: number): void {
+    latency.record(this.#meant[line] as number, this.#began[line] as number, now)
+  }
+
+  #await(line: number): void {
+    this.#state[line] = (this.#state[line] as number) | AWAITING
+    this.#awaiting++
+    this.#watchTimeouts()
+  }
+
+  /** Sends the message that the connection owes, or the next one if there is no pause between messages. */
+  #speakAgain(line: number): void {
+    const state = this.#state[line] as number
+    if ((state & OWED) !== 0) {
+      this.#state[line] = state & ~OWED
+      this.#speak(line, this.#owed[line] as number)
+    } else if (this.#options.every === 0) this.#speak(line, performance.now())
+  }
+
+  #ping(line: number): void {
+    const state = this.#state[line] as number
+    if ((state & PINGED) !== 0) return
+    this.#state[line] = state | PINGED
+    this.#pinged[line] = performance.now()
+    this.#pinging++
+    this.traffic.pings++
+    this.#watchTimeouts()
+    this.#protocol.ping(line)
+  }
+
+  #hasUnsent(line: number): boolean {
+    return this.#links === undefined ? this.#unsent.has(line) : this.#links.hasUnsent(line)
+  }
+
+  /** Sends what the kernel did not take before. */
+  #flush(line: number): void {
+    const bytes = this.#unsent.get(line)
+    if (bytes === undefined) return
+    const sent = sendBytes(line, bytes)
+    if (sent > 0 && sent < bytes.length) this.#unsent.set(line, bytes.subarray(sent))
+    if (sent < bytes.length) return
+    this.#unsent.delete(line)
+    this.#onDrained(line)
+  }
+
+  /** All bytes are sent. Where no answer is awaited, that was all. */
+  #onDrained(line: number): void {
+    if (this.#protocol.awaitsAnswer || !this.isAwaiting(line)) return
+    this.#settle(line)
+    this.#speakAgain(line)
+  }
+
+  /**
+   * Reads what has come. An edge-triggered event is reported only once, so this reads until nothing is left. A read
+   * that fills only a part of the buffer has taken all, unless the event tells of an end.
+   */
+  #receive(line: number, events: number): void {
     for (let reads = 0; ; reads++) {
       if (reads === READ_BURST) {
         // Asks epoll to report the descriptor again in the next turn.
-        this.#reactor.modify(fd, EVENTS)
+        this.#reactor.modify(line, EVENTS)
         return
       }
-      const received = receiveAt(fd, this.#bufferAt, READ_SIZE)
-      if (received > 0) {
-        if (this.#reactor.state[fd] === WAITING) this.#compare(fd, received)
-        continue
+      const received = receiveAt(line, this.#bufferAt, READ_SIZE)
+      if (received <= 0) {
+        if (received === 0) this.#ended(line, undefined)
+        else if (received !== -constants.E.EAGAIN) this.#ended(line, errorName(-received))
+        return
       }
-      if (received !== -constants.E.EAGAIN) this.#serverClosed(fd, received === 0 ? 'FIN' : errorName(-received))
-      return
+      this.#protocol.receive(line, this.#buffer, received)
+      if (this.#state[line] === 0 || (received < READ_SIZE && (events & ENDS) === 0)) return
     }
   }
 
-  /** Compares the received bytes with the payload. */
-  #compare(fd: number, length: number): void {
-    const payload = this.#options.payload as Uint8Array
-    const from = this.#received[fd] as number
-    const to = from + length
-    this.#received[fd] = to
-    const same = to <= payload.length && this.#buffer.compare(payload, from, to, 0, length) === 0
-    if (!same) this.#unanswered(fd, 'MISMATCH')
-    else if (to === payload.length) {
-      this.#opened.echoed++
-      this.#record(this.latencies.answers, fd, performance.now())
-      this.#answered(fd)
-    }
+  /** The connection has ended: with an error, or with a FIN if `cause` is undefined. */
+  #ended(line: number, cause: string | undefined): void {
+    const state = this.#state[line] as number
+    if (state === 0) return
+    const why = cause ?? this.#protocol.ended(line)
+    if ((state & OPEN) === 0) this.#fail(line, why)
+    else this.#lose(line, why)
   }
 
-  #answered(fd: number): void {
-    this.#reactor.state[fd] = OPEN
-    this.#waiting--
+  /** The connect or the handshake has failed. */
+  #fail(line: number, cause: string): void {
+    this.#connecting--
+    count(this.#opened.failed, cause)
+    this.#free(line)
     this.#notify?.()
   }
 
-  #unanswered(fd: number, cause: string): void {
-    count(this.#opened.unanswered, cause)
-    this.#answered(fd)
-  }
-
-  #serverClosed(fd: number, cause: string): void {
-    if (this.#reactor.state[fd] === WAITING) this.#unanswered(fd, cause)
+  /** An open connection is lost. */
+  #lose(line: number, cause: string): void {
+    const state = this.#state[line] as number
+    if ((state & AWAITING) !== 0) {
+      this.#state[line] = state & ~OWED
+      if ((state & FIRST) !== 0) count(this.#opened.unanswered, cause)
+      else this.traffic.countUnanswered(cause)
+      this.#settle(line)
+    }
     count(this.#lost, cause)
     this.#open--
-    this.#reactor.close(fd)
+    this.#free(line)
+  }
+
+  /** Nothing is awaited any more. */
+  #settle(line: number): void {
+    const state = this.#state[line] as number
+    this.#awaiting--
+    if ((state & FIRST) !== 0) this.#waiting--
+    this.#state[line] = state & ~(AWAITING | FIRST)
+    if ((state & FIRST) !== 0) this.#notify?.()
+  }
+
+  /** Closes the descriptor and forgets the connection. */
+  #free(line: number): void {
+    if (((this.#state[line] as number) & PINGED) !== 0) this.#pinging--
+    this.#state[line] = 0
+    this.#messages?.remove(line)
+    this.#pings?.remove(line)
+    if (this.#unsent.size > 0) this.#unsent.delete(line)
+    this.#protocol.forget(line)
+    if (this.#links?.close(line) !== true) this.#reactor.close(line)
   }
 
   /**
    * Closes connects in progress and stops waiting for answers, so that nothing changes after `connect()` has resolved.
    */
   #cancel(): void {
-    for (let fd = this.#next(-1); fd !== -1; fd = this.#next(fd)) {
-      if (this.#reactor.state[fd] === CONNECTING) this.#discard(fd)
-      else if (this.#reactor.state[fd] === WAITING) this.#answered(fd)
+    for (let line = this.#next(-1); line !== -1; line = this.#next(line)) {
+      const state = this.#state[line] as number
+      if ((state & OPEN) === 0) this.#discard(line)
+      else if ((state & FIRST) !== 0) {
+        this.#state[line] = state & ~FIRST
+        this.#waiting--
+      }
     }
   }
 
-  #discard(fd: number): void {
-    const state = this.#reactor.state[fd]
-    if (state === CONNECTING) this.#connecting--
+  #discard(line: number): void {
+    const state = this.#state[line] as number
+    if ((state & OPEN) === 0) this.#connecting--
     else this.#open--
-    if (state === WAITING) this.#waiting--
-    if (this.#options.close === 'rst') resetOnClose(fd)
-    this.#reactor.close(fd)
+    if ((state & AWAITING) !== 0) this.#settle(line)
+    if (this.#options.close === 'rst') resetOnClose(line)
+    else if ((state & OPEN) !== 0 && !this.#hasUnsent(line)) {
+      const words = this.#protocol.lastWords(line)
+      if (words !== undefined) this.send(line, words)
+    }
+    this.#free(line)
+  }
+
+  /** Checks time limits regularly, as long as there are any. */
+  #watchTimeouts(): void {
+    this.#timeouts ??= setInterval(() => this.#checkTimeouts(), TIMEOUT_CHECK).unref()
   }
 
   /** Checks the time limit of all connections. One scan is cheaper than a timer for each connection. */
   #checkTimeouts(): void {
+    if (this.#connecting + this.#awaiting + this.#pinging === 0) {
+      clearInterval(this.#timeouts)
+      this.#timeouts = undefined
+      return
+    }
     const limit = performance.now() - this.#options.timeout
-    for (let fd = this.#next(-1); fd !== -1; fd = this.#next(fd)) {
-      if ((this.#since[fd] as number) > limit) continue
-      if (this.#reactor.state[fd] === CONNECTING) this.#connectFailed(fd, constants.E.ETIMEDOUT)
-      else if (this.#reactor.state[fd] === WAITING) this.#unanswered(fd, 'TIMEOUT')
+    for (let line = this.#next(-1); line !== -1; line = this.#next(line)) {
+      const state = this.#state[line] as number
+      if ((state & PINGED) !== 0 && (this.#pinged[line] as number) <= limit) this.#lose(line, 'NO_PONG')
+      else if ((this.#since[line] as number) > limit) continue
+      else if (state === CONNECTING) this.#fail(line, 'ETIMEDOUT')
+      else if (state === SHAKING) this.#fail(line, 'TIMEOUT')
+      else if ((state & AWAITING) !== 0) this.#overdue(line)
     }
   }
 
-  /** Returns the next descriptor of this client after `fd`, or -1. */
-  #next(fd: number): number {
-    return this.#reactor.next(this.#owner, fd)
+  /** An answer has not come in time, or the server has not read a message. */
+  #overdue(line: number): void {
+    const cause = this.#hasUnsent(line) ? 'STALLED' : 'TIMEOUT'
+    if (this.#protocol.needsOrder) this.#lose(line, cause)
+    else if (cause === 'TIMEOUT' || this.#messages === undefined) this.unanswered(line, cause)
+    // The rest of this message would be in the way of the next one.
+    else this.#lose(line, cause)
   }
 
-  /** Grows the arrays so that they have an element for `fd`. */
-  #reserve(fd: number): void {
-    if (fd < this.#since.length) return
-    const size = grown(this.#since.length, fd + 1)
+  /** Returns the next line after `line` that has a connection, or -1. */
+  #next(line: number): number {
+    const end = this.#state.length
+    for (let next = line + 1; next < end; next++) if (((this.#state[next] as number) & STATES) !== 0) return next
+    return -1
+  }
+
+  /** Grows the arrays so that they have an element for `line`. */
+  #reserve(line: number): void {
+    if (line < this.#state.length) return
+    const size = grown(this.#state.length, line + 1)
+    this.#state = resized(this.#state, new Uint8Array(size))
     this.#since = resized(this.#since, new Float64Array(size))
     this.#began = resized(this.#began, new Float64Array(size))
     this.#meant = resized(this.#meant, new Float64Array(size))
-    if (this.#options.payload === null) return
-    this.#sent = resized(this.#sent, new Uint32Array(size))
-    this.#received = resized(this.#received, new Uint32Array(size))
+    this.#id = resized(this.#id, new Uint32Array(size))
+    this.#protocol.reserve(size)
+    if (this.#pings !== undefined) this.#pinged = resized(this.#pinged, new Float64Array(size))
+    if (!this.#speaks) return
+    this.#sentBy = resized(this.#sentBy, new Uint32Array(size))
+    if (this.#messages !== undefined) this.#owed = resized(this.#owed, new Float64Array(size))
   }
 }
 

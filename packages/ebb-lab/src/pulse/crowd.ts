@@ -3,6 +3,7 @@ import { descriptorLimit } from 'ebb/sys'
 import type { Causes } from './causes.js'
 import type { Latencies } from './latencies.js'
 import type { Opened } from './opened.js'
+import type { Traffic } from './traffic.js'
 
 /** When connections arrive, and whether others leave for them. */
 export interface Arrivals {
@@ -16,7 +17,7 @@ export interface Arrivals {
 
 /** Connections to one server that are opened and closed together. */
 export interface Crowd {
-  /** Latencies of all connections since the crowd was made or the latencies were reset. */
+  /** Latencies since the crowd was made or they were reset. Other processes send theirs with their results. */
   readonly latencies: Latencies
   /** Number of open connections. Other processes report theirs now and then. */
   readonly open: number
@@ -32,6 +33,8 @@ export interface Crowd {
   close(): Promise<void>
   /** Closes `n` connections. */
   shrink(n: number): Promise<void>
+  /** Returns what the connections have sent and received since the last call, and adds the latencies of answers. */
+  takeTraffic(): Promise<Traffic>
   /** Returns the connections that the server closed first since the last call, by cause. */
   takeLost(): Promise<Causes>
   /**

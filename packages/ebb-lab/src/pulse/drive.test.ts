@@ -1,6 +1,15 @@
 /** Crowds that follow a shape. These tests run the built files, because worker processes are forked from them. */
 
-import { type Crowd, clientOptions, crowdOf, type DriveEvent, drive, planSchema, type Shape } from 'ebb-lab/testing'
+import {
+  type Crowd,
+  clientOptions,
+  crowdOf,
+  type DriveEvent,
+  drive,
+  planSchema,
+  type Shape,
+  targetOf
+} from 'ebb-lab/testing'
 import { expect, test } from 'vitest'
 import { program, type Server, server } from '../../../../test/support/cli.js'
 import { commandOf, descendants } from '../../../../test/support/processes.js'
@@ -10,7 +19,8 @@ const timing = { offset: 0, jitter: 0, seed: 1 }
 
 function crowd(port: number, processes = 1): Promise<Crowd> {
   const address = { host: '127.0.0.1', port }
-  return crowdOf({ address, sources: [], ...clientOptions({}), part: { index: 0, of: 1 } }, processes, true)
+  const options = { address, sources: [], ...clientOptions(targetOf(address), {}), part: { index: 0, of: 1 } }
+  return crowdOf(options, processes, true)
 }
 
 async function run(port: number, shape: Shape, length = 60_000, processes = 1, events: DriveEvent[] = [], churn = 0) {

@@ -6,6 +6,7 @@ import type { Opened } from './opened.js'
 import { pause } from './pause.js'
 import { addLatencies, addResult, emptyReport, type PulseEvent, type PulseReport, pulseOnce } from './pulse.js'
 import { type Level, type LevelShape, levelsOf, type PulseShape, type Shape, spreadOf, timedPulses } from './shapes.js'
+import { addTraffic } from './traffic.js'
 
 /** Milliseconds between two checks for connections that the server has closed, while a level stays the same. */
 const RECHECK = 1000
@@ -52,6 +53,9 @@ export async function drive(crowd: Crowd, shape: Shape, options: DriveOptions): 
   try {
     if (shape.shape === 'pulse') await drivePulses(crowd, shape, report, options)
     else await new LevelDriver(crowd, report, shape, options).follow()
+    const traffic = await crowd.takeTraffic()
+    addTraffic(report.traffic, traffic)
+    addCauses(report.unanswered, traffic.unanswered)
   } finally {
     await crowd.close()
     await crowd.dispose()

@@ -2,11 +2,12 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { defined } from '../units/defined.js'
 import { addCauses, type Causes, count, total } from './causes.js'
-import type { ClientOptions } from './client.js'
+import type { ClientOptions } from './client-options.js'
 import type { Arrivals, Crowd } from './crowd.js'
-import { type EncodedLatencies, Latencies } from './latencies.js'
+import { type EncodedLatencies, type EncodedLatency, Latencies } from './latencies.js'
 import { toMonotonic } from './monotonic.js'
 import { addOpened, emptyOpened, type Opened } from './opened.js'
+import { addTraffic, emptyTraffic, type Traffic } from './traffic.js'
 
 /** A message to a worker process. The worker answers each of them, except `abort`, with a {@link Reply}. */
 export type Order =
@@ -18,6 +19,8 @@ export type Order =
   | { order: 'abort' }
   /** Closes `max` connections. Default: all. */
   | { order: 'close'; max?: number }
+  /** Asks for what the connections have sent and received. */
+  | { order: 'traffic' }
   /** Asks for the connections that the server closed. */
   | { order: 'lost' }
 
@@ -33,6 +36,8 @@ export type Reply =
   | { reply: 'progress'; open: number; failed: number }
   | { reply: 'connected'; opened: Opened; latencies: EncodedLatencies }
   | { reply: 'closed' }
+  /** `answers`: latencies of answers since the last such reply or `connected`, or null if there was none. */
+  | { reply: 'traffic'; traffic: Traffic; answers: EncodedLatency | null }
   | { reply: 'lost'; lost: Causes }
 
 /** The parent's side of a worker process. */
@@ -186,6 +191,19 @@ export class ForkedCrowd implements Crowd {
         this.#held[i] = closed === undefined ? 0 : rest
       })
     )
+  }
+
+  async takeTraffic(): Promise<Traffic> {
+    const sum = emptyTraffic()
+    await Promise.all(
+      this.#workers.map(async (worker) => {
+        const reply = await worker.ask({ order: 'traffic' }, 'traffic')
+        if (reply === undefined) return
+        addTraffic(sum, reply.traffic)
+        if (reply.answers !== null) this.latencies.answers.merge(reply.answers)
+      })
+    )
+    return sum
   }
 
   async takeLost(): Promise<Causes> {

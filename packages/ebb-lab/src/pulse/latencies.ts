@@ -93,7 +93,10 @@ const NOTHING: EncodedLatency = new Latency().encoded()
 export class Latencies {
   /** From the start of a connection until it is open. */
   readonly connects = new Latency()
-  /** From the start of a connection until its whole payload has come back. */
+  /**
+   * From the start of a connection until its first message was answered, and from the time at which each further
+   * message was due until it was answered.
+   */
   readonly answers = new Latency()
 
   /**

@@ -1,8 +1,9 @@
 /** `load()` makes the connections of a shape at a server and counts the results. */
 import { warnOfShortTimes } from '../units/short-times.js'
 import { drive, type LevelStep } from './drive.js'
-import { crowdFor, either, type PulseOptions, type PulseReport, type Server } from './pulse.js'
+import { crowdFor, either, type PulseOptions, type PulseReport, type Server, targetOf } from './pulse.js'
 import { maxConnections, type Shape } from './shapes.js'
+import type { Target } from './target.js'
 
 /** How `load()` connects. */
 export interface LoadOptions extends PulseOptions {
@@ -17,14 +18,14 @@ export interface LoadOptions extends PulseOptions {
  */
 export async function load(server: Server, shape: Shape, options: LoadOptions = {}): Promise<PulseReport> {
   warnOfShortTimes({ timeout: options.timeout })
-  return await sendLoad(server, shape, options)
+  return await sendLoad(targetOf(server), shape, options)
 }
 
 /** Does what {@link load} does, for callers whose times have units: it warns of no short time. */
-export async function sendLoad(server: Server, shape: Shape, options: LoadOptions): Promise<PulseReport> {
+export async function sendLoad(target: Target, shape: Shape, options: LoadOptions): Promise<PulseReport> {
   const { swarm, rate, churn, onEvent, onLevel } = options
   const signal = either(options.signal, swarm?.stopped)
-  const crowd = await crowdFor(server, maxConnections(shape), options)
+  const crowd = await crowdFor(target, maxConnections(shape), options)
   const start = performance.now()
   const report = await drive(crowd, shape, {
     start,

@@ -1,10 +1,12 @@
 /** Crowds that this machine holds, in this process or in others. */
 import type { Causes } from './causes.js'
-import { Client, type ClientOptions } from './client.js'
+import { Client } from './client.js'
+import type { ClientOptions } from './client-options.js'
 import type { Arrivals, Crowd } from './crowd.js'
 import { ForkedCrowd } from './forked-crowd.js'
 import type { Latencies } from './latencies.js'
 import type { Opened } from './opened.js'
+import type { Traffic } from './traffic.js'
 
 /**
  * Makes a crowd.
@@ -37,6 +39,10 @@ class LocalCrowd implements Crowd {
 
   get failed(): number {
     return this.#client.failed
+  }
+
+  async takeTraffic(): Promise<Traffic> {
+    return this.#client.takeTraffic()
   }
 
   connect(n: number, signal?: AbortSignal, arrivals?: Arrivals): Promise<Opened> {

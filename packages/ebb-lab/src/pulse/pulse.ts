@@ -7,7 +7,7 @@ import { warnOfShortTimes } from '../units/short-times.js'
 import { addressesFor, addressesOf, answeringAddress } from './addresses.js'
 import { addCauses, type Causes, total } from './causes.js'
 import { holdWithChurn } from './churn.js'
-import type { ClientOptions } from './client.js'
+import type { ClientOptions } from './client-options.js'
 import { type Crowd, crowdCapacity, MAX_PROCESSES, processesFor } from './crowd.js'
 import { checkKernel } from './kernel.js'
 import { type Latencies, Latency, type LatencyReport } from './latencies.js'
@@ -15,19 +15,22 @@ import type { Opened } from './opened.js'
 import { crowdOf } from './own-crowd.js'
 import { pause } from './pause.js'
 import { type Plan, type Pulse, planSchema, pulsesOf } from './plan.js'
+import { type ProtocolOptions, protocolSettings } from './protocols/settings.js'
 import { checkOwn, localPorts, MAX_SOURCES } from './sources.js'
 import type { Coordinator } from './swarm/coordinator.js'
 import type { SwarmReport } from './swarm/report.js'
 import { SwarmCrowd } from './swarm/swarm-crowd.js'
+import { bare, parseServer, type ServerAddress, type Target } from './target.js'
+import { addTraffic, emptyTraffic, type Traffic } from './traffic.js'
 
 /**
- * The server to connect to: a host and port, or the path of a Unix socket. A host name is looked up
+ * The server to connect to: a URL (`ws://localhost:3033/chat`), or an address for bare TCP. A host name is looked up
  * once; of several addresses, the first that answers is used.
  */
-export type Server = { host: string; port: number } | { path: string }
+export type Server = string | ServerAddress
 
-/** How `pulse()` connects. */
-export interface PulseOptions {
+/** How `pulse()` connects, and what the connections say. */
+export interface PulseOptions extends ProtocolOptions {
   /** Connects per second, over all processes. Default: as fast as the server answers. */
   rate?: number
   /**
@@ -43,7 +46,10 @@ export interface PulseOptions {
   timeout?: number
   /** How to close connections: with a FIN or with a reset. Default: `fin`. */
   close?: 'fin' | 'rst'
-  /** Bytes, or text as UTF-8, that each active connection sends once. Default: nothing. */
+  /**
+   * Message that each active connection sends once it is open: bytes, or a text in which `{id}`, `{n}` and `{time}`
+   * stand for values. Default: nothing.
+   */
   payload?: string | Uint8Array
   /**
    * Connections per second that leave while a pulse is held, or a shape lasts. Each of them is replaced by a new
@@ -52,7 +58,7 @@ export interface PulseOptions {
   churn?: number
   /** Share of connections that send the payload, from 0 to 1. Default: 1. */
   active?: number
-  /** Whether active connections wait until the server has sent the payload back. Default: false. */
+  /** Whether active connections wait until the server has sent the message back. Default: false. */
   expectEcho?: boolean
   /**
    * Agents on several machines that make the connections. They use their own `sources` and `procs`, so these options
@@ -76,7 +82,7 @@ export type PulseEvent =
   /** The pulse begins to close its connections. */
   | { event: 'closing'; pulse: Pulse }
   /** All connections are closed. `lost` counts those that the server closed first. */
-  | { event: 'closed'; pulse: Pulse; lost: Causes }
+  | { event: 'closed'; pulse: Pulse; lost: Causes; traffic: Traffic }
 
 /**
  * Results of a run. `latency`, `histogram` and `uncorrected` are the connect times: from the time at which a connection
@@ -97,7 +103,7 @@ export interface PulseReport extends LatencyReport {
   replaced: number
   /** Number of active connections that received their whole payload back. */
   echoed: number
-  /** Active connections that did not, by cause: see {@link Opened}. */
+  /** Answers that did not come or were wrong, by cause: see {@link Opened}. */
   unanswered: Causes
   /**
    * Number of connects that could not begin within 10 ms of the time that the rate prescribes: too many others were in
@@ -106,6 +112,8 @@ export interface PulseReport extends LatencyReport {
   late: number
   /** Latencies of connections from their start until their whole payload had come back. Null if none came back. */
   answers: LatencyReport | null
+  /** What the connections sent and received. */
+  traffic: Traffic
   /** Connections per second, over the time spent connecting. 0 if nothing was connected. */
   connectsPerSecond: number
   /**
@@ -143,16 +151,16 @@ export async function pulse(
   options: PulseOptions = {}
 ): Promise<PulseReport> {
   warnOfShortTimes({ ...plan, timeout: options.timeout })
-  return await sendPulses(server, plan, options)
+  return await sendPulses(targetOf(server), plan, options)
 }
 
 /** Does what {@link pulse} does, for callers whose times have units: it warns of no short time. */
-export async function sendPulses(server: Server, plan: Partial<Plan>, options: PulseOptions): Promise<PulseReport> {
+export async function sendPulses(target: Target, plan: Partial<Plan>, options: PulseOptions): Promise<PulseReport> {
   const wholePlan = planSchema.parse(plan)
   const { swarm, onEvent = () => {} } = options
   const signal = either(options.signal, swarm?.stopped)
   const most = Math.max(wholePlan.iterations > 0 ? wholePlan.big : 0, wholePlan.pulses > 0 ? wholePlan.small : 0)
-  const crowd = await crowdFor(server, most, options)
+  const crowd = await crowdFor(target, most, options)
   const report = emptyReport()
   let connectMs = 0
   let connected = 0
@@ -193,6 +201,7 @@ export function emptyReport(): PulseReport {
     replaced: 0,
     ...new Latency().report(),
     answers: null,
+    traffic: emptyTraffic(),
     connectsPerSecond: 0,
     stopped: null
   }
@@ -216,14 +225,14 @@ export function addResult(report: PulseReport, opened: Opened): void {
 }
 
 /** Makes the crowd that the options describe, for up to `most` connections. */
-export function crowdFor(server: Server, most: number, options: PulseOptions): Promise<Crowd> {
+export function crowdFor(target: Target, most: number, options: PulseOptions): Promise<Crowd> {
   checkOptions(options)
   const { swarm } = options
-  return swarm === undefined ? localCrowd(server, most, options) : swarmCrowd(server, most, options, swarm)
+  return swarm === undefined ? localCrowd(target, most, options) : swarmCrowd(target, most, options, swarm)
 }
 
 /** Makes a crowd that this process and its children hold. */
-async function localCrowd(server: Server, most: number, options: PulseOptions): Promise<Crowd> {
+async function localCrowd(target: Target, most: number, options: PulseOptions): Promise<Crowd> {
   checkKernel('this machine cannot open the connections', 'send pulses from another machine')
   const { procs: processes = processesFor(most), sources = [] } = options
   if (processes > MAX_PROCESSES) {
@@ -239,38 +248,53 @@ async function localCrowd(server: Server, most: number, options: PulseOptions): 
       'EMFILE'
     )
   }
-  const address = await resolve(server, sources, options)
+  const client = clientOptions(target, options)
+  const address = await resolve(target.address, sources, options)
   checkAddresses(address, sources)
   checkPorts(address, most, sources)
-  return await crowdOf({ address, sources, ...clientOptions(options), part: { index: 0, of: 1 } }, processes)
+  return await crowdOf({ address, sources, ...client, part: { index: 0, of: 1 } }, processes)
 }
 
 /** Makes a crowd that the agents of a swarm hold. */
-async function swarmCrowd(server: Server, most: number, options: PulseOptions, swarm: Coordinator): Promise<Crowd> {
+async function swarmCrowd(target: Target, most: number, options: PulseOptions, swarm: Coordinator): Promise<Crowd> {
+  const server = target.address
   if ('path' in server) throw invalidArgument('a swarm cannot reach a Unix socket of one machine: give HOST:PORT')
+  if (target.protocol !== 'tcp' || target.tls) throw invalidArgument('a swarm speaks bare TCP: give HOST:PORT')
   for (const name of ['sources', 'procs'] as const) {
     if (options[name] !== undefined) throw invalidArgument(`${name} are each agent's own: give them to ebb agent`)
   }
-  const { rate, payload, ...rest } = clientOptions(options)
+  const { rate, payload, timeout, close, active, expectEcho } = clientOptions(target, options)
   const settings = {
     server,
-    ...rest,
+    timeout,
+    close,
+    active,
+    expectEcho,
     rate: rate === Number.POSITIVE_INFINITY ? null : rate,
     payload: payload === null ? null : Buffer.from(payload).toString('base64')
   }
   return await SwarmCrowd.create(swarm, settings, most)
 }
 
-/** Returns the options of a client, with the defaults filled in. */
-export function clientOptions(options: PulseOptions): Omit<ClientOptions, 'address' | 'sources' | 'part'> {
-  const payload = typeof options.payload === 'string' ? Buffer.from(options.payload) : (options.payload ?? null)
+/**
+ * Returns the options of a client, with the defaults filled in.
+ *
+ * @throws TypeError for an option that does not fit the target
+ */
+export function clientOptions(
+  target: Target,
+  options: PulseOptions
+): Omit<ClientOptions, 'address' | 'sources' | 'part'> {
+  const { expectEcho = false } = options
+  const payload = options.payload?.length === 0 ? null : (options.payload ?? null)
   return {
+    ...protocolSettings(target, options, { payload, expectEcho }),
     rate: options.rate ?? Number.POSITIVE_INFINITY,
     timeout: options.timeout ?? DEFAULT_TIMEOUT,
     close: options.close ?? 'fin',
-    payload: payload?.length === 0 ? null : payload,
+    payload,
     active: options.active ?? 1,
-    expectEcho: options.expectEcho ?? false
+    expectEcho
   }
 }
 
@@ -303,12 +327,17 @@ export async function pulseOnce(
     else addResult(report, await holdWithChurn(crowd, churn, pulse.linger, stop))
   }
   // Asks before it closes, because connections that the server closes after us are not lost.
+  const traffic = await crowd.takeTraffic()
   const lost = await crowd.takeLost()
   onEvent({ event: 'closing', pulse })
   await crowd.close()
   addCauses(lost, await crowd.takeLost())
   addCauses(report.lost, lost)
-  onEvent({ event: 'closed', pulse, lost })
+  // What has come since the first look, such as the answers that connections have lost.
+  addTraffic(traffic, await crowd.takeTraffic())
+  addTraffic(report.traffic, traffic)
+  addCauses(report.unanswered, traffic.unanswered)
+  onEvent({ event: 'closed', pulse, lost, traffic })
   return opened
 }
 
@@ -330,7 +359,7 @@ function checkOptions({ rate = 1, procs = 1, timeout = 1, active = 1, churn = 0 
 }
 
 /** Checks addresses once, here, so that not every client process reports the same error. */
-function checkAddresses(server: Server, sources: readonly string[]): void {
+function checkAddresses(server: ServerAddress, sources: readonly string[]): void {
   const target = new SocketAddress(server)
   if ('path' in server && sources.length > 0)
     throw invalidArgument('a Unix socket has no source addresses: leave sources out')
@@ -350,7 +379,7 @@ function checkAddresses(server: Server, sources: readonly string[]): void {
  *
  * @throws LabError (`EADDRNOTAVAIL`) if there are not
  */
-function checkPorts(server: Server, most: number, sources: readonly string[]): void {
+function checkPorts(server: ServerAddress, most: number, sources: readonly string[]): void {
   if ('path' in server) return
   const isAutomatic = sources.length === 0 && server.host.startsWith('127.')
   const addresses = isAutomatic ? MAX_SOURCES : Math.max(1, new Set(sources).size)
@@ -366,6 +395,11 @@ function checkPorts(server: Server, most: number, sources: readonly string[]): v
   )
 }
 
+/** Returns the target that a server stands for. @throws ValueError for a URL that is not valid */
+export function targetOf(server: Server): Target {
+  return typeof server === 'string' ? parseServer(server) : bare(server)
+}
+
 /** Returns whether the server answered, and no connect failed, no connection was lost and no answer is missing. */
 export function succeeded(report: PulseReport): boolean {
   return failuresOf(report) === 0 && report.stopped !== 'nobody answers'
@@ -377,7 +411,11 @@ export function failuresOf(report: PulseReport): number {
 }
 
 /** Returns the server with the address of its host at which it answers. */
-async function resolve(server: Server, sources: readonly string[], options: PulseOptions): Promise<Server> {
+async function resolve(
+  server: ServerAddress,
+  sources: readonly string[],
+  options: PulseOptions
+): Promise<ServerAddress> {
   if ('path' in server || isIP(server.host) !== 0) return server
   const { timeout = DEFAULT_TIMEOUT, signal } = options
   const addresses = addressesFor(await addressesOf(server.host), sources)

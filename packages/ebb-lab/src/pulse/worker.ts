@@ -36,6 +36,9 @@ process.on('message', (order: Order) => {
     case 'close':
       void client?.close(order.max).then(() => send({ reply: 'closed' }))
       break
+    case 'traffic':
+      takeTraffic()
+      break
     case 'lost':
       void takeLost()
   }
@@ -47,6 +50,14 @@ async function connect(n: number, { startsAt, ...arrivals }: WorkerArrivals): Pr
   const opened = await client.connect(n, abort.signal, { ...arrivals, ...start })
   send({ reply: 'connected', opened, latencies: client.latencies.encoded() })
   client.latencies.reset()
+}
+
+function takeTraffic(): void {
+  if (client === undefined) return
+  const { answers } = client.latencies
+  const hasAnswers = answers.corrected.count > 0
+  send({ reply: 'traffic', traffic: client.takeTraffic(), answers: hasAnswers ? answers.encoded() : null })
+  answers.reset()
 }
 
 async function takeLost(): Promise<void> {

@@ -9,7 +9,7 @@ import {
   type Target
 } from '../../experiment/experiment.js'
 import { addCauses, type Causes, total } from '../../pulse/causes.js'
-import type { Server } from '../../pulse/pulse.js'
+import type { ServerAddress } from '../../pulse/target.js'
 import type { Sample } from '../../record/recording.js'
 import { duration, integer, megabytes } from '../../units/format.js'
 import { type LimitFlags, limitOptions, limitsOf } from '../options/limits.js'
@@ -17,7 +17,7 @@ import { NATS_ENVIRONMENT } from '../options/nats.js'
 import { type ConnectFlags, connectOf, connectOptions, type PlanFlags, planOf, planOptions } from '../options/plan.js'
 import { type SwarmFlags, swarmOptions, withSwarm } from '../options/swarm.js'
 import { checkForm } from '../options/together.js'
-import { parsePid, parsePort, parseRuns, parseServer, parseTarget, ValueError } from '../options/values.js'
+import { parseAddress, parsePid, parsePort, parseRuns, parseTarget, ValueError } from '../options/values.js'
 import { causes } from '../output/causes.js'
 import { EXIT } from '../output/exit-codes.js'
 import { tellInterrupted } from '../output/failure.js'
@@ -31,7 +31,7 @@ interface Flags extends PlanFlags, ConnectFlags, LimitFlags, SwarmFlags {
   port?: number
   tree?: boolean
   name?: string
-  server?: Server
+  server?: ServerAddress
   quick?: boolean
   runs?: number
   json?: boolean
@@ -55,7 +55,7 @@ export function benchCommand(): Command {
     .option(
       '--server <host:port>',
       'server on another machine; an agent of --swarm records it there, and starts it if the agent has its command',
-      parseServer
+      parseAddress
     )
     .option('--tree', 'add up each server and all its descendants: for servers with workers')
     .option('--name <name>', 'name of a server given by command, --pid, --port or --server')
@@ -107,7 +107,7 @@ async function run(command: string[], flags: Flags): Promise<void> {
   const connect = connectOf(flags)
   let recording: string | undefined
   const print = progress(terminal, targets)
-  const troubles: { failed: Causes; lost: Causes } = { failed: {}, lost: {} }
+  const troubles: Record<'failed' | 'lost' | 'unanswered', Causes> = { failed: {}, lost: {}, unanswered: {} }
   const partial = await withSwarm({ flags, connect, terminal, signal, recording: () => recording }, (pulse) =>
     experimentUntilFailure(targets, {
       plan,
@@ -117,8 +117,14 @@ async function run(command: string[], flags: Flags): Promise<void> {
       signal,
       onEvent: (event) => {
         if (event.event === 'start') recording = event.out ?? undefined
-        if (event.event === 'connected') addCauses(troubles.failed, event.opened.failed)
-        if (event.event === 'closed') addCauses(troubles.lost, event.lost)
+        if (event.event === 'connected') {
+          addCauses(troubles.failed, event.opened.failed)
+          addCauses(troubles.unanswered, event.opened.unanswered)
+        }
+        if (event.event === 'closed') {
+          addCauses(troubles.lost, event.lost)
+          addCauses(troubles.unanswered, event.traffic.unanswered)
+        }
         print(event)
       },
       overwrite: flags.overwrite === true,

@@ -5,7 +5,8 @@ import { total } from '../../pulse/causes.js'
 import type { LevelStep } from '../../pulse/drive.js'
 import type { Quantiles } from '../../pulse/histogram.js'
 import { sendLoad } from '../../pulse/load.js'
-import { type PulseEvent, type PulseReport, type Server, sendPulses, succeeded } from '../../pulse/pulse.js'
+import { type PulseEvent, type PulseReport, sendPulses, succeeded } from '../../pulse/pulse.js'
+import type { Target } from '../../pulse/target.js'
 import { defined } from '../../units/defined.js'
 import { duration, integer } from '../../units/format.js'
 import { clean } from '../../units/text.js'
@@ -19,12 +20,17 @@ import { columnsOf, swarmRows } from '../output/columns.js'
 import { EXIT } from '../output/exit-codes.js'
 import { remedies, remedyOfNothing } from '../output/remedies.js'
 import { interruption, Terminal } from '../output/terminal.js'
+import { trafficRows } from '../output/traffic.js'
 
 /** Returns the command `ebb pulse`. */
 export function pulseCommand(): Command {
   const command = new Command('pulse')
     .description('Open many connections to a server, hold them, close them: big pulses first, then small ones.')
-    .argument('<server>', 'HOST:PORT, [IPv6]:PORT, PORT on 127.0.0.1, or the path of a Unix socket', parseServer)
+    .argument(
+      '<server>',
+      'URL (tcp, tls, http, https, ws, wss, mqtt, mqtts), HOST:PORT, PORT on 127.0.0.1, or the path of a Unix socket',
+      parseServer
+    )
   planOptions(command, BENCH_PLAN, true)
   shapeOptions(command)
   connectOptions(command)
@@ -38,6 +44,11 @@ export function pulseCommand(): Command {
 The defaults are those of "ebb bench". Times are in seconds unless they have a
 unit: 250ms, 4s, 2m. Options may also be written with one dash and "=":
   ebb pulse 127.0.0.1:3033 -big=10000 -i 3 -bs=30 -small=1000 -ss=20 -l 4
+
+A URL says what the connections speak:
+  ebb pulse ws://localhost:3033/chat -big=10k --message "hello {id}" --every 30s --ping 20s
+  ebb pulse https://example.org/ -big=1k --every 5s --header "Accept: text/html"
+  ebb pulse mqtt://user:secret@broker --subscribe "to/{id}" --topic from/{id} --message "{n}" --qos 1
 
 With agents on several machines that use the same NATS server:
   ebb pulse 10.0.0.5:3033 --swarm lab --nats nats://10.0.0.1:4222 -big=100k
@@ -53,11 +64,11 @@ interface Flags extends PlanFlags, ShapeFlags, ConnectFlags, SwarmFlags {
   json?: boolean
 }
 
-async function run(server: Server, flags: Flags): Promise<void> {
+async function run(server: Target, flags: Flags): Promise<void> {
   const terminal = new Terminal()
   const { signal } = interruption()
   const shape = shapeOf(flags)
-  const connect = { ...connectOf(flags), ...defined({ churn: flags.churn }) }
+  const connect = { ...connectOf(flags, server.protocol), ...defined({ churn: flags.churn }) }
   const onEvent = progress(terminal)
   const report = await withSwarm({ flags, connect, terminal, signal }, (how) =>
     shape === undefined
@@ -132,9 +143,9 @@ function levels(terminal: Terminal): (step: LevelStep) => void {
 }
 
 /** Says in a sentence that no connect succeeded: on which server, why, and what to do. */
-function nobodyAnswers(server: Server, { connected, failed }: PulseReport): string {
+function nobodyAnswers(server: Target, { connected, failed }: PulseReport): string {
   const [cause = 'UNKNOWN'] = Object.entries(failed).sort(([, a], [, b]) => b - a)[0] ?? []
-  const where = clean('path' in server ? server.path : `${server.host}:${server.port}`)
+  const where = clean(server.text)
   const what = connected === 0 ? 'nothing connected to' : 'nothing connected any more to'
   return `ebb: ${cause}: ${what} ${where}: ${remedyOfNothing(cause)}`
 }
@@ -171,6 +182,7 @@ function resultTable(report: PulseReport): string {
   if (report.echoed > 0 || total(report.unanswered) > 0) {
     rows.push(['echoed', count(report.echoed)], ['not answered', counted(report.unanswered)])
   }
+  rows.push(...trafficRows(report.traffic))
   rows.push(...latencyRows('connect', report.latency, ms))
   if (report.answers !== null) rows.push(...latencyRows('answer', report.answers.latency, ms))
   if (report.connectsPerSecond > 0 || connected === 0)

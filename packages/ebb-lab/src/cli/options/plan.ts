@@ -2,7 +2,9 @@
 import type { Command } from 'commander'
 import type { Plan } from '../../pulse/plan.js'
 import type { PulseOptions } from '../../pulse/pulse.js'
+import type { Target } from '../../pulse/target.js'
 import { defined } from '../../units/defined.js'
+import { type ProtocolFlags, protocolOf, protocolOptions } from './protocol.js'
 import {
   either,
   parseCount,
@@ -27,7 +29,7 @@ export interface PlanFlags {
 }
 
 /** Values of the connection options. */
-export interface ConnectFlags {
+export interface ConnectFlags extends ProtocolFlags {
   /** Connects per second. */
   rate?: number
   procs?: number
@@ -36,6 +38,7 @@ export interface ConnectFlags {
   timeout?: number
   close?: 'fin' | 'rst'
   payload?: string
+  message?: string
   /** From 0 to 1. */
   active?: number
   expectEcho?: boolean
@@ -74,7 +77,7 @@ export function planOptions(command: Command, plan: Plan, endless = false): Comm
 
 /** Adds the connection options to a command. */
 export function connectOptions(command: Command): Command {
-  return command
+  command
     .optionsGroup('Connections:')
     .option('--rate <n>', 'connects per second (default: as fast as the server accepts)', parseNumber)
     .option(
@@ -88,9 +91,11 @@ export function connectOptions(command: Command): Command {
     )
     .option('--timeout <time>', 'time limit for a connect and for an echo (default: 10s)', parsePositiveTime)
     .option('--close <how>', 'close connections by fin or rst (default: fin)', either('fin', 'rst'))
-    .option('--payload <text>', 'text that each active connection sends once')
-    .option('--active <share>', 'share of connections that send the payload (default: 100%)', parseShare)
-    .option('--expect-echo', 'wait until the server has sent the payload back')
+    .option('--message <text>', 'text that each active connection sends')
+    .option('--payload <text>', 'the same as --message')
+    .option('--active <share>', 'share of connections that send messages or requests (default: 100%)', parseShare)
+    .option('--expect-echo', 'wait until the server has sent the message back')
+  return protocolOptions(command)
 }
 
 /** Returns the part of the plan that was given. */
@@ -102,12 +107,14 @@ export function planOf(flags: PlanFlags): Partial<Plan> {
 /**
  * Returns the connection options that were given.
  *
- * @throws ValueError if `--active` or `--expect-echo` is given without `--payload`
+ * @param protocol what the server speaks
+ * @throws ValueError if `--active` or `--expect-echo` is given without a message
  */
-export function connectOf(flags: ConnectFlags): PulseOptions {
-  const { rate, procs, source: sources, timeout, close, payload, active, expectEcho } = flags
-  if (payload === undefined && (active !== undefined || expectEcho === true)) {
-    throw new ValueError('--active and --expect-echo need data to send: add --payload TEXT')
+export function connectOf(flags: ConnectFlags, protocol: Target['protocol'] = 'tcp'): PulseOptions {
+  const { rate, procs, source: sources, timeout, close, message, active, expectEcho } = flags
+  const payload = message ?? flags.payload
+  if (payload === undefined && protocol !== 'http' && (active !== undefined || expectEcho === true)) {
+    throw new ValueError('--active and --expect-echo need data to send: add --message TEXT')
   }
-  return defined({ rate, procs, sources, timeout, close, payload, active, expectEcho })
+  return defined({ rate, procs, sources, timeout, close, payload, active, expectEcho, ...protocolOf(flags) })
 }

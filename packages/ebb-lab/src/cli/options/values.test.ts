@@ -76,15 +76,15 @@ describe('round trips', () => {
   test('servers', () => {
     fc.assert(
       fc.property(fc.ipV4(), fc.ipV6(), fc.domain(), port, (v4, v6, name, at) => {
-        expect(parseServer(`${v4}:${at}`)).toEqual({ host: v4, port: at })
-        expect(parseServer(`[${v6}]:${at}`)).toEqual({ host: v6, port: at })
-        expect(parseServer(`${name}:${at}`)).toEqual({ host: name, port: at })
-        expect(parseServer(`:${at}`)).toEqual({ host: '127.0.0.1', port: at })
-        expect(parseServer(`${at}`)).toEqual({ host: '127.0.0.1', port: at })
+        expect(parseServer(`${v4}:${at}`).address).toEqual({ host: v4, port: at })
+        expect(parseServer(`[${v6}]:${at}`).address).toEqual({ host: v6, port: at })
+        expect(parseServer(`${name}:${at}`).address).toEqual({ host: name, port: at })
+        expect(parseServer(`:${at}`).address).toEqual({ host: '127.0.0.1', port: at })
+        expect(parseServer(`${at}`).address).toEqual({ host: '127.0.0.1', port: at })
       })
     )
-    expect(parseServer('/run/a.sock')).toEqual({ path: '/run/a.sock' })
-    expect(parseServer('unix:a b.sock')).toEqual({ path: 'a b.sock' })
+    expect(parseServer('/run/a.sock').address).toEqual({ path: '/run/a.sock' })
+    expect(parseServer('unix:a b.sock').address).toEqual({ path: 'a b.sock' })
   })
 
   test('targets: the name ends at the first =, and the rest is the command, unchanged', () => {

@@ -1,6 +1,6 @@
 /** Parses values of the command line. Each parser throws a {@link ValueError} that says what is accepted. */
 
-import type { Server } from '../../pulse/pulse.js'
+import { parseServer, type ServerAddress } from '../../pulse/target.js'
 import { parsePositive, parseTime, ValueError } from '../../units/parse.js'
 
 export {
@@ -16,6 +16,7 @@ export {
   parseTime,
   ValueError
 } from '../../units/parse.js'
+export { parseServer }
 
 /** Parses the interval between two samples, from 1 ms to 1 h. Returns milliseconds. */
 export function parsePeriod(text: string): number {
@@ -52,16 +53,11 @@ export function parsePid(text: string): number {
   return pid
 }
 
-/** Parses `HOST:PORT`, `[IPv6]:PORT`, `:PORT`, `PORT`, `/path` or `unix:path`. The default host is 127.0.0.1. */
-export function parseServer(text: string): Server {
-  if (/^unix:./s.test(text)) return { path: text.slice(5) }
-  if (text.startsWith('/')) return { path: text }
-  const match = /^(?:(?:\[([^\]]+)\]|([^:[\]/]*)):)?(\d{1,5})$/.exec(text)
-  const port = Number(match?.[3] ?? Number.NaN)
-  if (match === null || !(port >= 1 && port <= 65_535)) {
-    throw new ValueError('a server is HOST:PORT, [IPv6]:PORT, PORT (on 127.0.0.1) or the path of a Unix socket')
-  }
-  return { host: match[1] || match[2] || '127.0.0.1', port }
+/** Parses where a server listens, as {@link parseServer} does, without a protocol. */
+export function parseAddress(text: string): ServerAddress {
+  const { protocol, tls, address } = parseServer(text)
+  if (protocol !== 'tcp' || tls) throw new ValueError('it must be HOST:PORT: give the URL with --url')
+  return address
 }
 
 /** Returns a parser that accepts one of two words. */

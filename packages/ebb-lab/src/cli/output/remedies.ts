@@ -1,6 +1,7 @@
 /** What to do about connects that failed and connections that were lost, by cause. */
 import { type Causes, total } from '../../pulse/causes.js'
 import { integer } from '../../units/format.js'
+import { meaningOf } from './protocol-causes.js'
 
 /** What to do if no connect succeeded, by the most frequent cause. */
 const NOTHING_CONNECTED: Record<string, string> = {
@@ -45,19 +46,23 @@ const LOST: Record<string, string> = {
 
 /** Returns what to do if no connect succeeded. */
 export function remedyOfNothing(cause: string): string {
-  return NOTHING_CONNECTED[cause] ?? 'check that the server runs and answers'
+  return NOTHING_CONNECTED[cause] ?? meaningOf(cause) ?? 'check that the server runs and answers'
 }
 
-/** Returns a sentence for each cause of failed connects and of lost connections that is known. */
-export function remedies({ failed, lost }: { failed: Causes; lost: Causes }): string[] {
-  return [...sentences(failed, 'connects failed', SOME_FAILED), ...sentences(lost, 'connections were lost', LOST)]
+/** Returns a sentence for each cause of failed connects, lost connections and missing answers that is known. */
+export function remedies({ failed, lost, unanswered }: { failed: Causes; lost: Causes; unanswered: Causes }): string[] {
+  return [
+    ...sentences(failed, 'connects failed', SOME_FAILED),
+    ...sentences(lost, 'connections were lost', LOST),
+    ...sentences(unanswered, 'answers were wrong or missing', {})
+  ]
 }
 
 function sentences(by: Causes, what: string, known: Record<string, string>): string[] {
   if (total(by) === 0) return []
   const causes = Object.entries(by).sort(([, a], [, b]) => b - a)
   return causes.flatMap(([cause, count]) => {
-    const remedy = known[cause]
+    const remedy = known[cause] ?? meaningOf(cause)
     return remedy === undefined ? [] : [`${integer(count)} ${what} with ${cause}: ${remedy}`]
   })
 }

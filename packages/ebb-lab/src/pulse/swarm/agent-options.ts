@@ -1,6 +1,6 @@
 /** Options and events of an agent. */
 import type { Causes } from '../causes.js'
-import type { ClientOptions } from '../client.js'
+import type { ClientOptions } from '../client-options.js'
 import type { Crowd } from '../crowd.js'
 import type { Opened } from '../opened.js'
 import type { AllowList } from './allow.js'

@@ -3,6 +3,7 @@ import { addCauses, type Causes, count, total } from '../causes.js'
 import type { Arrivals, Crowd } from '../crowd.js'
 import { Latencies } from '../latencies.js'
 import { addOpened, emptyOpened, type Opened } from '../opened.js'
+import { emptyTraffic, type Traffic } from '../traffic.js'
 import { capacityTo, describeCapacity } from './capacity.js'
 import type { Coordinator } from './coordinator.js'
 import { AGENT_LOST, SwarmError } from './errors.js'
@@ -148,6 +149,10 @@ export class SwarmCrowd implements Crowd {
 
   takeAllLost(): Promise<Causes> {
     return this.takeLost()
+  }
+
+  async takeTraffic(): Promise<Traffic> {
+    return emptyTraffic()
   }
 
   async takeLost(): Promise<Causes> {

@@ -4,6 +4,7 @@ import type { Crowd } from '../../crowd.js'
 import { Latencies } from '../../latencies.js'
 import { emptyOpened, type Opened } from '../../opened.js'
 import { pause } from '../../pause.js'
+import { emptyTraffic, type Traffic } from '../../traffic.js'
 
 /** Every connect succeeds after `ms` milliseconds. */
 export class FakeCrowd implements Crowd {
@@ -30,6 +31,10 @@ export class FakeCrowd implements Crowd {
 
   async shrink(n: number): Promise<void> {
     this.open -= n
+  }
+
+  async takeTraffic(): Promise<Traffic> {
+    return emptyTraffic()
   }
 
   async takeLost(): Promise<Causes> {
