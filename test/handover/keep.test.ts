@@ -139,6 +139,22 @@ describe('a process that is killed', () => {
     }
   )
 
+  test.each([0, 1])('right after it has sent connections to the keeper (%i): the keeper has those', async (after) => {
+    const { path, keeperPath, start } = await kept()
+    const shell = `export EBB_KEEPER=${keeperPath}`
+    const first = new Member(path, { shell, step: 'keep:sent', after })
+    const clients = await echoClients(await first.expect('ready'), 300)
+    expect((await first.ended).signal).toBe('SIGKILL')
+    const next = start()
+    const { from } = await next.expect('ready')
+    expect(from?.connections).toBeGreaterThan(0)
+    const { answered, closed } = await outcome(clients)
+    // Clients whose connection was in the accept queue are served, too.
+    expect(answered).toBeGreaterThanOrEqual(from?.connections as number)
+    expect(answered + closed).toBe(300)
+    expect(await next.value('audit()')).toEqual([])
+  })
+
   test('after a handover, the successor is the one whose connections are kept', async () => {
     const { keeper, start, member: first, clients } = await serving(50)
     const second = start()

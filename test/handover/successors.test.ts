@@ -9,6 +9,7 @@ import { createServer } from 'ebb/net'
 import { type Channel, closeDescriptor, connectChannel, listenForChannels } from 'ebb/sys'
 import fc from 'fast-check'
 import { describe, expect, onTestFinished, test } from 'vitest'
+import { Child } from '../support/child.js'
 import { ECHO, EchoClient, echoClient, echoClients, eventually, handoverPath, Member } from '../support/handover.js'
 import { until } from '../support/sockets.js'
 
@@ -16,6 +17,15 @@ const served = async (member: Member, clients: readonly EchoClient[]): Promise<v
   for (const { pid } of await Promise.all(clients.map((client) => client.ask('who')))) {
     expect(pid).toBe(member.process.pid)
   }
+}
+
+/** A user whose descriptors nobody else counts for. */
+const USER = 50_000 + (process.pid % 10_000)
+
+/** Shell commands that run before a child; the kernel does not limit the descriptors of root. */
+function asUser(command: string): string {
+  const user = `setpriv --reuid=${USER} --regid=${USER} --clear-groups --inh-caps=-all --bounding-set=-all`
+  return process.getuid?.() === 0 ? `${command}; exec ${user} "$@"` : command
 }
 
 describe('a successor', () => {
@@ -41,6 +51,35 @@ describe('a successor', () => {
     })
     await first.expect('handoverFailed')
     await served(first, clients)
+  })
+
+  test('while too many descriptors of the user are on their way is refused, and the next one takes over', async () => {
+    const path = handoverPath()
+    fs.chmodSync(dirname(path), 0o777)
+    const shell = asUser('ulimit -n 500')
+    const first = new Member(path, { shell, options: { timeout: '200ms' } })
+    const clients = await echoClients(await first.expect('ready'), 100)
+    await Promise.all(clients.map((client) => client.ask('x')))
+    const hog = new Child(
+      `import { channelPair } from 'ebb/sys'
+      const [input, output] = globalThis.pair = channelPair()
+      for (let i = 0; i < 4; i++) input.trySend(Buffer.of(0), new Array(253).fill(0))
+      process.stdin.resume()
+      console.log(1)`,
+      { shell: asUser('ulimit -n 2000') }
+    )
+    await hog.next()
+    const second = new Member(path, { shell })
+    const text = /more descriptors of this user are on their way between processes/
+    expect(await second.expect('failed')).toMatchObject({ message: expect.stringMatching(text), left: 0, wrong: [] })
+    expect((await first.expect('handoverFailed')).message).toMatch(text)
+    await served(first, clients)
+    hog.process.kill('SIGKILL')
+    await hog.ended
+    await eventually(() => first.value('first.stats().parked')).toBe(100)
+    const third = new Member(path, { shell })
+    expect((await third.expect('ready')).from).toMatchObject({ connections: 100 })
+    await served(third, clients)
   })
 
   test('at the same time as another is refused', async () => {

@@ -8,6 +8,7 @@
  */
 import type { HandedOver } from '../socket/moved.js'
 import type { Channel } from '../sys/channel.js'
+import { ETOOMANYREFS } from '../sys/constants.js'
 import { EbbError, type SystemError } from '../sys/errors.js'
 import { outside } from '../sys/node/callback-scope.js'
 import { reactor } from '../sys/reactor.js'
@@ -179,6 +180,10 @@ export class Giver {
 function asFailure(error: SystemError, timeout: number): Error {
   if (error.code === 'ETIMEDOUT') {
     return new EbbError('ERR_EBB_HANDOVER', `the successor has not taken over within ${timeout} ms (timeout)`, error)
+  }
+  if (error.errno === -ETOOMANYREFS) {
+    const text = 'more descriptors of this user are on their way between processes than this process may open'
+    return new EbbError('ERR_EBB_HANDOVER', `${text}: try again, or raise its limit (ulimit -n)`, error)
   }
   if (error.code !== 'EPIPE' && error.code !== 'ECONNRESET') return error
   return new EbbError('ERR_EBB_HANDOVER', 'the successor has ended before it took over', error)

@@ -141,16 +141,18 @@ export class Channel {
    * Sends a message, and blocks this thread until the kernel has taken it.
    *
    * @param deadline of `performance.now()`
-   * @throws {SystemError} `ETIMEDOUT` after the deadline, and the errors of {@link trySend}
+   * @throws {SystemError} after the deadline: `ETIMEDOUT` if the peer does not read, the error of {@link trySend} if
+   *   the kernel takes no descriptors; other errors of {@link trySend} at once
    */
   send(bytes: Uint8Array, descriptors: readonly number[], deadline: number): void {
     for (;;) {
       const errno = this.trySend(bytes, descriptors)
       if (errno === 0) return
       if (!isTemporary(errno)) throw systemError('sendmsg', errno)
-      if (performance.now() >= deadline) throw systemError('sendmsg', libc.E.ETIMEDOUT)
+      const isFull = errno === libc.E.EAGAIN
+      if (performance.now() >= deadline) throw systemError('sendmsg', isFull ? libc.E.ETIMEDOUT : errno)
       // No event says when there is room for other descriptors.
-      if (errno === libc.E.EAGAIN) this.#wait(libc.POLLOUT, deadline)
+      if (isFull) this.#wait(libc.POLLOUT, deadline)
       else libc.pollDescriptors(0, 0, 1)
     }
   }
