@@ -1,8 +1,10 @@
 /** `ebb run --keep`: however the program ends, no idle connection is lost. */
 import { readdirSync } from 'node:fs'
+import { join } from 'node:path'
 import { expect, test } from 'vitest'
-import type { Answer, EchoClient } from '../support/handover.js'
-import { until } from '../support/sockets.js'
+import { ebb } from '../support/cli.js'
+import { type Answer, type EchoClient, echoClients, Member } from '../support/handover.js'
+import { directory, until } from '../support/sockets.js'
 import { supervised } from '../support/supervised.js'
 
 const COUNT = 400
@@ -62,4 +64,30 @@ test.each([
   expect(cli.stderr).toMatch(how)
   await cli.end('SIGTERM')
   await until(() => clients.every(({ ended }) => ended))
+})
+
+test('--keeper-only keeps the connections of a process that something else starts', async () => {
+  const dir = directory()
+  const keepers = ebb(['run', '--keeper-only', '--dir', dir, '--procs', '2'])
+  await keepers.said(/keeping the connections of 2 processes in/)
+  const start = (): Member =>
+    new Member(join(dir, 'handover-2.sock'), { env: { EBB_KEEPER: join(dir, 'keeper-2.sock') } })
+  let member = start()
+  const ready = await member.expect('ready')
+  const base = readdirSync(`/proc/${keepers.pid}/fd`).length
+  const clients = await echoClients(ready, 100)
+  const before = await Promise.all(clients.map((client) => client.ask('keep:x')))
+  await echoClients(ready, 1)
+  await until(() => readdirSync(`/proc/${keepers.pid}/fd`).length > base + 100)
+  member.process.kill('SIGKILL')
+  await member.ended
+  const answers = clients.map((client) => client.ask('still?'))
+  member = start()
+  expect((await member.expect('ready')).from).toMatchObject({ connections: 101 })
+  const after = await Promise.all(answers)
+  expect(after.map(({ id, kept }) => ({ id, kept }))).toEqual(before.map(({ id }) => ({ id, kept: 'x' })))
+  // The end of the keeper is not the end of the server.
+  expect(await keepers.end('SIGTERM')).toMatchObject({ code: 0 })
+  expect(readdirSync(dir)).toEqual(['handover-2.sock'])
+  expect((await clients[0]?.ask('still?'))?.pid).toBe(member.process.pid)
 })

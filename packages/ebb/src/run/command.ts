@@ -2,6 +2,7 @@
 import { createRequire } from 'node:module'
 import { constants } from 'node:os'
 import { reactor } from '../sys/reactor.js'
+import { runKeepers } from './keepers.js'
 import { HELP, readOptions } from './options.js'
 import { type Outcome, Supervisor } from './supervisor.js'
 
@@ -24,7 +25,7 @@ export async function runCommand(args: readonly string[]): Promise<void> {
   }
   try {
     const asked = readOptions(args)
-    if (asked.asked !== 'run') {
+    if (asked.asked === 'help' || asked.asked === 'version') {
       process.stdout.write(asked.asked === 'help' ? HELP : `${version()}\n`)
       return
     }
@@ -34,6 +35,10 @@ export async function runCommand(args: readonly string[]): Promise<void> {
     process.stderr.on('error', () => {
       // Nobody reads the log any more, and the processes run on.
     })
+    if (asked.asked === 'keepers') {
+      await runKeepers(asked.dir, asked.procs, say)
+      process.exit(0)
+    }
     supervisor = new Supervisor(asked.options, process.env, say)
     for (const signal of SIGNALS) process.on(signal, () => supervisor?.onSignal(signal))
     supervisor.start()

@@ -52,6 +52,11 @@ describe('readOptions', () => {
     expect(optionsOf('--store', '--store-grace', '2', 'x')).toMatchObject({ storeGrace: 2000 })
   })
 
+  test('--keeper-only runs no command', () => {
+    const args = ['--keeper-only', '--dir', '/run/ebb', '--procs', '3']
+    expect(readOptions(args)).toEqual({ asked: 'keepers', dir: '/run/ebb', procs: 3 })
+  })
+
   test.each([
     { args: ['node', 'app.js', '--procs', '3'], command: ['node', 'app.js', '--procs', '3'] },
     { args: ['--procs', '2', 'node', '--', 'x'], command: ['node', '--', 'x'] },
@@ -85,6 +90,9 @@ describe('readOptions', () => {
       args: ['--max-memory', '500MB', 'x'],
       message: '--max-memory needs --handover: without it, a fresh process would lose every connection'
     },
+    { args: ['--keeper-only'], message: '--keeper-only needs --dir: the processes find its sockets there' },
+    { args: ['--keeper-only', '--dir', '/d', '--', 'x'], message: '--keeper-only runs no command' },
+    { args: ['--keeper-only', '--dir', '/d', '--keep'], message: '--keep has no effect with --keeper-only' },
     { args: ['--store-grace', '2s', 'x'], message: '--store-grace needs --store' },
     {
       args: ['--handover', '--max-memory', '500', 'x'],

@@ -39,11 +39,17 @@ export interface RunOptions {
 }
 
 /** What a command line of `ebb run` asks for. */
-export type Asked = { asked: 'help' } | { asked: 'version' } | { asked: 'run'; options: RunOptions }
+export type Asked =
+  | { asked: 'help' }
+  | { asked: 'version' }
+  | { asked: 'run'; options: RunOptions }
+  /** Keepers for `procs` processes that something else starts, with their sockets in `dir`. */
+  | { asked: 'keepers'; dir: string; procs: number }
 
 const OPTIONS = {
   handover: { type: 'boolean' },
   keep: { type: 'boolean' },
+  'keeper-only': { type: 'boolean' },
   store: { type: 'boolean' },
   'store-grace': { type: 'string' },
   procs: { type: 'string' },
@@ -59,12 +65,14 @@ const OPTIONS = {
 } as const
 
 export const HELP = `Usage: ebb run [options] -- command [arguments]
+       ebb run --keeper-only --dir path [--procs n]
 
 Runs a server, restarts it when it crashes, and replaces it by a new process that takes over its connections.
 
 Options:
   --handover             at SIGHUP, start a successor that takes over; the program calls handover() of ebb
   --keep                 keep idle connections open over a crash of the program; implies --handover
+  --keeper-only          run no command: keep the connections of processes that something else starts
   --store                keep idle connections open over "systemctl restart", in systemd's descriptor store; implies
                          --handover
   --store-grace time     time that connections in the middle of something have then (default: 5s)
@@ -101,6 +109,7 @@ export function readOptions(args: readonly string[]): Asked {
   if (values.help === true) return { asked: 'help' }
   if (values.version === true) return { asked: 'version' }
   const command = args.slice(args[end] === '--' ? end + 1 : end)
+  if (values['keeper-only'] === true) return keepersOf(values, command)
   if (command[0] === undefined || command[0] === '') {
     throw invalidArgument('ebb run needs a command: ebb run [options] -- node app.js')
   }
@@ -136,6 +145,18 @@ export function readOptions(args: readonly string[]): Asked {
       maxRestarts: parseRestarts(values['max-restarts'])
     }
   }
+}
+
+type Values = ReturnType<typeof parse>['values']
+
+/** @param command which there must not be */
+function keepersOf(values: Values, command: readonly string[]): Asked {
+  if (command.length > 0) throw invalidArgument('--keeper-only runs no command')
+  const other = Object.keys(values).find((name) => !['keeper-only', 'dir', 'procs'].includes(name))
+  if (other !== undefined) throw invalidArgument(`--${other} has no effect with --keeper-only`)
+  const dir = parseDir(values.dir)
+  if (dir === undefined) throw invalidArgument('--keeper-only needs --dir: the processes find its sockets there')
+  return { asked: 'keepers', dir, procs: parseProcs(values.procs) }
 }
 
 /** Returns the index of the first argument that is neither an option nor the value of one. */
