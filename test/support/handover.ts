@@ -114,7 +114,7 @@ export class Member extends Child {
         ${atStep ?? "process.kill(process.pid, 'SIGKILL')"}
       })
       ${servers}
-      const first = 'listen' in servers || 'clients' in servers ? servers : Object.values(servers)[0]
+      const first = 'listen' in servers || 'clients' in servers ? servers : servers.server ?? Object.values(servers)[0]
       // A listener has handlers: see LISTENER.
       if ('on' in first) {
         first.on('handedOver', (report) => print({ event: 'handedOver', report }))

@@ -4,10 +4,11 @@ import { reactor } from '../sys/reactor.js'
 import { sayDone } from './done.js'
 import type { Link, LinkHandler } from './link.js'
 import type { Movable } from './movable.js'
-import { carryOut, PassedIds, Passing } from './passing.js'
+import { carryOut, Parts, PassedIds, Passing } from './passing.js'
 import {
   ABORT,
   ACK,
+  type Addressed,
   BYE,
   COMMIT,
   decodeAddressed,
@@ -28,7 +29,8 @@ export class Arriving implements LinkHandler {
   readonly #away: Set<number>[]
   readonly #receiver: RowReceiver
   readonly #passing: Passing
-  /** Number of orders of the other process so far. */
+  readonly #parts = new Parts()
+  /** Number of orders of the other process that were carried out. */
   #orders = 0
   #isOpen = true
 
@@ -62,14 +64,20 @@ export class Arriving implements LinkHandler {
     if (this.#receiver.receive(message, descriptors)) return
     const { kind, payload } = message
     if (kind === COMMIT) this.#commit(decodeNumbers(payload, 4))
-    else if (kind === ORDER) {
-      carryOut(this.#servers, decodeAddressed(payload, this.#servers.length))
-      this.#link.send(encodeNumbers(ACK, [++this.#orders]))
-    } else if (kind === ACK) this.#onAck(decodeNumbers(payload, 1)[0] as number)
+    else if (kind === ORDER) this.#onOrder(decodeAddressed(payload, this.#servers.length))
+    else if (kind === ACK) this.#onAck(decodeNumbers(payload, 1)[0] as number)
     else if (kind === BYE) this.#stopWaiting()
     // It has lost patience, and keeps the batch.
     else if (kind === ABORT) this.#receiver.drop()
     else throw refused(`message ${kind} is out of turn`)
+  }
+
+  #onOrder(order: Addressed): void {
+    const whole = this.#parts.add(order)
+    if (whole === undefined) return
+    carryOut(this.#servers, whole, 'before')
+    this.#orders += this.#parts.count
+    this.#link.send(encodeNumbers(ACK, [this.#orders]))
   }
 
   #onAck(count: number): void {
@@ -93,10 +101,10 @@ export class Arriving implements LinkHandler {
   #onTaken(adopted: readonly number[][]): void {
     for (const [at, ids] of adopted.entries()) {
       for (const id of ids) {
-        const pending = this.#passing.takePending(at, id)
+        const pending = this.#passing.pendingFor(at, id)
         this.#away[at]?.delete(id)
         // What the other process had not, when it sent the connection.
-        for (const order of pending) carryOut(this.#servers, order)
+        for (const order of pending) carryOut(this.#servers, order, 'after')
       }
       this.#servers[at]?.onTaken(ids)
     }

@@ -48,11 +48,19 @@ export interface HandoverOptions {
   timeout?: number | string
 }
 
-/** One server of `park()`, `ebb/net` or `createListener()`, a list of them, or an object with a name for each. */
+/**
+ * One server of `park()`, `ebb/net` or `createListener()`, or what `hibernate()` has returned, a list of them, or an
+ * object with a name for each.
+ */
 export type Servers = AnyServer | readonly AnyServer[] | Readonly<Record<string, AnyServer>>
 type ParkedNetServer = Server & Parked
-type AnyServer = ParkedNetServer | Listener
+type AnyServer = ParkedNetServer | Listener | HubOfServer
 type Where = ListenOptions | SocketOptions
+/** What `hibernate()` returns. */
+interface HubOfServer {
+  readonly server: Server
+  broadcast(data: string | Uint8Array): Promise<number>
+}
 
 const OPTIONS = ['path', 'listen', 'grace', 'timeout'] as const satisfies (keyof HandoverOptions)[]
 const GRACE = '30s'
@@ -247,10 +255,16 @@ async function listenAll(servers: Servers, listen: HandoverOptions['listen']): P
 /** Returns the servers with their names: numbers, unless they have others. */
 function namedServers(servers: Servers): [name: string, server: ParkedNetServer | EpollListener][] {
   if (typeof servers !== 'object' || servers === null) throw notServers(servers)
-  const list = isServer(servers) ? [servers] : servers
-  const named = Object.entries(list as Record<string, ParkedNetServer | EpollListener>)
+  const list = isServer(servers) || isHub(servers) ? [servers] : servers
+  const named = Object.entries(list as Record<string, ParkedNetServer | EpollListener | HubOfServer>)
   if (named.length === 0) throw notServers(servers)
-  return named
+  // What is no server is refused by checkServer().
+  return named.map(([name, server]) => [name, (isHub(server) ? server.server : server) as ParkedNetServer])
+}
+
+function isHub(value: unknown): value is HubOfServer {
+  if (typeof value !== 'object' || value === null) return false
+  return 'server' in value && 'broadcast' in value && typeof value.broadcast === 'function'
 }
 
 function notServers(servers: unknown): TypeError {
@@ -264,7 +278,7 @@ function isServer(value: object): value is AnyServer {
 }
 
 function listenOptions(servers: Servers, listen: HandoverOptions['listen'], name: string): unknown {
-  return isServer(servers) ? listen : (listen as Record<string, unknown> | null | undefined)?.[name]
+  return isServer(servers) || isHub(servers) ? listen : (listen as Record<string, unknown> | null | undefined)?.[name]
 }
 
 function checkServer(name: string, server: unknown, listen: unknown): void {

@@ -161,7 +161,7 @@ export class Keeping implements LinkHandler {
     this.#send(encodeJson(ATTACH, { ...introduction(this.#servers), format: FORMAT, free: 0 }))
     if (!this.#isOwner) return
     for (const [index, server] of this.#servers.entries()) {
-      for (const row of server.rows()) this.#kept[index]?.parked(row)
+      for (const row of server.rows(undefined, Number.POSITIVE_INFINITY)) this.#kept[index]?.parked(row)
     }
     // Some were pending already.
     this.schedule()
@@ -226,7 +226,7 @@ export class Keeping implements LinkHandler {
       const row = toRow(kept.index, connection, now)
       const isLarge = row.size > INLINE
       if (isLarge) this.#large.push(row)
-      this.#writer.add(isLarge ? { ...row, attachment: undefined } : row)
+      this.#writer.add(isLarge ? { ...row, body: undefined } : row)
       this.#descriptors.push(connection.fd)
       const isFull = this.#writer.room < LARGEST_ROW || this.#descriptors.length === MOST_DESCRIPTORS
       if (isFull || isLarge) this.#sendRows()
@@ -245,8 +245,8 @@ export class Keeping implements LinkHandler {
       this.#stallTimer.unref()
     }
     step('keep:sent')
-    for (const { server, id, attachment = '' } of this.#large.splice(0)) {
-      for (const chunk of chunksOf(server, id, attachment, MOST_BYTES)) this.#send(chunk)
+    for (const { server, id, body = '' } of this.#large.splice(0)) {
+      for (const chunk of chunksOf(server, id, body, MOST_BYTES)) this.#send(chunk)
     }
   }
 

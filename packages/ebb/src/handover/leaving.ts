@@ -6,7 +6,7 @@ import { notify } from '../sys/notify.js'
 import { receiveDone, wasDone } from './done.js'
 import { Link, type LinkHandler } from './link.js'
 import type { Patience } from './movable.js'
-import { carryOut, PassedIds, Passing } from './passing.js'
+import { carryOut, Parts, PassedIds, Passing } from './passing.js'
 import {
   ABORT,
   ACK,
@@ -38,7 +38,8 @@ export class Leaving implements LinkHandler {
   readonly #servers: (Transfer['pairs'][number]['server'] | undefined)[] = []
   readonly #passing: Passing | undefined
   readonly #start = performance.now()
-  /** Number of orders of the successor so far. */
+  readonly #parts = new Parts()
+  /** Number of orders of the successor that were carried out. */
   #orders = 0
   #interval = SHORTEST
   #timer: NodeJS.Timeout | undefined
@@ -132,7 +133,11 @@ export class Leaving implements LinkHandler {
     }
     if (isDone) this.#transfer.surrenderRows()
     else this.#transfer.keepRows()
-    this.#carryOut(orders)
+    try {
+      this.#carryOut(orders)
+    } catch {
+      this.onFailure()
+    }
     return isDone
   }
 
@@ -145,12 +150,15 @@ export class Leaving implements LinkHandler {
 
   /** Carries out orders, except for connections that the successor has by now: it knows them. */
   #carryOut(orders: readonly Addressed[]): void {
+    const before = this.#orders
     for (const order of orders) {
-      const at = this.#transfer.pairs.findIndex(({ index }) => index === order.server)
-      if (this.#transfer.moved[at]?.has(order.id) !== true) carryOut(this.#servers, order)
+      const whole = this.#parts.add(order)
+      if (whole === undefined) continue
+      const at = this.#transfer.pairs.findIndex(({ index }) => index === whole.server)
+      if (this.#transfer.moved[at]?.has(whole.id) !== true) carryOut(this.#servers, whole, 'after')
+      this.#orders += this.#parts.count
     }
-    this.#orders += orders.length
-    if (orders.length > 0) this.#link?.send(encodeNumbers(ACK, [this.#orders]))
+    if (this.#orders > before) this.#link?.send(encodeNumbers(ACK, [this.#orders]))
   }
 
   onMessage({ kind, payload }: Message): void {

@@ -9,7 +9,7 @@ import { decode, type Message } from './protocol.js'
 /** Messages are handled for this long (ms) before the event loop goes on. */
 const TURN = 5
 /** Bytes that may wait for a process that does not read. */
-const MOST_WAITING = 64 * 1024 * 1024
+export const MOST_WAITING = 64 * 1024 * 1024
 
 /** What is done with the messages of a link. */
 export interface LinkHandler {
@@ -63,7 +63,7 @@ export class Link implements Watcher {
 
   /** Sends a message, at once or when there is room. @returns false if too many wait, or the link is closed */
   send(message: Buffer): boolean {
-    if (!this.#isOpen || this.#waitingBytes + message.length > MOST_WAITING) return false
+    if (!this.hasRoom(message.length)) return false
     if (this.#waiting.length === 0) {
       const errno = this.channel.trySend(message)
       if (errno === 0) return true
@@ -75,6 +75,11 @@ export class Link implements Watcher {
     this.#waiting.push(Buffer.from(message))
     this.#waitingBytes += message.length
     return true
+  }
+
+  /** Whether {@link send} takes messages with this many bytes. */
+  hasRoom(bytes: number): boolean {
+    return this.#isOpen && this.#waitingBytes + bytes <= MOST_WAITING
   }
 
   /** Whether messages wait to be sent. */

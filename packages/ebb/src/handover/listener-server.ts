@@ -8,7 +8,7 @@ import { reportLater } from '../sys/node/callback-scope.js'
 import { closeDescriptor } from '../sys/socket.js'
 import type { Movable } from './movable.js'
 import { Sides } from './passing.js'
-import { SERIAL_KIND } from './protocol.js'
+import { refused, SERIAL_KIND } from './protocol.js'
 
 /** A listener of `createListener()`. Its rows are descriptors. */
 export class ListenerServer implements Movable {
@@ -16,6 +16,7 @@ export class ListenerServer implements Movable {
   readonly kind = SERIAL_KIND
   readonly flags = MOVABLE
   readonly lingers = true
+  readonly upgrades: readonly string[] = []
   readonly #listener: EpollListener
   readonly #options: SocketOptions
   readonly #sides = new Sides()
@@ -47,8 +48,8 @@ export class ListenerServer implements Movable {
     return () => {}
   }
 
-  rows(): Iterable<number> {
-    return this.#listener.moving.rows()
+  rows(): readonly number[] {
+    return [...this.#listener.moving.rows()]
   }
 
   canKeep(row: number): boolean {
@@ -132,6 +133,10 @@ export class ListenerServer implements Movable {
 
   release(id: number): void {
     this.#listener.moving.release(id)
+  }
+
+  check(_flags: number, state: string | undefined): void {
+    if (state !== undefined) throw refused('a connection of another kind')
   }
 
   adopt(moved: readonly MovedConnection[]): void {

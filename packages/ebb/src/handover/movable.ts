@@ -27,6 +27,8 @@ export interface Movable {
    * `grace` lasts.
    */
   readonly lingers: boolean
+  /** Names of those that take upgraded connections. */
+  readonly upgrades: readonly string[]
   /** The listening socket; undefined if the server does not listen, or others listen on its socket as well. */
   listening(): { fd: number; path: string; backlog: number } | undefined
   /**
@@ -37,16 +39,26 @@ export interface Movable {
   parkResting(part: number): void
   /** Calls `then` each time that a connection may have come to rest. @returns a function that ends this */
   onRest(then: () => void): () => void
-  /** The connections that can move now, by a number of this server. */
-  rows(): Iterable<number>
+  /**
+   * Returns the connections that can move now, by a number of this server, in ascending order.
+   *
+   * @param upgrades names of those that take upgraded connections in the other process; undefined: all
+   * @param most size of what upgraded connections need, in bytes. Those above it are left for the next time
+   */
+  rows(upgrades: ReadonlySet<string> | undefined, most: number): readonly number[]
   describe(row: number): MovedConnection
   /** Whether a connection, parked or not, can be kept for the case that this process is killed. */
   canKeep(row: number): boolean
   /** Sets who is told of parked connections. */
   setKeeper(keeper: ConnectionKeeper | undefined): void
   idOf(row: number): number
-  /** The ids of the connections that cannot move now. @param broadcasts those that broadcasts go to, or the others */
-  stayingIds(broadcasts: boolean): Iterable<number>
+  /**
+   * The ids of the connections that do not move now.
+   *
+   * @param broadcasts those that broadcasts go to, or the others
+   * @param leaving the others: a result of {@link rows}
+   */
+  stayingIds(broadcasts: boolean, leaving: readonly number[]): Iterable<number>
   /** Gives up a connection that another process has by now. */
   surrender(row: number): void
   /** Leaves the listening socket to another process. */
@@ -83,19 +95,37 @@ export interface Movable {
   release(id: number): void
   /** Prepares for a connection that may come with this descriptor, so that {@link adopt} takes less time. */
   expect?(fd: number): void
+  /**
+   * Checks a connection that has come.
+   *
+   * @param state what its protocol needs, if it is upgraded
+   * @throws {EbbError} `ERR_EBB_HANDOVER` if it is not valid
+   */
+  check(flags: number, state: string | undefined): void
   adopt(moved: readonly MovedConnection[]): void
   /** Gives up connections that were adopted, without an effect on the other process. */
   unadopt(ids: readonly number[]): void
   /** Called when connections that were adopted are this process's for good. It may call the program. */
   onTaken(ids: readonly number[]): void
   /** Sets who passes on orders for connections that the process before, or after, this one has. */
-  setElsewhere(side: 'before' | 'after', elsewhere: Elsewhere | undefined): void
+  setElsewhere(side: Side, elsewhere: Elsewhere | undefined): void
   /** The ids of the connections that the process before this one has. @param broadcasts as in {@link stayingIds} */
   arrivingIds(broadcasts: boolean): Iterable<number>
-  carryOut(id: number, order: Order, bytes: Uint8Array): void
+  /**
+   * Carries out an order of another process.
+   *
+   * @param id 0: for all upgraded connections
+   * @param from the side on which that process is
+   * @throws {EbbError} `ERR_EBB_HANDOVER` if the order is not valid
+   */
+  carryOut(id: number, order: Order, bytes: Buffer, from: Side): void
 }
+
+/** The process before, or after, this one. */
+export type Side = 'before' | 'after'
 
 /** Returns what this process says of itself in HELLO, WELCOME and ATTACH. */
 export function introduction(servers: readonly Movable[]): Welcome {
-  return { pid: process.pid, node: process.version, servers: servers.map(({ name, kind }) => ({ name, kind })) }
+  const told = servers.map(({ name, kind, upgrades }) => ({ name, kind, upgrades }))
+  return { pid: process.pid, node: process.version, servers: told }
 }

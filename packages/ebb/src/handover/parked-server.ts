@@ -8,11 +8,12 @@ import type { Parked } from '../park/park.js'
 import type { Parking } from '../park/parking.js'
 import { isHttp, isHttp2 } from '../park/protocol/kind.js'
 import { MOVABLE } from '../park/state/table.js'
+import { upgradeOwnersOf } from '../park/upgrade-owners.js'
 import type { ConnectionKeeper, Elsewhere, MovedConnection, Order } from '../socket/moved.js'
 import { EbbError } from '../sys/errors.js'
 import { outside } from '../sys/node/callback-scope.js'
 import { bindSocket, closeDescriptor } from '../sys/socket.js'
-import type { Movable } from './movable.js'
+import type { Movable, Side } from './movable.js'
 import { Sides } from './passing.js'
 
 /** Default backlog, as of `park()`. */
@@ -25,6 +26,7 @@ export class ParkedServer implements Movable {
   readonly flags = MOVABLE
   /** What is written to a connection keeps it awake, so that it does not move before. */
   readonly lingers = false
+  readonly upgrades: readonly string[]
   readonly #server: Server & Parked
   readonly #parking: Parking
   readonly #options: ListenOptions
@@ -36,6 +38,10 @@ export class ParkedServer implements Movable {
     this.#server = server
     this.#parking = parking
     this.#options = options
+    const owners = upgradeOwnersOf(server)
+    for (const owner of owners) owner.prepare()
+    this.upgrades = owners.map(({ name }) => name)
+    parking.upgrades.mayMove = true
     this.kind = `${isHttp(server) ? 'http' : isHttp2(server) ? 'http2' : 'net'}${'setSecureContext' in server ? '+tls' : ''}`
   }
 
@@ -62,8 +68,8 @@ export class ParkedServer implements Movable {
     return isHttp(this.#server) ? eachResponse(this.#server, (response) => response.once('finish', then)) : () => {}
   }
 
-  rows(): Iterable<number> {
-    return this.#parking.moving.rows()
+  rows(upgrades: ReadonlySet<string> | undefined, most: number): readonly number[] {
+    return this.#parking.moving.rows(upgrades, most)
   }
 
   canKeep(row: number): boolean {
@@ -82,8 +88,8 @@ export class ParkedServer implements Movable {
     return this.#parking.moving.describe(row)
   }
 
-  stayingIds(broadcasts: boolean): Iterable<number> {
-    return this.#parking.moving.stayingIds(broadcasts)
+  stayingIds(broadcasts: boolean, leaving: readonly number[]): Iterable<number> {
+    return this.#parking.moving.stayingIds(broadcasts, leaving)
   }
 
   surrender(row: number): void {
@@ -100,7 +106,10 @@ export class ParkedServer implements Movable {
       this.#server.close()
       this.#parking.keepsIdle = false
     }
-    if (all) this.#server.closeAllConnections()
+    if (all) {
+      this.#server.closeAllConnections()
+      this.#parking.endUpgraded()
+    }
   }
 
   shutDown(grace: number): void {
@@ -178,20 +187,29 @@ export class ParkedServer implements Movable {
     this.#parking.moving.expect(fd)
   }
 
+  check(flags: number, state: string | undefined): void {
+    this.#parking.moving.check(flags, state)
+  }
+
   adopt(moved: readonly MovedConnection[]): void {
     this.#parking.moving.adopt(moved)
   }
 
   unadopt(ids: readonly number[]): void {
     const { moving } = this.#parking
-    for (const id of ids) moving.surrender(moving.rowOf(id))
+    for (const id of ids) {
+      const row = moving.rowOf(id)
+      // One that nobody here could go on with is closed already.
+      if (row !== -1) moving.surrender(row)
+    }
   }
 
-  onTaken(): void {
-    // Its connections are parked: the program is told when they wake.
+  /** The program is told of upgraded connections. Of the others, it is told when they wake. */
+  onTaken(ids: readonly number[]): void {
+    this.#parking.moving.onTaken(ids)
   }
 
-  setElsewhere(side: 'before' | 'after', elsewhere: Elsewhere | undefined): void {
+  setElsewhere(side: Side, elsewhere: Elsewhere | undefined): void {
     this.#parking.moving.elsewhere = this.#sides.set(side, elsewhere)
   }
 
@@ -199,7 +217,8 @@ export class ParkedServer implements Movable {
     return this.#sides.before?.ids(broadcasts) ?? []
   }
 
-  carryOut(id: number, order: Order, bytes: Uint8Array): void {
+  carryOut(id: number, order: Order, bytes: Buffer, from: Side): void {
+    if (id === 0) (from === 'before' ? this.#sides.after : this.#sides.before)?.passToAll(bytes)
     this.#parking.moving.carryOut(id, order, bytes)
   }
 }

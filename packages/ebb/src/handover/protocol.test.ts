@@ -21,7 +21,7 @@ import {
 import { decodeRows, type Row, RowWriter, sizeOfRow } from './rows.js'
 
 const MOVABLE = 0xff
-const attachment = fc.option(fc.uint8Array({ minLength: 1, maxLength: 300 }), { nil: undefined })
+const body = fc.option(fc.uint8Array({ minLength: 1, maxLength: 300 }), { nil: undefined })
 const row: fc.Arbitrary<Row> = fc
   .record({
     server: fc.nat(2),
@@ -32,12 +32,14 @@ const row: fc.Arbitrary<Row> = fc
     deadline: fc.double({ min: 0, max: 1e12, noNaN: true }),
     duration: fc.double({ min: 0, max: 1e12, noNaN: true }),
     cookie: fc.nat(),
-    bytes: attachment,
+    bytes: body,
+    part: fc.double({ min: 0, max: 1, noNaN: true }),
     proxied: fc.option(fc.constant(Uint8Array.of(4, ...new Array(36).fill(7))), { nil: undefined })
   })
-  .map(({ bytes, ...rest }) => {
+  .map(({ bytes, part, ...rest }) => {
     const text = bytes && Buffer.from(bytes).toString('latin1')
-    return { ...rest, attachment: text, size: text === undefined ? -1 : text.length }
+    const stateSize = Math.round(part * (text?.length ?? 0))
+    return { ...rest, body: text, size: text === undefined ? -1 : text.length, stateSize }
   })
 
 function messageOf(rows: readonly Row[]): Buffer {
@@ -77,8 +79,10 @@ describe('rows', () => {
     ['an endless timeout', { duration: Number.POSITIVE_INFINITY }],
     ['a server that is not there', { server: 3 }],
     ['a flag of no connection that moves', { flags: 0x100 }],
-    ['an attachment of another size', { size: 5, attachment: 'abc' }],
-    ['an attachment larger than any string', { size: 0xffff_fffe, attachment: undefined }],
+    ['an attachment of another size', { size: 5, body: 'abc', stateSize: 0 }],
+    ['an attachment larger than any string', { size: 0xffff_fffe, body: undefined, stateSize: 0 }],
+    ['a state larger than its body', { size: 3, body: 'abc', stateSize: 4 }],
+    ['a state without a body', { size: -1, body: undefined, stateSize: 1 }],
     ['addresses of no family', { proxied: new Uint8Array(37) }]
   ])('with %s are refused', (_, wrong) => {
     const [good] = fc.sample(row, 1) as [Row]
@@ -90,7 +94,7 @@ describe('rows', () => {
 
 test('orders and numbers are read as they were written', () => {
   fc.assert(
-    fc.property(fc.nat(2), fc.nat(2), fc.integer({ min: 1 }), fc.uint8Array(), (server, order, id, bytes) => {
+    fc.property(fc.nat(2), fc.nat(4), fc.integer({ min: 1 }), fc.uint8Array(), (server, order, id, bytes) => {
       const addressed = { server, order, id, bytes: Buffer.from(bytes) }
       const { payload } = decode(encodeAddressed(ORDER, addressed))
       expect(decodeAddressed(payload, 3)).toEqual(addressed)

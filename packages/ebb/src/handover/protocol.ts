@@ -7,7 +7,7 @@
  *     READY       ------------->                    now
  *                 <-------------    LISTENING ...   a listening socket of a server
  *                 <-------------    ROWS ...        connections, with their descriptors
- *                 <-------------    CHUNK ...       parts of attachments that are too large for ROWS
+ *                 <-------------    CHUNK ...       parts of what is too large for ROWS
  *                 <-------------    AWAY ...        ids of connections that come later, or never
  *                 <-------------    COMMIT          that is all: how much it was
  *     DONE        ------------->                    it is mine
@@ -117,6 +117,12 @@ interface ServerName {
   kind: string
 }
 
+/** A server as HELLO tells it. */
+interface ToldServer extends ServerName {
+  /** Names of those that take its upgraded connections. Default: none. */
+  upgrades?: readonly string[] | undefined
+}
+
 /** Payload of HELLO. */
 export interface Hello {
   pid: number
@@ -126,7 +132,7 @@ export interface Hello {
   /** Descriptors that it can still open. */
   free: number
   /** Its servers, or {@link ALL_SERVERS}. */
-  servers: readonly ServerName[]
+  servers: readonly ToldServer[]
 }
 
 /** In HELLO: the servers that the other process has, with the numbers that they have in WELCOME. */
@@ -136,7 +142,7 @@ export const ALL_SERVERS: readonly ServerName[] = [{ name: '*', kind: '*' }]
 export interface Welcome {
   pid: number
   node: string
-  servers: readonly ServerName[]
+  servers: readonly ToldServer[]
 }
 
 /** Payload of LISTENING. */
@@ -228,12 +234,17 @@ function text(value: unknown, name: string): string {
   return value
 }
 
-function servers(value: unknown): ServerName[] {
+function servers(value: unknown): ToldServer[] {
   if (!Array.isArray(value) || value.length === 0 || value.length > MOST_SERVERS) throw broken('servers is not a list')
   const list = value.map((server: unknown) => {
     if (typeof server !== 'object' || server === null) throw broken('a server is not an object')
-    const { name, kind } = server as Record<string, unknown>
-    return { name: text(name, 'name'), kind: text(kind, 'kind') }
+    const { name, kind, upgrades } = server as Record<string, unknown>
+    if (upgrades !== undefined && !Array.isArray(upgrades)) throw broken('upgrades is not a list')
+    return {
+      name: text(name, 'name'),
+      kind: text(kind, 'kind'),
+      upgrades: upgrades?.map((upgrade) => text(upgrade, 'upgrades'))
+    }
   })
   if (new Set(list.map(({ name }) => name)).size !== list.length) throw broken('two servers have one name')
   return list
@@ -258,12 +269,16 @@ export interface Addressed {
   server: number
   /** Number of the order in {@link ORDERS}; 0 for a chunk. */
   order: number
+  /** 0 in an order for all upgraded connections of the server. */
   id: number
   bytes: Buffer
 }
 
 /** Orders, by their number. */
-export const ORDERS = ['send', 'end', 'close'] as const
+export const ORDERS = ['send', 'end', 'close', 'upgraded', 'part'] as const
+
+/** The first order that may be for all upgraded connections, and not for one. */
+const FOR_ALL = ORDERS.indexOf('upgraded')
 
 /** Makes a CHUNK or an ORDER. */
 export function encodeAddressed(kind: number, { server, order, id, bytes }: Addressed): Buffer {
@@ -291,7 +306,9 @@ export function decodeAddressed(payload: Buffer, count: number): Addressed {
   const order = payload.readUInt16LE(2)
   if (server >= count) throw broken(`there is no server ${server}`)
   if (order >= ORDERS.length) throw broken(`there is no order ${order}`)
-  return { server, order, id: validId(payload.readDoubleLE(4)), bytes: payload.subarray(PREFIX) }
+  const id = payload.readDoubleLE(4)
+  const isForAll = id === 0 && order >= FOR_ALL
+  return { server, order, id: isForAll ? id : validId(id), bytes: payload.subarray(PREFIX) }
 }
 
 // Numbers: AWAY, COMMIT, DONE, ACK.

@@ -3,11 +3,11 @@ import { blank, broken, HEADER, ROWS, validId } from './protocol.js'
 
 /** Size of the part of a row that all rows have. */
 const ROW = 64
-const NO_ATTACHMENT = 0xffff_ffff
+const NO_BODY = 0xffff_ffff
 /** Size of a record of addresses that a balancer has told. */
 const PROXIED = 37
-/** Largest attachment, in bytes: V8 holds no longer string. */
-const LARGEST_ATTACHMENT = 2 ** 29 - 24
+/** Largest body, in bytes: V8 holds no longer string. */
+const LARGEST_BODY = 2 ** 29 - 24
 
 /** A connection in a message. Its descriptor is the one with the same place in the message. */
 export interface Row {
@@ -22,16 +22,18 @@ export interface Row {
   duration: number
   /** `SO_COOKIE` of its socket. */
   cookie: number
-  /** Size of its attachment, in bytes; -1: it has none. */
+  /** Size of its {@link body}, in bytes; -1: it has none. */
   size: number
-  /** The attachment, if it is in the same message. */
-  attachment: string | undefined
+  /** Size of the part of its body that comes first: what its protocol needs, if it is upgraded. 0: there is none. */
+  stateSize: number
+  /** What its protocol needs, and after it its attachment, if they are in the same message. */
+  body: string | undefined
   proxied: Uint8Array | undefined
 }
 
 /** Returns how many bytes {@link RowWriter.add} takes for a row. */
 export function sizeOfRow(row: Row): number {
-  return ROW + (row.attachment?.length ?? 0) + (row.proxied === undefined ? 0 : PROXIED)
+  return ROW + (row.body?.length ?? 0) + (row.proxied === undefined ? 0 : PROXIED)
 }
 
 /** Writes rows into a message of at most `capacity` bytes. */
@@ -61,12 +63,13 @@ export class RowWriter {
     bytes.writeUInt32LE(row.requests, at + 36)
     bytes.writeUInt16LE(row.flags, at + 40)
     bytes.writeUInt16LE(row.server, at + 42)
-    bytes.writeUInt32LE(row.size === -1 ? NO_ATTACHMENT : row.size, at + 44)
-    bytes.writeUInt32LE(row.attachment?.length ?? 0, at + 48)
+    bytes.writeUInt32LE(row.size === -1 ? NO_BODY : row.size, at + 44)
+    bytes.writeUInt32LE(row.body?.length ?? 0, at + 48)
     bytes.writeUInt32LE(row.proxied?.length ?? 0, at + 52)
-    bytes.fill(0, at + 56, at + ROW)
+    bytes.writeUInt32LE(row.stateSize, at + 56)
+    bytes.fill(0, at + 60, at + ROW)
     let end = at + ROW
-    if (row.attachment !== undefined) end += bytes.write(row.attachment, end, 'latin1')
+    if (row.body !== undefined) end += bytes.write(row.body, end, 'latin1')
     if (row.proxied !== undefined) {
       bytes.set(row.proxied, end)
       end += row.proxied.length
@@ -100,12 +103,13 @@ export function decodeRows(payload: Buffer, count: number, movable: number): Row
     if (row.server >= count) throw broken(`there is no server ${row.server}`)
     if ((row.flags & ~movable) !== 0) throw broken('a row has flags that no connection has that moves')
     if (proxied !== 0 && proxied !== PROXIED) throw broken('a record of addresses has a wrong size')
-    if (row.size === -1 ? inline !== 0 : row.size > LARGEST_ATTACHMENT || (inline !== row.size && inline !== 0)) {
+    if (row.size === -1 ? inline !== 0 : row.size > LARGEST_BODY || (inline !== row.size && inline !== 0)) {
       throw broken('an attachment has a wrong size')
     }
+    if (row.stateSize > Math.max(0, row.size)) throw broken('what a protocol needs has a wrong size')
     const end = at + ROW + inline + proxied
     if (end > payload.length) throw broken('a row is cut')
-    if (row.size !== -1 && inline === row.size) row.attachment = payload.toString('latin1', at + ROW, at + ROW + inline)
+    if (row.size !== -1 && inline === row.size) row.body = payload.toString('latin1', at + ROW, at + ROW + inline)
     if (proxied > 0) row.proxied = Uint8Array.from(payload.subarray(end - proxied, end))
     if (row.proxied !== undefined && row.proxied[0] !== 4 && row.proxied[0] !== 6)
       throw broken('addresses of no family')
@@ -127,8 +131,9 @@ function decodeRow(payload: Buffer, at: number): Row {
     requests: payload.readUInt32LE(at + 36),
     flags: payload.readUInt16LE(at + 40),
     server: payload.readUInt16LE(at + 42),
-    size: size === NO_ATTACHMENT ? -1 : size,
-    attachment: undefined,
+    size: size === NO_BODY ? -1 : size,
+    stateSize: payload.readUInt32LE(at + 56),
+    body: undefined,
     proxied: undefined
   }
 }

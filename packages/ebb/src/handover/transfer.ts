@@ -21,11 +21,19 @@ import { RowSender } from './wire.js'
 /** Descriptors that a successor needs beside those of connections. */
 const SPARE = 8
 
+/**
+ * Bytes that a batch has at most of what upgraded connections need, such as messages for slow readers. Connections with
+ * more follow in the next batch, so that none of them blocks the processes for longer than `timeout`.
+ */
+const MOST_STATE = 32 * 1024 * 1024
+
 /** One server that both processes have. */
 export interface Pair {
   /** Its index in the list of the successor. */
   index: number
   server: Movable
+  /** Names of those that take upgraded connections in the successor; undefined: all. */
+  upgrades: ReadonlySet<string> | undefined
 }
 
 /** What one handover sends. */
@@ -47,7 +55,8 @@ export class Transfer {
     this.hello = hello
     this.pairs = servers.flatMap((server, at) => {
       const index = areAll(hello.servers) ? at : indexOfServer(hello.servers, server)
-      return index === -1 ? [] : [{ index, server }]
+      const upgrades = areAll(hello.servers) ? undefined : new Set(hello.servers[index]?.upgrades)
+      return index === -1 ? [] : [{ index, server, upgrades }]
     })
     this.others = servers.filter((server) => !this.pairs.some((pair) => pair.server === server))
     this.sent = this.pairs.map(() => [])
@@ -76,7 +85,7 @@ export class Transfer {
     }
     step('old:listening')
     this.#sendRows(channel, rows, deadline)
-    const away = this.#sendAway(channel, deadline)
+    const away = this.#sendAway(channel, rows, deadline)
     step('old:away')
     channel.send(encodeNumbers(COMMIT, [total, this.pairs.length, away, 0]), [], deadline)
     this.count = total
@@ -85,16 +94,16 @@ export class Transfer {
   }
 
   /** The rows of the connections that can move now, by pair, and their number. */
-  #movableRows(): { rows: number[][]; total: number } {
-    const rows = this.pairs.map(({ server }) => [...server.rows()])
+  #movableRows(): { rows: (readonly number[])[]; total: number } {
+    const rows = this.pairs.map(({ server, upgrades }) => server.rows(upgrades, MOST_STATE))
     return { rows, total: rows.reduce((sum, list) => sum + list.length, 0) }
   }
 
   /** @param rows by pair */
-  #sendRows(channel: Channel, rows: readonly number[][], deadline: number): void {
+  #sendRows(channel: Channel, rows: readonly (readonly number[])[], deadline: number): void {
     const sender = new RowSender(channel, deadline, this.hello.format)
     for (const [at, { index, server }] of this.pairs.entries()) {
-      for (const row of rows[at] as number[]) {
+      for (const row of rows[at] ?? []) {
         sender.add(index, server.describe(row))
         ;(this.sent[at] as number[]).push(row)
       }
@@ -102,12 +111,13 @@ export class Transfer {
     sender.finish()
   }
 
-  #sendAway(channel: Channel, deadline: number): number {
+  /** @param rows those that were sent, by pair */
+  #sendAway(channel: Channel, rows: readonly (readonly number[])[], deadline: number): number {
     const most = mostNumbers(MOST_BYTES) - 2
     let count = 0
-    for (const { index, server } of this.pairs) {
+    for (const [at, { index, server }] of this.pairs.entries()) {
       for (const broadcasts of [false, true]) {
-        const ids = [...server.stayingIds(broadcasts), ...server.arrivingIds(broadcasts)]
+        const ids = [...server.stayingIds(broadcasts, rows[at] ?? []), ...server.arrivingIds(broadcasts)]
         count += ids.length
         for (let at = 0; at < ids.length; at += most) {
           const numbers = [index, broadcasts ? 1 : 0, ...ids.slice(at, at + most)]

@@ -151,7 +151,18 @@ export class ListenerMoving {
     const attachment = queue === undefined ? kept : serialize([kept, Buffer.concat(queue.chunks)]).toString('latin1')
     const left = silent?.left(fd) ?? 0
     const flags = reactor.state[fd] as number
-    return { fd, id, flags, wakes: 0, requests: 0, left, duration: 0, attachment, proxied: proxied.record(fd) }
+    return {
+      fd,
+      id,
+      flags,
+      wakes: 0,
+      requests: 0,
+      left,
+      duration: 0,
+      attachment,
+      state: undefined,
+      proxied: proxied.record(fd)
+    }
   }
 
   /** Gives up a connection that another process has by now. */
@@ -270,7 +281,7 @@ export class ListenerMoving {
   carryOut(id: number, order: Order, bytes: Uint8Array): void {
     if (order === 'end') this.#host.endConnection(id)
     else if (order === 'close') this.#host.closeConnection(id)
-    else this.#host.send(id, bytes)
+    else if (order === 'send') this.#host.send(id, bytes)
   }
 }
 

@@ -6,7 +6,7 @@
  */
 import type { Socket } from 'node:net'
 import type { Elsewhere, MovedConnection, Order } from '../socket/moved.js'
-import { systemError } from '../sys/errors.js'
+import { EbbError, systemError } from '../sys/errors.js'
 import type { ConnectionHandle } from './connection.js'
 import type { Registration } from './registration.js'
 import type { Connections } from './state/connections.js'
@@ -43,10 +43,26 @@ export interface MovingHost {
    * less time. If it cannot be watched, {@link restore} tells.
    */
   watchEarly(fd: number): void
+  /** The upgraded connections. */
+  readonly upgrades: {
+    protocol: MovableProtocol | undefined
+    isHeld(row: number): boolean
+    restore(row: number, state: string): void
+    onTaken(row: number): void
+  }
   /** Watches the descriptor of a connection in a row that is in use. @returns 0, or an errno; `fd` stays open */
   restore(row: number, fd: number, left: number): number
   /** Forgets a parked connection, and closes its descriptor without a FIN. */
   forget(row: number): void
+}
+
+/** What upgraded connections need of their protocol to move: see `UpgradedProtocol`. */
+interface MovableProtocol {
+  movableSize(row: number, owners?: ReadonlySet<string>): number
+  describe(row: number): string
+  check(state: string): void
+  hasOwner(state: string): boolean
+  carryOut(row: number, order: Buffer): void
 }
 
 /** Moves the connections of one server. */
@@ -101,17 +117,34 @@ export class Moving {
     return now - connection.quietSince
   }
 
-  /** The rows of the connections that can move now. */
-  *rows(): Generator<number> {
+  /**
+   * Returns the rows of the connections that can move now, in ascending order.
+   *
+   * @param owners of upgraded connections, by their names, that the other process has; undefined: all
+   * @param most size, in bytes, of what upgraded connections need. Others are left for the next time
+   */
+  rows(owners: ReadonlySet<string> | undefined, most: number): number[] {
     const { table } = this.#connections
-    for (let row = 0; row < table.end; row++) if (this.#canMove(row)) yield row
+    const rows: number[] = []
+    let size = 0
+    for (let row = 0; row < table.end; row++) {
+      const needed = this.#movableSize(row, owners)
+      if (needed === -1 || (size > 0 && size + needed > most)) continue
+      size += needed
+      rows.push(row)
+    }
+    return rows
   }
 
-  #canMove(row: number): boolean {
+  /** Returns the size of what the protocol of a connection needs to move; -1 if the connection cannot move now. */
+  #movableSize(row: number, owners?: ReadonlySet<string>): number {
     const { table } = this.#connections
-    if (table.id(row) === 0) return false
+    if (table.id(row) === 0) return -1
+    const { upgrades } = this.#host
     const fd = table.fd(row)
-    return fd !== -1 && (table.flags(row) & ~MOVABLE) === 0 && !this.#host.isInHeader(fd)
+    const flags = table.flags(row)
+    if (fd === -1 || (flags & ~MOVABLE) !== 0 || this.#host.isInHeader(fd) || upgrades.isHeld(row)) return -1
+    return (flags & UPGRADED) === 0 ? 0 : (upgrades.protocol?.movableSize(row, owners) ?? -1)
   }
 
   /**
@@ -119,16 +152,22 @@ export class Moving {
    * leaving.
    */
   canKeep(row: number): boolean {
-    if (!this.#canMove(row) || this.#host.isUpgraded(row)) return false
+    if (this.#movableSize(row) === -1 || this.#host.isUpgraded(row)) return false
     return !this.#host.readsHeaders || (this.#connections.table.flags(row) & FRESH) === 0
   }
 
-  /** The ids of the connections that cannot move now. @param broadcasts those that broadcasts go to, or the others */
-  *stayingIds(broadcasts: boolean): Generator<number> {
+  /**
+   * The ids of the connections that do not move now.
+   *
+   * @param broadcasts those that broadcasts go to, or the others
+   * @param leaving the rows of the others, in ascending order
+   */
+  *stayingIds(broadcasts: boolean, leaving: readonly number[]): Generator<number> {
     const { table } = this.#connections
+    let at = 0
     for (let row = 0; row < table.end; row++) {
-      if (table.id(row) === 0 || this.#canMove(row)) continue
-      if (this.#getsBroadcasts(row) === broadcasts) yield table.id(row)
+      if (leaving[at] === row) at++
+      else if (table.id(row) !== 0 && this.#getsBroadcasts(row) === broadcasts) yield table.id(row)
     }
   }
 
@@ -150,6 +189,7 @@ export class Moving {
       left: this.#timers.left(row),
       duration: (flags & TIMEOUT) === 0 ? 0 : this.#timers.duration(row),
       attachment: attachments.get(row),
+      state: (flags & UPGRADED) === 0 ? undefined : this.#host.upgrades.protocol?.describe(row),
       proxied: proxied.record(row)
     }
   }
@@ -200,8 +240,21 @@ export class Moving {
   }
 
   /**
-   * Takes connections, whose ids are reserved, and their descriptors. They are parked. If it throws, it has taken none,
-   * and has closed the descriptors.
+   * Checks a connection that has come.
+   *
+   * @param state what its protocol needs
+   * @throws {EbbError} `ERR_EBB_HANDOVER` if it is not valid
+   */
+  check(flags: number, state: string | undefined): void {
+    if (((flags & UPGRADED) !== 0) !== (state !== undefined)) {
+      throw new EbbError('ERR_EBB_HANDOVER', 'the other process sent an upgraded connection that is not complete')
+    }
+    if (state !== undefined) this.#host.upgrades.protocol?.check(state)
+  }
+
+  /**
+   * Takes connections, whose ids are reserved, and their descriptors. They are parked. Those that nobody here can go on
+   * with are closed. If it throws, it has taken none, and has closed the descriptors.
    *
    * @throws {SystemError} of `epoll_ctl`
    */
@@ -209,7 +262,12 @@ export class Moving {
     this.#registration.join()
     const { table, requests, attachments, proxied } = this.#connections
     const taken: number[] = []
-    for (const [at, { fd, id, flags, wakes, left, duration, ...rest }] of moved.entries()) {
+    for (const [at, { fd, id, flags, wakes, left, duration, state, ...rest }] of moved.entries()) {
+      if (state !== undefined && this.#host.upgrades.protocol?.hasOwner(state) !== true) {
+        this.#registration.reactor.retire(fd)
+        this.release(id)
+        continue
+      }
       const row = table.occupy(id, wakes, flags)
       const errno = this.#host.restore(row, fd, left)
       if (errno !== 0) {
@@ -225,6 +283,17 @@ export class Moving {
       if (rest.requests > 0) requests.set(row, rest.requests)
       if (rest.proxied !== undefined) proxied.set(row, rest.proxied)
       if (duration > 0) this.#timers.setDuration(row, duration)
+      if (state !== undefined) this.#host.upgrades.restore(row, state)
+    }
+  }
+
+  /** Called when connections that were adopted are this process's for good. */
+  onTaken(ids: readonly number[]): void {
+    const { upgrades } = this.#host
+    if (upgrades.protocol === undefined) return
+    for (const id of ids) {
+      const row = this.rowOf(id)
+      if (row !== -1 && this.#host.isUpgraded(row)) upgrades.onTaken(row)
     }
   }
 
@@ -235,12 +304,25 @@ export class Moving {
     this.#host.access.elsewhere = elsewhere
   }
 
-  /** Carries out an order of the other process. An order for a connection that is closed by now does nothing. */
-  carryOut(id: number, order: Order, bytes: Uint8Array): void {
+  /**
+   * Carries out an order of the other process. An order for a connection that is closed by now does nothing.
+   *
+   * @param id 0: the order is for all upgraded connections
+   * @throws {EbbError} `ERR_EBB_HANDOVER` if the order is not valid
+   */
+  carryOut(id: number, order: Order, bytes: Buffer): void {
     const { access } = this.#host
     if (order === 'end') access.end(id)
     else if (order === 'close') access.closeConnection(id)
-    else access.send(id, bytes)
+    else if (order === 'send') access.send(id, bytes)
+    else this.#carryOutUpgraded(id, bytes)
+  }
+
+  #carryOutUpgraded(id: number, bytes: Buffer): void {
+    const { access, upgrades } = this.#host
+    const row = id === 0 ? -1 : this.rowOf(id)
+    if (id !== 0 && row === -1) access.elsewhere?.pass(id, 'upgraded', bytes)
+    else if (id === 0 || this.#host.isUpgraded(row)) upgrades.protocol?.carryOut(row, bytes)
   }
 
   /** Whether broadcasts go to streams only. */

@@ -773,6 +773,7 @@ export class Parking
     this.#timers.remove(row)
     this.#registration.countParked(-1, this.#settings.keepsRunning(row))
     uncountConnection(this.#server)
+    if (this.#connections.isUpgraded(row)) this.upgrades.onMoved(row)
     this.#connections.delete(row)
   }
 
@@ -825,6 +826,18 @@ export class Parking
     this.#options.governor?.left()
     this.#tellClosed(row, connection.isSlow ? 'slow' : 'socket', connection)
     this.#registration.leaveIfEmpty()
+  }
+
+  /**
+   * Ends the connections that `closeAllConnections()` leaves open, because they speak another protocol. Those whose
+   * protocol is known here are told first: they close within its own time.
+   */
+  endUpgraded(): void {
+    this.upgrades.goAway()
+    for (const [row, { socket }] of [...this.#connections.awake]) {
+      if (this.#connections.isUpgraded(row) || socket === undefined) continue
+      this.#connections.callBack(row, () => void socket.destroy(), undefined)
+    }
   }
 
   closeSlow(row: number): void {

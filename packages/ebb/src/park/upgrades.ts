@@ -44,6 +44,32 @@ export interface UpgradedProtocol {
   write(row: number, bytes: Uint8Array): boolean
   /** Sends a FIN to a parked connection, after all that was sent. */
   end(row: number): void
+  /**
+   * Returns the size of what another process needs to go on with a parked connection, in bytes.
+   *
+   * @param owners that take connections in the other process: see `upgrade-owners.ts`; undefined: all
+   * @returns -1 if the connection has to stay
+   */
+  movableSize(row: number, owners?: ReadonlySet<string>): number
+  /** Returns what another process needs to go on with a parked connection, as bytes of Latin-1. */
+  describe(row: number): string
+  /** Checks what {@link describe} has returned in another process. @throws {EbbError} `ERR_EBB_HANDOVER` */
+  check(state: string): void
+  /** Whether the owner of a connection of another process is here, so that it can go on. */
+  hasOwner(state: string): boolean
+  /** Goes on with a connection of another process, which is parked. */
+  restore(row: number, state: string): void
+  /** Called when a connection of another process is this process's for good. It may call the program. */
+  onTaken(row: number): void
+  /** Called when another process has a connection, before its row is free. It is not closed. */
+  onMoved(row: number): void
+  /**
+   * Carries out what another process has passed on with {@link Upgrades.pass}.
+   *
+   * @param row -1: for all connections that it is meant for
+   * @throws {EbbError} `ERR_EBB_HANDOVER` if it is not valid
+   */
+  carryOut(row: number, order: Buffer): void
   /** Frees memory. @param end no row from here on is in use */
   trim(end: number): void
 }
@@ -53,6 +79,8 @@ export interface UpgradeHost {
   readonly access: {
     /** Returns the connection behind a socket; undefined for a socket of another server. */
     connection(socket: Socket): ConnectionHandle | undefined
+    /** Who has connections of another process, during a handover. */
+    readonly elsewhere: Elsewhere | undefined
   }
   /** Adds the awake connection of a socket that Node accepted. @returns its row */
   addSocket(socket: Socket): number
@@ -64,6 +92,13 @@ export interface UpgradeHost {
   wake(row: number, announced: boolean): ConnectionHandle | undefined
   /** Closes a parked connection. */
   close(row: number, cause: Cause): void
+}
+
+/** Who has connections of another process: see `moving.ts`. */
+interface Elsewhere {
+  has(id: number): boolean
+  pass(id: number, order: 'upgraded' | 'close', bytes?: Uint8Array): boolean
+  passToAll(order: Uint8Array): void
 }
 
 /** The upgraded connections of one server. Its methods take rows of connections that are upgraded and open. */
@@ -213,9 +248,57 @@ export class Upgrades {
     this.#timers.set(row, ms)
   }
 
+  /** Returns the time, in ms, until the timer of a parked connection is due; 0 if it has none. */
+  timeLeft(row: number): number {
+    return this.#timers.left(row)
+  }
+
   /** Called when a connection is closed, before its row is free. */
   onClosed(row: number, cause: Cause): void {
     this.#registration.countUpgraded(-1)
     this.protocol?.onClosed(row, cause)
+  }
+
+  // Connections of another process.
+
+  /** Whether another process may get connections of this server, at any time. */
+  mayMove = false
+
+  /** Goes on with a connection of another process. @param state what its protocol has described */
+  restore(row: number, state: string): void {
+    this.#registration.countUpgraded(1)
+    this.protocol?.restore(row, state)
+  }
+
+  /** Called when a connection of another process is this process's for good. */
+  onTaken(row: number): void {
+    const { protocol } = this
+    if (protocol !== undefined) this.connections.callBack(row, protocol.onTaken, protocol, row)
+  }
+
+  /** Called when another process has a connection, before its row is free. */
+  onMoved(row: number): void {
+    this.#registration.countUpgraded(-1)
+    this.protocol?.onMoved(row)
+  }
+
+  /** Whether another process has the connection with this id. */
+  isElsewhere(id: number): boolean {
+    return this.#host.access.elsewhere?.has(id) === true
+  }
+
+  /** Passes on what is meant for a connection that another process has. @returns whether it was passed on */
+  pass(id: number, order: Uint8Array): boolean {
+    return this.isElsewhere(id) && this.#host.access.elsewhere?.pass(id, 'upgraded', order) === true
+  }
+
+  /** Closes a connection that another process has. */
+  closeElsewhere(id: number): void {
+    if (this.isElsewhere(id)) this.#host.access.elsewhere?.pass(id, 'close')
+  }
+
+  /** Passes on what is meant for all upgraded connections that other processes have. */
+  passToAll(order: Uint8Array): void {
+    this.#host.access.elsewhere?.passToAll(order)
   }
 }

@@ -36,7 +36,7 @@ function rowOf(server: number, i: number, fd: number): Row {
   const attachment = i % 2 === 0 ? `attachment ${i}` : undefined
   return {
     ...{ server, id: ROWS_OF_TABLE + i, flags: 0, wakes: i, requests: 0, deadline: 5, duration: 0 },
-    ...{ cookie: cookieOf(fd), size: attachment?.length ?? -1, attachment, proxied: undefined }
+    ...{ cookie: cookieOf(fd), size: attachment?.length ?? -1, stateSize: 0, body: attachment, proxied: undefined }
   }
 }
 

@@ -13,9 +13,10 @@ const UNKNOWN_SERIALS = 2 ** 20
 /** What few connections have. */
 interface Extras {
   size: number
-  attachment: string | undefined
+  stateSize: number
+  body: string | undefined
   proxied: Uint8Array | undefined
-  /** Parts of an attachment that is not complete. */
+  /** Parts of a body that is not complete. */
   parts: string[] | undefined
 }
 
@@ -89,18 +90,18 @@ export class KeptConnections {
     this.#size++
     const uses = this.#places === undefined ? Math.floor(row.id / ROWS) + UNKNOWN_USES : row.id + UNKNOWN_SERIALS
     this.#mostUses = Math.max(this.#mostUses, uses)
-    const { size, attachment, proxied } = row
+    const { size, stateSize, body, proxied } = row
     if (size === -1 && proxied === undefined) return
-    this.#extras.set(at, { size, attachment, proxied, parts: size > 0 && attachment === undefined ? [] : undefined })
+    this.#extras.set(at, { size, stateSize, body, proxied, parts: size > 0 && body === undefined ? [] : undefined })
   }
 
-  /** Adds a part of an attachment that did not fit into the message with its row. */
+  /** Adds a part of a body that did not fit into the message with its row. */
   addChunk(id: number, bytes: Buffer): void {
     const extras = this.has(id) ? this.#extras.get(this.#placeOf(id)) : undefined
     if (extras?.parts === undefined) return
     extras.parts.push(bytes.toString('latin1'))
     if (extras.parts.reduce((sum, part) => sum + part.length, 0) < extras.size) return
-    extras.attachment = extras.parts.join('')
+    extras.body = extras.parts.join('')
     extras.parts = undefined
   }
 
@@ -125,7 +126,8 @@ export class KeptConnections {
         duration: this.#duration[at] as number,
         cookie: this.#cookie[at] as number,
         size: extras?.size ?? -1,
-        attachment: extras?.attachment,
+        stateSize: extras?.stateSize ?? 0,
+        body: extras?.body,
         proxied: extras?.proxied
       }
       yield { fd: this.#fd[at] as number, row }

@@ -16,12 +16,14 @@ export interface MovedConnection {
   duration: number
   /** A serialised attachment. */
   attachment: string | undefined
+  /** What the protocol of an upgraded connection needs: see `UpgradedProtocol.describe()`. */
+  state: string | undefined
   /** Addresses that a balancer has told: a record of `proxy-header.ts`. */
   proxied: Uint8Array | undefined
 }
 
-/** What is done with a connection that another process has. */
-export type Order = 'send' | 'end' | 'close'
+/** What is done with a connection that another process has. `'upgraded'` is an order of its protocol. */
+export type Order = 'send' | 'end' | 'close' | 'upgraded'
 
 /** Passes on what the application does with connections that another process has. */
 export interface Elsewhere {
@@ -30,6 +32,8 @@ export interface Elsewhere {
   has(id: number): boolean
   /** @returns whether it was passed on */
   pass(id: number, order: Order, bytes?: Uint8Array): boolean
+  /** Passes on an order of their protocol for all upgraded connections that the other process has. */
+  passToAll(order: Uint8Array): void
 }
 
 /** Keeps duplicates of connections, for the case that this process is killed: see `handover/keeping.ts`. */

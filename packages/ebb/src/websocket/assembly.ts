@@ -27,6 +27,11 @@ class Bytes {
     this.length = length
   }
 
+  /** What was appended: a part of the buffer. */
+  get bytes(): Buffer {
+    return this.buffer.subarray(0, this.length)
+  }
+
   /** Forgets all bytes. */
   clear(): void {
     this.buffer = EMPTY

@@ -3,6 +3,7 @@ import type { Socket } from 'node:net'
 import type { Cause } from '../park/stats.js'
 import { reportLater } from '../sys/node/callback-scope.js'
 import type { Fault, FrameRules } from './frames.js'
+import type { WebSocketOrder } from './orders.js'
 
 /** Why a parked connection is woken. */
 export type WakeReason =
@@ -97,6 +98,26 @@ export interface WebSocketHandlers {
   onParked(row: number, socket: Socket): void
   /** Frees memory. @param end no row from here on is in use */
   trim?(end: number): void
+  /** How parked connections move to another process; undefined: they stay. */
+  readonly moving?: MovingHandlers
+}
+
+/** How the parked connections of one owner move to another process, and come from one. */
+export interface MovingHandlers {
+  /** Name of the owner: the same in both processes. */
+  readonly name: string
+  /** Returns what the owner knows of a connection, as bytes of Latin-1. */
+  describe(row: number): string
+  /** Checks what {@link describe} has returned in another process. @throws {EbbError} `ERR_EBB_HANDOVER` */
+  check(own: string): void
+  /** Goes on with a connection that is here by now. Must not call the application before it returns. */
+  restore(row: number, own: string): void
+  /** Tells the application of a connection that is this process's for good. */
+  onTaken(row: number): void
+  /** Forgets a connection that another process has by now. It is not closed. */
+  onMoved(row: number): void
+  /** Carries out what another process has passed on. @param row -1: for all connections that it is meant for */
+  carryOut(row: number, order: WebSocketOrder): void
 }
 
 /** Called when bytes were given to the kernel, or with an error if they never will be. */

@@ -26,6 +26,7 @@ import {
   wordsOf
 } from './frames.js'
 import { callHandler, type WakeReason, type WebSocketHandlers } from './handlers.js'
+import type { MovedState } from './moved-state.js'
 import type { FrameSender } from './sending.js'
 import { CLOSE_RECEIVED, CLOSE_SENT, DEAF, FAILED, INCOMPLETE, PEER_ENDED, QUEUED, type States } from './states.js'
 
@@ -103,6 +104,32 @@ export class FrameReceiver {
     this.#closings.delete(row)
     this.#assemblies.delete(row)
     return closing
+  }
+
+  /** Number of bytes that have arrived of an incomplete message and an incomplete frame. */
+  incompleteBytes(row: number): number {
+    const assembly = this.#assemblies.get(row)
+    return assembly === undefined ? 0 : assembly.message.length + assembly.rest.length
+  }
+
+  /** Returns what has arrived in part, and the peer's close frame, for another process. */
+  describe(row: number): Pick<MovedState, 'closing' | 'message' | 'rest'> {
+    const { opcode = 0, message, rest } = this.#assemblies.get(row) ?? {}
+    return {
+      closing: this.#closings.get(row),
+      message: message === undefined || opcode === 0 ? undefined : { opcode, bytes: message.bytes },
+      rest: rest === undefined || rest.length === 0 ? undefined : rest.bytes
+    }
+  }
+
+  /** Goes on with what has arrived in another process. */
+  restore(row: number, { closing, message, rest }: MovedState): void {
+    if (closing !== undefined) this.#closings.set(row, closing)
+    if (message === undefined && rest === undefined) return
+    const assembly = this.#assembly(row)
+    assembly.opcode = message?.opcode ?? 0
+    if (message !== undefined) assembly.message.append(message.bytes, 0, message.bytes.length)
+    if (rest !== undefined) assembly.rest.append(rest, 0, rest.length)
   }
 
   /** Handles events of a parked connection. */

@@ -98,6 +98,11 @@ export class SendQueue {
     if (pong !== undefined) this.push(pong, undefined)
   }
 
+  /** Returns what {@link take} would, without the pong, as one piece. */
+  copy(): Buffer {
+    return Buffer.concat(this.#entries.slice(this.#first).map(({ bytes }) => bytes))
+  }
+
   /** Takes all entries out of the queue, for a socket that sends the rest. */
   take(): Entry[] {
     this.pushPong()

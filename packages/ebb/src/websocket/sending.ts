@@ -11,6 +11,7 @@ import { addressOf, sendAt } from '../sys/transfer.js'
 import { buffers, SIZE } from './buffers.js'
 import { CLOSE, frameOf, MAX_CONTROL, NO_CODE, PONG, TEXT, writeHeader } from './frames.js'
 import { callHandler, type SendCallback } from './handlers.js'
+import type { MovedState } from './moved-state.js'
 import { type Entry, SendQueue } from './send-queue.js'
 import { BROKEN, CLOSE_SENT, DEAF, ENDING, MUTE, PEER_ENDED, QUEUED, type States } from './states.js'
 
@@ -66,6 +67,25 @@ export class FrameSender {
     const entries = this.#queues.get(row)?.take() ?? []
     this.#queues.delete(row)
     return entries
+  }
+
+  /** Returns what waits for a slow reader, for another process. */
+  describe(row: number): Pick<MovedState, 'queue' | 'pong'> {
+    const queue = this.#queues.get(row)
+    return { queue: queue?.copy(), pong: queue?.pong }
+  }
+
+  /** Goes on with what waited in another process. */
+  restore(row: number, { queue: bytes, pong }: MovedState): void {
+    if (bytes === undefined) return
+    const queue = this.#queue(row, this.#connections.table.fd(row))
+    if (bytes.length > 0) queue.push(bytes, undefined)
+    queue.pong = pong
+  }
+
+  /** Forgets what waits for a slow reader, because another process sends it. Callbacks are told that it is sent. */
+  onMoved(row: number): void {
+    for (const { callback } of this.takeQueue(row)) if (callback !== undefined) process.nextTick(callback, null)
   }
 
   /** Forgets what waits for a slow reader, because the connection is closed. Callbacks get an error. */

@@ -68,6 +68,11 @@ export class States {
     this.#handlers[owner] = undefined
   }
 
+  /** Returns the number of the owner with a name: see `MovingHandlers`; -1 if there is none. */
+  ownerNamed(name: string): number {
+    return this.#handlers.findIndex((handlers) => handlers?.moving?.name === name)
+  }
+
   /** Number of connections of an owner. */
   count(owner: number): number {
     return this.#counts[owner] ?? 0
@@ -89,6 +94,11 @@ export class States {
   /** Returns the handlers of a connection's owner. */
   handlers(row: number): WebSocketHandlers {
     return this.#handlers[this.#owner[row] as number] as WebSocketHandlers
+  }
+
+  /** Returns the handlers of an owner; undefined if it is forgotten. */
+  handlersOf(owner: number): WebSocketHandlers | undefined {
+    return this.#handlers[owner]
   }
 
   /** Returns the state of a connection. */

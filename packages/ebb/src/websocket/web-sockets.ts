@@ -21,14 +21,28 @@ import { ENDED } from '../park/state/table.js'
 import type { Cause } from '../park/stats.js'
 import type { UpgradedProtocol, Upgrades } from '../park/upgrades.js'
 import type { Attachments } from '../socket/attachments.js'
+import { EPOLLOUT } from '../sys/constants.js'
 import type { AddressInfo } from '../sys/sockaddr.js'
 import { peerAddress, resetOnClose } from '../sys/socket.js'
 import { CloseListeners } from './close-listeners.js'
 import { GOING_AWAY, NO_CODE } from './frames.js'
-import { callHandler, type SendCallback, type WebSocketHandlers, type Woken } from './handlers.js'
+import { callHandler, type MovingHandlers, type SendCallback, type WebSocketHandlers, type Woken } from './handlers.js'
+import { decodeState, encodeState, LEAST_SIZE, MOVABLE, ownerOf } from './moved-state.js'
+import { decodeOrder, encodeOrder, type WebSocketOrder } from './orders.js'
 import { FrameReceiver } from './receiving.js'
 import { FrameSender, type PreparedFrame } from './sending.js'
-import { ALL, CLOSE_RECEIVED, CLOSE_SENT, DEAF, ENDING, MUTE, States } from './states.js'
+import {
+  ALL,
+  CLOSE_RECEIVED,
+  CLOSE_SENT,
+  DEAF,
+  ENDING,
+  INCOMPLETE,
+  MUTE,
+  PEER_ENDED,
+  QUEUED,
+  States
+} from './states.js'
 
 const EMPTY = Buffer.alloc(0)
 
@@ -48,6 +62,8 @@ export class WebSockets implements UpgradedProtocol {
   readonly #heads = new Map<number, Buffer>()
   /** Awake connections that are parked when what waits for a slow reader is sent. */
   readonly #draining = new Set<number>()
+  /** Parked connections with bytes of their last socket that are read in a later tick. */
+  readonly #reading = new Set<number>()
 
   constructor(upgrades: Upgrades) {
     this.#upgrades = upgrades
@@ -160,6 +176,11 @@ export class WebSockets implements UpgradedProtocol {
     if (this.isOpen(row) && this.isParked(row)) this.#upgrades.setTimer(row, ms)
   }
 
+  /** Returns the time, in ms, until the timer of a parked connection is due; 0 if it has none. */
+  timeLeft(row: number): number {
+    return this.#upgrades.timeLeft(row)
+  }
+
   /** Ids of the connections of an owner. Connections may come and go meanwhile. */
   *ids(owner: number): Iterable<number> {
     for (const id of this.#connections.table.ids()) if (this.find(id, owner) !== -1) yield id
@@ -242,7 +263,9 @@ export class WebSockets implements UpgradedProtocol {
     const id = this.id(row)
     const handlers = this.#states.handlers(row)
     const wasDraining = this.#draining.delete(row) && (state & MUTE) === 0
+    this.#reading.add(row)
     process.nextTick(() => {
+      if (this.id(row) === id) this.#reading.delete(row)
       if (this.id(row) !== id || !this.isParked(row)) return
       if ((state & CLOSE_SENT) !== 0) this.#upgrades.setTimer(row, handlers.closeTimeout)
       if (wasDraining) this.#connections.callBack(row, handlers.onDrain, handlers, row)
@@ -290,17 +313,20 @@ export class WebSockets implements UpgradedProtocol {
    *
    * @param ids of the connections, which are asked for when the broadcast begins; undefined: all of the owner
    * @param maySend called for each connection. It may close the connection. @returns false to leave it out
+   * @param order passed on for connections that have moved to another process since the broadcast has begun
    * @returns how many connections it was sent to
    */
   broadcast(
     frame: PreparedFrame,
     owner: number,
     ids?: Iterable<number>,
-    maySend?: (row: number) => boolean
+    maySend?: (row: number) => boolean,
+    order?: WebSocketOrder
   ): Promise<number> {
     return this.#broadcasts.add(ids ?? this.#connections.table.ids(), (id) => {
       const row = this.find(id, owner)
-      if (row === -1 || !this.isOpen(row) || maySend?.(row) === false) return false
+      if (row === -1) return order !== undefined && this.pass(id, order)
+      if (!this.isOpen(row) || maySend?.(row) === false) return false
       this.#sender.sendFrame(row, frame)
       return this.isOpen(row)
     })
@@ -343,6 +369,7 @@ export class WebSockets implements UpgradedProtocol {
     const { code, reason } = this.#receiver.delete(row)
     this.#heads.delete(row)
     this.#draining.delete(row)
+    this.#reading.delete(row)
     this.#states.delete(row)
     // Callbacks are called before the application hears that the connection is closed.
     this.#sender.delete(row, cause)
@@ -352,5 +379,88 @@ export class WebSockets implements UpgradedProtocol {
 
   trim(end: number): void {
     this.#states.trim(end)
+  }
+
+  // Connections that move to another process, and come from one.
+
+  movableSize(row: number, owners?: ReadonlySet<string>): number {
+    const { moving } = this.#states.handlers(row)
+    if (moving === undefined || owners?.has(moving.name) === false || this.#reading.has(row)) return -1
+    if ((this.#states.flags(row) & ~MOVABLE) !== 0) return -1
+    return LEAST_SIZE + this.#sender.queued(row) + this.#receiver.incompleteBytes(row)
+  }
+
+  describe(row: number): string {
+    const moving = this.#states.handlers(row).moving as MovingHandlers
+    return encodeState({
+      flags: this.#states.flags(row),
+      owner: moving.name,
+      ...this.#receiver.describe(row),
+      ...this.#sender.describe(row),
+      own: moving.describe(row)
+    })
+  }
+
+  check(state: string): void {
+    const { owner, own } = decodeState(state)
+    const known = this.#states.ownerNamed(owner)
+    if (known !== -1) this.#states.handlersOf(known)?.moving?.check(own)
+  }
+
+  hasOwner(state: string): boolean {
+    return this.#states.ownerNamed(ownerOf(state)) !== -1
+  }
+
+  restore(row: number, state: string): void {
+    const moved = decodeState(state)
+    this.#states.add(row, this.#states.ownerNamed(moved.owner))
+    this.#states.setFlags(row, moved.flags & ~(QUEUED | INCOMPLETE))
+    this.#receiver.restore(row, moved)
+    this.#sender.restore(row, moved)
+    if ((moved.flags & PEER_ENDED) !== 0) this.#upgrades.reactor.modify(this.#connections.table.fd(row), EPOLLOUT)
+    this.#states.handlers(row).moving?.restore(row, moved.own)
+  }
+
+  onTaken(row: number): void {
+    callHandler(() => this.#states.handlers(row).moving?.onTaken(row))
+  }
+
+  onMoved(row: number): void {
+    this.#receiver.delete(row)
+    this.#sender.onMoved(row)
+    this.#states.handlers(row).moving?.onMoved(row)
+    this.#states.delete(row)
+  }
+
+  carryOut(row: number, bytes: Buffer): void {
+    const order = decodeOrder(bytes)
+    const owner = row === -1 ? this.#states.ownerNamed(order.owner) : this.#states.owner(row)
+    const moving = this.#states.handlersOf(owner)?.moving
+    if (moving?.name === order.owner) moving.carryOut(row, order)
+  }
+
+  /** Whether another process may get connections, at any time. */
+  get mayMove(): boolean {
+    return this.#upgrades.mayMove
+  }
+
+  /** Whether another process has the connection with this id. */
+  isElsewhere(id: number): boolean {
+    return this.#upgrades.isElsewhere(id)
+  }
+
+  /** Passes an order on to the process that has a connection. @returns whether it was passed on */
+  pass(id: number, order: WebSocketOrder): boolean {
+    return this.isElsewhere(id) && this.#upgrades.pass(id, encodeOrder(order))
+  }
+
+  /** Closes a connection that another process has, as {@link terminate} does. */
+  terminateElsewhere(id: number): void {
+    this.#upgrades.closeElsewhere(id)
+  }
+
+  /** Passes an order on to the processes that have other connections of its owner. */
+  passToAll(order: WebSocketOrder): void {
+    this.#upgrades.passToAll(encodeOrder(order))
   }
 }

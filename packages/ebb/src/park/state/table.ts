@@ -41,7 +41,7 @@ export const TIMEOUT = 256
 export const WRAPPED = 512
 
 /** Flags of connections that can move to another process. */
-export const MOVABLE = FRESH | STREAM | ENDED | PROXIED | UNREFERENCED | NO_DELAY | KEEP_ALIVE | TIMEOUT
+export const MOVABLE = FRESH | STREAM | ENDED | UPGRADED | PROXIED | UNREFERENCED | NO_DELAY | KEEP_ALIVE | TIMEOUT
 
 /** The rows of all open connections. */
 export class Table {

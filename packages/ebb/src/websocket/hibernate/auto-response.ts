@@ -39,10 +39,10 @@ export class AutoResponses {
     return pairs?.find(({ request }) => request.compare(bytes, start, end) === 0)?.response
   }
 
-  /** Notes that a connection was answered. */
-  note(row: number): void {
+  /** Notes that a connection was answered. @param at ms since 1970 */
+  note(row: number, at = Date.now()): void {
     if (row >= this.#times.length) this.#times = lengthened(this.#times, row)
-    this.#times[row] = Date.now()
+    this.#times[row] = at
   }
 
   /** Returns when a connection was answered last; undefined: never. */

@@ -6,10 +6,11 @@ import { park } from '../../park/park.js'
 import { parkingOf } from '../../park/parking-of.js'
 import { openUnownedSocket, removeFile, SOCKET_OPTIONS, type SocketOptions } from '../../socket/listening-socket.js'
 import type { ProxyProtocolOptions } from '../../socket/proxy-protocol.js'
-import { checkObject } from '../../sys/arguments.js'
+import { checkBoolean, checkObject } from '../../sys/arguments.js'
+import { IPPROTO_TCP, SO_KEEPALIVE, SOL_SOCKET, TCP_NODELAY } from '../../sys/constants.js'
 import { invalidArgument, shown } from '../../sys/errors.js'
 import { reactor } from '../../sys/reactor.js'
-import { closeDescriptor } from '../../sys/socket.js'
+import { closeDescriptor, setOption } from '../../sys/socket.js'
 import { warnOfUnknown } from '../../sys/unknown.js'
 import { GOING_AWAY } from '../frames.js'
 import { checkClose, checkData, type WebSocketConnection } from './connection.js'
@@ -18,8 +19,13 @@ import { Opening } from './opening.js'
 import { checkHandlers, type HibernateHandlers, type HibernateOptions, settingsOf } from './options.js'
 import { checkTag } from './tags.js'
 
-/** Where {@link hibernate} listens, if it is not given a server. Exactly one of `port` and `path` is required. */
+/**
+ * Where {@link hibernate} listens, if it is not given a server. Exactly one of `port` and `path` is required, unless
+ * `listen` is false.
+ */
 export interface HibernateListenOptions extends SocketOptions {
+  /** False if `handover()`, or `hub.server.listen()`, is to choose where to listen, and when. Default: true. */
+  listen?: boolean
   /**
    * Whether connections begin with a header of the PROXY protocol, with which a balancer tells the client's address: as
    * in `park()`. Default: false.
@@ -33,6 +39,7 @@ export interface HibernateListenOptions extends SocketOptions {
 
 const LISTEN_OPTIONS = Object.keys({
   ...SOCKET_OPTIONS,
+  listen: 0,
   proxyProtocol: 0,
   giveBack: 0
 } satisfies Record<keyof HibernateListenOptions, 0>)
@@ -170,9 +177,11 @@ async function end<A>(
   await isClosed
 }
 
-/** Starts a server. It listens when this returns. */
+/** Makes a server. Unless `listen` is false, it listens when this returns. */
 function serve(options: HibernateListenOptions): OwnServer {
-  const { noDelay = true, keepAlive = false, proxyProtocol, giveBack, backlog } = options
+  const { noDelay = true, keepAlive = false, listen = true, proxyProtocol, giveBack, backlog } = options
+  checkBoolean(listen, 'listen')
+  if (!listen) checkNoAddress(options)
   const server = park(createServer({ noDelay, keepAlive }), {
     ...(proxyProtocol !== undefined && { proxyProtocol }),
     ...(giveBack !== undefined && { giveBack })
@@ -182,6 +191,10 @@ function serve(options: HibernateListenOptions): OwnServer {
     if (server.listenerCount('request') > 1) return
     response.writeHead(426, { Connection: 'close, Upgrade', Upgrade: 'websocket' }).end('Upgrade Required')
   })
+  if (!listen) {
+    server.on('listening', () => setOptions(server, noDelay, keepAlive))
+    return { server }
+  }
   const socket = openUnownedSocket(options)
   try {
     // The server owns the descriptor from here on.
@@ -193,9 +206,23 @@ function serve(options: HibernateListenOptions): OwnServer {
   return { server, path: socket.path }
 }
 
+/** Sets the options of connections on the listening socket: they inherit them, also those that stay parked. */
+function setOptions(server: Server, noDelay: boolean, keepAlive: boolean): void {
+  const fd = parkingOf(server)?.listeningDescriptor ?? -1
+  if (fd === -1 || typeof server.address() === 'string') return
+  setOption(fd, IPPROTO_TCP, TCP_NODELAY, noDelay ? 1 : 0)
+  setOption(fd, SOL_SOCKET, SO_KEEPALIVE, keepAlive ? 1 : 0)
+}
+
+function checkNoAddress(options: HibernateListenOptions): void {
+  for (const name of ['port', 'host', 'path', 'backlog', 'ipv6Only', 'reusePort'] as const) {
+    if (options[name] !== undefined) throw invalidArgument(`${name} of hibernate() needs listen: true`)
+  }
+}
+
 function checkTarget(target: unknown): void {
   if (target instanceof Server) return
-  if (target !== null && typeof target === 'object' && 'listen' in target) {
+  if (target !== null && typeof target === 'object' && 'listen' in target && typeof target.listen === 'function') {
     const remedy = 'a proxy has to terminate TLS, because a connection whose keys are in the process cannot be parked'
     throw invalidArgument(`hibernate() takes an http.Server, not ${shown(target)}; ${remedy}`)
   }

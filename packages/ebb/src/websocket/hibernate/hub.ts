@@ -5,18 +5,22 @@ import { restored } from '../../socket/attachments.js'
 import { lengthened, shortened } from '../../sys/arrays.js'
 import { EbbError } from '../../sys/errors.js'
 import type { AddressInfo } from '../../sys/sockaddr.js'
-import { ABNORMAL, BINARY, type Fault, type FrameRules, NO_CODE, PING, TEXT } from '../frames.js'
-import type { WebSocketHandlers } from '../handlers.js'
+import { ABNORMAL, BINARY, CLOSE, type Fault, type FrameRules, NO_CODE, PING, TEXT } from '../frames.js'
+import type { MovingHandlers, WebSocketHandlers } from '../handlers.js'
+import type { WebSocketOrder } from '../orders.js'
 import { prepareFrame } from '../sending.js'
 import type { WebSockets } from '../web-sockets.js'
 import { ConnectionHandle, type ConnectionHost, type Last } from './connection.js'
 import type { Acceptance } from './handshake.js'
+import { decodeMember, encodeMember, type MovedMember } from './hub-moving.js'
 import type { HibernateHandlers, Settings, WebSocketError } from './options.js'
 import { checkTags, TagIndex } from './tags.js'
 
 /** Milliseconds until a connection that could not be parked for want of a descriptor is tried again. */
 const IDLE = 200
 const NO_TAGS: readonly string[] = Object.freeze([])
+/** Opcodes of messages and pings of another process. */
+const OPCODES = { text: TEXT, binary: BINARY, ping: PING, close: CLOSE } as const
 
 /** Calls the handlers of a program, and carries out what the program does with connections. */
 export class Hub<A> implements WebSocketHandlers, ConnectionHost {
@@ -42,11 +46,22 @@ export class Hub<A> implements WebSocketHandlers, ConnectionHost {
   /** Rows of connections for which an automatic response waits. */
   readonly #answering = new Set<number>()
 
+  readonly moving: MovingHandlers
+
   constructor(handlers: HibernateHandlers<A>, settings: Settings) {
     this.#handlers = handlers
     this.#settings = settings
     this.rules = { masked: true, allowRsv1: false, maxPayload: settings.maxPayload }
     this.closeTimeout = settings.closeTimeout
+    this.moving = {
+      name: `hibernate ${settings.path ?? ''}`,
+      describe: (row) => this.#describe(row),
+      check: decodeMember,
+      restore: (row, own) => this.#restore(row, decodeMember(own)),
+      onTaken: (row) => this.#handlers.moved?.(this.#handle(row)),
+      onMoved: (row) => this.#forget(row),
+      carryOut: (row, order) => this.#carryOut(row, order)
+    }
   }
 
   /** Number of open connections. */
@@ -145,12 +160,16 @@ export class Hub<A> implements WebSocketHandlers, ConnectionHost {
       const handle = new ConnectionHandle<A>(this, core.id(row), last)
       core.callBackLater(row, this.#tellClosed, handle, { code, reason })
     }
+    this.#forget(row)
+    if (this.#onEmpty !== undefined && this.size === 0) process.nextTick(this.#onEmpty)
+  }
+
+  #forget(row: number): void {
     this.#tags.delete(row)
     this.#settings.autoResponses?.delete(row)
     this.#protocols.delete(row)
     this.#answering.delete(row)
     if (row < this.#awaiting.length) this.#awaiting[row] = 0
-    if (this.#onEmpty !== undefined && this.size === 0) process.nextTick(this.#onEmpty)
   }
 
   readonly #tellClosed = (handle: ConnectionHandle<A>, { code, reason }: { code: number; reason: Buffer }): void => {
@@ -199,6 +218,60 @@ export class Hub<A> implements WebSocketHandlers, ConnectionHost {
     core.setTimer(row, this.#settings.liveness)
   }
 
+  // Connections that move to another process, and come from one.
+
+  #describe(row: number): string {
+    return encodeMember({
+      protocol: this.#protocolOf(row),
+      tags: this.#tags.get(row),
+      awaiting: this.#awaiting[row] === 1,
+      answering: this.#answering.has(row),
+      answered: this.#settings.autoResponses?.timestamp(row)?.getTime() ?? 0
+    })
+  }
+
+  #restore(row: number, { protocol, tags, awaiting, answering, answered }: MovedMember): void {
+    if (protocol !== '') this.#protocols.set(row, protocol)
+    if (tags.length > 0) this.#tags.set(row, tags)
+    if (answering) this.#answering.add(row)
+    if (answered > 0) this.#settings.autoResponses?.note(row, answered)
+    this.#continueLiveness(row, awaiting)
+  }
+
+  /** The timer goes on as in the other process, unless this hub has another interval. */
+  #continueLiveness(row: number, awaiting: boolean): void {
+    const core = this.#core as WebSockets
+    const { liveness } = this.#settings
+    if (!core.isOpen(row)) return
+    const left = core.timeLeft(row)
+    this.#startLiveness(row)
+    if (awaiting && liveness > 0) this.#awaiting[row] = 1
+    if (liveness === 0) core.setTimer(row, 0)
+    else if (left > 0 && left < liveness) core.setTimer(row, left)
+  }
+
+  #carryOut(row: number, order: WebSocketOrder): void {
+    const { tag } = order
+    if (row === -1) this.#broadcastOrder(order)
+    else if (tag === undefined || this.#tags.get(row).includes(tag)) this.#carryOutFor(row, order)
+  }
+
+  /** Carries out a broadcast of another process, for the connections that are here now. */
+  #broadcastOrder(order: WebSocketOrder): void {
+    const core = this.#core as WebSockets
+    const { kind, data, tag } = order
+    const frame = prepareFrame(OPCODES[kind], data)
+    const { length } = frame.bytes
+    const ids = Float64Array.from(this.#ids(tag))
+    void core.broadcast(frame, this.#owner, ids, (row) => this.#hasRoom(row, length), order)
+  }
+
+  #carryOutFor(row: number, { kind, data, code }: WebSocketOrder): void {
+    const core = this.#core as WebSockets
+    if (kind === 'close') core.close(row, code, data)
+    else if (core.isOpen(row) && this.#hasRoom(row, data.length)) core.send(row, OPCODES[kind], data)
+  }
+
   // For the program.
 
   #find(id: number): number {
@@ -206,7 +279,15 @@ export class Hub<A> implements WebSocketHandlers, ConnectionHost {
   }
 
   has(id: number): boolean {
-    return this.#find(id) !== -1
+    return this.#find(id) !== -1 || this.#core?.isElsewhere(id) === true
+  }
+
+  /** Passes an order on to the process that has a connection. @returns false if there is none */
+  #pass(id: number, kind: WebSocketOrder['kind'], data: string | Uint8Array, code?: number): boolean {
+    const core = this.#core
+    if (core?.isElsewhere(id) !== true) return false
+    const bytes = typeof data === 'string' ? Buffer.from(data) : data
+    return core.pass(id, { kind, owner: this.moving.name, data: bytes, ...(code !== undefined && { code }) })
   }
 
   get(id: number): ConnectionHandle<A> | undefined {
@@ -236,10 +317,28 @@ export class Hub<A> implements WebSocketHandlers, ConnectionHost {
 
   async broadcast(data: string | Uint8Array, tag?: string): Promise<number> {
     const core = this.#core
-    if (core === undefined || this.size === 0) return 0
-    const frame = prepareFrame(typeof data === 'string' ? TEXT : BINARY, data)
-    const { length } = frame.bytes
-    return await core.broadcast(frame, this.#owner, this.#ids(tag), (row) => this.#hasRoom(row, length))
+    if (core === undefined || (this.size === 0 && !core.mayMove)) return 0
+    const kind = typeof data === 'string' ? 'text' : 'binary'
+    const frame = prepareFrame(OPCODES[kind], data)
+    const { bytes } = frame
+    // A part of the frame, which does not change any more.
+    const payload = bytes.subarray(bytes.length - Buffer.byteLength(data))
+    const order: WebSocketOrder | undefined = core.mayMove
+      ? { kind, owner: this.moving.name, tag, data: payload }
+      : undefined
+    const maySend = (row: number): boolean => this.#hasRoom(row, bytes.length)
+    return await core.broadcast(frame, this.#owner, this.#targets(tag, order), maySend, order)
+  }
+
+  /** As {@link #ids}. Other processes get the order when the first id is asked for. */
+  *#targets(tag: string | undefined, order: WebSocketOrder | undefined): Iterable<number> {
+    if (order === undefined) {
+      yield* this.#ids(tag)
+      return
+    }
+    const ids = Float64Array.from(this.#ids(tag))
+    this.#core?.passToAll(order)
+    yield* ids
   }
 
   autoResponseTimestamp(id: number): Date | undefined {
@@ -295,7 +394,8 @@ export class Hub<A> implements WebSocketHandlers, ConnectionHost {
   send(id: number, data: string | Uint8Array): boolean {
     const core = this.#core as WebSockets
     const row = this.#find(id)
-    if (row === -1 || !core.isOpen(row) || !this.#hasRoom(row, data)) return false
+    if (row === -1) return this.#pass(id, typeof data === 'string' ? 'text' : 'binary', data)
+    if (!core.isOpen(row) || !this.#hasRoom(row, data)) return false
     core.send(row, typeof data === 'string' ? TEXT : BINARY, data)
     return core.isOpen(row)
   }
@@ -313,17 +413,20 @@ export class Hub<A> implements WebSocketHandlers, ConnectionHost {
 
   ping(id: number, data: string | Uint8Array): void {
     const row = this.#find(id)
-    if (row !== -1 && this.#hasRoom(row, data)) this.#core?.send(row, PING, data)
+    if (row === -1) this.#pass(id, 'ping', data)
+    else if (this.#hasRoom(row, data)) this.#core?.send(row, PING, data)
   }
 
   close(id: number, code: number, reason: Uint8Array): void {
     const row = this.#find(id)
-    if (row !== -1) this.#core?.close(row, code, reason)
+    if (row === -1) this.#pass(id, 'close', reason, code)
+    else this.#core?.close(row, code, reason)
   }
 
   terminate(id: number): void {
     const row = this.#find(id)
-    if (row !== -1) this.#core?.terminate(row)
+    if (row === -1) this.#core?.terminateElsewhere(id)
+    else this.#core?.terminate(row)
   }
 
   /** Begins the closing handshake of all connections. @returns a promise that resolves when all are closed */

@@ -1,6 +1,7 @@
 /** Opening handshakes: by `http`, or while the connection is parked. */
 import { type IncomingMessage, maxHeaderSize, type Server } from 'node:http'
 import type { Socket } from 'node:net'
+import { addUpgradeOwner, removeUpgradeOwner, type UpgradeOwner } from '../../park/upgrade-owners.js'
 import type { Upgrades } from '../../park/upgrades.js'
 import { invalidArgument } from '../../sys/errors.js'
 import { outside, reportLater } from '../../sys/node/callback-scope.js'
@@ -53,7 +54,7 @@ interface Ready {
 }
 
 /** Does the handshakes of a server, and gives the connections to a hub. */
-export class Opening<A> implements Route {
+export class Opening<A> implements Route, UpgradeOwner {
   readonly path: string | undefined
 
   readonly #server: Server
@@ -76,6 +77,17 @@ export class Opening<A> implements Route {
     }
     routes.set(server, [...others, this])
     server.on('upgrade', this.#onUpgrade)
+    addUpgradeOwner(server, this)
+  }
+
+  get name(): string {
+    return this.#hub.moving.name
+  }
+
+  /** Prepares to take connections of another process. */
+  prepare(): void {
+    const core = webSocketsOf(this.#server)
+    if (core !== undefined) this.#hub.join(core)
   }
 
   #routes(): Route[] {
@@ -94,6 +106,7 @@ export class Opening<A> implements Route {
     const others = this.#routes().filter((other) => other !== this)
     routes.set(this.#server, others)
     this.#server.off('upgrade', this.#onUpgrade)
+    removeUpgradeOwner(this.#server, this)
     if (this.#upgrades !== undefined) this.#upgrades.handshake = undefined
   }
 

@@ -32,6 +32,11 @@ export interface HibernateHandlers<A = unknown> {
   upgrade?(request: UpgradeRequest): UpgradeResult<A> | Promise<UpgradeResult<A>>
   /** Called when a connection is open, before its first message. */
   open?(socket: WebSocketConnection<A>): void
+  /**
+   * Called in place of {@link open} for each connection that has come from another process by `handover()`: before
+   * `handover()` resolves, or later for connections that had to wait.
+   */
+  moved?(socket: WebSocketConnection<A>): void
   /** Called for each message: text as a string, binary data as a buffer. */
   message?(socket: WebSocketConnection<A>, data: string | Buffer, binary: boolean): void
   /**
@@ -102,10 +107,15 @@ const OPTIONS = Object.keys({
   closeTimeout: 0
 } satisfies Record<keyof HibernateOptions, 0>)
 
-const HANDLERS = Object.keys({ upgrade: 0, open: 0, message: 0, close: 0, error: 0, drain: 0 } satisfies Record<
-  keyof HibernateHandlers,
-  0
->)
+const HANDLERS = Object.keys({
+  upgrade: 0,
+  open: 0,
+  moved: 0,
+  message: 0,
+  close: 0,
+  error: 0,
+  drain: 0
+} satisfies Record<keyof HibernateHandlers, 0>)
 
 const MAX_PAYLOAD = 1024 * 1024
 const MAX_QUEUED = 16 * 1024 * 1024

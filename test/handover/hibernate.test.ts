@@ -1,0 +1,204 @@
+/** WebSockets of `hibernate()` move to the next process. */
+import { once } from 'node:events'
+import { connect, type Socket } from 'node:net'
+import { describe, expect, onTestFinished, test } from 'vitest'
+import { eventually, handoverPath, type Line, Member } from '../support/handover.js'
+import { type HubClient, hub, hubClients, servedBy } from '../support/handover-web-sockets.js'
+
+const options = { servers: hub(), options: { grace: '10s' } }
+const BEHIND = `
+
+  const behind = park(http.createServer((_, response) => response.end('hello')))
+`
+
+/** Waits until all clients are gone in a process, and nothing is left of them. */
+async function accounted(member: Member, clients: readonly HubClient[]): Promise<void> {
+  for (const { socket } of clients) socket.terminate()
+  await eventually(() => member.value('first.stats().parked + first.stats().awake')).toBe(0)
+  expect(await member.value('[hub.size, hub.count("all"), audit()]')).toEqual([0, 0, []])
+}
+
+describe.each([
+  ['with a server of its own', hub()],
+  ['behind a parked http.Server', `${BEHIND} ${hub('', 'behind')}`]
+])('%s', (_, servers) => {
+  test('connections keep id, attachment, tags and subprotocol', async () => {
+    const path = handoverPath()
+    const first = new Member(path, { ...options, servers })
+    const ready = await first.expect('ready')
+    const clients = await hubClients(ready, 30)
+    const before = await servedBy(clients, first.process.pid)
+    clients[4]?.socket.send('tag:moved')
+    await clients[4]?.next()
+
+    const second = new Member(path, { ...options, servers })
+    expect((await second.expect('ready')).from).toMatchObject({ connections: 30, awake: 0 })
+    const moved = before.map(({ id, tags }, at) => [id, at === 4 ? ['moved', 'all'] : tags])
+    expect(new Map(await second.value<[number, string[]][]>('came'))).toEqual(new Map(moved as [number, string[]][]))
+    const after = await servedBy(clients, second.process.pid)
+    for (const [at, told] of after.entries()) {
+      const { id, attachment, protocol, tags } = before[at] as (typeof before)[number]
+      expect(told).toMatchObject({ id, attachment, protocol, tags: at === 4 ? ['moved', 'all'] : tags })
+    }
+    expect(await second.value('[hub.size, hub.count("room0"), hub.count("room1"), hub.count("moved")]')).toEqual([
+      30, 10, 9, 1
+    ])
+    expect(await second.value('hub.broadcast("hello", "room0")')).toBe(10)
+    expect(await clients[3]?.next()).toBe('hello')
+    expect((await first.ended).code).toBe(0)
+    const fresh = await hubClients(ready, 1)
+    expect((await servedBy(fresh, second.process.pid))[0]?.tags).toEqual(['room0', 'all'])
+    await accounted(second, [...clients, ...fresh])
+  })
+})
+
+/** A client that sends bytes of its own, after a handshake. */
+async function rawClient({ address }: Line, path = '/raw'): Promise<Socket> {
+  const socket = connect((address as { port: number }).port, '127.0.0.1')
+  onTestFinished(() => void socket.destroy())
+  socket.on('error', () => {})
+  const head = [`GET ${path} HTTP/1.1`, 'Host: x', 'Connection: Upgrade', 'Upgrade: websocket']
+  const key = ['Sec-WebSocket-Version: 13', `Sec-WebSocket-Key: ${'A'.repeat(22)}==`]
+  socket.write([...head, ...key, '', ''].join('\r\n'))
+  await once(socket, 'data')
+  return socket
+}
+
+/** A frame of a client, with the mask 0. */
+function masked(first: number, payload: string): Buffer {
+  return Buffer.concat([Buffer.from([first, 0x80 | payload.length, 0, 0, 0, 0]), Buffer.from(payload)])
+}
+
+const [TEXT, PART, LAST, CLOSE] = [0x81, 0x01, 0x80, 0x88]
+
+/** Resolves when the process has read all that a raw client has sent. */
+async function isRead(member: Member, socket: Socket): Promise<void> {
+  await eventually(() => member.value(`unread(${socket.localPort})`)).toBe(0)
+}
+/** Bytes that the kernel holds for the connection of a client's port. */
+const UNREAD = `
+  const unread = (port) => {
+    const hex = port.toString(16).toUpperCase().padStart(4, '0')
+    const rows = fs.readFileSync('/proc/net/tcp', 'utf8').split('\\n').map((row) => row.trim().split(/ +/))
+    const row = rows.find(([, , remote]) => remote?.endsWith(':' + hex))
+    return row === undefined ? -1 : Number.parseInt(row[4].split(':')[1], 16)
+  }
+`
+
+test('messages and frames of which a part has arrived', async () => {
+  const path = handoverPath()
+  const servers = hub() + UNREAD
+  const first = new Member(path, { ...options, servers })
+  const ready = await first.expect('ready')
+  const clients = await Promise.all(Array.from({ length: 4 }, () => rawClient(ready)))
+  const [fragmented, cut, both, inHeader] = clients as [Socket, Socket, Socket, Socket]
+  const whole = masked(TEXT, 'a frame that is cut')
+  fragmented.write(masked(PART, 'two '))
+  cut.write(whole.subarray(0, 10))
+  both.write(Buffer.concat([masked(PART, 'part '), masked(LAST, 'and rest').subarray(0, 9)]))
+  inHeader.write(whole.subarray(0, 1))
+  for (const client of clients) await isRead(first, client)
+
+  const second = new Member(path, { ...options, servers })
+  expect((await second.expect('ready')).from).toMatchObject({ connections: 4, awake: 0 })
+  const answers = clients.map((client) => once(client, 'data'))
+  fragmented.write(masked(LAST, 'parts'))
+  cut.write(whole.subarray(10))
+  both.write(masked(LAST, 'and rest').subarray(9))
+  inHeader.write(whole.subarray(1))
+  const told = (await Promise.all(answers)).map(([bytes]) =>
+    JSON.parse(String(bytes).slice(String(bytes).indexOf('{"')))
+  )
+  expect(told.map(({ text }) => text)).toEqual([
+    'two parts',
+    'a frame that is cut',
+    'part and rest',
+    'a frame that is cut'
+  ])
+  expect(new Set(told.map(({ pid }) => pid))).toEqual(new Set([second.process.pid]))
+})
+
+test('bytes for slow readers, in order', async () => {
+  const path = handoverPath()
+  const first = new Member(path, options)
+  const ready = await first.expect('ready')
+  const clients = await hubClients(ready, 4)
+  for (const { socket } of clients) {
+    socket.pause()
+    socket.send('flood')
+  }
+  await eventually(() => first.value('[...hub.sockets()].every(({ queued }) => queued > 1e6)')).toBe(true)
+  // What waits is more than one batch takes.
+  const second = new Member(path, options)
+  await second.expect('ready')
+  expect((await first.expect('handedOver')).report?.awake).toBeGreaterThan(0)
+  await second.value('hub.broadcast("after", "all")')
+  await eventually(() => second.value('hub.size')).toBe(4)
+  expect((await first.ended).code).toBe(0)
+  for (const client of clients) {
+    client.socket.resume()
+    for (let i = 0; i < 400; i++) {
+      const message = await client.next()
+      expect(message === String(i).padStart(5, '0').repeat(10_000)).toBe(true)
+    }
+    expect(await client.next()).toBe('after')
+    expect((await client.ask('who')).pid).toBe(second.process.pid)
+  }
+})
+
+test('closing handshakes go on, with what is left of their time', async () => {
+  const path = handoverPath()
+  const servers = hub('closeTimeout: "2s"')
+  const first = new Member(path, { ...options, servers })
+  const ready = await first.expect('ready')
+  const [answers, silent] = [await rawClient(ready), await rawClient(ready)]
+  for (const client of [answers, silent]) {
+    client.write(masked(TEXT, 'close'))
+    const [frame] = (await once(client, 'data')) as [Buffer]
+    expect(frame.subarray(0, 4)).toEqual(Buffer.from([CLOSE, 7, 4000 >> 8, 4000 & 255]))
+  }
+  const second = new Member(path, { ...options, servers })
+  expect((await second.expect('ready')).from).toMatchObject({ connections: 2 })
+  answers.write(masked(CLOSE, ''))
+  await once(answers.resume(), 'end')
+  await once(silent.resume(), 'end')
+  await eventually(() => second.value('events')).toEqual([
+    [1005, '', ['raw', 'all']],
+    [1006, '', ['raw', 'all']]
+  ])
+})
+
+test('pings and automatic responses go on', async () => {
+  const path = handoverPath()
+  const servers = hub('liveness: "1s"')
+  const first = new Member(path, { ...options, servers })
+  const ready = await first.expect('ready')
+  const [client] = (await hubClients(ready, 1)) as [HubClient]
+  const silent = await rawClient(ready)
+  const ended = once(silent.resume(), 'end')
+  client.socket.send('beat')
+  expect(await client.next()).toBe('yes')
+  const { id } = await client.ask('who')
+  const answered = await first.value<string>(`hub.autoResponseTimestamp(${id})`)
+  const second = new Member(path, { ...options, servers })
+  await second.expect('ready')
+  expect(await second.value(`hub.autoResponseTimestamp(${id})`)).toBe(answered)
+  expect(await second.value('hub.size')).toBe(2)
+  // It answers no ping, so this process closes it.
+  await ended
+  expect(await second.value('events')).toEqual([[1006, '', ['raw', 'all']]])
+  await once(client.socket, 'ping')
+  expect((await client.ask('who')).pid).toBe(second.process.pid)
+})
+
+test('a hub that the next process does not have: its connections end with the grace', async () => {
+  const path = handoverPath()
+  const first = new Member(path, { ...options, servers: hub('path: "/chat"'), options: { grace: '500ms' } })
+  const ready = await first.expect('ready')
+  const clients = await hubClients(ready, 3, () => '/chat')
+  const second = new Member(path, { ...options, servers: hub('path: "/other"') })
+  expect((await second.expect('ready')).from).toMatchObject({ connections: 0, awake: 3 })
+  await servedBy(clients, first.process.pid)
+  for (const client of clients) expect((await client.end())[0]).toBe(1001)
+  expect((await first.ended).code).toBe(0)
+})
