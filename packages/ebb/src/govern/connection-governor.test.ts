@@ -250,6 +250,51 @@ test('a release that fails is a warning, and does not end the process', async ()
   vi.doUnmock('../memory/release.js')
 })
 
+describe('after the start', () => {
+  const START = `
+    import { createConnection } from 'node:net'
+    import { listen, release } from 'ebb'
+    const releases = []
+    const server = (name, options) =>
+      listen({ port: 0, ...options, giveBack: { onRelease: ({ before, afterTrim }) => {
+        releases.push(name)
+        console.log(JSON.stringify({ name, returned: before - afterTrim }))
+      } } })
+    const later = () => setTimeout(() => {
+      console.log(JSON.stringify(releases))
+      process.exit()
+    }, 1200)
+  `
+
+  test('the garbage of loading is released once, by the first governor', async () => {
+    const child = new Child(`${START}; server('one'); server('two'); later()`)
+    const { name, returned } = await child.next<{ name: string; returned: number }>()
+    expect(name).toBe('one')
+    // What 'ebb serve' would otherwise keep until a spike has gone: 2 MB and more. Half of it is not noise.
+    expect(returned).toBeGreaterThan(1_000_000)
+    expect(await child.next()).toEqual(['one'])
+  })
+
+  test.each([
+    ['a client is there', `createConnection(server('one').address.port).on('connect', later)`],
+    ['the program has released memory itself', `server('one'); await release(); later()`],
+    ['the heap is large', `globalThis.kept = Array.from({ length: 5e5 }, (_, i) => ({ i })); server('one'); later()`]
+  ])('nothing is released if %s', async (_, program) => {
+    expect(await new Child(`${START}; ${program}`).next()).toEqual([])
+  })
+
+  test('a worker thread leaves the memory of the process alone', async () => {
+    const child = new Child(`
+      import { Worker } from 'node:worker_threads'
+      const source = \`import('ebb').then(({ listen }) => {
+        listen({ port: 0, giveBack: { onRelease: () => console.log('"released"') } })
+        setTimeout(() => { console.log('"later"'); process.exit() }, 1200)
+      })\`
+      new Worker(source, { eval: true })`)
+    expect(await child.next()).toBe('later')
+  })
+})
+
 test('never holds the process open', async () => {
   const child = new Child(`
     import { Governor } from 'ebb'

@@ -4,13 +4,18 @@
  * A server tells its governor of each client that joins and leaves, which costs a comparison. When the number of
  * clients has fallen below half of its highest, the governor waits until it no longer falls, at most 800 ms, and
  * releases memory. Releases are at least 1 s apart and use at most 1 % of CPU time.
+ *
+ * The start of a program leaves garbage, too: of loading modules and of compiling them. V8 collects it in the first
+ * spike, and keeps the memory. So the first governor of a process releases it soon after the start, if the heap is
+ * small and no client is there who would have to wait.
  */
 
 import { getHeapStatistics } from 'node:v8'
+import { isMainThread } from 'node:worker_threads'
 import type { Release } from '../memory/release.js'
 import { ownAnonymous } from '../proc/process.js'
 import { checkFromZero, checkFunction, checkObject } from '../sys/arguments.js'
-import { CallbackScopes } from '../sys/node/callback-scope.js'
+import { CallbackScopes, outside } from '../sys/node/callback-scope.js'
 import { warnOfUnknown } from '../sys/unknown.js'
 import { costModel } from './cost-model.js'
 import { FallWatch, LONGEST_WAIT, Peak } from './fall.js'
@@ -23,7 +28,7 @@ export interface GovernorOptions {
   /** Smallest number of clients that counts as a crowd: fewer are not worth a release. Default: 100. */
   least?: number
   /**
-   * Bytes of anonymous memory above what the last release left from which on a release is worth it. Default: 1,000,000.
+   * Bytes of anonymous memory above what the last release left from which on a release is worth it. Default: 500,000.
    */
   worth?: number
   /** Called with the figures of each release that this governor makes. */
@@ -37,6 +42,14 @@ const NAMES = Object.keys({ budget: 0, least: 0, worth: 0, onRelease: 0 } satisf
  * instead of 6 ms, and returns 1.5 MB more, which is a seventh of what a server of `listen()` holds.
  */
 const SMALL_HEAP = 10_000_000
+
+/**
+ * Milliseconds from the first governor to the release after the start. By then, a server has done what it does when it
+ * begins to listen.
+ */
+const START_DELAY = 500
+/** Whether a governor of this process has planned the release after the start. Threads share the process's memory. */
+let hasPlannedStart = !isMainThread
 
 // All governors of the thread share these, because they release memory of one process.
 let allClients = 0
@@ -53,13 +66,14 @@ export class ConnectionGovernor {
   readonly #onRelease: ((release: Release) => void) | undefined
   readonly #peak: Peak
   readonly #fall: FallWatch
+  #start: NodeJS.Timeout | undefined
   #clients = 0
 
   /** @throws TypeError `ERR_INVALID_ARG_VALUE` for an invalid option */
   constructor(options: GovernorOptions = {}) {
     checkObject(options, 'options of a governor')
     warnOfUnknown(options, NAMES, 'Governor')
-    const { budget = 0.01, least = 100, worth = 1_000_000, onRelease } = options
+    const { budget = 0.01, least = 100, worth = 500_000, onRelease } = options
     checkBudget(budget)
     checkFromZero(least, 'least', 'clients')
     checkFromZero(worth, 'worth', 'bytes')
@@ -73,6 +87,13 @@ export class ConnectionGovernor {
       hasFallen: () => this.#peak.hasFallen(this.#clients),
       onEnded: () => this.#onFallEnded()
     })
+    if (!hasPlannedStart) {
+      hasPlannedStart = true
+      // From now on, it learns of the program's own releases.
+      costModel()
+      this.#start = outside(() => setTimeout(this.#onStarted, START_DELAY))
+      this.#start.unref()
+    }
   }
 
   /** Call this for each client that has connected. */
@@ -90,8 +111,16 @@ export class ConnectionGovernor {
 
   /** Cancels a release that is planned, and forgets the highest number of clients. Later clients count again. */
   stop(): void {
+    clearTimeout(this.#start)
     this.#fall.stop()
     this.#peak.reset(0)
+  }
+
+  readonly #onStarted = (): void => {
+    const { earliest, floor } = costModel()
+    // Another release has already done it, or a crowd has come first: its end is released.
+    if (floor > 0 || allClients > 0 || performance.now() < earliest) return
+    if (getHeapStatistics().used_heap_size <= SMALL_HEAP) void this.#release()
   }
 
   #onFallEnded(): void {
