@@ -89,7 +89,9 @@ test.each(talking)('%s', async (command) => {
 })
 
 test.skipIf(noNats !== undefined).each(overNats)('%s', async (command) => {
-  const [nats, held] = [await Nats.start(), await server()]
+  const jetStream = mkdtempSync(join(tmpdir(), 'ebb-readme-'))
+  onTestFinished(() => rmSync(jetStream, { recursive: true }))
+  const [nats, held] = [await Nats.start(['-js', '-sd', jetStream]), await server()]
   const here = (line: string): string =>
     line
       .replace(/^npx ebb/, `exec "${process.execPath}" "${MAIN}"`)
@@ -107,12 +109,24 @@ test.skipIf(noNats !== undefined).each(overNats)('%s', async (command) => {
   const others = ['--allow 127.0.0.0/8', '--allow 127.0.0.0/8', '--record-port 3033']
   const started = others.map((args) => agent(`npx ebb agent --swarm lab --nats nats://10.0.0.1:4222 ${args}`))
   await Promise.all(started.map((cli) => cli.said(/^Agent /m)))
+  if (command.includes(' --resume RUN ')) {
+    const first = new Cli(['sh', '-c', here(`npx ebb pulse 10.0.0.5:3033 ${command.replace(/.* RUN /, '')} ${SMALL}`)])
+    const [, id = ''] = await first.said(/^Run ([0-9a-f]{32}): /m)
+    await first.said(/ 20 connected in /)
+    await first.end('SIGKILL')
+    const resumed = await new Cli(['sh', '-c', here(command.replace('RUN', id))]).ended
+    expect(resumed).toMatchObject({ code: 0, stdout: expect.stringMatching(/^connected +30$/m) })
+    return
+  }
   const { code, stderr } = await new Cli(['sh', '-c', `${here(command)} ${SMALL}`]).ended
   expect({ code, stderr }).toEqual({ code: 0, stderr: expect.stringContaining('Swarm lab') })
 })
 
 test.skipIf(noNats !== undefined).each(natsServers)('%s', async (command) => {
-  const started = new Cli(['sh', '-c', `exec ${command.replace('-p 4222', '-p -1 -a 127.0.0.1')}`])
+  const directory = mkdtempSync(join(tmpdir(), 'ebb-readme-'))
+  onTestFinished(() => rmSync(directory, { recursive: true }))
+  const here = command.replace('-p 4222', '-p -1 -a 127.0.0.1').replace('/var/lib/nats', directory)
+  const started = new Cli(['sh', '-c', `exec ${here}`])
   await started.said(/Server is ready/)
 })
 

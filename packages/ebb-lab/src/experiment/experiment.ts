@@ -10,7 +10,7 @@ import { total } from '../pulse/causes.js'
 import { checkKernel } from '../pulse/kernel.js'
 import { pause } from '../pulse/pause.js'
 import { countsOf, type Plan, planSchema } from '../pulse/plan.js'
-import { failuresOf, type PulseEvent, type PulseOptions, type PulseReport, sendPulses } from '../pulse/pulse.js'
+import { failuresOf, mostOf, type PulseEvent, type PulseOptions, type PulseReport, sendPulses } from '../pulse/pulse.js'
 import { checkOwn } from '../pulse/sources.js'
 import type { SwarmReport } from '../pulse/swarm/report.js'
 import { bare } from '../pulse/target.js'
@@ -273,11 +273,6 @@ function checkDescriptors(name: string, plan: Plan, { pid }: Running, tree: bool
 /** @throws RecordError (`EMFILE`) if the server lacks descriptors */
 function refuse(lack: string | undefined): void {
   if (lack !== undefined) throw new RecordError(lack, 'EMFILE')
-}
-
-/** Returns the number of connections of the largest pulse of a plan. */
-function mostOf({ big, iterations, small, pulses }: Plan): number {
-  return Math.max(iterations > 0 ? big : 0, pulses > 0 ? small : 0)
 }
 
 /** Which of several runs on a server it is, counted from 1. */

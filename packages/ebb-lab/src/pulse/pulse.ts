@@ -18,8 +18,9 @@ import { type Plan, type Pulse, planSchema, pulsesOf } from './plan.js'
 import { type ProtocolOptions, protocolSettings } from './protocols/settings.js'
 import { checkOwn, localPorts, MAX_SOURCES } from './sources.js'
 import type { Coordinator } from './swarm/coordinator.js'
+import type { ConnectSettings } from './swarm/messages.js'
 import type { SwarmReport } from './swarm/report.js'
-import { SwarmCrowd } from './swarm/swarm-crowd.js'
+import { type CrowdPlan, SwarmCrowd } from './swarm/swarm-crowd.js'
 import { bare, parseServer, type ServerAddress, type Target } from './target.js'
 import { addTraffic, emptyTraffic, type Traffic } from './traffic.js'
 
@@ -159,8 +160,7 @@ export async function sendPulses(target: Target, plan: Partial<Plan>, options: P
   const wholePlan = planSchema.parse(plan)
   const { swarm, onEvent = () => {} } = options
   const signal = either(options.signal, swarm?.stopped)
-  const most = Math.max(wholePlan.iterations > 0 ? wholePlan.big : 0, wholePlan.pulses > 0 ? wholePlan.small : 0)
-  const crowd = await crowdFor(target, most, options)
+  const crowd = await crowdFor(target, mostOf(wholePlan), options)
   const report = emptyReport()
   let connectMs = 0
   let connected = 0
@@ -185,6 +185,11 @@ export async function sendPulses(target: Target, plan: Partial<Plan>, options: P
   report.connectsPerSecond = connectMs > 0 ? (connected / connectMs) * 1000 : 0
   if (swarm !== undefined) report.swarm = swarm.report()
   return report
+}
+
+/** Returns the number of connections of the largest pulse of a plan. */
+export function mostOf({ big, iterations, small, pulses }: Plan): number {
+  return Math.max(iterations > 0 ? big : 0, pulses > 0 ? small : 0)
 }
 
 /** Returns the report of a run in which nothing has happened yet. */
@@ -225,10 +230,11 @@ export function addResult(report: PulseReport, opened: Opened): void {
 }
 
 /** Makes the crowd that the options describe, for up to `most` connections. */
-export function crowdFor(target: Target, most: number, options: PulseOptions): Promise<Crowd> {
+export async function crowdFor(target: Target, most: number, options: PulseOptions): Promise<Crowd> {
   checkOptions(options)
   const { swarm } = options
-  return swarm === undefined ? localCrowd(target, most, options) : swarmCrowd(target, most, options, swarm)
+  if (swarm === undefined) return await localCrowd(target, most, options)
+  return (await swarmCrowd(target, most, options, swarm)).crowd
 }
 
 /** Makes a crowd that this process and its children hold. */
@@ -255,8 +261,18 @@ async function localCrowd(target: Target, most: number, options: PulseOptions): 
   return await crowdOf({ address, sources, ...client, part: { index: 0, of: 1 } }, processes)
 }
 
-/** Makes a crowd that the agents of a swarm hold. */
-async function swarmCrowd(target: Target, most: number, options: PulseOptions, swarm: Coordinator): Promise<Crowd> {
+/**
+ * Makes a crowd that the agents of a swarm hold. Returns it with its settings.
+ *
+ * @param plan what agents go on with if they lose the coordinator. Default: they close everything
+ */
+export async function swarmCrowd(
+  target: Target,
+  most: number,
+  options: PulseOptions,
+  swarm: Coordinator,
+  plan?: CrowdPlan
+): Promise<{ crowd: SwarmCrowd; settings: ConnectSettings }> {
   const server = target.address
   if ('path' in server) throw invalidArgument('a swarm cannot reach a Unix socket of one machine: give HOST:PORT')
   if (target.protocol !== 'tcp' || target.tls) throw invalidArgument('a swarm speaks bare TCP: give HOST:PORT')
@@ -273,7 +289,7 @@ async function swarmCrowd(target: Target, most: number, options: PulseOptions, s
     rate: rate === Number.POSITIVE_INFINITY ? null : rate,
     payload: payload === null ? null : Buffer.from(payload).toString('base64')
   }
-  return await SwarmCrowd.create(swarm, settings, most)
+  return { crowd: await SwarmCrowd.create(swarm, settings, most, plan), settings }
 }
 
 /**
@@ -346,7 +362,8 @@ export function either(one: AbortSignal | undefined, other: AbortSignal | undefi
   return one === undefined || other === undefined ? (one ?? other) : AbortSignal.any([one, other])
 }
 
-function checkOptions({ rate = 1, procs = 1, timeout = 1, active = 1, churn = 0 }: PulseOptions): void {
+/** @throws TypeError for an option that is out of its range */
+export function checkOptions({ rate = 1, procs = 1, timeout = 1, active = 1, churn = 0 }: PulseOptions): void {
   if (!(rate > 0)) throw invalidArgument(`rate must be above 0 connects per second, not ${rate}`)
   if (!(churn >= 0 && churn < Number.POSITIVE_INFINITY)) {
     throw invalidArgument(`churn must be 0 or more connections per second, not ${churn}`)

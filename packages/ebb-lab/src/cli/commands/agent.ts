@@ -158,6 +158,10 @@ function line(event: AgentEvent, { name, swarm, bus, describe }: About): string 
       if (total(lost) > 0) parts.push(`${total(lost)} lost: ${causes(lost)}`)
       return `Pulse ${index + 1}, ${n} of ${of} to ${clean(target)}: ${parts.join('; ')}`
     }
+    case 'alone':
+      return `Going on without orders of ${clean(event.who)}, for up to ${duration(event.grace)}`
+    case 'resumed':
+      return `Resumed by ${clean(event.who)}`
     case 'freed':
       return `Free: ${clean(event.why)}${event.closed > 0 ? `; closed ${event.closed}` : ''}`
     case 'refused':

@@ -6,6 +6,7 @@ import type { LevelStep } from '../../pulse/drive.js'
 import type { Quantiles } from '../../pulse/histogram.js'
 import { sendLoad } from '../../pulse/load.js'
 import { type PulseEvent, type PulseReport, sendPulses, succeeded } from '../../pulse/pulse.js'
+import { sendResumably } from '../../pulse/swarm/resumable.js'
 import type { Target } from '../../pulse/target.js'
 import { defined } from '../../units/defined.js'
 import { duration, integer } from '../../units/format.js'
@@ -13,8 +14,8 @@ import { clean } from '../../units/text.js'
 import { NATS_ENVIRONMENT } from '../options/nats.js'
 import { type ConnectFlags, connectOf, connectOptions, type PlanFlags, planOf, planOptions } from '../options/plan.js'
 import { type ShapeFlags, shapeOf, shapeOptions } from '../options/shape.js'
-import { type SwarmFlags, swarmOptions, withSwarm } from '../options/swarm.js'
-import { parseServer } from '../options/values.js'
+import { type ResumableFlags, resumableOptions, resume, swarmOptions, withSwarm } from '../options/swarm.js'
+import { parseServer, ValueError } from '../options/values.js'
 import { causes, counted } from '../output/causes.js'
 import { columnsOf, swarmRows } from '../output/columns.js'
 import { EXIT } from '../output/exit-codes.js'
@@ -27,7 +28,7 @@ export function pulseCommand(): Command {
   const command = new Command('pulse')
     .description('Open many connections to a server, hold them, close them: big pulses first, then small ones.')
     .argument(
-      '<server>',
+      '[server]',
       'URL (tcp, tls, http, https, ws, wss, mqtt, mqtts), HOST:PORT, PORT on 127.0.0.1, or the path of a Unix socket',
       parseServer
     )
@@ -35,6 +36,7 @@ export function pulseCommand(): Command {
   shapeOptions(command)
   connectOptions(command)
   swarmOptions(command)
+  resumableOptions(command)
   return command
     .optionsGroup('Output:')
     .option('--json', 'print the result as JSON')
@@ -60,27 +62,52 @@ lost, 4 if an agent was lost.`
     .action(run)
 }
 
-interface Flags extends PlanFlags, ShapeFlags, ConnectFlags, SwarmFlags {
+interface Flags extends PlanFlags, ShapeFlags, ConnectFlags, ResumableFlags {
   json?: boolean
 }
 
-async function run(server: Target, flags: Flags): Promise<void> {
+async function run(server: Target | undefined, flags: Flags): Promise<void> {
   const terminal = new Terminal()
   const { signal } = interruption()
   const shape = shapeOf(flags)
-  const connect = { ...connectOf(flags, server.protocol), ...defined({ churn: flags.churn }) }
+  const connect = { ...connectOf(flags, server?.protocol), ...defined({ churn: flags.churn }) }
   const onEvent = progress(terminal)
-  const report = await withSwarm({ flags, connect, terminal, signal }, (how) =>
-    shape === undefined
-      ? sendPulses(server, { ...BENCH_PLAN, ...planOf(flags) }, { ...how, signal, onEvent })
-      : sendLoad(server, shape, { ...how, signal, onEvent, onLevel: levels(terminal) })
-  )
+  let report: PulseReport | null
+  if (flags.resume !== undefined) {
+    checkNothingElse(server, flags)
+    report = await resume({ ...flags, resume: flags.resume }, terminal, signal, onEvent)
+  } else {
+    if (server === undefined) throw new ValueError(`missing required argument 'server': run "ebb pulse --help"`)
+    const plan = { ...BENCH_PLAN, ...planOf(flags) }
+    const resumable = shape === undefined && flags.churn === undefined
+    report = await withSwarm({ flags, connect, terminal, signal, resumable }, (how, newRun) => {
+      const options = { ...how, signal, onEvent }
+      if (shape !== undefined) return sendLoad(server, shape, { ...options, onLevel: levels(terminal) })
+      return newRun === undefined || how.swarm === undefined
+        ? sendPulses(server, plan, options)
+        : sendResumably(server, plan, { ...options, swarm: how.swarm }, newRun)
+    })
+  }
   if (report === null) return
   if (report.stopped === 'nobody answers') terminal.line(nobodyAnswers(server, report))
   process.stdout.write(flags.json ? `${JSON.stringify(jsonOf(report))}\n` : `${resultTable(report)}\n`)
   if (report.stopped !== 'nobody answers') for (const text of remedies(report)) terminal.line(`note: ${text}`)
   if (report.swarm?.degraded) process.exitCode = EXIT.degraded
   else if (!succeeded(report)) process.exitCode = EXIT.failures
+}
+
+/** @throws ValueError if `--resume` is given with a server, a plan or connection options: the run has its own */
+function checkNothingElse(server: Target | undefined, flags: Flags): void {
+  const given = [...Object.keys(planOf(flags)), ...Object.keys(connectOf(flags))]
+  if (server === undefined && given.length === 0) return
+  const [name] = given
+  const what = server !== undefined ? 'the server' : name === 'sources' ? '--source' : dashed(name ?? '')
+  throw new ValueError(`--resume goes on with the server and the plan of the run: leave out ${what}`)
+}
+
+/** Returns an option as it is typed. */
+function dashed(name: string): string {
+  return `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`
 }
 
 /**
@@ -143,9 +170,9 @@ function levels(terminal: Terminal): (step: LevelStep) => void {
 }
 
 /** Says in a sentence that no connect succeeded: on which server, why, and what to do. */
-function nobodyAnswers(server: Target, { connected, failed }: PulseReport): string {
+function nobodyAnswers(server: Target | undefined, { connected, failed }: PulseReport): string {
   const [cause = 'UNKNOWN'] = Object.entries(failed).sort(([, a], [, b]) => b - a)[0] ?? []
-  const where = clean(server.text)
+  const where = server === undefined ? 'the server of the run' : clean(server.text)
   const what = connected === 0 ? 'nothing connected to' : 'nothing connected any more to'
   return `ebb: ${cause}: ${what} ${where}: ${remedyOfNothing(cause)}`
 }

@@ -24,7 +24,7 @@ export interface ProtocolFlags {
   key?: string
   sni?: string
   insecure?: boolean
-  resume?: boolean
+  tlsResume?: boolean
 }
 
 /** Adds the protocol options to a command. */
@@ -47,14 +47,14 @@ export function protocolOptions(command: Command): Command {
     .option('--key <file>', 'TLS: key of that certificate, PEM')
     .option('--sni <name>', 'TLS: server name to ask for and to check (default: the host)')
     .option('--insecure', 'TLS: accept any certificate')
-    .option('--resume', 'TLS: resume sessions')
+    .option('--tls-resume', 'TLS: resume sessions')
 }
 
 /** Returns the protocol options that were given. */
 export function protocolOf(flags: ProtocolFlags): ProtocolOptions {
   const { every, ping, method, header: headers, body, subprotocol: subprotocols } = flags
   const { clientId, subscribe, topic, qos: level, keepAlive } = flags
-  const { sni: servername, insecure, resume } = flags
+  const { sni: servername, insecure, tlsResume: resume } = flags
   const tls: TlsOptions = defined({
     servername,
     insecure,

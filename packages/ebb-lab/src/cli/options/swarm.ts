@@ -1,17 +1,23 @@
 /** The options of `ebb pulse` and `ebb bench` that let the agents of a swarm make the connections. */
 import type { Command } from 'commander'
-import type { PulseOptions } from '../../pulse/pulse.js'
+import type { PulseEvent, PulseOptions, PulseReport } from '../../pulse/pulse.js'
 import { Agent } from '../../pulse/swarm/agent.js'
 import { AllowList } from '../../pulse/swarm/allow.js'
 import type { Bus } from '../../pulse/swarm/bus.js'
 import { Coordinator, type SwarmEvent } from '../../pulse/swarm/coordinator.js'
+import { SwarmError } from '../../pulse/swarm/errors.js'
 import { LocalBus } from '../../pulse/swarm/local-bus.js'
-import { natsBus } from '../../pulse/swarm/nats/nats.js'
+import { natsBus, natsRunStore } from '../../pulse/swarm/nats/nats.js'
+import type { NatsOptions } from '../../pulse/swarm/nats/options.js'
+import { DEFAULT_GRACE, type NewRun, resumeRun } from '../../pulse/swarm/resumable.js'
+import { checkRunId, leaseOf, newRunId } from '../../pulse/swarm/run-id.js'
+import type { RunStore } from '../../pulse/swarm/run-store.js'
+import { duration } from '../../units/format.js'
 import { clean } from '../../units/text.js'
 import { tellInterrupted } from '../output/failure.js'
 import type { Terminal } from '../output/terminal.js'
 import { givenNatsOption, type NatsFlags, natsOf, natsOptions } from './nats.js'
-import { parsePositive, ValueError } from './values.js'
+import { parsePositive, parseTime, ValueError } from './values.js'
 
 /** Values of the swarm options. */
 export interface SwarmFlags extends NatsFlags {
@@ -30,9 +36,31 @@ export function swarmOptions(command: Command): Command {
   return natsOptions(command)
 }
 
+/** Values of the options of runs that can be resumed. */
+export interface ResumableFlags extends SwarmFlags {
+  /** Milliseconds. */
+  grace?: number
+  resume?: string
+}
+
+/** Adds the options of runs that can be resumed to a command with {@link swarmOptions}. */
+export function resumableOptions(command: Command): Command {
+  return command
+    .optionsGroup('Swarm:')
+    .option(
+      '--grace <time>',
+      'how long agents go on with their part of the plan if this process or NATS dies; needs JetStream, 0 is off ' +
+        '(default: 10m with JetStream)',
+      parseTime
+    )
+    .option('--resume <run>', 'take over a run whose process has died, and print its result')
+}
+
 /** What a run that a swarm may serve needs. */
 interface SwarmRun {
-  flags: SwarmFlags
+  /** Whether the command has {@link resumableOptions}. Default: false. */
+  resumable?: boolean
+  flags: ResumableFlags
   /** The connection options that were given. */
   connect: PulseOptions
   terminal: Terminal
@@ -48,13 +76,15 @@ interface SwarmRun {
  * @throws the error of `run`, or as {@link openSwarm}
  */
 export async function withSwarm<T>(
-  { flags, connect, terminal, signal, recording }: SwarmRun,
-  run: (connect: PulseOptions) => Promise<T>
+  { flags, connect, terminal, signal, recording, resumable = false }: SwarmRun,
+  run: (connect: PulseOptions, resumable?: NewRun) => Promise<T>
 ): Promise<T | null> {
   let swarm: OpenSwarm | null = null
   try {
-    swarm = await openSwarm(flags, connect, terminal, signal)
-    return await run(swarm === null ? connect : { ...swarm.connect, swarm: swarm.coordinator })
+    swarm = await openSwarm(flags, connect, terminal, signal, resumable)
+    return swarm === null
+      ? await run(connect)
+      : await run({ ...swarm.connect, swarm: swarm.coordinator }, swarm.resumable)
   } catch (error) {
     tellInterrupted(error, signal, terminal, recording?.())
     return null
@@ -69,6 +99,8 @@ interface OpenSwarm {
   coordinator: Coordinator
   /** The connection options without those that an agent in this process has taken over. */
   connect: PulseOptions
+  /** Where to store the run, if it can be resumed. */
+  resumable: NewRun | undefined
   /** Frees the agents and leaves NATS. */
   close(): Promise<void>
 }
@@ -80,21 +112,30 @@ interface OpenSwarm {
  *   agents or is in use; the signal's reason if it is aborted
  */
 async function openSwarm(
-  flags: SwarmFlags,
+  flags: ResumableFlags,
   connect: PulseOptions,
   terminal: Terminal,
-  signal: AbortSignal
+  signal: AbortSignal,
+  isResumable: boolean
 ): Promise<OpenSwarm | null> {
   const { swarm, agents, strict = false } = flags
   if (swarm === undefined) {
-    const own = (['agents', 'strict'] as const).find((name) => flags[name] !== undefined)
+    const own = (['agents', 'strict', 'grace', 'resume'] as const).find((name) => flags[name] !== undefined)
     const without = own === undefined ? givenNatsOption(flags) : `--${own}`
     if (without !== undefined) throw new ValueError(`${without} is for a swarm: add --swarm NAME`)
     return null
   }
   const nats = natsOf(flags)
+  if (!isResumable && flags.grace !== undefined) {
+    throw new ValueError('--grace is for pulses: leave it out with --shape, --ramp and --churn')
+  }
+  if (nats === null && flags.grace !== undefined) {
+    throw new ValueError('--grace is for agents that other processes run: add --nats nats://HOST:PORT, or set NATS_URL')
+  }
   const bus = nats === null ? new LocalBus() : await natsBus(nats)
+  let resumable: NewRun | undefined
   try {
+    if (nats !== null && isResumable) resumable = await newRun(nats, swarm, flags, terminal)
     const here = nats === null ? await agentHere(bus, swarm, connect) : undefined
     const { sources, procs, ...rest } = connect
     const coordinator = await Coordinator.gather({
@@ -103,22 +144,109 @@ async function openSwarm(
       strict,
       signal,
       ...(agents !== undefined && { agents }),
+      ...(resumable !== undefined && { resumable: { lease: leaseOf(resumable.id), grace: resumable.grace } }),
       onEvent: eventPrinter(terminal)
     })
     terminal.line(`Swarm ${swarm} (${bus.name}): ${clean(listed(coordinator.agents))}`)
     return {
       coordinator,
       connect: nats === null ? rest : connect,
+      resumable,
       async close() {
         await coordinator.end()
         await here?.leave()
-        await bus.close()
+        await Promise.all([bus.close(), resumable?.store.close()])
       }
     }
   } catch (error) {
-    await bus.close()
+    await Promise.all([bus.close(), resumable?.store.close()])
     throw error
   }
+}
+
+/**
+ * Returns where to store a new run, or undefined if it cannot be resumed.
+ *
+ * @throws ValueError if `--grace` is given and NATS has no JetStream; SwarmError if it is given and JetStream cannot be
+ *   used
+ */
+async function newRun(
+  nats: NatsOptions,
+  swarm: string,
+  { grace }: ResumableFlags,
+  terminal: Terminal
+): Promise<NewRun | undefined> {
+  if (grace === 0) return undefined
+  let store: RunStore | undefined
+  try {
+    store = await natsRunStore(nats, swarm)
+  } catch (error) {
+    if (grace !== undefined || !(error instanceof SwarmError)) throw error
+    terminal.line(`This run cannot be resumed: ${clean(error.message)}`)
+    return undefined
+  }
+  if (store === undefined) {
+    if (grace === undefined) return undefined
+    throw new ValueError('--grace needs JetStream, where the run is stored: start nats-server with -js')
+  }
+  const id = newRunId()
+  const wait = grace ?? DEFAULT_GRACE
+  return {
+    store,
+    id,
+    grace: wait,
+    onStored: () =>
+      terminal.line(
+        `Run ${id}: if this process dies, agents go on for ${duration(wait)}; ` +
+          `collect their results with ebb pulse --resume ${id} --swarm ${swarm}`
+      ),
+    onUnstored: unstoredPrinter(terminal)
+  }
+}
+
+/** Takes over the run that `--resume` names, and returns its report. Returns null if Ctrl-C has interrupted that. */
+export async function resume(
+  { resume: id, swarm, agents, strict, ...flags }: ResumableFlags & { resume: string },
+  terminal: Terminal,
+  signal: AbortSignal,
+  onEvent: (event: PulseEvent) => void
+): Promise<PulseReport | null> {
+  checkRunId(id)
+  if (swarm === undefined) throw new ValueError('--resume needs the name of the swarm: add --swarm NAME')
+  if (agents !== undefined) throw new ValueError('--resume takes the agents of the run: leave out --agents')
+  if (flags.grace !== undefined) throw new ValueError('--resume goes on with the --grace of the run: leave it out')
+  const nats = natsOf(flags)
+  if (nats === null) throw new ValueError('no NATS server is given: add --nats nats://HOST:PORT, or set NATS_URL')
+  const store = await natsRunStore(nats, swarm)
+  if (store === undefined) throw new ValueError('this NATS server has no JetStream, so no run is stored there')
+  let bus: Bus | undefined
+  try {
+    bus = await natsBus(nats)
+    return await resumeRun({
+      store,
+      id,
+      swarm: { bus, swarm, signal, ...(strict !== undefined && { strict }), onEvent: eventPrinter(terminal) },
+      signal,
+      onEvent,
+      onResumed: ({ who, began, report: { pulses } }, coordinator) => {
+        const since = new Date(began).toISOString()
+        terminal.line(`Run of ${clean(who)}, begun at ${since}: ${pulses} pulse${pulses === 1 ? '' : 's'} are stored`)
+        terminal.line(`Swarm ${swarm} (${bus?.name}): ${clean(listed(coordinator.agents))}`)
+      },
+      onUnstored: unstoredPrinter(terminal)
+    })
+  } catch (error) {
+    tellInterrupted(error, signal, terminal)
+    return null
+  } finally {
+    await Promise.all([bus?.close(), store.close()])
+    terminal.end()
+  }
+}
+
+/** Returns a function that prints why a run is not stored. */
+function unstoredPrinter(terminal: Terminal): (why: string) => void {
+  return (why) => terminal.line(`The last pulse is not stored, and would be lost with this process: ${clean(why)}`)
 }
 
 /** Starts an agent in this process. It may connect anywhere, because whoever runs this command has named the target. */
@@ -155,6 +283,9 @@ function eventPrinter(terminal: Terminal): (event: SwarmEvent) => void {
         break
       case 'back':
         terminal.line('NATS is back')
+        break
+      case 'alone':
+        terminal.line('Agents have gone on alone: collecting their results')
     }
   }
 }

@@ -85,6 +85,10 @@ export type AgentEvent =
   | { event: 'recording'; port: number; started: boolean }
   /** The agent has ended the recording. `stopped`: it has also ended the server. */
   | { event: 'recorded'; port: number; stopped: boolean }
+  /** The agent goes on with its part of the plan without orders of `who`, for `grace` ms at most. */
+  | { event: 'alone'; who: string; grace: number }
+  /** The coordinator `who` has resumed the run with which the agent goes on alone. */
+  | { event: 'resumed'; who: string }
   /** No coordinator holds the agent any longer. `closed`: number of connections that were open then. */
   | { event: 'freed'; why: string; closed: number }
   /** The agent has refused an order. */

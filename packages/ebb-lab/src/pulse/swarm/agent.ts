@@ -12,6 +12,7 @@ import type { Offering } from './bus.js'
 import { capacityHere, capacityTo } from './capacity.js'
 import { DropLog } from './drop-log.js'
 import { SwarmError } from './errors.js'
+import { KeptRuns } from './kept-runs.js'
 import { LEASE, Lease } from './lease.js'
 import {
   type AgentMessage,
@@ -58,6 +59,10 @@ export class Agent {
   #closed: Promise<unknown> = Promise.resolve()
   /** Answers of the present session by sequence number; undefined while the order is being executed. */
   #answers = new Map<number, Uint8Array | undefined>()
+  /** Results of runs whose coordinator has not come back yet. */
+  readonly #kept = new KeptRuns()
+  /** Session whose results are being kept. */
+  #keeping: Session | undefined
 
   private constructor(options: AgentOptions) {
     this.#options = options
@@ -154,11 +159,15 @@ export class Agent {
       return
     }
     const { from, lease, t0, spread } = beat
+    const isHolder = this.#lease.renew(from, lease, t1)
     // Heartbeats reach all agents of the swarm. This one may be for the agents of another coordinator.
-    if (!this.#lease.renew(from, lease, t1)) return
+    if (!isHolder && this.#kept.get(lease, t1) === undefined) return
     const answer = (): void => {
-      const { open = 0, failed = 0 } = this.#session ?? {}
-      this.#send({ tell: 'beat', t0, t1, t2: performance.now(), open, failed })
+      const session = isHolder ? this.#session : undefined
+      const { open = 0, failed = 0 } = session ?? {}
+      const alone = session?.state !== 'led'
+      const times = { t0, t1, t2: performance.now() }
+      this.#publish(from, encode({ v: PROTOCOL, agent: this.id, lease, tell: 'beat', ...times, open, failed, alone }))
     }
     if (spread === 0) answer()
     else setTimeout(answer, Math.random() * spread)
@@ -173,6 +182,8 @@ export class Agent {
       return
     }
     if (order.order === 'lease') void this.#onLease(order)
+    else if (order.order === 'resume') this.#onResume(order)
+    else if (this.#isKept(order)) this.#answerFromKept(order)
     else if (!this.#lease.isHeldBy(order.from, order.lease)) this.#rejectStranger(order)
     else if (this.#answers.has(order.seq)) this.#repeatAnswer(order)
     else this.#accept(order)
@@ -195,6 +206,8 @@ export class Agent {
     this.#answers.set(order.seq, undefined)
     if (this.#answers.size > KEPT_ANSWERS) this.#answers.delete(this.#answers.keys().next().value as number)
     if (order.order !== 'end') {
+      // The coordinator no longer leads, because another agent has gone on alone.
+      if (order.order === 'result') this.#goAlone()
       void this.#execute(order)
       return
     }
@@ -211,7 +224,7 @@ export class Agent {
     const { holder } = this.#lease
     const now = performance.now()
     if (!this.#lease.take({ from, token, who }, now)) {
-      this.#answer(order, { answer: 'taken', by: holder?.who ?? '?', silence: this.#lease.silence(now) })
+      this.#answer(order, this.#taken())
       return
     }
     if (holder === undefined) {
@@ -232,6 +245,53 @@ export class Agent {
       records: recorder?.port ?? null,
       startsServer: recorder?.startsServer ?? false
     })
+  }
+
+  /** Answers that another coordinator has the lease. */
+  #taken(): Reply {
+    const now = performance.now()
+    const silence = this.#lease.silence(now)
+    const isAlone = this.#session !== undefined && this.#session.state !== 'led'
+    const alone = isAlone ? Math.max(0, (this.#session?.grace ?? 0) - silence) : null
+    return { answer: 'taken', by: this.#lease.holder?.who ?? '?', silence, alone }
+  }
+
+  /** Gives the lease of a run to the coordinator that resumes it: it knows the secret of the run. */
+  #onResume(order: Extract<Order, { order: 'resume' }>): void {
+    const { from, lease: token, who } = order
+    const { holder } = this.#lease
+    const now = performance.now()
+    if (holder?.token !== token) {
+      const known = this.#kept.get(token, now) !== undefined
+      this.#answer(order, known ? { answer: 'kept' } : { answer: 'refused', reason: 'it does not know this run' })
+      return
+    }
+    if (holder.from !== from) {
+      // Only one coordinator at a time: the last one has to be silent for as long as a lease lasts.
+      if (!this.#lease.expired(now)) {
+        this.#answer(order, this.#taken())
+        return
+      }
+      this.#goAlone()
+      this.#lease.transfer({ from, token, who }, now)
+      this.#answers.clear()
+      this.#emit({ event: 'resumed', who })
+    }
+    const records = this.#options.recorder?.port ?? null
+    this.#answer(order, { answer: 'granted', capacity: this.#capacity, records, startsServer: false })
+  }
+
+  /** Returns whether an order is about a run whose results are kept. */
+  #isKept({ lease }: Order): boolean {
+    return this.#lease.holder?.token !== lease && this.#kept.get(lease, performance.now()) !== undefined
+  }
+
+  #answerFromKept(order: Order): void {
+    const journal = this.#kept.get(order.lease, performance.now())
+    if (order.order === 'end') this.#kept.delete(order.lease)
+    if (order.order === 'result' && journal !== undefined) {
+      this.#answer(order, { answer: 'result', ...journal.view(order.pulse), ended: true })
+    } else this.#answer(order, { answer: 'done' })
   }
 
   async #execute(order: Order): Promise<void> {
@@ -255,9 +315,40 @@ export class Agent {
     await turn()
     await turn()
     const { holder } = this.#lease
-    if (holder === undefined || !this.#lease.expired(performance.now())) return
-    const seconds = Math.round(this.#lease.silence(performance.now()) / 100) / 10
-    void this.#free(`nothing was heard of ${holder.who} for ${seconds} s`)
+    const session = this.#session
+    const now = performance.now()
+    if (holder === undefined || session === undefined || !this.#lease.expired(now)) return
+    const silence = this.#lease.silence(now)
+    if (silence < session.grace && session.state !== 'ended') {
+      this.#goAlone()
+      return
+    }
+    const why = `nothing was heard of ${holder.who} for ${Math.round(silence / 100) / 10} s`
+    if (session.state === 'led') void this.#free(why)
+    else void this.#keepResults(session, holder.token, why)
+  }
+
+  /** Goes on with the part of the plan, until the coordinator comes back, the part is done, or the grace is over. */
+  #goAlone(): void {
+    const { holder } = this.#lease
+    const session = this.#session
+    if (holder === undefined || session?.state !== 'led') return
+    this.#emit({ event: 'alone', who: holder.who, grace: session.grace })
+    session.goOn().catch((error: unknown) => {
+      // The crowd cannot connect any more. What it has done until then is kept.
+      this.#emit({ event: 'refused', reason: (error as Error).message })
+      return session.halt()
+    })
+  }
+
+  /** Keeps the results of a session that went on alone, and frees the agent. */
+  async #keepResults(session: Session, token: string, why: string): Promise<void> {
+    if (this.#keeping === session) return
+    this.#keeping = session
+    await session.halt()
+    if (this.#leaving || this.#session !== session) return
+    this.#kept.add(token, session.journal, performance.now())
+    await this.#free(`${why}; the results are kept`)
   }
 
   /** Ends the lease and closes everything. */

@@ -3,7 +3,7 @@ import { pause } from '../pause.js'
 import type { Bus } from './bus.js'
 import { SwarmError } from './errors.js'
 import { type Command, type Member, MemberList } from './member.js'
-import type { AgentMessage, Answer } from './messages.js'
+import { type AgentMessage, type Answer, type Order, PROTOCOL } from './messages.js'
 import { Messenger } from './messenger.js'
 import { defaultWho, Recruiter } from './recruiter.js'
 import type { SwarmReport } from './report.js'
@@ -21,6 +21,16 @@ export interface SwarmOptions {
   strict?: boolean
   /** Milliseconds between two heartbeats. Default: 500. */
   beat?: number
+  /**
+   * Makes the run resumable: agents that lose this coordinator go on with their part of the plan, and the coordinator
+   * waits for the bus. Default: an agent without a coordinator closes everything.
+   */
+  resumable?: {
+    /** Secret of the run. */
+    lease: string
+    /** Milliseconds to wait for the bus. */
+    grace: number
+  }
   /** Name of this coordinator, for people who want the swarm at the same time. Default: user, machine and pid. */
   who?: string
   /** Cancels {@link Coordinator.gather}. */
@@ -43,6 +53,17 @@ export type SwarmEvent =
   | { event: 'away' }
   /** The server that carries the messages is reachable again. */
   | { event: 'back' }
+  /** Agents have gone on alone, because they heard nothing of this process. It collects their results from here on. */
+  | { event: 'alone' }
+
+/** What a resumed run has done so far. */
+export interface ResumedRun {
+  /** Its agents. */
+  agents: readonly Pick<Member, 'id' | 'name' | 'total' | 'part' | 'why'>[]
+  /** As in `SwarmReport`. */
+  spread: number | null
+  error: number | null
+}
 
 /** Default milliseconds between two heartbeats. Every agent answers every heartbeat. */
 const BEAT = 500
@@ -62,6 +83,10 @@ const SPREAD = 200
 const RETURN_TIMEOUT = 10_000
 /** Milliseconds between two attempts to get agents back. */
 const RETRY = 250
+/** Milliseconds for agents to reconnect to the bus after it has come back. */
+const RECONNECT = 5000
+/** Orders to agents that go on alone. */
+const AFTER_DETACHMENT: ReadonlySet<Order['order']> = new Set(['result', 'halt', 'end'])
 
 /**
  * Holds the agents of a swarm for one or several runs.
@@ -76,6 +101,8 @@ export class Coordinator {
   readonly stopped: AbortSignal
   /** Aborted when no agent is left that makes connections. A new signal replaces it when agents come back. */
   gone: AbortSignal
+  /** Aborted when agents have gone on alone, so that this process can no longer lead them. */
+  readonly detached: AbortSignal
 
   readonly #options: SwarmOptions
   readonly #bus: Bus
@@ -85,6 +112,9 @@ export class Coordinator {
   readonly #recruiter: Recruiter
   readonly #cleanUps: (() => void)[] = []
   readonly #stop = new AbortController()
+  readonly #detach = new AbortController()
+  /** Time (ms) since which the bus is not reachable. */
+  #awaySince = 0
   /** Controller of the signal {@link gone}. */
   #allGone = new AbortController()
   #lastTick = performance.now()
@@ -103,10 +133,12 @@ export class Coordinator {
     this.swarm = checkSwarmName(options.swarm)
     this.stopped = this.#stop.signal
     this.gone = this.#allGone.signal
+    this.detached = this.#detach.signal
     const { bus, swarm, signal } = options
     this.#messenger = new Messenger({
       bus,
       swarm,
+      lease: options.resumable?.lease,
       members: this.#members,
       onMessage: (member, message, receivedAt) => this.#onMessage(member, message, receivedAt),
       onDropped: (reason) => this.#emit({ event: 'dropped', reason })
@@ -121,6 +153,7 @@ export class Coordinator {
       beat: this.#period,
       ended: () => this.#ended,
       onJoined: ({ name, records }) => this.#emit({ event: 'joined', agent: name, records }),
+      onLost: (member, why) => this.lose(member, why),
       onRefused: (agent, why) => this.#emit({ event: 'refused', agent, why })
     })
   }
@@ -146,6 +179,32 @@ export class Coordinator {
     return coordinator
   }
 
+  /**
+   * Takes the agents of a run that another coordinator has left, to collect their results.
+   *
+   * @throws as {@link gather}; {@link SwarmError} if a living coordinator has the run
+   */
+  static async resume(options: SwarmOptions, { agents, spread, error }: ResumedRun): Promise<Coordinator> {
+    const coordinator = new Coordinator(options)
+    coordinator.#spread = spread
+    coordinator.#error = error
+    try {
+      coordinator.#start()
+      for (const { id, name, total, part, why } of agents) {
+        const member = coordinator.#members.add({ id, name, protocol: PROTOCOL })
+        Object.assign(member, { total, part, why, state: why === null ? 'here' : 'lost' })
+        member.lastHeard = performance.now()
+      }
+      await coordinator.#recruiter.resume(coordinator.#members.here)
+      coordinator.#detach.abort()
+      await coordinator.#compareClocks()
+    } catch (error) {
+      coordinator.abandon()
+      throw coordinator.#busError ?? error
+    }
+    return coordinator
+  }
+
   /** Id of this coordinator on the bus. */
   get id(): string {
     return this.#messenger.id
@@ -155,6 +214,11 @@ export class Coordinator {
   get agents(): { name: string; records: number | null }[] {
     const agents = this.#members.here.map(({ name, records }) => ({ name, records }))
     return agents.sort((a, b) => (a.name < b.name ? -1 : 1))
+  }
+
+  /** All agents of the run, also those that are lost. */
+  get all(): Member[] {
+    return this.#members.all
   }
 
   /** Agents that it holds and that make connections. */
@@ -181,6 +245,16 @@ export class Coordinator {
     throw new SwarmError(
       `${found.length} agents of swarm ${this.swarm} record port ${port} (${names}): stop all but one of them`
     )
+  }
+
+  /** Number of open connections, as the agents last reported. */
+  get open(): number {
+    return this.pulsing.reduce((sum, { open }) => sum + open, 0)
+  }
+
+  /** Number of failed connects of the current pulse, as the agents last reported. */
+  get failing(): number {
+    return this.pulsing.reduce((sum, { failing }) => sum + failing, 0)
   }
 
   /** Whether an agent was lost. */
@@ -226,6 +300,7 @@ export class Coordinator {
    * @throws {MessageError} or NatsError if the order is too large
    */
   async ask(member: Member, command: Command): Promise<Answer | undefined> {
+    if (this.detached.aborted && !AFTER_DETACHMENT.has(command.order)) return undefined
     return await this.#messenger.ask(member, command)
   }
 
@@ -250,7 +325,7 @@ export class Coordinator {
    * lost, or with the option `strict`.
    */
   async replenish(signal?: AbortSignal): Promise<void> {
-    if (!this.degraded || this.#options.strict === true) return
+    if (!this.degraded || this.#options.strict === true || this.detached.aborted) return
     const deadline = performance.now() + RETURN_TIMEOUT
     for (;;) {
       if (this.#bus.up) {
@@ -276,6 +351,12 @@ export class Coordinator {
     const waiting = new AbortController()
     await Promise.race([Promise.all(freed), pause(this.#bus.up ? END_TIMEOUT : 0, waiting.signal)])
     waiting.abort()
+    this.abandon()
+  }
+
+  /** Ends this coordinator without an order to the agents. May be called again. */
+  abandon(): void {
+    if (this.#ended) return
     this.#ended = true
     for (const cleanUp of this.#cleanUps) cleanUp()
     for (const member of this.#members.all) {
@@ -323,12 +404,21 @@ export class Coordinator {
     for (const member of this.#members.all) {
       if (member.state === 'lost') continue
       if (blocked > this.#period) member.lastHeard += blocked
+      if (this.#isWaitingForBus(now)) member.lastHeard = now + RECONNECT
       if (now - member.lastHeard > MAX_SILENCE * this.#period) {
         const away = this.#bus.up ? '' : `, ${this.#bus.name} is away`
         this.lose(member, `nothing was heard of it for ${((now - member.lastHeard) / 1000).toFixed(1)} s${away}`)
       }
       this.#messenger.repeat(member)
     }
+  }
+
+  /** Returns whether agents are not given up, because they may go on alone until the bus is back. */
+  #isWaitingForBus(now: number): boolean {
+    const { resumable } = this.#options
+    if (this.#bus.up) this.#awaySince = now
+    if (this.#options.signal?.aborted) return false
+    return resumable !== undefined && !this.#bus.up && now - this.#awaySince < resumable.grace
   }
 
   #beat(): void {
@@ -340,10 +430,19 @@ export class Coordinator {
       this.lose(member, `it left: ${message.reason}`)
       return
     }
-    const { t0, t1, t2, open, failed } = message
+    const { t0, t1, t2, open, failed, alone } = message
     member.clock.add({ t0, t1, t2, t3: receivedAt })
     member.open = open
     member.failing = failed
+    if (alone && !this.detached.aborted) this.#stopLeading()
+  }
+
+  /** Ends everything that waits for agents as their leader. From here on, their results are collected. */
+  #stopLeading(): void {
+    this.#emit({ event: 'alone' })
+    this.#detach.abort()
+    this.#allGone.abort()
+    for (const member of this.#members.all) member.dropPending()
   }
 
   #emit(event: SwarmEvent): void {

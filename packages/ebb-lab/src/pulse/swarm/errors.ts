@@ -11,6 +11,13 @@ export class SwarmError extends LabError {
   }
 }
 
+/** Another process has stored a value since this one did. */
+export class RevisionError extends SwarmError {
+  constructor(store: string) {
+    super(`another process has taken the run over: it has written to the ${store}`)
+  }
+}
+
 /** An agent cannot carry out an order. The coordinator receives the message as the reason. */
 export class OrderError extends LabError {
   override readonly name = 'OrderError'

@@ -39,6 +39,12 @@ export class Lease {
     return true
   }
 
+  /** Gives the lease to another coordinator with the same token, which resumes the run. */
+  transfer(holder: Holder, now: number): void {
+    this.#holder = holder
+    this.#lastHeard = now
+  }
+
   /** Returns whether a message with this id and token is from the holder. */
   isHeldBy(from: string, token: string): boolean {
     return this.#holder?.from === from && this.#holder.token === token

@@ -42,6 +42,8 @@ export class Member {
   open = 0
   /** Number of failed connects of the current pulse, as last reported. */
   failing = 0
+  /** Number of connections in a big and in a small pulse, according to the plan that it has. */
+  part = { big: 0, small: 0 }
   /** Key of the crowd that it has prepared, or an empty string. */
   prepared = ''
   /** Number of connections that its crowd is prepared for. */

@@ -7,6 +7,7 @@
 import { randomBytes } from 'node:crypto'
 import { z } from 'zod'
 import { LabError } from '../../units/errors.js'
+import { type Plan, planSchema } from '../plan.js'
 
 /** Version of the protocol. An agent and a coordinator with different versions refuse each other. */
 export const PROTOCOL = 1
@@ -17,13 +18,16 @@ export const MAX_MESSAGE = 262_144
 /** Maximum number of connections of one order, as in a plan. */
 const MAX_CONNECTIONS = 10_000_000
 
-const count = z.number().int().nonnegative()
+/** A whole number. */
+export const countSchema = z.number().int().nonnegative()
+const count = countSchema
 const connections = count.max(MAX_CONNECTIONS)
 const ms = z.number().nonnegative()
 /** A reading of a monotonic clock, in ms. */
 const clock = z.number()
 /** An id or a secret. */
-const token = z.string().regex(/^[A-Za-z0-9]{16,64}$/)
+export const tokenSchema = z.string().regex(/^[A-Za-z0-9]{16,64}$/)
+const token = tokenSchema
 /** Text for people, without control characters and characters that change the writing direction. */
 const text = (maxLength: number) =>
   z
@@ -34,13 +38,15 @@ const text = (maxLength: number) =>
 export const nameSchema = text(100).min(1)
 const name = nameSchema
 const reason = text(1000)
-const causes = z
+/** Counts by cause. */
+export const causesSchema = z
   .record(
     // Causes become keys of plain objects, where names such as `toString` have a meaning.
     z.string().refine((cause) => /^[\w-]{1,40}$/.test(cause) && !(cause in {}), 'no cause'),
     count
   )
   .refine((by) => Object.keys(by).length <= 100, 'too many causes')
+const causes = causesSchema
 
 const capacity = z.object({
   /** Number of descriptors, over all processes that the agent may start. */
@@ -68,7 +74,8 @@ const opened = z.object({
 /** An HdrHistogram (V2, compressed, base64). Four of them fit into a message. */
 const histogram = z.string().max(60_000)
 const latency = z.object({ corrected: histogram, uncorrected: histogram.nullable() })
-const latencies = z.object({ connects: latency, answers: latency.nullable() })
+/** Latencies of a crowd. */
+export const latenciesSchema = z.object({ connects: latency, answers: latency.nullable() })
 
 /** How to connect: `ClientOptions` in JSON. */
 export const connectSettingsSchema = z.object({
@@ -88,14 +95,75 @@ export const connectSettingsSchema = z.object({
 /** How to connect. */
 export type ConnectSettings = z.infer<typeof connectSettingsSchema>
 
+/** A plan in JSON, which has no `Infinity`. */
+export const planJsonSchema = z.object({
+  big: connections,
+  iterations: count,
+  bigSeparation: ms,
+  small: connections,
+  smallSeparation: ms,
+  linger: ms,
+  /** Null: no end. */
+  pulses: count.nullable()
+})
+
+/** A plan in JSON. */
+export type PlanJson = z.infer<typeof planJsonSchema>
+
+const part = z.object({
+  plan: planJsonSchema,
+  /** Number of connections of this agent in a big and in a small pulse. */
+  big: connections,
+  small: connections,
+  /** Index of the next pulse. */
+  first: count,
+  /** Milliseconds without a coordinator after which the agent closes everything. */
+  grace: ms
+})
+
+/** An agent's part of a plan. With it, the agent goes on when it loses its coordinator. */
+export type Part = z.infer<typeof part>
+
+/** Encodes a plan for a message, because JSON has no `Infinity`. */
+export function planToJson(plan: Plan): PlanJson {
+  return { ...plan, pulses: plan.pulses === Number.POSITIVE_INFINITY ? null : plan.pulses }
+}
+
+/**
+ * Decodes a plan of a message.
+ *
+ * @throws ZodError for a plan that is not valid
+ */
+export function planFromJson(plan: PlanJson): Plan {
+  return planSchema.parse({ ...plan, pulses: plan.pulses ?? Number.POSITIVE_INFINITY })
+}
+
+/** Result of a pulse at one agent. `latencies`: those of this pulse. `began`: start by the agent's clock. */
+const pulseResult = z.object({
+  opened,
+  latencies: latenciesSchema,
+  began: clock
+})
+
+/** Result of a pulse at one agent. */
+export type PulseResult = z.infer<typeof pulseResult>
+
 const toAgent = { v: z.literal(PROTOCOL), from: token, lease: token, seq: count }
 
 /** An order from a coordinator to one agent. */
 export const orderSchema = z.discriminatedUnion('order', [
   /** Asks for the agent's lease. */
   z.object({ ...toAgent, order: z.literal('lease'), who: name }),
-  /** Prepares to hold `n` connections. */
-  z.object({ ...toAgent, order: z.literal('begin'), n: connections, how: connectSettingsSchema }),
+  /** Asks an agent that goes on alone, or has kept results, for the lease of the same run. */
+  z.object({ ...toAgent, order: z.literal('resume'), who: name }),
+  /** Prepares to hold `n` connections. With a part of the plan, the agent can go on alone. */
+  z.object({
+    ...toAgent,
+    order: z.literal('begin'),
+    n: connections,
+    how: connectSettingsSchema,
+    part: part.optional()
+  }),
   /**
    * Opens `n` of the `of` connections of a pulse, when the agent's clock reads `at`. `rate`: connects per second, in
    * place of that of `begin`. `replace`: each takes the place of an open connection.
@@ -118,6 +186,10 @@ export const orderSchema = z.discriminatedUnion('order', [
   z.object({ ...toAgent, order: z.literal('close'), at: clock }),
   /** Closes `n` connections. */
   z.object({ ...toAgent, order: z.literal('shrink'), n: connections }),
+  /** Asks for the result of a pulse that the agent made alone. Results of earlier pulses may be forgotten. */
+  z.object({ ...toAgent, order: z.literal('result'), pulse: count }),
+  /** Ends the agent's part of the plan: closes all connections, and keeps the results. */
+  z.object({ ...toAgent, order: z.literal('halt') }),
   /**
    * Begins to record the server beside the agent, which is to hold so many connections. An agent with a command for the
    * server starts the server first. The command is the agent's own: no message contains one.
@@ -161,14 +233,31 @@ const answerSchema = z.discriminatedUnion('answer', [
     records: z.number().int().min(1).max(65_535).nullable(),
     startsServer: z.boolean()
   }),
-  /** Answer to `lease`: coordinator `by` has it, and has been silent for `silence` ms. */
-  z.object({ ...answerTo, answer: z.literal('taken'), by: name, silence: ms }),
+  /**
+   * Answer to `lease` and `resume`: coordinator `by` has it, and has been silent for `silence` ms. `alone`: the agent
+   * goes on with the run of this coordinator for so many ms at most, or null.
+   */
+  z.object({ ...answerTo, answer: z.literal('taken'), by: name, silence: ms, alone: ms.nullable() }),
+  /** Answer to `resume`: the agent has ended its part of the plan, and has kept the results. */
+  z.object({ ...answerTo, answer: z.literal('kept') }),
+  /**
+   * Answer to `result`. `result`: null while the pulse is not over, and if the agent took no part in it. `lost`:
+   * connections that the server closed first. `next`: index of the first pulse that is not over. `ended`: the agent
+   * makes no more pulses.
+   */
+  z.object({
+    ...answerTo,
+    answer: z.literal('result'),
+    result: pulseResult.extend({ lost: causes }).nullable(),
+    next: count,
+    ended: z.boolean()
+  }),
   /** Answer to any order: the agent cannot or must not execute it. */
   z.object({ ...answerTo, answer: z.literal('refused'), reason }),
-  /** Answer to `begin`, `abort`, `shrink`, `close`, `stop` and `end`. */
+  /** Answer to `begin`, `abort`, `shrink`, `close`, `halt`, `stop` and `end`. */
   z.object({ ...answerTo, answer: z.literal('done') }),
-  /** Answer to `connect`. `latencies`: those of this pulse. `began`: start by the agent's clock. */
-  z.object({ ...answerTo, answer: z.literal('connected'), opened, latencies, began: clock }),
+  /** Answer to `connect`. */
+  z.object({ ...answerTo, answer: z.literal('connected'), ...pulseResult.shape }),
   /** Answer to `lost`. */
   z.object({ ...answerTo, answer: z.literal('lost'), lost: causes }),
   /** Answer to `record`: the header of the recording, whose time was `t` when the agent's clock read `at`. */
@@ -189,8 +278,20 @@ export type Answer = z.infer<typeof answerSchema>
 /** A message from an agent to its coordinator. */
 export const agentMessageSchema = z.discriminatedUnion('tell', [
   answerSchema,
-  /** Answer to a heartbeat: when it came (`t1`), when this was sent (`t2`), and how the connections are. */
-  z.object({ ...toCoordinator, tell: z.literal('beat'), t0: clock, t1: clock, t2: clock, open: count, failed: count }),
+  /**
+   * Answer to a heartbeat: when it came (`t1`), when this was sent (`t2`), and how the connections are. `alone`: the
+   * agent goes on by itself, because it had heard nothing for too long.
+   */
+  z.object({
+    ...toCoordinator,
+    tell: z.literal('beat'),
+    t0: clock,
+    t1: clock,
+    t2: clock,
+    open: count,
+    failed: count,
+    alone: z.boolean().default(false)
+  }),
   /** The agent leaves the swarm and closes all connections. */
   z.object({ ...toCoordinator, tell: z.literal('leaving'), reason })
 ])

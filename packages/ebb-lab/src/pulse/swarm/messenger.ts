@@ -14,6 +14,8 @@ interface MessengerOptions {
   onMessage(member: Member, message: Exclude<AgentMessage, Answer>, receivedAt: number): void
   /** Called when a message was dropped. */
   onDropped(reason: string): void
+  /** Secret of the run. Default: a new one. */
+  lease?: string | undefined
 }
 
 /** Exchanges messages with the agents of a run. */
@@ -22,11 +24,12 @@ export class Messenger {
   readonly id = newToken()
   readonly #options: MessengerOptions
   /** Secret that proves to agents that an order is from the coordinator that holds them. */
-  readonly #lease = newToken()
+  readonly #lease: string
   readonly #dropLog: DropLog
 
   constructor(options: MessengerOptions) {
     this.#options = options
+    this.#lease = options.lease ?? newToken()
     this.#dropLog = new DropLog((reason) => options.onDropped(reason))
   }
 

@@ -1,5 +1,6 @@
 /** Discovers the agents of a swarm and takes their leases. */
 import { hostname, userInfo } from 'node:os'
+import { duration } from '../../units/format.js'
 import { pause } from '../pause.js'
 import type { Bus } from './bus.js'
 import { SwarmError } from './errors.js'
@@ -29,6 +30,8 @@ interface RecruiterOptions {
   ended(): boolean
   /** Called when the coordinator has got an agent. */
   onJoined(member: Member): void
+  /** Called when an agent of a resumed run is lost. */
+  onLost(member: Member, why: string): void
   /** Called when an agent is not used, with the reason. */
   onRefused(agent: string, why: string): void
 }
@@ -115,6 +118,12 @@ export class Recruiter {
       // A coordinator that has been silent since our first attempt may be dead. Then its lease expires soon.
       const waited = performance.now() - start
       const seemsDead = answer.silence >= Math.min(waited, 2 * beat)
+      if (answer.alone !== null) {
+        throw new SwarmError(
+          `the agents of swarm ${swarm} go on with the run of ${answer.by} for up to ${duration(answer.alone)}: ` +
+            'take it over with ebb pulse --resume RUN, wait, or use the agents of another swarm'
+        )
+      }
       if (!seemsDead || waited > LEASE + 2 * beat || signal?.aborted) {
         throw new SwarmError(
           `${answer.by} has swarm ${swarm}: wait until that run has ended, or use the agents of another swarm`
@@ -145,6 +154,37 @@ export class Recruiter {
     if (answer?.answer === 'taken') return answer
     this.#refuse(member.name, answer?.answer === 'refused' ? answer.reason : 'it does not answer')
     return undefined
+  }
+
+  /**
+   * Takes the agents of a run that another coordinator has left. Agents that do not know the run, or do not answer, are
+   * lost.
+   *
+   * @throws {SwarmError} if a living coordinator has the run
+   */
+  async resume(members: readonly Member[]): Promise<void> {
+    await Promise.all(members.map((member) => this.#resumeOne(member)))
+  }
+
+  async #resumeOne(member: Member): Promise<void> {
+    const { messenger, who, beat, signal, onJoined, onLost } = this.#options
+    const start = performance.now()
+    for (;;) {
+      const answer = await messenger.ask(member, { order: 'resume', who })
+      if (answer?.answer === 'granted' || answer?.answer === 'kept') {
+        onJoined(member)
+        return
+      }
+      if (answer?.answer !== 'taken') {
+        if (answer?.answer === 'refused') onLost(member, answer.reason)
+        return
+      }
+      const waited = performance.now() - start
+      if (answer.silence < Math.min(waited, 2 * beat) || waited > LEASE + 2 * beat || signal?.aborted) {
+        throw new SwarmError(`${answer.by} has this run: end that process first, or leave the run to it`)
+      }
+      await pause(RETRY, signal)
+    }
   }
 
   #tooFew(here: number, wanted: number): SwarmError {

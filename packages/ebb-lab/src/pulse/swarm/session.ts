@@ -9,11 +9,21 @@ import type { ClientOptions } from '../client-options.js'
 import { type Crowd, processesFor } from '../crowd.js'
 import { crowdOf } from '../own-crowd.js'
 import { pause } from '../pause.js'
+import { type Pulse, pulsesOf } from '../plan.js'
 import type { AgentEvent, AgentOptions, AgentPulse, SideRecording } from './agent-options.js'
 import type { AllowList } from './allow.js'
 import { capacityTo } from './capacity.js'
 import { OrderError } from './errors.js'
-import type { Answer, Capacity, ConnectSettings, Order } from './messages.js'
+import { Journal } from './journal.js'
+import {
+  type Answer,
+  type Capacity,
+  type ConnectSettings,
+  type Order,
+  type Part,
+  type PulseResult,
+  planFromJson
+} from './messages.js'
 
 /** A start that is further away than this (ms) is a mistake in a clock. */
 const MAX_START_DELAY = 60_000
@@ -23,6 +33,15 @@ const ANSWERS_WITHIN = 2000
 const POLL_BEFORE = 3
 /** Maximum bytes of recorded lines in one message. */
 const LINES_BYTES = 131_072
+
+/** Orders of a coordinator that leads the agent through the plan. */
+const LEADING: ReadonlySet<Order['order']> = new Set(['begin', 'connect', 'abort', 'lost', 'shrink', 'close'])
+
+/**
+ * `led`: a coordinator gives the orders. `alone`: the agent goes on with its part of the plan. `ended`: it has done so,
+ * or was halted.
+ */
+type SessionState = 'led' | 'alone' | 'ended'
 
 /** An answer without the fields that address it. */
 export type Reply = DistributiveOmit<Answer, 'v' | 'agent' | 'lease' | 'tell' | 'seq'>
@@ -41,6 +60,9 @@ interface SessionOptions {
 
 /** Executes the orders of one coordinator. Orders that change connections are executed one after the other. */
 export class Session {
+  /** Results of the pulses that the coordinator has not stored yet. */
+  readonly journal = new Journal()
+
   readonly #options: SessionOptions
   /** Cancels the connect in progress. */
   #abort = new AbortController()
@@ -60,6 +82,14 @@ export class Session {
   /** Connections that the server closed and that the coordinator does not know of yet. */
   #lost: Causes = {}
   #recording: SideRecording | undefined
+  /** The agent's part of the plan, if it may go on alone. */
+  #part: Part | undefined
+  /** Result of the last pulse. */
+  #result: PulseResult | undefined
+  #closedAt = 0
+  #state: SessionState = 'led'
+  /** Aborted when the agent is no longer to go on alone. */
+  readonly #halt = new AbortController()
 
   constructor(options: SessionOptions) {
     this.#options = options
@@ -68,6 +98,15 @@ export class Session {
   /** Number of connections that are open. */
   get open(): number {
     return this.#crowd?.open ?? 0
+  }
+
+  /** Milliseconds without a coordinator after which the agent must close everything. 0: it cannot go on alone. */
+  get grace(): number {
+    return this.#part === undefined || this.#result === undefined ? 0 : this.#part.grace
+  }
+
+  get state(): SessionState {
+    return this.#state
   }
 
   /** Number of connects of the current pulse that have failed. */
@@ -81,6 +120,7 @@ export class Session {
    * @throws Error whose message tells the coordinator why the order cannot be executed
    */
   async execute(order: Order): Promise<Reply> {
+    if (this.#state !== 'led' && LEADING.has(order.order)) throw new OrderError('it goes on alone')
     switch (order.order) {
       case 'begin':
         return this.#inTurn(() => this.#begin(order))
@@ -106,6 +146,11 @@ export class Session {
         return this.#inTurn(() => this.#record(order.connections))
       case 'stop':
         return this.#inTurn(() => this.#stopRecording())
+      case 'result':
+        return { answer: 'result', ...this.journal.view(order.pulse), ended: this.#state === 'ended' }
+      case 'halt':
+        await this.halt()
+        return { answer: 'done' }
       case 'lines':
         return this.#lines(order.first)
       default:
@@ -130,8 +175,56 @@ export class Session {
     })
   }
 
+  /**
+   * Goes on with the agent's part of the plan, without orders. Resolves when the part is done, or when the session is
+   * halted or ends. The times between pulses are those of the plan, by this agent's clock.
+   */
+  async goOn(): Promise<void> {
+    if (this.#part === undefined || this.#state !== 'led') return
+    this.#state = 'alone'
+    const { plan, big, small } = this.#part
+    const stop = AbortSignal.any([this.#halt.signal, this.#over.signal])
+    // The order in progress may be the one to connect a pulse, or to close it.
+    await this.#inTurn(async () => {})
+    let after = 0
+    for (const pulse of pulsesOf(planFromJson(plan))) {
+      if (stop.aborted) break
+      if (pulse.index >= this.journal.next) {
+        const answered = await this.#makeAlone(pulse, pulse.size === 'big' ? big : small, this.#closedAt + after, stop)
+        if (!answered) break
+      }
+      after = pulse.after
+    }
+    this.#state = 'ended'
+  }
+
+  /**
+   * Makes the agent's share of a pulse that begins at `from`, unless it has begun already. Returns whether the server
+   * has accepted a connection.
+   */
+  async #makeAlone(pulse: Pulse, share: number, from: number, stop: AbortSignal): Promise<boolean> {
+    if (this.#pulse?.index !== pulse.index) {
+      await pause(Math.max(0, from - performance.now()), stop)
+      if (stop.aborted) return false
+      await this.#inTurn(() => this.#connect({ pulse: pulse.index, n: share, of: pulse.n, at: 0 }, stop))
+    }
+    await pause(Math.max(0, this.#heldSince + pulse.linger - performance.now()), stop)
+    await this.#inTurn(() => this.#close(0))
+    return share === 0 || (this.#result?.opened.connected ?? 0) > 0
+  }
+
+  /** Ends the agent's part of the plan. Resolves when all connections are closed and the results are there. */
+  async halt(): Promise<void> {
+    this.#halt.abort()
+    this.#abort.abort()
+    await this.#inTurn(async () => {
+      if (this.#pulse !== undefined) await this.#close(0)
+      this.#state = 'ended'
+    })
+  }
+
   /** Makes a crowd for up to `n` connections. */
-  async #begin({ n, how }: OrderOf<'begin'>): Promise<Reply> {
+  async #begin({ n, how, part }: OrderOf<'begin'>): Promise<Reply> {
     const { capacity, allow, agent } = this.#options
     const room = capacityTo(how.server.host, capacity)
     if (n > room) {
@@ -151,10 +244,15 @@ export class Session {
     this.#prepared = n
     this.#held = 0
     this.#target = `${how.server.host}:${how.server.port}`
+    this.#part = part
+    this.journal.skipTo(part?.first ?? 0)
     return { answer: 'done' }
   }
 
-  async #connect({ pulse, n, of, at, rate, replace }: OrderOf<'connect'>, signal: AbortSignal): Promise<Reply> {
+  async #connect(
+    { pulse, n, of, at, rate, replace }: Omit<OrderOf<'connect'>, 'order' | 'v' | 'from' | 'lease' | 'seq'>,
+    signal: AbortSignal
+  ): Promise<Reply> {
     const crowd = this.#preparedCrowd()
     if (!replace && this.#held + n > this.#prepared) {
       throw new OrderError(
@@ -172,7 +270,10 @@ export class Session {
     this.#held += opened.connected - opened.replaced
     this.#pulse = { index: pulse, target: this.#target, n, of, opened, lost: {}, heldMs: 0 }
     this.#heldSince = performance.now()
-    return { answer: 'connected', opened, latencies, began }
+    this.#result = { opened, latencies, began }
+    // The coordinator stores the results of a pulse before it orders the next one.
+    if (this.#state === 'led') this.journal.forgetBefore(pulse)
+    return { answer: 'connected', ...this.#result }
   }
 
   async #shrink(n: number): Promise<Reply> {
@@ -199,7 +300,9 @@ export class Session {
     if (this.#pulse !== undefined) {
       const pulse = { ...this.#pulse, heldMs: performance.now() - this.#heldSince }
       this.#options.onEvent({ event: 'pulse', pulse })
+      if (this.#result !== undefined) this.journal.add(pulse.index, { ...this.#result, lost: pulse.lost })
       this.#pulse = undefined
+      this.#closedAt = performance.now()
     }
     return { answer: 'done' }
   }

@@ -3,12 +3,13 @@ import { addCauses, type Causes, count, total } from '../causes.js'
 import type { Arrivals, Crowd } from '../crowd.js'
 import { Latencies } from '../latencies.js'
 import { addOpened, emptyOpened, type Opened } from '../opened.js'
+import type { Plan } from '../plan.js'
 import { emptyTraffic, type Traffic } from '../traffic.js'
 import { capacityTo, describeCapacity } from './capacity.js'
 import type { Coordinator } from './coordinator.js'
 import { AGENT_LOST, SwarmError } from './errors.js'
 import type { Member } from './member.js'
-import { type Answer, type ConnectSettings, connectSettingsSchema } from './messages.js'
+import { type Answer, type ConnectSettings, connectSettingsSchema, type Part, planToJson } from './messages.js'
 import { split } from './split.js'
 
 /** Maximum number of agents to name in an error. */
@@ -31,6 +32,15 @@ interface Refusal {
   reason: string
 }
 
+/** The plan that agents go on with if they lose the coordinator. */
+export interface CrowdPlan {
+  plan: Plan
+  /** Milliseconds without a coordinator after which an agent closes everything. */
+  grace: number
+  /** Called when other agents than before have prepared. */
+  onChange: () => Promise<void>
+}
+
 /** Shares its connections out over agents, in proportion to their capacities. */
 export class SwarmCrowd implements Crowd {
   readonly latencies = new Latencies()
@@ -39,25 +49,33 @@ export class SwarmCrowd implements Crowd {
   readonly #coordinator: Coordinator
   readonly #settings: ConnectSettings
   readonly #most: number
+  readonly #plan: CrowdPlan | undefined
   #pulses = 0
   /** Agents that were ordered to connect and not yet ordered to close. */
   readonly #holders = new Set<Member>()
 
-  private constructor(coordinator: Coordinator, settings: ConnectSettings, most: number) {
+  private constructor(coordinator: Coordinator, settings: ConnectSettings, most: number, plan: CrowdPlan | undefined) {
     this.#coordinator = coordinator
     this.#settings = settings
     this.#most = most
+    this.#plan = plan
   }
 
   /**
    * Makes a crowd of up to `most` connections. The rate of `settings` is that of all agents together.
    *
+   * @param plan what agents go on with if they lose the coordinator. Default: they close everything
    * @throws {SwarmError} if the agents cannot hold `most` connections, or one of them refuses
    * @throws ZodError for settings that the protocol cannot carry
    */
-  static async create(coordinator: Coordinator, settings: ConnectSettings, most: number): Promise<SwarmCrowd> {
+  static async create(
+    coordinator: Coordinator,
+    settings: ConnectSettings,
+    most: number,
+    plan?: CrowdPlan
+  ): Promise<SwarmCrowd> {
     connectSettingsSchema.parse(settings)
-    const crowd = new SwarmCrowd(coordinator, settings, most)
+    const crowd = new SwarmCrowd(coordinator, settings, most, plan)
     crowd.#checkRoom()
     const refusals = await crowd.#prepare()
     const [first] = refusals
@@ -67,11 +85,11 @@ export class SwarmCrowd implements Crowd {
   }
 
   get open(): number {
-    return this.#coordinator.pulsing.reduce((sum, { open }) => sum + open, 0)
+    return this.#coordinator.open
   }
 
   get failed(): number {
-    return this.#coordinator.pulsing.reduce((sum, { failing }) => sum + failing, 0)
+    return this.#coordinator.failing
   }
 
   get gone(): AbortSignal {
@@ -96,7 +114,8 @@ export class SwarmCrowd implements Crowd {
     await Promise.all(
       members.map(async (member, i) => {
         const share = shares[i] ?? 0
-        if (share === 0) return
+        // An agent that may go on alone has to know how far the plan is.
+        if (share === 0 && this.#plan === undefined) return
         const { offset = 0, error = 0 } = member.clock.best ?? {}
         this.#holders.add(member)
         const answer = await this.#coordinator.ask(member, {
@@ -108,7 +127,7 @@ export class SwarmCrowd implements Crowd {
           ...(rate !== undefined && { rate: (rate * share) / n }),
           ...(replace && { replace })
         })
-        if (answer?.answer === 'connected') starts.push({ at: answer.began - offset, error })
+        if (answer?.answer === 'connected' && share > 0) starts.push({ at: answer.began - offset, error })
         this.#addResult(sum, member, this.#takeResult(member, share, answer))
       })
     )
@@ -200,6 +219,7 @@ export class SwarmCrowd implements Crowd {
     for (let refusals = await this.#prepare(); refusals.length > 0; refusals = await this.#prepare()) {
       for (const { member, reason } of refusals) this.#coordinator.lose(member, reason)
     }
+    await this.#plan?.onChange()
   }
 
   /**
@@ -212,10 +232,12 @@ export class SwarmCrowd implements Crowd {
     for (;;) {
       const { members, capacities, all } = this.#room()
       const shares = split(Math.min(this.#most, all), capacities) ?? []
+      const parts = this.#parts(capacities, all)
       const refusals: Refusal[] = []
       await Promise.all(
         members.map(async (member, i) => {
-          const reason = await this.#prepareMember(member, shares[i] ?? 0, capacities[i] as number)
+          const part = parts?.[i]
+          const reason = await this.#prepareMember(member, shares[i] ?? 0, capacities[i] as number, part)
           if (reason !== undefined) refusals.push({ member, reason })
         })
       )
@@ -223,21 +245,37 @@ export class SwarmCrowd implements Crowd {
     }
   }
 
+  /** Returns the part of the plan of each agent, or undefined if they are not to go on alone. */
+  #parts(capacities: readonly number[], all: number): Part[] | undefined {
+    if (this.#plan === undefined) return undefined
+    const { plan, grace } = this.#plan
+    const [big, small] = [plan.big, plan.small].map((n) => split(Math.min(n, all), capacities) ?? [])
+    const common = { plan: planToJson(plan), first: this.#pulses, grace }
+    return capacities.map((_, i) => ({ ...common, big: big?.[i] ?? 0, small: small?.[i] ?? 0 }))
+  }
+
   /** Has one agent prepare its share. Returns the reason if it refuses. */
-  async #prepareMember(member: Member, share: number, capacity: number): Promise<string | undefined> {
+  async #prepareMember(
+    member: Member,
+    share: number,
+    capacity: number,
+    part: Part | undefined
+  ): Promise<string | undefined> {
     // In a smaller pulse, rounding may give the agent one connection more.
     const n = Math.min(share + 1, capacity)
     if (n === 0) return undefined
     const { rate: allRate } = this.#settings
     const rate = allRate === null ? null : (allRate * Math.max(1, share)) / Math.max(1, this.#most)
-    const prepared = `${this.#number} ${n} ${rate}`
+    const { big = 0, small = 0 } = part ?? {}
+    const prepared = `${this.#number} ${n} ${rate} ${big} ${small}`
     if (member.prepared === prepared) return undefined
     const how = { ...this.#settings, rate }
-    const answer = await this.#coordinator.ask(member, { order: 'begin', n, how })
+    const answer = await this.#coordinator.ask(member, { order: 'begin', n, how, ...(part && { part }) })
     if (answer?.answer === 'refused') return answer.reason
     if (answer?.answer === 'done') {
       member.prepared = prepared
       member.preparedFor = n
+      member.part = { big, small }
     }
     return undefined
   }

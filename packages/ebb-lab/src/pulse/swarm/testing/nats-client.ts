@@ -11,6 +11,7 @@ export interface Connection {
   close(): Promise<void>
   subscribe(subject: string, options: { callback(error: Error | null, message: { subject: string }): void }): unknown
   publish(subject: string, payload?: string | Uint8Array): void
+  request(subject: string, payload?: string): Promise<{ json<T>(): T }>
 }
 
 /** A service as it answers to a ping. */
@@ -57,6 +58,24 @@ export const connect: (options: { servers: string }) => Promise<Connection> = na
 /** Returns the service protocol on a connection. The cast is explained in `NatsBus`. */
 export function services(connection: Connection): Services {
   return new Svcm(connection as unknown as ConstructorParameters<typeof Svcm>[0])
+}
+
+/** Returns how many values a key-value bucket has, and how many consumers. */
+export async function bucket(connection: Connection, name: string): Promise<{ states: number; consumers: number }> {
+  // Removed keys are messages too, without bytes of their own.
+  const query = JSON.stringify({ subjects_filter: '>' })
+  const info = (await connection.request(`$JS.API.STREAM.INFO.KV_${name}`, query)).json<{
+    state: { consumer_count: number; subjects?: Record<string, number> }
+  }>()
+  let states = 0
+  for (const subject of Object.keys(info.state.subjects ?? {})) {
+    const last = JSON.stringify({ last_by_subj: subject })
+    const reply = (await connection.request(`$JS.API.STREAM.MSG.GET.KV_${name}`, last)).json<{
+      message?: { data?: string }
+    }>()
+    if (reply.message?.data !== undefined) states++
+  }
+  return { states, consumers: info.state.consumer_count }
 }
 
 /** Makes pairs of keys. */
