@@ -1,9 +1,14 @@
 /** Listeners of `createListener()`: what moves, what waits, and what is passed on. */
+import { execFile } from 'node:child_process'
 import { once } from 'node:events'
 import fs from 'node:fs'
 import http from 'node:http'
 import { type AddressInfo, connect, type Socket } from 'node:net'
 import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { createListener, listen } from 'ebb'
+import { handover } from 'ebb/handover'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { echoClient, echoClients, eventually, handoverPath, LISTENER, Member } from '../support/handover.js'
 import { until } from '../support/sockets.js'
@@ -349,4 +354,173 @@ test('several servers of different kinds move together, and the last process rem
   await second.value('(web.shutdown({ grace: 0 }), tcp.shutdown({ grace: 0 }), unix.shutdown({ grace: 0 }), 0)')
   expect((await second.ended).code).toBe(0)
   expect([fs.existsSync(file), fs.existsSync(path)]).toEqual([false, false])
+})
+
+test('broadcasts, and all that a program does with a connection that is elsewhere, reach it', async () => {
+  const path = handoverPath()
+  const servers = serving(`
+    open(connection) {
+      held.set('it', connection)
+      if (first.clients === 1) connection.pause()
+    },
+    data: (connection, bytes) => void connection.write(process.pid + ':' + bytes)
+  `)
+  const options = { servers, options: { grace: '20s' } }
+  const first = new Member(path, options)
+  const ready = await first.expect('ready')
+  const stays = (await echoClient(ready)).socket
+  await eventually(() => first.value('first.clients')).toBe(1)
+  const moves = (await echoClient(ready)).socket
+  await eventually(() => first.value('first.clients')).toBe(2)
+  const second = new Member(path, options)
+  expect((await second.expect('ready')).from).toMatchObject({ connections: 1, awake: 1 })
+  await first.expect('handedOver')
+  // A third one takes over while the first one still has a connection.
+  const third = new Member(path, options)
+  expect((await third.expect('ready')).from).toMatchObject({ connections: 1, awake: 1 })
+  await second.expect('handedOver')
+
+  const all = Promise.all([stays, moves].map((socket) => once(socket, 'data')))
+  expect(await third.value("first.broadcast('to all')")).toBe(2)
+  expect((await all).map(String)).toEqual(['to all', 'to all'])
+  expect(await third.value("first.broadcast('to none', () => false)")).toBe(0)
+
+  // Through two processes.
+  let text = ''
+  moves.on('data', (bytes: Buffer) => {
+    text += bytes.toString()
+  })
+  expect(await first.value("(held.get('it').pause(), held.get('it').write('written, '))")).toBe(true)
+  moves.write('read')
+  await until(() => text === 'written, ')
+  expect(await third.value('first.clients')).toBe(1)
+  await first.value("(held.get('it').resume(), 0)")
+  await until(() => text === `written, ${third.process.pid}:read`)
+  const ended = once(moves, 'end')
+  await first.value("(held.get('it').end(', and the end'), 0)")
+  await ended
+  expect(text).toBe(`written, ${third.process.pid}:read, and the end`)
+  // Closes the one that is still in the first process.
+  const ids = await first.value<number[]>('[...Array(100).keys()].map((fd) => first.reactor.serial[fd])')
+  const id = await first.value<number>('first.reactor.serial[first.reactor.next(first.owner, -1)]')
+  expect(ids).toContain(id)
+  expect(await third.value(`first.closeConnection(${id})`)).toBe(true)
+  await until(() => stays.closed)
+  for (const member of [first, second]) expect((await member.ended).code).toBe(0)
+  await eventually(() => third.value('first.clients')).toBe(0)
+  expect(await third.value(`first.send(${id}, 'x')`)).toBe(false)
+  expect(await third.value('audit()')).toEqual([])
+})
+
+test('a process does not end before all that it passes on has been sent', async () => {
+  const path = handoverPath()
+  const SIZE = 3_000_000
+  const servers = serving(`data: (connection) => void held.set('it', connection)`)
+  const first = new Member(path, { servers })
+  const client = (await echoClient(await first.expect('ready'))).socket
+  client.write('begin')
+  await eventually(() => first.value('held.size')).toBe(1)
+  await first.value('(globalThis.work = setInterval(() => {}, 1000), 0)')
+  const second = new Member(path, { servers })
+  await second.expect('ready')
+  await first.expect('handedOver')
+  let length = 0
+  client.on('data', (bytes: Buffer) => {
+    length += bytes.length
+  })
+  await first.value(`(held.get('it').write(Buffer.alloc(${SIZE}, 'x')), clearInterval(work), 0)`)
+  expect((await first.ended).code).toBe(0)
+  await until(() => length === SIZE)
+  expect(await second.value('audit()')).toEqual([])
+})
+
+test('five handovers under load: every byte comes back, in order, and no client is refused', async () => {
+  const path = handoverPath()
+  const servers = serving(`
+    data(connection, bytes) {
+      if (!connection.write(bytes)) connection.pause()
+    },
+    drain: (connection) => connection.resume()
+  `)
+  const options = { servers, options: { grace: '20s' } }
+  let current = new Member(path, options)
+  const ready = await current.expect('ready')
+  const { port } = ready.address as AddressInfo
+  let isRunning = true
+  const counts = { small: 0, large: 0, fresh: 0 }
+  /** Sends `length` bytes and reads as many, and compares. */
+  const echo = async (socket: Socket, length: number): Promise<void> => {
+    const bytes = Buffer.from(Uint8Array.from({ length }, (_, i) => (i * 31 + (i >> 8)) % 251))
+    const parts: Buffer[] = []
+    let received = 0
+    const done = new Promise<void>((resolve, reject) => {
+      socket.on('data', (part: Buffer) => {
+        parts.push(part)
+        received += part.length
+        if (received >= length) resolve()
+      })
+      socket.once('close', () => reject(new Error(`closed after ${received} of ${length} bytes`)))
+    })
+    socket.write(bytes)
+    await done
+    socket.removeAllListeners('data').removeAllListeners('close')
+    expect(Buffer.concat(parts).equals(bytes)).toBe(true)
+  }
+  const open = async (): Promise<Socket> => {
+    const socket = connect(port, '127.0.0.1')
+    await once(socket, 'connect')
+    onTestFinished(() => void socket.destroy())
+    return socket
+  }
+  const small = Array.from({ length: 8 }, async () => {
+    const socket = await open()
+    for (; isRunning; counts.small++) await echo(socket, 100)
+  })
+  const large = Array.from({ length: 2 }, async () => {
+    const socket = await open()
+    for (; isRunning; counts.large++) await echo(socket, 2_000_000)
+  })
+  const fresh = (async () => {
+    for (; isRunning; counts.fresh++) {
+      const socket = await open()
+      await echo(socket, 10)
+      socket.destroy()
+    }
+  })()
+  await eventually(async () => Math.min(...Object.values(counts))).toBeGreaterThan(0)
+  for (let i = 0; i < 5; i++) {
+    const next = new Member(path, options)
+    await next.expect('ready')
+    const before = { ...counts }
+    await eventually(async () => counts.small - before.small).toBeGreaterThan(20)
+    await eventually(async () => counts.large - before.large).toBeGreaterThan(0)
+    current = next
+  }
+  isRunning = false
+  await Promise.all([...small, ...large, fresh])
+  await eventually(() => current.value('first.clients')).toBe(10)
+  expect(await current.value('audit()')).toEqual([])
+})
+
+describe('refused in one sentence', () => {
+  test('a listener that listens already, and one that is closed', async () => {
+    const options = { path: handoverPath(), listen: { port: 0 } }
+    const error = { code: 'ERR_INVALID_ARG_VALUE', message: expect.stringContaining('make it with createListener()') }
+    const listening = listen({ port: 0, giveBack: false })
+    await expect(handover(listening, options)).rejects.toThrow(expect.objectContaining(error))
+    await listening.close()
+    const closed = createListener()
+    await closed.close()
+    await expect(handover([closed], { ...options, listen: [{ port: 0 }] })).rejects.toThrow(
+      expect.objectContaining(error)
+    )
+    await expect(handover(createListener(), { ...options, listen: { port: -1 } })).rejects.toThrow(/port/)
+    expect(fs.existsSync(options.path)).toBe(false)
+  })
+
+  test.each(['thread', 'cluster'])('handover() in a worker: %s', async (kind) => {
+    const file = fileURLToPath(new URL('../support/handover-in-worker.mjs', import.meta.url))
+    const { stdout } = await promisify(execFile)(process.execPath, [file, kind, handoverPath()])
+    expect(stdout).toMatch(/^ERR_EBB_HANDOVER: handover\(\) does not work in a worker .*\n$/)
+  })
 })

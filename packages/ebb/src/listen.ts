@@ -4,8 +4,8 @@
  */
 export { ConnectionGovernor, Governor, type GovernorOptions } from './govern/connection-governor.js'
 export type { Connection } from './listen/connection.js'
+export type { Handlers } from './listen/handlers.js'
 export { createListener, type Listener, type ListenerOptions, type ListenOptions, listen } from './listen/listen.js'
-export type { Handlers } from './listen/listener.js'
 export { type Release, type ReleaseOptions, release } from './memory/release.js'
 export { type RuntimeView, runtimeView } from './memory/runtime.js'
 export type { SocketOptions } from './socket/listening-socket.js'

@@ -275,7 +275,7 @@ export interface Addressed {
 }
 
 /** Orders, by their number. */
-export const ORDERS = ['send', 'end', 'close', 'upgraded', 'part'] as const
+export const ORDERS = ['send', 'end', 'close', 'pause', 'resume', 'upgraded', 'part'] as const
 
 /** The first order that may be for all upgraded connections, and not for one. */
 const FOR_ALL = ORDERS.indexOf('upgraded')

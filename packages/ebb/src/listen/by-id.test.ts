@@ -1,7 +1,7 @@
 /** Connections of a listener by their id, their attachments, and listeners that do not listen. */
 import { once } from 'node:events'
 import { expect, test, vi } from 'vitest'
-import { client, until } from '../../../../test/support/sockets.js'
+import { client, clients, readAll, until } from '../../../../test/support/sockets.js'
 import type { Connection } from './connection.js'
 import { createListener } from './listen.js'
 import { serve } from './testing/serve.js'
@@ -81,4 +81,24 @@ test('a listener that was never started has no address, and closes at once', asy
   // @ts-expect-error: not a number
   const wrong = (): unknown => createListener({}, { attachmentLimit: 'large' })
   expect(wrong).toThrow(expect.objectContaining({ code: 'ERR_INVALID_ARG_VALUE' }))
+})
+
+test('a broadcast reaches all connections that can still get bytes, in order, unless a filter leaves them out', async () => {
+  const opened: Connection[] = []
+  const listener = serve({ open: (connection) => void opened.push(connection) })
+  const sockets = await clients(listener.address, 20)
+  await until(() => opened.length === 20)
+  opened[0]?.end()
+  opened[1]?.close()
+  const left = opened[2] as Connection
+  const bytes = Buffer.from('first ')
+  const counts = [listener.broadcast(bytes), listener.broadcast('second', (id) => id !== left.id)]
+  // Copied.
+  bytes.fill('x')
+  expect(await Promise.all(counts)).toEqual([18, 17])
+  listener.closeConnections()
+  const texts = await Promise.all(sockets.map((socket) => readAll(socket).then(String)))
+  expect(texts.sort()).toEqual(['', '', 'first ', ...new Array(17).fill('first second')])
+  // @ts-expect-error: not a function
+  expect(() => listener.broadcast('x', 1)).toThrow(expect.objectContaining({ code: 'ERR_INVALID_ARG_VALUE' }))
 })

@@ -11,8 +11,7 @@ import type { AddressInfo } from '../sys/sockaddr.js'
  *
  * Once the connection is closed, the methods do nothing, and `write()` returns false.
  *
- * Once it has moved to another process, `write()`, `end()` and `close()` are passed on, as long as that process goes on
- * and `grace` lasts.
+ * Once it has moved to another process, all methods are passed on, as long as that process goes on and `grace` lasts.
  */
 export interface Connection {
   /** Number of this connection: a positive integer that no other connection of this thread ever has. */
@@ -147,9 +146,11 @@ export class ConnectionHandle implements Connection {
 
   pause(): void {
     if (this.#isHere) this.#host.pause(this.#fd)
+    else this.#host.pass(this.id, 'pause')
   }
 
   resume(): void {
     if (this.#isHere) this.#host.resume(this.#fd)
+    else this.#host.pass(this.id, 'resume')
   }
 }

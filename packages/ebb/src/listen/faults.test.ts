@@ -19,8 +19,8 @@ import {
 } from '../../../../test/support/sockets.js'
 import type { AddressInfo } from '../sys/sockaddr.js'
 import type { Connection } from './connection.js'
+import type { Handlers } from './handlers.js'
 import { listen } from './listen.js'
-import type { Handlers } from './listener.js'
 import { serve } from './testing/serve.js'
 
 // Opens the descriptors that ebb keeps for the life of the process, before descriptors are counted.

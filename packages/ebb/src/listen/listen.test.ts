@@ -12,8 +12,8 @@ import { E } from '../sys/constants.js'
 import { type AddressInfo, SocketAddress } from '../sys/sockaddr.js'
 import { createSocket, startConnect } from '../sys/socket.js'
 import type { Connection } from './connection.js'
+import type { Handlers } from './handlers.js'
 import { type Listener, type ListenOptions, listen } from './listen.js'
-import type { Handlers } from './listener.js'
 import { serve } from './testing/serve.js'
 
 // Opens the descriptors that ebb keeps for the life of the process, before descriptors are counted.

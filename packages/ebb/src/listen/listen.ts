@@ -11,7 +11,8 @@ import { EbbError, invalidArgument, shown } from '../sys/errors.js'
 import { lackOfReactor } from '../sys/reactor.js'
 import type { AddressInfo } from '../sys/sockaddr.js'
 import { warnOfUnknown } from '../sys/unknown.js'
-import { EpollListener, type Handlers } from './listener.js'
+import type { Handlers } from './handlers.js'
+import { EpollListener } from './listener.js'
 
 const HANDLERS = Object.keys({
   open: 0,
@@ -112,6 +113,16 @@ export interface Listener {
    * @throws {TypeError} `ERR_INVALID_ARG_VALUE`
    */
   send(id: number, bytes: string | Uint8Array): boolean
+  /**
+   * Sends bytes to all connections. It works in slices of a few ms, and the event loop goes on in between. Broadcasts
+   * run one after the other. A connection that is accepted meanwhile does not get the bytes. Bytes given to `write()`
+   * or {@link send} meanwhile may arrive first.
+   *
+   * @param filter called with the id of each connection; false leaves the connection out
+   * @returns how many connections the bytes were sent to
+   * @throws {TypeError} `ERR_INVALID_ARG_VALUE`
+   */
+  broadcast(bytes: string | Uint8Array, filter?: (id: number) => boolean): Promise<number>
   /**
    * Closes the connection with this id now. Queued bytes are lost.
    *

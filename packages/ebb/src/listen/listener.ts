@@ -9,8 +9,9 @@ import type { Governor } from '../govern/connection-governor.js'
 import { type Retained, retain } from '../memory/hidden-classes.js'
 import { type AcceptHost, Acceptor } from '../socket/acceptor.js'
 import { Attachments, restored } from '../socket/attachments.js'
+import { BroadcastQueue } from '../socket/broadcast-queue.js'
 import type { ListeningSocket } from '../socket/listening-socket.js'
-import type { ConnectionKeeper, HandedOver, Order } from '../socket/moved.js'
+import type { ConnectionKeeper, Order } from '../socket/moved.js'
 import { ProxiedAddresses } from '../socket/proxied.js'
 import {
   type ProxyFailure,
@@ -20,7 +21,7 @@ import {
 } from '../socket/proxy-protocol.js'
 import { type ShutdownHost, type ShutdownOptions, type ShutdownReport, shutDown } from '../socket/shutdown.js'
 import { Wheel } from '../socket/timer-wheel.js'
-import { checkId, toBytes } from '../sys/arguments.js'
+import { checkFunction, checkId, toBytes } from '../sys/arguments.js'
 import { type Audited, announceCreated, targetOf } from '../sys/audit.js'
 import { E, EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from '../sys/constants.js'
 import { EbbError, type SystemError, systemError } from '../sys/errors.js'
@@ -31,6 +32,8 @@ import type { AddressInfo } from '../sys/sockaddr.js'
 import { closeDescriptor, peerAddress, shutdownBoth, shutdownWrite, takeError } from '../sys/socket.js'
 import { peek, receiveAndDrop, sendAt, sendBytes } from '../sys/transfer.js'
 import { type Connection, ConnectionHandle, type ConnectionHost } from './connection.js'
+import type { Handlers } from './handlers.js'
+import { ConnectionIds } from './ids.js'
 import { ListenerMoving, type MovingHost } from './moving.js'
 import {
   BLOCKED,
@@ -46,52 +49,6 @@ import {
   PAUSED,
   type SendQueue
 } from './states.js'
-
-/** Handlers of a listener, shared by all its connections. All are optional and are called without `this`. */
-export interface Handlers {
-  /** Called when a connection was accepted. */
-  open?(connection: Connection): void
-  /**
-   * Called with at least one received byte. The handler may keep `bytes`. Without this handler, received bytes are read
-   * and dropped.
-   */
-  data?(connection: Connection, bytes: Buffer): void
-  /** Called when the kernel has taken all bytes that `write()` had to queue. */
-  drain?(connection: Connection): void
-  /**
-   * Called once for each opened connection when it is closed by either side, or broken.
-   *
-   * @param error what broke the connection; undefined if it was closed
-   */
-  close?(connection: Connection, error?: SystemError): void
-  /**
-   * Called when the listener cannot accept connections. With `EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM` or `ENOSPC` (too
-   * many epoll watches), accepting pauses and resumes by itself. Further pauses are not reported until the number of
-   * clients has changed by more than 10 %. With any other code, the listener closes. Without this handler, the error
-   * becomes a process warning.
-   */
-  error?(error: SystemError): void
-  /**
-   * Called in place of `open` for a connection that came from the process before: see `handover()`. Its
-   * {@link Connection.id} and {@link Connection.attachment} are those of that process.
-   */
-  moved?(connection: Connection): void
-  /**
-   * Called when another process has taken over the listener and its connections. The `close` handler is not called for
-   * connections that have moved.
-   */
-  handedOver?(report: HandedOver): void
-  /** Called when another process could not take over. This one goes on. */
-  handoverFailed?(error: EbbError | SystemError): void
-  /**
-   * Called when a connection was closed because it did not begin with a valid header of the PROXY protocol. The other
-   * handlers were not called for it.
-   *
-   * @param error `ERR_EBB_PROXY_HEADER` or `ERR_EBB_PROXY_TIMEOUT`
-   * @param peer address of the peer; undefined if it is gone
-   */
-  proxyError?(error: EbbError, peer: AddressInfo | undefined): void
-}
 
 /** What a listener is made of, beside its socket. */
 export interface ListenerParts {
@@ -145,8 +102,8 @@ export class EpollListener implements Audited, Watcher, AcceptHost, ConnectionHo
 
   readonly #slab = new ReceiveSlab()
   #keeper: ConnectionKeeper | undefined
-  /** Descriptors by id: kept up to date from the first {@link find} on. */
-  #byId: Map<number, number> | undefined
+  readonly #ids = new ConnectionIds(this)
+  readonly #broadcasts = new BroadcastQueue()
 
   /** @throws {TypeError} `ERR_INVALID_ARG_VALUE` for a `proxyProtocol` that is not valid */
   constructor(parts: ListenerParts) {
@@ -192,11 +149,8 @@ export class EpollListener implements Audited, Watcher, AcceptHost, ConnectionHo
     if (open !== this.#clients) wrong.push(`clients: ${this.#clients}, expected ${open}`)
     if (timers !== (this.silent?.size ?? 0)) wrong.push(`timers: ${this.silent?.size}, expected ${timers}`)
     for (const fd of this.queues.keys()) if (reactor.ownerOf(fd) !== this.#owner) wrong.push(`a queue of ${fd} is left`)
-    for (const [id, fd] of this.#byId ?? [])
-      if (reactor.serial[fd] !== id) wrong.push(`connection ${id} is not at ${fd}`)
-    if (this.#byId !== undefined && this.#byId.size !== open) wrong.push(`ids: ${this.#byId.size}, expected ${open}`)
     if (open === 0 && this.attachments.bytes > 0) wrong.push('attachments are left')
-    return wrong
+    return [...wrong, ...this.#ids.audit()]
   }
 
   /** @throws {EbbError} `ERR_SERVER_NOT_RUNNING` before the listener listens */
@@ -301,7 +255,7 @@ export class EpollListener implements Audited, Watcher, AcceptHost, ConnectionHo
     this.#accepted++
     this.#governor?.joined()
     this.silent?.add(fd, this.#firstByteTimeout)
-    this.#byId?.set(this.reactor.serial[fd] as number, fd)
+    this.#ids.add(fd)
     this.#keeper?.parked(fd)
     if (this.proxy?.expectsFrom(fd)) {
       this.reactor.state[fd] = HEADER
@@ -600,7 +554,7 @@ export class EpollListener implements Audited, Watcher, AcceptHost, ConnectionHo
   #onGone(id: number): void {
     this.#clients--
     this.#governor?.left()
-    this.#byId?.delete(id)
+    this.#ids.delete(id)
     if (this.#acceptor?.accepting === false) this.#acceptor.resume()
   }
 
@@ -640,14 +594,7 @@ export class EpollListener implements Audited, Watcher, AcceptHost, ConnectionHo
   // Called by the program with the id of a connection.
 
   find(id: number): number {
-    if (this.#byId === undefined) {
-      this.#byId = new Map()
-      const { reactor } = this
-      const first = this.#owner === -1 ? -1 : reactor.next(this.#owner, -1)
-      for (let fd = first; fd !== -1; fd = reactor.next(this.#owner, fd))
-        this.#byId.set(reactor.serial[fd] as number, fd)
-    }
-    return this.#byId.get(id) ?? -1
+    return this.#ids.find(id)
   }
 
   send(id: number, data: string | Uint8Array): boolean {
@@ -655,16 +602,30 @@ export class EpollListener implements Audited, Watcher, AcceptHost, ConnectionHo
     const bytes = toBytes(data)
     const fd = this.find(id)
     if (fd === -1) return this.moving.pass(id, 'send', bytes)
+    return this.#sendTo(fd, bytes)
+  }
+
+  /** @returns whether the bytes are sent, or queued */
+  #sendTo(fd: number, bytes: Uint8Array): boolean {
     if (((this.reactor.state[fd] as number) & NOT_WRITABLE) !== 0) return false
     this.write(fd, bytes)
     return ((this.reactor.state[fd] as number) & FAILED) === 0
   }
 
-  endConnection(id: number): boolean {
-    const fd = this.find(id)
-    if (fd === -1) return this.moving.pass(id, 'end')
-    this.end(fd)
-    return true
+  broadcast(data: string | Uint8Array, filter?: (id: number) => boolean): Promise<number> {
+    checkFunction(filter, 'filter of broadcast()')
+    // A copy, because it is sent later.
+    const bytes = Buffer.from(toBytes(data))
+    const all = [...this.#ids.all()]
+    for (const id of this.moving.elsewhere?.ids(true) ?? []) all.push([id, -1])
+    return this.#broadcasts.add(all, ([id, fd]) => {
+      if (filter !== undefined && !filter(id)) return false
+      if (fd !== -1 && this.reactor.serial[fd] === id) return this.#sendTo(fd, bytes)
+      // It has moved, or closed, since the broadcast was queued, or it was in another process.
+      if (this.isElsewhere(id)) return this.moving.pass(id, 'send', bytes)
+      const arrived = fd === -1 ? this.find(id) : -1
+      return arrived !== -1 && this.#sendTo(arrived, bytes)
+    })
   }
 
   closeConnection(id: number): boolean {
@@ -698,7 +659,7 @@ export class EpollListener implements Audited, Watcher, AcceptHost, ConnectionHo
     this.#clients++
     this.#accepted++
     this.#governor?.joined()
-    this.#byId?.set(this.reactor.serial[fd] as number, fd)
+    this.#ids.add(fd)
     this.#keeper?.parked(fd)
   }
 

@@ -10,7 +10,7 @@ import type { ProxiedAddresses } from '../socket/proxied.js'
 import type { ProxyProtocol } from '../socket/proxy-protocol.js'
 import type { Wheel } from '../socket/timer-wheel.js'
 import { EbbError, systemError } from '../sys/errors.js'
-import type { CallbackScopes } from '../sys/node/callback-scope.js'
+import { type CallbackScopes, reportLater } from '../sys/node/callback-scope.js'
 import { serialize } from '../sys/node/serialize.js'
 import type { Reactor } from '../sys/reactor.js'
 import { closeDescriptor } from '../sys/socket.js'
@@ -59,8 +59,10 @@ export interface MovingHost {
   /** Returns the descriptor of a connection; -1 if it is closed. */
   find(id: number): number
   send(id: number, bytes: Uint8Array): boolean
-  endConnection(id: number): boolean
   closeConnection(id: number): boolean
+  end(fd: number): void
+  pause(fd: number): void
+  resume(fd: number): void
 }
 
 /** Moves the connections of one listener. */
@@ -279,9 +281,24 @@ export class ListenerMoving {
 
   /** Carries out an order of the other process. An order for a connection that is closed by now does nothing. */
   carryOut(id: number, order: Order, bytes: Uint8Array): void {
-    if (order === 'end') this.#host.endConnection(id)
-    else if (order === 'close') this.#host.closeConnection(id)
-    else if (order === 'send') this.#host.send(id, bytes)
+    if (order === 'send') {
+      this.#host.send(id, bytes)
+      return
+    }
+    const fd = this.#host.find(id)
+    // It may have moved on.
+    if (fd === -1) this.pass(id, order)
+    else if (order === 'close') this.#close(id)
+    else if (order !== 'upgraded') this.#host[order](fd)
+  }
+
+  #close(id: number): void {
+    try {
+      this.#host.closeConnection(id)
+    } catch (error) {
+      // Of the `close` handler. The handover goes on.
+      reportLater(error)
+    }
   }
 }
 

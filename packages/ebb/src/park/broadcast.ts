@@ -1,55 +1,9 @@
 /** Sending the same bytes to many connections. */
+import { BroadcastQueue } from '../socket/broadcast-queue.js'
+import type { Elsewhere } from '../socket/moved.js'
 import { addressOf } from '../sys/transfer.js'
 import type { Sender } from './sender.js'
 import type { Connections } from './state/connections.js'
-
-/** A broadcast runs for this long (ms) before the event loop goes on. */
-const TURN = 2
-/** The clock is read once for this many connections. */
-const CLOCK_INTERVAL = 32
-
-/** Who has connections of another process: see `moving.ts`. */
-interface Elsewhere {
-  ids(broadcasts: boolean): Iterable<number>
-  has(id: number): boolean
-  pass(id: number, order: 'send', bytes: Uint8Array): boolean
-}
-
-/** Broadcasts of one kind. They run one after the other. */
-export class BroadcastQueue {
-  /** The last broadcast, which the next one waits for. */
-  #last: Promise<unknown> = Promise.resolve()
-
-  /**
-   * Queues a broadcast, which runs in slices of a few ms.
-   *
-   * @param ids of connections, which are asked for one by one while the broadcast runs
-   * @param send sends to a connection, unless it has closed. @returns whether it was sent to
-   * @returns how many connections were sent to
-   */
-  add(ids: Iterable<number>, send: (id: number) => boolean): Promise<number> {
-    const done = this.#last.then(() => sendAll(ids, send))
-    this.#last = done.catch(() => {})
-    return done
-  }
-}
-
-async function sendAll(ids: Iterable<number>, send: (id: number) => boolean): Promise<number> {
-  let count = 0
-  let left = CLOCK_INTERVAL
-  let start = performance.now()
-  for (const id of ids) {
-    if (left-- === 0) {
-      left = CLOCK_INTERVAL
-      if (performance.now() - start > TURN) {
-        await new Promise((resolve) => setImmediate(resolve))
-        start = performance.now()
-      }
-    }
-    if (send(id)) count++
-  }
-  return count
-}
 
 /** Sends to all connections, or to all streams. */
 export class Broadcaster {

@@ -315,7 +315,7 @@ export class Moving {
     if (order === 'end') access.end(id)
     else if (order === 'close') access.closeConnection(id)
     else if (order === 'send') access.send(id, bytes)
-    else this.#carryOutUpgraded(id, bytes)
+    else if (order === 'upgraded') this.#carryOutUpgraded(id, bytes)
   }
 
   #carryOutUpgraded(id: number, bytes: Buffer): void {

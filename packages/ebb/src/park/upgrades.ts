@@ -6,9 +6,9 @@
  */
 import type { Socket } from 'node:net'
 import type { Burst } from '../govern/burst.js'
+import { BroadcastQueue } from '../socket/broadcast-queue.js'
 import { EPOLLIN, EPOLLRDHUP } from '../sys/constants.js'
 import type { Reactor } from '../sys/reactor.js'
-import { BroadcastQueue } from './broadcast.js'
 import type { ConnectionHandle } from './connection.js'
 import { descriptorOf } from './node/socket.js'
 import type { Registration } from './registration.js'

@@ -23,7 +23,7 @@ export interface MovedConnection {
 }
 
 /** What is done with a connection that another process has. `'upgraded'` is an order of its protocol. */
-export type Order = 'send' | 'end' | 'close' | 'upgraded'
+export type Order = 'send' | 'end' | 'close' | 'pause' | 'resume' | 'upgraded'
 
 /** Passes on what the application does with connections that another process has. */
 export interface Elsewhere {

@@ -14,13 +14,13 @@
  * is incomplete has an object: a message that has arrived in part, bytes for a slow reader, a closing handshake.
  */
 import type { Socket } from 'node:net'
-import { BroadcastQueue } from '../park/broadcast.js'
 import { descriptorOf, isQuiet } from '../park/node/socket.js'
 import type { Connections } from '../park/state/connections.js'
 import { ENDED } from '../park/state/table.js'
 import type { Cause } from '../park/stats.js'
 import type { UpgradedProtocol, Upgrades } from '../park/upgrades.js'
 import type { Attachments } from '../socket/attachments.js'
+import { BroadcastQueue } from '../socket/broadcast-queue.js'
 import { EPOLLOUT } from '../sys/constants.js'
 import type { AddressInfo } from '../sys/sockaddr.js'
 import { peerAddress, resetOnClose } from '../sys/socket.js'
