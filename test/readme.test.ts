@@ -161,6 +161,7 @@ test.each(alone)('%s', async (command) => {
   const isShape = /--(ramp|shape) /.test(line)
   line = line
     .replace('--ramp 10k/60s', '--ramp 20/300ms -l 300ms')
+    .replace('--metrics :9090', '--metrics :0')
     .replace('high=1k,period=10s,duration=1m', 'high=20,period=500ms,duration=1')
   if ((name === 'bench' || name === 'pulse') && !isShape)
     line = line.includes(' -- ') ? line.replace(' -- ', ` ${SMALL} -- `) : `${line} ${SMALL}`

@@ -33,7 +33,7 @@ export type WorkerArrivals = Omit<Arrivals, 'start'> & {
 /** A message from a worker process. `progress` is sent regularly, and answers no order. */
 export type Reply =
   | { reply: 'started' }
-  | { reply: 'progress'; open: number; failed: number }
+  | { reply: 'progress'; open: number; failed: number; latencies: EncodedLatencies | null }
   | { reply: 'connected'; opened: Opened; latencies: EncodedLatencies }
   | { reply: 'closed' }
   /** `answers`: latencies of answers since the last such reply or `connected`, or null if there was none. */
@@ -48,9 +48,12 @@ class Worker {
   failed = 0
   alive = true
   readonly #child: ChildProcess
+  readonly #onLatencies: (latencies: EncodedLatencies) => void
   #waiting: { reply: Reply['reply']; resolve: (reply: Reply | undefined) => void } | undefined
 
-  constructor() {
+  /** @param onLatencies called with latencies that the worker has recorded since the last time */
+  constructor(onLatencies: (latencies: EncodedLatencies) => void) {
+    this.#onLatencies = onLatencies
     // Flags of this process, such as an inspector port, are not for its workers.
     this.#child = fork(new URL('./worker.js', import.meta.url), { execArgv: [], serialization: 'advanced' })
     this.#child.on('message', (reply: Reply) => this.#receive(reply))
@@ -85,6 +88,7 @@ class Worker {
     if (reply.reply === 'progress') {
       this.open = reply.open
       this.failed = reply.failed
+      if (reply.latencies !== null) this.#onLatencies(reply.latencies)
     } else if (reply.reply === this.#waiting?.reply) {
       const { resolve } = this.#waiting
       this.#waiting = undefined
@@ -113,7 +117,7 @@ export class ForkedCrowd implements Crowd {
   #lost: Causes = {}
 
   constructor(options: ClientOptions, processes: number) {
-    this.#workers = Array.from({ length: processes }, () => new Worker())
+    this.#workers = Array.from({ length: processes }, () => new Worker((latencies) => this.latencies.merge(latencies)))
     this.#held = this.#workers.map(() => 0)
     this.ready = this.#start(options)
   }
@@ -157,6 +161,7 @@ export class ForkedCrowd implements Crowd {
           return
         }
         this.#held[i] = Math.max(0, (this.#held[i] as number) + reply.opened.connected - reply.opened.replaced)
+        worker.open = this.#held[i] as number
         addOpened(sum, reply.opened)
         this.latencies.merge(reply.latencies)
       })
@@ -174,6 +179,7 @@ export class ForkedCrowd implements Crowd {
         const closed = await worker.ask({ order: 'close' }, 'closed')
         if (closed === undefined) count(this.#lost, WORKER_LOST, this.#held[i])
         this.#held[i] = 0
+        worker.open = 0
       })
     )
   }

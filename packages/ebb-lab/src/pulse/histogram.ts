@@ -74,6 +74,11 @@ export class LatencyHistogram {
     this.#histogram.reset()
   }
 
+  /** Sum of all values in milliseconds, to the 3 digits of the histogram. */
+  get sum(): number {
+    return this.count === 0 ? 0 : (this.#histogram.mean * this.count) / 1000
+  }
+
   /** Returns how many values are above a limit in milliseconds, to the 3 digits of the histogram. */
   countAbove(ms: number): number {
     const histogram = this.#histogram

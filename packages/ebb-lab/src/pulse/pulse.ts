@@ -23,6 +23,7 @@ import type { SwarmReport } from './swarm/report.js'
 import { type CrowdPlan, SwarmCrowd } from './swarm/swarm-crowd.js'
 import { bare, parseServer, type ServerAddress, type Target } from './target.js'
 import { addTraffic, emptyTraffic, type Traffic } from './traffic.js'
+import { type RunStats, WatchedCrowd } from './watched-crowd.js'
 
 /**
  * The server to connect to: a URL (`ws://localhost:3033/chat`), or an address for bare TCP. A host name is looked up
@@ -68,6 +69,8 @@ export interface PulseOptions extends ProtocolOptions {
   swarm?: Coordinator
   /** Ends the run. All connections are closed, and the report covers the run so far. */
   signal?: AbortSignal
+  /** Called every second with the statistics of the run, and once more at its end. */
+  onStats?: (stats: RunStats, latencies: Latencies) => void
   /** Called at each step of a pulse, and regularly while a pulse connects. */
   onEvent?: (event: PulseEvent) => void
 }
@@ -232,9 +235,12 @@ export function addResult(report: PulseReport, opened: Opened): void {
 /** Makes the crowd that the options describe, for up to `most` connections. */
 export async function crowdFor(target: Target, most: number, options: PulseOptions): Promise<Crowd> {
   checkOptions(options)
-  const { swarm } = options
-  if (swarm === undefined) return await localCrowd(target, most, options)
-  return (await swarmCrowd(target, most, options, swarm)).crowd
+  const { swarm, onStats } = options
+  const crowd =
+    swarm === undefined
+      ? await localCrowd(target, most, options)
+      : (await swarmCrowd(target, most, options, swarm)).crowd
+  return onStats === undefined ? crowd : new WatchedCrowd(crowd, onStats)
 }
 
 /** Makes a crowd that this process and its children hold. */

@@ -17,7 +17,11 @@ process.on('disconnect', () => process.exit())
 process.on('SIGINT', () => {})
 
 setInterval(() => {
-  if (client !== undefined) send({ reply: 'progress', open: client.open, failed: client.failed })
+  if (client === undefined) return
+  const { open, failed, latencies } = client
+  const isNew = latencies.connects.corrected.count > 0 || latencies.answers.corrected.count > 0
+  send({ reply: 'progress', open, failed, latencies: isNew ? latencies.encoded() : null })
+  latencies.reset()
 }, PROGRESS_INTERVAL).unref()
 
 process.on('message', (order: Order) => {

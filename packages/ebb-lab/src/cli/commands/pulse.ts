@@ -4,7 +4,7 @@ import { BENCH_PLAN } from '../../experiment/experiment.js'
 import { total } from '../../pulse/causes.js'
 import type { LevelStep } from '../../pulse/drive.js'
 import type { Quantiles } from '../../pulse/histogram.js'
-import { sendLoad } from '../../pulse/load.js'
+import { type LoadOptions, sendLoad } from '../../pulse/load.js'
 import { type PulseEvent, type PulseReport, sendPulses, succeeded } from '../../pulse/pulse.js'
 import { sendResumably } from '../../pulse/swarm/resumable.js'
 import type { Target } from '../../pulse/target.js'
@@ -16,12 +16,16 @@ import { type ConnectFlags, connectOf, connectOptions, type PlanFlags, planOf, p
 import { type ShapeFlags, shapeOf, shapeOptions } from '../options/shape.js'
 import { type ResumableFlags, resumableOptions, resume, swarmOptions, withSwarm } from '../options/swarm.js'
 import { parseServer, ValueError } from '../options/values.js'
+import { checkWatch, type WatchFlags, watchOptions } from '../options/watch.js'
 import { causes, counted } from '../output/causes.js'
 import { columnsOf, swarmRows } from '../output/columns.js'
 import { EXIT } from '../output/exit-codes.js'
+import type { Live } from '../output/live.js'
 import { remedies, remedyOfNothing } from '../output/remedies.js'
+import { ServerProbe } from '../output/server-memory.js'
 import { interruption, Terminal } from '../output/terminal.js'
 import { trafficRows } from '../output/traffic.js'
+import { Watch } from '../output/watch.js'
 
 /** Returns the command `ebb pulse`. */
 export function pulseCommand(): Command {
@@ -37,9 +41,7 @@ export function pulseCommand(): Command {
   connectOptions(command)
   swarmOptions(command)
   resumableOptions(command)
-  return command
-    .optionsGroup('Output:')
-    .option('--json', 'print the result as JSON')
+  return watchOptions(command.optionsGroup('Output:').option('--json', 'print the result as JSON'))
     .addHelpText(
       'after',
       `
@@ -62,27 +64,27 @@ lost, 4 if an agent was lost.`
     .action(run)
 }
 
-interface Flags extends PlanFlags, ShapeFlags, ConnectFlags, ResumableFlags {
-  json?: boolean
-}
+interface Flags extends PlanFlags, ShapeFlags, ConnectFlags, ResumableFlags, WatchFlags {}
 
 async function run(server: Target | undefined, flags: Flags): Promise<void> {
+  checkWatch(flags)
   const terminal = new Terminal()
   const { signal } = interruption()
   const shape = shapeOf(flags)
   const connect = { ...connectOf(flags, server?.protocol), ...defined({ churn: flags.churn }) }
-  const onEvent = progress(terminal)
+  const watch = await Watch.open(flags, terminal)
+  const watched = watchedBy(watch, server)
   let report: PulseReport | null
   if (flags.resume !== undefined) {
     checkNothingElse(server, flags)
-    report = await resume({ ...flags, resume: flags.resume }, terminal, signal, onEvent)
+    report = await resume({ ...flags, resume: flags.resume }, terminal, signal, watched.onEvent)
   } else {
     if (server === undefined) throw new ValueError(`missing required argument 'server': run "ebb pulse --help"`)
     const plan = { ...BENCH_PLAN, ...planOf(flags) }
     const resumable = shape === undefined && flags.churn === undefined
     report = await withSwarm({ flags, connect, terminal, signal, resumable }, (how, newRun) => {
-      const options = { ...how, signal, onEvent }
-      if (shape !== undefined) return sendLoad(server, shape, { ...options, onLevel: levels(terminal) })
+      const options = { ...how, signal, ...watched }
+      if (shape !== undefined) return sendLoad(server, shape, options)
       return newRun === undefined || how.swarm === undefined
         ? sendPulses(server, plan, options)
         : sendResumably(server, plan, { ...options, swarm: how.swarm }, newRun)
@@ -90,7 +92,8 @@ async function run(server: Target | undefined, flags: Flags): Promise<void> {
   }
   if (report === null) return
   if (report.stopped === 'nobody answers') terminal.line(nobodyAnswers(server, report))
-  process.stdout.write(flags.json ? `${JSON.stringify(jsonOf(report))}\n` : `${resultTable(report)}\n`)
+  if (flags.jsonStream) watch.stream('result', jsonOf(report))
+  else process.stdout.write(flags.json ? `${JSON.stringify(jsonOf(report))}\n` : `${resultTable(report)}\n`)
   if (report.stopped !== 'nobody answers') for (const text of remedies(report)) terminal.line(`note: ${text}`)
   if (report.swarm?.degraded) process.exitCode = EXIT.degraded
   else if (!succeeded(report)) process.exitCode = EXIT.failures
@@ -110,16 +113,38 @@ function dashed(name: string): string {
   return `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`
 }
 
+/** Returns the listeners that show a run. */
+function watchedBy(
+  watch: Watch,
+  server: Target | undefined
+): Required<Pick<LoadOptions, 'onStats' | 'onEvent' | 'onLevel'>> {
+  const probe = server === undefined ? null : ServerProbe.of(server.address)
+  const print = progress(watch.live)
+  return {
+    onStats: (stats, latencies) => watch.stats(stats, latencies, probe?.read() ?? null),
+    onEvent: (event) => {
+      const { event: type, ...rest } = event
+      watch.stream(type, rest)
+      print(event)
+    },
+    onLevel: (step) => {
+      const { event: type, ...rest } = step
+      watch.stream(type, rest)
+      printLevel(watch.live, step)
+    }
+  }
+}
+
 /**
  * Returns a listener that prints the events of the run, and counts down while connections are held and between pulses.
  */
-function progress(terminal: Terminal): (event: PulseEvent) => void {
+function progress(live: Live): (event: PulseEvent) => void {
   let timer: NodeJS.Timeout | undefined
   const countDown = (ms: number, text: (left: string) => string): void => {
     const end = performance.now() + ms
     const show = (): void => {
       const left = Math.ceil((end - performance.now()) / 1000)
-      if (left > 0) terminal.status(text(`${left} s`))
+      if (left > 0) live.heading(text(`${left} s`))
       else clearInterval(timer)
     }
     timer = setInterval(show, 1000).unref()
@@ -132,7 +157,7 @@ function progress(terminal: Terminal): (event: PulseEvent) => void {
     switch (event.event) {
       case 'progress':
         if (event.open < n)
-          terminal.status(
+          live.heading(
             `${name}: ${integer(event.open)} open${event.failed > 0 ? `, ${integer(event.failed)} failed` : ''}`
           )
         break
@@ -142,31 +167,28 @@ function progress(terminal: Terminal): (event: PulseEvent) => void {
         const parts = [`${integer(connected)} connected in ${duration(ms)}${rate}`]
         if (total(failed) > 0) parts.push(`${integer(total(failed))} failed: ${causes(failed)}`)
         if (total(unanswered) > 0) parts.push(`${integer(total(unanswered))} not answered: ${causes(unanswered)}`)
-        terminal.line(`${name}: ${parts.join(', ')}`)
+        live.line(`${name}: ${parts.join(', ')}`)
         if (connected > 0) countDown(linger, (left) => `${name}: holding ${integer(connected)}, ${left} left`)
         break
       }
       case 'closed': {
         const lost = total(event.lost) > 0 ? `, ${integer(total(event.lost))} lost: ${causes(event.lost)}` : ''
-        terminal.line(`${name}: closed${lost}`)
+        live.line(`${name}: closed${lost}`)
         countDown(after, (left) => `${name}: closed; next pulse in ${left}`)
       }
     }
   }
 }
 
-/** Returns a listener that shows the level of a shape. */
-function levels(terminal: Terminal): (step: LevelStep) => void {
-  return ({ connections, open, opened, lost }) => {
-    terminal.status(`${integer(open)} of ${integer(connections)} open`)
-    const troubles = [
-      ...(total(opened?.failed ?? {}) > 0
-        ? [`${integer(total(opened?.failed ?? {}))} failed: ${causes(opened?.failed ?? {})}`]
-        : []),
-      ...(total(lost) > 0 ? [`${integer(total(lost))} lost: ${causes(lost)}`] : [])
-    ]
-    if (troubles.length > 0) terminal.line(`${integer(open)} of ${integer(connections)} open, ${troubles.join(', ')}`)
-  }
+/** Shows the level of a shape, and prints a line if connections failed or were lost. */
+function printLevel(live: Live, { connections, open, opened, lost }: LevelStep): void {
+  const level = `${integer(open)} of ${integer(connections)} open`
+  const failed = opened?.failed ?? {}
+  const troubles: string[] = []
+  if (total(failed) > 0) troubles.push(`${integer(total(failed))} failed: ${causes(failed)}`)
+  if (total(lost) > 0) troubles.push(`${integer(total(lost))} lost: ${causes(lost)}`)
+  if (troubles.length > 0) live.line(`${level}, ${troubles.join(', ')}`)
+  live.heading(level)
 }
 
 /** Says in a sentence that no connect succeeded: on which server, why, and what to do. */

@@ -3,11 +3,12 @@ import { WriteStream } from 'node:tty'
 import { LabError } from '../../units/errors.js'
 import { EXIT } from './exit-codes.js'
 
-/** Prints lines that stay, and below them, on a terminal, one status line that is overwritten. */
+/** Prints lines that stay, and below them, on a terminal, status lines that are overwritten. */
 export class Terminal {
   readonly #stream: NodeJS.WriteStream
   readonly #interactive: boolean
-  #shown = false
+  /** Number of status lines that are shown. */
+  #shown = 0
 
   constructor(stream: NodeJS.WriteStream = process.stderr) {
     this.#stream = stream
@@ -22,23 +23,36 @@ export class Terminal {
     this.#stream.write(`${text}\n`)
   }
 
-  /** Replaces the status line. Prints nothing if the stream is not a terminal. */
-  status(text: string): void {
-    if (!this.#interactive) return
-    const width = Math.max(20, (this.#stream.columns ?? 80) - 1)
-    this.#clear()
-    this.#stream.write(text.slice(0, width))
-    this.#shown = true
+  /** Whether there are status lines. */
+  get isInteractive(): boolean {
+    return this.#interactive
   }
 
-  /** Removes the status line. */
+  /** Replaces the status lines. Prints nothing if the stream is not a terminal. */
+  status(text: string | readonly string[]): void {
+    if (!this.#interactive) return
+    const width = Math.max(20, (this.#stream.columns ?? 80) - 1)
+    const height = Math.max(1, (this.#stream.rows ?? 24) - 1)
+    const lines = (typeof text === 'string' ? [text] : text).slice(0, height).map((line) => line.slice(0, width))
+    // One write, so that the terminal never shows a half of it.
+    this.#stream.write(`${this.#erasure()}${lines.join('\n')}`)
+    this.#shown = lines.length
+  }
+
+  /** Removes the status lines. */
   end(): void {
     this.#clear()
   }
 
   #clear(): void {
-    if (this.#shown) this.#stream.write('\r\x1b[2K')
-    this.#shown = false
+    if (this.#shown > 0) this.#stream.write(this.#erasure())
+    this.#shown = 0
+  }
+
+  /** Returns what moves the cursor to the first status line and erases from there on. */
+  #erasure(): string {
+    if (this.#shown === 0) return ''
+    return `\r${this.#shown > 1 ? `\x1b[${this.#shown - 1}A` : ''}\x1b[0J`
   }
 }
 

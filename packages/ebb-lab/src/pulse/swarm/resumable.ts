@@ -5,6 +5,7 @@
  * stores the results after each pulse. Whoever has the id of the run can collect the rest.
  */
 import { addCauses } from '../causes.js'
+import type { Crowd } from '../crowd.js'
 import { Latencies } from '../latencies.js'
 import { pause } from '../pause.js'
 import { type Plan, type Pulse, planSchema, pulsesOf } from '../plan.js'
@@ -23,6 +24,7 @@ import {
 } from '../pulse.js'
 import type { Target } from '../target.js'
 import { emptyTraffic } from '../traffic.js'
+import { WatchedCrowd } from '../watched-crowd.js'
 import { Coordinator, type SwarmOptions } from './coordinator.js'
 import { RevisionError } from './errors.js'
 import { Follower } from './follow.js'
@@ -31,7 +33,6 @@ import { defaultWho } from './recruiter.js'
 import { leaseOf } from './run-id.js'
 import { type RunState, StoredRun } from './run-state.js'
 import type { RunStore } from './run-store.js'
-import type { SwarmCrowd } from './swarm-crowd.js'
 
 /** Milliseconds for which agents go on without a coordinator, by default. */
 export const DEFAULT_GRACE = 10 * 60_000
@@ -92,7 +93,8 @@ export async function sendResumably(
   const stored = await StoredRun.create(id, store, state)
   run.current = new Run(swarm, stored, state, { signal, onEvent, onUnstored })
   onStored?.()
-  return await run.current.make(crowd)
+  const { onStats } = options
+  return await run.current.make(onStats === undefined ? crowd : new WatchedCrowd(crowd, onStats))
 }
 
 /** A run to resume. */
@@ -162,7 +164,7 @@ class Run {
   }
 
   /** Makes the run with a crowd of agents. If they go on alone, collects their results. */
-  async make(crowd: SwarmCrowd): Promise<PulseReport> {
+  async make(crowd: Crowd): Promise<PulseReport> {
     const { detached } = this.#coordinator
     try {
       this.#latencies = crowd.latencies
@@ -174,6 +176,7 @@ class Run {
       }
     } finally {
       await crowd.close()
+      await crowd.dispose()
     }
     return await this.#end()
   }
@@ -184,7 +187,7 @@ class Run {
     return await this.#end()
   }
 
-  async #lead(crowd: SwarmCrowd): Promise<void> {
+  async #lead(crowd: Crowd): Promise<void> {
     const { detached } = this.#coordinator
     const onEvent = (event: PulseEvent): void => {
       if (!detached.aborted) this.#options.onEvent(event)
