@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { closeDescriptor, constants, libc } from 'ebb/sys'
 import { expect, onTestFinished, test } from 'vitest'
 import { MAIN } from '../support/cli.js'
-import { type Answer, ECHO, type EchoClient, echoClients } from '../support/handover.js'
+import { type Answer, ECHO, type EchoClient, echoClients, LISTENER } from '../support/handover.js'
 import { ServiceManager, type UnitOptions } from '../support/service-manager.js'
 import { directory, freePort, until } from '../support/sockets.js'
 
@@ -301,4 +301,22 @@ test('a program that does not call handover() ends as without --store', async ()
   expect(await manager.end()).toEqual({ code: null, signal: 'SIGTERM' })
   expect(manager.stderr).toMatch(/ERR_EBB_RUN_STORE: .* it has not called handover\(\)/)
   expect(manager.stored).toEqual([])
+})
+
+test('connections of a listener are stored, and new ones get other ids', async () => {
+  const before = "import { createListener } from 'ebb'; const print = () => {}"
+  const { manager, connect: open } = await service({ before, servers: LISTENER })
+  const clients = await open(100)
+  const texts = clients.map((_, i) => (i % 20 === 0 ? 'big:100000' : i % 2 ? `keep:${i}` : 'hello'))
+  const first = await Promise.all(clients.map((client, i) => client.ask(texts[i] as string)))
+  for (let round = 1; round <= 2; round++) {
+    expect(await manager.end()).toEqual({ code: 0, signal: null })
+    expect(manager.stderr).toMatch(/stored \d+ connections of process 1 in systemd/)
+    await manager.start()
+    const after = await answers(clients)
+    expect(after.map(({ id, kept }) => [id, kept])).toEqual(first.map(({ id, kept }) => [id, kept]))
+    const [late] = await open(1)
+    expect((await late?.ask('new'))?.id).toBeGreaterThan(Math.max(...first.map(({ id }) => id)))
+    late?.socket.destroy()
+  }
 })

@@ -49,7 +49,7 @@ export class ListenerServer implements Movable {
   }
 
   rows(): readonly number[] {
-    return [...this.#listener.moving.rows()]
+    return this.#listener.moving.rows()
   }
 
   canKeep(row: number): boolean {
@@ -68,8 +68,8 @@ export class ListenerServer implements Movable {
     return this.#listener.moving.describe(row)
   }
 
-  stayingIds(broadcasts: boolean): Iterable<number> {
-    return this.#listener.moving.stayingIds(broadcasts)
+  stayingIds(broadcasts: boolean, leaving: readonly number[]): Iterable<number> {
+    return this.#listener.moving.stayingIds(broadcasts, leaving)
   }
 
   surrender(row: number): void {

@@ -72,8 +72,6 @@ export class ListenerMoving {
   readonly #host: MovingHost
   /** Milliseconds without progress after which a queue is at rest. */
   #stall = STALL
-  /** Descriptors of the connections that {@link rows} has returned last. */
-  #leaving = new Set<number>()
   /** Ids of connections that may come. */
   readonly #reserved = new Set<number>()
   /** Descriptors of connections that have come, and that the program was not told of, by id. */
@@ -93,17 +91,17 @@ export class ListenerMoving {
   }
 
   /** Returns the descriptors of the connections that can move now. */
-  rows(): Iterable<number> {
+  rows(): number[] {
     const now = performance.now()
+    const leaving: number[] = []
     let queued = 0
-    this.#leaving = new Set()
     for (const fd of this.#all()) {
       const bytes = this.#host.queues.get(fd)?.bytes ?? 0
       if (!this.#isAtRest(fd, now) || (queued > 0 && bytes > 0 && queued + bytes > MOST_QUEUED)) continue
       queued += bytes
-      this.#leaving.add(fd)
+      leaving.push(fd)
     }
-    return this.#leaving
+    return leaving
   }
 
   *#all(): Generator<number> {
@@ -131,11 +129,17 @@ export class ListenerMoving {
     return state === 0 || state === ENDED || (state === HEADER && this.#host.proxy?.isPartial(fd) !== true)
   }
 
-  /** The ids of the connections that {@link rows} left out. @param broadcasts those that can get bytes, or others */
-  *stayingIds(broadcasts: boolean): Generator<number> {
+  /**
+   * The ids of the connections that do not move now.
+   *
+   * @param broadcasts those that can get bytes, or the others
+   * @param rows the other connections: a result of {@link rows}
+   */
+  *stayingIds(broadcasts: boolean, rows: readonly number[]): Generator<number> {
     const { reactor } = this.#host
+    const leaving = new Set(rows)
     for (const fd of this.#all()) {
-      if (this.#leaving.has(fd) || (((reactor.state[fd] as number) & NOT_WRITABLE) === 0) !== broadcasts) continue
+      if (leaving.has(fd) || (((reactor.state[fd] as number) & NOT_WRITABLE) === 0) !== broadcasts) continue
       yield reactor.serial[fd] as number
     }
   }
@@ -180,8 +184,9 @@ export class ListenerMoving {
     proxied.delete(fd)
     attachments.delete(id)
     scopes.end(fd)
+    // At once, so that handles know that it is not here. Closing many takes longer.
     reactor.remove(fd)
-    reactor.discard(fd)
+    reactor.retire(fd)
     this.#host.onGivenUp(id, wasHere)
   }
 
