@@ -51,7 +51,8 @@ describe.each(rounds)('round %i', (round) => {
   })
 
   test.each([
-    ['old:rows', 1, 506],
+    // The large attachments of three connections follow their message, and were not sent.
+    ['old:rows', 1, 506 - 3],
     ['old:away', 0, COUNT],
     ['old:commit', 0, COUNT],
     ['old:done', 0, COUNT],
@@ -63,10 +64,8 @@ describe.each(rounds)('round %i', (round) => {
     await second.expect('ready')
     expect((await member.ended).signal).toBe('SIGKILL')
     const counts = await fates(clients)
-    // Those with a large attachment, which is sent last, are not complete.
-    const lost = step === 'old:rows' ? Math.ceil((served * 6) / COUNT) : 0
-    expect(counts.get(second.process.pid as number) ?? 0).toBe(served - lost)
-    expect(await second.value('moved.size')).toBe(served - lost)
+    expect(counts.get(second.process.pid as number) ?? 0).toBe(served)
+    expect(await second.value('moved.size')).toBe(served)
     await accounted(second, base, clients)
   })
 

@@ -1,18 +1,20 @@
 /**
  * The process that has the servers: it waits for a successor, and hands over to it.
  *
- * The transfer happens within one turn of the event loop, and blocks this process for at most `timeout`. Until the
- * successor says DONE, every connection is this process's. When it has said so, every connection that was sent is the
- * successor's. If this process loses patience, it says ABORT, refuses further messages, and looks once more whether
- * DONE had come by then: so both sides agree on who has the connections, whatever dies and whenever.
+ * Most connections are sent ahead: see `advance.ts`. The transfer itself happens within one turn of the event loop, and
+ * blocks this process for at most `timeout`. Until the successor says DONE, every connection is this process's. When it
+ * has said so, every connection that was sent is the successor's. If this process loses patience, it says ABORT,
+ * refuses further messages, and looks once more whether DONE had come by then: so both sides agree on who has the
+ * connections, whatever dies and whenever.
  */
 import type { HandedOver } from '../socket/moved.js'
 import type { Channel } from '../sys/channel.js'
-import { ETOOMANYREFS } from '../sys/constants.js'
 import { EbbError, type SystemError } from '../sys/errors.js'
 import { outside } from '../sys/node/callback-scope.js'
 import { reactor } from '../sys/reactor.js'
+import { Advance } from './advance.js'
 import { wasDone } from './done.js'
+import { asFailure } from './failure.js'
 import { Leaving } from './leaving.js'
 import { Link, type LinkHandler } from './link.js'
 import { ChannelListener } from './listener.js'
@@ -40,6 +42,8 @@ export class Giver {
   /** Closed once the handover socket is handed over. */
   readonly #listener: ChannelListener
   #successor: Link | undefined
+  /** What sends connections ahead to the successor. */
+  #advancing: Advance | undefined
 
   /**
    * @param listening the handover socket, which the giver owns from now on
@@ -72,8 +76,9 @@ export class Giver {
 
   /** Stops waiting. A successor that is connected is told. */
   close(): void {
-    if (this.#successor !== undefined)
-      this.#refuse(this.#successor, new EbbError('ERR_EBB_HANDOVER', 'the servers of this process are closed'))
+    const error = new EbbError('ERR_EBB_HANDOVER', 'the servers of this process are closed')
+    if (this.#advancing !== undefined) this.#advancing.fail(error)
+    else if (this.#successor !== undefined) this.#refuse(this.#successor, error)
     this.#listener.close()
   }
 
@@ -95,7 +100,7 @@ export class Giver {
           step('old:welcome')
         } else if (message.kind === READY && hello !== undefined) {
           clearTimeout(timer)
-          this.#give(link, hello)
+          this.#advance(link, hello)
         } else if (message.kind === ABORT) throw new EbbError('ERR_EBB_HANDOVER', decodeAbort(message.payload).reason)
         else throw new EbbError('ERR_EBB_HANDOVER', `the successor sent message ${message.kind} out of turn`)
       },
@@ -143,27 +148,46 @@ export class Giver {
     for (const server of this.#servers) server.emit('handoverFailed', error)
   }
 
-  /** Hands over. Blocks until the successor has taken over, or has failed to. */
-  #give(link: Link, hello: Hello): void {
-    const start = performance.now()
-    const channel = link.detach()
+  /** Sends connections ahead, and then hands over. */
+  #advance(link: Link, hello: Hello): void {
+    const { timeout } = this.#patience
     const transfer = new Transfer(this.#servers, hello)
+    reactor().hasDuplicates = true
+    const advance = new Advance(link, transfer, timeout, {
+      ready: (channel) => this.#give(channel, transfer, advance),
+      failed: (error) => this.#onRefused(error)
+    })
+    this.#advancing = advance
+    advance.start(this.#listener.fd)
+  }
+
+  #onRefused(failure: Error): void {
+    this.#successor = undefined
+    this.#advancing = undefined
+    this.#fail(failure)
+  }
+
+  /** Hands over. Blocks until the successor has taken over, or has failed to. */
+  #give(channel: Channel, transfer: Transfer, advance: Advance): void {
+    const start = performance.now()
+    const { hello } = transfer
     let isLate = false
     try {
       transfer.park()
-      reactor().hasDuplicates = true
-      transfer.send(channel, this.#listener.fd, start + this.#patience.timeout)
+      transfer.send(channel, (rows) => advance.settle(rows), start + this.#patience.timeout)
     } catch (error) {
       const failure = asFailure(error as SystemError, this.#patience.timeout)
       isLate = wasDone(channel, transfer.count, failure)
       if (!isLate) {
-        this.#successor = undefined
-        this.#fail(failure)
+        advance.stop()
+        this.#onRefused(failure)
         return
       }
     }
     step('old:done')
+    advance.stop()
     this.#successor = undefined
+    this.#advancing = undefined
     this.#onHandedOver()
     this.#listener.close()
     const awake = transfer.surrender()
@@ -175,18 +199,6 @@ export class Giver {
     // Without the channel, connections that are still awake cannot follow.
     new Leaving(isLate ? undefined : channel, transfer, this.#patience, this.#isArriving).start()
   }
-}
-
-function asFailure(error: SystemError, timeout: number): Error {
-  if (error.code === 'ETIMEDOUT') {
-    return new EbbError('ERR_EBB_HANDOVER', `the successor has not taken over within ${timeout} ms (timeout)`, error)
-  }
-  if (error.errno === -ETOOMANYREFS) {
-    const text = 'more descriptors of this user are on their way between processes than this process may open'
-    return new EbbError('ERR_EBB_HANDOVER', `${text}: try again, or raise its limit (ulimit -n)`, error)
-  }
-  if (error.code !== 'EPIPE' && error.code !== 'ECONNRESET') return error
-  return new EbbError('ERR_EBB_HANDOVER', 'the successor has ended before it took over', error)
 }
 
 function tooSlow(timeout: number): Error {

@@ -9,13 +9,13 @@
  */
 import fs from 'node:fs'
 import { FORMAT } from '../socket/attachments.js'
-import type { ConnectionKeeper } from '../socket/moved.js'
-import { grown, resized } from '../sys/arrays.js'
 import { type Channel, connectChannel, isTemporary, MOST_BYTES, MOST_DESCRIPTORS } from '../sys/channel.js'
 import { E } from '../sys/constants.js'
 import { EbbError, errorName, warn } from '../sys/errors.js'
 import { outside } from '../sys/node/callback-scope.js'
 import { reactor } from '../sys/reactor.js'
+import { Copies, type CopiesHost } from './copies.js'
+import { addKeeper, removeKeeper } from './keepers.js'
 import { Link, type LinkHandler } from './link.js'
 import { introduction, type Movable } from './movable.js'
 import {
@@ -23,7 +23,6 @@ import {
   ATTACH,
   BYE,
   chunksOf,
-  DROP,
   decodeNumbers,
   encode,
   encodeJson,
@@ -55,18 +54,12 @@ const INLINE = CAPACITY / 4
 /** More bytes than any row takes. */
 const LARGEST_ROW = INLINE + 128
 
-// Bits of the state of a row.
-/** The keeper has it. */
-const KEPT = 1
-/** It is to be sent to the keeper. */
-const PENDING = 2
-
 /** Keeps the connections of the servers of this process. */
-export class Keeping implements LinkHandler {
+export class Keeping implements LinkHandler, CopiesHost {
   /** Path of the keeper's socket. */
   readonly path: string
   readonly #servers: readonly Movable[]
-  readonly #kept: KeptServer[]
+  readonly #kept: Copies[]
   readonly #writer = new RowWriter(CAPACITY)
   readonly #descriptors: number[] = []
   readonly #large: Row[] = []
@@ -84,8 +77,8 @@ export class Keeping implements LinkHandler {
   constructor(path: string, servers: readonly Movable[]) {
     this.path = path
     this.#servers = servers
-    this.#kept = servers.map((server, index) => new KeptServer(this, server, index))
-    for (const [index, server] of servers.entries()) server.setKeeper(this.#kept[index])
+    this.#kept = servers.map((server, index) => new Copies(this, server, index))
+    for (const [index, server] of servers.entries()) addKeeper(server, this.#kept[index] as Copies)
     this.#attach()
   }
 
@@ -96,7 +89,7 @@ export class Keeping implements LinkHandler {
    */
   own(fromKeeper: boolean): void {
     this.#isOwner = true
-    if (fromKeeper) for (const kept of this.#kept) kept.takeAsKept()
+    if (fromKeeper) for (const kept of this.#kept) kept.takeAsSent()
     this.#send(encodeNumbers(OWN, [fromKeeper ? 1 : 0]))
   }
 
@@ -117,7 +110,7 @@ export class Keeping implements LinkHandler {
     clearTimeout(this.#timer)
     clearTimeout(this.#retryTimer)
     clearTimeout(this.#stallTimer)
-    for (const server of this.#servers) server.setKeeper(undefined)
+    for (const [index, server] of this.#servers.entries()) removeKeeper(server, this.#kept[index] as Copies)
     this.#link?.close()
     this.#link = undefined
   }
@@ -218,7 +211,7 @@ export class Keeping implements LinkHandler {
   }
 
   /** Sends the pending connections of a server, as long as the keeper reads them. */
-  #flush(kept: KeptServer): void {
+  #flush(kept: Copies): void {
     const now = monotonic()
     while (this.#link !== undefined && this.#unread < MOST_UNREAD) {
       const connection = kept.next()
@@ -267,78 +260,6 @@ export class Keeping implements LinkHandler {
   onFailure(error: Error): void {
     fs.rmSync(this.path, { force: true })
     this.#lose(error.message)
-  }
-}
-
-/** The connections of one server. */
-class KeptServer implements ConnectionKeeper {
-  readonly index: number
-  readonly #keeping: Keeping
-  readonly #server: Movable
-  /** By row. */
-  #state = new Uint8Array(64)
-  /** Rows that are pending, or were. */
-  #pending: number[] = []
-  readonly #drop = encodeNumbers(DROP, [0, 0])
-
-  constructor(keeping: Keeping, server: Movable, index: number) {
-    this.#keeping = keeping
-    this.#server = server
-    this.index = index
-    this.#drop.writeDoubleLE(index, this.#drop.length - 16)
-  }
-
-  parked(row: number): void {
-    if (row >= this.#state.length) {
-      this.#state = resized(this.#state, new Uint8Array(grown(this.#state.length, row + 1)))
-    }
-    const state = this.#state[row] as number
-    if ((state & PENDING) !== 0) return
-    this.#state[row] = state | PENDING
-    this.#pending.push(row)
-    this.#keeping.schedule()
-  }
-
-  leaving(row: number): void {
-    const state = this.#state[row] ?? 0
-    if (state === 0) return
-    this.#state[row] = 0
-    if ((state & KEPT) === 0) return
-    this.#drop.writeDoubleLE(this.#server.idOf(row), this.#drop.length - 8)
-    this.#keeping.drop(this.#drop)
-  }
-
-  stopped(): void {
-    this.#keeping.unlisten(this.index)
-  }
-
-  /** Returns the next connection that is to be kept. */
-  next(): ReturnType<Movable['describe']> | undefined {
-    for (;;) {
-      const row = this.#pending.pop()
-      if (row === undefined) return undefined
-      const state = this.#state[row] as number
-      if ((state & PENDING) === 0) continue
-      this.#state[row] = state & ~PENDING
-      if (!this.#server.canKeep(row)) {
-        this.leaving(row)
-        continue
-      }
-      this.#state[row] = KEPT
-      return this.#server.describe(row)
-    }
-  }
-
-  /** What was parked so far came from the keeper. */
-  takeAsKept(): void {
-    for (const row of this.#pending) this.#state[row] = KEPT
-    this.#pending = []
-  }
-
-  /** Forgets that anything is kept. */
-  clear(): void {
-    this.#state.fill(0)
-    this.#pending = []
   }
 }
 

@@ -8,9 +8,12 @@
  *                 <-------------    LISTENING ...   a listening socket of a server
  *                 <-------------    ROWS ...        connections, with their descriptors
  *                 <-------------    CHUNK ...       parts of what is too large for ROWS
+ *                 <-------------    DROP ...        connections that were sent, and do not move yet
  *                 <-------------    AWAY ...        ids of connections that come later, or never
  *                 <-------------    COMMIT          that is all: how much it was
  *     DONE        ------------->                    it is mine
+ *
+ * The predecessor serves its connections while it sends ROWS, CHUNK and DROP. When few are left, it waits for DONE.
  *
  * After DONE, ROWS, CHUNK and COMMIT follow for connections that have come to rest, each batch answered by DONE. Both
  * sides send ORDERs for connections that the other side has; ACK tells how many were carried out. After BYE no
@@ -38,7 +41,7 @@ export const ORDER = 12
 export const ACK = 13
 /** To a keeper: who I am, and which servers I have; in place of HELLO. */
 export const ATTACH = 14
-/** To a keeper: forget a connection, before anything is read from it. */
+/** Forget a connection, before anything is read from it. */
 export const DROP = 15
 /** To a keeper: what it has of other processes is not needed any more. */
 export const OWN = 16

@@ -60,6 +60,8 @@ export interface From {
 const ANSWER = 10_000
 /** How much longer than its patience the other process may seem to take. */
 const SLACK = 2
+/** Ids that a process may have given to new connections between LISTENING and its death. */
+const UNKNOWN_USES = 2 ** 16
 /** Descriptors that this process keeps for itself. */
 const RESERVE = 32
 
@@ -127,6 +129,8 @@ export class Taker implements LinkHandler {
       this.#welcome = decodeWelcome(payload)
       void this.#prepare(this.#welcome)
     } else if (this.#receiver.receive(message, descriptors)) {
+      // It goes on.
+      this.#timer?.refresh()
       if (kind === ROWS) step('new:rows')
     } else if (kind === LISTENING) this.#addSocket(decodeListening(payload, this.#servers.length), descriptors)
     else if (kind === AWAY) this.#addAway(decodeNumbers(payload, 2))
@@ -172,7 +176,8 @@ export class Taker implements LinkHandler {
     }
   }
 
-  #commit([rows = -1, sockets = -1, away = -1]: number[]): void {
+  /** @param uses highest uses of the servers, in the order of their sockets */
+  #commit([rows = -1, sockets = -1, away = -1, , ...uses]: number[]): void {
     const awake = this.#away.reduce((sum, ids) => sum + ids.length, 0)
     const expected = this.#servers.length - this.#opened.length
     const own = this.#sockets.filter(({ server }) => server !== -1)
@@ -180,6 +185,7 @@ export class Taker implements LinkHandler {
       throw refused('less, or more, than COMMIT tells')
     }
     if (own.length !== expected || this.#sockets.length !== expected + 1) throw refused('a listening socket is missing')
+    for (const [at, socket] of own.entries()) socket.mostUses = Math.max(socket.mostUses, uses[at] ?? 0)
     step('new:commit')
     const adopted = this.#adopt()
     step('new:adopted')
@@ -236,6 +242,8 @@ export class Taker implements LinkHandler {
     }
     this.#receiver.dropIncomplete()
     for (const ids of this.#away) ids.length = 0
+    // It has gone on with new connections after it told this.
+    for (const socket of this.#sockets) socket.mostUses += UNKNOWN_USES
     const rows = this.#receiver.count
     let adopted: number[][]
     try {

@@ -36,6 +36,10 @@ export interface Pair {
   upgrades: ReadonlySet<string> | undefined
 }
 
+function notListening({ name }: Movable): EbbError {
+  return new EbbError('ERR_EBB_HANDOVER', `server ${name} does not listen`)
+}
+
 /** What one handover sends. */
 export class Transfer {
   /** Servers that both processes have. */
@@ -44,7 +48,7 @@ export class Transfer {
   readonly others: Movable[]
   readonly hello: Hello
   /** Rows that were sent, by pair. */
-  readonly sent: number[][]
+  readonly sent: (readonly number[])[]
   /** Ids of connections that the successor has got, by pair. */
   readonly moved: Set<number>[]
   /** Number of connections that the last COMMIT told; -1 until it is sent. */
@@ -67,46 +71,66 @@ export class Transfer {
     for (const { server } of this.pairs) server.parkResting(1)
   }
 
-  /** @throws {EbbError} `ERR_EBB_HANDOVER`; {SystemError} of the channel */
-  send(channel: Channel, handoverSocket: number, deadline: number): void {
-    const { rows, total } = this.#movableRows()
-    if (total + this.pairs.length + SPARE > this.hello.free) {
-      throw new EbbError(
-        'ERR_EBB_HANDOVER',
-        `the successor can open ${this.hello.free} more descriptors, and there are ${total} connections: raise its limit (ulimit -n)`
-      )
-    }
+  /**
+   * Sends the listening sockets.
+   *
+   * @throws {EbbError} `ERR_EBB_HANDOVER`; {SystemError} of the channel
+   */
+  begin(channel: Channel, handoverSocket: number, deadline: number): void {
+    this.#checkRoom(this.movableRows().total)
     channel.send(encodeJson(LISTENING, HANDOVER_SOCKET), [handoverSocket], deadline)
     for (const { index, server } of this.pairs) {
       const socket = server.listening()
-      if (socket === undefined) throw new EbbError('ERR_EBB_HANDOVER', `server ${server.name} does not listen`)
+      if (socket === undefined) throw notListening(server)
       const { fd, ...told } = socket
       channel.send(encodeJson(LISTENING, { server: index, ...told, mostUses: server.mostUses }), [fd], deadline)
     }
     step('old:listening')
-    this.#sendRows(channel, rows, deadline)
+  }
+
+  /**
+   * Sends the connections, and waits until the successor has them.
+   *
+   * @param settle returns the rows, of those that can move, that the successor does not have yet
+   * @throws {EbbError} `ERR_EBB_HANDOVER`; {SystemError} of the channel
+   */
+  send(channel: Channel, settle: (rows: (readonly number[])[]) => number[][], deadline: number): void {
+    const { rows, total } = this.movableRows()
+    this.#checkRoom(total)
+    for (const { server } of this.pairs) {
+      if (server.listening() === undefined) throw notListening(server)
+    }
+    this.#sendRows(channel, settle(rows), deadline)
+    for (const [at, list] of rows.entries()) this.sent[at] = list
     const away = this.#sendAway(channel, rows, deadline)
     step('old:away')
-    channel.send(encodeNumbers(COMMIT, [total, this.pairs.length, away, 0]), [], deadline)
+    const uses = this.pairs.map(({ server }) => server.mostUses)
+    channel.send(encodeNumbers(COMMIT, [total, this.pairs.length, away, 0, ...uses]), [], deadline)
     this.count = total
     step('old:commit')
     receiveDone(channel, total, deadline)
   }
 
+  #checkRoom(total: number): void {
+    if (total + this.pairs.length + SPARE <= this.hello.free) return
+    throw new EbbError(
+      'ERR_EBB_HANDOVER',
+      `the successor can open ${this.hello.free} more descriptors, and there are ${total} connections: raise its limit (ulimit -n)`
+    )
+  }
+
   /** The rows of the connections that can move now, by pair, and their number. */
-  #movableRows(): { rows: (readonly number[])[]; total: number } {
+  movableRows(): { rows: (readonly number[])[]; total: number } {
     const rows = this.pairs.map(({ server, upgrades }) => server.rows(upgrades, MOST_STATE))
     return { rows, total: rows.reduce((sum, list) => sum + list.length, 0) }
   }
 
   /** @param rows by pair */
   #sendRows(channel: Channel, rows: readonly (readonly number[])[], deadline: number): void {
-    const sender = new RowSender(channel, deadline, this.hello.format)
+    const sender = new RowSender(channel, this.hello.format)
+    sender.begin(deadline)
     for (const [at, { index, server }] of this.pairs.entries()) {
-      for (const row of rows[at] ?? []) {
-        sender.add(index, server.describe(row))
-        ;(this.sent[at] as number[]).push(row)
-      }
+      for (const row of rows[at] ?? []) sender.add(index, server.describe(row))
     }
     sender.finish()
   }
@@ -158,8 +182,9 @@ export class Transfer {
   sendRested(channel: Channel, part: number, orders: number, deadline: number): number {
     this.count = -1
     for (const { server } of this.pairs) server.parkResting(part)
-    const { rows, total } = this.#movableRows()
+    const { rows, total } = this.movableRows()
     if (total === 0) return 0
+    for (const [at, list] of rows.entries()) this.sent[at] = list
     this.#sendRows(channel, rows, deadline)
     channel.send(encodeNumbers(COMMIT, [total, 0, 0, orders]), [], deadline)
     this.count = total

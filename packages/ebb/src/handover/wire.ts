@@ -4,9 +4,9 @@ import type { MovedConnection } from '../socket/moved.js'
 import { MOST_BYTES, MOST_DESCRIPTORS } from '../sys/channel.js'
 import { EbbError } from '../sys/errors.js'
 import { reactor } from '../sys/reactor.js'
-import { cookieOf, isStreamSocket } from '../sys/socket.js'
+import { closeDescriptor, cookieOf, isStreamSocket } from '../sys/socket.js'
 import type { Movable } from './movable.js'
-import { CHUNK, chunksOf, decodeAddressed, type Message, ROWS, refused } from './protocol.js'
+import { CHUNK, chunksOf, DROP, decodeAddressed, decodeNumbers, type Message, ROWS, refused } from './protocol.js'
 import { decodeRows, type Row, RowWriter, sizeOfRow } from './rows.js'
 import { step } from './steps.js'
 
@@ -28,23 +28,26 @@ export interface Sink {
 /** Sends rows of connections. */
 export class RowSender {
   readonly #channel: Sink
-  readonly #deadline: number
   readonly #format: number
-  readonly #now = monotonic()
+  #deadline = 0
+  #now = 0
   readonly #writer = new RowWriter(MOST_BYTES)
   readonly #large: Row[] = []
   #descriptors: number[] = []
-  /** Number of rows so far. */
+  /** Number of rows since {@link begin}. */
   count = 0
 
-  /**
-   * @param deadline of `performance.now()`
-   * @param format of attachments that the other process can read
-   */
-  constructor(channel: Sink, deadline: number, format: number) {
+  /** @param format of attachments that the other process can read */
+  constructor(channel: Sink, format: number) {
     this.#channel = channel
-    this.#deadline = deadline
     this.#format = format
+  }
+
+  /** Begins anew. @param deadline of `performance.now()` */
+  begin(deadline: number): void {
+    this.#deadline = deadline
+    this.#now = monotonic()
+    this.count = 0
   }
 
   /**
@@ -79,7 +82,7 @@ export class RowSender {
   /** Sends all that is left. */
   finish(): void {
     this.#flush()
-    for (const { server, id, body = '' } of this.#large) {
+    for (const { server, id, body = '' } of this.#large.splice(0)) {
       for (const chunk of chunksOf(server, id, body, MOST_BYTES)) this.#channel.send(chunk, [], this.#deadline)
     }
   }
@@ -94,8 +97,8 @@ export class RowSender {
 
 /** A connection that has been received. */
 interface Received {
-  server: number
   moved: MovedConnection
+  cookie: number
 }
 
 /** A connection whose body has not arrived completely. */
@@ -114,9 +117,9 @@ export class RowReceiver {
   readonly #servers: readonly Movable[]
   /** Flags that connections of any of the servers may have. */
   readonly #flags: number
-  #rows: Received[] = []
-  /** Ids by server, and cookies, so that nothing comes twice. */
-  readonly #seen: readonly Set<number>[]
+  /** By server and id. */
+  readonly #rows: readonly Map<number, Received>[]
+  /** Cookies of all of them, so that nothing comes twice. */
   readonly #cookies = new Set<number>()
   /** By server and id. */
   readonly #incomplete = new Map<string, Incomplete>()
@@ -124,15 +127,15 @@ export class RowReceiver {
   constructor(servers: readonly Movable[]) {
     this.#servers = servers
     this.#flags = servers.reduce((flags, server) => flags | server.flags, 0)
-    this.#seen = servers.map(() => new Set())
+    this.#rows = servers.map(() => new Map())
   }
 
   get count(): number {
-    return this.#rows.length
+    return this.#rows.reduce((sum, { size }) => sum + size, 0)
   }
 
   /**
-   * Takes ROWS with its descriptors, or CHUNK.
+   * Takes ROWS with its descriptors, CHUNK or DROP.
    *
    * @returns false for any other message
    * @throws {EbbError} `ERR_EBB_HANDOVER` if it is not valid, or does not fit what came before it
@@ -142,39 +145,56 @@ export class RowReceiver {
     else if (kind === CHUNK) {
       const { server, id, bytes } = decodeAddressed(payload, this.#servers.length)
       this.#addChunk(server, id, bytes)
+    } else if (kind === DROP) {
+      const [server = -1, id = -1] = decodeNumbers(payload, 2)
+      this.#drop(server, id)
     } else return false
     return true
   }
 
-  /** If the rows do not fit to the descriptors, the descriptors are closed with the others. */
+  /** @throws {EbbError} after closing the descriptors of the rows from the first one on that is not valid */
   #add(rows: readonly Row[], descriptors: readonly number[]): void {
     const now = monotonic()
-    // First of all, so that each descriptor has an owner.
-    const received = rows.slice(0, descriptors.length).map((row, at) => toReceived(row, descriptors[at] as number, now))
-    this.#rows.push(...received)
-    if (descriptors.length > rows.length) {
-      this.#rows.push(...descriptors.slice(rows.length).map((fd) => ({ server: 0, moved: stray(fd) })))
+    let taken = 0
+    try {
+      if (descriptors.length !== rows.length) {
+        throw refused(`${rows.length} connections with ${descriptors.length} sockets`)
+      }
+      for (const row of rows) {
+        this.#addRow(row, descriptors[taken] as number, now)
+        taken++
+      }
+    } finally {
+      for (const fd of descriptors.slice(taken)) closeDescriptor(fd)
     }
-    if (descriptors.length !== rows.length)
-      throw refused(`${rows.length} connections with ${descriptors.length} sockets`)
-    for (const [at, row] of rows.entries()) this.#check(row, (received[at] as Received).moved)
   }
 
-  #check(row: Row, moved: MovedConnection): void {
-    const seen = this.#seen[row.server] as Set<number>
-    if (seen.has(row.id) || this.#cookies.has(row.cookie)) throw refused('a connection came twice')
-    seen.add(row.id)
-    this.#cookies.add(row.cookie)
-    if (cookieOf(moved.fd) !== row.cookie || !isStreamSocket(moved.fd)) {
+  #addRow(row: Row, fd: number, now: number): void {
+    const rows = this.#rows[row.server] as Map<number, Received>
+    const server = this.#servers[row.server] as Movable
+    if (rows.has(row.id) || this.#cookies.has(row.cookie)) throw refused('a connection came twice')
+    if (cookieOf(fd) !== row.cookie || !isStreamSocket(fd)) {
       throw refused('a descriptor is not the socket that its row tells')
     }
-    const server = this.#servers[row.server] as Movable
     if ((row.flags & ~server.flags) !== 0) throw refused('a connection of another kind')
+    const moved = toMoved(row, fd, now)
     if (row.body !== undefined) this.#setBody(row, moved, row.body)
     else if (row.size > 0) this.#incomplete.set(keyOf(row.server, row.id), { row, moved, parts: [], received: 0 })
     else if (row.size === 0) throw refused('an attachment is empty')
     else this.#setBody(row, moved, '')
-    server.expect?.(moved.fd)
+    rows.set(row.id, { moved, cookie: row.cookie })
+    this.#cookies.add(row.cookie)
+    server.expect?.(fd)
+  }
+
+  /** Forgets a connection, which the other process keeps for now. */
+  #drop(server: number, id: number): void {
+    const received = this.#rows[server]?.get(id)
+    if (received === undefined) throw refused('a connection is dropped that has not come')
+    this.#rows[server]?.delete(id)
+    this.#cookies.delete(received.cookie)
+    this.#incomplete.delete(keyOf(server, id))
+    retire(received.moved.fd)
   }
 
   /** @param body what the protocol of the connection needs, and its attachment */
@@ -201,8 +221,7 @@ export class RowReceiver {
 
   /** Returns the connections by server, and forgets them: the caller owns the descriptors. */
   take(): MovedConnection[][] {
-    const byServer: MovedConnection[][] = this.#servers.map(() => [])
-    for (const { server, moved } of this.#rows) (byServer[server] as MovedConnection[]).push(moved)
+    const byServer = this.#rows.map((rows) => Array.from(rows.values(), ({ moved }) => moved))
     this.#clear()
     return byServer
   }
@@ -215,20 +234,19 @@ export class RowReceiver {
   /** Closes the connections whose attachment is not complete, because the other process died in the middle of it. */
   dropIncomplete(): void {
     const incomplete = new Set(Array.from(this.#incomplete.values(), ({ moved }) => moved))
-    for (const { fd } of incomplete) retire(fd)
-    this.#rows = this.#rows.filter(({ moved }) => !incomplete.has(moved))
-    this.#incomplete.clear()
+    for (const [server, rows] of this.#rows.entries()) {
+      for (const { moved } of [...rows.values()]) if (incomplete.has(moved)) this.#drop(server, moved.id)
+    }
   }
 
   /** Closes all that was received. */
   drop(): void {
-    for (const { moved } of this.#rows) retire(moved.fd)
+    for (const rows of this.#rows) for (const { moved } of rows.values()) retire(moved.fd)
     this.#clear()
   }
 
   #clear(): void {
-    this.#rows = []
-    for (const ids of this.#seen) ids.clear()
+    for (const rows of this.#rows) rows.clear()
     this.#cookies.clear()
     this.#incomplete.clear()
   }
@@ -246,13 +264,10 @@ export function toRow(server: number, moved: MovedConnection, now: number): Row 
 }
 
 /** Its state and its attachment are missing. */
-function toReceived(row: Row, fd: number, now: number): Received {
-  const { server, id, flags, wakes, requests, deadline, duration, proxied } = row
+function toMoved(row: Row, fd: number, now: number): MovedConnection {
+  const { id, flags, wakes, requests, deadline, duration, proxied } = row
   const left = deadline === 0 ? 0 : Math.max(1, deadline - now)
-  return {
-    server,
-    moved: { fd, id, flags, wakes, requests, left, duration, attachment: undefined, state: undefined, proxied }
-  }
+  return { fd, id, flags, wakes, requests, left, duration, attachment: undefined, state: undefined, proxied }
 }
 
 const keyOf = (server: number, id: number): string => `${server} ${id}`
@@ -260,12 +275,6 @@ const keyOf = (server: number, id: number): string => `${server} ${id}`
 /** Closes a descriptor whose connection the other process has. */
 function retire(fd: number): void {
   reactor().retire(fd)
-}
-
-/** A descriptor without a row, which is only kept to be closed. */
-function stray(fd: number): MovedConnection {
-  const nothing = { flags: 0, wakes: 0, requests: 0, left: 0, duration: 0, proxied: undefined }
-  return { fd, id: 0, ...nothing, attachment: undefined, state: undefined }
 }
 
 function checkAttachment(attachment: string): void {

@@ -121,7 +121,8 @@ export class Holding {
       const mostUses = Math.max(listening.mostUses, connections.mostUses)
       sink.send(encodeJson(LISTENING, { ...listening, server, mostUses }), [fd], deadline)
     }
-    const sender = new RowSender(sink, deadline, format)
+    const sender = new RowSender(sink, format)
+    sender.begin(deadline)
     for (const { server, connections } of given) {
       for (const { fd, row } of connections.all(server)) sender.addRow(row, fd)
     }

@@ -205,10 +205,20 @@ export class Channel {
     }
   }
 
+  /** Whether the peer has read so much that there is room for the largest message, or has ended. */
+  get isWritable(): boolean {
+    return this.#poll(libc.POLLOUT, 0) > 0
+  }
+
   #wait(events: number, deadline: number): void {
+    this.#poll(events, Math.max(1, Math.ceil(deadline - performance.now())))
+  }
+
+  /** @param timeout ms */
+  #poll(events: number, timeout: number): number {
     this.#pollfd[0] = this.fd
     this.#pollfd[1] = events
-    libc.pollDescriptors(this.#pollfdAt, 1, Math.max(1, Math.ceil(deadline - performance.now())))
+    return libc.pollDescriptors(this.#pollfdAt, 1, timeout)
   }
 
   /** Returns who is at the other end. @throws {SystemError} of `getsockopt` */
