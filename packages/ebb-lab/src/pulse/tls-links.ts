@@ -1,6 +1,6 @@
 /** Connections with TLS: each has two sockets of Node, because OpenSSL keeps the keys and the state in the process. */
-import { type OnReadOpts, Socket } from 'node:net'
-import { type ConnectionOptions, connect, createSecureContext, type TLSSocket } from 'node:tls'
+import { Socket } from 'node:net'
+import { connect, createSecureContext, type TLSSocket } from 'node:tls'
 import { codeOf } from '../units/errors.js'
 import type { TlsSettings } from './protocols/protocol.js'
 
@@ -16,8 +16,6 @@ export interface LinkEvents {
   ended(line: number, cause: string | undefined): void
 }
 
-/** Bytes to read at once, for all sockets. */
-const READ_SIZE = 65_536
 /** Milliseconds that a socket has to send its last bytes before it is destroyed. */
 const CLOSE_LIMIT = 2000
 /** Longest cause. */
@@ -29,7 +27,6 @@ export class TlsLinks {
   readonly #isReset: boolean
   readonly #events: LinkEvents
   readonly #context
-  readonly #buffer = Buffer.allocUnsafeSlow(READ_SIZE)
   readonly #sockets = new Map<number, TLSSocket>()
   /** Sockets that are being closed. */
   readonly #closing = new Set<TLSSocket>()
@@ -52,22 +49,14 @@ export class TlsLinks {
   open(line: number): void {
     const { servername, host, insecure, resume, alpn } = this.#settings
     const session = resume ? this.#session : undefined
-    const options: ConnectionOptions & { onread: OnReadOpts } = {
+    const socket = connect({
       socket: new Socket({ fd: line, readable: true, writable: true }),
       secureContext: this.#context,
       rejectUnauthorized: !insecure,
       ...(servername === '' ? { host } : { servername }),
       ...(alpn.length > 0 && { ALPNProtocols: [...alpn] }),
-      ...(session !== undefined && { session }),
-      onread: {
-        buffer: this.#buffer,
-        callback: (length: number) => {
-          if (this.#sockets.get(line) === socket) this.#events.received(line, this.#buffer, length)
-          return true
-        }
-      }
-    }
-    const socket = connect(options)
+      ...(session !== undefined && { session })
+    })
     this.#sockets.set(line, socket)
     let cause: string | undefined
     socket.once('secureConnect', () => {
@@ -78,6 +67,9 @@ export class TlsLinks {
         this.#session = fresh
       })
     }
+    socket.on('data', (bytes: Buffer) => {
+      if (this.#sockets.get(line) === socket) this.#events.received(line, bytes, bytes.length)
+    })
     socket.on('drain', () => {
       if (this.#sockets.get(line) === socket) this.#events.drained(line)
     })
