@@ -66,6 +66,9 @@ test('bench/install is a program', () => {
   expect(spawnSync('bash', ['-n', join(ROOT, 'bench/install')]).status).toBe(0)
 })
 
+/** A server that speaks WebSocket. */
+const TALKING = join(ROOT, 'test/support/talking-server.mjs')
+
 /** A small plan, which ends soon. The last spelling of an option counts. */
 const SMALL = '--big 20 --small 10 -i 1 --linger 100ms -bs 100ms -ss 100ms --pulses 1'
 const SERVER =
@@ -153,6 +156,7 @@ test.each(alone)('%s', async (command) => {
     .replace('./server -port {port}', `${node} server.js {port}`)
     .replace('bun server.ts', `${node} server.ts`)
     .replace('--duration 60', '--duration 300ms')
+    .replace(/(--url "ws:.*)node server\.js/, `$1${node} "${TALKING}" ws`)
   // Instead of a box that takes five minutes.
   mkdirSync(join(directory, 'examples'))
   writeFileSync(join(directory, 'examples/box.yaml'), BOX)

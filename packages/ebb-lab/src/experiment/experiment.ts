@@ -10,10 +10,18 @@ import { total } from '../pulse/causes.js'
 import { checkKernel } from '../pulse/kernel.js'
 import { pause } from '../pulse/pause.js'
 import { countsOf, type Plan, planSchema } from '../pulse/plan.js'
-import { failuresOf, mostOf, type PulseEvent, type PulseOptions, type PulseReport, sendPulses } from '../pulse/pulse.js'
+import {
+  clientOptions,
+  failuresOf,
+  mostOf,
+  type PulseEvent,
+  type PulseOptions,
+  type PulseReport,
+  sendPulses
+} from '../pulse/pulse.js'
 import { checkOwn } from '../pulse/sources.js'
 import type { SwarmReport } from '../pulse/swarm/report.js'
-import { bare } from '../pulse/target.js'
+import { portOfUrl, protocolOfUrl, targetAt } from '../pulse/target.js'
 import { Recorder } from '../record/recorder.js'
 import type { Recording, Sample } from '../record/recording.js'
 import { broken, type Limits } from '../report/limits.js'
@@ -21,6 +29,7 @@ import { REPORT_FILES, report } from '../report/report.js'
 import { howEnded, lastWords } from '../report/troubles.js'
 import type { Verdict } from '../report/verdict.js'
 import { checkFree, makeDirectory } from '../report/write-file.js'
+import { defined } from '../units/defined.js'
 import { RecordError } from '../units/errors.js'
 import { duration } from '../units/format.js'
 import { warnOfShortTimes } from '../units/short-times.js'
@@ -76,6 +85,11 @@ export interface ExperimentOptions {
   runs?: number
   /** How to connect: `rate`, `procs`, `sources`, `timeout`, `close`, `payload`, `swarm`, ... */
   pulse?: Omit<PulseOptions, 'signal' | 'onEvent'>
+  /**
+   * URL at which clients reach each server, if they speak more than bare TCP: `ws://127.0.0.1:{port}/chat`. `{port}`
+   * becomes the server's port.
+   */
+  url?: string
   /**
    * Milliseconds without connections before the first pulse.
    *
@@ -201,6 +215,7 @@ export async function experimentUntilFailure(
   if (options.pulse?.swarm === undefined) {
     checkKernel('the experiment cannot send pulses from this machine', 'ebb record and ebb report work here')
   }
+  if (options.url !== undefined) checkUrl(options.url, targets, options)
   for (const target of targets) checkTarget(target, plan, options)
   const fileNames = fileNamesOf(targets)
   if (options.out !== undefined) {
@@ -246,6 +261,15 @@ async function runAll(
     if (!main.hasFreshServers || plan.small === 0 || main.died) continue
     const controlPlan = { ...plan, big: 0, pulses: options.controlPulses ?? 2 }
     runs.push(await run(target, { role: 'control', repeat, file: `${file}.control` }, controlPlan, options))
+  }
+}
+
+/** Checks that clients can speak as the options say, and that a URL with a port is not for servers with other ports. */
+function checkUrl(url: string, targets: readonly Target[], { pulse = {} }: ExperimentOptions): void {
+  const port = portOfUrl(url)
+  clientOptions(targetAt(url, { host: '127.0.0.1', port: port ?? 1 }), pulse)
+  if (port !== undefined && targets.some(({ command }) => command?.some((word) => word.includes('{port}')))) {
+    throw invalidArgument('a command with {port} gets a free port: write {port} in the URL, too')
   }
 }
 
@@ -349,7 +373,7 @@ async function run(target: Target, which: Which, plan: Plan, options: Experiment
     const stop = signal === undefined ? recordingEnded.signal : AbortSignal.any([signal, recordingEnded.signal])
     await pause(options.rest ?? 1500, stop)
     if (target.tree !== true) checkAlone(running)
-    const pulses = await sendPulses(bare({ host: running.host, port: running.port }), plan, {
+    const pulses = await sendPulses(targetAt(options.url, running), plan, {
       ...options.pulse,
       signal: stop,
       onEvent: (event) => {
@@ -389,7 +413,7 @@ async function recordHere(
   { role, repeat }: Which,
   path: string | undefined,
   plan: Plan,
-  { expvar, signal }: ExperimentOptions
+  { expvar, url, signal }: ExperimentOptions
 ): Promise<Recorded> {
   const { tree = false } = target
   const running = target.command === undefined ? find(target) : await start(target.command, { signal, tree })
@@ -401,7 +425,7 @@ async function recordHere(
       {
         name: target.name,
         role,
-        ...(repeat !== undefined && { run: repeat }),
+        ...defined({ run: repeat, protocol: protocolOf(url) }),
         tree,
         keep: true,
         ...(path !== undefined && { out: path }),
@@ -416,13 +440,19 @@ async function recordHere(
   }
 }
 
+/** Returns what clients speak at a URL, if it is more than bare TCP. */
+function protocolOf(url: string | undefined): 'http' | 'ws' | 'mqtt' | undefined {
+  const protocol = url === undefined ? 'tcp' : protocolOfUrl(url)
+  return protocol === 'tcp' ? undefined : protocol
+}
+
 /** Lets an agent of the swarm record the server on another machine. */
 async function recordThere(
   { name, server }: Target & { server: { host: string; port: number } },
   { role, repeat }: Which,
   path: string | undefined,
   plan: Plan,
-  { pulse, signal }: ExperimentOptions
+  { pulse, url, signal }: ExperimentOptions
 ): Promise<Recorded> {
   if (pulse?.swarm === undefined) {
     throw new RecordError(
@@ -436,6 +466,7 @@ async function recordThere(
     role,
     connections: mostOf(plan),
     signal,
+    protocol: protocolOf(url),
     ...(repeat !== undefined && { run: repeat }),
     ...(path !== undefined && { out: path })
   })

@@ -19,6 +19,7 @@ import {
 } from '../record/recording.js'
 import type { Sink } from '../record/session.js'
 import { MemorySink, RecordingWriter } from '../record/write.js'
+import { defined } from '../units/defined.js'
 import { RecordError } from '../units/errors.js'
 import { withResolvers } from '../units/promise.js'
 
@@ -31,6 +32,8 @@ export interface RemoteOptions {
   role: 'main' | 'control'
   /** Which of several runs on the server this is, counted from 1. Default: the only one. */
   run?: { index: number; of: number }
+  /** What the clients of the server speak. Default: bare TCP. */
+  protocol?: 'http' | 'ws' | 'mqtt' | undefined
   /** Number of connections that the server is to hold. The agent refuses if the server lacks descriptors for them. */
   connections: number
   /** Stops waiting for the agent. */
@@ -99,7 +102,7 @@ export class RemoteRecorder extends EventEmitter<{ sample: [Sample]; event: [Rec
    *   record the server, or with an errno if `out` cannot be written; the reason of `signal` if it is aborted
    */
   static async start(coordinator: Coordinator, options: RemoteOptions): Promise<RemoteRecorder> {
-    const { port, name, role, run, connections, signal, out } = options
+    const { port, name, role, run, protocol, connections, signal, out } = options
     const member = coordinator.recorderOf(port)
     // The agent may wait for half a minute until its server listens. It stops that when the coordinator frees it.
     const answer = await unlessAborted(coordinator.ask(member, { order: 'record', connections }), signal)
@@ -114,7 +117,7 @@ export class RemoteRecorder extends EventEmitter<{ sample: [Sample]; event: [Rec
         'EREMOTE'
       )
     }
-    const named = { ...header.data, name, role, ...(run !== undefined && { run }) }
+    const named = { ...header.data, name, role, ...defined({ run, protocol }) }
     return new RemoteRecorder(coordinator, member, answer.at - answer.t, named, out)
   }
 

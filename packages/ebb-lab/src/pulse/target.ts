@@ -61,6 +61,34 @@ export function parseServer(text: string): Target {
   return bare({ host, port: portOf(digits) })
 }
 
+/**
+ * Returns the target at which clients reach a server that listens on an address.
+ *
+ * @param url in which `{port}` stands for the server's port; undefined for bare TCP to the address
+ * @throws ValueError for a URL that is not valid, or has another port
+ */
+export function targetAt(url: string | undefined, address: { host: string; port: number }): Target {
+  if (url === undefined) return bare(address)
+  const target = parseServer(url.replaceAll('{port}', String(address.port)))
+  if (portIn(target) === address.port) return target
+  throw new ValueError(`the URL ${target.text} does not lead to port ${address.port} of the server: write {port} in it`)
+}
+
+/** Returns what a URL, which may have `{port}` in place of a port, stands for. @throws ValueError if it is invalid */
+export function protocolOfUrl(url: string): Target['protocol'] {
+  return parseServer(url.replaceAll('{port}', '1')).protocol
+}
+
+/** Returns the port of a URL; undefined if it has `{port}` in its place. @throws ValueError if it is invalid */
+export function portOfUrl(url: string): number | undefined {
+  const port = portIn(parseServer(url.replaceAll('{port}', '1')))
+  return url.includes('{port}') ? undefined : port
+}
+
+function portIn({ address }: Target): number | undefined {
+  return 'path' in address ? undefined : address.port
+}
+
 /** Returns the target for an address that is spoken to over bare TCP. */
 export function bare(address: ServerAddress): Target {
   const authority = 'path' in address ? 'localhost' : authorityOf(address.host, address.port, 0)

@@ -25,6 +25,8 @@ export interface RecorderOptions {
   role?: 'main' | 'control'
   /** Which of several runs on the server this is, counted from 1. Default: the only one. */
   run?: { index: number; of: number }
+  /** What the clients of the server speak. Default: not known, or bare TCP. */
+  protocol?: 'http' | 'ws' | 'mqtt'
   /** Path of a file to write to. An existing file is replaced. */
   out?: string
   /**
@@ -409,6 +411,7 @@ function headerOf(
     name: options.name ?? nameOf(pid, description.command),
     role: options.role ?? 'main',
     ...(options.run !== undefined && { run: options.run }),
+    ...(options.protocol !== undefined && { protocol: options.protocol }),
     pid,
     ...description,
     ...(options.tree && { tree: true }),

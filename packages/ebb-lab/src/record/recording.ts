@@ -27,6 +27,8 @@ export const headerSchema = z.object({
   command: z.array(z.string()).nullable(),
   /** Runtime of the server, `{ name: 'node', version: '20.20.2' }`; null if it is not known. */
   runtime: z.object({ name: z.string(), version: z.string().nullable() }).nullable(),
+  /** What the clients spoke. Only if it was more than bare TCP. */
+  protocol: z.enum(['http', 'ws', 'mqtt']).optional(),
   /** Set if figures are the sums of the process and everything that it started. */
   tree: z.literal(true).optional(),
   /** Whether the recorder sees what the server prints; false for a server that it did not start. */

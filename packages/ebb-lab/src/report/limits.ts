@@ -1,4 +1,5 @@
 /** Limits that a verdict is checked against. */
+import { clientWord } from './clients.js'
 import type { Verdict } from './verdict.js'
 
 /** Limits for {@link broken}. A limit that is left out is not checked. */
@@ -20,15 +21,15 @@ interface Unit {
 }
 
 const RATIO: Unit = { scale: 1, digits: 2, name: '' }
-const BYTES: Unit = { scale: 1, digits: 0, name: ' B per connection' }
 const SECONDS: Unit = { scale: 1000, digits: 2, name: ' s' }
 
 /** Returns one sentence for each limit that the verdict breaks. A figure that is not known breaks its limit. */
 export function broken(verdict: Verdict, limits: Limits): string[] {
-  const { name, retention, footprint, release } = verdict
+  const { name, retention, footprint, release, protocol } = verdict
+  const bytes: Unit = { scale: 1, digits: 0, name: ` B per ${clientWord(protocol)}` }
   const sentences = [
     check('retention', retention, limits.maxRetention, RATIO),
-    check('footprint', footprint, limits.maxFootprint, BYTES),
+    check('footprint', footprint, limits.maxFootprint, bytes),
     check('release time', release, limits.maxRelease, SECONDS)
   ]
   return sentences.filter((sentence) => sentence !== null).map((sentence) => `${name}: ${sentence}`)

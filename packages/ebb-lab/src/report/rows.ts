@@ -1,5 +1,7 @@
 /** The rows of the verdict's table: one per figure, in the order and the words in which people read them. */
+
 import { duration, footprint, integer, megabytes, ratio } from '../units/format.js'
+import { clientWord, commonProtocol } from './clients.js'
 import type { VerdictNote } from './notes.js'
 import { isNoise } from './runs.js'
 import type { SpreadFigure } from './spread.js'
@@ -111,12 +113,16 @@ function memoryRow(figure: 'rest' | 'hold' | 'peak' | 'resident' | 'kept' | 'nee
 
 /**
  * Returns the rows to show. Failed and lost connections have a row only if there are any. If a server was measured
- * several times, each figure has a second row with its lowest and highest value.
+ * several times, each figure has a second row with its lowest and highest value. The footprint is named by what the
+ * clients spoke: `per WebSocket`.
  */
 export function rowsFor(verdicts: readonly Verdict[]): Row[] {
   const repeated = verdicts.some(({ spread }) => spread !== undefined)
-  return ROWS.filter(({ ifAny }) => ifAny === undefined || verdicts.some(ifAny)).flatMap((row): Row[] => {
-    const { figure, main } = row
+  const protocol = commonProtocol(verdicts)
+  return ROWS.filter(({ ifAny }) => ifAny === undefined || verdicts.some(ifAny)).flatMap((shown): Row[] => {
+    const { figure, main } = shown
+    const isFootprint = figure === 'footprint' && protocol !== undefined
+    const row = isFootprint ? { ...shown, label: `per ${clientWord(protocol)}` } : shown
     if (!repeated || figure === undefined) return [row]
     // Said once, at the top of the table.
     const meaning = main ? 'lowest to highest run' : ''

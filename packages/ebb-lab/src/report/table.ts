@@ -1,6 +1,8 @@
 /** Writes verdicts as a table, for a terminal and in Markdown. */
+
 import { duration, footprint, integer, megabytes, ratio } from '../units/format.js'
 import { clean, fit, textWidth, wrap } from '../units/text.js'
+import { clientWord, commonProtocol } from './clients.js'
 import { type Annotated, type Footnote, footnotes, type Row, rangeOf, releasesMemory, rowsFor, SAME } from './rows.js'
 import type { SpreadFigure } from './spread.js'
 import type { Verdict } from './verdict.js'
@@ -69,7 +71,7 @@ export function markdownTable(verdicts: readonly Verdict[]): string {
     ['server', (v) => escapeMarkdown(nameWithRuntime(v))],
     ['at rest', (v) => megabytes(v.rest) + within(v, 'rest')],
     [`holding ${counts(verdicts, 'big')}`, (v) => `${megabytes(v.hold)} (peak ${megabytes(v.peak)})`],
-    ['per connection', (v) => footprint(v.footprint) + within(v, 'footprint')],
+    [`per ${clientWord(commonProtocol(verdicts))}`, (v) => footprint(v.footprint) + within(v, 'footprint')],
     [`kept, holding ${counts(verdicts, 'small')} after`, (v) => megabytes(v.kept) + within(v, 'kept')],
     ['need', (v) => megabytes(v.need) + within(v, 'need')],
     ['retention', (v) => (v.retention === null ? '-' : `**${ratio(v.retention)}**${within(v, 'retention')}`)],

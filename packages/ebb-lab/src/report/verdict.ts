@@ -1,6 +1,7 @@
 /** The verdict: a pure function of a recording and its control. */
 import type { Recording, Sample } from '../record/recording.js'
 import { duration, integer } from '../units/format.js'
+import type { ClientProtocol } from './clients.js'
 import { medianOf } from './median.js'
 import { type NoteCode, NoteList, type VerdictNote, withNotes } from './notes.js'
 import { firstAt, holdOf, pulsesOf, type RecordedPulse, samplesBetween, steadyHoldOf, sumOf } from './phases.js'
@@ -17,6 +18,8 @@ export interface Verdict {
   name: string
   /** Runtime as people write it: `Node 20.20.2`; null if it is not known. */
   runtime: string | null
+  /** What the clients spoke: `http`, `ws` or `mqtt`. Only if it was more than bare TCP. */
+  protocol?: ClientProtocol
   /** Connections that a big pulse held: the median over the big pulses, so that one failed pulse does not matter. */
   big: number
   /** Connections that a small pulse held: the median over the small pulses. */
@@ -150,6 +153,7 @@ export function judge(main: Recording, control?: Recording): Verdict {
 
   return {
     name: main.header.name,
+    ...(main.header.protocol !== undefined && { protocol: main.header.protocol }),
     runtime: runtimeName(main),
     big,
     small,

@@ -9,7 +9,7 @@ import {
   type Target
 } from '../../experiment/experiment.js'
 import { addCauses, type Causes, total } from '../../pulse/causes.js'
-import type { ServerAddress } from '../../pulse/target.js'
+import { portOfUrl, protocolOfUrl, type ServerAddress } from '../../pulse/target.js'
 import type { Sample } from '../../record/recording.js'
 import { duration, integer, megabytes } from '../../units/format.js'
 import { type LimitFlags, limitOptions, limitsOf } from '../options/limits.js'
@@ -32,6 +32,7 @@ interface Flags extends PlanFlags, ConnectFlags, LimitFlags, SwarmFlags {
   tree?: boolean
   name?: string
   server?: ServerAddress
+  url?: string
   quick?: boolean
   runs?: number
   json?: boolean
@@ -57,6 +58,11 @@ export function benchCommand(): Command {
       'server on another machine; an agent of --swarm records it there, and starts it if the agent has its command',
       parseAddress
     )
+    .option(
+      '--url <url>',
+      'URL of the servers, if clients speak HTTP, WebSocket, MQTT or TLS: "ws://127.0.0.1:{port}/chat"',
+      parseUrl
+    )
     .option('--tree', 'add up each server and all its descendants: for servers with workers')
     .option('--name <name>', 'name of a server given by command, --pid, --port or --server')
     .option('--quick', 'run with a fifth of the connections, in a third of the time')
@@ -79,6 +85,7 @@ Without a server, it tests "ebb serve" in both modes. Examples:
   ebb bench --out results
   ebb bench -- node server.js {port}
   ebb bench --target "go=./server -port {port}" --target "bun=bun server.ts"
+  ebb bench --url "ws://127.0.0.1:{port}/" --ping 1s -- node server.js {port}
 
 With agents on several machines, one of them on the server's machine:
   ebb bench --swarm lab --nats nats://10.0.0.1:4222 --server 10.0.0.5:3033
@@ -104,7 +111,7 @@ async function run(command: string[], flags: Flags): Promise<void> {
   if (plan.pulses === Number.POSITIVE_INFINITY) {
     throw new ValueError('--pulses forever has no end, so there is no verdict: give a number')
   }
-  const connect = connectOf(flags)
+  const connect = connectOf(flags, flags.url === undefined ? 'tcp' : protocolOfUrl(flags.url))
   let recording: string | undefined
   const print = progress(terminal, targets)
   const troubles: Record<'failed' | 'lost' | 'unanswered', Causes> = { failed: {}, lost: {}, unanswered: {} }
@@ -128,6 +135,7 @@ async function run(command: string[], flags: Flags): Promise<void> {
         print(event)
       },
       overwrite: flags.overwrite === true,
+      ...(flags.url !== undefined && { url: flags.url }),
       ...(flags.out !== undefined && { out: flags.out }),
       ...(flags.expvar !== undefined && { expvar: flags.expvar })
     })
@@ -144,7 +152,7 @@ async function run(command: string[], flags: Flags): Promise<void> {
 }
 
 function targetsOf(command: readonly string[], flags: Flags): Target[] {
-  const { pid, port, server, name, target = [] } = flags
+  const { pid, port, server, url, name, target = [] } = flags
   const targets: Target[] = [...target]
   if (command.length > 0) targets.push({ name: name ?? shortName(command), command })
   if (pid !== undefined || port !== undefined) {
@@ -154,7 +162,8 @@ function targetsOf(command: readonly string[], flags: Flags): Target[] {
       ...(port !== undefined && { port })
     })
   }
-  if (name !== undefined && command.length === 0 && pid === undefined && port === undefined && server === undefined) {
+  const isGiven = command.length > 0 || [pid, port, server, url].some((one) => one !== undefined)
+  if (name !== undefined && !isGiven) {
     throw new ValueError(
       '--name is for a server given by command, --pid, --port or --server: leave it out, or use --target NAME=COMMAND'
     )
@@ -173,12 +182,24 @@ function targetsOf(command: readonly string[], flags: Flags): Target[] {
     targets.push({ name: name ?? `${server.host}:${server.port}`, server })
   }
   if (targets.length > 0) return targets
+  if (url !== undefined) {
+    const given = portOfUrl(url)
+    if (given === undefined)
+      throw new ValueError('--url needs a server: give a command or --target, or a port in the URL')
+    return [{ name: name ?? `port ${given}`, port: given }]
+  }
   const main = fileURLToPath(new URL('../main.js', import.meta.url))
   const serve = [process.execPath, main, 'serve', '--port', '{port}', '--mode']
   return [
     { name: 'ebb', command: [...serve, 'park'] },
     { name: 'net', command: [...serve, 'net'] }
   ]
+}
+
+/** Checks a URL, which may have `{port}` in place of a port. Returns it. */
+function parseUrl(text: string): string {
+  portOfUrl(text)
+  return text
 }
 
 /** Returns a short name for a command: `server.js` for `node server.js {port}`. */

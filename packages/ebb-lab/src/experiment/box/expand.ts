@@ -1,10 +1,12 @@
 /** Expands the contents of a box's file into a plan: every server of every variant, checked against each other. */
 import { basename, dirname, resolve } from 'node:path'
+import { clientOptions } from '../../pulse/pulse.js'
 import { randomFrom } from '../../pulse/random.js'
 import { endOf, type Level, levelsOf, type Shape, type Timing, timedPulses } from '../../pulse/shapes.js'
+import { portOfUrl, protocolOfUrl, targetAt } from '../../pulse/target.js'
 import { readTrace, TraceError } from '../../pulse/trace.js'
 import { defined } from '../../units/defined.js'
-import { reasonOf } from '../../units/errors.js'
+import { messageOf, reasonOf } from '../../units/errors.js'
 import { integer } from '../../units/format.js'
 import type { Mistakes } from './mistakes.js'
 import type { BoxPlan, ServerPlan, Variant } from './plan.js'
@@ -158,10 +160,7 @@ function serversOf(
     mistakes.addAt(['servers', index], `neither ${name} nor the variant ${variant.name} has a command`)
     return []
   }
-  const { payload, active, expectEcho } = server.connect
-  if (payload === undefined && (active !== undefined || expectEcho === true)) {
-    mistakes.addAt(['servers', index, 'connect'], 'active and expectEcho need data to send: add payload: TEXT')
-  }
+  checkConnect(server, index, mistakes)
   return shapes.map((shape, instance) => ({
     name: nameOf(server, index, instance),
     command: typeof command === 'string' ? ['/bin/sh', '-c', command] : command,
@@ -171,9 +170,34 @@ function serversOf(
     governed: keys.governed ?? server.governed ?? false,
     startWithin: server.startWithin,
     shape,
-    connect: defined(server.connect),
+    connect: connectOf(server),
     where: mistakes.whereIs(['servers', index, 'plan'])
   }))
+}
+
+/** Returns how the clients of a server connect. */
+function connectOf({ connect }: ServerKeys): ServerPlan['connect'] {
+  return defined(connect)
+}
+
+/** Refuses options of the clients that do not fit together. */
+function checkConnect(server: ServerKeys, index: number, mistakes: Mistakes): void {
+  const connect = connectOf(server)
+  const { url, payload, active, expectEcho } = connect
+  const where = ['servers', index, 'connect']
+  const speaks = payload !== undefined || (url !== undefined && protocolOfUrl(url) === 'http')
+  if (!speaks && (active !== undefined || expectEcho === true)) {
+    mistakes.addAt(where, 'active and expectEcho need data to send: add payload: TEXT')
+  }
+  const port = server.port ?? (url === undefined ? undefined : portOfUrl(url)) ?? 1
+  try {
+    clientOptions(targetAt(url, { host: '127.0.0.1', port }), connect)
+  } catch (error) {
+    mistakes.addAt(where, messageOf(error))
+  }
+  if (url !== undefined && portOfUrl(url) !== undefined && (server.port === undefined || server.count > 1)) {
+    mistakes.addAt([...where, 'url'], 'the server gets another port: write {port} in the URL')
+  }
 }
 
 /** Returns the name of a server; servers of one entry are numbered from 1 on. */

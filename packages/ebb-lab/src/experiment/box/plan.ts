@@ -40,7 +40,8 @@ export interface ServerPlan {
   startWithin: number
   /** Load over time. */
   shape: Shape
-  connect: Pick<PulseOptions, 'churn' | 'rate' | 'timeout' | 'close' | 'payload' | 'active' | 'expectEcho'>
+  /** How clients connect, and what they say at `url`; bare TCP without it. */
+  connect: Omit<PulseOptions, 'procs' | 'sources' | 'swarm' | 'signal' | 'onEvent'> & { url?: string }
   /** File and line of the server's plan, for error messages: `box.yaml:12`. */
   where: string
 }

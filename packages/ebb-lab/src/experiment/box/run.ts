@@ -13,7 +13,7 @@ import { crowdOf } from '../../pulse/own-crowd.js'
 import { pause } from '../../pulse/pause.js'
 import { clientOptions } from '../../pulse/pulse.js'
 import { endOf, maxConnections } from '../../pulse/shapes.js'
-import { bare } from '../../pulse/target.js'
+import { targetAt } from '../../pulse/target.js'
 import type { BoxRecorder } from '../../record/box/recorder.js'
 import { answersMissing, governedIgnored, type NoteMark, oneOfSeveral } from '../../record/notes.js'
 import { messageOf, RecordError } from '../../units/errors.js'
@@ -257,7 +257,12 @@ function note({ recorder, onEvent }: RunContext, { id, server }: Starting, note:
 /** Starts the client processes of a server. In this process, a burst of a thousand connects would delay the sampler. */
 function crowdFor({ server: { connect, shape }, host, port }: Started): Promise<Crowd> {
   const address = { host, port }
-  const options = { address, sources: [], ...clientOptions(bare(address), connect), part: { index: 0, of: 1 } }
+  const options = {
+    address,
+    sources: [],
+    ...clientOptions(targetAt(connect.url, address), connect),
+    part: { index: 0, of: 1 }
+  }
   return crowdOf(options, processesFor(maxConnections(shape)), true)
 }
 

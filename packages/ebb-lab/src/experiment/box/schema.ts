@@ -2,6 +2,8 @@
 import { z } from 'zod'
 import { planSchema } from '../../pulse/plan.js'
 import { STEP } from '../../pulse/shapes.js'
+import { protocolOfUrl } from '../../pulse/target.js'
+import { defined } from '../../units/defined.js'
 import { messageOf } from '../../units/errors.js'
 import {
   parseCount,
@@ -160,6 +162,15 @@ export const planKeys = z.unknown().transform((value, context): PlanKeys => {
   return z.NEVER
 })
 
+function isUrl(text: string): boolean {
+  try {
+    protocolOfUrl(text)
+    return true
+  } catch {
+    return false
+  }
+}
+
 const COMMAND = 'a command is a line for the shell, or a list of a program and its arguments'
 const command = z.union([nonEmpty(COMMAND), z.array(z.string(), { error: COMMAND }).min(1, COMMAND)], {
   error: ({ input }) => (input === undefined ? 'it is missing' : COMMAND)
@@ -193,7 +204,25 @@ const server = mapOf('a server', {
     close: z.enum(['fin', 'rst'], { error: 'it must be fin or rst' }).optional(),
     payload: nonEmpty('it must be text').optional(),
     active: parsedBy(parseShare).optional(),
-    expectEcho: flag.optional()
+    expectEcho: flag.optional(),
+    url: nonEmpty('it must be a URL: ws://127.0.0.1:{port}/chat').refine(isUrl, 'it is no URL of a server').optional(),
+    every: time.optional(),
+    ping: positiveTime.optional(),
+    method: nonEmpty('it must be an HTTP method').optional(),
+    headers: z
+      .record(z.string(), z.string(), { error: 'headers have names and values: Accept: text/html' })
+      .transform((map) => Object.entries(map))
+      .optional(),
+    body: z.string({ error: 'it must be text' }).optional(),
+    subprotocols: z.array(z.string(), { error: 'it must be a list of names' }).optional(),
+    clientId: nonEmpty('it must be text').optional(),
+    subscribe: z.array(z.string(), { error: 'it must be a list of topic filters' }).optional(),
+    topic: nonEmpty('it must be text').optional(),
+    qos: z.union([z.literal(0), z.literal(1)], { error: 'it must be 0 or 1' }).optional(),
+    keepAlive: time.optional(),
+    tls: mapOf('tls', { insecure: flag.optional(), resume: flag.optional(), servername: z.string().optional() })
+      .transform((keys) => defined(keys))
+      .optional()
   }).default({})
 })
 

@@ -3,6 +3,7 @@ import type { EChartsOption, SeriesOption } from 'echarts'
 import type { Sample } from '../../record/recording.js'
 import { duration, footprint, integer, megabytes, ratio, short } from '../../units/format.js'
 import { clean, fit } from '../../units/text.js'
+import { clientWord } from '../clients.js'
 import { pulsesOf } from '../phases.js'
 import type { Run } from '../run.js'
 import type { Verdict } from '../verdict.js'
@@ -196,7 +197,10 @@ function releaseLabel(release: number | null): string {
 /** Returns the title: what the pulses were, if all runs had the same pulses. */
 function headline(runs: readonly Run[]): string {
   const verdict = runs[0]?.verdict
-  const pulses = verdict && verdict.big > 0 ? `: ${integer(verdict.big)} connections × ${verdict.iterations}` : ''
+  const pulses =
+    verdict && verdict.big > 0
+      ? `: ${integer(verdict.big)} ${clientWord(verdict.protocol)}s × ${verdict.iterations}`
+      : ''
   const small = pulses !== '' && verdict && verdict.small > 0 ? `, then ${integer(verdict.small)}` : ''
   const alike = runs.every(
     ({ verdict: v }) => v.big === verdict?.big && v.small === verdict.small && v.iterations === verdict.iterations
@@ -209,7 +213,7 @@ function summary(verdict: Verdict, narrow: boolean): string {
     // With the number of runs, there is no room for the runtime on a phone.
     narrow || verdict.runtime === null || verdict.runs !== undefined ? '' : fit(clean(verdict.runtime), 16),
     verdict.retention === null ? '' : `retention ${ratio(verdict.retention)}`,
-    verdict.footprint === null ? '' : `${footprint(verdict.footprint)} per connection`,
+    verdict.footprint === null ? '' : `${footprint(verdict.footprint)} per ${clientWord(verdict.protocol)}`,
     verdict.runs === undefined ? '' : `${verdict.runs} runs`
   ]
   return parts.filter((part) => part !== '').join(' · ')
