@@ -118,32 +118,123 @@ test('messages and frames of which a part has arrived', async () => {
   expect(new Set(told.map(({ pid }) => pid))).toEqual(new Set([second.process.pid]))
 })
 
-test('bytes for slow readers, in order', async () => {
+test('bytes for slow readers, in order, and what both processes send meanwhile', async () => {
   const path = handoverPath()
   const first = new Member(path, options)
   const ready = await first.expect('ready')
   const clients = await hubClients(ready, 4)
+  const others = await hubClients(ready, 3)
+  const ids = (await servedBy(clients, first.process.pid)).map(({ id }) => id)
   for (const { socket } of clients) {
     socket.pause()
     socket.send('flood')
   }
-  await eventually(() => first.value('[...hub.sockets()].every(({ queued }) => queued > 1e6)')).toBe(true)
+  const flooded = `[${ids}].every((id) => hub.get(id).queued > 1e6)`
+  await eventually(() => first.value(flooded)).toBe(true)
   // What waits is more than one batch takes.
   const second = new Member(path, options)
-  await second.expect('ready')
   expect((await first.expect('handedOver')).report?.awake).toBeGreaterThan(0)
-  await second.value('hub.broadcast("after", "all")')
-  await eventually(() => second.value('hub.size')).toBe(4)
+  const sent = ['new to all', 'new to its id', 'old to all', 'old to its id']
+  first.tell(
+    `((ids) => [hub.broadcast("old to all", "all"), ...[...ids].map((id) => hub.get(id)?.send("old to its id"))][0])([${ids}])`
+  )
+  await second.expect('ready')
+  expect(await second.value(`[${ids}].map((id) => hub.get(id).send("new to its id"))`)).toEqual(ids.map(() => true))
+  await second.value('hub.broadcast("new to all", "all")')
+  await eventually(() => second.value('hub.size')).toBe(7)
   expect((await first.ended).code).toBe(0)
+  for (const other of others) {
+    expect([await other.next(), await other.next()].sort()).toEqual(['new to all', 'old to all'])
+  }
   for (const client of clients) {
     client.socket.resume()
     for (let i = 0; i < 400; i++) {
       const message = await client.next()
       expect(message === String(i).padStart(5, '0').repeat(10_000)).toBe(true)
     }
-    expect(await client.next()).toBe('after')
+    const after: string[] = []
+    for (const _ of sent) after.push(await client.next())
+    expect(after.sort()).toEqual(sent)
     expect((await client.ask('who')).pid).toBe(second.process.pid)
   }
+})
+
+test('three handovers under load: every message is answered once, in order', async () => {
+  const path = handoverPath()
+  let current = new Member(path, options)
+  const ready = await current.expect('ready')
+  const clients = await hubClients(ready, 24)
+  let isRunning = true
+  const loads = clients.map(async (client, at) => {
+    const expected: string[] = []
+    let [sent, pongs] = [0, 0]
+    client.socket.on('pong', () => pongs++)
+    for (; isRunning || sent < 50; sent++) {
+      const bytes = Buffer.alloc(8 + (at % 8 === 0 ? 70_000 : at * 10), sent)
+      bytes.writeUInt32LE(sent)
+      client.socket.send(bytes, { binary: true, fin: true })
+      client.socket.ping()
+      expected.push(bytes.toString('hex'))
+      // Some are under way, and some are answered.
+      if (expected.length > at % 4) expect((await client.next()) === expected.shift()).toBe(true)
+    }
+    for (const one of expected) expect((await client.next()) === one).toBe(true)
+    await client.ask('last')
+    expect({ at, pongs, left: client.messages.length }).toEqual({ at, pongs: sent, left: 0 })
+    return sent
+  })
+  for (let i = 0; i < 3; i++) {
+    const next = new Member(path, options)
+    await next.expect('ready')
+    const fresh = await hubClients(ready, 2)
+    await servedBy(fresh, next.process.pid)
+    clients.push(...fresh)
+    expect((await current.ended).code).toBe(0)
+    current = next
+  }
+  isRunning = false
+  for (const sent of await Promise.all(loads)) expect(sent).toBeGreaterThanOrEqual(50)
+  await accounted(current, clients)
+})
+
+describe('a process is killed', () => {
+  test.each(['new:rows', 'new:commit', 'new:adopted'])('the new one at %s: the old one goes on', async (step) => {
+    const path = handoverPath()
+    const first = new Member(path, options)
+    const clients = await hubClients(await first.expect('ready'), 300)
+    await servedBy(clients, first.process.pid)
+    const second = new Member(path, { ...options, step })
+    expect((await second.ended).signal).toBe('SIGKILL')
+    await first.expect('handoverFailed')
+    await servedBy(clients, first.process.pid)
+    await accounted(first, clients)
+  })
+
+  test.each(['old:commit', 'old:done', 'old:surrendered'])('the old one at %s: the new one goes on', async (step) => {
+    const path = handoverPath()
+    const first = new Member(path, { ...options, step })
+    const clients = await hubClients(await first.expect('ready'), 300)
+    const before = await servedBy(clients, first.process.pid)
+    const second = new Member(path, options)
+    await second.expect('ready')
+    expect((await first.ended).signal).toBe('SIGKILL')
+    const after = await servedBy(clients, second.process.pid)
+    expect(after.map(({ id, tags }) => [id, tags])).toEqual(before.map(({ id, tags }) => [id, tags]))
+    await accounted(second, clients)
+  })
+
+  test('the old one after a part of the rows: those go on, and the others are closed', async () => {
+    const path = handoverPath()
+    const first = new Member(path, { ...options, step: 'old:rows' })
+    const clients = await hubClients(await first.expect('ready'), 300)
+    await servedBy(clients, first.process.pid)
+    const second = new Member(path, options)
+    await second.expect('ready')
+    await eventually(async () => clients.filter(({ closed }) => closed !== undefined).length).toBe(300 - 253)
+    const left = clients.filter(({ closed }) => closed === undefined)
+    await servedBy(left, second.process.pid)
+    await accounted(second, clients)
+  })
 })
 
 test('closing handshakes go on, with what is left of their time', async () => {

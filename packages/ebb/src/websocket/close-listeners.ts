@@ -39,6 +39,11 @@ export class CloseListeners {
     this.#count++
   }
 
+  /** Whether a connection has listeners. */
+  has(row: number): boolean {
+    return this.#first[row] !== undefined
+  }
+
   /** Gives the listeners of a connection that wakes to its new socket. */
   restore(row: number, socket: Socket): void {
     for (let each = this.#remove(row); each !== undefined; each = each.next) {

@@ -99,13 +99,15 @@ export interface WebSocketHandlers {
   /** Frees memory. @param end no row from here on is in use */
   trim?(end: number): void
   /** How parked connections move to another process; undefined: they stay. */
-  readonly moving?: MovingHandlers
+  readonly moving?: MovingHandlers | undefined
 }
 
 /** How the parked connections of one owner move to another process, and come from one. */
 export interface MovingHandlers {
   /** Name of the owner: the same in both processes. */
   readonly name: string
+  /** Prepares {@link describe}. @returns false if the connection has to stay. Default: none has to */
+  prepare?(row: number): boolean
   /** Returns what the owner knows of a connection, as bytes of Latin-1. */
   describe(row: number): string
   /** Checks what {@link describe} has returned in another process. @throws {EbbError} `ERR_EBB_HANDOVER` */

@@ -386,7 +386,7 @@ export class WebSockets implements UpgradedProtocol {
   movableSize(row: number, owners?: ReadonlySet<string>): number {
     const { moving } = this.#states.handlers(row)
     if (moving === undefined || owners?.has(moving.name) === false || this.#reading.has(row)) return -1
-    if ((this.#states.flags(row) & ~MOVABLE) !== 0) return -1
+    if ((this.#states.flags(row) & ~MOVABLE) !== 0 || moving.prepare?.(row) === false) return -1
     return LEAST_SIZE + this.#sender.queued(row) + this.#receiver.incompleteBytes(row)
   }
 
@@ -437,6 +437,11 @@ export class WebSockets implements UpgradedProtocol {
     const owner = row === -1 ? this.#states.ownerNamed(order.owner) : this.#states.owner(row)
     const moving = this.#states.handlersOf(owner)?.moving
     if (moving?.name === order.owner) moving.carryOut(row, order)
+  }
+
+  /** Whether others have put listeners of `close` on the last socket of a parked connection. */
+  hasCloseListeners(row: number): boolean {
+    return this.#closeListeners.has(row)
   }
 
   /** Whether another process may get connections, at any time. */

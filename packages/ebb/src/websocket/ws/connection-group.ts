@@ -5,8 +5,9 @@ import type { Cause } from '../../park/stats.js'
 import { E } from '../../sys/constants.js'
 import { systemError } from '../../sys/errors.js'
 import { BINARY, type FrameRules, GOING_AWAY, isCloseCode, MAX_CONTROL, NO_CODE, PING, PONG, TEXT } from '../frames.js'
-import type { SendCallback, WebSocketHandlers } from '../handlers.js'
+import type { MovingHandlers, SendCallback, WebSocketHandlers } from '../handlers.js'
 import type { WebSockets } from '../web-sockets.js'
+import { callbackOf, isSet, payloadOf } from './arguments.js'
 import { deflate, inflate, isStateless, MAX_SYNC } from './deflate.js'
 import {
   type BaseWebSocket,
@@ -25,16 +26,8 @@ import {
   type SocketOptions,
   unmark
 } from './internals.js'
-import {
-  kGroup,
-  kReceiver,
-  kRow,
-  kSender,
-  kSetSocket,
-  kSocket,
-  type ParkedGroup,
-  type ParkedWebSocket
-} from './parked-class.js'
+import { type GroupHost, GroupMoving, type KeptRequest, type Moving, type MovingServer } from './moving.js'
+import { kGroup, kReceiver, kRow, kSender, kSetSocket, kSocket, type ParkedWebSocket } from './parked-class.js'
 import { ParkedSender } from './parked-sender.js'
 
 /** Default of `closeTimeout` of `ws`, in ms. */
@@ -43,7 +36,7 @@ const EMPTY = Buffer.alloc(0)
 /** Shared by all WebSockets without extensions. */
 const NO_EXTENSIONS = Object.freeze({})
 
-export class ConnectionGroup implements ParkedGroup, WebSocketHandlers {
+export class ConnectionGroup implements GroupHost, WebSocketHandlers {
   readonly rules: FrameRules
   readonly anyText: boolean
   readonly answersPings: boolean
@@ -51,7 +44,9 @@ export class ConnectionGroup implements ParkedGroup, WebSocketHandlers {
   readonly idle: number
   readonly wakes = true
 
-  readonly #core: WebSockets
+  readonly core: WebSockets
+  /** How its connections move; undefined: they stay. */
+  readonly #moves: GroupMoving | undefined
   /** Number of this group in the core; -1 while it has no connections. */
   #owner = -1
   /** By row. */
@@ -59,13 +54,23 @@ export class ConnectionGroup implements ParkedGroup, WebSocketHandlers {
   /** By row: listeners of `error` that others have put on a socket which is gone. */
   readonly #errorListeners = new Map<number, Listener[]>()
   /** What the `WebSocketServer` gives to `setSocket()`. */
-  #options: SocketOptions = {}
+  #options: SocketOptions
   #marks: SocketMarks | undefined
   /** The empty buffer of `ws`, which it passes on for an empty message. */
   #empty: Buffer = EMPTY
 
-  constructor(core: WebSockets, options: ServerOptions, idle: number, compressed: boolean) {
-    this.#core = core
+  /** @param moves the server, and what its option `moving` says; undefined: the connections stay */
+  constructor(
+    core: WebSockets,
+    options: ServerOptions,
+    idle: number,
+    compressed: boolean,
+    moves?: { server: MovingServer; moving: Moving }
+  ) {
+    this.core = core
+    this.#moves = moves && new GroupMoving(moves.server, moves.moving, this)
+    const { allowSynchronousEvents, maxBufferedChunks, maxFragments, maxPayload, skipUTF8Validation } = options
+    this.#options = { allowSynchronousEvents, maxBufferedChunks, maxFragments, maxPayload, skipUTF8Validation }
     this.rules = { masked: true, allowRsv1: compressed, maxPayload: (options.maxPayload ?? 0) | 0 }
     this.anyText = options.skipUTF8Validation === true
     this.answersPings = options.autoPong !== false
@@ -73,10 +78,23 @@ export class ConnectionGroup implements ParkedGroup, WebSocketHandlers {
     this.idle = idle
   }
 
-  /** Takes a connection whose WebSocket reads from `socket`. */
-  adopt(webSocket: ParkedWebSocket, socket: Socket, head: Buffer, options: SocketOptions): void {
-    if (this.#owner === -1) this.#owner = this.#core.register(this)
-    const row = this.#core.adopt(socket, head, this.#owner)
+  get moving(): MovingHandlers | undefined {
+    return this.#moves
+  }
+
+  /** Registers the group in the core, unless it is. */
+  join(): void {
+    if (this.#owner === -1) this.#owner = this.core.register(this)
+  }
+
+  /**
+   * Takes a connection whose WebSocket reads from `socket`.
+   *
+   * @param request what is kept of its request, if it is to move
+   */
+  adopt(webSocket: ParkedWebSocket, socket: Socket, head: Buffer, options: SocketOptions, request?: KeptRequest): void {
+    this.join()
+    const row = this.core.adopt(socket, head, this.#owner)
     if (row === -1) {
       this.#leaveIfEmpty()
       return
@@ -87,6 +105,27 @@ export class ConnectionGroup implements ParkedGroup, WebSocketHandlers {
     this.#webSockets[row] = webSocket
     webSocket[kGroup] = this
     webSocket[kRow] = row
+    this.#moves?.keep(row, request)
+  }
+
+  // Connections that move to another process, and come from one.
+
+  webSocket(row: number): ParkedWebSocket {
+    return this.#of(row)
+  }
+
+  hasListeners(row: number): boolean {
+    return this.#errorListeners.has(row) || this.core.hasCloseListeners(row)
+  }
+
+  take(row: number, webSocket: ParkedWebSocket): void {
+    this.#empty = webSocket._closeMessage
+    webSocket._extensions = NO_EXTENSIONS
+    this.#webSockets[row] = webSocket
+  }
+
+  forget(row: number): void {
+    this.#webSockets[row] = undefined
   }
 
   #of(row: number): ParkedWebSocket {
@@ -94,10 +133,12 @@ export class ConnectionGroup implements ParkedGroup, WebSocketHandlers {
   }
 
   #leaveIfEmpty(): void {
-    if (this.#core.count(this.#owner) > 0) return
-    this.#core.unregister(this.#owner)
-    this.#owner = -1
+    if (this.core.count(this.#owner) > 0) return
     this.#webSockets = []
+    // The connections of another process come to an owner that is registered.
+    if (this.#moves !== undefined) return
+    this.core.unregister(this.#owner)
+    this.#owner = -1
   }
 
   // Parking and waking.
@@ -134,7 +175,7 @@ export class ConnectionGroup implements ParkedGroup, WebSocketHandlers {
   }
 
   park(webSocket: ParkedWebSocket): boolean {
-    return webSocket[kRow] >= 0 && this.#core.park(webSocket[kRow])
+    return webSocket[kRow] >= 0 && this.core.park(webSocket[kRow])
   }
 
   onWake(row: number): void {
@@ -142,10 +183,11 @@ export class ConnectionGroup implements ParkedGroup, WebSocketHandlers {
   }
 
   #wake(webSocket: ParkedWebSocket, row: number): void {
-    const woken = this.#core.wake(row)
+    const woken = this.core.wake(row)
     if (woken === undefined) return
     const { socket, head, closeSent, closeReceived } = woken
     webSocket[kSetSocket](socket, head, this.#options)
+    this.#marks ??= marksOf(socket, webSocket)
     for (const listener of this.#errorListeners.get(row) ?? []) socket.on('error', listener)
     this.#errorListeners.delete(row)
     if (closeSent && webSocket._closeTimer === null) {
@@ -165,7 +207,8 @@ export class ConnectionGroup implements ParkedGroup, WebSocketHandlers {
     // The connection is closed. With `ws`, its socket would still be there, and be destroyed.
     const socket = new Socket().destroy()
     webSocket[kSetSocket](socket, EMPTY, this.#options)
-    unmark(socket, this.#marks as SocketMarks)
+    this.#marks ??= marksOf(socket, webSocket)
+    unmark(socket, this.#marks)
     socket.on('error', () => {})
   }
 
@@ -230,6 +273,7 @@ export class ConnectionGroup implements ParkedGroup, WebSocketHandlers {
   onClosed(row: number, _code: number, _reason: Buffer, cause: Cause): void {
     const webSocket = this.#of(row)
     this.#webSockets[row] = undefined
+    this.#moves?.delete(row)
     webSocket[kRow] = -1
     const errorListeners = this.#errorListeners.get(row)
     this.#errorListeners.delete(row)
@@ -243,7 +287,7 @@ export class ConnectionGroup implements ParkedGroup, WebSocketHandlers {
   // Sending.
 
   queued(webSocket: ParkedWebSocket): number {
-    return this.#core.queued(webSocket[kRow])
+    return this.core.queued(webSocket[kRow])
   }
 
   send(webSocket: ParkedWebSocket, data: unknown, options: unknown, callback: unknown): boolean {
@@ -260,16 +304,16 @@ export class ConnectionGroup implements ParkedGroup, WebSocketHandlers {
       if (compression.params.server_no_context_takeover !== true || length >= compression._threshold) {
         const deflated = deflate(compression, payload)
         if (deflated === undefined) return false
-        this.#core.send(webSocket[kRow], opcode, deflated, done, true)
+        this.core.send(webSocket[kRow], opcode, deflated, done, true)
         return true
       }
     }
-    this.#core.send(webSocket[kRow], opcode, payload, done)
+    this.core.send(webSocket[kRow], opcode, payload, done)
     return true
   }
 
   write(webSocket: ParkedWebSocket, bytes: Uint8Array, callback: SendCallback | undefined): void {
-    this.#core.write(webSocket[kRow], bytes, callback)
+    this.core.write(webSocket[kRow], bytes, callback)
   }
 
   control(webSocket: ParkedWebSocket, isPing: boolean, data: unknown, mask: unknown, callback: unknown): boolean {
@@ -278,7 +322,7 @@ export class ConnectionGroup implements ParkedGroup, WebSocketHandlers {
     const payload = payloadOf(data)
     if (webSocket._readyState !== OPEN || mask || payload === undefined) return false
     if (payload.length > MAX_CONTROL || Buffer.byteLength(payload) > MAX_CONTROL) return false
-    this.#core.send(webSocket[kRow], isPing ? PING : PONG, payload, callbackOf(callback))
+    this.core.send(webSocket[kRow], isPing ? PING : PONG, payload, callbackOf(callback))
     return true
   }
 
@@ -291,15 +335,15 @@ export class ConnectionGroup implements ParkedGroup, WebSocketHandlers {
     if (Buffer.byteLength(bytes) > MAX_CONTROL - 2) return false
     webSocket._readyState = CLOSING
     webSocket._closeFrameSent = true
-    this.#core.close(webSocket[kRow], code ?? NO_CODE, typeof bytes === 'string' ? Buffer.from(bytes) : bytes)
+    this.core.close(webSocket[kRow], code ?? NO_CODE, typeof bytes === 'string' ? Buffer.from(bytes) : bytes)
     return true
   }
 
   terminate(webSocket: ParkedWebSocket): boolean {
     // With `ws`, a connection still emits what it has received.
-    if (this.#core.hasUnread(webSocket[kRow])) return false
+    if (this.core.hasUnread(webSocket[kRow])) return false
     webSocket._readyState = CLOSING
-    this.#core.terminate(webSocket[kRow])
+    this.core.terminate(webSocket[kRow])
     return true
   }
 }
@@ -327,24 +371,4 @@ function asType(type: string, message: Buffer): unknown {
   if (type === 'fragments') return message.length === 0 ? [] : [message]
   if (type === 'blob') return new Blob([message])
   return message.buffer.slice(message.byteOffset, message.byteOffset + message.length)
-}
-
-/** Returns data as `ws` sends it; undefined for kinds that are left to `ws`. */
-function payloadOf(data: unknown): string | Uint8Array | undefined {
-  if (typeof data === 'string') return data
-  if (typeof data === 'number') return String(data)
-  if (isUint8Array(data)) return data
-  if (!data) return EMPTY
-  if (data instanceof ArrayBuffer) return new Uint8Array(data)
-  return ArrayBuffer.isView(data) ? new Uint8Array(data.buffer, data.byteOffset, data.byteLength) : undefined
-}
-
-/** Returns an option of `send()`. An option that is present counts even if it is undefined, as in `ws`. */
-function isSet(options: unknown, name: string, byDefault: boolean): boolean {
-  if (typeof options !== 'object' || options === null || !(name in options)) return byDefault
-  return Boolean((options as Record<string, unknown>)[name])
-}
-
-function callbackOf(value: unknown): SendCallback | undefined {
-  return typeof value === 'function' ? (value as SendCallback) : undefined
 }

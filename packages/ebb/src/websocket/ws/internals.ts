@@ -91,6 +91,8 @@ export interface BaseWebSocket extends EventEmitter {
   /** Pongs that are not sent yet. Since 8.21. */
   _pendingAutoPongs: number
   _readyState: number
+  /** Subprotocol; empty if there is none. */
+  _protocol: string
   setSocket(socket: Socket, head: Buffer, options: SocketOptions): void
   send(data: unknown, options?: unknown, callback?: unknown): void
   ping(data?: unknown, mask?: unknown, callback?: unknown): void
@@ -104,19 +106,22 @@ export interface BaseWebSocket extends EventEmitter {
 export type WebSocketClass = new (address: unknown, protocols?: unknown, options?: unknown) => BaseWebSocket
 
 /** Options of a `WebSocketServer`. */
-export interface ServerOptions {
+export interface ServerOptions extends SocketOptions {
   WebSocket?: unknown
   autoPong?: boolean | undefined
   closeTimeout?: number | undefined
-  maxPayload?: number | undefined
   perMessageDeflate?: object | boolean
-  skipUTF8Validation?: boolean | undefined
 }
 
 /** Returns the HTTP server of a socket; undefined for a socket of TLS, and of no server. */
 export function plainServerOf(socket: Socket): Server | undefined {
   const { server, encrypted } = socket as Socket & { server?: Server | null; encrypted?: boolean }
   return encrypted === true ? undefined : (server ?? undefined)
+}
+
+/** Returns the HTTP server that a `WebSocketServer` was given, or has made; undefined with `noServer`. */
+export function httpServerOf(server: object): Server | undefined {
+  return (server as { _server?: Server | null })._server ?? undefined
 }
 
 /** A WebSocket that has just got its socket. */

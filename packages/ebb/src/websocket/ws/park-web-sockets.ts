@@ -2,7 +2,8 @@
 import type { IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import { warnUnsupported } from '../../park/parking-of.js'
-import { checkBoolean, checkObject } from '../../sys/arguments.js'
+import { addUpgradeOwner } from '../../park/upgrade-owners.js'
+import { checkBoolean, checkFunction, checkObject } from '../../sys/arguments.js'
 import { milliseconds } from '../../sys/duration.js'
 import { invalidArgument, shown } from '../../sys/errors.js'
 import { reactorFault } from '../../sys/reactor.js'
@@ -10,7 +11,15 @@ import { warnOfUnknown } from '../../sys/unknown.js'
 import { webSocketsOf } from '../of-server.js'
 import type { WebSockets } from '../web-sockets.js'
 import { ConnectionGroup } from './connection-group.js'
-import { DEFLATE, plainServerOf, type ServerOptions, type SocketOptions, type WebSocketClass } from './internals.js'
+import {
+  DEFLATE,
+  httpServerOf,
+  plainServerOf,
+  type ServerOptions,
+  type SocketOptions,
+  type WebSocketClass
+} from './internals.js'
+import { type KeptRequest, type Moving, type MovingServer, nameOf } from './moving.js'
 import { type Adopter, isParked, kGroup, kRow, type ParkedWebSocket, parkedClass } from './parked-class.js'
 import { shareHeaders } from './shared-headers.js'
 
@@ -29,6 +38,13 @@ export interface WebSocketParkOptions {
    * false.
    */
   deflate?: boolean
+  /**
+   * Lets connections move to the process that takes over with `handover()`. Called for each parked connection when it
+   * is about to move. Returns what the next process needs to know of it: a value that `structuredClone` takes, of at
+   * most 16,384 bytes. There, the `WebSocketServer` emits `moved` with a new `WebSocket`, its request, and this value.
+   * Both processes need the option. If it throws, the connection stays. Default: connections stay.
+   */
+  moving?: (webSocket: object) => unknown
 }
 
 /** A `WebSocketServer` of the package `ws`, as far as {@link parkWebSockets} needs it. */
@@ -37,7 +53,7 @@ export interface WebSocketServerLike {
   handleUpgrade(...args: never[]): void
 }
 
-const OPTIONS = ['idle', 'deflate'] as const satisfies (keyof WebSocketParkOptions)[]
+const OPTIONS = ['idle', 'deflate', 'moving'] as const satisfies (keyof WebSocketParkOptions)[]
 
 /** Default of `idle`, in ms. */
 const IDLE = 1000
@@ -46,12 +62,30 @@ const IDLE = 1000
 class Parker implements Adopter {
   readonly #options: ServerOptions
   readonly #idle: number
+  readonly #moves: { server: MovingServer; moving: Moving } | undefined
+  /** What is kept of the request on a socket. */
+  readonly #requests = new WeakMap<object, KeptRequest>()
   /** For each HTTP server: connections without compression, and with it. */
   readonly #groups = new WeakMap<WebSockets, [ConnectionGroup, ConnectionGroup]>()
 
-  constructor(options: ServerOptions, idle: number) {
-    this.#options = options
+  constructor(server: MovingServer, idle: number, moving: Moving | undefined) {
+    this.#options = server.options
     this.#idle = idle
+    this.#moves = moving && { server, moving }
+    const httpServer = httpServerOf(server)
+    if (moving === undefined || httpServer === undefined) return
+    addUpgradeOwner(httpServer, {
+      name: nameOf(server),
+      prepare: () => {
+        const core = webSocketsOf(httpServer)
+        if (core !== undefined) this.#groupsOf(core)[0].join()
+      }
+    })
+  }
+
+  /** Called with each request for an upgrade, and its socket. */
+  onRequest({ url = '', rawHeaders }: IncomingMessage, socket: object): void {
+    if (this.#moves !== undefined) this.#requests.set(socket, { url, rawHeaders })
   }
 
   adopt(webSocket: ParkedWebSocket, socket: Socket, head: Buffer, options: SocketOptions): void {
@@ -59,14 +93,16 @@ class Parker implements Adopter {
     const core = server && webSocketsOf(server)
     if (core === undefined) return
     const isCompressed = webSocket._extensions[DEFLATE] !== undefined
-    this.#groupsOf(core)[isCompressed ? 1 : 0].adopt(webSocket, socket, head, options)
+    this.#groupsOf(core)[isCompressed ? 1 : 0].adopt(webSocket, socket, head, options, this.#requests.get(socket))
   }
 
   #groupsOf(core: WebSockets): [ConnectionGroup, ConnectionGroup] {
     let groups = this.#groups.get(core)
     if (groups === undefined) {
-      const group = (compressed: boolean) => new ConnectionGroup(core, this.#options, this.#idle, compressed)
-      groups = [group(false), group(true)]
+      groups = [
+        new ConnectionGroup(core, this.#options, this.#idle, false, this.#moves),
+        new ConnectionGroup(core, this.#options, this.#idle, true)
+      ]
       this.#groups.set(core, groups)
     }
     return groups
@@ -98,17 +134,19 @@ export function parkWebSockets<S extends WebSocketServerLike>(server: S, options
   const serverOptions = optionsOf(server)
   checkObject(options, 'options of parkWebSockets()')
   warnOfUnknown(options, OPTIONS, 'parkWebSockets()')
-  const { idle = IDLE, deflate = false } = options
+  const { idle = IDLE, deflate = false, moving } = options
   const idleTime = milliseconds(idle, 'idle')
   checkBoolean(deflate, 'deflate')
+  checkFunction(moving, 'moving')
   if (parked.has(server)) {
     throw invalidArgument('this WebSocketServer is parked already: call parkWebSockets() once for each server')
   }
   parked.add(server)
   const fault = reactorFault()
   if (fault !== undefined) warnUnsupported('parkWebSockets()', fault, 'WebSockets stay awake, as with ws alone')
-  serverOptions.WebSocket = parkedClass(serverOptions.WebSocket as WebSocketClass, new Parker(serverOptions, idleTime))
-  shareHeadersOf(server)
+  const parker = new Parker(server as unknown as MovingServer, idleTime, moving)
+  serverOptions.WebSocket = parkedClass(serverOptions.WebSocket as WebSocketClass, parker)
+  shareHeadersOf(server, parker)
   if (deflate && serverOptions.perMessageDeflate) {
     serverOptions.perMessageDeflate = {
       ...(serverOptions.perMessageDeflate as object),
@@ -120,10 +158,11 @@ export function parkWebSockets<S extends WebSocketServerLike>(server: S, options
 }
 
 /** Has the requests of a server share their headers, before its listeners can keep them. */
-function shareHeadersOf(server: WebSocketServerLike): void {
+function shareHeadersOf(server: WebSocketServerLike, parker: Parker): void {
   const { handleUpgrade } = server as unknown as Record<'handleUpgrade', (...args: unknown[]) => void>
   const value = function (this: WebSocketServerLike, ...args: unknown[]): void {
     shareHeaders(args[0] as IncomingMessage)
+    parker.onRequest(args[0] as IncomingMessage, args[1] as object)
     Reflect.apply(handleUpgrade, this, args)
   }
   Object.defineProperty(server, 'handleUpgrade', { value, enumerable: false, configurable: true, writable: true })
