@@ -55,6 +55,25 @@ test.each([
   expect(stderr).toMatch(sentence)
 })
 
+test('several servers share the connections, also in processes of their own', async () => {
+  const [one, two] = await Promise.all([server(), server()])
+  const plan = ['--big', '301', '-i', '2', '-bs', '0', '--pulses', '0', '-l', '100ms', '--json']
+  const shell = 'ulimit -n 256'
+  const { code, stdout } = await run(['pulse', `${one.port}`, `${two.port}`, ...plan], { shell })
+  expect(code).toBe(0)
+  expect(JSON.parse(stdout)).toMatchObject({
+    connected: 602,
+    targets: [
+      { target: `127.0.0.1:${one.port}`, connected: 301, failed: {} },
+      { target: `127.0.0.1:${two.port}`, connected: 301, failed: {} }
+    ]
+  })
+  const twice = await run(['pulse', '1', '2', '1'])
+  expect(twice.stderr).toMatch(/^ebb: the server 127\.0\.0\.1:1 is there twice: leave it out once$/m)
+  const many = await run(['pulse', ...Array.from({ length: 17 }, (_, i) => `${i + 1}`)])
+  expect(many.stderr).toMatch(/^ebb: a run has at most 16 servers, not 17$/m)
+})
+
 test('counts refused connects and ends with exit code 2 if nobody listens', async () => {
   const cli = await server()
   await cli.end('SIGTERM')

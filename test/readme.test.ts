@@ -95,10 +95,12 @@ test.skipIf(noNats !== undefined).each(overNats)('%s', async (command) => {
   const jetStream = mkdtempSync(join(tmpdir(), 'ebb-readme-'))
   onTestFinished(() => rmSync(jetStream, { recursive: true }))
   const [nats, held] = [await Nats.start(['-js', '-sd', jetStream]), await server()]
+  const second = command.includes('10.0.0.6') ? await server() : held
   const here = (line: string): string =>
     line
       .replace(/^npx ebb/, `exec "${process.execPath}" "${MAIN}"`)
       .replace(/nats:\/\/[\d.]+:4222/, nats.url)
+      .replace('10.0.0.6:3033', `127.0.0.1:${second.port}`)
       .replace(/[\d.]+:3033\b/, `127.0.0.1:${held.port}`)
       .replace('--record-port 3033', `--record-port ${held.port}`)
       .replace('--agents 4', '--agents 2')

@@ -81,6 +81,39 @@ describe.skipIf(noNats !== undefined)('over NATS', () => {
     expect(stdout).toMatch(/^ {2}a +0 connected; 30 failed: ECONNREFUSED 30$/m)
   })
 
+  test('several servers share the connections of all agents; the one that is dead has the failures', async () => {
+    const nats = await Nats.start()
+    const [one, two, dead] = await Promise.all([server(), server(), server()])
+    await dead.end('SIGTERM')
+    const [a] = await Promise.all([agent(nats, 'a'), agent(nats, 'b')])
+    const servers = [one, two, dead].map(({ port }) => `127.0.0.1:${port}`)
+    const args = ['pulse', ...servers, ...swarm(nats, '--agents', '2'), ...SHORT]
+    const { code, stdout } = await run([...args, '--json'])
+    expect(code).toBe(2)
+    expect(JSON.parse(stdout)).toMatchObject({
+      connected: 40,
+      failed: { ECONNREFUSED: 20 },
+      targets: [
+        { target: servers[0], connected: 20, failed: {} },
+        { target: servers[1], connected: 20, failed: {} },
+        { target: servers[2], connected: 0, failed: { ECONNREFUSED: 20 } }
+      ]
+    })
+    await a.said(/^Pulse 1, 30 of 60 to 127\.0\.0\.1:\d+, 127\.0\.0\.1:\d+, 127\.0\.0\.1:\d+: 20 connected in /m)
+    await until(() => one.clients() === 0 && two.clients() === 0)
+    const table = await run(args)
+    expect(table.stdout).toMatch(/^servers +3$/m)
+    expect(table.stdout).toMatch(/^ {2}127\.0\.0\.1:\d+ +0 connected; 20 failed: ECONNREFUSED 20$/m)
+  })
+
+  test('an agent refuses a run if one of its servers is not allowed', async () => {
+    const nats = await Nats.start()
+    await agent(nats, 'a', ['--allow', '127.0.0.1:1'])
+    const { code, stderr } = await run(['pulse', '1', '2', ...swarm(nats), ...SHORT])
+    expect(code).toBe(1)
+    expect(stderr).toMatch(/^ebb: ERR_SWARM: the agent a refuses: 127\.0\.0\.1:2 is not allowed here/m)
+  })
+
   test('NATS tools can discover, ping and query the agents', async () => {
     const nats = await Nats.start()
     const held = await server()

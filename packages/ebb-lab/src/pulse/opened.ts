@@ -22,6 +22,17 @@ export interface Opened {
   unanswered: Causes
   /** Milliseconds from the start of the first connect to the end of the last one. */
   ms: number
+  /** Results by server. Only if there are several. */
+  targets?: TargetResult[] | undefined
+}
+
+/** Connects to one of several servers. */
+export interface TargetResult {
+  /** The server, for people. */
+  target: string
+  connected: number
+  /** Connects that failed, by errno. */
+  failed: Causes
 }
 
 /** Returns a result in which nothing has happened yet. */
@@ -41,4 +52,19 @@ export function addOpened(to: Opened, from: Opened): void {
   to.ms = Math.max(to.ms, from.ms)
   addCauses(to.failed, from.failed)
   addCauses(to.unanswered, from.unanswered)
+  addTargets(to, from)
+}
+
+/** Adds the results by server. */
+export function addTargets(to: Pick<Opened, 'targets'>, { targets }: Pick<Opened, 'targets'>): void {
+  for (const { target, connected, failed } of targets ?? []) {
+    to.targets ??= []
+    let sum = to.targets.find((one) => one.target === target)
+    if (sum === undefined) {
+      sum = { target, connected: 0, failed: {} }
+      to.targets.push(sum)
+    }
+    sum.connected += connected
+    addCauses(sum.failed, failed)
+  }
 }

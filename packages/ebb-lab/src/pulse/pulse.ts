@@ -11,11 +11,12 @@ import type { ClientOptions } from './client-options.js'
 import { type Crowd, crowdCapacity, MAX_PROCESSES, processesFor } from './crowd.js'
 import { checkKernel } from './kernel.js'
 import { type Latencies, Latency, type LatencyReport } from './latencies.js'
-import type { Opened } from './opened.js'
+import { addTargets, type Opened, type TargetResult } from './opened.js'
 import { crowdOf } from './own-crowd.js'
 import { pause } from './pause.js'
 import { type Plan, type Pulse, planSchema, pulsesOf } from './plan.js'
 import { type ProtocolOptions, protocolSettings } from './protocols/settings.js'
+import { crowdOfAll, MAX_TARGETS } from './shared-crowd.js'
 import { checkOwn, localPorts, MAX_SOURCES } from './sources.js'
 import type { Coordinator } from './swarm/coordinator.js'
 import type { ConnectSettings } from './swarm/messages.js'
@@ -67,6 +68,12 @@ export interface PulseOptions extends ProtocolOptions {
    * must not be given. Default: this machine makes the connections.
    */
   swarm?: Coordinator
+  /**
+   * More servers. The connections are shared out evenly over all servers, to within one. Up to 15.
+   *
+   * @default none
+   */
+  others?: readonly (Server | Target)[]
   /** Ends the run. All connections are closed, and the report covers the run so far. */
   signal?: AbortSignal
   /** Called every second with the statistics of the run, and once more at its end. */
@@ -125,12 +132,17 @@ export interface PulseReport extends LatencyReport {
    * with the coordinator's option `strict`.
    */
   stopped: 'signal' | 'nobody answers' | 'agents lost' | null
+  /** Results by server. Only if there are several. */
+  targets?: TargetResult[] | undefined
   /** Results by agent, over all runs of the swarm's coordinator. */
   swarm?: SwarmReport
 }
 
 /** Milliseconds between two `progress` events. */
 const PROGRESS_INTERVAL = 500
+
+/** A server that other machines can reach. */
+type NetworkAddress = Exclude<ServerAddress, { path: string }>
 
 /** Default of `timeout`, in ms. */
 const DEFAULT_TIMEOUT = 10_000
@@ -230,6 +242,7 @@ export function addResult(report: PulseReport, opened: Opened): void {
   report.echoed += opened.echoed
   addCauses(report.failed, opened.failed)
   addCauses(report.unanswered, opened.unanswered)
+  addTargets(report, opened)
 }
 
 /** Makes the crowd that the options describe, for up to `most` connections. */
@@ -260,11 +273,37 @@ async function localCrowd(target: Target, most: number, options: PulseOptions): 
       'EMFILE'
     )
   }
-  const client = clientOptions(target, options)
-  const address = await resolve(target.address, sources, options)
-  checkAddresses(address, sources)
-  checkPorts(address, most, sources)
-  return await crowdOf({ address, sources, ...client, part: { index: 0, of: 1 } }, processes)
+  const targets = allTargets(target, options)
+  const clients: [string, ClientOptions][] = []
+  for (const one of targets) {
+    const client = clientOptions(one, options)
+    const address = await resolve(one.address, sources, options)
+    checkAddresses(address, sources)
+    checkPorts(address, Math.ceil(most / targets.length), sources)
+    clients.push([one.text, { address, sources, ...client, part: { index: 0, of: 1 } }])
+  }
+  const each = options.procs === undefined ? undefined : Math.ceil(options.procs / targets.length)
+  return await crowdOfAll(clients, most, crowdOf, each)
+}
+
+/**
+ * Returns all servers of a run.
+ *
+ * @throws TypeError if there are too many, or one is there twice
+ */
+function allTargets(target: Target, { others = [] }: PulseOptions): Target[] {
+  const targets = [target, ...others.map((other) => (isTarget(other) ? other : targetOf(other)))]
+  if (targets.length > MAX_TARGETS) {
+    throw invalidArgument(`a run has at most ${MAX_TARGETS} servers, not ${targets.length}`)
+  }
+  const texts = targets.map(({ text }) => text)
+  const twice = texts.find((text, i) => texts.indexOf(text) !== i)
+  if (twice !== undefined) throw invalidArgument(`the server ${twice} is there twice: leave it out once`)
+  return targets
+}
+
+function isTarget(server: Server | Target): server is Target {
+  return typeof server === 'object' && 'protocol' in server
 }
 
 /**
@@ -279,15 +318,18 @@ export async function swarmCrowd(
   swarm: Coordinator,
   plan?: CrowdPlan
 ): Promise<{ crowd: SwarmCrowd; settings: ConnectSettings }> {
-  const server = target.address
-  if ('path' in server) throw invalidArgument('a swarm cannot reach a Unix socket of one machine: give HOST:PORT')
-  if (target.protocol !== 'tcp' || target.tls) throw invalidArgument('a swarm speaks bare TCP: give HOST:PORT')
+  const [server, ...others] = allTargets(target, options).map(({ address, protocol, tls }) => {
+    if ('path' in address) throw invalidArgument('a swarm cannot reach a Unix socket of one machine: give HOST:PORT')
+    if (protocol !== 'tcp' || tls) throw invalidArgument('a swarm speaks bare TCP: give HOST:PORT')
+    return address
+  }) as [NetworkAddress, ...NetworkAddress[]]
   for (const name of ['sources', 'procs'] as const) {
     if (options[name] !== undefined) throw invalidArgument(`${name} are each agent's own: give them to ebb agent`)
   }
   const { rate, payload, timeout, close, active, expectEcho } = clientOptions(target, options)
   const settings = {
     server,
+    ...(others.length > 0 && { others }),
     timeout,
     close,
     active,

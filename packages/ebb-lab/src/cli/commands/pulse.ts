@@ -18,7 +18,7 @@ import { type ResumableFlags, resumableOptions, resume, swarmOptions, withSwarm 
 import { parseServer, ValueError } from '../options/values.js'
 import { checkWatch, type WatchFlags, watchOptions } from '../options/watch.js'
 import { causes, counted } from '../output/causes.js'
-import { columnsOf, swarmRows } from '../output/columns.js'
+import { columnsOf, swarmRows, targetRows } from '../output/columns.js'
 import { EXIT } from '../output/exit-codes.js'
 import type { Live } from '../output/live.js'
 import { remedies, remedyOfNothing } from '../output/remedies.js'
@@ -32,9 +32,10 @@ export function pulseCommand(): Command {
   const command = new Command('pulse')
     .description('Open many connections to a server, hold them, close them: big pulses first, then small ones.')
     .argument(
-      '[server]',
-      'URL (tcp, tls, http, https, ws, wss, mqtt, mqtts), HOST:PORT, PORT on 127.0.0.1, or the path of a Unix socket',
-      parseServer
+      '[server...]',
+      'URL (tcp, tls, http, https, ws, wss, mqtt, mqtts), HOST:PORT, PORT on 127.0.0.1, or the path of a Unix socket; ' +
+        'several share the connections',
+      (text: string, before: Target[] = []) => [...before, parseServer(text)]
     )
   planOptions(command, BENCH_PLAN, true)
   shapeOptions(command)
@@ -66,12 +67,16 @@ lost, 4 if an agent was lost.`
 
 interface Flags extends PlanFlags, ShapeFlags, ConnectFlags, ResumableFlags, WatchFlags {}
 
-async function run(server: Target | undefined, flags: Flags): Promise<void> {
+async function run([server, ...others]: Target[], flags: Flags): Promise<void> {
   checkWatch(flags)
   const terminal = new Terminal()
   const { signal } = interruption()
   const shape = shapeOf(flags)
-  const connect = { ...connectOf(flags, server?.protocol), ...defined({ churn: flags.churn }) }
+  const connect = {
+    ...connectOf(flags, server?.protocol),
+    ...defined({ churn: flags.churn }),
+    ...(others.length > 0 && { others })
+  }
   const watch = await Watch.open(flags, terminal)
   const watched = watchedBy(watch, server)
   let report: PulseReport | null
@@ -239,6 +244,7 @@ function resultTable(report: PulseReport): string {
   if (late > 0) rows.push(['late', `${count(late)} began more than 10 ms after their time`])
   if (report.abandoned > 0) rows.push(['abandoned', count(report.abandoned)])
   if (report.stopped !== null && report.stopped !== 'signal') rows.push(['stopped', report.stopped])
+  if (report.targets !== undefined) rows.push(...targetRows(report.targets))
   if (report.swarm !== undefined) rows.push(...swarmRows(report.swarm))
   return columnsOf(rows)
 }

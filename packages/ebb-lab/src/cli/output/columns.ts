@@ -1,5 +1,6 @@
 /** Results in two columns: names and values. */
 import { total } from '../../pulse/causes.js'
+import type { TargetResult } from '../../pulse/opened.js'
 import type { SwarmReport } from '../../pulse/swarm/report.js'
 import { clean } from '../../units/text.js'
 import { causes } from './causes.js'
@@ -13,6 +14,15 @@ export function columnsOf(rows: readonly [string, string][]): string {
 
 /** Agents that get a row of their own. Agents with the most failures come first. */
 const MOST_AGENTS = 20
+
+/** Returns the rows of several servers: what each accepted and failed. */
+export function targetRows(targets: readonly TargetResult[]): [string, string][] {
+  const rows = targets.map(({ target, connected, failed }): [string, string] => {
+    const failures = total(failed) > 0 ? `; ${total(failed)} failed: ${causes(failed)}` : ''
+    return [`  ${clean(target)}`, `${connected} connected${failures}`]
+  })
+  return [['servers', String(targets.length)], ...rows]
+}
 
 /** Returns the rows of a swarm's report: its agents, and how close together they started. */
 export function swarmRows(report: SwarmReport): [string, string][] {

@@ -24,6 +24,15 @@ export function capacityTo(host: string, { descriptors, ports, sources }: Capaci
   return Math.min(descriptors, ports * (sources === 0 && loopback ? MAX_SOURCES : Math.max(1, sources)))
 }
 
+/**
+ * Returns how many connections a capacity allows to several servers, if they are shared out evenly. Each server has its
+ * own ports.
+ */
+export function capacityToAll(hosts: readonly string[], capacity: Capacity): number {
+  const each = hosts.map((host) => capacityTo(host, { ...capacity, descriptors: Number.MAX_SAFE_INTEGER }))
+  return Math.min(capacity.descriptors, hosts.length * Math.min(...each))
+}
+
 /** Describes a capacity for people. */
 export function describeCapacity({ descriptors, ports, sources }: Capacity): string {
   const addresses = `${Math.max(1, sources)} source address${sources > 1 ? 'es' : ''}`

@@ -8,6 +8,7 @@ import { randomBytes } from 'node:crypto'
 import { z } from 'zod'
 import { LabError } from '../../units/errors.js'
 import { type Plan, planSchema } from '../plan.js'
+import { MAX_TARGETS } from '../shared-crowd.js'
 
 /** Version of the protocol. An agent and a coordinator with different versions refuse each other. */
 export const PROTOCOL = 1
@@ -60,6 +61,11 @@ const capacity = z.object({
 /** What limits the connections of an agent. */
 export type Capacity = z.infer<typeof capacity>
 
+/** Connects to one of several servers. */
+export const targetResultSchema = z.object({ target: text(300), connected: count, failed: causes })
+
+const server = z.object({ host: z.string().min(1).max(253), port: z.number().int().min(1).max(65_535) })
+
 const opened = z.object({
   connected: count,
   failed: causes,
@@ -68,7 +74,8 @@ const opened = z.object({
   replaced: count,
   echoed: count,
   unanswered: causes,
-  ms
+  ms,
+  targets: z.array(targetResultSchema).max(MAX_TARGETS).optional()
 })
 
 /** An HdrHistogram (V2, compressed, base64). Four of them fit into a message. */
@@ -79,7 +86,12 @@ export const latenciesSchema = z.object({ connects: latency, answers: latency.nu
 
 /** How to connect: `ClientOptions` in JSON. */
 export const connectSettingsSchema = z.object({
-  server: z.object({ host: z.string().min(1).max(253), port: z.number().int().min(1).max(65_535) }),
+  server,
+  /** More servers. The connections are shared out evenly over all. */
+  others: z
+    .array(server)
+    .max(MAX_TARGETS - 1)
+    .optional(),
   /** Connects per second of this agent, or null for as fast as the server answers. */
   rate: z.number().positive().nullable(),
   /** Milliseconds. */

@@ -244,11 +244,11 @@ class Run {
 
   /** Takes the results up to now as those of all pulses that are over, and stores them. */
   async #commit(): Promise<void> {
-    const { pulses, connected, failed, lost, abandoned, echoed, unanswered, late } = this.#report
+    const { pulses, connected, failed, lost, abandoned, echoed, unanswered, late, targets } = this.#report
     const { spread, error } = this.#coordinator.report()
     this.#state = structuredClone({
       ...this.#state,
-      report: { pulses, connected, failed, lost, abandoned, echoed, unanswered, late },
+      report: { pulses, connected, failed, lost, abandoned, echoed, unanswered, late, targets },
       latencies: this.#latencies.encoded(),
       connectMs: this.#connectMs,
       spread,

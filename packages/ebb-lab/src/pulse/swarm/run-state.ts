@@ -8,6 +8,7 @@ import {
   latenciesSchema,
   nameSchema,
   planJsonSchema,
+  targetResultSchema,
   tokenSchema
 } from './messages.js'
 import { keyOf } from './run-id.js'
@@ -37,7 +38,8 @@ const stateSchema = z.object({
     abandoned: countSchema,
     echoed: countSchema,
     unanswered: causesSchema,
-    late: countSchema
+    late: countSchema,
+    targets: z.array(targetResultSchema).optional()
   }),
   latencies: latenciesSchema,
   /** Milliseconds spent connecting. */

@@ -10,9 +10,10 @@ import { type Crowd, processesFor } from '../crowd.js'
 import { crowdOf } from '../own-crowd.js'
 import { pause } from '../pause.js'
 import { type Pulse, pulsesOf } from '../plan.js'
+import { crowdOfAll } from '../shared-crowd.js'
 import type { AgentEvent, AgentOptions, AgentPulse, SideRecording } from './agent-options.js'
 import type { AllowList } from './allow.js'
-import { capacityTo } from './capacity.js'
+import { capacityToAll } from './capacity.js'
 import { OrderError } from './errors.js'
 import { Journal } from './journal.js'
 import {
@@ -225,28 +226,46 @@ export class Session {
 
   /** Makes a crowd for up to `n` connections. */
   async #begin({ n, how, part }: OrderOf<'begin'>): Promise<Reply> {
-    const { capacity, allow, agent } = this.#options
-    const room = capacityTo(how.server.host, capacity)
+    const { capacity, agent } = this.#options
+    const servers = [how.server, ...(how.others ?? [])]
+    const hosts = servers.map(({ host }) => host)
+    const room = capacityToAll(hosts, capacity)
     if (n > room) {
-      throw new OrderError(`it is to hold ${n} connections to ${how.server.host}, but can hold only ${room}`)
+      throw new OrderError(`it is to hold ${n} connections to ${hosts.join(', ')}, but can hold only ${room}`)
     }
-    const { sources = [], procs = Number.POSITIVE_INFINITY } = agent
-    const { port } = how.server
-    const addresses = addressesFor(await allow.checkAll(how.server), sources)
+    const names = servers.map(({ host, port }) => `${host}:${port}`)
+    const clients = await Promise.all(servers.map((server) => this.#clientOf(server, how)))
+    await this.#disposeCrowd()
+    const { procs } = agent
+    const each = Math.ceil(n / servers.length)
+    const processes = procs === undefined ? undefined : Math.min(procs, processesFor(each))
+    const make = agent.crowdOf ?? crowdOf
+    this.#crowd = await crowdOfAll(
+      clients.map((client, i) => [names[i] as string, client]),
+      n,
+      make,
+      processes
+    )
+    this.#prepared = n
+    this.#held = 0
+    this.#target = names.join(', ')
+    this.#part = part
+    this.journal.skipTo(part?.first ?? 0)
+    return { answer: 'done' }
+  }
+
+  /** Finds the address of a server that this agent may connect to, and returns the options for its clients. */
+  async #clientOf(server: ConnectSettings['server'], how: ConnectSettings): Promise<ClientOptions> {
+    const { allow, agent } = this.#options
+    const { sources = [] } = agent
+    const { port } = server
+    const addresses = addressesFor(await allow.checkAll(server), sources)
     const address = { host: await answeringAddress(addresses, port, Math.min(how.timeout, ANSWERS_WITHIN)), port }
     const usable = sources.filter((source) => isIP(source) === isIP(address.host))
     if (sources.length > 0 && usable.length === 0) {
       throw new OrderError(`none of its source addresses (${sources.join(', ')}) can connect to ${address.host}`)
     }
-    await this.#disposeCrowd()
-    const make = agent.crowdOf ?? crowdOf
-    this.#crowd = await make(clientOptions(how, address, usable), Math.min(procs, processesFor(n)))
-    this.#prepared = n
-    this.#held = 0
-    this.#target = `${how.server.host}:${how.server.port}`
-    this.#part = part
-    this.journal.skipTo(part?.first ?? 0)
-    return { answer: 'done' }
+    return clientOptions(how, address, usable)
   }
 
   async #connect(

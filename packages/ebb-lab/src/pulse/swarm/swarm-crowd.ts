@@ -5,7 +5,7 @@ import { Latencies } from '../latencies.js'
 import { addOpened, emptyOpened, type Opened } from '../opened.js'
 import type { Plan } from '../plan.js'
 import { emptyTraffic, type Traffic } from '../traffic.js'
-import { capacityTo, describeCapacity } from './capacity.js'
+import { capacityToAll, describeCapacity } from './capacity.js'
 import type { Coordinator } from './coordinator.js'
 import { AGENT_LOST, SwarmError } from './errors.js'
 import type { Member } from './member.js'
@@ -202,12 +202,12 @@ export class SwarmCrowd implements Crowd {
   #checkRoom(): void {
     const { members, capacities, all } = this.#room()
     if (this.#most <= all) return
-    const { host } = this.#settings.server
+    const to = hostsOf(this.#settings).join(', ')
     const each = members.map(({ name, capacity }, i) => `${name} ${capacities[i]} (${describeCapacity(capacity)})`)
     const named = each.slice(0, MAX_NAMED)
     if (each.length > MAX_NAMED) named.push(`and ${each.length - MAX_NAMED} more`)
     throw new SwarmError(
-      `${this.#most} connections to ${host} are ${this.#most - all} more than the ${all} ` +
+      `${this.#most} connections to ${to} are ${this.#most - all} more than the ${all} ` +
         `that swarm ${this.#coordinator.swarm} offers: ${named.join(', ') || 'no agent makes connections'}; ` +
         'add agents, or source addresses'
     )
@@ -345,7 +345,12 @@ export class SwarmCrowd implements Crowd {
 
   #room(): Room {
     const members = this.#coordinator.pulsing
-    const capacities = members.map(({ capacity }) => capacityTo(this.#settings.server.host, capacity))
+    const capacities = members.map(({ capacity }) => capacityToAll(hostsOf(this.#settings), capacity))
     return { members, capacities, all: capacities.reduce((sum, capacity) => sum + capacity, 0) }
   }
+}
+
+/** Returns the hosts of all servers. */
+function hostsOf({ server, others = [] }: ConnectSettings): string[] {
+  return [server, ...others].map(({ host }) => host)
 }
