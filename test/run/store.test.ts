@@ -258,6 +258,22 @@ test('a service that is ended before its process has taken them stores them agai
   expect((await answers(clients)).map(({ id }) => id)).toEqual(ids)
 })
 
+test('a service that is ended in the middle of a handover stores the connections of the process that serves', async () => {
+  const before = `
+    import fs from 'node:fs'
+    const count = Number(fs.readFileSync(process.env.COUNT, 'utf8'))
+    fs.writeFileSync(process.env.COUNT, String(count + 1))
+    if (count === 1) await new Promise((resolve) => setTimeout(resolve, 3_600_000))`
+  const { counter, read } = counted()
+  const { manager, connect: open } = await service({ before, env: { COUNT: counter } })
+  const clients = await open(50)
+  const ids = (await answers(clients)).map(({ id }) => id)
+  process.kill(manager.pid, 'SIGHUP')
+  await until(() => read() === 2)
+  await manager.restart()
+  expect((await answers(clients)).map(({ id }) => id)).toEqual(ids)
+})
+
 test('with --keep, connections of a process that does not answer are stored, too', async () => {
   const { manager, connect: open } = await service({ options: ['--keep', '--kill-after', '200ms'] })
   const descriptors = (): number => readdirSync(`/proc/${manager.pid}/fd`).length
