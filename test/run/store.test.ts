@@ -8,6 +8,7 @@ import { closeDescriptor, constants, libc } from 'ebb/sys'
 import { expect, onTestFinished, test } from 'vitest'
 import { MAIN } from '../support/cli.js'
 import { type Answer, ECHO, type EchoClient, echoClients, LISTENER } from '../support/handover.js'
+import { type HubClient, hub, hubClients, type Told } from '../support/handover-web-sockets.js'
 import { ServiceManager, type UnitOptions } from '../support/service-manager.js'
 import { directory, freePort, until } from '../support/sockets.js'
 
@@ -30,9 +31,10 @@ async function service({ servers = ECHO, before = '', options = [], ...unit }: S
   const port = await freePort()
   const source = `
     import http from 'node:http'
-    import { park } from 'ebb'
+    import { createListener, park } from 'ebb'
     import { createServer } from 'ebb/net'
     import { handover } from 'ebb/handover'
+    const print = () => {}
     ${before}
     ${servers}
     await handover(servers, { listen: { ...listen, port: ${port} }, grace: '20s' })
@@ -52,6 +54,9 @@ async function answers(
   const results = await Promise.allSettled(clients.map((client) => client.ask(text)))
   return results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []))
 }
+
+const askHub = (clients: readonly HubClient[]): Promise<Told[]> =>
+  Promise.all(clients.map((client) => client.ask('who')))
 
 /** A file with a number that processes add up. */
 function counted(): { counter: string; read: () => number } {
@@ -165,6 +170,16 @@ test('what the old process sends to a connection that is stored arrives after th
   await holding.ask(`send:${id}`)
   await restarted
   expect(String((await received)[0])).toBe('late')
+})
+
+test('WebSockets of hibernate() are stored', async () => {
+  const { manager, address } = await service({ servers: hub() })
+  const clients = await hubClients({ event: 'ready', address }, 30)
+  const before = await askHub(clients)
+  await manager.restart()
+  const after = await askHub(clients)
+  expect(after.map(({ pid: _, ...rest }) => rest)).toEqual(before.map(({ pid: _, ...rest }) => rest))
+  expect(after[0]?.pid).not.toBe(before[0]?.pid)
 })
 
 test('the processes of --procs get back their own connections', async () => {
@@ -320,8 +335,7 @@ test('a program that does not call handover() ends as without --store', async ()
 })
 
 test('connections of a listener are stored, and new ones get other ids', async () => {
-  const before = "import { createListener } from 'ebb'; const print = () => {}"
-  const { manager, connect: open } = await service({ before, servers: LISTENER })
+  const { manager, connect: open } = await service({ servers: LISTENER })
   const clients = await open(100)
   const texts = clients.map((_, i) => (i % 20 === 0 ? 'big:100000' : i % 2 ? `keep:${i}` : 'hello'))
   const first = await Promise.all(clients.map((client, i) => client.ask(texts[i] as string)))
