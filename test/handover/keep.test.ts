@@ -155,6 +155,21 @@ describe('a process that is killed', () => {
     expect(await next.value('audit()')).toEqual([])
   })
 
+  test.each(['a process before', 'the keeper'])(
+    'right after it has taken over from %s: the next one has all, and can listen',
+    async (from) => {
+      const { path, keeperPath, start, member: first, clients } = await serving(300)
+      if (from === 'the keeper') await killed(first)
+      const second = new Member(path, { shell: `export EBB_KEEPER=${keeperPath}`, step: 'keep:own' })
+      expect((await second.ended).signal).toBe('SIGKILL')
+      const third = start()
+      const ready = await third.expect('ready')
+      expect(ready.from).toMatchObject({ pid: second.process.pid, connections: 300 })
+      expect(await outcome([...clients, await echoClient(ready)])).toEqual({ answered: 301, closed: 0 })
+      expect(await third.value('audit()')).toEqual([])
+    }
+  )
+
   test('after a handover, the successor is the one whose connections are kept', async () => {
     const { keeper, start, member: first, clients } = await serving(50)
     const second = start()

@@ -5,7 +5,7 @@ import type { Movable } from './movable.js'
 import { DROP, encodeNumbers } from './protocol.js'
 
 // Bits of the state of a row.
-/** The other process has it. */
+/** The other process has it, or may have it. */
 const SENT = 1
 /** It is to be sent. */
 const PENDING = 2
@@ -97,10 +97,10 @@ export class Copies implements ConnectionKeeper {
     }
   }
 
-  /** What was parked so far came from the other process. */
-  takeAsSent(): void {
-    for (const row of this.#pending) this.#state[row] = SENT
-    this.#pending = []
+  /** The other process has, or may have, what was parked so far. @param isSure whether it has all of it */
+  takeAsSent(isSure: boolean): void {
+    for (const row of this.#pending) this.#state[row] = isSure ? SENT : SENT | PENDING
+    if (isSure) this.#pending = []
   }
 
   /**

@@ -131,7 +131,7 @@ async function takeOver(
   const hasPredecessor = taken !== undefined
   if (!hasPredecessor && keeping !== undefined) taken = await takeFrom(keeping.path, movables, patience, start)
   // In the turn in which the connections came: nothing was read from them.
-  keeping?.own(!hasPredecessor && taken !== undefined)
+  keeping?.own(hasPredecessor ? 'process' : taken === undefined ? 'nobody' : 'keeper')
   // After that: what the program does with a connection is told to the keeper.
   taken?.announce()
   const toOpen = taken === undefined ? movables : taken.missing

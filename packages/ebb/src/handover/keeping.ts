@@ -83,14 +83,16 @@ export class Keeping implements LinkHandler, CopiesHost {
   }
 
   /**
-   * The connections are this process's now, and the keeper forgets those of the process before it.
+   * The connections are this process's now.
    *
-   * @param fromKeeper whether they came from the keeper, which has them still
+   * @param from where they came from: the keeper has all connections that it gave, and may have those of a process
+   *   before this one until they are sent to it anew; of any other process, it forgets all
    */
-  own(fromKeeper: boolean): void {
+  own(from: 'keeper' | 'process' | 'nobody'): void {
     this.#isOwner = true
-    if (fromKeeper) for (const kept of this.#kept) kept.takeAsSent()
-    this.#send(encodeNumbers(OWN, [fromKeeper ? 1 : 0]))
+    if (from !== 'nobody') for (const kept of this.#kept) kept.takeAsSent(from === 'keeper')
+    this.#send(encodeNumbers(OWN, [from === 'nobody' ? 0 : 1]))
+    step('keep:own')
   }
 
   /** Gives the keeper the listening sockets. */

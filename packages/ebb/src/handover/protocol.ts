@@ -43,7 +43,7 @@ export const ACK = 13
 export const ATTACH = 14
 /** Forget a connection, before anything is read from it. */
 export const DROP = 15
-/** To a keeper: what it has of other processes is not needed any more. */
+/** To a keeper: the connections are this process's. 0: the keeper forgets what others have given. 1: it does not. */
 export const OWN = 16
 /** To a keeper: a server does not listen any more. */
 export const UNLISTEN = 17

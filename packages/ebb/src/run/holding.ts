@@ -92,11 +92,16 @@ export class Holding {
     this.#sockets.delete(server)
   }
 
-  /** Takes the connections that another process has given, unless this one has given them anew. */
+  /** Takes what another process has given, unless this one has given it anew. */
   inherit(other: Holding): void {
     for (const [at, server] of this.origin.servers.entries()) {
-      const connections = other.connections[indexOfServer(other.origin.servers, server)]
+      const before = indexOfServer(other.origin.servers, server)
+      const connections = other.connections[before]
       if (connections !== undefined) this.connections[at]?.inherit(connections)
+      const socket = other.#sockets.get(before)
+      if (socket === undefined || this.#sockets.has(at)) continue
+      this.#sockets.set(at, { fd: socket.fd, listening: { ...socket.listening, server: at } })
+      other.#sockets.delete(before)
     }
   }
 

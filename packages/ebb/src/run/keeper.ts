@@ -175,6 +175,8 @@ export class Keeper {
   /** The connections are those of this process from now on. */
   #own(link: Link, holding: Holding, inherits: boolean): void {
     if (this.#holding === holding) return
+    // What the process before has sent last: it may have woken connections before it handed over.
+    this.#drain()
     if (inherits && this.#holding !== undefined) holding.inherit(this.#holding)
     this.#holding?.close()
     this.#holding = holding
