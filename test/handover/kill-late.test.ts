@@ -50,8 +50,12 @@ function sizes(round: number): { parked: number; late: number } {
   return { parked: 1 + (seed % 200), late: MESSAGE + 1 + ((seed >>> 8) % 200) }
 }
 
-/** Hands over from a process with parked and awake connections. The awake ones come to rest, and follow. */
-async function moving(round: number, first: MemberOptions, second: MemberOptions): Promise<Crowd> {
+/**
+ * Hands over from a process with parked and awake connections. The awake ones come to rest, and follow.
+ *
+ * @param meanwhile what the successor evaluates before
+ */
+async function moving(round: number, first: MemberOptions, second: MemberOptions, meanwhile = ''): Promise<Crowd> {
   const path = handoverPath()
   const options = { servers: HOLDING, options: { grace: '3s' } }
   const old = new Member(path, { ...options, ...first })
@@ -65,6 +69,7 @@ async function moving(round: number, first: MemberOptions, second: MemberOptions
   const next = new Member(path, { ...options, ...second })
   expect((await next.expect('ready')).from).toMatchObject({ connections: count.parked, awake: count.late })
   await old.expect('handedOver')
+  if (meanwhile !== '') await next.value(meanwhile)
   old.tell('free()')
   return { first: old, second: next, parked, late }
 }
@@ -111,6 +116,16 @@ describe.each(rounds)('round %i: connections that follow', (round) => {
     expect((await second.ended).signal).toBe('SIGKILL')
     expect(await fates([...parked, ...late])).toEqual(new Map([[0, parked.length + late.length]]))
     expect((await first.ended).code).toBe(0)
+  })
+
+  test('the successor has no descriptors left: the process before has them, until its grace is over', async () => {
+    const exhaust = `(() => { for (;;) try { fs.openSync('/dev/null') } catch { return 1 } })()`
+    const { first, second, parked, late } = await moving(round, {}, { shell: 'ulimit -n 700' }, exhaust)
+    expect(await fates(late, true)).toEqual(new Map([[pidOf(first), late.length]]))
+    expect(await fates(parked)).toEqual(new Map([[pidOf(second), parked.length]]))
+    expect((await first.ended).code).toBe(0)
+    expect(await fates(late, true)).toEqual(new Map([[0, late.length]]))
+    await accounted(second, [...parked, ...late])
   })
 
   test.each([

@@ -1,4 +1,5 @@
 /** `ebb run --store`: connections that outlive a restart of the service, with a stand-in for systemd. */
+import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import http from 'node:http'
@@ -303,6 +304,18 @@ test('with --keep, connections of a process that does not answer are stored, too
   const after = await answers(clients)
   expect(after).toHaveLength(50)
   expect(after[0]).toMatchObject({ id })
+})
+
+test('without descriptors for the connections, the service says so, and they end with it', async () => {
+  const { manager, connect: open } = await service()
+  const clients = await open(100)
+  await answers(clients)
+  execFileSync('prlimit', ['--pid', String(manager.pid), '--nofile=100'])
+  await manager.end()
+  // At once, or when they come to rest.
+  expect(manager.stderr).toMatch(/ERR_EBB_RUN_STORE: .* descriptors/)
+  manager.discard()
+  await allClosed(clients)
 })
 
 test('a store that has no room is reported, and the service starts anew', async () => {

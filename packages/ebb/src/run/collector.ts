@@ -12,6 +12,7 @@ import {
   decodeNumbers,
   decodeWelcome,
   encode,
+  encodeAbort,
   encodeJson,
   encodeNumbers,
   HELLO,
@@ -40,6 +41,8 @@ export class Collector implements LinkHandler {
   readonly taken: Promise<void>
   /** Resolves when nothing more comes. */
   readonly ended: Promise<void>
+  /** Why connections that were not at rest did not follow. */
+  failure: Error | undefined
   readonly #link: Link
   readonly #timer: NodeJS.Timeout
   #resolveTaken: () => void = () => {}
@@ -139,6 +142,8 @@ export class Collector implements LinkHandler {
   }
 
   onFailure(error: Error): void {
+    this.#link.channel.trySend(encodeAbort(error.message))
+    this.failure = error
     this.#reject(error)
     this.#finish()
   }

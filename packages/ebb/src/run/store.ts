@@ -115,6 +115,8 @@ export class Store {
       })
       await Promise.race([collector.ended, over])
       clearTimeout(timer)
+      const { failure } = collector
+      if (failure !== undefined) this.#fail(`process ${number} keeps some connections: ${failure.message}`)
     } catch (error) {
       const { code, message } = error as SystemError
       const reason = code === 'ENOENT' || code === 'ECONNREFUSED' ? 'it has not called handover()' : message
