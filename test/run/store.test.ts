@@ -5,6 +5,7 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import http from 'node:http'
 import { connect, createServer } from 'node:net'
 import { join } from 'node:path'
+import { setTimeout as wait } from 'node:timers/promises'
 import { closeDescriptor, constants, libc } from 'ebb/sys'
 import { expect, onTestFinished, test } from 'vitest'
 import { MAIN } from '../support/cli.js'
@@ -97,6 +98,28 @@ test('a restart keeps idle connections: ids, attachments, wakes, and clients tha
     )
     expect(after[0]?.pid).not.toBe(before[0]?.pid)
   }
+})
+
+test('clients that talk meanwhile lose no answer, and get none twice', async () => {
+  const { manager, connect: open } = await service()
+  const clients = await open(600)
+  let isOver = false
+  const talks = clients.map(async (client, i) => {
+    for (let n = 0; !isOver; n++) {
+      // An answer to another message would mean that bytes were lost, or came twice.
+      expect((await client.ask(`${n}`)).text).toBe(`${n}`)
+      await wait(100 + (i % 100))
+    }
+  })
+  const all = Promise.all(talks)
+  all.catch(() => {})
+  for (let round = 0; round < 2; round++) {
+    await wait(300)
+    await manager.restart()
+    expect(manager.stderr).toMatch(/has taken 600 stored connections/)
+  }
+  isOver = true
+  await all
 })
 
 test('stopping the service closes its connections', async () => {

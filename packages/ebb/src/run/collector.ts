@@ -39,7 +39,9 @@ const ANY_FORMAT = 0xffff
 export class Collector implements LinkHandler {
   /** Resolves when the process has handed over what was at rest; rejects if it keeps its servers. */
   readonly taken: Promise<void>
-  /** Resolves when nothing more comes. */
+  /** Resolves when no connection comes any more. */
+  readonly rested: Promise<void>
+  /** Resolves when the process has ended, or has failed: nothing comes any more. */
   readonly ended: Promise<void>
   /** Why connections that were not at rest did not follow. */
   failure: Error | undefined
@@ -47,6 +49,7 @@ export class Collector implements LinkHandler {
   readonly #timer: NodeJS.Timeout
   #resolveTaken: () => void = () => {}
   #reject: (error: Error) => void = () => {}
+  #resolveRested: () => void = () => {}
   #resolveEnded: () => void = () => {}
   /** What was taken; undefined until WELCOME has come. */
   #holding: Holding | undefined
@@ -64,6 +67,9 @@ export class Collector implements LinkHandler {
     this.taken = new Promise((resolve, reject) => {
       this.#resolveTaken = resolve
       this.#reject = reject
+    })
+    this.rested = new Promise((resolve) => {
+      this.#resolveRested = resolve
     })
     this.ended = new Promise((resolve) => {
       this.#resolveEnded = resolve
@@ -91,6 +97,8 @@ export class Collector implements LinkHandler {
 
   onMessage(message: Message, descriptors: number[]): void {
     const { kind, payload } = message
+    // It goes on.
+    if (!this.#isTaken) this.#timer.refresh()
     if (kind === ABORT) this.#onAbort(decodeAbort(payload).reason)
     else if (this.#holding === undefined || this.#batch === undefined) {
       if (kind !== WELCOME) throw refused(`message ${kind} is out of turn`)
@@ -102,7 +110,7 @@ export class Collector implements LinkHandler {
     else if (kind === AWAY) this.#away += decodeNumbers(payload, 2).length - 2
     else if (kind === COMMIT) this.#commit(this.#holding, this.#batch, decodeNumbers(payload, 4))
     else if (kind === ORDER && this.#isTaken) this.#order(message)
-    else if (kind === BYE && this.#isTaken) this.#finish()
+    else if (kind === BYE && this.#isTaken) this.#resolveRested()
     else if (this.#batch.take(message, descriptors) === -1) throw refused(`message ${kind} is out of turn`)
   }
 
@@ -112,13 +120,19 @@ export class Collector implements LinkHandler {
     this.#batch?.close()
   }
 
-  #commit(holding: Holding, batch: Holding, [rows, sockets, away]: number[]): void {
+  #commit(holding: Holding, batch: Holding, [rows, sockets, away, , ...uses]: number[]): void {
     const isFirst = !this.#isTaken
     if (rows !== batch.size || !batch.isWhole) throw refused('not the connections that COMMIT tells')
     if (isFirst && (sockets !== holding.sockets || away !== this.#away)) throw refused('not what COMMIT tells')
     if (!sayDone(this.#link.channel, rows)) throw late()
     holding.inherit(batch)
     if (!isFirst) return
+    holding.setUses(uses)
+    this.#take()
+  }
+
+  /** What has come is this process's. */
+  #take(): void {
     this.#isTaken = true
     clearTimeout(this.#timer)
     this.#resolveTaken()
@@ -132,12 +146,18 @@ export class Collector implements LinkHandler {
   }
 
   onEnd(): void {
-    if (!this.#isTaken) {
+    const holding = this.#holding
+    const batch = this.#batch
+    if (holding === undefined || batch === undefined || holding.sockets === 0) {
       this.onFailure(new EbbError('ERR_EBB_HANDOVER', 'the process has ended before it handed over'))
       return
     }
     // It has died in the middle of a batch: what has come lives here.
-    if (this.#batch !== undefined) this.#holding?.inherit(this.#batch)
+    holding.inherit(batch)
+    if (!this.#isTaken) {
+      holding.addUnknownUses()
+      this.#take()
+    }
     this.#finish()
   }
 
@@ -153,6 +173,7 @@ export class Collector implements LinkHandler {
     this.#link.close()
     this.#batch?.close()
     this.#batch = undefined
+    this.#resolveRested()
     this.#resolveEnded()
   }
 }

@@ -2,8 +2,10 @@
 import {
   CHUNK,
   COMMIT,
+  DROP,
   decodeAddressed,
   decodeListening,
+  decodeNumbers,
   encodeJson,
   encodeNumbers,
   indexOfServer,
@@ -19,6 +21,8 @@ import { EbbError } from '../sys/errors.js'
 import { closeDescriptor } from '../sys/socket.js'
 import { KeptConnections } from './kept-connections.js'
 
+/** Uses of rows by connections that a process may have accepted between LISTENING and its death. */
+const UNKNOWN_USES = 2 ** 16
 /** `ebb run` understands no flag, so it accepts all. */
 const ALL_FLAGS = 0xffff
 
@@ -51,7 +55,7 @@ export class Holding {
   }
 
   /**
-   * Takes ROWS, CHUNK or LISTENING, and its descriptors out of the list.
+   * Takes ROWS, CHUNK, DROP or LISTENING, and its descriptors out of the list.
    *
    * @returns the number of connections that it brought; -1 for any other message
    * @throws {EbbError} `ERR_EBB_HANDOVER`, `ERR_EBB_RUN_KEEPER` if it is not valid
@@ -62,6 +66,9 @@ export class Holding {
     if (kind === CHUNK) {
       const { server, id, bytes } = decodeAddressed(payload, count)
       this.connections[server]?.addChunk(id, bytes)
+    } else if (kind === DROP) {
+      const [server = -1, id = -1] = decodeNumbers(payload, 2)
+      this.connections[server]?.delete(id)
     } else if (kind === LISTENING) this.#listen(decodeListening(payload, count), descriptors)
     else return -1
     return 0
@@ -90,6 +97,22 @@ export class Holding {
     const socket = this.#sockets.get(server)
     if (socket !== undefined) closeDescriptor(socket.fd)
     this.#sockets.delete(server)
+  }
+
+  /**
+   * Tells how often rows were used: new connections get ids that no other had.
+   *
+   * @param uses by listening socket, in the order in which they have come
+   */
+  setUses(uses: readonly number[]): void {
+    for (const [at, { listening }] of [...this.#sockets.values()].entries()) {
+      listening.mostUses = Math.max(listening.mostUses, uses[at] ?? 0)
+    }
+  }
+
+  /** Raises how often rows were used, because the process has gone on after it told that, and has died. */
+  addUnknownUses(): void {
+    for (const { listening } of this.#sockets.values()) listening.mostUses += UNKNOWN_USES
   }
 
   /** Takes what another process has given, unless this one has given it anew. */

@@ -11,7 +11,6 @@ import {
   ACK,
   ATTACH,
   BYE,
-  DROP,
   decodeHello,
   decodeNumbers,
   encodeAbort,
@@ -157,10 +156,7 @@ export class Keeper {
   /** @returns the number of connections that the message brought */
   #take(link: Link, holding: Holding, message: Message, descriptors: number[]): number {
     const { kind, payload } = message
-    if (kind === DROP) {
-      const [server = -1, id = -1] = decodeNumbers(payload, 2)
-      holding.connections[server]?.delete(id)
-    } else if (kind === UNLISTEN) holding.unlisten(decodeNumbers(payload, 1)[0] as number)
+    if (kind === UNLISTEN) holding.unlisten(decodeNumbers(payload, 1)[0] as number)
     else if (kind === OWN) this.#own(link, holding, decodeNumbers(payload, 1)[0] === 1)
     else if (kind === BYE) holding.close()
     else {

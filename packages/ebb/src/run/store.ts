@@ -113,7 +113,7 @@ export class Store {
       const over = new Promise<void>((resolve) => {
         timer = setTimeout(resolve, grace)
       })
-      await Promise.race([collector.ended, over])
+      await Promise.race([collector.rested, over])
       clearTimeout(timer)
       const { failure } = collector
       if (failure !== undefined) this.#fail(`process ${number} keeps some connections: ${failure.message}`)
