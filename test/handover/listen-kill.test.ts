@@ -86,14 +86,20 @@ describe.each(rounds)('round %i', (round) => {
     const keeperPath = path.replace('handover', 'keeper')
     const keeper = new KeeperProcess(keeperPath, path)
     await keeper.next()
-    const start = (): Member => new Member(path, { servers, shell: `export EBB_KEEPER=${keeperPath}` })
+    const mortal = servers.replace(
+      'const text = bytes.toString()',
+      `const text = bytes.toString()
+      if (text === 'die') process.kill(process.pid, 'SIGKILL')`
+    )
+    const start = (): Member => new Member(path, { servers: mortal, shell: `export EBB_KEEPER=${keeperPath}` })
     let member = start()
     const ready = await member.expect('ready')
     const idle = await echoClients(ready, 200)
     const texts = idle.map((_, i) => (i % 50 === 0 ? 'big:100000' : i % 2 ? `keep:${i}` : 'hello'))
     const before = await Promise.all(idle.map((client, i) => client.ask(texts[i] as string)))
     const busy = await echoClients(ready, 50)
-    await eventually(() => keeper.size()).toBe(250)
+    const victims = await echoClients(ready, 3)
+    await eventually(() => keeper.size()).toBe(253)
     let isOver = false
     let answers = 0
     const talk = async (client: EchoClient): Promise<void> => {
@@ -109,7 +115,8 @@ describe.each(rounds)('round %i', (round) => {
     await eventually(async () => answers).toBeGreaterThan(0)
     for (let kill = 0; kill < 3; kill++) {
       await wait(below(150))
-      member.process.kill('SIGKILL')
+      // Killed when it has read from a connection that was kept: this one must not come back.
+      await expect((victims[kill] as EchoClient).ask('die')).rejects.toThrow('closed in place')
       await member.ended
       member = start()
       await member.expect('ready')

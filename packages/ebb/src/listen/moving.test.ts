@@ -1,13 +1,16 @@
 /** What a listener refuses of another process. */
 import fs from 'node:fs'
+import { join } from 'node:path'
 import v8 from 'node:v8'
 import fc from 'fast-check'
-import { expect, onTestFinished, test } from 'vitest'
+import { expect, onTestFinished, test, vi } from 'vitest'
+import { client, clients, directory, until } from '../../../../test/support/sockets.js'
 import type { MovedConnection } from '../socket/moved.js'
 import { createListener, startListening } from './listen.js'
 import type { EpollListener } from './listener.js'
 import { MOVABLE } from './moving.js'
 import { BLOCKED, ENDED, HALF_CLOSED, HEADER, PAUSED } from './states.js'
+import { serve } from './testing/serve.js'
 
 function started(): EpollListener {
   const listener = createListener({}, { giveBack: false }) as EpollListener
@@ -112,4 +115,47 @@ test('ids are valid, come once, and are not given again', () => {
   expect(reactor.lastSerial).toBe(before + 1000)
   expect(moving.reserve([4], 10)).toBe(true)
   expect(reactor.lastSerial).toBe(before + 1000)
+})
+
+test('a queue is at rest when the peer has taken nothing for a while, which is shorter at the end of the grace', async () => {
+  const bytes = Buffer.alloc(8_000_000)
+  const listener = serve({ open: (connection) => void connection.write(bytes) }) as EpollListener
+  const socket = await client(listener.address)
+  await until(() => listener.queues.size === 1)
+  const { moving } = listener
+  const [fd] = [...listener.queues.keys()]
+  const staying = (broadcasts: boolean): number[] => [...moving.stayingIds(broadcasts, moving.rows())]
+  const id = moving.idOf(fd as number)
+  expect([moving.rows(), staying(true), staying(false)]).toEqual([[], [id], []])
+  moving.setPatience(0)
+  expect([moving.rows(), staying(true), staying(false)]).toEqual([[fd], [], []])
+  moving.setPatience(1)
+  const now = vi.spyOn(performance, 'now')
+  onTestFinished(() => now.mockRestore())
+  const later = performance.now() + 1000
+  now.mockReturnValue(later)
+  expect(moving.rows()).toEqual([fd])
+  // What has just come from another process may wait as long as anything else.
+  now.mockRestore()
+  socket.resume()
+  await until(() => listener.queues.size === 0)
+  expect(moving.rows()).toEqual([fd])
+})
+
+test('queues move one after the other if they are large together, and not at all if one is larger than that', async () => {
+  // Of a Unix socket, the kernel takes little.
+  const listener = serve({}, { path: join(directory(), 'socket') }) as EpollListener
+  const sockets = await clients(listener.address, 3)
+  await until(() => listener.clients === 3)
+  const { moving } = listener
+  const [small, other, large] = moving.rows() as [number, number, number]
+  for (const fd of [small, other]) listener.write(fd, Buffer.alloc(10_000_000))
+  listener.write(large, Buffer.alloc(20_000_000))
+  moving.setPatience(0)
+  expect(moving.rows()).toEqual([small])
+  listener.destroy(small)
+  expect(moving.rows()).toEqual([other])
+  listener.destroy(other)
+  expect(moving.rows()).toEqual([])
+  for (const socket of sockets) socket.destroy()
 })
