@@ -103,6 +103,9 @@ describe.skipIf(noNats !== undefined)('over NATS', () => {
     await until(() => one.clients() === 0 && two.clients() === 0)
     const table = await run(args)
     expect(table.stdout).toMatch(/^servers +3$/m)
+    expect(table.stderr).toMatch(
+      /^note: nothing connected to 127\.0\.0\.1:\d+ \(ECONNREFUSED\): no process listens there/m
+    )
     expect(table.stdout).toMatch(/^ {2}127\.0\.0\.1:\d+ +0 connected; 20 failed: ECONNREFUSED 20$/m)
   })
 

@@ -143,7 +143,7 @@ async function run(command: string[], flags: Flags): Promise<void> {
   if (partial === null) return
   const { result, failure } = partial
   printResult(result, flags, terminal)
-  for (const text of remedies(troubles)) terminal.line(`note: ${text}`)
+  for (const text of remedies({ ...troubles, swarm: result.swarm })) terminal.line(`note: ${text}`)
   if (failure !== undefined) {
     tellInterrupted(failure.error, signal, terminal, recording)
     return

@@ -197,11 +197,11 @@ function printLevel(live: Live, { connections, open, opened, lost }: LevelStep):
 }
 
 /** Says in a sentence that no connect succeeded: on which server, why, and what to do. */
-function nobodyAnswers(server: Target | undefined, { connected, failed }: PulseReport): string {
+function nobodyAnswers(server: Target | undefined, { connected, failed, swarm }: PulseReport): string {
   const [cause = 'UNKNOWN'] = Object.entries(failed).sort(([, a], [, b]) => b - a)[0] ?? []
   const where = server === undefined ? 'the server of the run' : clean(server.text)
   const what = connected === 0 ? 'nothing connected to' : 'nothing connected any more to'
-  return `ebb: ${cause}: ${what} ${where}: ${remedyOfNothing(cause)}`
+  return `ebb: ${cause}: ${what} ${where}: ${remedyOfNothing(cause, swarm !== undefined)}`
 }
 
 type Row = [name: string, value: string]

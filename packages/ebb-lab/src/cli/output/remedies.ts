@@ -1,5 +1,6 @@
 /** What to do about connects that failed and connections that were lost, by cause. */
 import { type Causes, total } from '../../pulse/causes.js'
+import type { TargetResult } from '../../pulse/opened.js'
 import { integer } from '../../units/format.js'
 import { meaningOf } from './protocol-causes.js'
 
@@ -36,6 +37,18 @@ const SOME_FAILED: Record<string, string> = {
   EWORKERLOST: "a client process was lost: look for the kernel's out-of-memory killer"
 }
 
+/** What it means if connects of a swarm failed for want of something that an agent has, and what to do. */
+const AGENTS_LACK: Record<string, string> = {
+  EADDRNOTAVAIL:
+    'the local ports of an agent ran out, perhaps because closed connections keep them for a minute (TIME_WAIT): ' +
+    'add agents, give the agents more addresses (ebb agent --source), or add --close rst',
+  EMFILE: 'an agent ran out of descriptors: raise the limit on its machine (ulimit -n), or leave its --procs out',
+  ENFILE: 'the machine of an agent ran out of descriptors: raise fs.file-max there',
+  ENOBUFS: 'the machine of an agent had no memory for sockets: add agents, or ask for fewer connections',
+  ENOMEM: 'the machine of an agent had no memory for sockets: add agents, or ask for fewer connections',
+  EWORKERLOST: "a client process of an agent was lost: look for the out-of-memory killer of its machine's kernel"
+}
+
 /** What it means if connections were lost while they were held, and what to do. */
 const LOST: Record<string, string> = {
   EAGENTLOST: 'an agent of the swarm was lost: look at its machine and at its connection to NATS',
@@ -44,16 +57,42 @@ const LOST: Record<string, string> = {
   FIN: 'the server closed connections that were held: look at its idle timeout and its limits'
 }
 
-/** Returns what to do if no connect succeeded. */
-export function remedyOfNothing(cause: string): string {
-  return NOTHING_CONNECTED[cause] ?? meaningOf(cause) ?? 'check that the server runs and answers'
+/** What went wrong in a run. */
+interface Troubles {
+  failed: Causes
+  lost: Causes
+  unanswered: Causes
+  /** Results by server, if there are several. */
+  targets?: readonly TargetResult[] | undefined
+  /** Report of the agents that connected, if a swarm did. */
+  swarm?: object | undefined
+}
+
+/**
+ * Returns what to do if no connect succeeded.
+ *
+ * @param isSwarm whether agents connected, which have the options for connecting
+ */
+export function remedyOfNothing(cause: string, isSwarm = false): string {
+  const lack = isSwarm ? AGENTS_LACK[cause] : undefined
+  return lack ?? NOTHING_CONNECTED[cause] ?? meaningOf(cause) ?? 'check that the server runs and answers'
 }
 
 /** Returns a sentence for each cause of failed connects, lost connections and missing answers that is known. */
-export function remedies({ failed, lost, unanswered }: { failed: Causes; lost: Causes; unanswered: Causes }): string[] {
+export function remedies({ failed, lost, unanswered, targets = [], swarm }: Troubles): string[] {
+  const isSwarm = swarm !== undefined
+  const dead = targets.filter((target) => target.connected === 0 && total(target.failed) > 0)
+  const rest = { ...failed }
+  for (const target of dead) {
+    for (const [cause, count] of Object.entries(target.failed)) rest[cause] = (rest[cause] ?? 0) - count
+  }
   return [
-    ...sentences(failed, 'connects failed', SOME_FAILED),
-    ...sentences(lost, 'connections were lost', LOST),
+    ...dead.map((target) => {
+      const cause = Object.entries(target.failed).sort(([, a], [, b]) => b - a)[0]?.[0] ?? ''
+      return `nothing connected to ${target.target} (${cause}): ${remedyOfNothing(cause, isSwarm)}`
+    }),
+    ...sentences(rest, 'connects failed', isSwarm ? { ...SOME_FAILED, ...AGENTS_LACK } : SOME_FAILED),
+    ...sentences(lost, 'connections were lost', isSwarm ? { ...LOST, ...AGENTS_LACK } : LOST),
     ...sentences(unanswered, 'answers were wrong or missing', {})
   ]
 }
@@ -62,6 +101,7 @@ function sentences(by: Causes, what: string, known: Record<string, string>): str
   if (total(by) === 0) return []
   const causes = Object.entries(by).sort(([, a], [, b]) => b - a)
   return causes.flatMap(([cause, count]) => {
+    if (count <= 0) return []
     const remedy = known[cause] ?? meaningOf(cause)
     return remedy === undefined ? [] : [`${integer(count)} ${what} with ${cause}: ${remedy}`]
   })
