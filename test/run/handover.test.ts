@@ -2,9 +2,10 @@
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import http from 'node:http'
+import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
-import type { Answer } from '../support/handover.js'
-import { until } from '../support/sockets.js'
+import type { Answer, EchoClient } from '../support/handover.js'
+import { directory, until } from '../support/sockets.js'
 import { Streamer, supervised } from '../support/supervised.js'
 
 const ROUNDS = Number(process.env.EBB_ROUNDS ?? 3)
@@ -122,4 +123,29 @@ test('--max-memory: a fresh process takes over from one that has leaked, and no 
   expect(fresh).not.toBe(pid)
   const [, kilobytes] = /RssAnon:\s+(\d+)/.exec(readFileSync(`/proc/${fresh}/status`, 'utf8')) ?? []
   expect(Number(kilobytes)).toBeLessThan(150_000)
+})
+
+test('a successor that dies with the servers, before it is ready, is replaced at once', async () => {
+  const servers = `
+    import { subscribe } from 'node:diagnostics_channel'
+    import { existsSync, writeFileSync } from 'node:fs'
+    const marks = process.env.MARKS
+    if (existsSync(marks + '-first') && !existsSync(marks + '-second')) {
+      writeFileSync(marks + '-second', '')
+      subscribe('ebb:handover', (name) => { if (name === 'new:done') process.kill(process.pid, 'SIGKILL') })
+    }
+    writeFileSync(marks + '-first', '')
+    const servers = createServer({ idle: '20ms' }, (socket) => {
+      socket.on('error', () => {}).on('data', (text) => socket.write(JSON.stringify({ pid: process.pid, text: String(text) }) + '\\n'))
+    })
+    const listen = { port: PORTS[0], host: '127.0.0.1' }`
+  const env = { MARKS: join(directory(), 'mark') }
+  const { cli, open } = await supervised(['--handover'], { servers, env })
+  cli.kill('SIGHUP')
+  await cli.said(/ERR_EBB_RUN_SUCCESSOR: process (\d+) was ended by SIGKILL before it was ready; no process serves/)
+  await until(() => (cli.stderr.match(/process \d+ is ready/g) ?? []).length === 2)
+  const [client] = (await open(1)) as [EchoClient]
+  const { pid } = await client.ask('x')
+  expect(cli.stderr).toContain(`process ${pid} is ready`)
+  await cli.end('SIGTERM')
 })

@@ -11,6 +11,7 @@ import type { HandedOver } from '../socket/moved.js'
 import type { Channel } from '../sys/channel.js'
 import { EbbError, type SystemError } from '../sys/errors.js'
 import { outside } from '../sys/node/callback-scope.js'
+import { HANDED_OVER, notify } from '../sys/notify.js'
 import { reactor } from '../sys/reactor.js'
 import { Advance } from './advance.js'
 import { wasDone } from './done.js'
@@ -185,6 +186,8 @@ export class Giver {
       }
     }
     step('old:done')
+    // A successor that dies before it is ready can then be told from one that had nothing.
+    notify(`${HANDED_OVER}=1`)
     advance.stop()
     this.#successor = undefined
     this.#advancing = undefined

@@ -1,6 +1,6 @@
 /** One process that `ebb run` has started. */
 import { type ChildProcess, spawn } from 'node:child_process'
-import { NotifySocket } from '../sys/notify.js'
+import { HANDED_OVER, NotifySocket } from '../sys/notify.js'
 import { hasGroup, signalGroup, signalProcess } from './signals.js'
 
 /** How a process ended. Exactly one of the fields is set. */
@@ -15,6 +15,8 @@ export interface Exit {
 export interface ProcessEvents {
   /** It serves: it has sent `READY=1`. Called once. */
   ready(process: ServerProcess): void
+  /** Its successor has its servers. Called once. */
+  handedOver(process: ServerProcess): void
   /** It has handed over everything, or is ending: it has sent `STOPPING=1`. Called once. */
   stopping(process: ServerProcess): void
   /** It has ended, or could not be started. Called once, and last. */
@@ -31,6 +33,8 @@ export class ServerProcess {
   readonly startedAt = performance.now()
   /** Whether it has sent `READY=1`. */
   isReady = false
+  /** Whether its successor has its servers. */
+  hasHandedOver = false
   /** Whether it has sent `STOPPING=1`. */
   isStopping = false
   /** Whether it has ended. */
@@ -99,6 +103,10 @@ export class ServerProcess {
     if (fields.get('READY') === '1' && !this.isReady) {
       this.isReady = true
       this.#events.ready(this)
+    }
+    if (fields.get(HANDED_OVER) === '1' && !this.hasHandedOver) {
+      this.hasHandedOver = true
+      this.#events.handedOver(this)
     }
     if (fields.get('STOPPING') === '1' && !this.isStopping) {
       this.isStopping = true

@@ -32,6 +32,12 @@ export interface SlotEvents {
 /** Doublings of the time between takeovers that have not brought the memory below the limit. */
 const MOST_VAIN_TAKEOVERS = 8
 
+/**
+ * How long (ms) after the end of a successor the process before it may still report that it has handed over: it was
+ * blocked until then.
+ */
+const LATE_REPORT = 5000
+
 /** Runs one process after the other. */
 export class Slot {
   /** From 1 on. */
@@ -51,6 +57,8 @@ export class Slot {
   #hasRun = false
   /** Whether the process that is ending is to be started again at once. */
   #isRestartAsked = false
+  /** The last successor that ended before it was ready. */
+  #lost: { process: ServerProcess; exit: Exit; at: number } | undefined
   /** Whether the successor is killed because it was not ready in time. */
   #isLate = false
   #restartTimer: NodeJS.Timeout | undefined
@@ -153,6 +161,7 @@ export class Slot {
       const { environment, notifyPath, descriptors } = this.#events.prepare(this)
       const process = new ServerProcess(this.#options.command, environment, notifyPath, descriptors, {
         ready: (ready) => this.#onReady(ready),
+        handedOver: (former) => this.#onHandedOver(former),
         stopping: (stopping) => this.#onStopping(stopping),
         ended: (ended, exit) => this.#onEnd(ended, exit),
         killed: ({ pid }) =>
@@ -190,12 +199,33 @@ export class Slot {
       this.#events.log(
         `process ${successor.pid} has taken over from process ${former.pid} in ${seconds(successor.age)}`
       )
-      this.#former.add(former)
-      if (former.isStopping) former.end('SIGTERM', this.#options.killAfter)
-      else setTimeout(() => former.end('SIGTERM', this.#options.killAfter), this.#options.grace).unref()
+      this.#dismiss(former)
     }
     this.#settle(true)
     this.#events.ready(this)
+  }
+
+  /** Ends a process that has handed over, when the connections that are still awake have had their time. */
+  #dismiss(former: ServerProcess): void {
+    this.#former.add(former)
+    if (former.isStopping) former.end('SIGTERM', this.#options.killAfter)
+    else setTimeout(() => former.end('SIGTERM', this.#options.killAfter), this.#options.grace).unref()
+  }
+
+  #onHandedOver(process: ServerProcess): void {
+    if (process !== this.#current || this.#successor !== undefined || this.#isEnding) return
+    // With a fixed `--dir`, it may have handed over to a process of another `ebb run`.
+    if (this.#lost !== undefined && performance.now() - this.#lost.at < LATE_REPORT) this.#replaceLost(this.#lost)
+  }
+
+  /** Starts a process in place of a successor that has ended with the servers. */
+  #replaceLost({ process, exit }: { process: ServerProcess; exit: Exit }): void {
+    const former = this.#current
+    this.#current = undefined
+    this.#lost = undefined
+    this.#floor.clear()
+    if (former !== undefined) this.#dismiss(former)
+    this.#restart(exit, process.age, process.pid)
   }
 
   #onStopping(process: ServerProcess): void {
@@ -228,6 +258,8 @@ export class Slot {
       this.#events.log(`${text}; ${this.#whoServes()}`, 'ERR_EBB_RUN_SUCCESSOR')
     }
     this.#isLate = false
+    this.#lost = { process, exit, at: performance.now() }
+    if (!this.#isEnding && this.#current?.hasHandedOver) this.#replaceLost(this.#lost)
     this.#settle(false)
   }
 
@@ -275,7 +307,8 @@ export class Slot {
   }
 
   #whoServes(): string {
-    return this.#current === undefined ? 'no process serves' : `process ${this.#current.pid} serves on`
+    const { pid = 0, hasHandedOver = true } = this.#current ?? {}
+    return hasHandedOver ? 'no process serves' : `process ${pid} serves on`
   }
 
   #tellIfEmpty(): void {

@@ -12,6 +12,9 @@ import { receiveAt } from './transfer.js'
 
 const TYPE = libc.SOCK_DGRAM | libc.SOCK_NONBLOCK | libc.SOCK_CLOEXEC
 
+/** Notification of a process whose successor has its servers and connections, with the value 1. */
+export const HANDED_OVER = 'X_EBB_HANDED_OVER'
+
 /** Bytes of the longest notification that is read; a longer one is cut off. */
 const LONGEST = 4096
 /** Notifications that are read at once, before other events of the process get their turn. */
