@@ -2,6 +2,7 @@
 import type { Cluster } from 'node:cluster'
 import fs from 'node:fs'
 import type { ListenOptions, Server } from 'node:net'
+import { resolve } from 'node:path'
 import { isMainThread } from 'node:worker_threads'
 import { type Listener, startListening } from '../listen/listen.js'
 import { EpollListener } from '../listen/listener.js'
@@ -66,6 +67,9 @@ const OPTIONS = ['path', 'listen', 'grace', 'timeout'] as const satisfies (keyof
 const GRACE = '30s'
 const TIMEOUT = '1s'
 
+/** Paths of the handover sockets of this process. */
+const ownPaths = new Set<string>()
+
 /**
  * Lets servers listen, so that their connections stay open when the program is started anew: the new process takes the
  * listening sockets and the connections from the old one.
@@ -87,9 +91,10 @@ const TIMEOUT = '1s'
  * Where connections cannot be parked, the servers only listen.
  *
  * @returns the process that this one has taken over from; undefined if it has started anew
- * @throws {EbbError} `ERR_EBB_HANDOVER` if the other process keeps its servers, and in a worker; then this process has
- *   none of them
- * @throws {SystemError} of `listen()`: `EADDRINUSE`, ...; of the handover socket: `EACCES`, ...
+ * @throws {EbbError} `ERR_EBB_HANDOVER` if the other process keeps its servers, in a worker, and at a path that this
+ *   process has already; then this process has none of the servers
+ * @throws {SystemError} of `listen()`: `EADDRINUSE`, ...; of the handover socket: `EACCES`, ...; then the servers are
+ *   closed, unless they came from another process
  * @throws {TypeError} `ERR_INVALID_ARG_VALUE` for options that are not valid
  */
 export async function handover(servers: Servers, options: HandoverOptions): Promise<From | undefined> {
@@ -100,20 +105,28 @@ export async function handover(servers: Servers, options: HandoverOptions): Prom
   const { path = EBB_HANDOVER, grace = GRACE, timeout = TIMEOUT } = options
   checkPath(path)
   const patience = { grace: milliseconds(grace, 'grace'), timeout: milliseconds(timeout, 'timeout') }
-  const movables = toMovables(servers, options.listen)
+  const movables = toMovables(servers, options.listen, path)
   if (movables === undefined) {
     await listenAll(servers, options.listen)
     return undefined
   }
   checkProcess()
+  checkUnused(path)
+  ownPaths.add(resolve(path))
   const keeping = EBB_KEEPER ? new Keeping(EBB_KEEPER, movables) : undefined
   try {
     const taken = await takeOver(movables, path, patience, start, keeping)
+    try {
+      wait(movables, path, patience, taken?.handoverSocket ?? -1, taken?.arriving, keeping)
+    } catch (error) {
+      if (taken === undefined) for (const server of movables) server.end(true)
+      throw error
+    }
     keeping?.listening()
-    wait(movables, path, patience, taken?.handoverSocket ?? -1, taken?.arriving, keeping)
     notify('READY=1')
     return taken?.from
   } catch (error) {
+    ownPaths.delete(resolve(path))
     keeping?.stop()
     throw error
   }
@@ -135,7 +148,16 @@ async function takeOver(
   // After that: what the program does with a connection is told to the keeper.
   taken?.announce()
   const toOpen = taken === undefined ? movables : taken.missing
-  for (const server of toOpen) await server.listen()
+  const opened: Movable[] = []
+  try {
+    for (const server of toOpen) {
+      await server.listen()
+      opened.push(server)
+    }
+  } catch (error) {
+    for (const server of opened) server.end(true)
+    throw error
+  }
   if (taken !== undefined) {
     await Promise.all(movables.filter((server) => !toOpen.includes(server)).map((server) => server.listened()))
   }
@@ -168,7 +190,10 @@ function wait(
     listening,
     patience,
     () => arriving?.isOpen === true,
-    () => keeping?.stop()
+    () => {
+      ownPaths.delete(resolve(path))
+      keeping?.stop()
+    }
   )
   let open = servers.length
   for (const server of servers) {
@@ -176,6 +201,7 @@ function wait(
       if (--open > 0 || !giver.isOpen) return
       keeping?.bye()
       giver.close()
+      ownPaths.delete(resolve(path))
       // Unless another process has replaced it.
       if (file !== undefined && inodeOf(path) === file) fs.rmSync(path, { force: true })
     })
@@ -193,6 +219,9 @@ function connectTo(path: string): Channel | undefined {
   } catch (error) {
     const { code } = error as SystemError
     if (code === 'ENOENT' || code === 'ECONNREFUSED') return undefined
+    if (code === 'EPROTOTYPE') {
+      throw new EbbError('ERR_EBB_HANDOVER', `the socket at ${path} is not a handover socket: use another path`, error)
+    }
     if (code !== 'EAGAIN') throw error
     throw new EbbError('ERR_EBB_HANDOVER', `too many processes wait at ${path} to take over`, error)
   }
@@ -206,6 +235,15 @@ function checkPath(path: unknown): asserts path is string {
   if (length > LONGEST_CHANNEL_PATH) {
     throw invalidArgument(`path of handover() must be at most ${LONGEST_CHANNEL_PATH} bytes long, not ${length}`)
   }
+}
+
+/** A process that took over from itself would wait for itself. */
+function checkUnused(path: string): void {
+  if (!ownPaths.has(resolve(path))) return
+  throw new EbbError(
+    'ERR_EBB_HANDOVER',
+    `this process has called handover() with the path ${path} already: give all servers to one call, or use another path`
+  )
 }
 
 function checkProcess(): void {
@@ -222,10 +260,18 @@ function checkProcess(): void {
 }
 
 /** @returns undefined where connections cannot be parked */
-function toMovables(servers: Servers, listen: HandoverOptions['listen']): Movable[] | undefined {
+function toMovables(servers: Servers, listen: HandoverOptions['listen'], path: string): Movable[] | undefined {
   const named = namedServers(servers)
   const options = named.map(([name]) => listenOptions(servers, listen, name))
-  for (const [at, [name, server]] of named.entries()) checkServer(name, server, options[at])
+  for (const [at, [name, server]] of named.entries()) {
+    checkServer(name, server, options[at])
+    const { path: own } = options[at] as ListenOptions
+    if (typeof own === 'string' && resolve(own) === resolve(path)) {
+      throw invalidArgument(
+        `listen of server ${name} of handover() has the path of the handover socket: use another path`
+      )
+    }
+  }
   if (named.some(([, server]) => !(server instanceof EpollListener) && !server.supported)) return undefined
   return named.map(([name, server], at) => {
     if (server instanceof EpollListener) return new ListenerServer(name, server, options[at] as SocketOptions)

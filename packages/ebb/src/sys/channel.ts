@@ -268,11 +268,11 @@ export function listenForChannels(path: string): number {
   const address = new SocketAddress({ path: beside })
   const fd = libc.check(libc.socket(libc.AF_UNIX, TYPE, 0), 'socket')
   try {
-    libc.check(libc.bindAddress(fd, address.pointer, address.length), 'bind', beside)
+    libc.check(libc.bindAddress(fd, address.pointer, address.length), 'bind', path)
     try {
       // Before it listens, so that no other user can have connected.
       fs.chmodSync(beside, 0o600)
-      libc.check(libc.listenOn(fd, BACKLOG), 'listen', beside)
+      libc.check(libc.listenOn(fd, BACKLOG), 'listen', path)
       fs.renameSync(beside, path)
     } catch (error) {
       fs.rmSync(beside, { force: true })
