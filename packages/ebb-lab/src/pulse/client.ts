@@ -296,7 +296,7 @@ export class Client implements Watcher, Wire {
     this.#pings?.add(line, now)
     if (this.#speaks && this.#isActive(line)) {
       this.#messages?.add(line, now)
-      this.#sendMessage(line)
+      this.#sendMessage(line, now)
       if (this.isAwaiting(line)) {
         this.#state[line] = (this.#state[line] as number) | FIRST
         this.#waiting++
@@ -308,11 +308,12 @@ export class Client implements Watcher, Wire {
   /** @internal */
   answered(line: number): void {
     if (!this.isAwaiting(line)) return
+    const now = performance.now()
     this.traffic.answered++
-    this.#record(this.latencies.answers, line, performance.now())
+    this.#record(this.latencies.answers, line, now)
     if (((this.#state[line] as number) & FIRST) !== 0 && this.#options.expectEcho) this.#opened.echoed++
     this.#settle(line)
-    this.#speakAgain(line)
+    this.#speakAgain(line, now)
   }
 
   /** @internal */
@@ -498,7 +499,7 @@ export class Client implements Watcher, Wire {
   }
 
   /** Sends the message of a connection, which was due at `due`. */
-  #speak(line: number, due: number): void {
+  #speak(line: number, due: number, now = performance.now()): void {
     const state = this.#state[line] as number
     if ((state & AWAITING) !== 0) {
       if ((state & OWED) !== 0) this.traffic.late++
@@ -508,13 +509,13 @@ export class Client implements Watcher, Wire {
       }
       return
     }
-    this.#began[line] = performance.now()
+    this.#began[line] = now
     this.#meant[line] = due
-    this.#sendMessage(line)
+    this.#sendMessage(line, now)
   }
 
-  #sendMessage(line: number): void {
-    this.#since[line] = performance.now()
+  #sendMessage(line: number, now: number): void {
+    this.#since[line] = now
     this.traffic.sent++
     if (this.#protocol.awaitsAnswer) this.#await(line)
     this.#protocol.speak(line)
@@ -534,12 +535,12 @@ export class Client implements Watcher, Wire {
   }
 
   /** Sends the message that the connection owes, or the next one if there is no pause between messages. */
-  #speakAgain(line: number): void {
+  #speakAgain(line: number, now = performance.now()): void {
     const state = this.#state[line] as number
     if ((state & OWED) !== 0) {
       this.#state[line] = state & ~OWED
-      this.#speak(line, this.#owed[line] as number)
-    } else if (this.#options.every === 0) this.#speak(line, performance.now())
+      this.#speak(line, this.#owed[line] as number, now)
+    } else if (this.#options.every === 0) this.#speak(line, now, now)
   }
 
   #ping(line: number): void {

@@ -23,6 +23,7 @@ import type { ConnectSettings } from './swarm/messages.js'
 import type { SwarmReport } from './swarm/report.js'
 import { type CrowdPlan, SwarmCrowd } from './swarm/swarm-crowd.js'
 import { bare, parseServer, type ServerAddress, type Target } from './target.js'
+import { Template } from './template.js'
 import { addTraffic, emptyTraffic, type Traffic } from './traffic.js'
 import { type RunStats, WatchedCrowd } from './watched-crowd.js'
 
@@ -326,7 +327,11 @@ export async function swarmCrowd(
   for (const name of ['sources', 'procs'] as const) {
     if (options[name] !== undefined) throw invalidArgument(`${name} are each agent's own: give them to ebb agent`)
   }
-  const { rate, payload, timeout, close, active, expectEcho } = clientOptions(target, options)
+  const { rate, payload, timeout, close, active, expectEcho, every } = clientOptions(target, options)
+  if (every !== undefined) throw invalidArgument('a swarm sends one message per connection: leave every out')
+  if (typeof payload === 'string' && !new Template(payload).isFixed) {
+    throw invalidArgument('a swarm sends the same message on all connections: leave {id}, {n} and {time} out')
+  }
   const settings = {
     server,
     ...(others.length > 0 && { others }),

@@ -72,7 +72,6 @@ export class AnswerReader {
   #length = -1
   #isChunked = false
   #hasCoding = false
-  #isClosing = false
 
   /** Makes room for lines below `size`. */
   reserve(size: number): void {
@@ -255,7 +254,6 @@ export class AnswerReader {
     if (after !== 0x20 && after !== CR && after !== LF) return -1
     this.#length = -1
     this.#isChunked = this.#hasCoding = false
-    this.#isClosing = bytes[at] === 0x30
     for (;;) {
       const from = lf + 1
       lf = indexOfLineEnd(bytes, from, end)
@@ -264,11 +262,6 @@ export class AnswerReader {
       if (to === from) return lf + 1
       if (!this.#readHeader(bytes, from, to)) return -1
     }
-  }
-
-  /** Whether the last head says that the server closes the connection after the response. */
-  get isClosing(): boolean {
-    return this.#isClosing
   }
 
   /** Reads a header. Returns false if it is not valid. */
@@ -280,12 +273,9 @@ export class AnswerReader {
     }
     if (colon === to || colon === from) return false
     switch (colon - from) {
-      case 10:
-        if (isName(bytes, from, 'connection')) this.#readConnection(textAfter(bytes, colon, to))
-        return true
       case 14:
         if (!isName(bytes, from, 'content-length')) return true
-        return this.#readLength(textAfter(bytes, colon, to))
+        return this.#readLength(bytes, colon + 1, to)
       case 17:
         if (!isName(bytes, from, 'transfer-encoding')) return true
         this.#hasCoding = true
@@ -296,17 +286,18 @@ export class AnswerReader {
     }
   }
 
-  #readLength(value: string): boolean {
-    if (!/^\d{1,15}$/.test(value)) return false
-    const length = Number(value)
+  /** Reads the value of `Content-Length`: digits, with spaces and tabs around them. */
+  #readLength(bytes: Buffer, from: number, to: number): boolean {
+    let [at, end] = [from, to]
+    while (at < end && isSpace(bytes[at])) at++
+    while (end > at && isSpace(bytes[end - 1])) end--
+    let length = 0
+    // NaN for a byte that is no digit.
+    for (let i = at; i < end; i++) length = length * 10 + digitOf(bytes[i])
+    if (at === end || !(length <= Number.MAX_SAFE_INTEGER)) return false
     if (this.#length !== -1 && this.#length !== length) return false
     this.#length = length
     return true
-  }
-
-  #readConnection(value: string): void {
-    if (/(?:^|,)\s*close\s*(?:,|$)/i.test(value)) this.#isClosing = true
-    else if (/(?:^|,)\s*keep-alive\s*(?:,|$)/i.test(value)) this.#isClosing = false
   }
 }
 
@@ -329,6 +320,10 @@ function isName(bytes: Buffer, from: number, name: string): boolean {
 /** Returns the value of a header without the space around it. */
 function textAfter(bytes: Buffer, colon: number, to: number): string {
   return bytes.toString('latin1', colon + 1, to).trim()
+}
+
+function isSpace(byte: number | undefined): boolean {
+  return byte === 0x20 || byte === 0x09
 }
 
 function digitOf(byte: number | undefined): number {
