@@ -40,6 +40,51 @@ test('-- COMMAND with --json prints nothing but JSON, and exits 3 if a limit is 
   expect(stderr).toMatch(/^limit broken: ebb\.js: .*retention/m)
 })
 
+const FOLLOWED = '--small 20 -l 300ms -bs 1.2 -ss 100ms --pulses 2'.split(' ')
+
+test('a ramp in place of the big pulses: its peak is the big pulse, and small pulses and a control follow', async () => {
+  const ramp = ['--ramp', '100/500ms,100/700ms,0/200ms', '--churn', '50/s']
+  const { code, stdout } = await run(['bench', ...ramp, ...FOLLOWED, '--json', '--', ...SERVE])
+  expect(code).toBe(0)
+  const [verdict] = JSON.parse(stdout).verdicts
+  expect(verdict).toMatchObject({ big: 100, iterations: 1, small: 20, failed: 0, lost: 0 })
+  for (const figure of ['hold', 'footprint', 'retention', 'kept', 'need'])
+    expect([figure, verdict[figure]]).not.toContain(null)
+  // More than 100 and 2 x 20, because some were replaced.
+  expect(verdict.connects).toBeGreaterThan(150)
+})
+
+test('each peak of a sawtooth is a big pulse, and --json-stream tells all of it', async () => {
+  const shape = ['--shape', 'sawtooth,low=10,high=60,period=600ms,duration=1250ms']
+  const { code, stdout } = await run(['bench', ...shape, ...FOLLOWED, '--json-stream', '--', ...SERVE])
+  expect(code).toBe(0)
+  const lines = stdout
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line))
+  const main = lines.filter(({ role }) => role === 'main')
+  const steps = main.filter(({ pulse, type }) => pulse !== undefined && type !== 'progress')
+  expect(steps.map(({ pulse, type }) => [pulse.index, pulse.size, type])).toEqual(
+    ['big', 'big', 'small', 'small'].flatMap((size, index) =>
+      ['pulse', 'connected', 'closing', 'closed'].map((step) => [index, size, step])
+    )
+  )
+  expect(main.filter(({ type }) => type === 'stats').at(-1).server.anonymous).toBeGreaterThan(0)
+  expect(lines.at(-1)).toMatchObject({ type: 'result', verdicts: [{ big: 60, iterations: 2, small: 20 }] })
+})
+
+test.each([
+  [['--shape', 'steady,connections=10'], /a shape without end has no verdict/],
+  [['--shape', 'pulse,big=10'], /--shape pulse is what ebb bench does/],
+  [['--ramp', '0/1s'], /the shape has no connection/],
+  [['--ramp', '5/1s', '--big', '5'], /--big is for pulses/],
+  [['--json', '--json-stream'], /leave out --json/]
+])('refuses %j', async (args, sentence) => {
+  const { code, stdout, stderr } = await run(['bench', ...args, '--', ...SERVE])
+  expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
+  expect(stderr).toMatch(sentence)
+})
+
 test('--tree adds up four servers and their supervisor; without it, several listeners are refused', async () => {
   const out = directory()
   const several = [process.execPath, MAIN, 'serve', '--port', '{port}', '--procs', '4']

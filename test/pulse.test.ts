@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest'
 import { ebb, program, run, server } from './support/cli.js'
-import { descendants } from './support/processes.js'
+import { descendants, memoryOf } from './support/processes.js'
+import { until } from './support/sockets.js'
 
 const SHORT = ['--big', '40', '-i', '1', '--pulses', '0', '-l', '200ms']
 
@@ -27,6 +28,26 @@ test.each([
   expect(replaced).toBeGreaterThan(10)
   expect(connected - replaced).toBeGreaterThanOrEqual(60)
   await cli.said(/Cycle #\s*1: 0 clients/)
+})
+
+test('the memory of the client stays the same over steady churn', async () => {
+  const cli = await server(['--every', '100000'])
+  const shape = ['--shape', 'steady,connections=200', '--churn', '2000/s', '--json-stream']
+  const pulse = ebb(['pulse', `127.0.0.1:${cli.port}`, ...shape])
+  const replaced = (): number => Number(/.*"replaced":(\d+)/s.exec(pulse.stdout.slice(-3000))?.[1] ?? 0)
+  // Garbage comes and goes, so the least counts that the process has held meanwhile.
+  const leastUntil = async (n: number): Promise<number> => {
+    let least = Number.POSITIVE_INFINITY
+    await until(() => {
+      least = Math.min(least, memoryOf(pulse.pid, 'RssAnon'))
+      return replaced() > n
+    })
+    return least
+  }
+  await leastUntil(2000)
+  const early = await leastUntil(8000)
+  expect((await leastUntil(14_000)) / early).toBeLessThan(1.3)
+  expect(await pulse.end('SIGINT')).toMatchObject({ code: 0 })
 })
 
 test('the same seed makes the same load, in one process, in several and over a swarm', async () => {

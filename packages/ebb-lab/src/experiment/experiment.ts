@@ -19,6 +19,7 @@ import {
   type PulseReport,
   sendPulses
 } from '../pulse/pulse.js'
+import type { LevelShape } from '../pulse/shapes.js'
 import { checkOwn } from '../pulse/sources.js'
 import type { SwarmReport } from '../pulse/swarm/report.js'
 import { portOfUrl, protocolOfUrl, targetAt } from '../pulse/target.js'
@@ -34,8 +35,10 @@ import { RecordError } from '../units/errors.js'
 import { duration } from '../units/format.js'
 import { warnOfShortTimes } from '../units/short-times.js'
 import type { DistributiveOmit } from '../units/types.js'
+import { closedMark } from './box/load.js'
 import { lackOfInherited, lackOfRunning } from './capacity.js'
 import { RemoteRecorder } from './remote-recorder.js'
+import { peaksOf, sendShape } from './spike.js'
 
 /** A server to test. Give exactly one of `command`, `server`, and `pid` or `port` (or both). */
 export interface Target {
@@ -83,6 +86,11 @@ export interface ExperimentOptions {
    * @default 1
    */
   runs?: number
+  /**
+   * Load in place of the big pulses of the main run: a shape with an end. Each of its peaks counts as a big pulse.
+   * Default: the big pulses of the plan.
+   */
+  shape?: LevelShape
   /** How to connect: `rate`, `procs`, `sources`, `timeout`, `close`, `payload`, `swarm`, ... */
   pulse?: Omit<PulseOptions, 'signal' | 'onEvent'>
   /**
@@ -208,7 +216,7 @@ export async function experimentUntilFailure(
   targets: readonly Target[],
   options: ExperimentOptions = {}
 ): Promise<PartialExperiment> {
-  const plan = planSchema.parse({ ...BENCH_PLAN, ...options.plan })
+  const plan = planOf(options)
   checkNames(targets)
   const repeats = runsOf(options)
   for (const source of options.pulse?.sources ?? []) checkOwn(source)
@@ -242,6 +250,14 @@ export async function experimentUntilFailure(
     notes: drawn.notes
   }
   return { result, ...(failure !== undefined && { failure }) }
+}
+
+/** Returns the plan of an experiment. The peaks of a shape are its big pulses. */
+function planOf({ plan, shape }: ExperimentOptions): Plan {
+  const whole = planSchema.parse({ ...BENCH_PLAN, ...plan })
+  if (shape === undefined) return whole
+  const { connections, count } = peaksOf(shape)
+  return { ...whole, big: connections, iterations: count }
 }
 
 /** Adds the runs on all targets to `runs`, each when it is complete. */
@@ -373,16 +389,19 @@ async function run(target: Target, which: Which, plan: Plan, options: Experiment
     const stop = signal === undefined ? recordingEnded.signal : AbortSignal.any([signal, recordingEnded.signal])
     await pause(options.rest ?? 1500, stop)
     if (target.tree !== true) checkAlone(running)
-    const pulses = await sendPulses(targetAt(options.url, running), plan, {
-      ...options.pulse,
-      signal: stop,
-      onEvent: (event) => {
-        // Once the server has ended, what its clients see says nothing more.
-        if (recordingEnded.signal.aborted) return
-        recordPulse(recorder, event)
-        emit(event)
-      }
-    })
+    const server = targetAt(options.url, running)
+    const onEvent = (event: PulseEvent): void => {
+      // Once the server has ended, what its clients see says nothing more.
+      if (recordingEnded.signal.aborted) return
+      recordPulse(recorder, event)
+      emit(event)
+    }
+    const how = { ...options.pulse, signal: stop, onEvent }
+    const { shape } = options
+    const pulses =
+      shape === undefined || role === 'control'
+        ? await sendPulses(server, plan, how)
+        : await sendShape(server, shape, plan, how)
     await pause(TAIL, stop)
     const recording = await recorder.stop()
     const died = diedOf(recording)
@@ -489,7 +508,7 @@ function recordPulse(recorder: Recorder | RemoteRecorder, event: PulseEvent): vo
       recorder.mark({ event: 'closing', index })
       break
     case 'closed':
-      recorder.mark({ event: 'closed', index, lost: total(event.lost) })
+      recorder.mark(closedMark(event))
   }
 }
 

@@ -5,7 +5,16 @@ import type { Arrivals, Crowd } from './crowd.js'
 import type { Opened } from './opened.js'
 import { pause } from './pause.js'
 import { addLatencies, addResult, emptyReport, type PulseEvent, type PulseReport, pulseOnce } from './pulse.js'
-import { type Level, type LevelShape, levelsOf, type PulseShape, type Shape, spreadOf, timedPulses } from './shapes.js'
+import {
+  endOf,
+  type Level,
+  type LevelShape,
+  levelsOf,
+  type PulseShape,
+  type Shape,
+  spreadOf,
+  timedPulses
+} from './shapes.js'
 import { addTraffic } from './traffic.js'
 
 /** Milliseconds between two checks for connections that the server has closed, while a level stays the same. */
@@ -97,6 +106,8 @@ class LevelDriver {
 
   async follow(): Promise<void> {
     const { start, until, signal } = this.#options
+    // A shape without end holds its last level.
+    const lastEnd = until === Number.POSITIVE_INFINITY && endOf(this.#shape) === until ? until : 0
     const levels = levelsOf(this.#shape, until)
     /** Time of the first level that was skipped. */
     let skippedAt: number | undefined
@@ -112,7 +123,7 @@ class LevelDriver {
       await pause(Math.max(0, start + level.at - performance.now()), signal)
       if (signal?.aborted) return
       const arrivals = (n: number): Arrivals => this.#arrivals(n, level, skippedAt)
-      const reached = await this.#hold(level.connections, next.done ? 0 : start + next.value.at, arrivals)
+      const reached = await this.#hold(level.connections, next.done ? lastEnd : start + next.value.at, arrivals)
       if (signal?.aborted) return
       if (!reached) {
         this.#report.stopped = 'nobody answers'

@@ -93,8 +93,8 @@ export type PulseEvent =
   | { event: 'connected'; pulse: Pulse; opened: Opened }
   /** The pulse begins to close its connections. */
   | { event: 'closing'; pulse: Pulse }
-  /** All connections are closed. `lost` counts those that the server closed first. */
-  | { event: 'closed'; pulse: Pulse; lost: Causes; traffic: Traffic }
+  /** All connections are closed. `lost` counts those that the server closed first, `replaced` those of `churn`. */
+  | { event: 'closed'; pulse: Pulse; lost: Causes; traffic: Traffic; replaced: number }
 
 /**
  * Results of a run. `latency`, `histogram` and `uncorrected` are the connect times: from the time at which a connection
@@ -390,10 +390,15 @@ export async function pulseOnce(
   report.pulses++
   addResult(report, opened)
   onEvent({ event: 'connected', pulse, opened })
+  let replaced = 0
   if (opened.connected > 0) {
     const stop = either(signal, crowd.gone)
     if (churn === 0) await pause(pulse.linger, stop)
-    else addResult(report, await holdWithChurn(crowd, churn, pulse.linger, stop))
+    else {
+      const arrived = await holdWithChurn(crowd, churn, pulse.linger, stop)
+      addResult(report, arrived)
+      replaced = arrived.replaced
+    }
   }
   // Asks before it closes, because connections that the server closes after us are not lost.
   const traffic = await crowd.takeTraffic()
@@ -406,7 +411,7 @@ export async function pulseOnce(
   addTraffic(traffic, await crowd.takeTraffic())
   addTraffic(report.traffic, traffic)
   addCauses(report.unanswered, traffic.unanswered)
-  onEvent({ event: 'closed', pulse, lost, traffic })
+  onEvent({ event: 'closed', pulse, lost, traffic, replaced })
   return opened
 }
 

@@ -89,8 +89,18 @@ export const eventSchema = z.discriminatedUnion('event', [
   }),
   /** The pulse begins to close its connections. */
   z.object({ type: z.literal('event'), t: time, event: z.literal('closing'), index: count }),
-  /** All connections of the pulse are closed. `lost`: how many of them the server closed first. */
-  z.object({ type: z.literal('event'), t: time, event: z.literal('closed'), index: count, lost: count }),
+  /**
+   * All connections of the pulse are closed. `lost`: how many of them the server closed first. `replaced`: how many
+   * left while it was held, each for a new one; only if there were any.
+   */
+  z.object({
+    type: z.literal('event'),
+    t: time,
+    event: z.literal('closed'),
+    index: count,
+    lost: count,
+    replaced: count.optional()
+  }),
   /** A `Cycle` line of the server: how many clients it has, and its runtime's view of memory. */
   z.object({
     type: z.literal('event'),

@@ -12,6 +12,8 @@ export interface RecordedPulse {
   failed: number
   /** Connections that the server closed first. */
   lost: number
+  /** Connections that left while the pulse was held, each for a new one. */
+  replaced: number
   startsAt: number
   connectedAt: number | null
   closingAt: number | null
@@ -35,6 +37,7 @@ export function pulsesOf(recording: Pick<Recording, 'events'>): RecordedPulse[] 
         connected: 0,
         failed: 0,
         lost: 0,
+        replaced: 0,
         startsAt: event.t,
         connectedAt: null,
         closingAt: null,
@@ -57,6 +60,7 @@ export function pulsesOf(recording: Pick<Recording, 'events'>): RecordedPulse[] 
       else {
         pulse.closedAt = event.t
         pulse.lost = event.lost
+        pulse.replaced = event.replaced ?? 0
       }
     }
   }
@@ -98,6 +102,6 @@ export function steadyHoldOf(recording: Recording, pulse: RecordedPulse): Sample
 }
 
 /** Returns the sum of a count over pulses. */
-export function sumOf(pulses: readonly RecordedPulse[], count: 'connected' | 'failed' | 'lost'): number {
+export function sumOf(pulses: readonly RecordedPulse[], count: 'connected' | 'failed' | 'lost' | 'replaced'): number {
   return pulses.reduce((total, pulse) => total + pulse[count], 0)
 }

@@ -158,7 +158,7 @@ export function judge(main: Recording, control?: Recording): Verdict {
     big,
     small,
     iterations: bigs.length,
-    connects: sumOf(pulses, 'connected'),
+    connects: sumOf(pulses, 'connected') + sumOf(pulses, 'replaced'),
     failed: sumOf(pulses, 'failed'),
     lost: sumOf(pulses, 'lost'),
     rest,
@@ -394,7 +394,8 @@ function cpuPerThousand(main: Recording, pulses: readonly RecordedPulse[], notes
   const lastIndex = pulses.findLastIndex((pulse) => pulse.closedAt !== null)
   const closedAt = pulses[lastIndex]?.closedAt ?? null
   if (closedAt === null) return unknown('No pulse was closed')
-  const connects = sumOf(pulses.slice(0, lastIndex + 1), 'connected')
+  const measured = pulses.slice(0, lastIndex + 1)
+  const connects = sumOf(measured, 'connected') + sumOf(measured, 'replaced')
   if (connects === 0) return unknown('No connect succeeded')
   const before = main.samples[firstAt(main.samples, first.startsAt) - 1]
   if (!before) return unknown('No sample was taken before the first pulse')

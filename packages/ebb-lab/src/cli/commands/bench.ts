@@ -9,23 +9,30 @@ import {
   type Target
 } from '../../experiment/experiment.js'
 import { addCauses, type Causes, total } from '../../pulse/causes.js'
+import type { ServerMemory } from '../../pulse/open-metrics.js'
+import type { PulseOptions } from '../../pulse/pulse.js'
 import { portOfUrl, protocolOfUrl, type ServerAddress } from '../../pulse/target.js'
 import type { Sample } from '../../record/recording.js'
+import { defined } from '../../units/defined.js'
 import { duration, integer, megabytes } from '../../units/format.js'
 import { type LimitFlags, limitOptions, limitsOf } from '../options/limits.js'
 import { NATS_ENVIRONMENT } from '../options/nats.js'
 import { type ConnectFlags, connectOf, connectOptions, type PlanFlags, planOf, planOptions } from '../options/plan.js'
+import { type ShapeFlags, shapeOptions, spikeOf } from '../options/shape.js'
 import { type SwarmFlags, swarmOptions, withSwarm } from '../options/swarm.js'
 import { checkForm } from '../options/together.js'
 import { parseAddress, parsePid, parsePort, parseRuns, parseTarget, ValueError } from '../options/values.js'
+import { checkWatch, type WatchFlags, watchOptions } from '../options/watch.js'
 import { causes } from '../output/causes.js'
 import { EXIT } from '../output/exit-codes.js'
 import { tellInterrupted } from '../output/failure.js'
+import type { Live } from '../output/live.js'
 import { remedies } from '../output/remedies.js'
 import { printResult } from '../output/result.js'
 import { interruption, Terminal } from '../output/terminal.js'
+import { Watch } from '../output/watch.js'
 
-interface Flags extends PlanFlags, ConnectFlags, LimitFlags, SwarmFlags {
+interface Flags extends PlanFlags, ShapeFlags, ConnectFlags, LimitFlags, SwarmFlags, WatchFlags {
   target?: { name: string; command: string[] }[]
   pid?: number
   port?: number
@@ -35,7 +42,6 @@ interface Flags extends PlanFlags, ConnectFlags, LimitFlags, SwarmFlags {
   url?: string
   quick?: boolean
   runs?: number
-  json?: boolean
   markdown?: boolean
   out?: string
   overwrite?: boolean
@@ -68,11 +74,11 @@ export function benchCommand(): Command {
     .option('--quick', 'run with a fifth of the connections, in a third of the time')
     .option('--runs <n>', 'measure each server this often; prints medians and their spread (default: 1)', parseRuns)
   planOptions(command, BENCH_PLAN)
+  shapeOptions(command)
   connectOptions(command)
   swarmOptions(command)
   limitOptions(command)
-  return command
-    .optionsGroup('Output:')
+  return watchOptions(command.optionsGroup('Output:'))
     .option('--expvar <url>', "URL of Go's expvar to poll: http://127.0.0.1:6060/debug/vars")
     .option('--out <dir>', 'directory for the recordings, report.html, memory.svg and runtime.svg')
     .option('--overwrite', 'replace such files of an earlier run')
@@ -99,6 +105,7 @@ Exit codes: 2 if connections failed or were lost, 3 if a limit was exceeded,
 
 async function run(command: string[], flags: Flags): Promise<void> {
   checkForm(flags)
+  checkWatch(flags)
   const targets = targetsOf(command, flags).map((target) => ({ ...target, tree: flags.tree ?? false }))
   if ((flags.runs ?? 1) > 1 && targets.some(({ command, server }) => (command ?? server) === undefined)) {
     throw new ValueError(
@@ -111,9 +118,16 @@ async function run(command: string[], flags: Flags): Promise<void> {
   if (plan.pulses === Number.POSITIVE_INFINITY) {
     throw new ValueError('--pulses forever has no end, so there is no verdict: give a number')
   }
-  const connect = connectOf(flags, flags.url === undefined ? 'tcp' : protocolOfUrl(flags.url))
+  const shape = spikeOf(flags)
+  const watch = await Watch.open(flags, terminal)
+  const running: { about: object; memory: ServerMemory | null } = { about: {}, memory: null }
+  const connect: PulseOptions = {
+    ...connectOf(flags, flags.url === undefined ? 'tcp' : protocolOfUrl(flags.url)),
+    ...defined({ churn: flags.churn }),
+    onStats: (stats, latencies) => watch.stats(stats, latencies, running.memory, running.about)
+  }
   let recording: string | undefined
-  const print = progress(terminal, targets)
+  const print = progress(watch.live, targets)
   const troubles: Record<'failed' | 'lost' | 'unanswered', Causes> = { failed: {}, lost: {}, unanswered: {} }
   const partial = await withSwarm({ flags, connect, terminal, signal, recording: () => recording }, (pulse) =>
     experimentUntilFailure(targets, {
@@ -122,8 +136,16 @@ async function run(command: string[], flags: Flags): Promise<void> {
       limits: limitsOf(flags),
       runs: flags.runs ?? 1,
       signal,
+      ...(shape !== undefined && { shape }),
       onEvent: (event) => {
-        if (event.event === 'start') recording = event.out ?? undefined
+        const { event: type, name, role, run: repeat, ...rest } = event
+        running.about = { name, role, ...(repeat !== undefined && { run: repeat }) }
+        if (event.event === 'sample') running.memory = event.sample
+        else if (event.event === 'start') {
+          recording = event.out ?? undefined
+          const { pid, port } = event.running
+          watch.stream(type, { ...running.about, pid, port, pulses: event.pulses })
+        } else watch.stream(type, { ...running.about, ...rest })
         if (event.event === 'connected') {
           addCauses(troubles.failed, event.opened.failed)
           addCauses(troubles.unanswered, event.opened.unanswered)
@@ -142,7 +164,8 @@ async function run(command: string[], flags: Flags): Promise<void> {
   )
   if (partial === null) return
   const { result, failure } = partial
-  printResult(result, flags, terminal)
+  const stream = (value: object): void => watch.stream('result', value)
+  printResult(result, { ...flags, ...(flags.jsonStream && { stream }) }, terminal)
   for (const text of remedies({ ...troubles, swarm: result.swarm })) terminal.line(`note: ${text}`)
   if (failure !== undefined) {
     tellInterrupted(failure.error, signal, terminal, recording)
@@ -214,7 +237,7 @@ function collect(text: string, targets: { name: string; command: string[] }[] = 
 }
 
 /** Returns a listener that prints the progress of the experiment. */
-function progress(terminal: Terminal, targets: readonly Target[]): (event: ExperimentEvent) => void {
+function progress(live: Live, targets: readonly Target[]): (event: ExperimentEvent) => void {
   const width = Math.max(...targets.map((target) => target.name.length))
   let pulses = 0
   let state = ''
@@ -226,10 +249,10 @@ function progress(terminal: Terminal, targets: readonly Target[]): (event: Exper
       case 'start':
         pulses = event.pulses
         state = 'at rest'
-        terminal.line(`${prefix}  process ${event.running.pid} on port ${event.running.port}, at rest`)
+        live.line(`${prefix}  process ${event.running.pid} on port ${event.running.port}, at rest`)
         break
       case 'sample':
-        terminal.status(`${prefix}  ${state}  ${memory(event.sample)}`)
+        live.heading(`${prefix}  ${state}  ${memory(event.sample)}`)
         break
       case 'pulse':
         state = `pulse ${event.pulse.index + 1} of ${pulses}: connecting ${integer(event.pulse.n)}`
@@ -238,7 +261,7 @@ function progress(terminal: Terminal, targets: readonly Target[]): (event: Exper
         const { connected, failed, ms } = event.opened
         state = `pulse ${event.pulse.index + 1} of ${pulses}: holding ${integer(connected)}`
         const lacking = total(failed) > 0 ? `, ${integer(total(failed))} failed: ${causes(failed)}` : ''
-        terminal.line(`${prefix}  ${state}, connected in ${duration(ms)}${lacking}`)
+        live.line(`${prefix}  ${state}, connected in ${duration(ms)}${lacking}`)
         break
       }
       case 'closed': {
@@ -247,7 +270,7 @@ function progress(terminal: Terminal, targets: readonly Target[]): (event: Exper
         break
       }
       case 'note':
-        terminal.line(`${prefix}  note: ${event.text}`)
+        live.line(`${prefix}  note: ${event.text}`)
     }
   }
 }

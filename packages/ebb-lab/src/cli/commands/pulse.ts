@@ -11,6 +11,7 @@ import type { Target } from '../../pulse/target.js'
 import { defined } from '../../units/defined.js'
 import { duration, integer } from '../../units/format.js'
 import { clean } from '../../units/text.js'
+import { dashed } from '../options/dashes.js'
 import { NATS_ENVIRONMENT } from '../options/nats.js'
 import { type ConnectFlags, connectOf, connectOptions, type PlanFlags, planOf, planOptions } from '../options/plan.js'
 import { type ShapeFlags, shapeOf, shapeOptions } from '../options/shape.js'
@@ -111,11 +112,6 @@ function checkNothingElse(server: Target | undefined, flags: Flags): void {
   const [name] = given
   const what = server !== undefined ? 'the server' : name === 'sources' ? '--source' : dashed(name ?? '')
   throw new ValueError(`--resume goes on with the server and the plan of the run: leave out ${what}`)
-}
-
-/** Returns an option as it is typed. */
-function dashed(name: string): string {
-  return `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`
 }
 
 /** Returns the listeners that show a run. */

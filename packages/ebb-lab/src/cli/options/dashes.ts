@@ -30,3 +30,8 @@ function twoDashesOnce(arg: string, known: ReadonlySet<string>): string {
   const name = SHORT[typed] ?? typed
   return known.has(name) ? `--${name}${value}` : arg
 }
+
+/** Returns the option of a name as it is typed: `--big-separation` for `bigSeparation`. */
+export function dashed(name: string): string {
+  return `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`
+}

@@ -3,7 +3,8 @@ import type { Command } from 'commander'
 import { readShape } from '../../experiment/box/expand.js'
 import { issuesOf, type PlanKeys, planKeys } from '../../experiment/box/schema.js'
 import { BENCH_PLAN } from '../../experiment/experiment.js'
-import type { Shape } from '../../pulse/shapes.js'
+import type { LevelShape, Shape } from '../../pulse/shapes.js'
+import { dashed } from './dashes.js'
 import type { PlanFlags } from './plan.js'
 import { parseCount, parsePerSecond, parseStages, ValueError } from './values.js'
 
@@ -30,36 +31,43 @@ export function shapeOptions(command: Command): Command {
     .option('--seed <n>', 'seed of random shapes; the same seed repeats a load (default: 1)', parseCount)
 }
 
+const ALL = ['big', 'iterations', 'bigSeparation', 'small', 'smallSeparation', 'linger', 'pulses'] as const
+
+/**
+ * Returns the shape of the spike of `ebb bench`. The small pulses come after it.
+ *
+ * @throws ValueError as {@link shapeOf}, and for a shape of pulses
+ */
+export function spikeOf(flags: ShapeFlags & PlanFlags): LevelShape | undefined {
+  const shape = shapeOf(flags, ['big', 'iterations'])
+  if (shape?.shape === 'pulse') throw new ValueError('--shape pulse is what ebb bench does: leave it out')
+  return shape
+}
+
 /**
  * Returns the shape that the options describe, or undefined if they describe pulses of a plan.
  *
+ * @param replaces the options of a plan that a shape makes meaningless
  * @throws ValueError for options that exclude each other; TraceError for a trace that is not valid; Error of the system
  *   if it cannot be read
  */
-export function shapeOf({ shape, ramp, seed, ...flags }: ShapeFlags & PlanFlags): Shape | undefined {
+export function shapeOf(
+  { shape, ramp, seed, ...flags }: ShapeFlags & PlanFlags,
+  replaces: readonly (keyof PlanFlags)[] = ALL
+): Shape | undefined {
   if (shape !== undefined && ramp !== undefined) throw new ValueError('--ramp is a shape: leave out --ramp or --shape')
   if (shape === undefined && ramp === undefined) {
     if (seed !== undefined) throw new ValueError('--seed is for random shapes: add --shape')
     return undefined
   }
-  for (const [name, option] of Object.entries(PLAN_OPTIONS) as [keyof typeof PLAN_OPTIONS, string][]) {
+  for (const name of replaces) {
     if (flags[name] === undefined || (name === 'linger' && ramp !== undefined)) continue
-    throw new ValueError(`${option} is for pulses: leave it out, or use --shape pulse with keys`)
+    throw new ValueError(`${dashed(name)} is for pulses: leave it out, or use --shape pulse with keys`)
   }
   if (shape !== undefined) return readShape(seed === undefined ? shape : { ...shape, seed }, '.')
   const { linger = BENCH_PLAN.linger } = flags
   return { shape: 'ramp', stages: ramp ?? [], linger, offset: 0, jitter: 0, seed: seed ?? 1 }
 }
-
-const PLAN_OPTIONS = {
-  big: '--big',
-  iterations: '--iterations',
-  bigSeparation: '--big-separation',
-  small: '--small',
-  smallSeparation: '--small-separation',
-  linger: '--linger',
-  pulses: '--pulses'
-} as const
 
 /** Parses a shape: its name or `trace=FILE`, then the keys of a box file: `poisson,rate=200,hold=5s,duration=1m`. */
 export function parseShape(text: string): PlanKeys {

@@ -1,13 +1,13 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { parseAddress } from './watch.js'
+import { parseListenAddress } from './watch.js'
 
 test('an address to listen on has 127.0.0.1 by default', () => {
   fc.assert(
     fc.property(fc.ipV4(), fc.ipV6(), fc.domain(), fc.integer({ min: 0, max: 65_535 }), (v4, v6, name, port) => {
-      for (const host of [v4, name]) expect(parseAddress(`${host}:${port}`)).toEqual({ host, port })
-      expect(parseAddress(`[${v6}]:${port}`)).toEqual({ host: v6, port })
-      for (const text of [`${port}`, `:${port}`]) expect(parseAddress(text)).toEqual({ host: '127.0.0.1', port })
+      for (const host of [v4, name]) expect(parseListenAddress(`${host}:${port}`)).toEqual({ host, port })
+      expect(parseListenAddress(`[${v6}]:${port}`)).toEqual({ host: v6, port })
+      for (const text of [`${port}`, `:${port}`]) expect(parseListenAddress(text)).toEqual({ host: '127.0.0.1', port })
     })
   )
 })
@@ -15,6 +15,6 @@ test('an address to listen on has 127.0.0.1 by default', () => {
 test.each(['', ':', 'localhost', 'localhost:', ':65536', '::1:9090', '127.0.0.1:9090/metrics', ':-1'])(
   'refuses %j',
   (text) => {
-    expect(() => parseAddress(text)).toThrow(/it must be :PORT|a port is/)
+    expect(() => parseListenAddress(text)).toThrow(/it must be :PORT|a port is/)
   }
 )

@@ -13,7 +13,11 @@ export interface WatchFlags {
 export function watchOptions(command: Command): Command {
   return command
     .option('--json-stream', 'print a JSON object a line: statistics every second, events, then the result')
-    .option('--metrics <address>', 'OpenMetrics for Prometheus at [HOST]:PORT, on 127.0.0.1 by default', parseAddress)
+    .option(
+      '--metrics <address>',
+      'OpenMetrics for Prometheus at [HOST]:PORT, on 127.0.0.1 by default',
+      parseListenAddress
+    )
 }
 
 /** @throws ValueError if both forms of JSON are asked for */
@@ -22,7 +26,7 @@ export function checkWatch({ json, jsonStream }: WatchFlags): void {
 }
 
 /** Parses `PORT`, `:PORT`, `HOST:PORT` or `[IPv6]:PORT`, where to listen. The default host is 127.0.0.1. */
-export function parseAddress(text: string): { host: string; port: number } {
+export function parseListenAddress(text: string): { host: string; port: number } {
   const [, v6, name, port = ''] = /^(?:(?:\[([^\]]+)\]|([^:[\]/]*)):)?(\d+)$/.exec(text.trim()) ?? []
   if (port === '') throw new ValueError('it must be :PORT, HOST:PORT or [IPv6]:PORT')
   return { host: v6 || name || '127.0.0.1', port: parsePort(port) }

@@ -25,6 +25,8 @@ export interface Result {
 /** How to print a result. */
 export interface Form {
   json?: boolean
+  /** Called with the result as JSON, which is then not printed in another form. */
+  stream?: (result: object) => void
   markdown?: boolean
 }
 
@@ -32,7 +34,9 @@ export interface Form {
 export function printResult(result: Result, form: Form, terminal: Terminal): void {
   const { broken, files, notes, swarm } = result
   const { stdout } = process
-  if (form.json) stdout.write(`${JSON.stringify({ ...jsonOf(result), broken, swarm, files, notes }, null, 2)}\n`)
+  const asJson = { ...jsonOf(result), broken, swarm, files, notes }
+  if (form.stream !== undefined) form.stream(asJson)
+  else if (form.json) stdout.write(`${JSON.stringify(asJson, null, 2)}\n`)
   else {
     stdout.write(`${textOf(result, form)}\n`)
     if (!form.markdown) printFiles(files)

@@ -43,6 +43,16 @@ function lasting(ms: number): string {
   return ms === Number.POSITIVE_INFINITY ? '' : ` for ${ms / 1000} s`
 }
 
+/** Returns the event of a recording for a pulse whose connections are closed. */
+export function closedMark({ pulse, lost, replaced }: Extract<DriveEvent, { event: 'closed' }>) {
+  return {
+    event: 'closed' as const,
+    index: pulse.index,
+    lost: total(lost),
+    ...(replaced > 0 && { replaced })
+  }
+}
+
 /** Writes an event of a load into the recording of a server. */
 export function recordLoad(recorder: BoxRecorder, id: number, event: DriveEvent): void {
   switch (event.event) {
@@ -66,6 +76,6 @@ export function recordLoad(recorder: BoxRecorder, id: number, event: DriveEvent)
       recorder.mark(id, { event: 'closing', index: event.pulse.index })
       break
     case 'closed':
-      recorder.mark(id, { event: 'closed', index: event.pulse.index, lost: total(event.lost) })
+      recorder.mark(id, closedMark(event))
   }
 }

@@ -235,7 +235,7 @@ class Run {
     this.#connectMs += opened.ms
     onEvent({ event: 'connected', pulse, opened })
     onEvent({ event: 'closing', pulse })
-    onEvent({ event: 'closed', pulse, lost, traffic: emptyTraffic() })
+    onEvent({ event: 'closed', pulse, lost, traffic: emptyTraffic(), replaced: 0 })
     await this.#commit()
     if (opened.connected > 0 || pulse.n === 0 || this.#signal?.aborted) return true
     this.#report.stopped = 'nobody answers'
