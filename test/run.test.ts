@@ -473,5 +473,9 @@ test('bad input ends it with one sentence and code 1; --help and --version print
   const help = await run(['run', '--help'])
   expect(help).toMatchObject({ code: 0, stderr: '', stdout: expect.stringMatching(/^Usage: ebb run \[options\]/) })
   expect(await run(['help', 'run'])).toEqual(help)
+  // The library's own `ebb`.
+  const command = `exec "${process.execPath}" packages/ebb/bin/ebb.js run --help > /dev/full`
+  const unprinted = spawnSync('sh', ['-c', command], { cwd: ROOT, encoding: 'utf8' })
+  expect(unprinted).toMatchObject({ status: 1, stderr: 'ebb run: ENOSPC: no space left on device, write\n' })
   expect((await run(['run', '--version'])).stdout).toMatch(/^\d+\.\d+\.\d+\n$/)
 })

@@ -23,9 +23,15 @@ export async function runCommand(args: readonly string[]): Promise<void> {
     supervisor?.close()
     process.exit(1)
   }
+  const onUnprinted = (error: NodeJS.ErrnoException): void => {
+    // `ebb run --help | head` has read enough.
+    if (error.code !== 'EPIPE') fail(error)
+  }
   try {
     const asked = readOptions(args)
     if (asked.asked === 'help' || asked.asked === 'version') {
+      // `ebb` of ebb-lab has said by now what it does.
+      if (process.stdout.listenerCount('error') === 0) process.stdout.on('error', onUnprinted)
       process.stdout.write(asked.asked === 'help' ? HELP : `${version()}\n`)
       return
     }

@@ -104,7 +104,7 @@ describe('readOptions', () => {
     },
     {
       args: ['--grace', 'soon', 'x'],
-      message: "--grace must be milliseconds, or a time with a unit such as '250ms', '5s' or '2m', not \"soon\""
+      message: '--grace must be seconds, or a time with a unit such as 250ms, 5s or 2m, not "soon"'
     },
     { args: ['--grace', '9999h', 'x'], message: '--grace must be at most 24 days, not "9999h"' },
     {

@@ -12,8 +12,13 @@ const LONGEST = 2 ** 31 - 1
  * @throws {TypeError} `ERR_INVALID_ARG_VALUE` if it is neither, not above 0, or above 24 days
  */
 export function parseTime(text: string, what: string): number {
-  // A plain number gets its unit, so that one function judges all times.
-  const time = milliseconds(/^\d+(\.\d+)?$/.test(text) ? `${text}s` : text, what)
+  let time: number
+  try {
+    // A plain number gets its unit, so that one function judges all times.
+    time = milliseconds(/^\d+(\.\d+)?$/.test(text) ? `${text}s` : text, what)
+  } catch {
+    throw invalidArgument(`${what} must be seconds, or a time with a unit such as 250ms, 5s or 2m, not ${shown(text)}`)
+  }
   if (time <= LONGEST) return time
   throw invalidArgument(`${what} must be at most 24 days, not ${shown(text)}`)
 }
