@@ -25,7 +25,7 @@ const SPARE = 8
  * Bytes that a batch has at most of what upgraded connections need, such as messages for slow readers. Connections with
  * more follow in the next batch, so that none of them blocks the processes for longer than `timeout`.
  */
-const MOST_STATE = 32 * 1024 * 1024
+const MOST_STATE = 8 * 1024 * 1024
 
 /** One server that both processes have. */
 export interface Pair {

@@ -12,6 +12,7 @@ import type { Registration } from './registration.js'
 import type { Connections } from './state/connections.js'
 import { FRESH, MOST_USES, MOVABLE, STREAM, TIMEOUT, UPGRADED } from './state/table.js'
 import type { Timers } from './timers.js'
+import type { UpgradedMoving } from './upgrades.js'
 
 /** The server whose connections move. */
 export interface MovingHost {
@@ -45,7 +46,7 @@ export interface MovingHost {
   watchEarly(fd: number): void
   /** The upgraded connections. */
   readonly upgrades: {
-    protocol: MovableProtocol | undefined
+    protocol: { readonly moving: UpgradedMoving } | undefined
     isHeld(row: number): boolean
     restore(row: number, state: string): void
     onTaken(row: number): void
@@ -54,15 +55,6 @@ export interface MovingHost {
   restore(row: number, fd: number, left: number): number
   /** Forgets a parked connection, and closes its descriptor without a FIN. */
   forget(row: number): void
-}
-
-/** What upgraded connections need of their protocol to move: see `UpgradedProtocol`. */
-interface MovableProtocol {
-  movableSize(row: number, owners?: ReadonlySet<string>): number
-  describe(row: number): string
-  check(state: string): void
-  hasOwner(state: string): boolean
-  carryOut(row: number, order: Buffer): void
 }
 
 /** Moves the connections of one server. */
@@ -144,7 +136,7 @@ export class Moving {
     const fd = table.fd(row)
     const flags = table.flags(row)
     if (fd === -1 || (flags & ~MOVABLE) !== 0 || this.#host.isInHeader(fd) || upgrades.isHeld(row)) return -1
-    return (flags & UPGRADED) === 0 ? 0 : (upgrades.protocol?.movableSize(row, owners) ?? -1)
+    return (flags & UPGRADED) === 0 ? 0 : (upgrades.protocol?.moving.movableSize(row, owners) ?? -1)
   }
 
   /**
@@ -189,7 +181,7 @@ export class Moving {
       left: this.#timers.left(row),
       duration: (flags & TIMEOUT) === 0 ? 0 : this.#timers.duration(row),
       attachment: attachments.get(row),
-      state: (flags & UPGRADED) === 0 ? undefined : this.#host.upgrades.protocol?.describe(row),
+      state: (flags & UPGRADED) === 0 ? undefined : this.#host.upgrades.protocol?.moving.describe(row),
       proxied: proxied.record(row)
     }
   }
@@ -249,7 +241,7 @@ export class Moving {
     if (((flags & UPGRADED) !== 0) !== (state !== undefined)) {
       throw new EbbError('ERR_EBB_HANDOVER', 'the other process sent an upgraded connection that is not complete')
     }
-    if (state !== undefined) this.#host.upgrades.protocol?.check(state)
+    if (state !== undefined) this.#host.upgrades.protocol?.moving.check(state)
   }
 
   /**
@@ -263,7 +255,7 @@ export class Moving {
     const { table, requests, attachments, proxied } = this.#connections
     const taken: number[] = []
     for (const [at, { fd, id, flags, wakes, left, duration, state, ...rest }] of moved.entries()) {
-      if (state !== undefined && this.#host.upgrades.protocol?.hasOwner(state) !== true) {
+      if (state !== undefined && this.#host.upgrades.protocol?.moving.hasOwner(state) !== true) {
         this.#registration.reactor.retire(fd)
         this.release(id)
         continue
@@ -322,7 +314,7 @@ export class Moving {
     const { access, upgrades } = this.#host
     const row = id === 0 ? -1 : this.rowOf(id)
     if (id !== 0 && row === -1) access.elsewhere?.pass(id, 'upgraded', bytes)
-    else if (id === 0 || this.#host.isUpgraded(row)) upgrades.protocol?.carryOut(row, bytes)
+    else if (id === 0 || this.#host.isUpgraded(row)) upgrades.protocol?.moving.carryOut(row, bytes)
   }
 
   /** Whether broadcasts go to streams only. */

@@ -44,6 +44,14 @@ export interface UpgradedProtocol {
   write(row: number, bytes: Uint8Array): boolean
   /** Sends a FIN to a parked connection, after all that was sent. */
   end(row: number): void
+  /** How connections move to another process, and come from one. */
+  readonly moving: UpgradedMoving
+  /** Frees memory. @param end no row from here on is in use */
+  trim(end: number): void
+}
+
+/** How upgraded connections move to another process, and come from one. */
+export interface UpgradedMoving {
   /**
    * Returns the size of what another process needs to go on with a parked connection, in bytes.
    *
@@ -70,8 +78,6 @@ export interface UpgradedProtocol {
    * @throws {EbbError} `ERR_EBB_HANDOVER` if it is not valid
    */
   carryOut(row: number, order: Buffer): void
-  /** Frees memory. @param end no row from here on is in use */
-  trim(end: number): void
 }
 
 /** The server whose connections are upgraded. */
@@ -267,19 +273,19 @@ export class Upgrades {
   /** Goes on with a connection of another process. @param state what its protocol has described */
   restore(row: number, state: string): void {
     this.#registration.countUpgraded(1)
-    this.protocol?.restore(row, state)
+    this.protocol?.moving.restore(row, state)
   }
 
   /** Called when a connection of another process is this process's for good. */
   onTaken(row: number): void {
-    const { protocol } = this
-    if (protocol !== undefined) this.connections.callBack(row, protocol.onTaken, protocol, row)
+    const moving = this.protocol?.moving
+    if (moving !== undefined) this.connections.callBack(row, moving.onTaken, moving, row)
   }
 
   /** Called when another process has a connection, before its row is free. */
   onMoved(row: number): void {
     this.#registration.countUpgraded(-1)
-    this.protocol?.onMoved(row)
+    this.protocol?.moving.onMoved(row)
   }
 
   /** Whether another process has the connection with this id. */

@@ -16,7 +16,7 @@ export interface MovedConnection {
   duration: number
   /** A serialised attachment. */
   attachment: string | undefined
-  /** What the protocol of an upgraded connection needs: see `UpgradedProtocol.describe()`. */
+  /** What the protocol of an upgraded connection needs: see `UpgradedMoving.describe()`. */
   state: string | undefined
   /** Addresses that a balancer has told: a record of `proxy-header.ts`. */
   proxied: Uint8Array | undefined

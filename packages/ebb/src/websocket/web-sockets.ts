@@ -21,28 +21,16 @@ import type { Cause } from '../park/stats.js'
 import type { UpgradedProtocol, Upgrades } from '../park/upgrades.js'
 import type { Attachments } from '../socket/attachments.js'
 import { BroadcastQueue } from '../socket/broadcast-queue.js'
-import { EPOLLOUT } from '../sys/constants.js'
 import type { AddressInfo } from '../sys/sockaddr.js'
 import { peerAddress, resetOnClose } from '../sys/socket.js'
 import { CloseListeners } from './close-listeners.js'
 import { GOING_AWAY, NO_CODE } from './frames.js'
-import { callHandler, type MovingHandlers, type SendCallback, type WebSocketHandlers, type Woken } from './handlers.js'
-import { decodeState, encodeState, LEAST_SIZE, MOVABLE, ownerOf } from './moved-state.js'
-import { decodeOrder, encodeOrder, type WebSocketOrder } from './orders.js'
+import { callHandler, type SendCallback, type WebSocketHandlers, type Woken } from './handlers.js'
+import { MovingWebSockets } from './moving.js'
+import { encodeOrder, type WebSocketOrder } from './orders.js'
 import { FrameReceiver } from './receiving.js'
 import { FrameSender, type PreparedFrame } from './sending.js'
-import {
-  ALL,
-  CLOSE_RECEIVED,
-  CLOSE_SENT,
-  DEAF,
-  ENDING,
-  INCOMPLETE,
-  MUTE,
-  PEER_ENDED,
-  QUEUED,
-  States
-} from './states.js'
+import { ALL, CLOSE_RECEIVED, CLOSE_SENT, DEAF, ENDING, MUTE, States } from './states.js'
 
 const EMPTY = Buffer.alloc(0)
 
@@ -64,12 +52,14 @@ export class WebSockets implements UpgradedProtocol {
   readonly #draining = new Set<number>()
   /** Parked connections with bytes of their last socket that are read in a later tick. */
   readonly #reading = new Set<number>()
+  readonly moving: MovingWebSockets
 
   constructor(upgrades: Upgrades) {
     this.#upgrades = upgrades
     this.#connections = upgrades.connections
     this.#sender = new FrameSender(upgrades, this.#states)
     this.#receiver = new FrameReceiver(upgrades, this.#states, this.#sender)
+    this.moving = new MovingWebSockets(upgrades, this.#states, this.#receiver, this.#sender, this.#reading)
   }
 
   get bytes(): number {
@@ -381,63 +371,7 @@ export class WebSockets implements UpgradedProtocol {
     this.#states.trim(end)
   }
 
-  // Connections that move to another process, and come from one.
-
-  movableSize(row: number, owners?: ReadonlySet<string>): number {
-    const { moving } = this.#states.handlers(row)
-    if (moving === undefined || owners?.has(moving.name) === false || this.#reading.has(row)) return -1
-    if ((this.#states.flags(row) & ~MOVABLE) !== 0 || moving.prepare?.(row) === false) return -1
-    return LEAST_SIZE + this.#sender.queued(row) + this.#receiver.incompleteBytes(row)
-  }
-
-  describe(row: number): string {
-    const moving = this.#states.handlers(row).moving as MovingHandlers
-    return encodeState({
-      flags: this.#states.flags(row),
-      owner: moving.name,
-      ...this.#receiver.describe(row),
-      ...this.#sender.describe(row),
-      own: moving.describe(row)
-    })
-  }
-
-  check(state: string): void {
-    const { owner, own } = decodeState(state)
-    const known = this.#states.ownerNamed(owner)
-    if (known !== -1) this.#states.handlersOf(known)?.moving?.check(own)
-  }
-
-  hasOwner(state: string): boolean {
-    return this.#states.ownerNamed(ownerOf(state)) !== -1
-  }
-
-  restore(row: number, state: string): void {
-    const moved = decodeState(state)
-    this.#states.add(row, this.#states.ownerNamed(moved.owner))
-    this.#states.setFlags(row, moved.flags & ~(QUEUED | INCOMPLETE))
-    this.#receiver.restore(row, moved)
-    this.#sender.restore(row, moved)
-    if ((moved.flags & PEER_ENDED) !== 0) this.#upgrades.reactor.modify(this.#connections.table.fd(row), EPOLLOUT)
-    this.#states.handlers(row).moving?.restore(row, moved.own)
-  }
-
-  onTaken(row: number): void {
-    callHandler(() => this.#states.handlers(row).moving?.onTaken(row))
-  }
-
-  onMoved(row: number): void {
-    this.#receiver.delete(row)
-    this.#sender.onMoved(row)
-    this.#states.handlers(row).moving?.onMoved(row)
-    this.#states.delete(row)
-  }
-
-  carryOut(row: number, bytes: Buffer): void {
-    const order = decodeOrder(bytes)
-    const owner = row === -1 ? this.#states.ownerNamed(order.owner) : this.#states.owner(row)
-    const moving = this.#states.handlersOf(owner)?.moving
-    if (moving?.name === order.owner) moving.carryOut(row, order)
-  }
+  // Connections of another process.
 
   /** Whether others have put listeners of `close` on the last socket of a parked connection. */
   hasCloseListeners(row: number): boolean {
