@@ -37,6 +37,7 @@ export const ERROR_CODES = {
   ERR_REPORT_AMBIGUOUS: 'Several controls match one recording.',
   ERR_REPORT_EMPTY: 'There is no recording of a server to report on.',
   ERR_SWARM: 'The swarm cannot run the plan: too few agents, too little room, or an agent refuses.',
+  ERR_TLS: 'A TLS handshake failed, and the error has no code of its own.',
   ERR_TOO_LARGE: 'A polled address answers with more than 4 MiB.',
   ERR_TRACE_INVALID: 'A trace has a line that cannot be used, or is too long.',
   ESRCH: 'There is no such process, it does not listen, or a command ended before it listened.',
