@@ -1,8 +1,8 @@
 /** `ebb run --keeper-only`: keepers for processes that something else starts, such as another container of a pod. */
-import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { notify } from '../sys/notify.js'
 import { reactor } from '../sys/reactor.js'
+import { makeFolder } from './folder.js'
 import { Keeper } from './keeper.js'
 
 /**
@@ -14,7 +14,7 @@ import { Keeper } from './keeper.js'
  * @throws {SystemError} if a socket cannot be made
  */
 export async function runKeepers(dir: string, procs: number, log: (text: string) => void): Promise<void> {
-  mkdirSync(dir, { recursive: true, mode: 0o700 })
+  makeFolder(dir)
   const keepers = Array.from({ length: procs }, (_, index) => {
     const path = (name: string): string => join(dir, `${name}-${index + 1}.sock`)
     return new Keeper(path('keeper'), path('handover'), (text) => log(`ERR_EBB_RUN_KEEPER: ${text}`))

@@ -320,10 +320,7 @@ export class Slot {
     const { maxMemory = Number.POSITIVE_INFINITY } = this.#options
     if (this.#current === undefined || this.#successor !== undefined) return
     try {
-      const tree = new ProcessTree(this.#current.pid)
-      const { anonymous, swapped } = tree.status()
-      tree.close()
-      const floor = this.#floor.add(anonymous + swapped)
+      const floor = this.#floor.add(memoryOf(this.#current.pid))
       if (floor !== undefined) this.#onFloor(floor, maxMemory)
     } catch {
       // It is ending, which is reported elsewhere.
@@ -354,4 +351,19 @@ export function seconds(ms: number): string {
 function howEnded({ code, signal, error }: Exit): string {
   if (error !== undefined) return `could not be started (${error.message})`
   return signal === null ? `ended with exit code ${code}` : `was ended by ${signal}`
+}
+
+/**
+ * Returns the anonymous memory of a process and of those that it started, swapped or not, in bytes.
+ *
+ * @throws {ProcessError} if it has ended
+ */
+function memoryOf(pid: number): number {
+  const tree = new ProcessTree(pid)
+  try {
+    const { anonymous, swapped } = tree.status()
+    return anonymous + swapped
+  } finally {
+    tree.close()
+  }
 }

@@ -1,8 +1,9 @@
 /** The supervisor: starts the processes of `ebb run`, replaces them, and ends them. */
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { ErrorCode } from '../sys/error-codes.js'
+import { makeFolder } from './folder.js'
 import { Guard } from './guard.js'
 import { Keeper } from './keeper.js'
 import type { RunOptions } from './options.js'
@@ -72,7 +73,7 @@ export class Supervisor {
     this.#passed = passed.filter((one) => !isStored(one))
     for (const name of OWN_VARIABLES) delete this.#environment[name]
     this.#systemd = new SystemdReporter(environment, (text, code) => this.#say(text, code))
-    if (options.dir !== undefined) mkdirSync(options.dir, { recursive: true, mode: 0o700 })
+    if (options.dir !== undefined) makeFolder(options.dir)
     this.#folder = options.dir ?? mkdtempSync(join(tmpdir(), 'ebb-run-'))
     const own = options.dir === undefined ? this.#folder : undefined
     this.#guard = new Guard(options.killAfter, own, (error) =>
