@@ -31,7 +31,7 @@ export class Holding {
   /** The process that has given them, and its servers. */
   readonly origin: Welcome
   /** By server. */
-  readonly connections: readonly KeptConnections[]
+  readonly connections: KeptConnections[]
   readonly #sockets = new Map<number, { fd: number; listening: Listening }>()
 
   constructor({ pid, node, servers }: Welcome) {
@@ -119,8 +119,12 @@ export class Holding {
   inherit(other: Holding): void {
     for (const [at, server] of this.origin.servers.entries()) {
       const before = indexOfServer(other.origin.servers, server)
-      const connections = other.connections[before]
-      if (connections !== undefined) this.connections[at]?.inherit(connections)
+      const [own, connections] = [this.connections[at], other.connections[before]]
+      if (own?.isUnused && connections !== undefined) {
+        // Not one by one, which would hold all of them twice for a moment.
+        this.connections[at] = connections
+        other.connections[before] = own
+      } else if (connections !== undefined) own?.inherit(connections)
       const socket = other.#sockets.get(before)
       if (socket === undefined || this.#sockets.has(at)) continue
       this.#sockets.set(at, { fd: socket.fd, listening: { ...socket.listening, server: at } })
@@ -152,7 +156,7 @@ export class Holding {
     const sender = new RowSender(sink, format)
     sender.begin(deadline)
     for (const { server, connections } of given) {
-      for (const { fd, row } of connections.all(server)) sender.addRow(row, fd)
+      connections.each(server, (row, fd) => sender.addRow(row, fd))
     }
     sender.finish()
     sink.send(encodeNumbers(COMMIT, [sender.count, given.length, 0, 0]), [], deadline)

@@ -65,6 +65,11 @@ export class KeptConnections {
     return this.#mostUses
   }
 
+  /** Whether no connection was ever kept. */
+  get isUnused(): boolean {
+    return this.#mostUses === 0
+  }
+
   /** Whether all attachments are complete. */
   get isWhole(): boolean {
     return Array.from(this.#extras.values()).every(({ parts }) => parts === undefined)
@@ -111,8 +116,20 @@ export class KeptConnections {
   }
 
   /** The connections that are whole. @param server index of their server in the rows */
-  *all(server: number): Generator<Kept> {
-    for (const [at, id] of this.#id.entries()) {
+  all(server: number): Kept[] {
+    const all: Kept[] = []
+    this.each(server, (row, fd) => void all.push({ fd, row }))
+    return all
+  }
+
+  /**
+   * Calls `take` with each connection that is whole. It holds none of them beside the others.
+   *
+   * @param server index of their server in the rows
+   */
+  each(server: number, take: (row: Row, fd: number) => void): void {
+    for (let at = 0; at < this.#id.length; at++) {
+      const id = this.#id[at] as number
       if (id === 0) continue
       const extras = this.#extras.get(at)
       if (extras?.parts !== undefined) continue
@@ -130,7 +147,7 @@ export class KeptConnections {
         body: extras?.body,
         proxied: extras?.proxied
       }
-      yield { fd: this.#fd[at] as number, row }
+      take(row, this.#fd[at] as number)
     }
   }
 
