@@ -91,12 +91,10 @@ function echo(socket) {
   socket.on('data', (bytes) => socket.write(bytes))
 }
 
-/** @param {{ on(event: 'connection', listener: (socket: import('ws').WebSocket) => void): unknown }} server */
-function echoMessages(server) {
-  server.on('connection', (socket) => {
-    socket.on('error', () => {})
-    socket.on('message', (data, isBinary) => socket.send(data, { binary: isBinary }))
-  })
+/** @param {import('ws').WebSocket} socket */
+function echoMessages(socket) {
+  socket.on('error', () => {})
+  socket.on('message', (data, isBinary) => socket.send(data, { binary: isBinary }))
 }
 
 /** The next event: the time, in intervals. */
@@ -126,9 +124,9 @@ async function serveEbb() {
   if (webSockets) {
     const { WebSocketServer } = await import('ws')
     const { parkWebSockets } = await import('ebb/ws')
-    const webSocketServer = new WebSocketServer({ server })
-    parkWebSockets(webSocketServer, { idle })
-    echoMessages(webSocketServer)
+    const parked = parkWebSockets(new WebSocketServer({ server }), { idle, moving: () => null })
+    parked.on('connection', echoMessages)
+    parked.on('moved', echoMessages)
   }
   stats = () => server.stats()
   startEvents = (response) => void server.stream(response).send(event())
@@ -174,7 +172,7 @@ async function servePlain() {
   }
   if (webSockets) {
     const { WebSocketServer } = await import('ws')
-    echoMessages(new WebSocketServer({ server: web }))
+    new WebSocketServer({ server: web }).on('connection', echoMessages)
   }
   /** @type {Set<ServerResponse>} */
   const streams = new Set()
