@@ -38,8 +38,8 @@ export async function runCommand(args: readonly string[]): Promise<void> {
     }
     // Throws where the kernel cannot be called.
     reactor()
-    // This process is idle nearly always. V8's optimising compiler takes 3 MB when a process takes over, for a gain that
-    // a process that waits for the other one does not have.
+    // This process is idle nearly always. V8's optimising compiler takes 3 MB when a process takes over, and is not
+    // faster, because this process then waits for the other one.
     setFlagsFromString('--no-opt')
     process.on('uncaughtException', fail)
     process.stderr.on('error', () => {
