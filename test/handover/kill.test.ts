@@ -106,6 +106,16 @@ describe.each(rounds)('round %i: patience', () => {
     await accounted(second, base, clients)
   })
 
+  test('handedOver comes before close, also if the process was busy in between', async () => {
+    const path = handoverPath()
+    const { member } = await startCrowd(path, { step: 'old:leaving', atStep: block(100) })
+    const second = new Member(path)
+    await second.expect('ready')
+    expect(await member.next()).toMatchObject({ event: 'handedOver' })
+    expect(await member.next()).toMatchObject({ event: 'closed' })
+    expect((await member.ended).code).toBe(0)
+  })
+
   test.each(['new:rows', 'new:commit', 'new:adopted'])(
     'a successor that is stopped (SIGSTOP) at %s does not stop the process before, and has nothing when it goes on',
     async (step) => {

@@ -66,8 +66,14 @@ export class Leaving implements LinkHandler {
       server.setElsewhere('after', new PassedIds(this.#passing, index, moved, undefined))
     }
     this.#unwatch = this.#transfer.pairs.map(({ server }) => server.onRest(this.#lookSoon))
-    for (const server of this.#transfer.others) server.shutDown(this.#patience.grace)
-    this.#schedule()
+    // After the event `handedOver`, which is emitted in the next turn. The first look may already close a server.
+    outside(() =>
+      setImmediate(() => {
+        for (const server of this.#transfer.others) server.shutDown(this.#patience.grace)
+        this.#schedule()
+      })
+    )
+    step('old:leaving')
   }
 
   #schedule(): void {
