@@ -52,7 +52,7 @@ export class LatencyHistogram {
   /**
    * Adds the values that another process recorded. The result is exact, because both have the same buckets.
    *
-   * @param encoded text that {@link encoded} returned; it is checked, because it may come from an untrusted process
+   * @param encoded text that `encoded()` returned; it is checked, because it may come from an untrusted process
    * @param expected number of values that it must contain, if known
    * @throws {LabError} ERR_EBB_HISTOGRAM for text of another form, range or number of values
    */

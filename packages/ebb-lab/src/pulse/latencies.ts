@@ -71,6 +71,7 @@ export class Latency {
     this.#uncorrected.merge(this.corrected.encoded())
   }
 
+  /** Returns all of it as JSON. */
   report(): LatencyReport {
     return { ...plain(this.corrected), uncorrected: this.#uncorrected === null ? null : plain(this.#uncorrected) }
   }
