@@ -4,7 +4,7 @@
  */
 import { describe, expect, test } from 'vitest'
 import { accounted, CLOSED, COUNT, fates, startCrowd } from '../support/crowd.js'
-import { eventually, handoverPath, Member } from '../support/handover.js'
+import { echoClients, eventually, handoverPath, Member } from '../support/handover.js'
 
 const ROUNDS = Number(process.env.EBB_ROUNDS ?? 1)
 const rounds = Array.from({ length: ROUNDS }, (_, round) => round)
@@ -108,7 +108,13 @@ describe.each(rounds)('round %i: patience', () => {
 
   test('handedOver comes before close, also if the process was busy in between', async () => {
     const path = handoverPath()
-    const { member } = await startCrowd(path, { step: 'old:leaving', atStep: block(100) })
+    // Sending ahead goes on in a later turn, which then hands over, and is busy until the first look is due.
+    const busy = `subscribe('ebb:handover', (name) => { if (name === 'old:leaving') ${block(100)} })`
+    const member = new Member(path, { step: 'old:rows', atStep: `${block(20)}; ${busy}` })
+    const clients = await echoClients(await member.expect('ready'), COUNT)
+    // Without attachments, so that the socket between both processes is never full.
+    await Promise.all(clients.map((client) => client.ask('hello')))
+    await eventually(() => member.value('idle()')).toBe(COUNT)
     const second = new Member(path)
     await second.expect('ready')
     expect(await member.next()).toMatchObject({ event: 'handedOver' })
