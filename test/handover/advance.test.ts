@@ -127,3 +127,25 @@ test.each(kinds)('$kind: if the process before is killed meanwhile, what was rea
   expect(new Set([...fates.slice(0, 100), fates.at(-1)])).toEqual(new Set([CLOSED]))
   await accounted(second, base, [...clients, fresh])
 })
+
+test.each(kinds)('$kind: few connections are sent ahead, too, if their attachments are large', async ({ servers }) => {
+  const path = handoverPath()
+  const atStep = `print({ event: 'answer', value: globalThis.rows })`
+  const member = new Member(path, { ...(servers && { servers }), options, step: 'old:away', atStep })
+  const ready = await member.expect('ready')
+  const base = await member.value<number>('sockets()')
+  const size = 9_000_000
+  const clients = await echoClients(ready, 20)
+  await Promise.all(clients.map((client) => client.ask(`big:${size}`)))
+  await eventually(() => member.value('idle()')).toBe(clients.length)
+  const count = `globalThis.rows = (globalThis.rows ?? 0) + (name === 'old:rows')`
+  await member.value(`void subscribe('ebb:handover', (name) => { ${count} })`)
+  const second = new Member(path, { ...(servers && { servers }), options })
+  // Each is a message of its own. In the handover itself, all would be in one.
+  expect((await member.expect('answer')).value).toBe(clients.length)
+  expect((await second.expect('ready')).from).toMatchObject({ connections: clients.length, awake: 0 })
+  const pid = second.process.pid as number
+  const answers = await Promise.all(clients.map((client) => client.ask('who')))
+  expect(answers).toEqual(answers.map(() => expect.objectContaining({ pid, kept: size })))
+  await accounted(second, base, clients)
+})

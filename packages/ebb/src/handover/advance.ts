@@ -29,6 +29,10 @@ const PAUSE = 1
 const PATIENCE = 50
 /** Connections that may be left for the handover itself: about 5 ms. */
 const FEW = 256
+/** Size (bytes) of all attachments up to which {@link FEW} may be left: about 5 ms. With more, none is. */
+const LIGHT = 4_000_000
+/** Attachments that are sent in one go end with the one that makes them as large as this (bytes). */
+const MOST_AT_ONCE = 1_000_000
 /** Rows that are sent at most for each connection: with much traffic, some change as fast as they are sent. */
 const MOST_TIMES = 3
 
@@ -108,20 +112,24 @@ export class Advance implements LinkHandler, CopiesHost {
   }
 
   get #isWorthwhile(): boolean {
-    return this.#budget > 0 && this.#copies.reduce((sum, { pending }) => sum + pending, 0) > FEW
+    if (this.#budget <= 0) return false
+    const attachments = this.#transfer.pairs.reduce((sum, { server }) => sum + server.attachmentBytes, 0)
+    return this.#copies.reduce((sum, { pending }) => sum + pending, 0) > (attachments > LIGHT ? 0 : FEW)
   }
 
-  /** Sends as many connections as a message holds. */
+  /** Sends as many connections as a message holds, or fewer with large attachments. */
   #sendSome(): void {
     const sender = this.#sender
     sender.begin(performance.now() + this.#timeout)
+    let attached = 0
     for (const copies of this.#copies) {
-      while (sender.count < MOST_DESCRIPTORS) {
+      while (sender.count < MOST_DESCRIPTORS && attached < MOST_AT_ONCE) {
         const connection = copies.next()
         // A DROP that found no room has ended it.
         if (this.#isOver) return
         if (connection === undefined) break
         sender.add(copies.index, connection)
+        attached += connection.attachment?.length ?? 0
       }
     }
     sender.finish()

@@ -31,6 +31,10 @@ export class ListenerServer implements Movable {
     return this.#listener.clients
   }
 
+  get attachmentBytes(): number {
+    return this.#listener.attachments.bytes
+  }
+
   get mostUses(): number {
     return this.#listener.reactor.lastSerial
   }

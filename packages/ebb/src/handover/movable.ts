@@ -18,6 +18,8 @@ export interface Movable {
   readonly kind: string
   /** Number of open connections. */
   readonly size: number
+  /** Size of the attachments of all connections, in bytes. */
+  readonly attachmentBytes: number
   /** What ids of new connections must be above, wherever they are made: see `Table`, and `Reactor.skip()`. */
   readonly mostUses: number
   /** Flags that connections may have. */

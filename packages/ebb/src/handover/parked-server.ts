@@ -49,6 +49,10 @@ export class ParkedServer implements Movable {
     return this.#parking.moving.size
   }
 
+  get attachmentBytes(): number {
+    return this.#parking.moving.attachmentBytes
+  }
+
   get mostUses(): number {
     return this.#parking.moving.mostUses
   }

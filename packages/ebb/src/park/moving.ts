@@ -76,6 +76,11 @@ export class Moving {
     return this.#connections.table.size
   }
 
+  /** Size of all attachments, in bytes. */
+  get attachmentBytes(): number {
+    return this.#connections.attachments.bytes
+  }
+
   /** Highest number of uses of a row: new ids of the other process continue from it. */
   get mostUses(): number {
     return this.#connections.table.mostUses
