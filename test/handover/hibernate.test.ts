@@ -1,9 +1,22 @@
 /** WebSockets of `hibernate()` move to the next process. */
 import { once } from 'node:events'
-import { connect, type Socket } from 'node:net'
-import { describe, expect, onTestFinished, test } from 'vitest'
-import { eventually, handoverPath, type Line, Member } from '../support/handover.js'
-import { type HubClient, hub, hubClients, servedBy } from '../support/handover-web-sockets.js'
+import type { Socket } from 'node:net'
+import { describe, expect, test } from 'vitest'
+import { eventually, handoverPath, Member } from '../support/handover.js'
+import {
+  CLOSE,
+  type HubClient,
+  hub,
+  hubClients,
+  isRead,
+  LAST,
+  masked,
+  PART,
+  rawClient,
+  servedBy,
+  TEXT,
+  UNREAD
+} from '../support/handover-web-sockets.js'
 
 const options = { servers: hub(), options: { grace: '10s' } }
 const BEHIND = `
@@ -51,39 +64,6 @@ describe.each([
     await accounted(second, [...clients, ...fresh])
   })
 })
-
-/** A client that sends bytes of its own, after a handshake. */
-async function rawClient({ address }: Line, path = '/raw'): Promise<Socket> {
-  const socket = connect((address as { port: number }).port, '127.0.0.1')
-  onTestFinished(() => void socket.destroy())
-  socket.on('error', () => {})
-  const head = [`GET ${path} HTTP/1.1`, 'Host: x', 'Connection: Upgrade', 'Upgrade: websocket']
-  const key = ['Sec-WebSocket-Version: 13', `Sec-WebSocket-Key: ${'A'.repeat(22)}==`]
-  socket.write([...head, ...key, '', ''].join('\r\n'))
-  await once(socket, 'data')
-  return socket
-}
-
-/** A frame of a client, with the mask 0. */
-function masked(first: number, payload: string): Buffer {
-  return Buffer.concat([Buffer.from([first, 0x80 | payload.length, 0, 0, 0, 0]), Buffer.from(payload)])
-}
-
-const [TEXT, PART, LAST, CLOSE] = [0x81, 0x01, 0x80, 0x88]
-
-/** Resolves when the process has read all that a raw client has sent. */
-async function isRead(member: Member, socket: Socket): Promise<void> {
-  await eventually(() => member.value(`unread(${socket.localPort})`)).toBe(0)
-}
-/** Bytes that the kernel holds for the connection of a client's port. */
-const UNREAD = `
-  const unread = (port) => {
-    const hex = port.toString(16).toUpperCase().padStart(4, '0')
-    const rows = fs.readFileSync('/proc/net/tcp', 'utf8').split('\\n').map((row) => row.trim().split(/ +/))
-    const row = rows.find(([, , remote]) => remote?.endsWith(':' + hex))
-    return row === undefined ? -1 : Number.parseInt(row[4].split(':')[1], 16)
-  }
-`
 
 test('messages and frames of which a part has arrived', async () => {
   const path = handoverPath()

@@ -8,25 +8,10 @@ import { connect } from 'node:net'
 import { setTimeout as wait } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 import { type EchoClient, echoClient, echoClients, handoverPath, type Line, Member } from '../support/handover.js'
-import { KeeperProcess, random } from '../support/keeper.js'
+import { KeeperProcess, type Kept, kept, killed, random } from '../support/keeper.js'
 
 const ROUNDS = Number(process.env.EBB_ROUNDS ?? 3)
 const COUNT = 600
-
-interface Kept {
-  path: string
-  keeperPath: string
-  keeper: KeeperProcess
-  start(): Member
-}
-
-async function kept(): Promise<Kept> {
-  const path = handoverPath()
-  const keeperPath = path.replace('handover', 'keeper')
-  const keeper = new KeeperProcess(keeperPath, path)
-  await keeper.next()
-  return { path, keeperPath, keeper, start: () => new Member(path, { shell: `export EBB_KEEPER=${keeperPath}` }) }
-}
 
 interface Serving extends Kept {
   member: Member
@@ -40,11 +25,6 @@ async function serving(count: number): Promise<Serving> {
   const clients = await echoClients(await member.expect('ready'), count)
   await expect.poll(() => all.keeper.size()).toBe(count)
   return { ...all, member, clients }
-}
-
-async function killed(member: Member): Promise<void> {
-  member.process.kill('SIGKILL')
-  await member.ended
 }
 
 /** Asks all clients, and returns how many answered and how many were closed. */

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { ebb } from '../support/cli.js'
 import { type Answer, type EchoClient, echoClients, Member } from '../support/handover.js'
+import { hub, hubClients } from '../support/handover-web-sockets.js'
 import { directory, until } from '../support/sockets.js'
 import { supervised } from '../support/supervised.js'
 
@@ -64,6 +65,26 @@ test.each([
   expect(cli.stderr).toMatch(how)
   await cli.end('SIGTERM')
   await until(() => clients.every(({ ended }) => ended))
+})
+
+test('kill -9 loses no idle WebSocket', async () => {
+  const servers = hub().replace('port: 0', 'port: PORTS[0]')
+  const { cli, ports } = await supervised(['--keep'], { servers })
+  const kept = (): number => readdirSync(`/proc/${cli.pid}/fd`).length
+  const base = kept()
+  const ready = { event: 'ready', address: { port: ports[0] as number, address: '127.0.0.1', family: 'IPv4' } } as const
+  const clients = await hubClients(ready, 100)
+  const before = await Promise.all(clients.map((client) => client.ask('who')))
+  await hubClients(ready, 1)
+  await until(() => kept() >= base + 101)
+  process.kill(before[0]?.pid as number, 'SIGKILL')
+  // Sent before the next process serves: it waits in the kernel.
+  const after = await Promise.all(clients.map((client) => client.ask('who')))
+  const pid = after[0]?.pid
+  expect(pid).not.toBe(before[0]?.pid)
+  expect(after).toEqual(before.map((told) => ({ ...told, pid })))
+  await cli.end('SIGTERM')
+  await Promise.all(clients.map((client) => client.end()))
 })
 
 test('--keeper-only keeps the connections of a process that something else starts', async () => {

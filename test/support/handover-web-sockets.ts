@@ -1,8 +1,9 @@
 /** WebSockets of processes that hand over to each other, and their clients. */
 import { once } from 'node:events'
+import { connect, type Socket } from 'node:net'
 import { expect, onTestFinished } from 'vitest'
 import { type ClientOptions, WebSocket } from 'ws'
-import type { Line } from './handover.js'
+import { eventually, type Line, type Member } from './handover.js'
 
 /**
  * A hub that answers each text with what it knows of the connection, and each binary message with the same.
@@ -119,3 +120,41 @@ export async function servedBy(clients: readonly HubClient[], pid: number | unde
   expect(new Set(told.map((one) => one.pid))).toEqual(new Set([pid]))
   return told
 }
+
+/** A client that sends bytes of its own, after a handshake. */
+export async function rawClient({ address }: Line, path = '/raw'): Promise<Socket> {
+  const socket = connect((address as { port: number }).port, '127.0.0.1')
+  onTestFinished(() => void socket.destroy())
+  socket.on('error', () => {})
+  const head = [`GET ${path} HTTP/1.1`, 'Host: x', 'Connection: Upgrade', 'Upgrade: websocket']
+  const key = ['Sec-WebSocket-Version: 13', `Sec-WebSocket-Key: ${'A'.repeat(22)}==`]
+  socket.write([...head, ...key, '', ''].join('\r\n'))
+  await once(socket, 'data')
+  return socket
+}
+
+/** A frame of a client, with the mask 0. */
+export function masked(first: number, payload: string): Buffer {
+  return Buffer.concat([Buffer.from([first, 0x80 | payload.length, 0, 0, 0, 0]), Buffer.from(payload)])
+}
+
+// First bytes of frames.
+export const TEXT = 0x81
+export const PART = 0x01
+export const LAST = 0x80
+export const CLOSE = 0x88
+
+/** Resolves when the process has read all that a raw client has sent. */
+export async function isRead(member: Member, socket: Socket): Promise<void> {
+  await eventually(() => member.value(`unread(${socket.localPort})`)).toBe(0)
+}
+
+/** Tells how many bytes the kernel holds for the connection of a client's port. */
+export const UNREAD = `
+  const unread = (port) => {
+    const hex = port.toString(16).toUpperCase().padStart(4, '0')
+    const rows = fs.readFileSync('/proc/net/tcp', 'utf8').split('\\n').map((row) => row.trim().split(/ +/))
+    const row = rows.find(([, , remote]) => remote?.endsWith(':' + hex))
+    return row === undefined ? -1 : Number.parseInt(row[4].split(':')[1], 16)
+  }
+`

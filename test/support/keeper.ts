@@ -1,5 +1,6 @@
 /** A keeper, for tests. */
 import { Child } from './child.js'
+import { handoverPath, Member, type MemberOptions } from './handover.js'
 
 /** A keeper in a process of its own. `size` and `fds` print what it holds. */
 export class KeeperProcess extends Child {
@@ -28,4 +29,26 @@ export function random(seed: number): (below: number) => number {
     state = (state * 1_103_515_245 + 12_345) % 2 ** 31
     return Math.floor((state / 2 ** 31) * below)
   }
+}
+
+/** A keeper, and how processes are started whose connections it keeps. */
+export interface Kept {
+  path: string
+  keeperPath: string
+  keeper: KeeperProcess
+  start(options?: MemberOptions): Member
+}
+
+export async function kept(): Promise<Kept> {
+  const path = handoverPath()
+  const keeperPath = path.replace('handover', 'keeper')
+  const keeper = new KeeperProcess(keeperPath, path)
+  await keeper.next()
+  const shell = `export EBB_KEEPER=${keeperPath}`
+  return { path, keeperPath, keeper, start: (options) => new Member(path, { shell, ...options }) }
+}
+
+export async function killed(member: Member): Promise<void> {
+  member.process.kill('SIGKILL')
+  await member.ended
 }

@@ -134,14 +134,18 @@ export class Moving {
   }
 
   /** Returns the size of what the protocol of a connection needs to move; -1 if the connection cannot move now. */
-  #movableSize(row: number, owners?: ReadonlySet<string>): number {
+  #movableSize(row: number, owners: ReadonlySet<string> | undefined): number {
+    if (!this.#canMove(row)) return -1
+    return this.#host.isUpgraded(row) ? (this.#host.upgrades.protocol?.moving.movableSize(row, owners) ?? -1) : 0
+  }
+
+  /** Whether a connection can move now, as far as its protocol does not matter. */
+  #canMove(row: number): boolean {
     const { table } = this.#connections
-    if (table.id(row) === 0) return -1
-    const { upgrades } = this.#host
+    if (table.id(row) === 0) return false
     const fd = table.fd(row)
-    const flags = table.flags(row)
-    if (fd === -1 || (flags & ~MOVABLE) !== 0 || this.#host.isInHeader(fd) || upgrades.isHeld(row)) return -1
-    return (flags & UPGRADED) === 0 ? 0 : (upgrades.protocol?.moving.movableSize(row, owners) ?? -1)
+    if (fd === -1 || (table.flags(row) & ~MOVABLE) !== 0) return false
+    return !this.#host.isInHeader(fd) && !this.#host.upgrades.isHeld(row)
   }
 
   /**
@@ -149,7 +153,8 @@ export class Moving {
    * leaving.
    */
   canKeep(row: number): boolean {
-    if (this.#movableSize(row) === -1 || this.#host.isUpgraded(row)) return false
+    if (!this.#canMove(row)) return false
+    if (this.#host.isUpgraded(row)) return this.#host.upgrades.protocol?.moving.canKeep(row) === true
     return !this.#host.readsHeaders || (this.#connections.table.flags(row) & FRESH) === 0
   }
 

@@ -426,13 +426,23 @@ export class Parking
   ready(fd: number, events: number): void {
     const row = this.#connections.table.row(fd)
     const upgraded = this.upgradedProtocol(row)
-    if (upgraded !== undefined) this.#connections.callBack(row, () => upgraded.ready(row, fd, events), undefined)
+    if (upgraded !== undefined) this.#onUpgradedReady(upgraded, row, fd, events)
     else if (this.#connections.isStream(row)) this.#streams.onReadable(row, fd)
     else if (this.#proxy !== undefined && this.#readProxyHeader(row, fd, this.#proxy)) return
     else if ((events & ~EPOLLIN) !== 0) this.#onEnd(row, fd, events)
     else if (this.#dropIgnorable(row, fd)) {
       if (this.#closesIdle) this.close(row, 'server')
     } else if (!this.#handshake(row, fd)) this.wake(row, true)
+  }
+
+  #onUpgradedReady(protocol: UpgradedProtocol, row: number, fd: number, events: number): void {
+    const { table } = this.#connections
+    const id = table.id(row)
+    // Before anything is read: the keeper has only what is untouched.
+    this.#keeper?.leaving(row)
+    this.#connections.callBack(row, () => protocol.ready(row, fd, events), undefined)
+    if (this.#keeper === undefined || table.id(row) !== id || table.fd(row) !== fd) return
+    if (this.moving.canKeep(row)) this.#keeper.parked(row)
   }
 
   /**
@@ -731,6 +741,7 @@ export class Parking
   set keeper(keeper: ConnectionKeeper | undefined) {
     this.#keeper = keeper
     this.#connections.onChange = keeper && ((row) => this.#connections.table.fd(row) !== -1 && keeper.parked(row))
+    this.#connections.onLeaving = keeper && ((row) => keeper.leaving(row))
   }
 
   // Connections that move: called by `moving.ts`.

@@ -59,6 +59,11 @@ export interface UpgradedMoving {
    * @returns -1 if the connection has to stay
    */
   movableSize(row: number, owners?: ReadonlySet<string>): number
+  /**
+   * Whether a parked connection can be kept: it is at rest, {@link describe} tells all that is known of it, and nothing
+   * of it is read or written before `Connections.onLeaving` is called.
+   */
+  canKeep(row: number): boolean
   /** Returns what another process needs to go on with a parked connection, as bytes of Latin-1. */
   describe(row: number): string
   /** Checks what {@link describe} has returned in another process. @throws {EbbError} `ERR_EBB_HANDOVER` */
@@ -203,6 +208,7 @@ export class Upgrades {
     this.#registration.join()
     this.#registration.countUpgraded(1)
     this.connections.table.setFlags(row, UPGRADED, FRESH)
+    this.connections.onChange?.(row)
   }
 
   /** Schedules the next idle check of an awake connection. */

@@ -120,6 +120,8 @@ export class Holding {
     for (const [at, server] of this.origin.servers.entries()) {
       const before = indexOfServer(other.origin.servers, server)
       const [own, connections] = [this.connections[at], other.connections[before]]
+      // Those of an owner that this process does not have: nobody would serve them.
+      connections?.retainUpgraded(new Set(server.upgrades))
       if (own?.isUnused && connections !== undefined) {
         // Not one by one, which would hold all of them twice for a moment.
         this.connections[at] = connections

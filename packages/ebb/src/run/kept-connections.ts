@@ -4,6 +4,7 @@ import type { Row } from '../handover/rows.js'
 import { ROWS } from '../park/state/table.js'
 import { grown, resized } from '../sys/arrays.js'
 import { closeDescriptor } from '../sys/socket.js'
+import { ownerOf } from '../websocket/moved-state.js'
 
 /** Uses of a row, added to the highest that is known: connections that were never kept have had ids, too. */
 const UNKNOWN_USES = 1024
@@ -148,6 +149,13 @@ export class KeptConnections {
         proxied: extras?.proxied
       }
       take(row, this.#fd[at] as number)
+    }
+  }
+
+  /** Closes the upgraded connections of other owners than these. */
+  retainUpgraded(owners: ReadonlySet<string>): void {
+    for (const [at, { stateSize, body }] of this.#extras) {
+      if (stateSize > 0 && body !== undefined && !owners.has(ownerOf(body))) this.#free(at)
     }
   }
 

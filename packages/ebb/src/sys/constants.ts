@@ -30,6 +30,7 @@ export const SO_KEEPALIVE = 9
 export const SO_LINGER = 13
 export const SO_REUSEPORT = 15
 export const SO_ATTACH_FILTER = 26
+export const SO_MEMINFO = 55
 export const SO_COOKIE = 57
 export const IPPROTO_IP = 0
 export const IPPROTO_TCP = 6

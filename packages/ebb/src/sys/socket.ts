@@ -239,6 +239,19 @@ export function cookieOf(fd: number): number {
   return ((option[1] as number) >>> 0) * 2 ** 32 + ((option[0] as number) >>> 0)
 }
 
+// Numbers of `SO_MEMINFO`.
+const MEMINFO_LENGTH = 9
+const SEND_ALLOCATED = 2
+const SEND_BUFFER = 3
+const SEND_QUEUED = 5
+
+/** Returns the room in a socket's send buffer, in bytes of kernel memory; 0 if the kernel does not tell. */
+export function sendRoom(fd: number): number {
+  if (!readOption(fd, libc.SOL_SOCKET, libc.SO_MEMINFO, MEMINFO_LENGTH)) return 0
+  const [size, allocated, queued] = [option[SEND_BUFFER], option[SEND_ALLOCATED], option[SEND_QUEUED]] as number[]
+  return Math.max(0, (size as number) - Math.max(allocated as number, queued as number))
+}
+
 /**
  * Returns how long (ms) a TCP connection has received nothing: since its last byte, or since it was established.
  * Undefined for a Unix socket.

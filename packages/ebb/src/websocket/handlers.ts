@@ -106,6 +106,11 @@ export interface WebSocketHandlers {
 export interface MovingHandlers {
   /** Name of the owner: the same in both processes. */
   readonly name: string
+  /**
+   * Whether a keeper may have connections that are at rest: {@link describe} needs no {@link prepare}, and changes of
+   * what it returns are told with `WebSockets.onChange()`. Default: false.
+   */
+  readonly canKeep?: boolean
   /** Prepares {@link describe}. @returns false if the connection has to stay. Default: none has to */
   prepare?(row: number): boolean
   /** Returns what the owner knows of a connection, as bytes of Latin-1. */

@@ -38,6 +38,11 @@ export class MovingWebSockets implements UpgradedMoving {
     return LEAST_SIZE + this.#sender.queued(row) + this.#receiver.incompleteBytes(row)
   }
 
+  canKeep(row: number): boolean {
+    if (this.#states.flags(row) !== 0 || this.#reading.has(row)) return false
+    return this.#states.handlers(row).moving?.canKeep === true
+  }
+
   describe(row: number): string {
     const moving = this.#states.handlers(row).moving as MovingHandlers
     return encodeState({

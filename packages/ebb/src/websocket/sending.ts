@@ -6,7 +6,7 @@ import type { Cause } from '../park/stats.js'
 import type { Upgrades } from '../park/upgrades.js'
 import { E, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from '../sys/constants.js'
 import { EbbError, systemError } from '../sys/errors.js'
-import { shutdownWrite } from '../sys/socket.js'
+import { sendRoom, shutdownWrite } from '../sys/socket.js'
 import { addressOf, sendAt } from '../sys/transfer.js'
 import { buffers, SIZE } from './buffers.js'
 import { CLOSE, frameOf, MAX_CONTROL, NO_CODE, PONG, TEXT, writeHeader } from './frames.js'
@@ -36,6 +36,14 @@ export interface PreparedFrame {
 export function prepareFrame(opcode: number, payload: string | Uint8Array): PreparedFrame {
   const bytes = frameOf(opcode, typeof payload === 'string' ? Buffer.from(payload) : payload)
   return { bytes, address: addressOf(bytes) }
+}
+
+/**
+ * Returns the room in a send buffer that takes a frame whole. The kernel counts its own memory, of which a small
+ * segment needs several times the payload.
+ */
+function roomFor(length: number): number {
+  return 4 * length + 4096
 }
 
 /** Results of `#trySend()` that leave nothing to queue. */
@@ -184,11 +192,17 @@ export class FrameSender {
     }
     const fd = this.#connections.table.fd(row)
     if (fd < 0 || (state & QUEUED) !== 0) return 0
+    const { onLeaving } = this.#connections
+    // A duplicate of this connection may not outlive this process with a part of a frame.
+    const mayBePart = onLeaving !== undefined && sendRoom(fd) < roomFor(length)
+    if (mayBePart) onLeaving(row)
     const sent = sendAt(fd, address, length)
     if (sent === length) {
+      if (mayBePart) this.#connections.onChange?.(row)
       if (callback !== undefined) process.nextTick(callback, null)
       return ALL
     }
+    onLeaving?.(row)
     if (sent >= 0) return sent
     this.#states.setFlags(row, BROKEN)
     this.#upgrades.setTimer(row, REPORT_TIMEOUT)
@@ -265,6 +279,7 @@ export class FrameSender {
 
   /** Sends a close frame, and sets the timer of the closing handshake. */
   close(row: number, code: number, reason: Uint8Array): void {
+    this.#connections.onLeaving?.(row)
     const { output } = this.#buffers
     const length = code === NO_CODE ? 0 : 2 + Math.min(reason.length, MAX_CONTROL - 2)
     if (length > 0) {
@@ -283,6 +298,7 @@ export class FrameSender {
   /** Sends a FIN after what is queued. */
   end(row: number): void {
     const { table } = this.#connections
+    this.#connections.onLeaving?.(row)
     const state = this.#states.flags(row)
     this.#states.setFlags(row, ENDING)
     if ((state & QUEUED) !== 0) return

@@ -304,6 +304,40 @@ test('a slow reader: bytes are kept in order, with callbacks', async () => {
   expect(core().queued(client.row)).toBe(0)
 })
 
+test('a keeper is told before a part of a frame is sent, or a close frame, and not of small frames', async () => {
+  const server = park(http.createServer())
+  const { connect, core, handlers } = await serve({}, server)
+  const client = await connect()
+  const connections = parkingOf(server)?.upgrades.connections
+  if (connections === undefined) throw new Error('not supported')
+  client.socket.pause()
+  const told: [string, number][] = []
+  // What the kernel has got of the connection by then, as its peer sees it.
+  let sent = 0
+  connections.onLeaving = () => told.push(['leaving', sent])
+  connections.onChange = () => told.push(['changed', sent])
+  const send = (length: number): void => {
+    core().send(client.row, BINARY, Buffer.alloc(length))
+    sent += length
+  }
+  send(10)
+  send(100)
+  expect(told).toEqual([])
+  const most = 3_000_000
+  while (core().queued(client.row) === 0) send(most)
+  expect(told[0]).toEqual(['leaving', 110])
+  // Nobody has it while something is queued.
+  expect(told.at(-1)?.[0]).toBe('leaving')
+  const before = told.length
+  send(10)
+  expect(told.length).toBe(before)
+  client.socket.resume()
+  await handlers.seen('drain')
+  told.length = 0
+  core().close(client.row, 1000)
+  expect(told).toEqual([['leaving', sent]])
+})
+
 test('a slow reader that goes away: callbacks get an error', async () => {
   const { connect, core, handlers } = await serve()
   const client = await connect()

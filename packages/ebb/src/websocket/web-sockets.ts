@@ -263,6 +263,7 @@ export class WebSockets implements UpgradedProtocol {
       const head = Buffer.concat(parts)
       const read = (): void => this.#receiver.read(row, head, undefined, head.length)
       if (head.length > 0) this.#connections.callBack(row, read, undefined)
+      if (this.id(row) === id) this.onChange(row)
     })
   }
 
@@ -372,6 +373,11 @@ export class WebSockets implements UpgradedProtocol {
   }
 
   // Connections of another process.
+
+  /** To be called when something has changed of what another process needs to go on with a connection. */
+  onChange(row: number): void {
+    this.#connections.onChange?.(row)
+  }
 
   /** Whether others have put listeners of `close` on the last socket of a parked connection. */
   hasCloseListeners(row: number): boolean {

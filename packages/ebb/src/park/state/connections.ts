@@ -29,6 +29,8 @@ export class Connections {
   readonly listening = new Map<number, Socket>()
   /** Called when what is known of a connection has changed. */
   onChange: ((row: number) => void) | undefined
+  /** Called before a parked connection is read or written in part, if somebody may have a duplicate of it. */
+  onLeaving: ((row: number) => void) | undefined
 
   constructor(attachmentLimit: number, carry: readonly (string | symbol)[] = []) {
     this.attachments = new Attachments(attachmentLimit)

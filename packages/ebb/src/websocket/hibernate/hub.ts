@@ -55,6 +55,7 @@ export class Hub<A> implements WebSocketHandlers, ConnectionHost {
     this.closeTimeout = settings.closeTimeout
     this.moving = {
       name: `hibernate ${settings.path ?? ''}`,
+      canKeep: true,
       describe: (row) => this.#describe(row),
       check: decodeMember,
       restore: (row, own) => this.#restore(row, decodeMember(own)),
@@ -372,7 +373,9 @@ export class Hub<A> implements WebSocketHandlers, ConnectionHost {
 
   setTags(id: number, tags: readonly string[]): void {
     const different = checkTags(tags)
-    this.#tags.set(this.#open(id, 'it has no tags'), different)
+    const row = this.#open(id, 'it has no tags')
+    this.#tags.set(row, different)
+    this.#core?.onChange(row)
   }
 
   attachment(id: number, last: Last | undefined): unknown {
@@ -383,6 +386,7 @@ export class Hub<A> implements WebSocketHandlers, ConnectionHost {
   attach(id: number, value: unknown): void {
     const row = this.#open(id, 'nothing can be attached to it')
     this.#core?.attachments.set(row, value)
+    this.#core?.onChange(row)
   }
 
   #open(id: number, consequence: string): number {
