@@ -1,5 +1,6 @@
-/** The keeper and WebSockets of `hibernate()`: a process that is killed loses no idle one. `EBB_ROUNDS=50`: more kills. */
+/** The keeper: a process that is killed loses no idle WebSocket of `hibernate()`. `EBB_ROUNDS=50` repeats the kills. */
 import { once } from 'node:events'
+import type { Socket } from 'node:net'
 import { setTimeout as wait } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 import { eventually, type Member } from '../support/handover.js'
@@ -96,15 +97,15 @@ describe('a process that is killed', () => {
     const ready = { event: 'ready', address: await member.value('first.address()') } as never
     const raw = await Promise.all(Array.from({ length: 6 }, () => rawClient(ready)))
     await expect.poll(() => keeper.size()).toBe(7)
-    const [fragmented, cut, inHeader, closing, slow, whole] = raw as [(typeof raw)[0], ...typeof raw] & typeof raw
+    const [fragmented, cut, inHeader, closing, slow, whole] = raw as [Socket, Socket, Socket, Socket, Socket, Socket]
     const frame = masked(TEXT, 'a frame that is cut')
     fragmented.write(masked(PART, 'two '))
     cut.write(frame.subarray(0, 10))
-    inHeader?.write(frame.subarray(0, 1))
+    inHeader.write(frame.subarray(0, 1))
     // The client does not answer the close frame.
-    closing?.write(masked(TEXT, 'close'))
-    slow?.pause().write(masked(TEXT, 'flood'))
-    whole?.write(Buffer.concat([masked(PART, 'both '), masked(LAST, 'parts')]))
+    closing.write(masked(TEXT, 'close'))
+    slow.pause().write(masked(TEXT, 'flood'))
+    whole.write(Buffer.concat([masked(PART, 'both '), masked(LAST, 'parts')]))
     for (const socket of raw) await isRead(member, socket)
     await expect.poll(() => keeper.size()).toBe(2)
     const ends = raw.slice(0, 5).map((socket) => once(socket.resume(), 'close'))
@@ -113,8 +114,8 @@ describe('a process that is killed', () => {
     expect((await next.expect('ready')).from).toMatchObject({ connections: 2 })
     await Promise.all(ends)
     await servedBy(clients, next.process.pid)
-    const answer = once(whole as (typeof raw)[0], 'data')
-    whole?.write(masked(TEXT, 'again'))
+    const answer = once(whole, 'data')
+    whole.write(masked(TEXT, 'again'))
     expect(String((await answer)[0])).toContain('"text":"again"')
     expect(await next.value('[hub.size, audit()]')).toEqual([2, []])
   })
