@@ -269,6 +269,27 @@ test('pings and automatic responses go on', async () => {
   expect((await client.ask('who')).pid).toBe(second.process.pid)
 })
 
+test('many move with messages under way: each is answered once, by one of both', async () => {
+  const path = handoverPath()
+  const first = new Member(path, options)
+  const ready = await first.expect('ready')
+  const clients = await hubClients(ready, 600)
+  const talkers = clients.slice(0, 50)
+  let isOver = false
+  const talks = talkers.map(async (client) => {
+    for (let n = 0; !isOver; n++) expect((await client.ask(`${n}`)).text).toBe(`${n}`)
+  })
+  const second = new Member(path, options)
+  await second.expect('ready')
+  await eventually(() => second.value('hub.size')).toBe(600)
+  isOver = true
+  await Promise.all(talks)
+  await servedBy(clients, second.process.pid)
+  expect((await first.ended).code).toBe(0)
+  expect(clients.every(({ messages }) => messages.length === 0)).toBe(true)
+  await accounted(second, clients)
+})
+
 test('a hub that the next process does not have: its connections end with the grace', async () => {
   const path = handoverPath()
   const first = new Member(path, { ...options, servers: hub('path: "/chat"'), options: { grace: '500ms' } })

@@ -248,8 +248,8 @@ const SEND_QUEUED = 5
 /** Returns the room in a socket's send buffer, in bytes of kernel memory; 0 if the kernel does not tell. */
 export function sendRoom(fd: number): number {
   if (!readOption(fd, libc.SOL_SOCKET, libc.SO_MEMINFO, MEMINFO_LENGTH)) return 0
-  const [size, allocated, queued] = [option[SEND_BUFFER], option[SEND_ALLOCATED], option[SEND_QUEUED]] as number[]
-  return Math.max(0, (size as number) - Math.max(allocated as number, queued as number))
+  const used = Math.max(option[SEND_ALLOCATED] as number, option[SEND_QUEUED] as number)
+  return Math.max(0, (option[SEND_BUFFER] as number) - used)
 }
 
 /**
