@@ -86,9 +86,10 @@ test.each([
   [['pulse', 'http://host/', '--ca', '/no/such'], 'cannot read /no/such'],
   [['pulse', 'http://host/', '--insecure'], 'tls is for tls://'],
   [['pulse', 'mqtt://host', '--topic', 'a'], 'topic and payload belong together'],
-  [['pulse', 'ws://127.0.0.1:1/', '--swarm', 'a'], 'a swarm speaks bare TCP'],
-  [['pulse', '127.0.0.1:1', '--swarm', 'a', '--message', '{id}'], 'the same message on all connections'],
-  [['pulse', '127.0.0.1:1', '--swarm', 'a', '--message', 'x', '--every', '1s'], 'leave every out'],
+  [['pulse', 'unix:/run/a', '--swarm', 'a'], 'a swarm cannot reach a Unix socket'],
+  [['pulse', 'wss://127.0.0.1:1/', '--swarm', 'a', '--ca', SERVER], 'are not sent to the agents of a swarm'],
+  [['pulse', 'wss://127.0.0.1:1/', '--swarm', 'a', '--cert', SERVER, '--key', SERVER], 'are not sent to the agents'],
+  [['pulse', 'http://127.0.0.1:1/', '--swarm', 'a', '--body', 'b'.repeat(100_000)], 'it must be 96 KiB at most'],
   [['bench', '--url', 'ws://127.0.0.1:{port}/'], '--url needs a server'],
   [['bench', '--url', 'ws://127.0.0.1/', '--', 'node', 'server.js', '{port}'], 'write {port}']
 ])('refuses %j', async (args, why) => {

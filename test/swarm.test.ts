@@ -127,7 +127,7 @@ describe.skipIf(noNats !== undefined)('over NATS', () => {
     onTestFinished(() => connection.close())
     const client = natsClient.services(connection).client()
     const [pinged] = await all(await client.ping('ebb-lab'))
-    expect(pinged).toMatchObject({ name: 'ebb-lab', metadata: { name: 'a', protocol: '1', allow: '127.0.0.0/8' } })
+    expect(pinged).toMatchObject({ name: 'ebb-lab', metadata: { name: 'a', protocol: '2', allow: '127.0.0.0/8' } })
     const [info] = await all(await client.info('ebb-lab'))
     expect(info?.endpoints).toMatchObject([{ name: 'orders', subject: `ebb.lab.agent.${info?.id}` }])
     const [statistics] = await all(await client.stats('ebb-lab'))

@@ -20,3 +20,13 @@ export function total(causes: Causes): number {
 export function addCauses(to: Causes, from: Causes): void {
   for (const [cause, n] of Object.entries(from)) count(to, cause, n)
 }
+
+/** Returns the most frequent causes, at most `max` of them. The rest is added up as `OTHER`. */
+export function mostFrequent(causes: Causes, max: number): Causes {
+  const all = Object.entries(causes)
+  if (all.length <= max) return causes
+  all.sort(([, a], [, b]) => b - a)
+  const kept = Object.fromEntries(all.slice(0, max - 1))
+  for (const [, n] of all.slice(max - 1)) count(kept, 'OTHER', n)
+  return kept
+}

@@ -1,4 +1,5 @@
 /** The options of a client, which are also the options of the processes that share a crowd. */
+import type { IdRange } from './ids.js'
 import type { ProtocolSettings, TlsSettings } from './protocols/protocol.js'
 
 /** How a client connects, and what its connections say. */
@@ -27,6 +28,10 @@ export interface ClientOptions {
   expectEcho: boolean
   /** Index of this client among `of` clients that share the load. Clients take different automatic sources. */
   part: { index: number; of: number }
+  /** Index of the server among the `of` servers of the run, so that their connections have different numbers. */
+  server?: { index: number; of: number }
+  /** Numbers of the connections in their run. Default: from 0 on. */
+  ids?: IdRange
   /** What connections say. Default: bare TCP. */
   protocol?: ProtocolSettings
   /** TLS in front of the protocol, or null. Default: null. */

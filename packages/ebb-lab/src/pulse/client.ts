@@ -29,6 +29,7 @@ import {
 import { type Causes, count, total } from './causes.js'
 import type { ClientOptions } from './client-options.js'
 import type { Arrivals } from './crowd.js'
+import { idIn } from './ids.js'
 import { Latencies, type Latency } from './latencies.js'
 import { emptyOpened, type Opened } from './opened.js'
 import { Pace } from './pace.js'
@@ -109,7 +110,7 @@ export class Client implements Watcher, Wire {
   #owed = new Float64Array(0)
   /** By line: the time (ms) at which its last ping was sent. Empty without pings. */
   #pinged = new Float64Array(0)
-  /** By line: number of the connection, and how many messages it has sent. */
+  /** By line: number of the connection at its server, and how many messages it has sent. */
   #id = new Uint32Array(0)
   #sentBy = new Uint32Array(0)
   /** By line: what the kernel has not taken yet. */
@@ -256,7 +257,10 @@ export class Client implements Watcher, Wire {
 
   /** @internal */
   idOf(line: number): number {
-    return this.#id[line] as number
+    const { server, ids } = this.#options
+    const n = this.#id[line] as number
+    const all = server === undefined ? n : n * server.of + server.index
+    return ids === undefined ? all : idIn(ids, all)
   }
 
   /** @internal */

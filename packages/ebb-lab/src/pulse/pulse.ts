@@ -18,12 +18,11 @@ import { type Plan, type Pulse, planSchema, pulsesOf } from './plan.js'
 import { type ProtocolOptions, protocolSettings } from './protocols/settings.js'
 import { crowdOfAll, MAX_TARGETS } from './shared-crowd.js'
 import { checkOwn, localPorts, MAX_SOURCES } from './sources.js'
+import { type CommonOptions, connectSettings } from './swarm/connect-settings.js'
 import type { Coordinator } from './swarm/coordinator.js'
-import type { ConnectSettings } from './swarm/messages.js'
 import type { SwarmReport } from './swarm/report.js'
 import { type CrowdPlan, SwarmCrowd } from './swarm/swarm-crowd.js'
 import { bare, parseServer, type ServerAddress, type Target } from './target.js'
-import { Template } from './template.js'
 import { addTraffic, emptyTraffic, type Traffic } from './traffic.js'
 import { type RunStats, WatchedCrowd } from './watched-crowd.js'
 
@@ -142,9 +141,6 @@ export interface PulseReport extends LatencyReport {
 /** Milliseconds between two `progress` events. */
 const PROGRESS_INTERVAL = 500
 
-/** A server that other machines can reach. */
-type NetworkAddress = Exclude<ServerAddress, { path: string }>
-
 /** Default of `timeout`, in ms. */
 const DEFAULT_TIMEOUT = 10_000
 
@@ -251,9 +247,7 @@ export async function crowdFor(target: Target, most: number, options: PulseOptio
   checkOptions(options)
   const { swarm, onStats } = options
   const crowd =
-    swarm === undefined
-      ? await localCrowd(target, most, options)
-      : (await swarmCrowd(target, most, options, swarm)).crowd
+    swarm === undefined ? await localCrowd(target, most, options) : await swarmCrowd(target, most, options, swarm)
   return onStats === undefined ? crowd : new WatchedCrowd(crowd, onStats)
 }
 
@@ -308,7 +302,7 @@ function isTarget(server: Server | Target): server is Target {
 }
 
 /**
- * Makes a crowd that the agents of a swarm hold. Returns it with its settings.
+ * Makes a crowd that the agents of a swarm hold.
  *
  * @param plan what agents go on with if they lose the coordinator. Default: they close everything
  */
@@ -318,31 +312,16 @@ export async function swarmCrowd(
   options: PulseOptions,
   swarm: Coordinator,
   plan?: CrowdPlan
-): Promise<{ crowd: SwarmCrowd; settings: ConnectSettings }> {
-  const [server, ...others] = allTargets(target, options).map(({ address, protocol, tls }) => {
-    if ('path' in address) throw invalidArgument('a swarm cannot reach a Unix socket of one machine: give HOST:PORT')
-    if (protocol !== 'tcp' || tls) throw invalidArgument('a swarm speaks bare TCP: give HOST:PORT')
-    return address
-  }) as [NetworkAddress, ...NetworkAddress[]]
+): Promise<SwarmCrowd> {
   for (const name of ['sources', 'procs'] as const) {
     if (options[name] !== undefined) throw invalidArgument(`${name} are each agent's own: give them to ebb agent`)
   }
-  const { rate, payload, timeout, close, active, expectEcho, every } = clientOptions(target, options)
-  if (every !== undefined) throw invalidArgument('a swarm sends one message per connection: leave every out')
-  if (typeof payload === 'string' && !new Template(payload).isFixed) {
-    throw invalidArgument('a swarm sends the same message on all connections: leave {id}, {n} and {time} out')
-  }
-  const settings = {
-    server,
-    ...(others.length > 0 && { others }),
-    timeout,
-    close,
-    active,
-    expectEcho,
-    rate: rate === Number.POSITIVE_INFINITY ? null : rate,
-    payload: payload === null ? null : Buffer.from(payload).toString('base64')
-  }
-  return { crowd: await SwarmCrowd.create(swarm, settings, most, plan), settings }
+  const [first, ...others] = allTargets(target, options).map((one): [Target, CommonOptions] => [
+    one,
+    clientOptions(one, options)
+  ])
+  const settings = connectSettings([first as [Target, CommonOptions], ...others])
+  return await SwarmCrowd.create(swarm, settings, most, plan)
 }
 
 /**

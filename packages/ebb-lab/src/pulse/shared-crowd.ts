@@ -39,8 +39,9 @@ export async function crowdOfAll(
   const apart = clients.length > 1 && most > crowdCapacity(1)
   const parts: Part[] = []
   try {
-    for (const [target, options] of clients) {
-      const client = { ...options, rate: options.rate / clients.length }
+    for (const [index, [target, options]] of clients.entries()) {
+      const server = { index, of: clients.length }
+      const client = { ...options, rate: options.rate / clients.length, server }
       parts.push({ target, crowd: await make(client, processes ?? processesFor(each), apart), held: 0 })
     }
   } catch (error) {

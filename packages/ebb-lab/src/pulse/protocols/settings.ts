@@ -66,9 +66,10 @@ const SPECIAL = [...OF_HTTP, ...OF_WEBSOCKET, ...OF_MQTT, 'headers', 'ping'] as 
 
 /** Longest keep-alive of MQTT, seconds. */
 const MAX_KEEP_ALIVE = 65_535
-const TOKEN = /^[\w!#$%&'*+.^`|~-]+$/
+/** A token (RFC 9110, 5.6.2), such as the name of a header. */
+export const TOKEN = /^[\w!#$%&'*+.^`|~-]+$/
 /** What a header's value may contain (RFC 9110, 5.5): no control characters but tabs. */
-const VALUE = /^[\t\P{Cc}]*$/u
+export const VALUE = /^[\t\P{Cc}]*$/u
 
 /**
  * Returns the client options that depend on the protocol.
@@ -185,6 +186,10 @@ function tlsOf({ address, protocol }: Target, options: TlsOptions): TlsSettings 
   const host = 'path' in address ? '' : address.host
   // SNI has no IP addresses (RFC 6066, 3).
   const servername = options.servername ?? (isIP(host) === 0 ? host : '')
-  const alpn = protocol === 'http' || protocol === 'ws' ? ['http/1.1'] : []
-  return { servername, ca, cert, key, insecure, resume, alpn, host }
+  return { servername, ca, cert, key, insecure, resume, alpn: alpnOf(protocol), host }
+}
+
+/** Returns the application protocols that TLS offers for a protocol. */
+export function alpnOf(protocol: Target['protocol']): string[] {
+  return protocol === 'http' || protocol === 'ws' ? ['http/1.1'] : []
 }

@@ -4,6 +4,7 @@ import type { Latencies } from '../latencies.js'
 import { addOpened, emptyOpened, type Opened } from '../opened.js'
 import { pause } from '../pause.js'
 import type { Pulse } from '../plan.js'
+import { addTraffic, emptyTraffic, type Traffic } from '../traffic.js'
 import type { Coordinator } from './coordinator.js'
 import { AGENT_LOST } from './errors.js'
 import type { Member } from './member.js'
@@ -20,6 +21,7 @@ type Result = NonNullable<Extract<Answer, { answer: 'result' }>['result']>
 export interface FollowedPulse {
   opened: Opened
   lost: Causes
+  traffic: Traffic
   /** Whether no agent made this pulse: all have ended before it, or are lost. */
   isOver: boolean
 }
@@ -79,6 +81,7 @@ export class Follower {
   #sum(pulse: Pulse, results: Map<Member, Result>): FollowedPulse {
     const opened = emptyOpened()
     const lost: Causes = {}
+    const traffic = emptyTraffic()
     const starts: { at: number; error: number }[] = []
     for (const member of this.#team) {
       const result = this.#valid(member, results.get(member))
@@ -94,21 +97,23 @@ export class Follower {
       if (share > 0) starts.push({ at: result.began - offset, error })
       addOpened(opened, result.opened)
       addCauses(lost, result.lost)
+      addTraffic(traffic, result.traffic)
       member.total.connected += result.opened.connected
       addCauses(member.total.failed, result.opened.failed)
       addCauses(member.total.unanswered, result.opened.unanswered)
+      addCauses(member.total.unanswered, result.traffic.unanswered)
       addCauses(member.total.lost, result.lost)
     }
     this.#coordinator.addStarts(starts)
-    return { opened, lost, isOver: results.size === 0 }
+    return { opened, lost, traffic, isOver: results.size === 0 }
   }
 
   /** Adds the latencies of a result. Gives up an agent whose result is not possible. */
   #valid(member: Member, result: Result | undefined): Result | undefined {
     if (result === undefined) return undefined
-    const { opened, latencies } = result
+    const { opened, latencies, answered } = result
     try {
-      this.latencies.merge(latencies, { connects: opened.connected, answers: opened.echoed })
+      this.latencies.merge(latencies, { connects: opened.connected, answers: answered })
       return result
     } catch (error) {
       this.#coordinator.lose(member, `its result is not possible: ${(error as Error).message}`)

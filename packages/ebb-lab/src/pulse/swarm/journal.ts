@@ -1,9 +1,10 @@
 /** Results of an agent's pulses, until a coordinator has fetched them. */
 import type { Causes } from '../causes.js'
+import type { Traffic } from '../traffic.js'
 import type { PulseResult } from './messages.js'
 
-/** Result of a pulse, with the connections that the server closed first. */
-type Entry = PulseResult & { lost: Causes }
+/** Result of a pulse, with the connections that the server closed first, and what all have sent and received. */
+type Entry = PulseResult & { lost: Causes; traffic: Traffic }
 
 /** What a coordinator learns about one pulse. */
 export interface JournalView {

@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
+import { emptyTraffic } from '../traffic.js'
 import {
   agentMessageSchema,
   beatSchema,
@@ -27,8 +28,27 @@ const BEGIN = {
     payload: null,
     active: 1,
     expectEcho: false
-  }
+  },
+  ids: { first: 0, count: 10, next: 10, step: 1 }
 }
+/** Returns the order BEGIN whose server speaks. */
+const speaking = (protocol: object, how: object = {}) => ({
+  ...BEGIN,
+  how: { ...BEGIN.how, ...how, server: { ...BEGIN.how.server, protocol } }
+})
+const HTTP = { protocol: 'http', host: 'a:80', path: '/{id}', method: 'GET', headers: [['a', 'b']], body: null }
+const WS = { protocol: 'ws', host: 'a', path: '/', headers: [], subprotocols: ['chat'] }
+const MQTT = {
+  protocol: 'mqtt',
+  clientId: 'c-{id}',
+  username: 'u',
+  password: null,
+  keepAlive: 0,
+  subscribe: ['a/+'],
+  topic: null,
+  qos: 1
+}
+const TLS = { servername: 'a', insecure: false, resume: true }
 const ANSWER = {
   v: PROTOCOL,
   agent: ID,
@@ -47,14 +67,34 @@ const ANSWER = {
     ms: 1.5
   },
   latencies: { connects: { corrected: 'abc', uncorrected: null }, answers: null },
+  answered: 0,
   began: 5
 }
+const TRAFFIC = { ...emptyTraffic(), statuses: { 200: 1 } }
 const SCHEMAS = [orderSchema, agentMessageSchema, beatSchema]
 
 test('messages are decoded as they were encoded', () => {
   for (const message of [CONNECT, BEGIN, { ...HEAD, order: 'abort' }])
     expect(decode(orderSchema, encode(message))).toEqual(message)
-  expect(decode(agentMessageSchema, encode(ANSWER))).toEqual(ANSWER)
+  const { opened, latencies, began, ...head } = ANSWER
+  const traffic = { ...head, answer: 'traffic', traffic: TRAFFIC, answers: null, answered: 0 }
+  for (const message of [ANSWER, traffic]) expect(decode(agentMessageSchema, encode(message))).toEqual(message)
+})
+
+test.each([
+  ['HTTP', speaking(HTTP, { every: 0 })],
+  ['WebSocket', speaking(WS, { payload: 'YQ==', isText: true, every: 10, ping: 20 })],
+  ['MQTT', speaking(MQTT)],
+  ['TLS', { ...BEGIN, how: { ...BEGIN.how, server: { ...BEGIN.how.server, text: 'tls://10.0.0.1:80', tls: TLS } } }]
+])('an order may say how to speak %s', (_, order) => {
+  expect(decode(orderSchema, encode(order))).toEqual(order)
+})
+
+test('no order carries a certificate or a key', () => {
+  const server = { ...BEGIN.how.server, tls: { ...TLS, ca: 'c', cert: 'c', key: 'k' } }
+  const decoded = decode(orderSchema, encode({ ...BEGIN, how: { ...BEGIN.how, server } }))
+  expect(decoded).toMatchObject({ how: { server: { tls: TLS } } })
+  expect(JSON.stringify(decoded)).not.toMatch(/"(ca|cert|key)"/)
 })
 
 test('an order to record cannot carry a command', () => {
@@ -79,6 +119,24 @@ const WRONG: [what: string, message: unknown, says: RegExp][] = [
   ['a negative rate', { ...BEGIN, how: { ...BEGIN.how, rate: -1 } }, /how\.rate:/],
   ['a name that moves the cursor', { ...HEAD, order: 'lease', who: '\u001b[2J' }, /who:/],
   ['a name that turns the writing', { ...HEAD, order: 'lease', who: 'a\u202eb' }, /who:/],
+  ['no numbers of connections', { ...BEGIN, ids: undefined }, /ids:/],
+  ['an unknown protocol', speaking({ protocol: 'ftp' }), /protocol/],
+  ['a path without a slash', speaking({ ...HTTP, path: 'a' }), /path:/],
+  ['two requests in one path', speaking({ ...HTTP, path: '/ HTTP/1.1\r\na: b' }), /path:/],
+  ['two lines in a host', speaking({ ...WS, host: 'a\r\nb' }), /host:/],
+  ['no method', speaking({ ...HTTP, method: 'GET / ' }), /method:/],
+  ['two lines in a header', speaking({ ...HTTP, headers: [['a', 'b\r\nc: d']] }), /headers\.0\.1:/],
+  ['a header without a name', speaking({ ...WS, headers: [['', 'b']] }), /headers\.0\.0:/],
+  ['101 headers', speaking({ ...WS, headers: Array.from({ length: 101 }, () => ['a', 'b']) }), /headers:/],
+  ['a header of 20,000 bytes', speaking({ ...WS, headers: [['a', 'b'.repeat(20_000)]] }), /headers\.0\.1:/],
+  ['a body of 100,000 bytes', speaking({ ...HTTP, body: 'b'.repeat(100_000) }), /body: it must be 96 KiB/],
+  ['a subprotocol that is none', speaking({ ...WS, subprotocols: ['a b'] }), /subprotocols\.0:/],
+  ['a quality of service of 2', speaking({ ...MQTT, qos: 2 }), /qos:/],
+  ['a topic with a wildcard', speaking({ ...MQTT, topic: 'a/#' }, { payload: 'YQ==' }), /topic:/],
+  ['a topic without a message', speaking({ ...MQTT, topic: 'a' }), /how: MQTT needs a topic and a payload/],
+  ['a message without a topic', speaking(MQTT, { payload: 'YQ==' }), /how: MQTT needs a topic and a payload/],
+  ['a ping without a pause', speaking(WS, { ping: 0 }), /ping:/],
+  ['a time before now', speaking(HTTP, { every: -1 }), /every:/],
   ['nothing', null, /./],
   ['a list', [], /./],
   ['a number', 7, /./]
@@ -98,6 +156,9 @@ test.each([
       opened: { ...ANSWER.opened, failed: Object.fromEntries(Array.from({ length: 101 }, (_, i) => [`E${i}`, 1])) }
     }
   ],
+  ['more answers than numbers', { ...ANSWER, answered: undefined }],
+  ['statuses that are none', { ...ANSWER, answer: 'traffic', traffic: { ...TRAFFIC, statuses: { abc: 1 } } }],
+  ['half a message', { ...ANSWER, answer: 'traffic', traffic: { ...TRAFFIC, sent: 0.5 } }],
   ['negative counts', { ...ANSWER, opened: { ...ANSWER.opened, connected: -1 } }],
   ['an unknown answer', { ...ANSWER, answer: 'owned' }]
 ])('rejects %s', (_, message) => {

@@ -9,9 +9,10 @@ import { z } from 'zod'
 import { LabError } from '../../units/errors.js'
 import { type Plan, planSchema } from '../plan.js'
 import { MAX_TARGETS } from '../shared-crowd.js'
+import { protocolSchema, tlsSchema } from './protocol-schemas.js'
 
 /** Version of the protocol. An agent and a coordinator with different versions refuse each other. */
-export const PROTOCOL = 1
+export const PROTOCOL = 2
 
 /** Maximum size of a message in bytes. NATS itself accepts 1 MB by default. */
 export const MAX_MESSAGE = 262_144
@@ -39,15 +40,15 @@ const text = (maxLength: number) =>
 export const nameSchema = text(100).min(1)
 const name = nameSchema
 const reason = text(1000)
-/** Counts by cause. */
-export const causesSchema = z
-  .record(
-    // Causes become keys of plain objects, where names such as `toString` have a meaning.
-    z.string().refine((cause) => /^[\w-]{1,40}$/.test(cause) && !(cause in {}), 'no cause'),
-    count
-  )
-  .refine((by) => Object.keys(by).length <= 100, 'too many causes')
-const causes = causesSchema
+/** Maximum number of causes in counts of an agent. A server can make causes up, as codes of a close. */
+export const MAX_CAUSES = 100
+/** Counts by cause, of all agents. */
+export const causesSchema = z.record(
+  // Causes become keys of plain objects, where names such as `toString` have a meaning.
+  z.string().refine((cause) => /^[\w-]{1,40}$/.test(cause) && !(cause in {}), 'no cause'),
+  count
+)
+const causes = causesSchema.refine((by) => Object.keys(by).length <= MAX_CAUSES, 'too many causes')
 
 const capacity = z.object({
   /** Number of descriptors, over all processes that the agent may start. */
@@ -61,10 +62,40 @@ const capacity = z.object({
 /** What limits the connections of an agent. */
 export type Capacity = z.infer<typeof capacity>
 
-/** Connects to one of several servers. */
-export const targetResultSchema = z.object({ target: text(300), connected: count, failed: causes })
+/** Counts by HTTP status. */
+const statuses = z.record(z.string().regex(/^\d{3}$/), count)
 
-const server = z.object({ host: z.string().min(1).max(253), port: z.number().int().min(1).max(65_535) })
+/** A server for people. */
+const target = text(2000)
+/** Connects to one of several servers, of all agents. */
+export const targetResultSchema = z.object({ target, connected: count, failed: causesSchema })
+
+const trafficOf = <T extends z.ZodType>(unanswered: T) =>
+  z.object({
+    sent: count,
+    answered: count,
+    received: count,
+    pings: count,
+    pongs: count,
+    late: count,
+    unanswered,
+    statuses,
+    resumed: count
+  })
+/** What the connections of all agents have sent and received. */
+export const trafficSchema = trafficOf(causesSchema)
+const traffic = trafficOf(causes)
+
+const server = z.object({
+  host: z.string().min(1).max(253),
+  port: z.number().int().min(1).max(65_535),
+  /** The server for people. Default: `HOST:PORT`. */
+  text: target.optional(),
+  /** What connections say. Default: bare TCP. */
+  protocol: protocolSchema.optional(),
+  /** TLS in front of the protocol. Default: none. */
+  tls: tlsSchema.optional()
+})
 
 const opened = z.object({
   connected: count,
@@ -75,34 +106,53 @@ const opened = z.object({
   echoed: count,
   unanswered: causes,
   ms,
-  targets: z.array(targetResultSchema).max(MAX_TARGETS).optional()
+  targets: z
+    .array(targetResultSchema.extend({ failed: causes }))
+    .max(MAX_TARGETS)
+    .optional()
 })
 
 /** An HdrHistogram (V2, compressed, base64). Four of them fit into a message. */
 const histogram = z.string().max(60_000)
 const latency = z.object({ corrected: histogram, uncorrected: histogram.nullable() })
+/** Latencies of answers, or null if there were none, with their number. */
+const answers = { answers: latency.nullable(), answered: count }
 /** Latencies of a crowd. */
 export const latenciesSchema = z.object({ connects: latency, answers: latency.nullable() })
 
 /** How to connect: `ClientOptions` in JSON. */
-export const connectSettingsSchema = z.object({
-  server,
-  /** More servers. The connections are shared out evenly over all. */
-  others: z
-    .array(server)
-    .max(MAX_TARGETS - 1)
-    .optional(),
-  /** Connects per second of this agent, or null for as fast as the server answers. */
-  rate: z.number().positive().nullable(),
-  /** Milliseconds. */
-  timeout: z.number().positive(),
-  close: z.enum(['fin', 'rst']),
-  /** Payload in base64, or null. */
-  payload: z.string().max(131_072, 'it must be 96 KiB at most').nullable(),
-  /** Share of connections that send the payload. */
-  active: z.number().min(0).max(1),
-  expectEcho: z.boolean()
-})
+export const connectSettingsSchema = z
+  .object({
+    server,
+    /** More servers. The connections are shared out evenly over all. */
+    others: z
+      .array(server)
+      .max(MAX_TARGETS - 1)
+      .optional(),
+    /** Connects per second of this agent, or null for as fast as the server answers. */
+    rate: z.number().positive().nullable(),
+    /** Milliseconds. */
+    timeout: z.number().positive(),
+    close: z.enum(['fin', 'rst']),
+    /** Payload in base64, or null. */
+    payload: z.string().max(131_072, 'it must be 96 KiB at most').nullable(),
+    /** Whether the payload is a text, in which `{id}`, `{n}` and `{time}` stand for values. Default: it is bytes. */
+    isText: z.boolean().optional(),
+    /** Share of connections that send the payload. */
+    active: z.number().min(0).max(1),
+    expectEcho: z.boolean(),
+    /** Milliseconds between two messages, and between two pings. Default: one message, and no pings. */
+    every: ms.optional(),
+    ping: z.number().positive().optional()
+  })
+  .refine(
+    ({ server, others = [], payload }) =>
+      [server, ...others].every(
+        ({ protocol }) =>
+          protocol?.protocol !== 'mqtt' || (protocol.topic === null) === (payload === null || payload === '')
+      ),
+    'MQTT needs a topic and a payload, or neither'
+  )
 
 /** How to connect. */
 export type ConnectSettings = z.infer<typeof connectSettingsSchema>
@@ -150,10 +200,17 @@ export function planFromJson(plan: PlanJson): Plan {
   return planSchema.parse({ ...plan, pulses: plan.pulses ?? Number.POSITIVE_INFINITY })
 }
 
-/** Result of a pulse at one agent. `latencies`: those of this pulse. `began`: start by the agent's clock. */
+/** Numbers of the connections of one agent: `IdRange`. */
+const ids = z.object({ first: count, count, next: count, step: count.min(1) })
+
+/**
+ * Result of a pulse at one agent. `latencies`: those of this pulse, `answered` of them of answers. `began`: start by the
+ * agent's clock.
+ */
 const pulseResult = z.object({
   opened,
   latencies: latenciesSchema,
+  answered: count,
   began: clock
 })
 
@@ -174,6 +231,7 @@ export const orderSchema = z.discriminatedUnion('order', [
     order: z.literal('begin'),
     n: connections,
     how: connectSettingsSchema,
+    ids,
     part: part.optional()
   }),
   /**
@@ -194,6 +252,8 @@ export const orderSchema = z.discriminatedUnion('order', [
   z.object({ ...toAgent, order: z.literal('abort') }),
   /** Asks for the connections that the server closed since the last such order. */
   z.object({ ...toAgent, order: z.literal('lost') }),
+  /** Asks for what the connections have sent and received since the last such order. */
+  z.object({ ...toAgent, order: z.literal('traffic') }),
   /** Closes all connections, when the agent's clock reads `at`. */
   z.object({ ...toAgent, order: z.literal('close'), at: clock }),
   /** Closes `n` connections. */
@@ -254,13 +314,13 @@ const answerSchema = z.discriminatedUnion('answer', [
   z.object({ ...answerTo, answer: z.literal('kept') }),
   /**
    * Answer to `result`. `result`: null while the pulse is not over, and if the agent took no part in it. `lost`:
-   * connections that the server closed first. `next`: index of the first pulse that is not over. `ended`: the agent
-   * makes no more pulses.
+   * connections that the server closed first. `traffic`: what was sent and received in the whole pulse. `next`: index
+   * of the first pulse that is not over. `ended`: the agent makes no more pulses.
    */
   z.object({
     ...answerTo,
     answer: z.literal('result'),
-    result: pulseResult.extend({ lost: causes }).nullable(),
+    result: pulseResult.extend({ lost: causes, traffic }).nullable(),
     next: count,
     ended: z.boolean()
   }),
@@ -272,6 +332,8 @@ const answerSchema = z.discriminatedUnion('answer', [
   z.object({ ...answerTo, answer: z.literal('connected'), ...pulseResult.shape }),
   /** Answer to `lost`. */
   z.object({ ...answerTo, answer: z.literal('lost'), lost: causes }),
+  /** Answer to `traffic`: with the latencies since the last such answer or the last `connected`. */
+  z.object({ ...answerTo, answer: z.literal('traffic'), traffic, ...answers }),
   /** Answer to `record`: the header of the recording, whose time was `t` when the agent's clock read `at`. */
   z.object({ ...answerTo, answer: z.literal('recording'), header: z.unknown(), at: clock, t: ms }),
   /** Answer to `lines`. `ended`: the recording has ended, and no more lines follow. */

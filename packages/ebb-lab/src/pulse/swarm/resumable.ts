@@ -23,7 +23,7 @@ import {
   swarmCrowd
 } from '../pulse.js'
 import type { Target } from '../target.js'
-import { emptyTraffic } from '../traffic.js'
+import { addTraffic } from '../traffic.js'
 import { WatchedCrowd } from '../watched-crowd.js'
 import { Coordinator, type SwarmOptions } from './coordinator.js'
 import { RevisionError } from './errors.js'
@@ -31,7 +31,7 @@ import { Follower } from './follow.js'
 import { planFromJson, planToJson } from './messages.js'
 import { defaultWho } from './recruiter.js'
 import { leaseOf } from './run-id.js'
-import { type RunState, StoredRun } from './run-state.js'
+import { type RunState, STATE_VERSION, StoredRun } from './run-state.js'
 import type { RunStore } from './run-store.js'
 
 /** Milliseconds for which agents go on without a coordinator, by default. */
@@ -73,17 +73,16 @@ export async function sendResumably(
   const { swarm, signal, onEvent = () => {} } = options
   const run: { current?: Run } = {}
   const crowdPlan = { plan: wholePlan, grace, onChange: async () => await run.current?.store() }
-  const { crowd, settings } = await swarmCrowd(target, mostOf(wholePlan), options, swarm, crowdPlan)
-  const { pulses, connected, failed, lost, abandoned, echoed, unanswered, late } = emptyReport()
+  const crowd = await swarmCrowd(target, mostOf(wholePlan), options, swarm, crowdPlan)
+  const { pulses, connected, failed, lost, abandoned, echoed, unanswered, late, traffic } = emptyReport()
   const state: RunState = {
-    v: 1,
+    v: STATE_VERSION,
     swarm: swarm.swarm,
     who: defaultWho().slice(0, 100),
     began: Date.now(),
-    settings,
     plan: planToJson(wholePlan),
     grace,
-    report: { pulses, connected, failed, lost, abandoned, echoed, unanswered, late },
+    report: { pulses, connected, failed, lost, abandoned, echoed, unanswered, late, traffic },
     latencies: crowd.latencies.encoded(),
     connectMs: 0,
     spread: null,
@@ -221,7 +220,7 @@ class Run {
     const { onEvent } = this.#options
     const coordinator = this.#coordinator
     onEvent({ event: 'pulse', pulse })
-    const { opened, lost, isOver } = await follower.collect(pulse, this.#signal, () => {
+    const { opened, lost, traffic, isOver } = await follower.collect(pulse, this.#signal, () => {
       const { open, failing } = coordinator
       onEvent({ event: 'progress', pulse, open, failed: failing })
     })
@@ -232,10 +231,12 @@ class Run {
     this.#report.pulses++
     addResult(this.#report, opened)
     addCauses(this.#report.lost, lost)
+    addTraffic(this.#report.traffic, traffic)
+    addCauses(this.#report.unanswered, traffic.unanswered)
     this.#connectMs += opened.ms
     onEvent({ event: 'connected', pulse, opened })
     onEvent({ event: 'closing', pulse })
-    onEvent({ event: 'closed', pulse, lost, traffic: emptyTraffic(), replaced: 0 })
+    onEvent({ event: 'closed', pulse, lost, traffic, replaced: 0 })
     await this.#commit()
     if (opened.connected > 0 || pulse.n === 0 || this.#signal?.aborted) return true
     this.#report.stopped = 'nobody answers'
@@ -244,11 +245,11 @@ class Run {
 
   /** Takes the results up to now as those of all pulses that are over, and stores them. */
   async #commit(): Promise<void> {
-    const { pulses, connected, failed, lost, abandoned, echoed, unanswered, late, targets } = this.#report
+    const { pulses, connected, failed, lost, abandoned, echoed, unanswered, late, traffic, targets } = this.#report
     const { spread, error } = this.#coordinator.report()
     this.#state = structuredClone({
       ...this.#state,
-      report: { pulses, connected, failed, lost, abandoned, echoed, unanswered, late, targets },
+      report: { pulses, connected, failed, lost, abandoned, echoed, unanswered, late, traffic, targets },
       latencies: this.#latencies.encoded(),
       connectMs: this.#connectMs,
       spread,

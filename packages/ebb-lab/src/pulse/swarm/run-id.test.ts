@@ -2,6 +2,7 @@
 import { expect, test } from 'vitest'
 import { Latencies } from '../latencies.js'
 import { emptyOpened } from '../opened.js'
+import { emptyTraffic } from '../traffic.js'
 import { Journal } from './journal.js'
 import { KeptRuns } from './kept-runs.js'
 import { checkRunId, keyOf, leaseOf, newRunId } from './run-id.js'
@@ -17,7 +18,8 @@ test('neither the key in the bucket nor the secret of the agents shows the id, a
 
 test('a journal keeps results until a later pulse is asked for', () => {
   const journal = new Journal()
-  const result = { opened: emptyOpened(), latencies: new Latencies().encoded(), began: 0, lost: {} }
+  const spoken = { answered: 0, traffic: emptyTraffic() }
+  const result = { opened: emptyOpened(), latencies: new Latencies().encoded(), began: 0, lost: {}, ...spoken }
   expect(journal.view(0)).toEqual({ result: null, next: 0 })
   journal.add(0, result)
   journal.add(2, result)

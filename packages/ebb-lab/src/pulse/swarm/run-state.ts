@@ -3,29 +3,28 @@ import { z } from 'zod'
 import { SwarmError } from './errors.js'
 import {
   causesSchema,
-  connectSettingsSchema,
   countSchema,
   latenciesSchema,
   nameSchema,
   planJsonSchema,
   targetResultSchema,
-  tokenSchema
+  tokenSchema,
+  trafficSchema
 } from './messages.js'
 import { keyOf } from './run-id.js'
 import type { RunStore } from './run-store.js'
 
 /** Version of the state. */
-const VERSION = 1
+export const STATE_VERSION = 2
 
 const stateSchema = z.object({
-  v: z.literal(VERSION),
+  v: z.literal(STATE_VERSION),
   /** Name of the swarm. */
   swarm: z.string(),
   /** Name of the coordinator that began the run. */
   who: nameSchema,
   /** Time at which the run began, ms since 1970. */
   began: countSchema,
-  settings: connectSettingsSchema,
   plan: planJsonSchema,
   /** Milliseconds for which agents go on without a coordinator. */
   grace: z.number().nonnegative(),
@@ -39,6 +38,7 @@ const stateSchema = z.object({
     echoed: countSchema,
     unanswered: causesSchema,
     late: countSchema,
+    traffic: trafficSchema,
     targets: z.array(targetResultSchema).optional()
   }),
   latencies: latenciesSchema,

@@ -4,27 +4,32 @@ import { setImmediate as turn } from 'node:timers/promises'
 import { defined } from '../../units/defined.js'
 import type { DistributiveOmit } from '../../units/types.js'
 import { addressesFor, answeringAddress } from '../addresses.js'
-import { addCauses, type Causes, total } from '../causes.js'
+import { addCauses, type Causes, mostFrequent, total } from '../causes.js'
 import type { ClientOptions } from '../client-options.js'
 import { type Crowd, processesFor } from '../crowd.js'
+import type { Opened } from '../opened.js'
 import { crowdOf } from '../own-crowd.js'
 import { pause } from '../pause.js'
 import { type Pulse, pulsesOf } from '../plan.js'
 import { crowdOfAll } from '../shared-crowd.js'
+import type { Traffic } from '../traffic.js'
 import type { AgentEvent, AgentOptions, AgentPulse, SideRecording } from './agent-options.js'
 import type { AllowList } from './allow.js'
 import { capacityToAll } from './capacity.js'
+import { clientSettings, nameOf } from './connect-settings.js'
 import { OrderError } from './errors.js'
 import { Journal } from './journal.js'
 import {
   type Answer,
   type Capacity,
   type ConnectSettings,
+  MAX_CAUSES,
   type Order,
   type Part,
   type PulseResult,
   planFromJson
 } from './messages.js'
+import { Spoken } from './spoken.js'
 
 /** A start that is further away than this (ms) is a mistake in a clock. */
 const MAX_START_DELAY = 60_000
@@ -36,7 +41,15 @@ const POLL_BEFORE = 3
 const LINES_BYTES = 131_072
 
 /** Orders of a coordinator that leads the agent through the plan. */
-const LEADING: ReadonlySet<Order['order']> = new Set(['begin', 'connect', 'abort', 'lost', 'shrink', 'close'])
+const LEADING: ReadonlySet<Order['order']> = new Set([
+  'begin',
+  'connect',
+  'abort',
+  'lost',
+  'traffic',
+  'shrink',
+  'close'
+])
 
 /**
  * `led`: a coordinator gives the orders. `alone`: the agent goes on with its part of the plan. `ended`: it has done so,
@@ -82,6 +95,9 @@ export class Session {
   #heldSince = 0
   /** Connections that the server closed and that the coordinator does not know of yet. */
   #lost: Causes = {}
+  /** What the connections have said that the coordinator does not know of yet, and in the whole pulse. */
+  readonly #unreported = new Spoken()
+  #ofPulse = new Spoken()
   #recording: SideRecording | undefined
   /** The agent's part of the plan, if it may go on alone. */
   #part: Part | undefined
@@ -138,6 +154,8 @@ export class Session {
         return { answer: 'done' }
       case 'lost':
         return this.#inTurn(() => this.#reportLost())
+      case 'traffic':
+        return this.#inTurn(() => this.#reportTraffic())
       case 'shrink':
         return this.#inTurn(() => this.#shrink(order.n))
       case 'close':
@@ -225,7 +243,7 @@ export class Session {
   }
 
   /** Makes a crowd for up to `n` connections. */
-  async #begin({ n, how, part }: OrderOf<'begin'>): Promise<Reply> {
+  async #begin({ n, how, ids, part }: OrderOf<'begin'>): Promise<Reply> {
     const { capacity, agent } = this.#options
     const servers = [how.server, ...(how.others ?? [])]
     const hosts = servers.map(({ host }) => host)
@@ -233,7 +251,7 @@ export class Session {
     if (n > room) {
       throw new OrderError(`it is to hold ${n} connections to ${hosts.join(', ')}, but can hold only ${room}`)
     }
-    const names = servers.map(({ host, port }) => `${host}:${port}`)
+    const names = servers.map(nameOf)
     const clients = await Promise.all(servers.map((server) => this.#clientOf(server, how)))
     await this.#disposeCrowd()
     const { procs } = agent
@@ -241,7 +259,7 @@ export class Session {
     const processes = procs === undefined ? undefined : Math.min(procs, processesFor(each))
     const make = agent.crowdOf ?? crowdOf
     this.#crowd = await crowdOfAll(
-      clients.map((client, i) => [names[i] as string, client]),
+      clients.map((client, i) => [names[i] as string, { ...client, ids }]),
       n,
       make,
       processes
@@ -265,7 +283,7 @@ export class Session {
     if (sources.length > 0 && usable.length === 0) {
       throw new OrderError(`none of its source addresses (${sources.join(', ')}) can connect to ${address.host}`)
     }
-    return clientOptions(how, address, usable)
+    return { address, sources: usable, ...clientSettings(how, server), part: { index: 0, of: 1 } }
   }
 
   async #connect(
@@ -278,18 +296,21 @@ export class Session {
         `it is to open ${n} connections beside ${this.#held}, but was prepared for ${this.#prepared}`
       )
     }
+    if (this.#pulse?.index !== pulse) this.#ofPulse = new Spoken()
     await waitUntil(at, signal)
     const began = performance.now()
-    const opened = await crowd.connect(n, signal, defined({ rate, replace }))
+    const opened = bounded(await crowd.connect(n, signal, defined({ rate, replace })))
     const latencies = crowd.latencies.encoded()
+    const answered = crowd.latencies.answers.corrected.count
     crowd.latencies.reset()
+    this.#ofPulse.addAnswers(latencies.answers)
     const { statistics } = this.#options
     if (this.#held === 0) statistics.pulses++
     statistics.connected += opened.connected
     this.#held += opened.connected - opened.replaced
     this.#pulse = { index: pulse, target: this.#target, n, of, opened, lost: {}, heldMs: 0 }
     this.#heldSince = performance.now()
-    this.#result = { opened, latencies, began }
+    this.#result = { opened, latencies, answered, began }
     // The coordinator stores the results of a pulse before it orders the next one.
     if (this.#state === 'led') this.journal.forgetBefore(pulse)
     return { answer: 'connected', ...this.#result }
@@ -303,9 +324,26 @@ export class Session {
 
   async #reportLost(): Promise<Reply> {
     await this.#countLost()
-    const lost = this.#lost
+    const lost = mostFrequent(this.#lost, MAX_CAUSES)
     this.#lost = {}
     return { answer: 'lost', lost }
+  }
+
+  async #reportTraffic(): Promise<Reply> {
+    await this.#countTraffic()
+    const { traffic, answers, answered } = this.#unreported.take()
+    return { answer: 'traffic', traffic: boundedTraffic(traffic), answers, answered }
+  }
+
+  async #countTraffic(): Promise<void> {
+    const crowd = this.#crowd
+    if (crowd === undefined) return
+    const traffic = await crowd.takeTraffic()
+    const { answers } = crowd.latencies
+    const encoded = answers.corrected.count === 0 ? null : answers.encoded()
+    answers.reset()
+    this.#unreported.add(traffic, encoded)
+    this.#ofPulse.add(traffic, encoded)
   }
 
   async #close(at: number): Promise<Reply> {
@@ -315,15 +353,31 @@ export class Session {
     await this.#countLost()
     await crowd.close()
     await this.#countLost()
+    await this.#countTraffic()
     this.#held = 0
     if (this.#pulse !== undefined) {
       const pulse = { ...this.#pulse, heldMs: performance.now() - this.#heldSince }
       this.#options.onEvent({ event: 'pulse', pulse })
-      if (this.#result !== undefined) this.journal.add(pulse.index, { ...this.#result, lost: pulse.lost })
+      this.#store(pulse)
       this.#pulse = undefined
       this.#closedAt = performance.now()
     }
     return { answer: 'done' }
+  }
+
+  /** Keeps the result of a pulse that is over. */
+  #store({ index, lost }: AgentPulse): void {
+    if (this.#result === undefined) return
+    const { opened, latencies, began } = this.#result
+    const { traffic, answers, answered } = this.#ofPulse.take()
+    this.journal.add(index, {
+      opened,
+      latencies: { ...latencies, answers },
+      answered,
+      began,
+      lost: mostFrequent(lost, MAX_CAUSES),
+      traffic: boundedTraffic(traffic)
+    })
   }
 
   async #countLost(): Promise<void> {
@@ -379,22 +433,22 @@ export class Session {
   }
 }
 
-function clientOptions(
-  how: ConnectSettings,
-  address: { host: string; port: number },
-  sources: readonly string[]
-): ClientOptions {
+/** Returns a result with as many causes as a message may have. */
+function bounded(opened: Opened): Opened {
+  const failed = mostFrequent(opened.failed, MAX_CAUSES)
+  const unanswered = mostFrequent(opened.unanswered, MAX_CAUSES)
+  const { targets } = opened
+  if (targets === undefined) return { ...opened, failed, unanswered }
   return {
-    address,
-    sources,
-    rate: how.rate ?? Number.POSITIVE_INFINITY,
-    timeout: how.timeout,
-    close: how.close,
-    payload: how.payload === null || how.payload === '' ? null : Buffer.from(how.payload, 'base64'),
-    active: how.active,
-    expectEcho: how.expectEcho,
-    part: { index: 0, of: 1 }
+    ...opened,
+    failed,
+    unanswered,
+    targets: targets.map((target) => ({ ...target, failed: mostFrequent(target.failed, MAX_CAUSES) }))
   }
+}
+
+function boundedTraffic(traffic: Traffic): Traffic {
+  return { ...traffic, unanswered: mostFrequent(traffic.unanswered, MAX_CAUSES) }
 }
 
 /**

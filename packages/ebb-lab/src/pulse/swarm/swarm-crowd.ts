@@ -1,15 +1,16 @@
 /** A crowd that the agents of a swarm hold. `pulse()` uses it like a crowd of its own. */
 import { addCauses, type Causes, count, total } from '../causes.js'
 import type { Arrivals, Crowd } from '../crowd.js'
-import { Latencies } from '../latencies.js'
+import { type IdRange, idRanges } from '../ids.js'
+import { Latencies, Latency } from '../latencies.js'
 import { addOpened, emptyOpened, type Opened } from '../opened.js'
 import type { Plan } from '../plan.js'
-import { emptyTraffic, type Traffic } from '../traffic.js'
+import { addTraffic, emptyTraffic, type Traffic } from '../traffic.js'
 import { capacityToAll, describeCapacity } from './capacity.js'
 import type { Coordinator } from './coordinator.js'
 import { AGENT_LOST, SwarmError } from './errors.js'
 import type { Member } from './member.js'
-import { type Answer, type ConnectSettings, connectSettingsSchema, type Part, planToJson } from './messages.js'
+import { type Answer, type ConnectSettings, type Part, planToJson } from './messages.js'
 import { split } from './split.js'
 
 /** Maximum number of agents to name in an error. */
@@ -66,7 +67,6 @@ export class SwarmCrowd implements Crowd {
    *
    * @param plan what agents go on with if they lose the coordinator. Default: they close everything
    * @throws {SwarmError} if the agents cannot hold `most` connections, or one of them refuses
-   * @throws ZodError for settings that the protocol cannot carry
    */
   static async create(
     coordinator: Coordinator,
@@ -74,7 +74,6 @@ export class SwarmCrowd implements Crowd {
     most: number,
     plan?: CrowdPlan
   ): Promise<SwarmCrowd> {
-    connectSettingsSchema.parse(settings)
     const crowd = new SwarmCrowd(coordinator, settings, most, plan)
     crowd.#checkRoom()
     const refusals = await crowd.#prepare()
@@ -171,7 +170,17 @@ export class SwarmCrowd implements Crowd {
   }
 
   async takeTraffic(): Promise<Traffic> {
-    return emptyTraffic()
+    const sum = emptyTraffic()
+    await Promise.all(
+      this.#coordinator.pulsing.map(async (member) => {
+        if (member.prepared === '') return
+        const answer = await this.#askHolder(member, { order: 'traffic' })
+        if (answer?.answer !== 'traffic' || !this.#addAnswers(member, answer)) return
+        addTraffic(sum, answer.traffic)
+        addCauses(member.total.unanswered, answer.traffic.unanswered)
+      })
+    )
+    return sum
   }
 
   async takeLost(): Promise<Causes> {
@@ -233,11 +242,12 @@ export class SwarmCrowd implements Crowd {
       const { members, capacities, all } = this.#room()
       const shares = split(Math.min(this.#most, all), capacities) ?? []
       const parts = this.#parts(capacities, all)
+      const ids = idRanges(shares.length > 0 ? shares : capacities.map(() => 0))
       const refusals: Refusal[] = []
       await Promise.all(
         members.map(async (member, i) => {
           const part = parts?.[i]
-          const reason = await this.#prepareMember(member, shares[i] ?? 0, capacities[i] as number, part)
+          const reason = await this.#prepareMember(member, capacities[i] as number, ids[i] as IdRange, part)
           if (reason !== undefined) refusals.push({ member, reason })
         })
       )
@@ -257,20 +267,21 @@ export class SwarmCrowd implements Crowd {
   /** Has one agent prepare its share. Returns the reason if it refuses. */
   async #prepareMember(
     member: Member,
-    share: number,
     capacity: number,
+    ids: IdRange,
     part: Part | undefined
   ): Promise<string | undefined> {
+    const share = ids.count
     // In a smaller pulse, rounding may give the agent one connection more.
     const n = Math.min(share + 1, capacity)
     if (n === 0) return undefined
     const { rate: allRate } = this.#settings
     const rate = allRate === null ? null : (allRate * Math.max(1, share)) / Math.max(1, this.#most)
     const { big = 0, small = 0 } = part ?? {}
-    const prepared = `${this.#number} ${n} ${rate} ${big} ${small}`
+    const prepared = `${this.#number} ${n} ${rate} ${big} ${small} ${Object.values(ids).join(' ')}`
     if (member.prepared === prepared) return undefined
     const how = { ...this.#settings, rate }
-    const answer = await this.#coordinator.ask(member, { order: 'begin', n, how, ...(part && { part }) })
+    const answer = await this.#coordinator.ask(member, { order: 'begin', n, how, ids, ...(part && { part }) })
     if (answer?.answer === 'refused') return answer.reason
     if (answer?.answer === 'done') {
       member.prepared = prepared
@@ -308,11 +319,11 @@ export class SwarmCrowd implements Crowd {
    */
   #takeResult(member: Member, n: number, answer: Answer | undefined): Opened {
     if (answer?.answer === 'connected') {
-      const { opened } = answer
+      const { opened, answered } = answer
       try {
         const sum = opened.connected + opened.abandoned + total(opened.failed)
         if (sum !== n) throw new SwarmError(`${sum} connects in place of ${n}`)
-        this.latencies.merge(answer.latencies, { connects: opened.connected, answers: opened.echoed })
+        this.latencies.merge(answer.latencies, { connects: opened.connected, answers: answered })
         return opened
       } catch (error) {
         this.#coordinator.lose(member, `its result is not possible: ${(error as Error).message}`)
@@ -320,6 +331,20 @@ export class SwarmCrowd implements Crowd {
     }
     this.#loseIfRefused(member, answer)
     return { ...emptyOpened(), failed: { [AGENT_LOST]: n } }
+  }
+
+  /** Adds the latencies of answers. Returns false after it has given up an agent whose latencies are not possible. */
+  #addAnswers(member: Member, { answers, answered }: Extract<Answer, { answer: 'traffic' }>): boolean {
+    try {
+      const checked = new Latency()
+      if (answers !== null) checked.merge(answers, answered)
+      else if (answered > 0) throw new SwarmError(`${answered} answers have no latencies`)
+      if (answers !== null) this.latencies.answers.merge(answers)
+      return true
+    } catch (error) {
+      this.#coordinator.lose(member, `its result is not possible: ${(error as Error).message}`)
+      return false
+    }
   }
 
   /** Number of connections that the agents hold according to their answers. */
