@@ -89,7 +89,6 @@ test.each([
   [['pulse', 'unix:/run/a', '--swarm', 'a'], 'a swarm cannot reach a Unix socket'],
   [['pulse', 'wss://127.0.0.1:1/', '--swarm', 'a', '--ca', SERVER], 'are not sent to the agents of a swarm'],
   [['pulse', 'wss://127.0.0.1:1/', '--swarm', 'a', '--cert', SERVER, '--key', SERVER], 'are not sent to the agents'],
-  [['pulse', 'http://127.0.0.1:1/', '--swarm', 'a', '--body', 'b'.repeat(100_000)], 'it must be 96 KiB at most'],
   [['bench', '--url', 'ws://127.0.0.1:{port}/'], '--url needs a server'],
   [['bench', '--url', 'ws://127.0.0.1/', '--', 'node', 'server.js', '{port}'], 'write {port}']
 ])('refuses %j', async (args, why) => {

@@ -159,6 +159,7 @@ describe.skipIf(noNats !== undefined)('over NATS', () => {
       const { args: others } = await swarm()
       const refused = await run(['pulse', url, ...others, ...ONCE, ...saying])
       expect(reportOf(refused)).toMatchObject({ connected: 0, failed: { DEPTH_ZERO_SELF_SIGNED_CERT: 40 } })
+      expect(refused.stderr).toContain('start the agents with NODE_EXTRA_CA_CERTS')
       const insecure = await run(['pulse', url, ...others, ...ONCE, ...saying, '--insecure'])
       expect(reportOf(insecure)).toMatchObject({ connected: 40, echoed: 40, failed: {} })
     }

@@ -13,6 +13,7 @@ const MEANINGS: Record<string, string> = {
   GARBAGE: 'the server sent bytes that the protocol of the URL does not allow: check the scheme and the port',
   MISMATCH: 'something else than the message came back',
   NO_PONG: 'a ping was not answered in time: see whether the server is overloaded, or raise --timeout',
+  OTHER: 'an agent counts the rarest causes together if there are more than 100: look at the log of the server',
   STALLED: 'the server stopped reading: see whether it is stopped or overloaded',
   SUBACK_128: 'the server refuses the subscription: check --subscribe and the rights of the user',
   TIMEOUT: 'the server did not answer in time: see whether it is overloaded, or raise --timeout',
@@ -40,8 +41,25 @@ const PATTERNS: readonly (readonly [pattern: RegExp, meaning: string])[] = [
   [/^WS_\d/, 'the server closed WebSockets with this code: look at its log and its limits']
 ]
 
-/** Returns what a cause means and what to do, if it comes from a protocol or from TLS. */
-export function meaningOf(cause: string): string | undefined {
+/** Causes of OpenSSL whose remedy is the agents' own, because no certificate is sent to them. */
+const OF_AGENTS: readonly (readonly [pattern: RegExp, meaning: string])[] = [
+  [
+    /SELF_SIGNED|UNABLE_TO_(?:VERIFY|GET_ISSUER)/,
+    "no authority that the agents trust has signed the server's certificate: start the agents with " +
+      'NODE_EXTRA_CA_CERTS=FILE, or add --insecure'
+  ],
+  [
+    /CERTIFICATE_REQUIRED|HANDSHAKE_FAILURE/,
+    'the server demands a certificate of the client, which a swarm does not have: connect from this machine'
+  ]
+]
+
+/**
+ * Returns what a cause means and what to do, if it comes from a protocol or from TLS.
+ *
+ * @param isSwarm whether agents connected
+ */
+export function meaningOf(cause: string, isSwarm: boolean): string | undefined {
   if (Object.hasOwn(MEANINGS, cause)) return MEANINGS[cause]
-  return PATTERNS.find(([pattern]) => pattern.test(cause))?.[1]
+  return (isSwarm ? [...OF_AGENTS, ...PATTERNS] : PATTERNS).find(([pattern]) => pattern.test(cause))?.[1]
 }

@@ -75,7 +75,7 @@ interface Troubles {
  */
 export function remedyOfNothing(cause: string, isSwarm = false): string {
   const lack = isSwarm ? AGENTS_LACK[cause] : undefined
-  return lack ?? NOTHING_CONNECTED[cause] ?? meaningOf(cause) ?? 'check that the server runs and answers'
+  return lack ?? NOTHING_CONNECTED[cause] ?? meaningOf(cause, isSwarm) ?? 'check that the server runs and answers'
 }
 
 /** Returns a sentence for each cause of failed connects, lost connections and missing answers that is known. */
@@ -91,18 +91,18 @@ export function remedies({ failed, lost, unanswered, targets = [], swarm }: Trou
       const cause = Object.entries(target.failed).sort(([, a], [, b]) => b - a)[0]?.[0] ?? ''
       return `nothing connected to ${target.target} (${cause}): ${remedyOfNothing(cause, isSwarm)}`
     }),
-    ...sentences(rest, 'connects failed', isSwarm ? { ...SOME_FAILED, ...AGENTS_LACK } : SOME_FAILED),
-    ...sentences(lost, 'connections were lost', isSwarm ? { ...LOST, ...AGENTS_LACK } : LOST),
-    ...sentences(unanswered, 'answers were wrong or missing', {})
+    ...sentences(rest, 'connects failed', isSwarm ? { ...SOME_FAILED, ...AGENTS_LACK } : SOME_FAILED, isSwarm),
+    ...sentences(lost, 'connections were lost', isSwarm ? { ...LOST, ...AGENTS_LACK } : LOST, isSwarm),
+    ...sentences(unanswered, 'answers were wrong or missing', {}, isSwarm)
   ]
 }
 
-function sentences(by: Causes, what: string, known: Record<string, string>): string[] {
+function sentences(by: Causes, what: string, known: Record<string, string>, isSwarm: boolean): string[] {
   if (total(by) === 0) return []
   const causes = Object.entries(by).sort(([, a], [, b]) => b - a)
   return causes.flatMap(([cause, count]) => {
     if (count <= 0) return []
-    const remedy = known[cause] ?? meaningOf(cause)
+    const remedy = known[cause] ?? meaningOf(cause, isSwarm)
     return remedy === undefined ? [] : [`${integer(count)} ${what} with ${cause}: ${remedy}`]
   })
 }

@@ -193,6 +193,13 @@ test.each([
   )
 })
 
+test('refuses a body that is too large', async () => {
+  const options = { ...(await swarm()), body: 'b'.repeat(100_000) }
+  await expect(pulse('http://127.0.0.1:1/', ONCE, options)).rejects.toThrow(
+    'a swarm cannot carry server.protocol.body: it must be 96 KiB at most'
+  )
+})
+
 test('refuses settings that are too large together', async () => {
   const headers = Array.from({ length: 20 }, (_, i): [string, string] => [`a${i}`, 'b'.repeat(10_000)])
   await expect(pulse('ws://127.0.0.1:1/', ONCE, { ...(await swarm()), headers })).rejects.toThrow(
