@@ -1,4 +1,4 @@
-/** How connections are made, as a message carries it: from the options of the coordinator to those of an agent's clients. */
+/** How connections are made, in messages: from the options of the coordinator to those of an agent's clients. */
 import { invalidArgument } from 'ebb/sys'
 import type { ClientOptions } from '../client-options.js'
 import { alpnOf } from '../protocols/settings.js'

@@ -204,8 +204,8 @@ export function planFromJson(plan: PlanJson): Plan {
 const ids = z.object({ first: count, count, next: count, step: count.min(1) })
 
 /**
- * Result of a pulse at one agent. `latencies`: those of this pulse, `answered` of them of answers. `began`: start by the
- * agent's clock.
+ * Result of a pulse at one agent. `latencies`: those of this pulse, `answered` of them of answers. `began`: start by
+ * the agent's clock.
  */
 const pulseResult = z.object({
   opened,

@@ -96,7 +96,7 @@ export class Session {
   /** Connections that the server closed and that the coordinator does not know of yet. */
   #lost: Causes = {}
   /** What the connections have said that the coordinator does not know of yet, and in the whole pulse. */
-  readonly #unreported = new Spoken()
+  #unreported = new Spoken()
   #ofPulse = new Spoken()
   #recording: SideRecording | undefined
   /** The agent's part of the plan, if it may go on alone. */
@@ -266,6 +266,9 @@ export class Session {
     )
     this.#prepared = n
     this.#held = 0
+    // What the connections of the last crowd did after the coordinator had asked is not for the next one.
+    this.#lost = {}
+    this.#unreported = new Spoken()
     this.#target = names.join(', ')
     this.#part = part
     this.journal.skipTo(part?.first ?? 0)

@@ -117,15 +117,20 @@ test('requests carry the headers and the body; statuses and wrong answers are ad
 
 test('answers of a shape with churn are counted', async () => {
   const { port } = await http()
+  const options = { ...(await swarm()), every: 50 }
   const report = await load(
     `http://127.0.0.1:${port}/`,
     { shape: 'steady', connections: 20, duration: 2500, offset: 0, jitter: 0, seed: 1 },
-    { ...(await swarm()), every: 50, churn: 20 }
+    { ...options, churn: 20 }
   )
   expect(report).toMatchObject({ failed: {}, lost: {}, stopped: null })
   expect(report.replaced).toBeGreaterThan(0)
   expect(report.traffic.answered).toBeGreaterThan(report.connected)
   expect(report.traffic.statuses).toEqual({ 200: report.traffic.answered })
+  // What came after the end of the shape does not count for the next run.
+  const { every: _, ...once } = options
+  const next = await pulse(`http://127.0.0.1:${port}/`, ONCE, once)
+  expect(next).toMatchObject({ connected: 30, traffic: { sent: 30, answered: 30, statuses: { 200: 30 } } })
 })
 
 test('several servers, each with its protocol and path; their connections have different numbers', async () => {
