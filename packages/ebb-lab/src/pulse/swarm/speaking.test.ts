@@ -4,6 +4,7 @@ import { createServer as createTcp } from 'node:net'
 import { Aedes } from 'aedes'
 import { expect, onTestFinished, test } from 'vitest'
 import { WebSocketServer } from 'ws'
+import { until } from '../../../../../test/support/sockets.js'
 import { load } from '../load.js'
 import { pulse } from '../pulse.js'
 import { portOf } from '../testing/speaking.js'
@@ -117,19 +118,27 @@ test('requests carry the headers and the body; statuses and wrong answers are ad
 
 test('answers of a shape with churn are counted', async () => {
   const { port } = await http()
-  const options = { ...(await swarm()), every: 50 }
   const report = await load(
     `http://127.0.0.1:${port}/`,
     { shape: 'steady', connections: 20, duration: 2500, offset: 0, jitter: 0, seed: 1 },
-    { ...options, churn: 20 }
+    { ...(await swarm()), every: 50, churn: 20 }
   )
   expect(report).toMatchObject({ failed: {}, lost: {}, stopped: null })
   expect(report.replaced).toBeGreaterThan(0)
   expect(report.traffic.answered).toBeGreaterThan(report.connected)
   expect(report.traffic.statuses).toEqual({ 200: report.traffic.answered })
-  // What came after the end of the shape does not count for the next run.
-  const { every: _, ...once } = options
-  const next = await pulse(`http://127.0.0.1:${port}/`, ONCE, once)
+})
+
+test('what is said after the end of a shape does not count for the next run', async () => {
+  const { port, requests } = await http()
+  const run = await swarm()
+  const stop = new AbortController()
+  const shape = { shape: 'steady', connections: 20, duration: 60_000, offset: 0, jitter: 0, seed: 1 } as const
+  const first = load(`http://127.0.0.1:${port}/`, shape, { ...run, every: 10, signal: stop.signal })
+  await until(() => requests.length > 100)
+  stop.abort()
+  expect((await first).stopped).toBe('signal')
+  const next = await pulse(`http://127.0.0.1:${port}/`, ONCE, run)
   expect(next).toMatchObject({ connected: 30, traffic: { sent: 30, answered: 30, statuses: { 200: 30 } } })
 })
 
