@@ -210,7 +210,7 @@ test('bad input is reported in one sentence, with exit code 1', async () => {
 })
 
 test('every --help fits into 80 columns', async () => {
-  for (const args of [[], ['serve'], ['agent'], ['pulse'], ['record'], ['bench'], ['box'], ['report']]) {
+  for (const args of [[], ['serve'], ['agent'], ['pulse'], ['record'], ['bench'], ['box'], ['report'], ['run']]) {
     const { code, stdout } = await run([...args, '--help'])
     expect(code).toBe(0)
     expect(stdout.split('\n').filter((line) => line.length > 80)).toEqual([])

@@ -53,7 +53,7 @@ export function openMetrics(stats: RunStats, latencies: Latencies, server: Serve
   counter('replaced', 'Connections that left and were replaced.', replaced)
   histogram('connect_seconds', 'Connect times, from the time that was meant.', connects)
   histogram('connect_uncorrected_seconds', 'Connect times, from the actual start.', { corrected: connects.uncorrected })
-  histogram('answer_seconds', 'Times until the payload was back, from the time that was meant.', answers)
+  histogram('answer_seconds', 'Times until each answer, from the time that was meant.', answers)
   if (server !== null) {
     family('server_anonymous_bytes', 'gauge', 'Anonymous memory of the server.', [['', server.anonymous]])
     family('server_resident_bytes', 'gauge', 'Resident memory of the server.', [['', server.resident]])

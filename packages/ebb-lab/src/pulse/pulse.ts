@@ -117,11 +117,11 @@ export interface PulseReport extends LatencyReport {
   /** Answers that did not come or were wrong, by cause: see {@link Opened}. */
   unanswered: Causes
   /**
-   * Number of connects that could not begin within 10 ms of the time that the rate prescribes: too many others were in
-   * progress, the server's backlog was full, or this machine was busy. 0 without a rate.
+   * Number of connects that could not begin within 10 ms of the time that the rate or the shape prescribes: too many
+   * others were in progress, the server's backlog was full, or this machine was busy. 0 if neither prescribes one.
    */
   late: number
-  /** Latencies of connections from their start until their whole payload had come back. Null if none came back. */
+  /** Latencies from the start of a connection, or the time at which a message was due, until its answer. Null: none. */
   answers: LatencyReport | null
   /** What the connections sent and received. */
   traffic: Traffic

@@ -43,7 +43,7 @@ export interface HandoverOptions {
   grace?: number | string
   /**
    * How long the process that hands over may be blocked, and how long it waits for each message of the successor before
-   * that. If the successor has not taken over by then, that process goes on. Milliseconds, or a string with a unit.
+   * it is blocked. After this time, the handover fails, and that process goes on. Milliseconds, or a string with a unit.
    * Default: `'1s'`.
    */
   timeout?: number | string

@@ -67,35 +67,50 @@ const OPTIONS = {
 export const HELP = `Usage: ebb run [options] -- command [arguments]
        ebb run --keeper-only --dir path [--procs n]
 
-Runs a server, restarts it when it crashes, and replaces it by a new process that takes over its connections.
+Runs a server, restarts it when it crashes, and replaces it by a new process
+that takes over its connections.
 
 Options:
-  --handover             at SIGHUP, start a successor that takes over; the program calls handover() of ebb
-  --keep                 keep idle connections open over a crash of the program; implies --handover
-  --keeper-only          run no command: keep the connections of processes that something else starts
-  --store                keep idle connections open over "systemctl restart", in systemd's descriptor store; implies
-                         --handover
-  --store-grace time     time that connections in the middle of something have then (default: 5s)
-  --procs n              number of processes, or "auto" for one per CPU (default: 1)
-  --max-memory size      take over by a fresh process when the program never holds less memory than this, such as 500MB
-  --memory-window time   time during which the memory must not have been lower (default: 60s)
-  --dir path             folder of the sockets (default: a folder of its own, which is removed at the end)
-  --ready-timeout time   time that a successor has until it is ready (default: 60s)
-  --grace time           time that a process has to end after the takeover (default: 60s)
+  --handover             at SIGHUP, start a successor that takes over; the
+                         program calls handover() of ebb
+  --keep                 keep idle connections open over a crash of the program;
+                         implies --handover
+  --keeper-only          run no command: keep the connections of processes that
+                         something else starts
+  --store                keep idle connections open over "systemctl restart", in
+                         systemd's descriptor store; implies --handover
+  --store-grace time     time that connections in the middle of something have
+                         to come to rest when the service ends (default: 5s)
+  --procs n              number of processes, or "auto" for one per CPU
+                         (default: 1)
+  --max-memory size      take over by a fresh process when the program never
+                         holds less memory than this, such as 500MB
+  --memory-window time   time during which the memory must not have been lower
+                         (default: 60s)
+  --dir path             folder of the sockets (default: a folder of its own,
+                         which is removed at the end)
+  --ready-timeout time   time that a successor has until it is ready (default:
+                         60s)
+  --grace time           time that a process has to end after the takeover
+                         (default: 60s)
   --kill-after time      time between SIGTERM and SIGKILL (default: 10s)
-  --max-restarts n       restarts in a row before ebb run gives up, or "unlimited" (default: 16)
+  --max-restarts n       restarts in a row before ebb run gives up, or
+                         "unlimited" (default: 16)
   -h, --help             print this help
   -v, --version          print the version
 
 Times are seconds, or have a unit: 250ms, 30s, 2m.
 
 Signals:
-  SIGHUP                 with --handover: start successors, one after the other; else passed on
+  SIGHUP                 with --handover: start successors, one after the other;
+                         without: passed on
   SIGTERM, SIGINT        end all processes; a second one kills them
   SIGQUIT                as SIGTERM
-  SIGUSR1, SIGUSR2, SIGWINCH   passed on
+  SIGUSR1, SIGUSR2, SIGWINCH
+                         passed on
 
-Exit code: that of the program. 1 if ebb run itself failed, 126 or 127 if the command cannot be run.
+Exit code: that of the program. 1 if ebb run itself failed, 126 or 127 if the
+command cannot be run.
 `
 
 /**

@@ -65,9 +65,11 @@ Examples:
     --record-command 'node server.js {port}'
 
 If an agent hears nothing from its coordinator for 3 s, it closes its
-connections and is free for the next coordinator. On SIGTERM it closes them and
-leaves the swarm. Only the agent's own command line says which server it starts:
-a coordinator can ask for a start, but cannot choose the command.`
+connections and is free for the next coordinator. In a run that can be resumed
+(JetStream), it goes on with its part of the plan for the time --grace of the
+run. On SIGTERM it closes its connections and leaves the swarm. Only the agent's
+own command line says which server it starts: a coordinator can ask for a start,
+but cannot choose the command.`
     )
     .action(run)
 }

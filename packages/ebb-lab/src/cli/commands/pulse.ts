@@ -52,9 +52,11 @@ unit: 250ms, 4s, 2m. Options may also be written with one dash and "=":
   ebb pulse 127.0.0.1:3033 -big=10000 -i 3 -bs=30 -small=1000 -ss=20 -l 4
 
 A URL says what the connections speak:
-  ebb pulse ws://localhost:3033/chat -big=10k --message "hello {id}" --every 30s --ping 20s
+  ebb pulse ws://localhost:3033/chat -big=10k --message "hello {id}" \\
+    --every 30s --ping 20s
   ebb pulse https://example.org/ -big=1k --every 5s --header "Accept: text/html"
-  ebb pulse mqtt://user:secret@broker --subscribe "to/{id}" --topic from/{id} --message "{n}" --qos 1
+  ebb pulse mqtt://user:secret@broker --subscribe "to/{id}" \\
+    --topic "from/{id}" --message "{n}" --qos 1
 
 With agents on several machines that use the same NATS server:
   ebb pulse 10.0.0.5:3033 --swarm lab --nats nats://10.0.0.1:4222 -big=100k
