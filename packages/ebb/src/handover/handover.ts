@@ -43,8 +43,8 @@ export interface HandoverOptions {
   grace?: number | string
   /**
    * How long the process that hands over may be blocked, and how long it waits for each message of the successor before
-   * it is blocked. After this time, the handover fails, and that process goes on. Milliseconds, or a string with a unit.
-   * Default: `'1s'`.
+   * it is blocked. After this time, the handover fails, and that process goes on. Milliseconds, or a string with a
+   * unit. Default: `'1s'`.
    */
   timeout?: number | string
 }
