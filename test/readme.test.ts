@@ -94,15 +94,18 @@ test.each(talking)('%s', async (command) => {
 test.skipIf(noNats !== undefined).each(overNats)('%s', async (command) => {
   const jetStream = mkdtempSync(join(tmpdir(), 'ebb-readme-'))
   onTestFinished(() => rmSync(jetStream, { recursive: true }))
-  const [nats, held] = [await Nats.start(['-js', '-sd', jetStream]), await server()]
-  const second = command.includes('10.0.0.6') ? await server() : held
+  const scheme = PROTOCOL.exec(command)?.[1]
+  const start = async (): Promise<number> =>
+    scheme === undefined ? (await server()).port : await talkingServer(scheme)
+  const [nats, port] = [await Nats.start(['-js', '-sd', jetStream]), await start()]
+  const second = command.includes('10.0.0.6') ? await start() : port
   const here = (line: string): string =>
     line
       .replace(/^npx ebb/, `exec "${process.execPath}" "${MAIN}"`)
       .replace(/nats:\/\/[\d.]+:4222/, nats.url)
-      .replace('10.0.0.6:3033', `127.0.0.1:${second.port}`)
-      .replace(/[\d.]+:3033\b/, `127.0.0.1:${held.port}`)
-      .replace('--record-port 3033', `--record-port ${held.port}`)
+      .replace('10.0.0.6:3033', `127.0.0.1:${second}`)
+      .replace(/[\d.]+:3033\b/, `127.0.0.1:${port}`)
+      .replace('--record-port 3033', `--record-port ${port}`)
       .replace('--agents 4', '--agents 2')
   const agent = (line: string): Cli => new Cli(['sh', '-c', here(line)])
   if (command.startsWith('npx ebb agent ')) {
