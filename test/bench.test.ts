@@ -193,7 +193,7 @@ test('bad input is reported in one sentence, with exit code 1', async () => {
     [['bench', ...SMALL, '--out', '/proc/nothere'], /\/proc/],
     [['bench', '--port', '99999'], /port/],
     [['pulse'], /server/],
-    [['pulse', '3033', '--active', '10%'], /--payload/],
+    [['pulse', '3033', '--active', '10%'], /add --message TEXT/],
     [['pulse', '3033', '--procs', '0'], /1 or more/],
     [['pulse', 'no.such.host.invalid:80', '--big', '1'], /no\.such\.host\.invalid/],
     [['pulse', '3033', '--nosuch'], /unknown option/],
