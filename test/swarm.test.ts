@@ -270,7 +270,10 @@ describe.skipIf(noNats !== undefined)('over NATS', () => {
         /^ebb: ERR_SWARM: swarm other \(NATS at .*\) has no agents: start some, ebb agent --swarm other$/m
       ],
       [['10.0.0.1:80', '--procs', '2'], /^ebb: procs are each agent's own: give them to ebb agent$/m],
-      [['10.0.0.1:80', '--payload', 'x'.repeat(100_000)], /^ebb: payload: it must be 96 KiB at most$/m],
+      [
+        ['10.0.0.1:80', '--payload', 'x'.repeat(100_000)],
+        /^ebb: a swarm cannot carry payload: it must be 96 KiB at most$/m
+      ],
       [['/run/a.sock'], /^ebb: a swarm cannot reach a Unix socket of one machine: give HOST:PORT$/m]
     ]
     for (const [args, says] of cases) {
@@ -296,12 +299,12 @@ describe.skipIf(noNats !== undefined)('over NATS', () => {
     const coordinator = seen.find((subject) => subject.includes('coordinator')) as string
     const [found] = await all(await natsClient.services(connection).client().ping('ebb-lab'))
     const orders = `ebb.lab.agent.${found?.id}`
-    const forged = { v: 1, from: 'f'.repeat(32), lease: 'f'.repeat(32), seq: 1 }
+    const forged = { v: 2, from: 'f'.repeat(32), lease: 'f'.repeat(32), seq: 1 }
     for (const message of ['close!', Buffer.alloc(300_000), JSON.stringify({ ...forged, order: 'close', at: 0 })])
       connection.publish(orders, message)
     connection.publish(
       coordinator,
-      JSON.stringify({ v: 1, agent: found?.id, lease: 'f'.repeat(32), tell: 'leaving', reason: 'ha' })
+      JSON.stringify({ v: 2, agent: found?.id, lease: 'f'.repeat(32), tell: 'leaving', reason: 'ha' })
     )
     connection.publish(coordinator, Buffer.alloc(300_000))
     connection.publish('ebb.lab.all', '{')
@@ -327,7 +330,7 @@ describe.skipIf(noNats !== undefined)('over NATS', () => {
     const alone = await run(['pulse', '1', ...swarm(nats)])
     expect(alone.code).toBe(1)
     expect(alone.stderr).toMatch(
-      /no agents; not used: grandpa: it speaks version 0 of the protocol, and this is version 1/
+      /no agents; not used: grandpa: it speaks version 0 of the protocol, and this is version 2/
     )
     const held = await server()
     await agent(nats, 'a')

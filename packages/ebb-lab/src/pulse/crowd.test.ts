@@ -1,5 +1,6 @@
 /** Crowds. These tests run the built files, because worker processes are forked from them. */
 
+import { type AddressInfo, createServer } from 'node:net'
 import { type ClientOptions, type Crowd, crowdOf, processesFor, pulse } from 'ebb-lab/testing'
 import { expect, onTestFinished, test } from 'vitest'
 import { ebb, program, server } from '../../../../test/support/cli.js'
@@ -53,6 +54,18 @@ test('several processes open, hold and close the connections like one', async ()
   const workers = workersOf(process.pid)
   await several.dispose()
   expect(workers.filter(alive)).toEqual([])
+})
+
+test('the connections of several processes have different numbers without gaps', async () => {
+  const ids: string[] = []
+  const listening = createServer((socket) => void socket.on('error', () => {}).on('data', (id) => ids.push(`${id}`)))
+  await new Promise<void>((resolve) => listening.listen(0, '127.0.0.1', resolve))
+  onTestFinished(() => void listening.close())
+  const { port } = listening.address() as AddressInfo
+  const several = await crowd(port, 3, { payload: '{id}', ids: { first: 10, count: 4, next: 20, step: 2 } })
+  await several.connect(5)
+  await until(() => ids.length === 5)
+  expect(ids.toSorted()).toEqual(['10', '11', '12', '13', '20'])
 })
 
 test('the connections of a worker that is killed while it holds are lost, once; the other workers go on', async () => {

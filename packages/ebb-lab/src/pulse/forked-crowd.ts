@@ -240,7 +240,10 @@ export class ForkedCrowd implements Crowd {
   }
 }
 
-/** Splits `n` into `parts` whole numbers that differ by at most 1. */
+/**
+ * Splits `n` into `parts` whole numbers that differ by at most 1, the larger ones first. So the numbers of connections,
+ * which the workers take in turn, have no gaps.
+ */
 function splitEvenly(n: number, parts: number): number[] {
-  return Array.from({ length: parts }, (_, i) => Math.floor(((i + 1) * n) / parts) - Math.floor((i * n) / parts))
+  return Array.from({ length: parts }, (_, i) => Math.floor((n + parts - 1 - i) / parts))
 }
