@@ -1,6 +1,8 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { Churn } from './churn.js'
+import { Churn, holdWithChurn } from './churn.js'
+import type { Crowd } from './crowd.js'
+import { emptyOpened } from './opened.js'
 
 test('however a time is cut into pieces, as many connections are replaced, each at its own time', () => {
   const pieces = fc.array(fc.integer({ min: 0, max: 5000 }), { maxLength: 30 })
@@ -21,4 +23,16 @@ test('however a time is cut into pieces, as many connections are replaced, each 
       }
     })
   )
+})
+
+test('what the end of a hold cuts off does not count as replaced, so that the counts add up', async () => {
+  const crowd = {
+    async connect(n: number, signal: AbortSignal) {
+      await new Promise((resolve) => signal.addEventListener('abort', resolve))
+      // Seven have left: five of the new ones are open, one has failed, one is cut off.
+      const failed = { ECONNREFUSED: 1 }
+      return { ...emptyOpened(), replaced: 7, connected: 5, failed, abandoned: n - 6 }
+    }
+  } as unknown as Crowd
+  expect(await holdWithChurn(crowd, 1000, 20)).toMatchObject({ replaced: 6, connected: 5, abandoned: 0 })
 })

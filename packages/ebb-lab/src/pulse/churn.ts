@@ -1,4 +1,5 @@
 /** Churn: connections that leave and are replaced while a crowd is held. */
+import { total } from './causes.js'
 import type { Crowd } from './crowd.js'
 import { emptyOpened, type Opened } from './opened.js'
 import { pause } from './pause.js'
@@ -43,7 +44,7 @@ export class Churn {
 
 /**
  * Holds the connections of a crowd for `ms`, and replaces `rate` of them per second. Connects that are then in progress
- * are cancelled, and count nowhere.
+ * are cancelled: the connections that have left for them count as closed with all others, not as replaced.
  */
 export async function holdWithChurn(crowd: Crowd, rate: number, ms: number, signal?: AbortSignal): Promise<Opened> {
   const now = performance.now()
@@ -51,7 +52,8 @@ export async function holdWithChurn(crowd: Crowd, rate: number, ms: number, sign
   const timer = setTimeout(() => over.abort(), ms)
   try {
     const until = signal === undefined ? over.signal : AbortSignal.any([signal, over.signal])
-    return { ...(await new Churn(rate, now).run(crowd, now + ms, until)), abandoned: 0 }
+    const opened = await new Churn(rate, now).run(crowd, now + ms, until)
+    return { ...opened, replaced: opened.connected + total(opened.failed), abandoned: 0 }
   } finally {
     clearTimeout(timer)
   }

@@ -621,6 +621,12 @@ export class Client implements Watcher, Wire {
 
   /** An open connection is lost. */
   #lose(line: number, cause: string): void {
+    count(this.#lost, cause)
+    this.#leave(line, cause)
+  }
+
+  /** An open connection ends, and what it waits for is not answered. */
+  #leave(line: number, cause: string): void {
     const state = this.#state[line] as number
     if ((state & AWAITING) !== 0) {
       this.#state[line] = state & ~OWED
@@ -628,7 +634,6 @@ export class Client implements Watcher, Wire {
       else this.traffic.countUnanswered(cause)
       this.#settle(line)
     }
-    count(this.#lost, cause)
     this.#open--
     this.#free(line)
   }
@@ -703,13 +708,15 @@ export class Client implements Watcher, Wire {
     }
   }
 
-  /** An answer has not come in time, or the server has not read a message. */
+  /**
+   * An answer has not come in time, or the server has not read a message. The connection is closed if what follows
+   * could be taken for another answer, or the rest of the message would be in the way of the next one. It does not
+   * count as lost: the answer counts.
+   */
   #overdue(line: number): void {
     const cause = this.#hasUnsent(line) ? 'STALLED' : 'TIMEOUT'
-    if (this.#protocol.needsOrder) this.#lose(line, cause)
-    else if (cause === 'TIMEOUT' || this.#messages === undefined) this.unanswered(line, cause)
-    // The rest of this message would be in the way of the next one.
-    else this.#lose(line, cause)
+    if (this.#protocol.needsOrder || (cause === 'STALLED' && this.#messages !== undefined)) this.#leave(line, cause)
+    else this.unanswered(line, cause)
   }
 
   /** Returns the next line after `line` that has a connection, or -1. */

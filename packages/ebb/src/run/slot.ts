@@ -113,7 +113,10 @@ export class Slot {
     // Between two restarts, a fresh process is about to start anyway.
     if (this.#isEnding || current === undefined) return Promise.resolve(true)
     if (!current.isReady) {
-      this.#events.log(`process ${current.pid} is not ready, so it is restarted`)
+      const { pid } = current
+      this.#events.log(
+        `process ${pid} is not ready, so it is restarted: a process is ready when handover() has resolved`
+      )
       this.#isRestartAsked = true
       current.end('SIGTERM', this.#options.killAfter)
       return Promise.resolve(true)
