@@ -278,7 +278,7 @@ describe('after the start', () => {
   test.each([
     ['a client is there', `createConnection(server('one').address.port).on('connect', later)`],
     ['the program has released memory itself', `server('one'); await release(); later()`],
-    ['the heap is large', `globalThis.kept = Array.from({ length: 5e5 }, (_, i) => ({ i })); server('one'); later()`]
+    ['the heap is large', `globalThis.kept = Array.from({ length: 2e6 }, (_, i) => ({ i })); server('one'); later()`]
   ])('nothing is released if %s', async (_, program) => {
     expect(await new Child(`${START}; ${program}`).next()).toEqual([])
   })
