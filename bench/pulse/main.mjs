@@ -23,7 +23,7 @@ const { connections, crowd } = readCommandLine({
     connections: count('--connections', 'N', 'Connections of each pulse. Default: 10000.', 10_000),
     crowd: count('--crowd', 'N', 'Pinging WebSockets of the larger crowd. Default: 100000.', 100_000)
   },
-  exit: 'Exit code: 0.'
+  exit: 'Exit codes: 0, also if a limit is not kept.'
 })
 /** Anonymous memory (bytes) that a pinging WebSocket may take in the client. */
 const MOST_BYTES = 1500
