@@ -67,6 +67,16 @@ function counted(): { counter: string; read: () => number } {
   return { counter, read: () => Number(readFileSync(counter, 'utf8')) }
 }
 
+/** Source that counts in such a file that its process has begun, and runs `then` in the second one. */
+const secondStart = (then: string): string => `
+  import fs from 'node:fs'
+  const count = Number(fs.readFileSync(process.env.COUNT, 'utf8'))
+  fs.writeFileSync(process.env.COUNT, String(count + 1))
+  if (count === 1) ${then}`
+
+/** What never ends. */
+const NEVER = 'await new Promise((resolve) => setTimeout(resolve, 3_600_000))'
+
 const allClosed = (clients: readonly EchoClient[]): Promise<void> => until(() => clients.every(({ ended }) => ended))
 
 test('a restart keeps idle connections: ids, attachments, wakes, and clients that connect meanwhile', async () => {
@@ -263,13 +273,8 @@ test('sockets of a socket unit come first, and the program gets no stored descri
 })
 
 test('a process that dies before it has taken the connections leaves them to the next one', async () => {
-  const before = `
-    import fs from 'node:fs'
-    const count = Number(fs.readFileSync(process.env.COUNT, 'utf8'))
-    fs.writeFileSync(process.env.COUNT, String(count + 1))
-    if (count === 1) process.exit(3)`
   const { counter } = counted()
-  const { manager, connect: open } = await service({ before, env: { COUNT: counter } })
+  const { manager, connect: open } = await service({ before: secondStart('process.exit(3)'), env: { COUNT: counter } })
   const clients = await open(50)
   const ids = (await answers(clients)).map(({ id }) => id)
   await manager.restart()
@@ -278,13 +283,8 @@ test('a process that dies before it has taken the connections leaves them to the
 })
 
 test('a service that is ended before its process has taken them stores them again', async () => {
-  const before = `
-    import fs from 'node:fs'
-    const count = Number(fs.readFileSync(process.env.COUNT, 'utf8'))
-    fs.writeFileSync(process.env.COUNT, String(count + 1))
-    if (count === 1) await new Promise((resolve) => setTimeout(resolve, 3_600_000))`
   const { counter, read } = counted()
-  const { manager, connect: open } = await service({ before, env: { COUNT: counter } })
+  const { manager, connect: open } = await service({ before: secondStart(NEVER), env: { COUNT: counter } })
   const clients = await open(50)
   const ids = (await answers(clients)).map(({ id }) => id)
   await manager.end()
@@ -298,13 +298,8 @@ test('a service that is ended before its process has taken them stores them agai
 })
 
 test('a service that is ended in the middle of a handover stores the connections of the process that serves', async () => {
-  const before = `
-    import fs from 'node:fs'
-    const count = Number(fs.readFileSync(process.env.COUNT, 'utf8'))
-    fs.writeFileSync(process.env.COUNT, String(count + 1))
-    if (count === 1) await new Promise((resolve) => setTimeout(resolve, 3_600_000))`
   const { counter, read } = counted()
-  const { manager, connect: open } = await service({ before, env: { COUNT: counter } })
+  const { manager, connect: open } = await service({ before: secondStart(NEVER), env: { COUNT: counter } })
   const clients = await open(50)
   const ids = (await answers(clients)).map(({ id }) => id)
   process.kill(manager.pid, 'SIGHUP')
