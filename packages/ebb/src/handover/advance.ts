@@ -73,8 +73,7 @@ export class Advance implements LinkHandler, CopiesHost {
   /** Sends the listening sockets, and begins with the connections. */
   start(handoverSocket: number): void {
     try {
-      this.#transfer.begin(this.#link.channel, handoverSocket, performance.now() + this.#timeout)
-      const { rows } = this.#transfer.movableRows()
+      const rows = this.#transfer.begin(this.#link.channel, handoverSocket, performance.now() + this.#timeout)
       for (const [at, { server }] of this.#transfer.pairs.entries()) {
         const copies = this.#copies[at] as Copies
         addKeeper(server, copies)

@@ -74,10 +74,12 @@ export class Transfer {
   /**
    * Sends the listening sockets.
    *
+   * @returns the rows of the connections that can move now, by pair
    * @throws {EbbError} `ERR_EBB_HANDOVER`; {SystemError} of the channel
    */
-  begin(channel: Channel, handoverSocket: number, deadline: number): void {
-    this.#checkRoom(this.movableRows().total)
+  begin(channel: Channel, handoverSocket: number, deadline: number): (readonly number[])[] {
+    const { rows, total } = this.#movableRows()
+    this.#checkRoom(total)
     channel.send(encodeJson(LISTENING, HANDOVER_SOCKET), [handoverSocket], deadline)
     for (const { index, server } of this.pairs) {
       const socket = server.listening()
@@ -86,6 +88,7 @@ export class Transfer {
       channel.send(encodeJson(LISTENING, { server: index, ...told, mostUses: server.mostUses }), [fd], deadline)
     }
     step('old:listening')
+    return rows
   }
 
   /**
@@ -95,7 +98,7 @@ export class Transfer {
    * @throws {EbbError} `ERR_EBB_HANDOVER`; {SystemError} of the channel
    */
   send(channel: Channel, settle: (rows: (readonly number[])[]) => number[][], deadline: number): void {
-    const { rows, total } = this.movableRows()
+    const { rows, total } = this.#movableRows()
     this.#checkRoom(total)
     for (const { server } of this.pairs) {
       if (server.listening() === undefined) throw notListening(server)
@@ -120,7 +123,7 @@ export class Transfer {
   }
 
   /** The rows of the connections that can move now, by pair, and their number. */
-  movableRows(): { rows: (readonly number[])[]; total: number } {
+  #movableRows(): { rows: (readonly number[])[]; total: number } {
     const rows = this.pairs.map(({ server, upgrades }) => server.rows(upgrades, MOST_STATE))
     return { rows, total: rows.reduce((sum, list) => sum + list.length, 0) }
   }
@@ -182,7 +185,7 @@ export class Transfer {
   sendRested(channel: Channel, part: number, orders: number, deadline: number): number {
     this.count = -1
     for (const { server } of this.pairs) server.parkResting(part)
-    const { rows, total } = this.movableRows()
+    const { rows, total } = this.#movableRows()
     if (total === 0) return 0
     for (const [at, list] of rows.entries()) this.sent[at] = list
     this.#sendRows(channel, rows, deadline)
