@@ -125,22 +125,32 @@ test('--max-memory: a fresh process takes over from one that has leaked, and no 
   expect(Number(kilobytes)).toBeLessThan(150_000)
 })
 
-test('a successor that dies with the servers, before it is ready, is replaced at once', async () => {
-  const servers = `
+/** Servers whose second process does something when it has the servers and is not ready yet. */
+const atDone = (act: string): string => `
     import { subscribe } from 'node:diagnostics_channel'
-    import { existsSync, writeFileSync } from 'node:fs'
+    import { existsSync, readFileSync, writeFileSync } from 'node:fs'
     const marks = process.env.MARKS
-    if (existsSync(marks + '-first') && !existsSync(marks + '-second')) {
-      writeFileSync(marks + '-second', '')
-      subscribe('ebb:handover', (name) => { if (name === 'new:done') process.kill(process.pid, 'SIGKILL') })
+    const untilTheFirstHasEnded = () => {
+      try {
+        for (;;) process.kill(Number(readFileSync(marks + '-first', 'utf8')), 0)
+      } catch {}
     }
-    writeFileSync(marks + '-first', '')
+    if (!existsSync(marks + '-first')) writeFileSync(marks + '-first', String(process.pid))
+    else if (!existsSync(marks + '-second')) {
+      writeFileSync(marks + '-second', '')
+      subscribe('ebb:handover', (name) => { if (name === 'new:done') { ${act} } })
+    }
     const servers = createServer({ idle: '20ms' }, (socket) => {
       socket.on('error', () => {}).on('data', (text) => socket.write(JSON.stringify({ pid: process.pid, text: String(text) }) + '\\n'))
     })
     const listen = { port: PORTS[0], host: '127.0.0.1' }`
-  const env = { MARKS: join(directory(), 'mark') }
-  const { cli, open } = await supervised(['--handover'], { servers, env })
+
+test.each([
+  ['while the process before still runs', ''],
+  ['after the process before has ended', 'untilTheFirstHasEnded()']
+])('a successor that dies with the servers, before it is ready, is replaced at once: %s', async (_when, wait) => {
+  const servers = atDone(`${wait}; process.kill(process.pid, 'SIGKILL')`)
+  const { cli, open } = await supervised(['--handover'], { servers, env: { MARKS: join(directory(), 'mark') } })
   cli.kill('SIGHUP')
   // The process before may have told by then that it has handed over, or not yet.
   await cli.said(
@@ -150,5 +160,18 @@ test('a successor that dies with the servers, before it is ready, is replaced at
   const [client] = (await open(1)) as [EchoClient]
   const { pid } = await client.ask('x')
   expect(cli.stderr).toContain(`process ${pid} is ready`)
+  expect(cli.stderr).not.toContain('before it had handed over')
+  await cli.end('SIGTERM')
+})
+
+test('a process may end after its handover before the successor is ready', async () => {
+  const servers = atDone('untilTheFirstHasEnded()')
+  const { cli, open } = await supervised(['--handover'], { servers, env: { MARKS: join(directory(), 'mark') } })
+  cli.kill('SIGHUP')
+  const [, former] = await cli.said(/process (\d+) has ended after its handover/)
+  const [, successor] = await cli.said(new RegExp(`is to take over from process ${former}[^]*process (\\d+) is ready`))
+  const [client] = (await open(1)) as [EchoClient]
+  expect(await client.ask('x')).toMatchObject({ pid: Number(successor), text: 'x' })
+  expect(cli.stderr).not.toMatch(/ERR_|restarting/)
   await cli.end('SIGTERM')
 })

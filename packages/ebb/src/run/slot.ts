@@ -144,7 +144,7 @@ export class Slot {
     clearTimeout(this.#restartTimer)
     clearInterval(this.#memoryTimer)
     // A successor that has nothing yet need not be waited for.
-    this.#successor?.kill()
+    if (this.#current?.hasHandedOver === false) this.#successor?.kill()
   }
 
   /** Ends all processes for good. */
@@ -187,7 +187,7 @@ export class Slot {
   #onReady(process: ServerProcess): void {
     if (process === this.#successor) this.#promote(process)
     else if (process === this.#current && this.#options.handover) {
-      this.#events.log(`process ${process.pid} is ready after ${seconds(process.age)}`)
+      this.#logReady(process)
       this.#events.ready(this)
     }
   }
@@ -203,9 +203,13 @@ export class Slot {
         `process ${successor.pid} has taken over from process ${former.pid} in ${seconds(successor.age)}`
       )
       this.#dismiss(former)
-    }
+    } else this.#logReady(successor)
     this.#settle(true)
     this.#events.ready(this)
+  }
+
+  #logReady({ pid, age }: ServerProcess): void {
+    this.#events.log(`process ${pid} is ready after ${seconds(age)}`)
   }
 
   /** Ends a process that has handed over, when the connections that are still awake have had their time. */
@@ -262,7 +266,7 @@ export class Slot {
     }
     this.#isLate = false
     this.#lost = { process, exit, at: performance.now() }
-    if (!this.#isEnding && this.#current?.hasHandedOver) this.#replaceLost(this.#lost)
+    if (!this.#isEnding && this.#current?.hasHandedOver !== false) this.#replaceLost(this.#lost)
     this.#settle(false)
   }
 
@@ -271,7 +275,10 @@ export class Slot {
     this.lastExit = process.isStopping && exit.signal === 'SIGTERM' ? { code: 0, signal: null } : exit
     this.#floor.clear()
     if (this.#isEnding) return
-    if (this.#successor !== undefined) {
+    if (this.#successor !== undefined && process.hasHandedOver) {
+      // Its successor has the servers, and is about to be ready.
+      this.#events.log(`process ${process.pid} has ended after its handover`)
+    } else if (this.#successor !== undefined) {
       const text = `process ${process.pid} ${howEnded(exit)} before it had handed over`
       this.#events.log(`${text}; process ${this.#successor.pid} takes its place`)
       this.#current = this.#successor
