@@ -5,6 +5,7 @@ import type { Recording } from '../../record/recording.js'
 import { integer } from '../../units/format.js'
 import { escapeHtml } from '../page/escape.js'
 import { chartBox, day, machine, noteList, noteRows, quoted, renderPage, ZOOM } from '../page/page.js'
+import { figureRow, figureTable, scrolling, row as tableRow } from '../page/tables.js'
 import { type Footnote, footnotes } from '../rows.js'
 import { boxChart, type JudgedBox, relayoutBoxes } from './charts.js'
 import { boxRows, SERVER_COLUMNS, type ServerRow, serverRows, stateOf } from './rows.js'
@@ -34,7 +35,7 @@ export async function renderBoxHtml(
     lead: lead(boxes, header),
     body: `<section>
 <h2>Verdict</h2>
-<div class="scroll" tabindex="0" role="region" aria-label="Verdict">${boxesTable(verdicts)}</div>
+${scrolling('Verdict', boxesTable(verdicts))}
 </section>
 ${chartBox(chart)}
 <p class="caption">${ZOOM}</p>
@@ -61,16 +62,18 @@ function lead(boxes: readonly JudgedBox[], header: BoxHeader): string {
 }
 
 function boxesTable(verdicts: readonly JudgedBox['verdict'][]): string {
-  const heads = verdicts.map(({ name }) => `<th scope="col">${escapeHtml(name)}</th>`)
-  const rows = boxRows(verdicts).map((row) => {
-    const cells = verdicts.map((verdict) => `<td>${escapeHtml(row.cell(verdict))}</td>`)
-    return `<tr${row.main ? ' class="main"' : ''}><th scope="row"><span>${escapeHtml(row.label.trim())}</span> <small>${escapeHtml(row.meaning)}</small></th>${cells.join('')}</tr>`
-  })
-  return `<table class="boxes"><thead><tr><th></th>${heads.join('')}</tr></thead><tbody>${rows.join('')}</tbody></table>`
+  const heads = verdicts.map(({ name }) => escapeHtml(name))
+  const rows = boxRows(verdicts).map((row) =>
+    figureRow(
+      row,
+      verdicts.map((verdict) => ({ name: verdict.name, html: escapeHtml(row.cell(verdict)) }))
+    )
+  )
+  return figureTable('boxes', heads, rows)
 }
 
 function serversTable(name: string, rows: readonly ServerRow[], marks: readonly Footnote<ServerRow>[]): string {
-  const heads = SERVER_COLUMNS.map(({ title }) => `<th scope="col">${title}</th>`)
+  const heads = [...SERVER_COLUMNS.map(({ title }) => title), '']
   const lines = rows.map((row) => {
     const references = marks
       .filter(({ verdicts }) => verdicts.includes(row))
@@ -78,10 +81,10 @@ function serversTable(name: string, rows: readonly ServerRow[], marks: readonly 
     const sup = references.length > 0 ? `<sup>${references.join(' ')}</sup>` : ''
     const state = stateOf(row.server)
     const mark = state === '' ? '' : `<span class="mark bad">${escapeHtml(state)}</span>`
-    const cells = SERVER_COLUMNS.map(({ cell }) => `<td>${escapeHtml(cell(row.server))}</td>`)
-    return `<tr><th scope="row">${escapeHtml(row.name)}${sup}</th>${cells.join('')}<td>${mark}</td></tr>`
+    const figures = SERVER_COLUMNS.map(({ title, cell }) => ({ name: title, html: escapeHtml(cell(row.server)) }))
+    return tableRow(`${escapeHtml(row.name)}${sup}`, [...figures, { name: '', html: mark }])
   })
-  return `<h3>${escapeHtml(name)}</h3><div class="scroll" tabindex="0" role="region" aria-label="${escapeHtml(name)}"><table class="servers"><thead><tr><th></th>${heads.join('')}<th></th></tr></thead><tbody>${lines.join('')}</tbody></table></div>`
+  return `<h3>${escapeHtml(name)}</h3>${scrolling(name, figureTable('servers', heads, lines))}`
 }
 
 /**

@@ -10,6 +10,7 @@ import type { Run } from '../run.js'
 import type { Verdict } from '../verdict.js'
 import { escapeHtml } from './escape.js'
 import { chartBox, day, machine, noteList, noteRows, type Picture, quoted, renderPage, ZOOM } from './page.js'
+import { figureRow, figureTable, scrolling } from './tables.js'
 
 /**
  * Returns the whole page. Rejects with the system's error if ECharts cannot be read from the installed package.
@@ -28,7 +29,7 @@ export async function renderHtml(runs: readonly Run[], notes: readonly string[] 
     lead: lead(runs),
     body: `<section>
 <h2>Verdict</h2>
-<div class="scroll" tabindex="0" role="region" aria-label="Verdict">${verdictTable(verdicts, marks)}</div>
+${scrolling('Verdict', verdictTable(verdicts, marks))}
 </section>
 ${charts.map(chartBox).join('')}
 <p class="caption">${ZOOM}</p>
@@ -76,17 +77,19 @@ function verdictTable(verdicts: readonly Verdict[], marks: readonly Footnote[]):
       .map((mark) => `<a href="#note-${mark.number}">${mark.number}</a>`)
     const sup = references.length > 0 ? `<sup>${references.join(' ')}</sup>` : ''
     const runtime = verdict.runtime === null ? '' : `<small>${escapeHtml(verdict.runtime)}</small>`
-    return `<th scope="col">${escapeHtml(verdict.name)}${sup}${runtime}</th>`
+    return `${escapeHtml(verdict.name)}${sup}${runtime}`
   })
   const rows = rowsFor(verdicts).map((row) => {
     const cells = verdicts.map((verdict) => {
       const text = escapeHtml(row.cell(verdict))
-      return `<td>${row.main ? `<span class="mark ${retentionClass(verdict)}">${text}</span>` : text}</td>`
+      return {
+        name: verdict.name,
+        html: row.main ? `<span class="mark ${retentionClass(verdict)}">${text}</span>` : text
+      }
     })
-    const rowClass = row.main ? ' class="main"' : row.spread ? ' class="spread"' : ''
-    return `<tr${rowClass}><th scope="row"><span>${escapeHtml(row.label)}</span> <small>${escapeHtml(row.meaning)}</small></th>${cells.join('')}</tr>`
+    return figureRow(row, cells)
   })
-  return `<table><thead><tr><th></th>${heads.join('')}</tr></thead><tbody>${rows.join('')}</tbody></table>`
+  return figureTable('verdict', heads, rows)
 }
 
 function retentionClass(verdict: Verdict): string {

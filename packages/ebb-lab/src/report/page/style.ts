@@ -30,17 +30,20 @@ h2 { font-size: 19px; margin: 48px 0 12px }
     linear-gradient(to right, var(--shade), transparent) left / 16px 100% no-repeat scroll,
     linear-gradient(to left, var(--shade), transparent) right / 16px 100% no-repeat scroll;
 }
-table { border-collapse: collapse; margin-right: 14px; font-variant-numeric: tabular-nums }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums }
 th, td { padding: 7px 0 7px 28px; text-align: right; vertical-align: baseline; border-top: 1px solid var(--line); white-space: nowrap }
-th:first-child { padding-left: 0; text-align: left; font-weight: 500; white-space: normal; min-width: 11em }
+th:first-child { padding-left: 0; text-align: left; font-weight: 500; white-space: normal; overflow-wrap: anywhere; min-width: 11em }
 th span { display: inline-block; min-width: 7.6em }
 .boxes th span { min-width: 11.5em }
+.servers th, .servers td { padding-left: 18px }
+.servers th:first-child { min-width: 6em; padding-left: 0 }
 thead th { border-top: 0; vertical-align: bottom; white-space: normal; overflow-wrap: anywhere; max-width: 18em; min-width: 8em; padding-bottom: 10px }
+.servers thead th { min-width: 0; overflow-wrap: normal }
 small { font-size: 13px; font-weight: 400; color: var(--faint); line-height: 1.35 }
 thead small { display: block }
 tr.spread th, tr.spread td { color: var(--faint); padding-top: 0; border-top: 0 }
 tr.main td { font-size: 24px; font-weight: 650; line-height: 1.3 }
-.mark { display: inline-block; padding: 1px 12px; margin-right: -12px; border-radius: 7px }
+.mark { display: inline-block; padding: 1px 12px; border-radius: 7px }
 .good { color: var(--good); background: var(--good-back) }
 .bad { color: var(--bad); background: var(--bad-back) }
 sup a { color: var(--faint); text-decoration: none; padding: 0 1px }
@@ -63,12 +66,24 @@ code { font: 13px/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; 
 .tip-dot { width: 9px; height: 9px; border-radius: 50% }
 @media (max-width: 760px) { tbody small { display: block } }
 @media (max-width: 640px) {
-  main { padding: 24px 14px 48px } th, td { padding-left: 18px } th:first-child { min-width: 9em }
-  .boxes th, .boxes td, .servers th, .servers td { padding-left: 10px; font-size: 14px }
-  .boxes tr.main td { font-size: 16px }
-  .boxes thead th { min-width: 5em } .boxes th:first-child { min-width: 8em }
-  .servers thead th { min-width: 0; overflow-wrap: normal } .servers th:first-child { min-width: 4em }
-  .boxes th:first-child, .servers th:first-child { padding-left: 0 }
+  main { padding: 24px 14px 48px }
+  table { width: 100% }
+  th, td { padding-left: 12px; white-space: normal }
+  th:first-child, .boxes th:first-child { min-width: 0 }
+  thead th { min-width: 0 }
+  /* With several columns, each row is a block: its label, then a line for each cell. */
+  .columns, .columns thead, .columns tbody, .columns tr, .columns th { display: block }
+  .columns tr { border-top: 1px solid var(--line); padding: 8px 0 }
+  .columns tr.spread { border-top: 0; padding-top: 0 }
+  .columns tr.spread th { font-size: 13px }
+  .columns th, .columns td { border: 0; padding: 0; max-width: none; text-align: left }
+  .columns td { display: flex; justify-content: space-between; align-items: baseline; gap: 14px; padding: 2px 0 2px 14px; text-align: right }
+  .columns td::before { content: attr(data-name); color: var(--faint); font-size: 14px; font-weight: 400; text-align: left; overflow-wrap: anywhere; min-width: 0 }
+  .columns td:empty { display: none }
+  .columns thead tr { border: 0; padding: 0 }
+  .columns thead th { padding: 3px 0 }
+  .columns thead th:empty, .servers thead { display: none }
+  .columns tr.main td { font-size: 20px }
 }
 @media print { .chart, .run { break-inside: avoid } }
 `
