@@ -1,8 +1,8 @@
 /** Local addresses to connect from. */
-import { readFileSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { networkInterfaces } from 'node:os'
 import { bindSocket, closeDescriptor, invalidArgument, SocketAddress } from 'ebb/sys'
+import { localPortRange } from '../process/ports.js'
 import { codeOf, LabError } from '../units/errors.js'
 
 /** Maximum number of automatic source addresses: 127.0.0.1 to 127.0.16.0, with about 28,000 ports each. */
@@ -16,9 +16,6 @@ export const MAX_SOURCES = 4095
  * connect rate drops from 40,000 to 1,000 per second.
  */
 const USABLE_SHARE = 0.25
-
-/** Size of the kernel's default port range, for containers that hide the actual one. */
-const DEFAULT_PORTS = 28_232
 
 /**
  * Checks that this machine can connect from an address.
@@ -105,11 +102,6 @@ export class Sources {
 
 /** Returns the number of ports that the kernel chooses from for an outgoing connection. */
 export function localPorts(): number {
-  try {
-    const range = readFileSync('/proc/sys/net/ipv4/ip_local_port_range', 'latin1')
-    const [first = 0, last = 0] = range.split('\t').map(Number)
-    return last - first + 1
-  } catch {
-    return DEFAULT_PORTS
-  }
+  const { first, last } = localPortRange()
+  return last - first + 1
 }
