@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { afterAll, expect, onTestFinished, test } from 'vitest'
 import { Cli, run } from './support/cli.js'
 import { alive } from './support/processes.js'
-import { directory } from './support/sockets.js'
+import { directory, lineOf } from './support/sockets.js'
 
 const node = process.execPath
 
@@ -73,10 +73,15 @@ test('bench finds a server that a command leaves in the background, and ends it'
 
 test('a command that does not listen is recorded itself', async () => {
   const out = join(directory(), 'job.ndjson')
-  const { code } = await run(['record', '--out', out, '--', node, '-e', 'setTimeout(() => {}, 3000)'])
+  // It ends when the recording has two samples of it.
+  const job = `
+    const { existsSync, readFileSync } = require('node:fs')
+    const read = () => existsSync('${out}') ? readFileSync('${out}', 'utf8') : ''
+    setInterval(() => { if (read().split('"sample"').length > 2) process.exit(0) }, 20)`
+  const { code } = await run(['record', '--out', out, '--', node, '-e', job])
   const { header, end, samples } = read(out)
   expect(code).toBe(0)
-  expect(header.command.at(-1)).toBe('setTimeout(() => {}, 3000)')
+  expect(header.command.at(-1)).toBe(job)
   expect(end).toMatchObject({ reason: 'exited', exitCode: 0 })
   expect(samples).toBeGreaterThan(1)
 })
@@ -114,7 +119,7 @@ test.skipIf(process.getuid?.() !== 0)('--port of docker-proxy records the server
   const to = ['-proto', 'tcp', '-container-ip', '10.99.0.2', '-container-port', there]
   const proxy = spawn(node, [script, '0', ...to], { argv0: 'docker-proxy' })
   onTestFinished(() => void proxy.kill('SIGKILL'))
-  const port = String(await new Promise((resolve) => proxy.stdout.once('data', resolve))).trim()
+  const port = await lineOf(proxy.stdout)
   const { stdout } = await run(['record', '--port', port, '--duration', '200ms'])
   expect(JSON.parse(stdout.split('\n')[0] as string)).toMatchObject({ pid: inside.pid })
   const plan = ['--big', '20', '--small', '10', '--linger', '50ms', '-bs=50ms', '-ss=50ms', '--pulses', '1']

@@ -3,15 +3,26 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { connect, createServer, type Socket, type SocketConnectOpts } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import type { Readable } from 'node:stream'
 import type { AddressInfo } from 'ebb'
 import { onTestFinished } from 'vitest'
 
-/** Returns a free port outside the range from which the kernel chooses ports, so that no other socket gets it. */
+/** Vitest runs files at the same time in processes with these numbers. Each takes its ports from a part of its own. */
+const PARTS = 8
+let lastPort: number | undefined
+
+/**
+ * Returns a free port, another one at each call. It is outside the range from which the kernel chooses ports, so that
+ * no other socket gets it.
+ */
 export async function freePort(): Promise<number> {
   const [first = 32_768] = readFileSync('/proc/sys/net/ipv4/ip_local_port_range', 'utf8').split('\t').map(Number)
   const lowest = 10_000
+  const size = Math.floor((first - lowest) / PARTS)
+  const part = lowest + size * (Number(process.env.VITEST_POOL_ID ?? 0) % PARTS)
   for (;;) {
-    const port = lowest + Math.floor(Math.random() * (first - lowest))
+    const port = part + (lastPort === undefined ? Math.floor(Math.random() * size) : (lastPort - part + 1) % size)
+    lastPort = port
     const server = createServer()
     const free = await new Promise<boolean>((resolve) => {
       server.once('error', () => resolve(false))
@@ -71,6 +82,19 @@ export async function readExactly(socket: Socket, length: number): Promise<Buffe
     missing -= Math.min(missing, chunk.length)
   }
   return Buffer.concat(chunks)
+}
+
+/** Reads the first line of a stream of text, however many pieces it comes in, without its end. Reads on after it. */
+export async function lineOf(stream: Readable): Promise<string> {
+  let text = ''
+  return await new Promise((resolve, reject) => {
+    stream.setEncoding('utf8').on('data', (piece: string) => {
+      text += piece
+      const end = text.indexOf('\n')
+      if (end !== -1) resolve(text.slice(0, end))
+    })
+    stream.once('end', () => reject(new Error(`ended without a line: ${JSON.stringify(text)}`)))
+  })
 }
 
 /** Resolves when there is something to read. Rejects if the socket has ended. */
