@@ -9,7 +9,8 @@ import {
   eventually,
   handoverPath,
   Member,
-  type MemberOptions
+  type MemberOptions,
+  ONLY_BYTES_WAKE
 } from '../support/handover.js'
 
 const ROUNDS = Number(process.env.EBB_ROUNDS ?? 1)
@@ -21,7 +22,7 @@ const MESSAGE = 253
 const HOLDING = `
   const held = []
   const free = () => { for (const connection of held) connection.keepAwake = false }
-  const servers = createServer({ idle: '20ms' }, (socket, connection) => {
+  const servers = createServer({ ${ONLY_BYTES_WAKE} }, (socket, connection) => {
     socket.on('error', () => {})
     socket.on('data', (bytes) => {
       const text = bytes.toString()

@@ -1,7 +1,7 @@
 /** Connections that are not at rest when the servers are handed over, and what is sent to them meanwhile. */
 import { once } from 'node:events'
 import { expect, test } from 'vitest'
-import { type Answer, echoClient, eventually, handoverPath, Member } from '../support/handover.js'
+import { type Answer, echoClient, eventually, handoverPath, Member, ONLY_BYTES_WAKE } from '../support/handover.js'
 import { until } from '../support/sockets.js'
 
 /** An echo server that keeps its connections awake from `hold` to a call of `free()`. */
@@ -9,7 +9,7 @@ const HOLDING = `
   const held = new Map()
   const sockets_ = []
   const free = () => { for (const connection of held.values()) connection.keepAwake = false }
-  const servers = createServer({ idle: '20ms' }, (socket, connection) => {
+  const servers = createServer({ ${ONLY_BYTES_WAKE} }, (socket, connection) => {
     socket.on('error', () => {})
     socket.on('data', (bytes) => {
       const text = bytes.toString()

@@ -509,7 +509,7 @@ describe('no descriptor left', () => {
 test('a thousand connections at once that are accepted, parked, woken and closed', async () => {
   const woken = new Map<number, number>()
   const server: Server & ParkServer = await listening(
-    createServer({ idle: IDLE }, (socket, { id, wakes }: Connection) => {
+    createServer({ idle: IDLE, firstByteTimeout: false }, (socket, { id, wakes }: Connection) => {
       woken.set(id, wakes)
       socket.on('data', (bytes) => socket.write(bytes))
     })

@@ -3,7 +3,7 @@ import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { ebb } from '../support/cli.js'
-import { type Answer, type EchoClient, echoClients, Member } from '../support/handover.js'
+import { type Answer, type EchoClient, echoClients, Member, ONLY_BYTES_WAKE } from '../support/handover.js'
 import { hub, hubClients } from '../support/handover-web-sockets.js'
 import { directory, until } from '../support/sockets.js'
 import { supervised } from '../support/supervised.js'
@@ -18,7 +18,7 @@ const SERVERS = `
     memory: () => { for (const all = []; ; ) all.push(new Array(1e5).fill(all.length + 0.5)) },
     code: () => process.exit(7)
   }
-  const servers = createServer({ idle: '20ms' }, (socket, connection) => {
+  const servers = createServer({ ${ONLY_BYTES_WAKE} }, (socket, connection) => {
     socket.on('error', () => {}).on('data', (bytes) => {
       const text = String(bytes)
       if (text in ends) return ends[text]()

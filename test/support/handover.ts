@@ -34,9 +34,15 @@ export interface MemberOptions extends ChildOptions {
   atStep?: string
 }
 
+/**
+ * Options of `ebb/net` with which only bytes wake a connection. By default, one client is also woken if none has spoken
+ * a second after the first one has connected, which happens when many connect on a busy machine.
+ */
+export const ONLY_BYTES_WAKE = "idle: '20ms', firstByteTimeout: false"
+
 /** An echo server of `ebb/net` that answers each message with its pid, the connection's id, wakes and attachment. */
 export const ECHO = `
-  const servers = createServer({ idle: '20ms', attachmentLimit: 10_000_000 }, (socket, connection) => {
+  const servers = createServer({ ${ONLY_BYTES_WAKE}, attachmentLimit: 10_000_000 }, (socket, connection) => {
     // Each message waits for the end, too.
     socket.setMaxListeners(0).on('error', () => {})
     socket.on('data', (bytes) => {
