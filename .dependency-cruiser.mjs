@@ -24,7 +24,15 @@ const FLOORS = {
     ['proc'],
     ['sys']
   ],
-  'ebb-lab': [[FACES], ['cli'], ['experiment'], ['report'], ['serve', 'pulse', 'record'], ['process'], ['units']]
+  'ebb-lab': [
+    [FACES],
+    ['cli'],
+    ['experiment'],
+    ['report'],
+    ['serve', 'pulse', 'record', 'doctor'],
+    ['process'],
+    ['units']
+  ]
 }
 
 const OF_TESTS = '\\.test\\.ts$|/testing/'

@@ -156,6 +156,7 @@ test.each(alone)('%s', async (command) => {
   const node = `"${process.execPath}"`
   let line = command
     .replace(/^npx ebb/, `${node} "${MAIN}"`)
+    .replace('doctor 4242', `doctor ${cli.pid}`)
     .replace(/ 127\.0\.0\.1:3033\b/, ` 127.0.0.1:${cli.port}`)
     .replace(/--port (3033|8080)/, /ebb serve/.test(command) ? '--port 0' : `--port ${cli.port}`)
     .replace('./server -port {port}', `${node} server.js {port}`)
@@ -349,6 +350,7 @@ const SECTIONS: Record<string, string[]> = {
   pulse: ['## ebb pulse', '## Options of swarms'],
   record: ['## ebb record'],
   bench: ['## ebb bench', '## ebb pulse', '## Options of swarms'],
+  doctor: ['## ebb doctor'],
   box: ['## ebb box'],
   report: ['## ebb report'],
   agent: ['## ebb agent', '## Options of swarms']

@@ -27,6 +27,10 @@ const COMMANDS: Record<string, { summary: string; load: () => Promise<Command> }
     summary: 'start, pulse and record a server, and print a verdict',
     load: async () => (await import('./commands/bench.js')).benchCommand()
   },
+  doctor: {
+    summary: 'explain where the memory of a process is, and what would bring it back',
+    load: async () => (await import('./commands/doctor.js')).doctorCommand()
+  },
   box: {
     summary: 'run several servers on one machine, with spikes at different times',
     load: async () => (await import('./commands/box.js')).boxCommand()

@@ -40,7 +40,7 @@ export const ERROR_CODES = {
   ERR_TLS: 'A TLS handshake failed, and the error has no code of its own.',
   ERR_TOO_LARGE: 'A polled address answers with more than 4 MiB.',
   ERR_TRACE_INVALID: 'A trace has a line that cannot be used, or is too long.',
-  ESRCH: 'There is no such process, it does not listen, or a command ended before it listened.',
+  ESRCH: 'There is no such process, it does not listen, or a command ended before it listened or was examined.',
   ETIMEDOUT: 'A server did not listen in time, or a polled address did not answer in time.',
   EWORKERLOST: 'A worker process of the client was lost: its connections count as failed or lost with this cause.',
   UNKNOWN: 'The cause has no code.'

@@ -36,6 +36,11 @@ export class RecordError extends LabError {
   override readonly name = 'RecordError'
 }
 
+/** A process cannot be examined. */
+export class DoctorError extends LabError {
+  override readonly name = 'DoctorError'
+}
+
 /** A report cannot be made from the recordings, or its files cannot be written. */
 export class ReportError extends LabError {
   override readonly name = 'ReportError'

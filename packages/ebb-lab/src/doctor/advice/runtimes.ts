@@ -1,0 +1,119 @@
+/** Advice about runtimes: which setting returns the memory that their heaps keep. */
+import { integer } from '../../units/format.js'
+import type { PartKind } from '../parts.js'
+import { bytesOf, type Findings, isWorth, onBytes, onCount, type Rule, type Words } from './advice.js'
+
+/** Makes a rule for a runtime: the parts hold the figure. */
+function heapOf(runtime: string, code: string, kinds: PartKind[], words: (found: Findings) => Words): Rule {
+  return (found) => {
+    const bytes = bytesOf(found, ...kinds)
+    if (found.runtime.name !== runtime || !isWorth(bytes, found)) return undefined
+    return onBytes(code, kinds.map((kind) => `parts.${kind}`).join(' + '), bytes, words(found))
+  }
+}
+
+const node = heapOf('node', 'node-heap', ['v8', 'v8-large'], () => ({
+  text: 'Start it with "node --import ebb/auto": it collects garbage and returns free pages 1 s after a spike.',
+  reason: "are pages of V8's heap: live objects, and what V8 keeps until it collects in its own time",
+  source: 'https://nodejs.org/en/learn/diagnostics/memory/understanding-and-tuning-memory'
+}))
+
+/** Connections from which on an object for each of them is worth parking. */
+const MANY_CONNECTIONS = 200
+/** Bytes a connection from which on compression of WebSockets is a likely cause (docs/guides/websockets.md). */
+const DEFLATE_BYTES = 100_000
+
+const connections: Rule = (found) => {
+  const open = connectionsOf(found)
+  if (found.runtime.name !== 'node' || open < MANY_CONNECTIONS) return undefined
+  return onCount('node-connections', 'descriptors.sockets.count["tcp ESTABLISHED"]', open, {
+    text: 'Park idle connections with park() or "--import ebb/park". For HTTP, a short keepAliveTimeout closes them.',
+    reason: `connections are open: idle, each costs about 3.5 KB as a net.Socket, and about 100 bytes parked`,
+    source: 'https://nodejs.org/api/http.html#serverkeepalivetimeout'
+  })
+}
+
+const deflate: Rule = (found) => {
+  const open = connectionsOf(found)
+  const bytes = bytesOf(found, 'heap', 'arenas', 'blocks')
+  if (found.runtime.name !== 'node' || open < MANY_CONNECTIONS / 4 || bytes / open < DEFLATE_BYTES) return undefined
+  return onBytes('node-deflate', 'parts.heap + parts.arenas + parts.blocks', bytes, {
+    text: 'If it serves compressed WebSockets (ws): set serverNoContextTakeover, clientNoContextTakeover, a lower memLevel.',
+    reason: `outside of V8 are ${integer(bytes / open / 1000)} kB for each of ${integer(open)} connections`,
+    source: 'https://github.com/websockets/ws#websocket-compression'
+  })
+}
+
+function connectionsOf({ descriptors }: Findings): number {
+  return descriptors?.sockets.count['tcp ESTABLISHED'] ?? 0
+}
+
+const go = heapOf('go', 'go-heap', ['go', 'named'], () => ({
+  text: 'Set GOMEMLIMIT to what it may use: Go then collects and returns more. debug.FreeOSMemory() returns all at once.',
+  reason:
+    'are the heap of Go and stacks of goroutines: it lets the heap double (GOGC=100), and returns pages over minutes',
+  source: 'https://go.dev/doc/gc-guide#Memory_limit'
+}))
+
+const java = heapOf('java', 'java-heap', ['java'], () => ({
+  text:
+    'Set -XX:G1PeriodicGCInterval=10000 with G1 (JEP 346), or use ZGC with -XX:ZUncommitDelay=30; lower -Xms and ' +
+    '-XX:MaxHeapFreeRatio.',
+  reason:
+    'are the Java heap: G1 returns memory only after a full collection or a concurrent cycle, so an idle JVM keeps it',
+  source: 'https://openjdk.org/jeps/346'
+}))
+
+const zgc: Rule = (found) => {
+  const heap = found.parts.find(({ kind, name }) => kind === 'shared' && name?.startsWith('/memfd:java_heap'))
+  if (heap === undefined || !isWorth(heap.bytes, found)) return undefined
+  return onBytes('java-zgc', 'parts.shared', heap.bytes, {
+    text: 'Lower -XX:ZUncommitDelay (300 s by default), and leave -Xms below -Xmx.',
+    reason: 'are the heap of ZGC, which older JVMs map up to three times, so that the kernel counts it more than once',
+    source: 'https://openjdk.org/jeps/351'
+  })
+}
+
+const dotnet = heapOf('dotnet', 'dotnet-heap', ['blocks', 'named'], () => ({
+  text: 'Set DOTNET_GCConserveMemory=5, or DOTNET_GCDynamicAdaptationMode=1 (DATAS, .NET 8 and later).',
+  reason: 'are anonymous mappings, where .NET has its heaps: Server GC keeps one for each core',
+  source: 'https://learn.microsoft.com/en-us/dotnet/core/runtime-config/garbage-collector'
+}))
+
+const python = heapOf('python', 'python-arenas', ['blocks'], () => ({
+  text: 'Run spikes in a process that ends (multiprocessing, max_requests), or set PYTHONMALLOC=malloc with jemalloc.',
+  reason: 'are mapped blocks, arenas of pymalloc among them: an arena goes back only when every object in it is gone',
+  source: 'https://docs.python.org/3/c-api/memory.html#the-pymalloc-allocator'
+}))
+
+const ruby = heapOf('ruby', 'ruby-heap', ['heap', 'arenas', 'blocks'], () => ({
+  text: 'Preload jemalloc (LD_PRELOAD), or set MALLOC_ARENA_MAX=2; GC.compact fills the holes of the heap.',
+  reason: "are Ruby's heap and malloc's: pages with one live object are kept",
+  source: 'https://docs.ruby-lang.org/en/master/GC.html'
+}))
+
+const deno = heapOf('deno', 'deno-heap', ['v8', 'v8-large'], () => ({
+  text: 'Start it with --v8-flags=--max-old-space-size=MB: V8 collects earlier.',
+  reason: "are pages of V8's heap",
+  source: 'https://docs.deno.com/runtime/reference/cli/run/'
+}))
+
+const bun = heapOf('bun', 'bun-heap', ['blocks', 'named'], () => ({
+  text: 'Start it with bun --smol, and call Bun.gc(true) after a spike.',
+  reason: "are mappings of Bun's allocators: JavaScriptCore and mimalloc keep freed pages for a while",
+  source: 'https://bun.com/docs/project/benchmarking#memory-usage'
+}))
+
+export const RUNTIME_RULES: readonly Rule[] = [
+  node,
+  connections,
+  deflate,
+  go,
+  java,
+  zgc,
+  dotnet,
+  python,
+  ruby,
+  deno,
+  bun
+]

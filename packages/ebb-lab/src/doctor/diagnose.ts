@@ -1,0 +1,150 @@
+/** Examines a process from `/proc`: where its memory is, and what would bring it back. */
+import fs from 'node:fs'
+import { ProcessView, readStat } from 'ebb/memory'
+import { commandOf, nameOf } from '../process/describe.js'
+import { isDenied, isGone } from '../process/sockets.js'
+import { codeOf, DoctorError, reasonOf } from '../units/errors.js'
+import { adviseOn } from './advice/advise.js'
+import { readCgroup } from './cgroup.js'
+import { limitOf, readDescriptors } from './descriptors.js'
+import type { Diagnosis, MemoryTotals } from './diagnosis.js'
+import { hugePages } from './huge-pages.js'
+import { mallocUse } from './malloc.js'
+import { type Mapping, readMappings } from './mappings.js'
+import { Pages } from './pages.js'
+import { type Part, type Sorted, sortMappings } from './parts.js'
+import { runtimeOf } from './runtime.js'
+import { readThreads } from './threads.js'
+import { watch } from './trend.js'
+
+/** Options of {@link diagnose}. */
+export interface DiagnoseOptions {
+  /** Milliseconds to watch the memory for the trend. Default: 3,000; 0 for no trend. */
+  watch?: number
+  /** Ends the watching early. */
+  signal?: AbortSignal
+}
+
+const WATCH = 3000
+/** Stack of a thread if the limit is unlimited, bytes: glibc's default. */
+const DEFAULT_STACK = 8_388_608
+
+/**
+ * Finds out where the memory of a process is. Any process, in any language: what it reads is in `/proc`. Reads the
+ * mappings once, and does not stop the process.
+ *
+ * @throws ProcessError if there is no such process, if it has ended, is a zombie or a kernel thread
+ * @throws DoctorError: `EACCES` if this user may not look into the process
+ */
+export async function diagnose(pid: number, options: DiagnoseOptions = {}): Promise<Diagnosis> {
+  const { watch: over = WATCH, signal } = options
+  const view = new ProcessView(pid)
+  const pages = Pages.open(pid)
+  try {
+    const examined = await examine(view, pages)
+    const trend = over === 0 ? null : await watch(view, over, signal)
+    const notes = [...examined.notes, ...(over > 0 && trend === null ? ['the process could not be watched'] : [])]
+    const found = { ...examined, trend, notes }
+    return { ...found, advice: adviseOn(found) }
+  } finally {
+    pages?.close()
+    view.close()
+  }
+}
+
+type Examined = Omit<Diagnosis, 'advice' | 'trend'>
+
+async function examine(view: ProcessView, pages: Pages | undefined): Promise<Examined> {
+  const { pid } = view
+  const mappings = mappingsOf(pid)
+  const { resident, anonymous, file, swapped, peak, threads: count } = view.status()
+  const threads = readThreads(pid)
+  const runtime = await runtimeOf(pid, mappings)
+  const stackLimit = limitOf(pid, 'Max stack size') ?? DEFAULT_STACK
+  const sorted = sortMappings({ mappings, runtime, threads, pages, stackLimit })
+  const sum = (of: (mapping: Mapping) => number): number => mappings.reduce((total, each) => total + of(each), 0)
+  const memory: MemoryTotals = {
+    ...{ resident, anonymous, file, swapped, peak },
+    pageTables: pageTablesOf(pid),
+    lazy: sum(({ lazy }) => lazy),
+    reserved: sum(({ reserved }) => reserved)
+  }
+  const notes: string[] = []
+  const descriptors = allowed(() => readDescriptors(pid))
+  if (descriptors === null) notes.push('the descriptors belong to another user: run as that user or as root')
+  if (pages === undefined) notes.push('the pages cannot be looked into (ptrace is not allowed): run as root for more')
+  const { state } = readStat(pid)
+  if (state === 'T' || state === 't') notes.push('the process is stopped: it runs on after SIGCONT')
+  if (isElsewhere(pid, 'pid')) notes.push('the process runs in a container: paths of files are those of the container')
+  return {
+    version: 1,
+    pid,
+    name: nameOf(pid, commandOf(pid)),
+    runtime,
+    state,
+    memory,
+    parts: withUnknown(sorted.parts, anonymous),
+    mappings: { count: mappings.length, limit: numberIn('/proc/sys/vm/max_map_count') },
+    threads: { count, stacks: sorted.stacks },
+    malloc: mallocOf(sorted, pages),
+    hugePages: (pages && hugePages(mappings, pages)) ?? null,
+    descriptors,
+    cgroup: readCgroup(pid),
+    notes
+  }
+}
+
+function mappingsOf(pid: number): Mapping[] {
+  try {
+    return readMappings(pid)
+  } catch (error) {
+    if (isGone(error)) return []
+    const why = isDenied(error) ? 'this user may not look into it: run as its user or as root' : reasonOf(error)
+    throw new DoctorError(`the memory of process ${pid} cannot be read: ${why}`, codeOf(error), 'open', error)
+  }
+}
+
+/** Returns the parts, and what of the anonymous memory none of them explains. */
+function withUnknown(parts: readonly Part[], anonymous: number): Part[] {
+  const known = parts.reduce((sum, { group, bytes }) => sum + (group === 'anonymous' ? bytes : 0), 0)
+  const bytes = Math.max(0, anonymous - known)
+  if (bytes === 0) return [...parts]
+  const unknown: Part = { kind: 'unknown', group: 'anonymous', name: null, bytes, huge: 0, swapped: 0, mappings: 0 }
+  return [...parts, unknown].sort((a, b) => b.bytes - a.bytes)
+}
+
+function mallocOf({ heaps }: Sorted, pages: Pages | undefined): Diagnosis['malloc'] {
+  return (pages && mallocUse(pages, heaps)) ?? null
+}
+
+/** Returns the page tables of a process; 0 if the kernel does not tell. */
+function pageTablesOf(pid: number): number {
+  const text = fs.readFileSync(`/proc/${pid}/status`, 'latin1')
+  return Number(/^VmPTE:\s+(\d+)/m.exec(text)?.[1] ?? 0) * 1024
+}
+
+/** Whether a process is in another namespace than this one. False if this user may not know it. */
+function isElsewhere(pid: number, namespace: string): boolean {
+  try {
+    return fs.readlinkSync(`/proc/${pid}/ns/${namespace}`) !== fs.readlinkSync(`/proc/self/ns/${namespace}`)
+  } catch {
+    return false
+  }
+}
+
+function numberIn(file: string): number | null {
+  try {
+    return Number(fs.readFileSync(file, 'latin1'))
+  } catch {
+    return null
+  }
+}
+
+function allowed<T>(read: () => T): T | null {
+  try {
+    return read()
+  } catch (error) {
+    if (isDenied(error)) return null
+    throw error
+  }
+}

@@ -1,0 +1,78 @@
+/** What the doctor finds out about a process. Sizes are bytes, times milliseconds. */
+import type { CgroupUse } from './cgroup.js'
+import type { Descriptors } from './descriptors.js'
+import type { HugePages } from './huge-pages.js'
+import type { MallocUse } from './malloc.js'
+import type { Part, Stack } from './parts.js'
+import type { ProcessRuntime } from './runtime.js'
+import type { Trend } from './trend.js'
+
+/** The memory of a process as the kernel counts it. */
+export interface MemoryTotals {
+  /** Resident memory (`VmRSS`): the sum of the next three. */
+  resident: number
+  /** Memory with no file behind it (`RssAnon`). */
+  anonymous: number
+  /** Resident pages of mapped files and of shared memory (`RssFile` + `RssShmem`). */
+  file: number
+  /** Memory in swap, which `resident` does not count. */
+  swapped: number
+  /** Highest resident memory since the process started. */
+  peak: number
+  /** Page tables: memory of the kernel that maps the memory of the process. */
+  pageTables: number
+  /** The part of `anonymous` that is freed and that the kernel takes when it needs it (`MADV_FREE`). */
+  lazy: number
+  /** Pages of hugetlbfs, which `resident` does not count. */
+  reserved: number
+}
+
+/** An advice of the doctor. */
+export interface Advice {
+  /** Name of the rule, such as `malloc-arenas`. It stays the same over versions. */
+  code: string
+  /** What to do. */
+  text: string
+  /** Why, with the figure. */
+  reason: string
+  /** The figure that the advice rests on. */
+  figure: { name: string; value: number; unit: 'bytes' | 'count' | 'bytes per minute' }
+  /** Where to read more. */
+  source: string
+}
+
+/** Where the memory of a process is, and what would bring it back. */
+export interface Diagnosis {
+  /** Version of this shape: 1. Fields may be added to it. */
+  version: 1
+  pid: number
+  /** Program and script: `node server.js`. */
+  name: string
+  runtime: ProcessRuntime
+  /** State of the process, one letter of proc_pid_stat(5): `S` sleeping, `T` stopped, ... */
+  state: string
+  memory: MemoryTotals
+  /**
+   * Parts of the resident memory, the largest first. Those of the group `anonymous` add up to `memory.anonymous`; what
+   * no mapping explains is the part `unknown`.
+   */
+  parts: Part[]
+  /** Number of mappings, and how many the kernel allows (`vm.max_map_count`). */
+  mappings: { count: number; limit: number | null }
+  /** Number of threads, and their stacks, the largest first. */
+  threads: { count: number; stacks: Stack[] }
+  /** What malloc of glibc has freed and not returned; null for another allocator, or if it cannot be read. */
+  malloc: MallocUse | null
+  /** Transparent huge pages; null if there are none, or they cannot be read. */
+  hugePages: HugePages | null
+  /** Null if this user may not see the descriptors. */
+  descriptors: Descriptors | null
+  /** Null if the process has no memory cgroup. */
+  cgroup: CgroupUse | null
+  /** How the memory went while it was watched; null if it was not. */
+  trend: Trend | null
+  /** What to do, the largest effect first. */
+  advice: Advice[]
+  /** Remarks, one sentence each: what could not be read, and why. */
+  notes: string[]
+}

@@ -1,0 +1,45 @@
+/** Reads the threads of a process, and where the stack of each one is. */
+import fs from 'node:fs'
+
+/** A thread of a process. */
+export interface Thread {
+  /** Id of the thread; that of the main thread is the process id. */
+  tid: number
+  /** Name of the thread, at most 15 bytes. */
+  name: string
+  /**
+   * An address within the stack of the thread. Undefined if it is not known: the thread runs at this moment, or this
+   * user may not look into the process.
+   */
+  stack: number | undefined
+}
+
+/** Returns the threads of a process, the main thread first. Throws `ENOENT` or `ESRCH` if it has ended. */
+export function readThreads(pid: number): Thread[] {
+  return fs
+    .readdirSync(`/proc/${pid}/task`)
+    .map(Number)
+    .sort((a, b) => a - b)
+    .flatMap((tid) => {
+      const folder = `/proc/${pid}/task/${tid}`
+      const name = textOf(`${folder}/comm`)
+      return name === undefined ? [] : { tid, name: name.trim(), stack: stackPointer(textOf(`${folder}/syscall`)) }
+    })
+}
+
+/**
+ * Returns the stack pointer in `/proc/PID/task/TID/syscall`. A thread in a system call has the number of the call, six
+ * arguments, the stack pointer and the program counter; a thread that waits for something else has -1 and the two.
+ */
+function stackPointer(text: string | undefined): number | undefined {
+  const pointer = text?.trim().split(' ').at(-2)
+  return pointer?.startsWith('0x') ? Number.parseInt(pointer, 16) : undefined
+}
+
+function textOf(file: string): string | undefined {
+  try {
+    return fs.readFileSync(file, 'utf8')
+  } catch {
+    return undefined
+  }
+}
