@@ -333,8 +333,8 @@ export class Reactor implements Audited {
 
   /** Shrinks the arrays to what the watched descriptors need. */
   trim(): void {
-    let highest = this.serial.length - 1
-    while (highest >= 0 && this.serial[highest] === 0) highest--
+    // A loop here would run long enough for V8 to optimise it, once while it runs and once more for the next call.
+    const highest = this.serial.findLastIndex(isWatched)
     const size = shrunk(Math.max(1, highest + 1))
     if (size < this.serial.length) this.#resize(size)
   }
@@ -371,6 +371,10 @@ export class Reactor implements Audited {
     this.state = resized(this.state, new Uint8Array(size))
     this.#owner = resized(this.#owner, new Uint32Array(size))
   }
+}
+
+function isWatched(serial: number): boolean {
+  return serial !== 0
 }
 
 let shared: Reactor | undefined
