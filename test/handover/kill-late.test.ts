@@ -2,6 +2,7 @@
  * A process is killed with SIGKILL after the handover, while connections that were not at rest follow; or when it has
  * lost patience, or learns that the other one has. `EBB_ROUNDS=50` repeats each step with other numbers of connections.
  */
+import { writeFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import {
   type EchoClient,
@@ -12,6 +13,7 @@ import {
   type MemberOptions,
   ONLY_BYTES_WAKE
 } from '../support/handover.js'
+import { at, milestone, type Patience, patience, reach, waitFor } from '../support/patience.js'
 
 const ROUNDS = Number(process.env.EBB_ROUNDS ?? 1)
 const rounds = Array.from({ length: ROUNDS }, (_, round) => round)
@@ -150,47 +152,54 @@ describe.each(rounds)('round %i: connections that follow', (round) => {
   )
 })
 
-const block = (ms: number): string => `Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ${ms})`
-/** Longer than the patience of the process before. */
-const SLOW = { step: 'new:adopted', atStep: block(600) }
-const PATIENCE = { options: { timeout: '200ms' } }
-
 describe.each(rounds)('round %i: patience', (round) => {
-  async function start(options: MemberOptions): Promise<{ path: string; first: Member; clients: EchoClient[] }> {
+  interface Impatient extends Patience {
+    path: string
+    first: Member
+    clients: EchoClient[]
+  }
+
+  /** A process with connections that loses patience when its successor stalls. */
+  async function start({ before = '', ...options }: MemberOptions & { before?: string } = {}): Promise<Impatient> {
     const path = handoverPath()
-    const first = new Member(path, { servers: HOLDING, ...PATIENCE, ...options })
+    const patient = patience()
+    const servers = `${patient.source}${before}${HOLDING}`
+    const first = new Member(path, { servers, options: patient.options, ...options })
     const clients = await echoClients(await first.expect('ready'), sizes(round).late)
     await Promise.all(clients.map((client) => client.ask('x')))
     await eventually(() => first.value('first.stats().parked')).toBe(clients.length)
-    return { path, first, clients }
+    return { ...patient, path, first, clients }
   }
 
   test('the process before is killed before it says ABORT: the successor has all', async () => {
-    const { path, first, clients } = await start({ step: 'old:impatient' })
-    const second = new Member(path, { servers: HOLDING, ...SLOW })
-    expect((await second.expect('ready')).from).toMatchObject({ connections: clients.length })
+    const over = milestone()
+    const { path, first, clients, stall } = await start({ step: 'old:impatient' })
+    const second = new Member(path, { servers: HOLDING, step: 'new:adopted', atStep: `${stall}${waitFor(over)}` })
     expect((await first.ended).signal).toBe('SIGKILL')
+    writeFileSync(over, '')
+    expect((await second.expect('ready')).from).toMatchObject({ connections: clients.length })
     expect(await fates(clients)).toEqual(new Map([[pidOf(second), clients.length]]))
     await accounted(second, clients)
   })
 
   test('the process before is killed after ABORT: all are closed, and the successor has none', async () => {
-    const { path, first, clients } = await start({ step: 'old:aborted' })
-    const second = new Member(path, { servers: HOLDING, ...SLOW })
-    expect(await second.expect('failed')).toMatchObject({ left: 0, wrong: [] })
+    const over = milestone()
+    const { path, first, clients, stall } = await start({ step: 'old:aborted' })
+    const second = new Member(path, { servers: HOLDING, step: 'new:adopted', atStep: `${stall}${waitFor(over)}` })
     expect((await first.ended).signal).toBe('SIGKILL')
+    writeFileSync(over, '')
+    expect(await second.expect('failed')).toMatchObject({ left: 0, wrong: [] })
     expect(await fates(clients)).toEqual(new Map([[0, clients.length]]))
   })
 
   test('the successor is killed when its DONE came too late: the process before goes on', async () => {
-    const { path, first, clients } = await start({})
-    const second = new Member(path, {
-      servers: `${HOLDING}
-        subscribe('ebb:handover', (name) => { if (name === 'new:adopted') ${SLOW.atStep} })`,
-      step: 'new:doubt'
-    })
-    expect((await second.ended).signal).toBe('SIGKILL')
+    const over = milestone()
+    const { path, first, clients, stall } = await start()
+    const slow = at('new:adopted', `${stall}${waitFor(over)}`)
+    const second = new Member(path, { servers: `${slow}${HOLDING}`, step: 'new:doubt' })
     await first.expect('handoverFailed')
+    writeFileSync(over, '')
+    expect((await second.ended).signal).toBe('SIGKILL')
     expect(await fates(clients)).toEqual(new Map([[pidOf(first), clients.length]]))
     await accounted(first, clients)
   })
@@ -198,12 +207,11 @@ describe.each(rounds)('round %i: patience', (round) => {
   test.each(['old:done', 'old:surrendered'])(
     'the process before is killed at %s, after a DONE at the last moment: the successor has all',
     async (step) => {
-      const { path, first, clients } = await start({
-        servers: `${HOLDING}
-          subscribe('ebb:handover', (name) => { if (name === 'old:impatient') ${block(800)} })`,
-        step
-      })
-      const second = new Member(path, { servers: HOLDING, ...SLOW })
+      const [last, done] = [milestone(), milestone()]
+      const before = at('old:impatient', `${reach(last)}${waitFor(done)}`)
+      const { path, first, clients, stall } = await start({ before, step })
+      const servers = `${at('new:adopted', `${stall}${waitFor(last)}`)}${at('new:done', reach(done))}${HOLDING}`
+      const second = new Member(path, { servers })
       await second.expect('ready')
       expect((await first.ended).signal).toBe('SIGKILL')
       expect(await fates(clients)).toEqual(new Map([[pidOf(second), clients.length]]))
@@ -212,12 +220,12 @@ describe.each(rounds)('round %i: patience', (round) => {
   )
 
   test('the successor is killed right after a DONE at the last moment: all are closed', async () => {
-    const { path, first, clients } = await start({ step: 'old:impatient', atStep: block(800) })
-    const second = new Member(path, {
-      servers: `${HOLDING}
-        subscribe('ebb:handover', (name) => { if (name === 'new:adopted') ${SLOW.atStep} })`,
-      step: 'new:done'
-    })
+    const [last, done] = [milestone(), milestone()]
+    const atStep = `${reach(last)}${waitFor(done)}`
+    const { path, first, clients, stall } = await start({ step: 'old:impatient', atStep })
+    const servers = `${at('new:adopted', `${stall}${waitFor(last)}`)}${HOLDING}`
+    const killed = `${reach(done)}process.kill(process.pid, 'SIGKILL')`
+    const second = new Member(path, { servers, step: 'new:done', atStep: killed })
     expect((await second.ended).signal).toBe('SIGKILL')
     await first.expect('handedOver')
     expect(await fates(clients)).toEqual(new Map([[0, clients.length]]))

@@ -2,9 +2,13 @@
  * A process is killed with SIGKILL, or stopped, at each step of a handover. After that, each connection is served by
  * exactly one process, or is closed because its process was killed. `EBB_ROUNDS=50` repeats each step.
  */
+import { writeFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
-import { accounted, CLOSED, COUNT, fates, startCrowd } from '../support/crowd.js'
-import { echoClients, eventually, handoverPath, Member } from '../support/handover.js'
+import { accounted, CLOSED, COUNT, type Crowd, fates, startCrowd } from '../support/crowd.js'
+import { ECHO, echoClients, eventually, handoverPath, Member, type MemberOptions } from '../support/handover.js'
+import { at, milestone, type Patience, patience, reach, waitFor } from '../support/patience.js'
+import { isStopped } from '../support/processes.js'
+import { until } from '../support/sockets.js'
 
 const ROUNDS = Number(process.env.EBB_ROUNDS ?? 1)
 const rounds = Array.from({ length: ROUNDS }, (_, round) => round)
@@ -77,28 +81,39 @@ describe.each(rounds)('round %i: the process before is killed', () => {
 describe.each(rounds)('round %i: patience', () => {
   const block = (ms: number) => `Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ${ms})`
 
+  /** A process with connections that loses patience when its successor stalls. */
+  async function impatient(path: string, more: MemberOptions = {}): Promise<Crowd & Patience> {
+    const patient = patience()
+    const { source, options } = patient
+    return { ...(await startCrowd(path, { servers: `${source}${ECHO}`, options, ...more })), ...patient }
+  }
+
   test('a successor that stalls before DONE has nothing, and learns it', async () => {
-    const path = handoverPath()
-    const { member, base, clients } = await startCrowd(path, { options: { timeout: '100ms' } })
-    const second = new Member(path, { step: 'new:adopted', atStep: block(400) })
+    const [path, over] = [handoverPath(), milestone()]
+    const { member, base, clients, stall } = await impatient(path)
+    const second = new Member(path, { step: 'new:adopted', atStep: `${stall}${waitFor(over)}` })
+    await member.expect('handoverFailed')
+    writeFileSync(over, '')
     expect(await second.expect('failed')).toMatchObject({
       message: expect.stringMatching(/lost patience/),
       left: 0,
       wrong: []
     })
-    await member.expect('handoverFailed')
     expect(await fates(clients)).toEqual(endings.served(member.process.pid as number))
     await accounted(member, base, clients)
   })
 
   test('DONE that comes at the last moment counts', async () => {
-    const path = handoverPath()
-    const { member, base, clients } = await startCrowd(path, {
-      options: { timeout: '100ms' },
+    const [path, last, done] = [handoverPath(), milestone(), milestone()]
+    const { member, base, clients, stall } = await impatient(path, {
       step: 'old:impatient',
-      atStep: block(600)
+      atStep: `${reach(last)}${waitFor(done)}`
     })
-    const second = new Member(path, { step: 'new:adopted', atStep: block(300) })
+    const second = new Member(path, {
+      servers: `${at('new:done', reach(done))}${ECHO}`,
+      step: 'new:adopted',
+      atStep: `${stall}${waitFor(last)}`
+    })
     await second.expect('ready')
     await member.expect('handedOver')
     expect(await fates(clients)).toEqual(endings.served(second.process.pid as number))
@@ -126,9 +141,10 @@ describe.each(rounds)('round %i: patience', () => {
     'a successor that is stopped (SIGSTOP) at %s does not stop the process before, and has nothing when it goes on',
     async (step) => {
       const path = handoverPath()
-      const { member, base, clients } = await startCrowd(path, { options: { timeout: '100ms' } })
-      const second = new Member(path, { step, atStep: `process.kill(process.pid, 'SIGSTOP'); ${block(10)}` })
+      const { member, base, clients, stall } = await impatient(path)
+      const second = new Member(path, { step, atStep: `${stall}process.kill(process.pid, 'SIGSTOP'); ${block(10)}` })
       await member.expect('handoverFailed')
+      await until(() => isStopped(second.process.pid as number))
       expect(await fates(clients)).toEqual(endings.served(member.process.pid as number))
       second.process.kill('SIGCONT')
       expect(await second.expect('failed')).toMatchObject({ left: 0, wrong: [] })

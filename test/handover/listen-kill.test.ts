@@ -3,6 +3,7 @@
  * killed process had. `EBB_ROUNDS=50` repeats it.
  */
 import { once } from 'node:events'
+import { writeFileSync } from 'node:fs'
 import { setTimeout as wait } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 import { accounted, CLOSED, COUNT, fates, startCrowd } from '../support/crowd.js'
@@ -16,6 +17,7 @@ import {
   Member
 } from '../support/handover.js'
 import { KeeperProcess, random } from '../support/keeper.js'
+import { milestone, patience, waitFor } from '../support/patience.js'
 
 const ROUNDS = Number(process.env.EBB_ROUNDS ?? 1)
 const rounds = Array.from({ length: ROUNDS }, (_, round) => round + 1)
@@ -70,12 +72,13 @@ describe.each(rounds)('round %i', (round) => {
   })
 
   test('a successor that stalls before DONE has nothing, and learns it', async () => {
-    const path = handoverPath()
-    const { member, base, clients } = await startCrowd(path, { servers, options: { timeout: '100ms' } })
-    const block = 'Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 400)'
-    const second = new Member(path, { servers, step: 'new:adopted', atStep: block })
-    expect(await second.expect('failed')).toMatchObject({ left: 0, wrong: [] })
+    const [path, over] = [handoverPath(), milestone()]
+    const { source, options, stall } = patience()
+    const { member, base, clients } = await startCrowd(path, { servers: `${source}${servers}`, options })
+    const second = new Member(path, { servers, step: 'new:adopted', atStep: `${stall}${waitFor(over)}` })
     await member.expect('handoverFailed')
+    writeFileSync(over, '')
+    expect(await second.expect('failed')).toMatchObject({ left: 0, wrong: [] })
     expect(await fates(clients)).toEqual(new Map([[member.process.pid, COUNT]]))
     await accounted(member, base, clients)
   })

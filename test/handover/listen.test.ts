@@ -253,14 +253,21 @@ describe('before its first byte', () => {
   test('a connection has the rest of its time', async () => {
     const path = handoverPath()
     const limited = (time: string): string => serving('', `firstByteTimeout: '${time}'`)
-    const first = new Member(path, { servers: limited('2s') })
+    const first = new Member(path, { servers: limited('50s') })
     const ready = await first.expect('ready')
     const [silent, spoken] = (await echoClients(ready, 2)).map(({ socket }) => socket) as [Socket, Socket]
     spoken.write('hello')
     await eventually(() => first.value('first.silent.size')).toBe(1)
-    // Its own time would be over long after the test.
+    const timed = '[...Array(100).keys()].filter((fd) => first.silent.has(fd))'
+    const left = `first.silent.left(${timed}[0])`
+    const before = await first.value<number>(left)
+    // A new connection would have an hour.
     const second = new Member(path, { servers: limited('1h') })
     expect((await second.expect('ready')).from).toMatchObject({ connections: 2 })
+    const after = await second.value<number>(left)
+    // It may be rounded up by a seventh.
+    expect([after > 0, after < (8 / 7) * before]).toEqual([true, true])
+    await second.value(`(first.silent.add(${timed}[0], 1), 0)`)
     await until(() => silent.closed)
     expect(await second.value('[calls, first.clients]')).toEqual([['moved', 'moved', 'close'], 1])
     expect(await second.value('audit()')).toEqual([])

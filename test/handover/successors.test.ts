@@ -8,9 +8,10 @@ import { handover } from 'ebb/handover'
 import { createServer } from 'ebb/net'
 import { type Channel, closeDescriptor, connectChannel, listenForChannels } from 'ebb/sys'
 import fc from 'fast-check'
-import { describe, expect, onTestFinished, test } from 'vitest'
+import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { Child } from '../support/child.js'
 import { ECHO, EchoClient, echoClient, echoClients, eventually, handoverPath, Member } from '../support/handover.js'
+import { milestone, patience, reach, waitFor } from '../support/patience.js'
 import { until } from '../support/sockets.js'
 
 const served = async (member: Member, clients: readonly EchoClient[]): Promise<void> => {
@@ -57,7 +58,11 @@ describe('a successor', () => {
     const path = handoverPath()
     fs.chmodSync(dirname(path), 0o777)
     const shell = asUser('ulimit -n 500')
-    const first = new Member(path, { shell, options: { timeout: '200ms' } })
+    const { source, options, stalled } = patience()
+    // The first successor cannot succeed, so the clock runs for it.
+    fs.writeFileSync(stalled, '')
+    fs.chmodSync(dirname(stalled), 0o777)
+    const first = new Member(path, { shell, servers: `${source}${ECHO}`, options })
     const clients = await echoClients(await first.expect('ready'), 100)
     await Promise.all(clients.map((client) => client.ask('x')))
     const hog = new Child(
@@ -77,6 +82,7 @@ describe('a successor', () => {
     hog.process.kill('SIGKILL')
     await hog.ended
     await eventually(() => first.value('first.stats().parked')).toBe(100)
+    fs.rmSync(stalled)
     const third = new Member(path, { shell })
     expect((await third.expect('ready')).from).toMatchObject({ connections: 100 })
     await served(third, clients)
@@ -86,14 +92,14 @@ describe('a successor', () => {
     const path = handoverPath()
     const first = new Member(path)
     const clients = await echoClients(await first.expect('ready'), 10)
-    const block = 'Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 500)'
-    const second = new Member(path, { step: 'new:welcome', atStep: block })
-    await new Promise((resolve) => setTimeout(resolve, 200))
+    const [welcome, refused] = [milestone(), milestone()]
+    const second = new Member(path, { step: 'new:welcome', atStep: `${reach(welcome)}${waitFor(refused)}` })
+    await until(() => fs.existsSync(welcome))
     const third = new Member(path)
-    const outcomes = await Promise.all([second, third].map((member) => member.next<{ event: string }>()))
-    expect(outcomes.map(({ event }) => event).sort()).toContain('ready')
-    const last = outcomes[1]?.event === 'ready' ? third : second
-    await served(last, clients)
+    expect((await third.expect('failed')).message).toMatch(/another process is about to take over/)
+    fs.writeFileSync(refused, '')
+    await second.expect('ready')
+    await served(second, clients)
   })
 
   test('with other servers is refused; with more, it opens them itself', async () => {
@@ -174,6 +180,23 @@ const json = (kind: number, value: object): Buffer => Buffer.concat([header(kind
 const HELLO = { pid: 1, node: 'v24', format: 15, free: 1000, servers: [{ name: '0', kind: 'net' }] }
 const done = (count: number): Buffer => Buffer.concat([header(9), Buffer.from(Float64Array.of(count).buffer)])
 
+/** Time (ms) that a server in this process waits for a successor. */
+const TIMEOUT = 50
+
+/** Stops the clock of the handover in this process: the next successor may be slow. */
+function beEndlesslyPatient(): void {
+  const [now, later] = [performance.now(), setTimeout]
+  const clock = vi.spyOn(performance, 'now').mockReturnValue(now)
+  const timers = vi
+    .spyOn(globalThis, 'setTimeout')
+    .mockImplementation(((call: () => void, ms?: number) =>
+      later(call, ms === TIMEOUT ? 60_000 : ms)) as typeof setTimeout)
+  onTestFinished(() => {
+    clock.mockRestore()
+    timers.mockRestore()
+  })
+}
+
 describe('a process of the same user that is no successor', () => {
   /** A server in this process, with one client. */
   async function target(): Promise<{ path: string; client: EchoClient; failures: Error[] }> {
@@ -183,7 +206,7 @@ describe('a process of the same user that is no successor', () => {
     })
     const failures: Error[] = []
     server.on('handoverFailed', (error: Error) => failures.push(error))
-    await handover(server, { path, listen: { port: 0, host: '127.0.0.1' }, timeout: '50ms' })
+    await handover(server, { path, listen: { port: 0, host: '127.0.0.1' }, timeout: TIMEOUT })
     onTestFinished(() => void server.close().closeAllConnections())
     const { port } = server.address() as { port: number }
     const client = await echoClient({ event: 'ready', address: { address: '', family: 'IPv4', port } })
@@ -247,6 +270,7 @@ describe('a process of the same user that is no successor', () => {
     await until(() => failures.length > 0)
     expect(failures[0]?.message).toMatch(/did not go on within 50 ms \(timeout\)/)
     expect(await client.ask('still there')).toMatchObject({ text: 'still there' })
+    beEndlesslyPatient()
     const next = new Member(path)
     const fresh = await echoClient(await next.expect('ready'))
     expect(await fresh.ask('and then')).toMatchObject({ pid: next.process.pid })

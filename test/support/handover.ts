@@ -99,6 +99,9 @@ export const LISTENER = `
   const listen = { port: 0 }
 `
 
+/** Timeout of a handover that tests do not wait for. A busy machine takes longer than the default of a second. */
+const UNHURRIED = '25s'
+
 /** One process of a row of processes that follow each other. */
 export class Member extends Child {
   constructor(path: string, { servers = ECHO, options = {}, step, after = 0, atStep, ...child }: MemberOptions = {}) {
@@ -140,7 +143,8 @@ export class Member extends Child {
       })
       process.stdin.unref?.()
       try {
-        const from = await handover(servers, { path: ${JSON.stringify(path)}, listen, ...${JSON.stringify(options)} })
+        const options = ${JSON.stringify({ timeout: UNHURRIED, ...options })}
+        const from = await handover(servers, { path: ${JSON.stringify(path)}, listen, ...options })
         print({ event: 'ready', from, address: 'clients' in first ? first.address : first.address() })
       } catch ({ message, code }) {
         print({ event: 'failed', message, code, left: open(), wrong: audit() })

@@ -6,6 +6,11 @@ export function alive(pid: number): boolean {
   return stat(pid) !== undefined
 }
 
+/** Returns whether a process was stopped, by SIGSTOP. */
+export function isStopped(pid: number): boolean {
+  return stat(pid)?.state === 'T'
+}
+
 /** Returns the command line of a process, or an empty string. */
 export function commandOf(pid: number): string {
   try {
@@ -48,13 +53,18 @@ export function ticksOf(pid: number): number {
   return user + system
 }
 
-function stat(pid: number): { parent: number; user: number; system: number } | undefined {
+function stat(pid: number): { state: string; parent: number; user: number; system: number } | undefined {
   try {
     const text = readFileSync(`/proc/${pid}/stat`, 'latin1')
     // The format is `pid (comm) state ppid ...`, where comm may contain blanks and parentheses.
     const fields = text.slice(text.lastIndexOf(')') + 2).split(' ')
     if (fields[0] === 'Z' || fields[0] === 'X') return undefined
-    return { parent: Number(fields[1]), user: Number(fields[11]), system: Number(fields[12]) }
+    return {
+      state: fields[0] as string,
+      parent: Number(fields[1]),
+      user: Number(fields[11]),
+      system: Number(fields[12])
+    }
   } catch {
     return undefined
   }
