@@ -27,6 +27,7 @@ const FLOORS = {
   'ebb-lab': [
     [FACES],
     ['cli'],
+    ['live'],
     ['experiment'],
     ['report'],
     ['serve', 'pulse', 'record', 'doctor'],

@@ -2,6 +2,7 @@
 import { createRequire } from 'node:module'
 import { Command } from 'commander'
 import { twoDashes } from './options/dashes.js'
+import { liveValues } from './options/live.js'
 import { nameBadValues } from './options/parse-errors.js'
 import { documentation } from './output/documentation.js'
 
@@ -95,7 +96,7 @@ export async function run(args: readonly string[]): Promise<void> {
   nameBadValues(command)
   const known = new Set(command.options.flatMap(({ long }) => (long ? [long.slice(2)] : [])))
   program.addCommand(command.copyInheritedSettings(program))
-  await program.parseAsync(twoDashes(normalized, known), { from: 'user' })
+  await program.parseAsync(liveValues(twoDashes(normalized, known)), { from: 'user' })
 }
 
 /** Returns an error of commander as one sentence: `unknown option '--prot' (did you mean --port?)`. */

@@ -123,8 +123,12 @@ export interface ExperimentOptions {
 }
 
 /** An event of an experiment, with the name of the target, the role of the run, and its number if there are several. */
-export type ExperimentEvent = { name: string; role: 'main' | 'control'; run?: { index: number; of: number } } & (
-  | { event: 'start'; running: Running; pulses: number; out: string | null }
+export type ExperimentEvent = {
+  name: string
+  role: 'main' | 'control'
+  run?: { index: number; of: number }
+} /** A run begins. `recording` grows while it lasts. */ & (
+  | { event: 'start'; running: Running; pulses: number; out: string | null; recording: Recording }
   | { event: 'sample'; sample: Sample }
   | { event: 'note'; code?: string | undefined; text: string }
   | { event: 'end' }
@@ -385,7 +389,7 @@ async function run(target: Target, which: Which, plan: Plan, options: Experiment
   })
   try {
     const { big, small } = countsOf(plan)
-    emit({ event: 'start', running, pulses: big + small, out: path ?? null })
+    emit({ event: 'start', running, pulses: big + small, out: path ?? null, recording: recorder.recording })
     const stop = signal === undefined ? recordingEnded.signal : AbortSignal.any([signal, recordingEnded.signal])
     await pause(options.rest ?? 1500, stop)
     if (target.tree !== true) checkAlone(running)

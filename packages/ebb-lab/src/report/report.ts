@@ -64,12 +64,32 @@ export async function report(
   recordings: readonly (string | Recording)[],
   options: ReportOptions = {}
 ): Promise<Report> {
+  const { runs, notes } = await judgeRecordings(recordings, options)
+  const files = options.out === undefined ? [] : await write(runs, notes, options.out, options.overwrite)
+  return { verdicts: runs.map((run) => run.verdict), files, notes }
+}
+
+/** What {@link judgeRecordings} found. */
+export interface JudgedRuns {
+  runs: Run[]
+  /** What was left out or does not compare, one sentence each. */
+  notes: string[]
+}
+
+/**
+ * Judges recordings as {@link report} does, and draws nothing.
+ *
+ * @throws as `report()`
+ */
+export async function judgeRecordings(
+  recordings: readonly (string | Recording)[],
+  options: Pick<ReportOptions, 'sameNameIsRun'> = {}
+): Promise<JudgedRuns> {
   const notes: string[] = []
   const sources = await readSources(recordings, notes)
   const runs = pairWithControls(sources, notes, options.sameNameIsRun === true)
   notes.push(...otherMachineNotes(runs), ...noiseNotes(runs.map(({ verdict }) => verdict)))
-  const files = options.out === undefined ? [] : await write(runs, notes, options.out, options.overwrite)
-  return { verdicts: runs.map((run) => run.verdict), files, notes }
+  return { runs, notes }
 }
 
 /** A recording that was given, and where it came from. */

@@ -8,6 +8,7 @@ import {
   QUICK_PLAN,
   type Target
 } from '../../experiment/experiment.js'
+import { ExperimentRuns } from '../../live/experiment-runs.js'
 import { addCauses, type Causes, total } from '../../pulse/causes.js'
 import type { ServerMemory } from '../../pulse/open-metrics.js'
 import type { PulseOptions } from '../../pulse/pulse.js'
@@ -16,6 +17,7 @@ import type { Sample } from '../../record/recording.js'
 import { defined } from '../../units/defined.js'
 import { duration, integer, megabytes } from '../../units/format.js'
 import { type LimitFlags, limitOptions, limitsOf } from '../options/limits.js'
+import { hasLivePage, type LiveFlags, liveOptions } from '../options/live.js'
 import { NATS_ENVIRONMENT } from '../options/nats.js'
 import { type ConnectFlags, connectOf, connectOptions, type PlanFlags, planOf, planOptions } from '../options/plan.js'
 import { type ShapeFlags, shapeOptions, spikeOf } from '../options/shape.js'
@@ -27,12 +29,13 @@ import { causes } from '../output/causes.js'
 import { EXIT } from '../output/exit-codes.js'
 import { tellInterrupted } from '../output/failure.js'
 import type { Live } from '../output/live.js'
+import { withLivePage } from '../output/live-page.js'
 import { remedies } from '../output/remedies.js'
 import { printResult } from '../output/result.js'
 import { interruption, Terminal } from '../output/terminal.js'
 import { Watch } from '../output/watch.js'
 
-interface Flags extends PlanFlags, ShapeFlags, ConnectFlags, LimitFlags, SwarmFlags, WatchFlags {
+interface Flags extends PlanFlags, ShapeFlags, ConnectFlags, LimitFlags, SwarmFlags, WatchFlags, LiveFlags {
   target?: { name: string; command: string[] }[]
   pid?: number
   port?: number
@@ -78,7 +81,7 @@ export function benchCommand(): Command {
   connectOptions(command)
   swarmOptions(command)
   limitOptions(command)
-  return watchOptions(command.optionsGroup('Output:'))
+  return liveOptions(watchOptions(command.optionsGroup('Output:')))
     .option('--expvar <url>', "URL of Go's expvar to poll: http://127.0.0.1:6060/debug/vars")
     .option('--out <dir>', 'directory for the recordings, report.html, memory.svg and runtime.svg')
     .option('--overwrite', 'replace such files of an earlier run')
@@ -106,14 +109,25 @@ Exit codes: 2 if connections failed or were lost, 3 if a limit was exceeded,
 async function run(command: string[], flags: Flags): Promise<void> {
   checkForm(flags)
   checkWatch(flags)
+  const terminal = new Terminal()
+  const { signal } = interruption()
+  const page = hasLivePage(flags) ? new ExperimentRuns() : null
+  await withLivePage(flags, page, { terminal, signal }, () => measure(command, flags, page, { terminal, signal }))
+}
+
+/** Runs the experiment and prints its result. */
+async function measure(
+  command: string[],
+  flags: Flags,
+  page: ExperimentRuns | null,
+  { terminal, signal }: { terminal: Terminal; signal: AbortSignal }
+): Promise<void> {
   const targets = targetsOf(command, flags).map((target) => ({ ...target, tree: flags.tree ?? false }))
   if ((flags.runs ?? 1) > 1 && targets.some(({ command, server }) => (command ?? server) === undefined)) {
     throw new ValueError(
       '--runs starts a fresh server for each run: give a command, --target or --server, not --pid or --port'
     )
   }
-  const terminal = new Terminal()
-  const { signal } = interruption()
   const plan = { ...(flags.quick ? QUICK_PLAN : BENCH_PLAN), ...planOf(flags) }
   if (plan.pulses === Number.POSITIVE_INFINITY) {
     throw new ValueError('--pulses forever has no end, so there is no verdict: give a number')
@@ -154,6 +168,7 @@ async function run(command: string[], flags: Flags): Promise<void> {
           addCauses(troubles.lost, event.lost)
           addCauses(troubles.unanswered, event.traffic.unanswered)
         }
+        page?.onEvent(event)
         print(event)
       },
       overwrite: flags.overwrite === true,
@@ -164,6 +179,7 @@ async function run(command: string[], flags: Flags): Promise<void> {
   )
   if (partial === null) return
   const { result, failure } = partial
+  await page?.finish(failure === undefined ? page.recordings : page.recordings.slice(0, -1))
   const stream = (value: object): void => watch.stream('result', value)
   printResult(result, { ...flags, ...(flags.jsonStream && { stream }) }, terminal)
   for (const text of remedies({ ...troubles, swarm: result.swarm })) terminal.line(`note: ${text}`)

@@ -1,15 +1,18 @@
 /** `ebb record`: records the memory of a server. */
 import { Command } from 'commander'
+import { ServerRuns } from '../../live/server-runs.js'
 import { quoteLines } from '../../process/output.js'
 import { startRecording } from '../../record/record.js'
 import type { Recorder } from '../../record/recorder.js'
 import type { Line, Sample } from '../../record/recording.js'
 import { howEnded } from '../../report/troubles.js'
 import { duration, megabytes } from '../../units/format.js'
+import { hasLivePage, type LiveFlags, liveOptions } from '../options/live.js'
 import { parsePeriod, parsePid, parsePort, parsePositiveTime, ValueError } from '../options/values.js'
+import { withLivePage } from '../output/live-page.js'
 import { interruption, Terminal } from '../output/terminal.js'
 
-interface Flags {
+interface Flags extends LiveFlags {
   pid?: number
   port?: number
   tree?: boolean
@@ -25,7 +28,7 @@ const MOST_LAST_LINES = 100
 
 /** Returns the command `ebb record`. */
 export function recordCommand(): Command {
-  return new Command('record')
+  const command = new Command('record')
     .description('Record the memory of a server as NDJSON, until it ends, --duration has passed, or Ctrl-C.')
     .argument('[command...]', 'command that starts the server, after --')
     .option('--pid <pid>', 'record this process', parsePid)
@@ -36,7 +39,7 @@ export function recordCommand(): Command {
     .option('--duration <time>', 'stop after this time', parsePositiveTime)
     .option('--every <time>', 'interval between samples (default: 100ms)', parsePeriod)
     .option('--expvar <url>', "URL of Go's expvar to poll: http://127.0.0.1:6060/debug/vars")
-    .action(run)
+  return liveOptions(command).action(run)
 }
 
 async function run(command: string[], flags: Flags): Promise<void> {
@@ -48,39 +51,59 @@ async function run(command: string[], flags: Flags): Promise<void> {
     )
   const terminal = new Terminal()
   const { signal } = interruption()
-  const recorder = await startRecording({
-    ...(pid !== undefined && { pid }),
-    ...(port !== undefined && { port }),
-    ...(command.length > 0 && { command }),
-    ...(flags.tree && { tree: true }),
-    ...(out !== undefined && { out }),
-    ...(name !== undefined && { name }),
-    ...(stopAfter !== undefined && { duration: stopAfter }),
-    ...(every !== undefined && { statusEvery: every }),
-    ...(expvar !== undefined && { expvar }),
-    // On standard output, the output of the server would mix with the lines of the recording.
-    forward: out !== undefined,
-    keep: false,
-    signal
+  const page = hasLivePage(flags) ? new ServerRuns() : null
+  await withLivePage(flags, page, { terminal, signal }, async () => {
+    const recorder = await startRecording({
+      ...(pid !== undefined && { pid }),
+      ...(port !== undefined && { port }),
+      ...(command.length > 0 && { command }),
+      ...(flags.tree && { tree: true }),
+      ...(out !== undefined && { out }),
+      ...(name !== undefined && { name }),
+      ...(stopAfter !== undefined && { duration: stopAfter }),
+      ...(every !== undefined && { statusEvery: every }),
+      ...(expvar !== undefined && { expvar }),
+      // On standard output, the output of the server would mix with the lines of the recording.
+      forward: out !== undefined,
+      keep: false,
+      signal
+    })
+    await recorder.opened
+    const { header } = recorder.recording
+    terminal.line(`Recording process ${recorder.pid} (${header.name})${out === undefined ? '' : ` to ${out}`}`)
+    if (out === undefined) print(recorder)
+    page?.begin(header, null)
+    await follow(recorder, command.length > 0 ? 'command' : 'process', out !== undefined, page, terminal)
+    await page?.finish()
   })
-  await recorder.opened
-  const { header } = recorder.recording
-  terminal.line(`Recording process ${recorder.pid} (${header.name})${out === undefined ? '' : ` to ${out}`}`)
-  if (out === undefined) print(recorder)
+  // Descendants of the server may still hold its pipes open, which would keep this process alive.
+  process.exit(process.exitCode ?? 0)
+}
+
+/** Shows a recording until it ends, and says how it ended. */
+async function follow(
+  recorder: Recorder,
+  what: 'command' | 'process',
+  hasStatus: boolean,
+  page: ServerRuns | null,
+  terminal: Terminal
+): Promise<void> {
   let samples = 0
   let end = ''
   const lastLines: string[] = []
   recorder.on('sample', (sample) => {
     samples++
-    if (out !== undefined) terminal.status(status(sample))
+    page?.addSample(sample)
+    if (hasStatus) terminal.status(status(sample))
   })
   recorder.on('event', (event) => {
+    page?.addEvent(event)
     if (event.event === 'note') terminal.line(`note: ${event.text}`)
     else if (event.event === 'line' && lastLines.push(event.text) > MOST_LAST_LINES) lastLines.shift()
     else if (event.event === 'end' && event.reason === 'exited') {
       const failed = event.signal !== null || (event.exitCode ?? 0) !== 0
       const said = failed ? quoteLines(lastLines) : ''
-      end = `; the ${command.length > 0 ? 'command' : 'process'} ended ${howEnded(event)}`.trimEnd() + said
+      end = `; the ${what} ended ${howEnded(event)}`.trimEnd() + said
     }
   })
   try {
@@ -89,8 +112,6 @@ async function run(command: string[], flags: Flags): Promise<void> {
     terminal.end()
   }
   terminal.line(`${samples} sample${samples === 1 ? '' : 's'} in ${duration(recorder.now())}${end}`)
-  // Descendants of the server may still hold its pipes open, which would keep this process alive.
-  process.exit(process.exitCode ?? 0)
 }
 
 /** Prints the recording on standard output, line by line. Stops it when standard output is closed. */

@@ -1,17 +1,21 @@
 /** `ebb report`: judges and draws recordings again. */
 import { Command } from 'commander'
+import { boxesView, serversView } from '../../live/report-view.js'
+import { LIVE_PORT, type LiveAddress, serveLive } from '../../live/server.js'
 import { isBox } from '../../record/box/read.js'
 import { expandFolders } from '../../record/folder.js'
-import { reportBoxes } from '../../report/box/report.js'
+import { type BoxReport, type JudgedBoxes, judgeBoxes, reportBoxes } from '../../report/box/report.js'
 import { brokenBoxes } from '../../report/box/verdict.js'
 import { broken } from '../../report/limits.js'
-import { report } from '../../report/report.js'
+import { type JudgedRuns, judgeRecordings, type Report, report } from '../../report/report.js'
 import { codeOf, messageOf } from '../../units/errors.js'
 import { type LimitFlags, limitOptions, limitsOf } from '../options/limits.js'
+import { parseLiveAddress } from '../options/live.js'
 import { checkForm } from '../options/together.js'
 import { parseSize, ValueError } from '../options/values.js'
+import { untilAborted } from '../output/live-page.js'
 import { printReports } from '../output/reports.js'
-import { Terminal } from '../output/terminal.js'
+import { interruption, Terminal } from '../output/terminal.js'
 
 interface Flags extends LimitFlags {
   out?: string
@@ -20,6 +24,7 @@ interface Flags extends LimitFlags {
   maxPeak?: number
   json?: boolean
   markdown?: boolean
+  serve?: LiveAddress
 }
 
 /** Returns the command `ebb report`. */
@@ -41,6 +46,11 @@ export function reportCommand(): Command {
     )
     .option('--json', 'print the verdicts as JSON')
     .option('--markdown', 'print the table as Markdown')
+    .option(
+      '--serve [address]',
+      `open them as a page at [HOST]:PORT until Ctrl-C (default: 127.0.0.1:${LIVE_PORT}); pictures need --out`,
+      parseLiveAddress
+    )
   return limitOptions(command).action(run)
 }
 
@@ -57,9 +67,27 @@ async function run(paths: string[], flags: Flags): Promise<void> {
   const to = { out: flags.out ?? '.', overwrite: flags.overwrite === true }
   const limits = { ...limitsOf(flags), ...(maxPeak !== undefined && { maxPeak }) }
   const sized = memory === undefined ? {} : { memory }
-  const servers = serverFiles.length === 0 ? undefined : await drawn(flags, to, (where) => report(serverFiles, where))
+  const terminal = new Terminal()
+  if (flags.serve !== undefined && boxFiles.length > 0 && serverFiles.length > 0) {
+    throw new ValueError('--serve shows recordings of servers or of boxes: give one kind at a time')
+  }
+  // Each recording is read once, unless there are pictures to write.
+  const judged = {
+    ...(flags.serve !== undefined && serverFiles.length > 0 && { runs: await judgeRecordings(serverFiles) }),
+    ...(flags.serve !== undefined && boxFiles.length > 0 && { boxes: await judgeBoxes(boxFiles, sized) })
+  }
+  const servers =
+    serverFiles.length === 0
+      ? undefined
+      : judged.runs !== undefined && flags.out === undefined
+        ? verdictsOf(judged.runs)
+        : await drawn(flags, to, (where) => report(serverFiles, where))
   const boxes =
-    boxFiles.length === 0 ? undefined : await drawn(flags, to, (where) => reportBoxes(boxFiles, { ...where, ...sized }))
+    boxFiles.length === 0
+      ? undefined
+      : judged.boxes !== undefined && flags.out === undefined
+        ? boxVerdictsOf(judged.boxes)
+        : await drawn(flags, to, (where) => reportBoxes(boxFiles, { ...where, ...sized }))
   printReports(
     {
       ...(servers && {
@@ -68,8 +96,24 @@ async function run(paths: string[], flags: Flags): Promise<void> {
       ...(boxes && { boxes: { ...boxes, broken: brokenBoxes(boxes.boxes, limits) } })
     },
     flags,
-    new Terminal()
+    terminal
   )
+  const view = judged.runs !== undefined ? serversView(judged.runs) : judged.boxes && boxesView(judged.boxes)
+  if (flags.serve === undefined || view === undefined) return
+  const { signal } = interruption()
+  const page = await serveLive(flags.serve, () => view)
+  await untilAborted(page, signal, terminal)
+  await page.end()
+}
+
+/** Returns what `report()` returns if it draws nothing. */
+function verdictsOf({ runs, notes }: JudgedRuns): Report {
+  return { verdicts: runs.map(({ verdict }) => verdict), files: [], notes }
+}
+
+/** Returns what `reportBoxes()` returns if it draws nothing. */
+function boxVerdictsOf({ judged, notes }: JudgedBoxes): BoxReport {
+  return { boxes: judged.map(({ verdict }) => verdict), files: [], notes }
 }
 
 /**

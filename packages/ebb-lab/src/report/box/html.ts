@@ -4,7 +4,18 @@ import { LINES_LEFT_OUT } from '../../record/notes.js'
 import type { Recording } from '../../record/recording.js'
 import { integer } from '../../units/format.js'
 import { escapeHtml } from '../page/escape.js'
-import { chartBox, day, machine, noteList, noteRows, quoted, renderPage, ZOOM } from '../page/page.js'
+import {
+  chartBox,
+  day,
+  machine,
+  noteList,
+  noteRows,
+  type Page,
+  type Picture,
+  quoted,
+  renderPage,
+  ZOOM
+} from '../page/page.js'
 import { figureRow, figureTable, scrolling, row as tableRow } from '../page/tables.js'
 import { type Footnote, footnotes } from '../rows.js'
 import { boxChart, type JudgedBox, relayoutBoxes } from './charts.js'
@@ -16,19 +27,17 @@ export async function renderBoxHtml(
   header: BoxHeader,
   notes: readonly string[] = []
 ): Promise<string> {
+  return await renderPage(boxPage(boxes, header, notes))
+}
+
+/** Returns the parts of the page; see {@link renderBoxHtml}. */
+export function boxPage(boxes: readonly JudgedBox[], header: BoxHeader, notes: readonly string[] = []): Page {
   const verdicts = boxes.map(({ verdict }) => verdict)
   const servers = serverRows(verdicts)
   const marks = footnotes(servers.flat())
   const said = verdicts.flatMap(({ name, missing }) => missing.map((text) => `${name}: ${text}`))
-  const chart = {
-    ...boxChart(boxes, { interactive: true, columns: 2 }),
-    id: 'box',
-    caption:
-      'Each area is a server: its anonymous memory and its part of the file pages that the servers share. Below are the ' +
-      'connections of each server, each to its own scale. Peak of sums: the most that all servers held at one moment. ' +
-      'Sum of peaks: the most that each server ever held, added up, which a box needs if its servers release nothing.'
-  }
-  return await renderPage({
+  const chart = boxPicture(boxes)
+  return {
     names: verdicts.map(({ name }) => name),
     // A file that is called box.yaml makes a box that is called "box".
     heading: header.name === 'box' ? 'The box' : `The box: ${header.name}`,
@@ -52,7 +61,19 @@ ${noteList(marks, [...said, ...notes])}
 </section>`,
     layouts: [relayoutBoxes(boxes, 1), relayoutBoxes(boxes, 2)],
     charts: [chart]
-  })
+  }
+}
+
+/** Returns the chart of boxes. */
+function boxPicture(boxes: readonly JudgedBox[]): Picture {
+  return {
+    ...boxChart(boxes, { interactive: true, columns: 2 }),
+    id: 'box',
+    caption:
+      'Each area is a server: its anonymous memory and its part of the file pages that the servers share. Below are the ' +
+      'connections of each server, each to its own scale. Peak of sums: the most that all servers held at one moment. ' +
+      'Sum of peaks: the most that each server ever held, added up, which a box needs if its servers release nothing.'
+  }
 }
 
 function lead(boxes: readonly JudgedBox[], header: BoxHeader): string {

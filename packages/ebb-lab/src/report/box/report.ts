@@ -1,7 +1,7 @@
 /** `reportBoxes()`: judges recordings of boxes and draws them. */
 import { basename, dirname, resolve } from 'node:path'
 import { readBox } from '../../record/box/read.js'
-import type { BoxRecording } from '../../record/box/recording.js'
+import type { BoxHeader, BoxRecording } from '../../record/box/recording.js'
 import { ReportError } from '../../units/errors.js'
 import { renderSvg } from '../charts/svg.js'
 import { writeReport } from '../write-file.js'
@@ -44,6 +44,29 @@ export async function reportBoxes(
   recordings: readonly (string | BoxRecording)[],
   options: BoxReportOptions = {}
 ): Promise<BoxReport> {
+  const boxes = await judgeBoxes(recordings, options)
+  const files = await write(boxes, options)
+  return { boxes: boxes.judged.map(({ verdict }) => verdict), files, notes: boxes.notes }
+}
+
+/** What {@link judgeBoxes} found. */
+export interface JudgedBoxes {
+  judged: JudgedBox[]
+  /** Headers of the recordings; there is at least one. */
+  headers: [BoxHeader, ...BoxHeader[]]
+  /** Notes of the recordings, one sentence each. */
+  notes: string[]
+}
+
+/**
+ * Judges recordings of boxes as {@link reportBoxes} does, and draws nothing.
+ *
+ * @throws as `reportBoxes()`
+ */
+export async function judgeBoxes(
+  recordings: readonly (string | BoxRecording)[],
+  options: Pick<BoxReportOptions, 'memory'> = {}
+): Promise<JudgedBoxes> {
   const notes: string[] = []
   const judged: JudgedBox[] = []
   const read = await Promise.all(recordings.map((given) => (typeof given === 'string' ? readBox(given) : given)))
@@ -60,27 +83,20 @@ export async function reportBoxes(
     }
     notes.push(...box.notes.map((note) => `${box.header.name}: ${note}`))
   }
-  const [first] = read
+  const [first, ...others] = read.map(({ header }) => header)
   if (first === undefined || judged.length === 0) {
     throw new ReportError('there is nothing to report on: no run of a box is recorded here', 'ERR_REPORT_EMPTY')
   }
-  const files = await write(judged, read, notes, options)
-  return { boxes: judged.map(({ verdict }) => verdict), files, notes }
+  return { judged, headers: [first, ...others], notes }
 }
 
-async function write(
-  judged: readonly JudgedBox[],
-  boxes: readonly BoxRecording[],
-  notes: readonly string[],
-  { out, overwrite }: BoxReportOptions
-): Promise<string[]> {
-  const [first] = boxes
-  if (out === undefined || first === undefined) return []
+async function write({ judged, headers, notes }: JudgedBoxes, { out, overwrite }: BoxReportOptions): Promise<string[]> {
+  if (out === undefined) return []
   const contents: [name: string, text: string][] = [
-    ['box.html', await renderBoxHtml(judged, first.header, notes)],
+    ['box.html', await renderBoxHtml(judged, headers[0], notes)],
     ['box.svg', renderSvg(boxChart(judged))]
   ]
-  const recordings = boxes.map(({ header }) => JSON.stringify([header.name, header.startedAt]))
+  const recordings = headers.map(({ name, startedAt }) => JSON.stringify([name, startedAt]))
   return await writeReport(out, { contents, recordings, overwrite })
 }
 

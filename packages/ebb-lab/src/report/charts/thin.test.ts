@@ -38,3 +38,15 @@ test('keeps a spike of one point among a million', () => {
   const points = Array.from({ length: 1_000_000 }, (_, index) => [index, index === 654_321 ? 9 : 1, 0])
   expect(thin(points, 2000, figures)).toContain(points[654_321])
 })
+
+test('points that are thinned again and again while others are added stay evenly dense', () => {
+  let points: number[][] = []
+  for (let t = 0; t < 20_000; t++) {
+    points.push([t, t === 777 ? 9 : t % 3, 0])
+    if (points.length >= 200) points = thin(points, 100, figures, ([at]) => at as number)
+  }
+  expect(points.map(([, value]) => value)).toContain(9)
+  const inFirstHalf = points.filter(([t]) => (t as number) < 10_000).length
+  // 24 stretches, each with at least one point.
+  expect(inFirstHalf).toBeGreaterThanOrEqual(12)
+})

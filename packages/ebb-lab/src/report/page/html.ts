@@ -9,20 +9,35 @@ import { type Footnote, footnotes, releasesMemory, rowsFor } from '../rows.js'
 import type { Run } from '../run.js'
 import type { Verdict } from '../verdict.js'
 import { escapeHtml } from './escape.js'
-import { chartBox, day, machine, noteList, noteRows, type Picture, quoted, renderPage, ZOOM } from './page.js'
+import {
+  chartBox,
+  day,
+  machine,
+  noteList,
+  noteRows,
+  type Page,
+  type Picture,
+  quoted,
+  renderPage,
+  ZOOM
+} from './page.js'
 import { figureRow, figureTable, scrolling } from './tables.js'
-
 /**
  * Returns the whole page. Rejects with the system's error if ECharts cannot be read from the installed package.
  *
  * @param notes sentences about the report itself
  */
 export async function renderHtml(runs: readonly Run[], notes: readonly string[] = []): Promise<string> {
+  return await renderPage(reportPage(runs, notes))
+}
+
+/** Returns the parts of the page; see {@link renderHtml}. */
+export function reportPage(runs: readonly Run[], notes: readonly string[] = []): Page {
   const charts = pictures(runs)
   const verdicts = runs.map((run) => run.verdict)
   const marks = footnotes(verdicts)
   const names = verdicts.map((verdict) => verdict.name)
-  return await renderPage({
+  return {
     names,
     heading: 'What the spikes left behind',
     headline: headline(verdicts),
@@ -41,10 +56,11 @@ ${noteList(marks, notes)}
 </section>`,
     layouts: [relayout(runs.length, 1), relayout(runs.length, 2)],
     charts
-  })
+  }
 }
 
-function pictures(runs: readonly Run[]): Picture[] {
+/** Returns the charts of servers. */
+export function pictures(runs: readonly Run[]): Picture[] {
   return [
     {
       ...memoryChart(runs, { interactive: true }),

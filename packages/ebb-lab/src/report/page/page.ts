@@ -29,6 +29,8 @@ export interface Page {
 export interface Picture extends Chart {
   id: string
   caption: string
+  /** Unit of each curve in tooltips, by its name: `count`, or text behind the number. Default: MB; clients: a count. */
+  units?: Record<string, string>
 }
 
 /** The text under the charts. */
@@ -39,7 +41,7 @@ export const ZOOM =
  * The page, whole. Loads ECharts' source from the installed package; rejects with the system's error where it cannot be
  * read.
  */
-export async function renderPage({ names, heading, headline, lead, body, layouts, charts }: Page): Promise<string> {
+export async function renderPage(page: Page): Promise<string> {
   // A "</script" in a string of the bundle would end the element. In a string, the backslash changes nothing.
   const library = (await echartsSource()).replace(/<\/(script)/gi, '<\\/$1')
   return `<!doctype html>
@@ -49,28 +51,55 @@ export async function renderPage({ names, heading, headline, lead, body, layouts
 <meta http-equiv="Content-Security-Policy" content="${policy([library, PAGE_SCRIPT], PAGE_STYLE)}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="referrer" content="no-referrer">
-<title>${escapeHtml(fit(clean(names.join(' and ')), 80))} - ebb report</title>
+<title>${escapeHtml(titleOf(page))}</title>
 <style>${PAGE_STYLE}</style>
 </head>
 <body>
 <main>
-<header>
-<h1>${escapeHtml(heading)}</h1>
-${headline === undefined ? '' : `<p class="headline">${escapeHtml(headline)}</p>\n`}<p class="lead">${escapeHtml(lead)}</p>
-</header>
-${body}
+${contentOf(page)}
 </main>
-<script type="application/json" id="data">${scriptJson({
-    names: names.map((name) => fit(clean(name), 60)),
-    dark: darkFor(),
-    layouts,
-    charts: charts.map(({ id, option }) => ({ id, option }))
-  })}</script>
+<script type="application/json" id="data">${scriptJson(drawingData(page))}</script>
 <script>${library}</script>
 <script>${PAGE_SCRIPT}</script>
 </body>
 </html>
 `
+}
+
+/** Returns the title of a page, as text. */
+export function titleOf({ names }: Page): string {
+  return `${fit(clean(names.join(' and ')), 80)} - ebb report`
+}
+
+/** Returns the HTML of a page's main element. */
+export function contentOf({ heading, headline, lead, body }: Page): string {
+  const result = headline === undefined ? '' : `<p class="headline">${escapeHtml(headline)}</p>\n`
+  return `<header>
+<h1>${escapeHtml(heading)}</h1>
+${result}<p class="lead">${escapeHtml(lead)}</p>
+</header>
+${body}`
+}
+
+/** What the script of a page draws. */
+export interface DrawingData {
+  /** Names of the panels. */
+  names: string[]
+  /** The dark colour for every light one. */
+  dark: Record<string, string>
+  /** Layouts in one column and in two. */
+  layouts: Page['layouts']
+  charts: Pick<Picture, 'id' | 'option' | 'units'>[]
+}
+
+/** Returns what the script of a page draws. */
+export function drawingData({ names, layouts, charts }: Page): DrawingData {
+  return {
+    names: names.map((name) => fit(clean(name), 60)),
+    dark: darkFor(),
+    layouts,
+    charts: charts.map(({ id, option, units }) => ({ id, option, ...(units !== undefined && { units }) }))
+  }
 }
 
 /** Returns a policy that allows only the page's own scripts and style sheet, by their hashes, and no request at all. */

@@ -1,19 +1,19 @@
 /**
- * The script of the page. It draws the charts from the JSON in the page, in the colours of the reader's system and in
- * one or two columns, depending on the window. Tooltips are built of text nodes, so nothing from a recording is parsed
- * as HTML.
+ * Functions of a script that draws charts, in the colours of the reader's system and in one or two columns, depending
+ * on the window. Tooltips are built of text nodes, so nothing from a recording is parsed as HTML.
+ *
+ * `showChart(data, chart)` draws the chart into the element with its id, and returns functions to change it. `data` has
+ * the names of the panels, the dark colours and the layouts; see `drawingData()`. Its `onLayout()`, if any, is called
+ * with each layout that is used.
  */
-export const PAGE_SCRIPT = `
-'use strict'
-{
-  const data = JSON.parse(document.getElementById('data').textContent)
+export const CHART_FUNCTIONS = `
   const dark = matchMedia('(prefers-color-scheme: dark)')
 
-  const inDarkColours = (value) => {
-    if (typeof value === 'string') return Object.hasOwn(data.dark, value) ? data.dark[value] : value
-    if (Array.isArray(value)) return value.map(inDarkColours)
+  const inDarkColours = (value, colours) => {
+    if (typeof value === 'string') return Object.hasOwn(colours, value) ? colours[value] : value
+    if (Array.isArray(value)) return value.map((one) => inDarkColours(one, colours))
     if (value === null || typeof value !== 'object') return value
-    return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, inDarkColours(inner)]))
+    return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, inDarkColours(inner, colours)]))
   }
 
   const element = (name, className, text) => {
@@ -23,10 +23,14 @@ export const PAGE_SCRIPT = `
     return node
   }
 
-  const amount = (value, unit) =>
-    unit === 'clients' ? Math.round(value).toLocaleString('en-US') : value.toFixed(1) + ' MB'
+  const amount = (value, unit) => {
+    if (unit === 'count') return Math.round(value).toLocaleString('en-US')
+    return value.toFixed(value < 10 && unit === 'ms' ? 2 : 1) + ' ' + unit
+  }
 
-  const tooltip = (names) => (points) => {
+  const unitOf = (name, units) => units?.[name] ?? (name === 'clients' ? 'count' : 'MB')
+
+  const tooltip = (names, units) => (points) => {
     const box = element('div', 'tip')
     if (points.length === 0) return box
     box.append(element('div', 'tip-time', points[0].value[0].toFixed(2) + ' s'))
@@ -38,22 +42,25 @@ export const PAGE_SCRIPT = `
       const line = element('div', 'tip-line')
       const dot = element('i', 'tip-dot')
       dot.style.background = point.color
-      line.append(dot, element('span', '', point.seriesName), element('b', '', amount(point.value[1], point.seriesName)))
+      const text = amount(point.value[1], unitOf(point.seriesName, units))
+      line.append(dot, element('span', '', point.seriesName), element('b', '', text))
       box.append(line)
     }
     return box
   }
 
-  for (const { id, option } of data.charts) {
+  const showChart = (data, { id, option, units }) => {
     const box = document.getElementById(id)
     let chart
     let columns
+    const coloured = (value) => (dark.matches ? inDarkColours(value, data.dark) : value)
     const arrange = () => {
       const wanted = box.clientWidth < 860 ? 1 : 2
       if (wanted !== columns) {
         columns = wanted
         const layout = data.layouts[columns - 1]
         box.style.height = layout.height + 'px'
+        data.onLayout?.(layout)
         chart.setOption(layout.option)
       }
       chart.resize()
@@ -64,23 +71,45 @@ export const PAGE_SCRIPT = `
       chart = echarts.init(box)
       // The charts show the same time, so they zoom and point together.
       chart.group = 'report'
-      const coloured = dark.matches ? inDarkColours(option) : option
+      const shown = coloured(option)
       chart.setOption({
-        ...coloured,
-        tooltip: { ...coloured.tooltip, renderMode: 'html', formatter: tooltip(data.names) }
+        ...shown,
+        tooltip: { ...shown.tooltip, renderMode: 'html', formatter: tooltip(data.names, units) }
       })
       arrange()
     }
     draw()
     dark.addEventListener('change', draw)
     let width = box.clientWidth
-    new ResizeObserver(() => {
+    const observer = new ResizeObserver(() => {
       // The window sets only the width; the height is set here.
       if (box.clientWidth === width) return
       width = box.clientWidth
       arrange()
-    }).observe(box)
+    })
+    observer.observe(box)
+    return {
+      // Titles and grids of an option are those of two columns.
+      change: (part) => {
+        chart.setOption(coloured(part))
+        if ((part.title ?? part.grid) !== undefined) chart.setOption(data.layouts[columns - 1].option)
+      },
+      remove: () => {
+        observer.disconnect()
+        dark.removeEventListener('change', draw)
+        chart.dispose()
+      }
+    }
   }
+`
+
+/** The script of the page. It draws the charts from the JSON in the page. */
+export const PAGE_SCRIPT = `
+'use strict'
+{
+${CHART_FUNCTIONS}
+  const data = JSON.parse(document.getElementById('data').textContent)
+  for (const chart of data.charts) showChart(data, chart)
   echarts.connect('report')
 }
 `

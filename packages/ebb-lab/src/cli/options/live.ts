@@ -1,0 +1,50 @@
+/** The options that serve a live page: `--live` and `--serve`. */
+import type { Command } from 'commander'
+import { LIVE_PORT, type LiveAddress } from '../../live/server.js'
+import { parseListenAddress } from './watch.js'
+
+/** Values of the options. */
+export interface LiveFlags {
+  live?: LiveAddress
+  liveKeep?: boolean
+}
+
+/** Adds the options to a command. */
+export function liveOptions(command: Command): Command {
+  return command
+    .option(
+      '--live [address]',
+      `serve a page with the charts while the run lasts, at [HOST]:PORT (default: 127.0.0.1:${LIVE_PORT})`,
+      parseLiveAddress
+    )
+    .option('--live-keep', 'serve the page, with the verdict, after the run until Ctrl-C')
+}
+
+/** Whether a command is to serve a page. */
+export function hasLivePage({ live, liveKeep = false }: LiveFlags): boolean {
+  return live !== undefined || liveKeep
+}
+
+/** Parses where to serve a page. Without an address, it is the first free port from the default on. */
+export function parseLiveAddress(text: string): LiveAddress {
+  if (text === '') return { host: '127.0.0.1', port: LIVE_PORT, isFlexible: true }
+  return { ...parseListenAddress(text), isFlexible: false }
+}
+
+/** Options whose value may be left out. */
+const OPTIONS = new Set(['--live', '--serve'])
+const ADDRESS = /^(?:\[[\da-fA-F:.]+\]|[\w.-]*):\d{1,5}$/
+
+/**
+ * Gives `--live` and `--serve` a value of their own if the next argument is not one, so that it is not taken for their
+ * value: `ebb box --live box.yaml`. `ebb pulse` takes `HOST:PORT` for its server, so there only `:PORT` is a value.
+ */
+export function liveValues(args: readonly string[]): string[] {
+  const end = args.indexOf('--')
+  return args.map((arg, i) => {
+    if (!OPTIONS.has(arg) || (end !== -1 && i > end)) return arg
+    const next = args[i + 1] ?? ''
+    const isValue = args[0] === 'pulse' ? next.startsWith(':') && ADDRESS.test(next) : ADDRESS.test(next)
+    return isValue ? arg : `${arg}=`
+  })
+}
