@@ -30,7 +30,7 @@ const FLOORS = {
     ['live'],
     ['experiment'],
     ['report'],
-    ['serve', 'pulse', 'record', 'doctor'],
+    ['serve', 'pulse', 'record', 'doctor', 'top'],
     ['process'],
     ['units']
   ]

@@ -23,6 +23,7 @@ export { EbbError, errorName, invalidArgument, type SystemError, systemError } f
 /** The C library, and the constants once more. Prefer the functions of this entry, which throw or return an errno. */
 export * as libc from './sys/libc.js'
 export { lackOfReactor, Reactor, reactor, type Watcher } from './sys/reactor.js'
+export { type ListeningSocket, SocketDiag } from './sys/sock-diag.js'
 export {
   type Address,
   type AddressInfo,

@@ -24,6 +24,10 @@ const COMMANDS: Record<string, { summary: string; load: () => Promise<Command> }
     summary: 'record the memory of a server in any language',
     load: async () => (await import('./commands/record.js')).recordCommand()
   },
+  top: {
+    summary: 'show the servers of this machine, their clients and their memory',
+    load: async () => (await import('./commands/top.js')).topCommand()
+  },
   bench: {
     summary: 'start, pulse and record a server, and print a verdict',
     load: async () => (await import('./commands/bench.js')).benchCommand()

@@ -70,7 +70,11 @@ test.each([
   [['deno', 'run', '-A', 'x.ts'], 'deno x.ts'],
   [['python3.11', 'serve.py'], 'python3.11 serve.py'],
   [['/usr/sbin/server', 'config'], 'server'],
-  [['nginx: master process /usr/sbin/nginx -g daemon off;'], 'nginx -g daemon off;'],
+  [['nginx: master process /usr/sbin/nginx -g daemon off;'], 'nginx'],
+  [['sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups'], 'sshd'],
+  [['node', '--import', 'ebb/auto', '-e', 'let n = 0\nserve()'], 'node -e'],
+  [['python3', '-c', 'serve()'], 'python3 -c'],
+  [['nginx', '-c', '/srv/nginx.conf'], 'nginx nginx.conf'],
   [null, 'pid 7']
 ])('calls %j %j', (command, name) => {
   expect(nameOf(7, command)).toBe(name)

@@ -61,14 +61,24 @@ export async function describe(pid: number): Promise<Description> {
 /** Options of runtimes whose value is the next word. */
 const HAS_VALUE = /^(?:-r|-C|--require|--import|--loader|--experimental-loader|--conditions|--preload)$/
 
+/** Options of runtimes that are followed by a program's source. */
+const EVALUATES = /^(?:-e|--eval|--print)$/
+/** A title that a program has put in the place of its command line: `nginx: master process nginx`. */
+const TITLE = /^([\w.-]+): /
+
 /** Returns a name for tables: the program, and its script if it is a runtime: `node server.js`. */
 export function nameOf(pid: number, command: readonly string[] | null): string {
   const [program, ...rest] = command ?? []
   if (program === undefined) return `pid ${pid}`
+  const title = TITLE.exec(program)?.[1]
+  if (title !== undefined) return title
   const name = path.basename(program) || program
   if (!ASKED.has(name) && !KNOWN.some(([pattern]) => pattern.test(name))) return name
   const script = rest.find(
-    (argument, i) => !argument.startsWith('-') && argument !== 'run' && !HAS_VALUE.test(rest[i - 1] ?? '')
+    (argument, i) =>
+      EVALUATES.test(argument) ||
+      (argument === '-c' && name.startsWith('python')) ||
+      (!argument.startsWith('-') && argument !== 'run' && !HAS_VALUE.test(rest[i - 1] ?? ''))
   )
   return script === undefined ? name : `${name} ${path.basename(script)}`
 }

@@ -40,7 +40,7 @@ export function tcpListeners(pid: number | 'self' = 'self'): TcpListener[] {
       const [, local, , state, , , , , , inode] = line.trim().split(/\s+/)
       if (state !== LISTENING || local === undefined || inode === undefined) continue
       const [address = '', port = ''] = local.split(':')
-      listeners.push({ port: Number.parseInt(port, 16), host: hostOf(address), inode })
+      listeners.push({ port: Number.parseInt(port, 16), host: hostInTable(address), inode })
     }
   }
   return listeners
@@ -50,9 +50,13 @@ export function tcpListeners(pid: number | 'self' = 'self'): TcpListener[] {
 const MAPPED = Buffer.from('00000000000000000000ffff', 'hex')
 
 /** Returns an address that the table writes as 32-bit words in the machine's byte order, in hexadecimal. */
-function hostOf(hex: string): string {
+function hostInTable(hex: string): string {
   const bytes = Buffer.from(hex, 'hex')
-  if (endianness() === 'LE') bytes.swap32()
+  return hostOf(endianness() === 'LE' ? bytes.swap32() : bytes)
+}
+
+/** Returns an IPv4 or IPv6 address, given as its 4 or 16 bytes, as text. */
+export function hostOf(bytes: Buffer): string {
   if (bytes.length === 4) return bytes.join('.')
   // Java listens on IPv4 like this.
   if (bytes.subarray(0, 12).equals(MAPPED)) return bytes.subarray(12).join('.')
