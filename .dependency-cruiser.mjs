@@ -14,7 +14,7 @@ const FACES = '[^/]+\\.ts'
 const FLOORS = {
   ebb: [
     [FACES],
-    ['run', 'preload'],
+    ['run', 'preload', 'metrics'],
     ['handover'],
     ['websocket'],
     ['park', 'listen'],

@@ -65,13 +65,15 @@ import net from 'node:net'
 import { listen, park, release, type Parked, type ParkOptions, type Release } from 'ebb'
 import { listen as listenAlone } from 'ebb/listen'
 import { runtimeView } from 'ebb/memory'
+import { type Metrics, metrics } from 'ebb/metrics'
 import { createServer } from 'ebb/net'
 import { reactor } from 'ebb/sys'
 const options: ParkOptions = { idle: '5s' }
 const server: net.Server & Parked = park(net.createServer(), options)
 const supported: boolean = server.supported
 const released: Promise<Release> = release()
-export { supported, released, listen, listenAlone, createServer, runtimeView, reactor }
+const all: Metrics = metrics({ servers: { server } })
+export { supported, released, all, listen, listenAlone, createServer, runtimeView, reactor }
 `
 const TYPED_LAB = `
 import { judge, pulse, readRecording, type Recording, type Verdict } from 'ebb-lab'

@@ -5,8 +5,8 @@
 export { ConnectionGovernor, Governor, type GovernorOptions } from './govern/connection-governor.js'
 export type { GovernOptions } from './govern/options.js'
 export type { Governing, GovernStats, ProcessGovernor } from './govern/process-governor.js'
-export type { GovernorStats, Reason, ReleaseMessage } from './govern/stats.js'
-export { type Release, release } from './memory/release.js'
+export type { GovernorStats } from './govern/stats.js'
+export { type Reason, type Release, type ReleaseMessage, release } from './memory/release.js'
 export { type RuntimeView, runtimeView } from './memory/runtime.js'
 export {
   findMemoryCgroup,

@@ -12,7 +12,7 @@
 
 import { getHeapStatistics } from 'node:v8'
 import { isMainThread } from 'node:worker_threads'
-import type { Release } from '../memory/release.js'
+import type { Reason, Release } from '../memory/release.js'
 import { ownAnonymous } from '../proc/process.js'
 import { checkFromZero, checkFunction, checkObject } from '../sys/arguments.js'
 import { CallbackScopes, outside } from '../sys/node/callback-scope.js'
@@ -125,20 +125,20 @@ export class ConnectionGovernor {
     const { earliest, floor } = costModel()
     // Another release has already done it, or a crowd has come first: its end is released.
     if (floor > 0 || allClients > 0 || performance.now() < earliest) return
-    if (getHeapStatistics().used_heap_size <= START_HEAP) void this.#release(false)
+    if (getHeapStatistics().used_heap_size <= START_HEAP) void this.#release('asked', false)
   }
 
   #onFallEnded(): void {
     const wait = costModel().earliestAfterSpike - performance.now()
     if (wait > 0) this.#fall.lookAgain(Math.min(wait, LONGEST_WAIT))
-    else if (isWorthRelease(this.#worth)) void this.#release()
+    else if (isWorthRelease(this.#worth)) void this.#release('spike')
     else this.#peak.reset(this.#clients)
   }
 
-  async #release(inSteps = getHeapStatistics().used_heap_size > SMALL_HEAP): Promise<void> {
+  async #release(reason: Reason, inSteps = getHeapStatistics().used_heap_size > SMALL_HEAP): Promise<void> {
     this.#peak.reset(this.#clients)
     clientsAtRelease = allClients
-    const done = await costModel().release(this.#budget, this.#worth, { inSteps })
+    const done = await costModel().release(this.#budget, this.#worth, { inSteps, reason })
     if (done !== undefined && this.#onRelease !== undefined) scopes.runForServer(this.#onRelease, undefined, done)
   }
 }

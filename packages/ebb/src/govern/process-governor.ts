@@ -8,7 +8,7 @@
  */
 import { getHeapStatistics } from 'node:v8'
 import { prepareHiddenClasses, RetainedHandles } from '../memory/hidden-classes.js'
-import { onReleased, type Release } from '../memory/release.js'
+import { onReleased, publishRelease, type Reason, type Release } from '../memory/release.js'
 import { tuneAllocator, watchFaults } from '../memory/thresholds.js'
 import { watchWorkers } from '../memory/workers.js'
 import { CgroupLimit } from '../proc/cgroup.js'
@@ -21,7 +21,7 @@ import { metrics } from './metrics.js'
 import { type CheckedOptions, checkOptions, type GovernOptions } from './options.js'
 import { PressureMonitor, type PressureSource, pressureSource } from './pressure.js'
 import { LEAST_DESCRIPTORS, SpikeDetector } from './spike.js'
-import { type GovernorStats, type Reason, ReleaseLog } from './stats.js'
+import { type GovernorStats, ReleaseLog } from './stats.js'
 
 /** A running governor of this process, returned by {@link govern}. */
 export interface ProcessGovernor {
@@ -67,6 +67,11 @@ const scope = globalThis as { [KEY]?: ProcessGovernor | undefined }
 export function govern(options: GovernOptions = {}): ProcessGovernor {
   const checked = checkOptions(options)
   scope[KEY] ??= new RunningGovernor(checked)
+  return scope[KEY]
+}
+
+/** Returns the governor of this thread; undefined if there is none. */
+export function runningGovernor(): ProcessGovernor | undefined {
   return scope[KEY]
 }
 
@@ -236,8 +241,8 @@ class RunningGovernor implements ProcessGovernor {
     }
   }
 
-  /** Called after each release of this thread, whoever asked for it. */
-  #onReleased(done: Release): void {
+  /** Called after each release of this thread, whoever asked for it. @returns that it was published */
+  #onReleased(done: Release): true {
     if (done.collected) {
       this.#retainedHandles.drop()
       this.#spike.onReleased(done.afterTrim, done.busyWorkers > 0)
@@ -246,7 +251,10 @@ class RunningGovernor implements ProcessGovernor {
     if (done.collected || done.before - done.afterTrim >= OUTSIDE_SHARE * done.before) {
       this.#withoutHeapWait = SHORTEST_WAIT_WITHOUT_HEAP
     }
-    this.#log.add({ ...done, reason: this.#releasing ?? 'asked' })
+    const message = { ...done, reason: this.#releasing ?? 'asked' }
+    this.#log.add(message)
+    publishRelease(message)
+    return true
   }
 
   stats(): GovernorStats {

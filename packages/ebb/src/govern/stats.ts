@@ -1,23 +1,5 @@
-/** What a process governor has done: counts, a line in the log, and a message for each release. */
-import { channel } from 'node:diagnostics_channel'
-import type { Release } from '../memory/release.js'
-
-/**
- * Why memory was released.
- *
- * - `spike`: a spike of connections or of work is over.
- * - `limit`: the memory cgroup is nearly full.
- * - `pressure`: the kernel or systemd reports that memory is short.
- * - `signal`: the process got the signal of the option `signal`.
- * - `asked`: the program called `release()`, or another governor of this process released memory.
- */
-export type Reason = 'spike' | 'limit' | 'pressure' | 'signal' | 'asked'
-
-/** Published on the channel `ebb:release` of `node:diagnostics_channel` after each release of this thread. */
-export interface ReleaseMessage extends Release {
-  /** Why the memory was released. */
-  reason: Reason
-}
+/** What a process governor has done: counts, and a line in the log. */
+import type { Reason, ReleaseMessage } from '../memory/release.js'
 
 /** State of a process governor. Counts and sums are since `govern()` was called. */
 export interface GovernorStats {
@@ -45,9 +27,7 @@ export interface GovernorStats {
   watching: string | undefined
 }
 
-const released = channel('ebb:release')
-
-/** Counts releases and reports each. */
+/** Counts releases, and prints a line for each. */
 export class ReleaseLog {
   readonly #releases: Record<Reason, number> = { spike: 0, limit: 0, pressure: 0, signal: 0, asked: 0 }
   readonly #print: boolean
@@ -62,7 +42,7 @@ export class ReleaseLog {
     this.#print = print
   }
 
-  /** Counts a release, prints its line, and publishes it. */
+  /** Counts a release, and prints its line. */
   add(message: ReleaseMessage): void {
     this.#releases[message.reason]++
     this.#returned += Math.max(0, message.before - message.afterTrim)
@@ -70,7 +50,6 @@ export class ReleaseLog {
     this.#longestPause = Math.max(this.#longestPause, message.pauseMs)
     this.#last = message
     if (this.#print) process.stderr.write(`${formatRelease(message)}\n`)
-    if (released.hasSubscribers) released.publish(message)
   }
 
   /** Counts a release that was skipped because of its pause. */

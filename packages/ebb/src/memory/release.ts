@@ -5,6 +5,7 @@
  * quiet or busy with small pulses. glibc keeps freed blocks that lie below a block in use until `malloc_trim` is
  * called. Figures: docs/performance.md.
  */
+import { channel } from 'node:diagnostics_channel'
 import { ownAnonymous } from '../proc/process.js'
 import { checkBoolean, checkFromZero, checkObject } from '../sys/arguments.js'
 import { EbbError } from '../sys/errors.js'
@@ -55,6 +56,34 @@ export interface Release {
   busyWorkers: number
 }
 
+/**
+ * Why memory was released.
+ *
+ * - `spike`: a spike of connections or of work is over.
+ * - `limit`: the memory cgroup is nearly full.
+ * - `pressure`: the kernel or systemd reports that memory is short.
+ * - `signal`: the process got the signal of the option `signal`.
+ * - `asked`: the program called `release()`, a server released the garbage of the program's start, or, where a process
+ *   governor runs, another governor released memory.
+ */
+export type Reason = 'spike' | 'limit' | 'pressure' | 'signal' | 'asked'
+
+/** Published on the channel `ebb:release` of `node:diagnostics_channel` after each release of this thread. */
+export interface ReleaseMessage extends Release {
+  /** Why the memory was released. */
+  reason: Reason
+}
+
+/** Name of the channel of {@link ReleaseMessage}. */
+export const RELEASE_CHANNEL = 'ebb:release'
+
+const released = channel(RELEASE_CHANNEL)
+
+/** Tells subscribers of a release. */
+export function publishRelease(message: ReleaseMessage): void {
+  if (released.hasSubscribers) released.publish(message)
+}
+
 /** Options of {@link release}, all optional. */
 export interface ReleaseOptions {
   /**
@@ -85,6 +114,8 @@ export interface UnheldOptions extends ReleaseOptions {
   maxPause?: number
   /** Leaves the heap of this thread alone. Default: false. */
   keepHeap?: boolean
+  /** Why a governor releases memory. Default: `asked`. */
+  reason?: Reason
 }
 
 const NAMES = Object.keys({ workers: 0, inSteps: 0, enough: 0 } satisfies Record<keyof ReleaseOptions, 0>)
@@ -105,8 +136,11 @@ interface PendingRelease {
   hold(): void
 }
 
+/** Called after a release. @returns true if it has published the release, with its own reason */
+type Listener = (done: Release) => unknown
+
 interface SharedState {
-  listeners: Set<(done: Release) => void>
+  listeners: Set<Listener>
   /** The release that was started last, until it is done. */
   underWay: PendingRelease | undefined
 }
@@ -120,7 +154,7 @@ scope[KEY] ??= { listeners: new Set(), underWay: undefined }
 const shared = scope[KEY]
 
 /** Calls `listener` after each release of this thread, whoever asked for it. Returns a function that unregisters it. */
-export function onReleased(listener: (done: Release) => void): () => void {
+export function onReleased(listener: Listener): () => void {
   shared.listeners.add(listener)
   return () => shared.listeners.delete(listener)
 }
@@ -166,7 +200,8 @@ function start({
   inSteps = false,
   enough = Number.POSITIVE_INFINITY,
   maxPause = Number.POSITIVE_INFINITY,
-  keepHeap = false
+  keepHeap = false,
+  reason = 'asked'
 }: UnheldOptions): PendingRelease {
   const { underWay: previous } = shared
   if (
@@ -177,7 +212,7 @@ function start({
   ) {
     return previous
   }
-  const next = () => collectAndTrim({ workers, inSteps, enough, maxPause, keepHeap })
+  const next = () => collectAndTrim({ workers, inSteps, enough, maxPause, keepHeap, reason })
   let holdTimer: NodeJS.Timeout | undefined
   // If the previous release fails, its own caller gets the error, and the next release starts all the same.
   const done = (previous === undefined ? next() : previous.done.then(next, next)).finally(() => {
@@ -233,7 +268,9 @@ async function collectAndTrim(options: Required<UnheldOptions>): Promise<Release
     busyWorkers: workers.busy
   }
   // Not in the context of whoever asked for this release.
-  for (const listener of shared.listeners) outside(() => listener(done))
+  let isPublished = false
+  for (const listener of shared.listeners) if (outside(() => listener(done)) === true) isPublished = true
+  if (!isPublished) outside(() => publishRelease({ ...done, reason: options.reason }))
   return done
 }
 

@@ -885,11 +885,24 @@ export class Parking
     return auditConnections(this.#connections, this.#registration, this.#timers)
   }
 
+  /** Memory outside the kernel for all connections, in bytes: see {@link ParkStats.bytesPerConnection}. */
+  get bytes(): number {
+    const upgraded = this.upgrades.protocol?.bytes ?? 0
+    const descriptors = BYTES_PER_DESCRIPTOR * this.#registration.parked
+    return this.#connections.bytes + upgraded + this.#timers.bytes + descriptors
+  }
+
+  /** Returns how many upgraded connections there are. Looks at those that are awake. */
+  upgraded(): { parked: number; awake: number } {
+    const { upgraded } = this.#registration
+    let awake = 0
+    if (upgraded > 0) for (const row of this.#connections.awake.keys()) if (this.isUpgraded(row)) awake++
+    return { parked: upgraded - awake, awake }
+  }
+
   /** Returns the figures of this server. */
   stats(): ParkStats {
-    const { table, awake, bytes } = this.#connections
-    const upgraded = this.upgrades.protocol?.bytes ?? 0
-    const total = bytes + upgraded + this.#timers.bytes + BYTES_PER_DESCRIPTOR * this.#registration.parked
+    const { table, awake } = this.#connections
     return {
       parked: this.#registration.parked,
       awake: awake.size,
@@ -898,7 +911,7 @@ export class Parking
       woken: this.#woken,
       parkedAgain: this.#parkedAgain,
       closed: { ...this.#closed },
-      bytesPerConnection: table.size === 0 ? 0 : total / table.size
+      bytesPerConnection: table.size === 0 ? 0 : this.bytes / table.size
     }
   }
 }

@@ -16,7 +16,6 @@ export class Registration {
   #parked = 0
   /** Parked connections that keep the process running. */
   #referenced = 0
-  /** Number of upgraded connections, parked and awake. */
   #upgraded = 0
   /** Whether the listening socket keeps the process running. */
   #keepsRunning = false
@@ -51,6 +50,11 @@ export class Registration {
   /** Number of parked connections that keep the process running. */
   get referenced(): number {
     return this.#referenced
+  }
+
+  /** Number of upgraded connections, parked and awake. */
+  get upgraded(): number {
+    return this.#upgraded
   }
 
   /** Registers the server, which is about to listen or to have an upgraded connection. */

@@ -16,6 +16,13 @@ export function isTls(server: Server): boolean {
   return 'setSecureContext' in server
 }
 
+/** Returns the name of the protocol that a server speaks. */
+export function protocolName(server: Server): 'tcp' | 'tls' | 'http' | 'https' | 'http2' {
+  if (isHttp2(server)) return 'http2'
+  if (isHttp(server)) return isTls(server) ? 'https' : 'http'
+  return isTls(server) ? 'tls' : 'tcp'
+}
+
 /**
  * Whether `close()` closes connections that have not sent a byte. For HTTP they are idle. A `net.Server` and a
  * `tls.Server` wait for them, as in Node.

@@ -47,9 +47,11 @@ export interface WebSocketParkOptions {
   moving?: (webSocket: object) => unknown
 }
 
-/** A `WebSocketServer` of the package `ws`, as far as {@link parkWebSockets} needs it. */
+/** A `WebSocketServer` of the package `ws`, as far as `parkWebSockets()` needs it. */
 export interface WebSocketServerLike {
+  /** Its options. */
   options: object
+  /** Makes a WebSocket of a request. */
   handleUpgrade(...args: never[]): void
 }
 
