@@ -152,7 +152,7 @@ class Sorter {
 
   #addAnonymous(mapping: Mapping, i: number, follows: boolean): void {
     const { path, start, end } = mapping
-    const named = /^\[anon(?:_shmem)?:(.*)\]$/.exec(path)?.[1]
+    const named = /^\[anon(?:_shmem)?: *(.*)\]$/.exec(path)?.[1]
     const kind = this.#kindOf(mapping, follows)
     if (path === '[heap]') this.#heaps.push({ start, end, main: true })
     if (named !== undefined) this.#count(mapping, 'named', { name: named })

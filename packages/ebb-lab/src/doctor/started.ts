@@ -112,5 +112,6 @@ async function end(launched: Launched, signal: NodeJS.Signals = 'SIGTERM'): Prom
     // It has ended.
   }
   const exit = await Promise.race([launched.exited, wait(GRACE, undefined, { ref: false })])
-  return exit ?? (await launched.stop(0))
+  // What the command has started may still run.
+  return await launched.stop(exit === undefined ? 0 : GRACE)
 }

@@ -69,7 +69,7 @@ const BACK: Record<PartKind, string> = {
 /** Returns what a part is: `malloc: 8 arenas of threads`. */
 export function titleOf(part: Part, { runtime }: Pick<Diagnosis, 'runtime'>): string {
   const { kind, name, mappings } = part
-  const title = TITLES[kind].replace('{n}', integer(mappings))
+  const title = TITLES[kind].replace('{n}', integer(mappings)).replace(/\b1 (\w+)s\b/, '1 $1')
   if (name !== null) return `${title}: ${name}`
   const blocks = BLOCKS[runtime.name]
   return kind === 'blocks' && blocks !== undefined ? `${title} (${blocks})` : title
