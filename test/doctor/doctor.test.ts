@@ -51,6 +51,7 @@ const THP = readFileSync('/sys/kernel/mm/transparent_hugepage/enabled', 'utf8')
 /** What a program of one way holds most of, and the advice that it gets. */
 const WAYS: [way: string, kind: PartKind, advice: string[]][] = [
   ['arenas', 'arenas', ['malloc-arenas', 'malloc-free']],
+  ['full', 'arenas', ['malloc-free']],
   ['heap', 'heap', ['malloc-free']],
   ['stacks', 'stacks', ['stacks']],
   ['blocks', 'blocks', []],
@@ -77,12 +78,15 @@ describe('memory that is held in one way', () => {
     expect(codes(found)).toEqual(['huge-pages'])
   })
 
-  test('what malloc has freed', async () => {
-    const { malloc, parts } = await examine([holders(), 'arenas'])
+  test.each([
+    ['four arenas', 'arenas', 5],
+    ['an arena of two heaps', 'full', 3]
+  ])('what malloc has freed in %s', async (_, way, heaps) => {
+    const { malloc, parts } = await examine([holders(), way])
     const arenas = parts.find(({ kind }) => kind === 'arenas')
     // All but one of 50 blocks are freed, and those around a block that is left are no whole pages.
     expect((malloc?.releasable ?? 0) / (arenas?.bytes ?? 0)).toBeGreaterThan(0.8)
-    expect(malloc).toMatchObject({ heaps: 5, unknown: 0 })
+    expect(malloc).toMatchObject({ heaps, unknown: 0 })
   })
 
   test('bytes that wait in sockets', async () => {

@@ -21,6 +21,8 @@
 #define MB (1024UL * 1024UL)
 #define THREADS 4
 #define BLOCKS 12000
+/* More than one heap of an arena holds, which is 64 MiB. */
+#define MANY_BLOCKS 80000
 #define BLOCK 1000
 
 static pthread_barrier_t barrier;
@@ -43,15 +45,14 @@ static void *map(size_t size, int access, int flags) {
 }
 
 /* Takes many small blocks and frees all but every 50th. What is left keeps malloc from shrinking its heap. */
-static void fragment(int from) {
-  static void *kept[THREADS + 1][BLOCKS];
-  void **blocks = kept[from];
-  for (int i = 0; i < BLOCKS; i++) blocks[i] = memset(malloc(BLOCK), 1, BLOCK);
-  for (int i = 0; i < BLOCKS; i++) if (i % 50 != 0 && i != BLOCKS - 1) free(blocks[i]);
+static void fragment(int count) {
+  void **blocks = map(count * sizeof(void *), PROT_READ | PROT_WRITE, 0);
+  for (int i = 0; i < count; i++) blocks[i] = memset(malloc(BLOCK), 1, BLOCK);
+  for (int i = 0; i < count; i++) if (i % 50 != 0 && i != count - 1) free(blocks[i]);
 }
 
-static void *fragment_thread(void *number) {
-  fragment((int)(long)number);
+static void *fragment_thread(void *count) {
+  fragment((int)(long)count);
   pthread_barrier_wait(&barrier);
   pause();
   return NULL;
@@ -65,11 +66,11 @@ static void *stack_thread(void *unused) {
   return (void *)(long)local[0];
 }
 
-static void threads(int count, void *(*run)(void *)) {
+static void threads(int count, void *(*run)(void *), long argument) {
   pthread_barrier_init(&barrier, NULL, count + 1);
-  for (long i = 0; i < count; i++) {
+  for (int i = 0; i < count; i++) {
     pthread_t thread;
-    if (pthread_create(&thread, NULL, run, (void *)i) != 0) fail("pthread_create");
+    if (pthread_create(&thread, NULL, run, (void *)argument) != 0) fail("pthread_create");
   }
   pthread_barrier_wait(&barrier);
 }
@@ -93,11 +94,13 @@ int main(int argc, char **argv) {
   const char *way = argc > 1 ? argv[1] : "";
   int ours[100], theirs[100];
   if (strcmp(way, "arenas") == 0) {
-    threads(THREADS, fragment_thread);
+    threads(THREADS, fragment_thread, BLOCKS);
+  } else if (strcmp(way, "full") == 0) {
+    threads(1, fragment_thread, MANY_BLOCKS);
   } else if (strcmp(way, "heap") == 0) {
-    fragment(THREADS);
+    fragment(BLOCKS);
   } else if (strcmp(way, "stacks") == 0) {
-    threads(16, stack_thread);
+    threads(16, stack_thread, 0);
   } else if (strcmp(way, "blocks") == 0) {
     for (int i = 0; i < 40; i++) memset(malloc(MB), 1, MB);
   } else if (strcmp(way, "code") == 0) {

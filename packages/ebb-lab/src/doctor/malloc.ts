@@ -116,21 +116,18 @@ function firstChunks(reader: Headers, { start, main }: Heap): number[] {
 }
 
 /** Walks the chunks; undefined if a header is not plausible. */
-function walkFrom(reader: Headers, { end, main }: Heap, first: number, budget: { chunks: number }): Walked | undefined {
+function walkFrom(reader: Headers, heap: Heap, first: number, budget: { chunks: number }): Walked | undefined {
+  const { end, main } = heap
   const walked: Walked = { used: 0, free: 0, releasable: 0, tops: 0 }
+  /** The chunk before `at`, and its bits. */
   let previous = -1
-  /** Bits of the previous chunk. */
   let bits = 0
   let at = first
-  let header = reader.header(at)
   for (let count = 0; ; count++) {
+    const header = reader.header(at)
     if (header === -1 || budget.chunks-- <= 0) return undefined
-    const size = header - (header % 8)
-    if (size < ALIGNMENT || size % ALIGNMENT !== 0) return undefined
-    // The last chunk may have grown with the heap since the mappings were read.
-    const isLast = at + size === end || (at + size > end && at + size <= end + HEAP_MAX && count >= CONVINCING)
-    if (at + size > end && !isLast) return undefined
-    if ((header & MMAPPED) !== 0 || (main && (header & NON_MAIN) !== 0)) return undefined
+    const place = placeOf(header, at, heap, count)
+    if (place === 'wrong') return undefined
     if (previous !== -1) {
       const length = at - previous
       if ((header & PREVIOUS_IN_USE) !== 0) {
@@ -142,18 +139,31 @@ function walkFrom(reader: Headers, { end, main }: Heap, first: number, budget: {
         walked.releasable += reader.residentWithin(previous, at)
       }
     }
+    if (place === 'end') return walked
     previous = at
     bits = header % 8
-    if (isLast) break
-    at += size
-    header = reader.header(at)
+    if (place === 'last') break
+    at += header - bits
   }
-  // The last chunk is the top, from which malloc takes new blocks, or a fencepost of a heap that is full.
-  const top = end - previous
-  walked.free += top
+  // The last chunk is the top, from which malloc takes new blocks.
+  walked.free += end - previous
   if (main) walked.releasable += reader.residentWithin(previous, end)
   else walked.tops += reader.residentWithin(previous, end)
   return walked
+}
+
+/**
+ * Returns where a chunk is in its heap: within it, the last one, or no chunk at all but the end of a heap that is full,
+ * behind which its arena has another one. `wrong`: the header is not plausible.
+ */
+function placeOf(header: number, at: number, { end, main }: Heap, count: number): 'within' | 'last' | 'end' | 'wrong' {
+  const size = header - (header % 8)
+  if (size === 0 && at + ALIGNMENT === end && count > 0) return 'end'
+  if (size < ALIGNMENT || size % ALIGNMENT !== 0) return 'wrong'
+  if ((header & MMAPPED) !== 0 || (main && (header & NON_MAIN) !== 0)) return 'wrong'
+  if (at + size < end) return 'within'
+  // The last chunk may have grown with the heap since the mappings were read.
+  return at + size === end || (at + size <= end + HEAP_MAX && count >= CONVINCING) ? 'last' : 'wrong'
 }
 
 /** Reads headers of chunks through a window of memory. Never touches pages that are not resident. */

@@ -50,7 +50,7 @@ export interface Part {
   huge: number
   /** Bytes in swap, which `bytes` does not count. */
   swapped: number
-  /** Number of mappings, or of arenas. */
+  /** Number of mappings, or of heaps of arenas. */
   mappings: number
 }
 

@@ -61,7 +61,7 @@ test('the largest part comes first, files are one part, and small parts are summ
   const rows = [...text.matchAll(/^ +([\d.]+ MB) +(\d+) % {2}(.*)$/gm)].map(([, ...cells]) => cells)
   expect(rows).toEqual([
     ['60.0 MB', '50', "V8's heap: 240 regions of pages"],
-    ['30.0 MB', '25', 'malloc: 8 arenas of threads'],
+    ['30.0 MB', '25', 'malloc: arenas of threads, 8 heaps'],
     ['20.0 MB', '17', 'files:'],
     ['9.0 MB', '8', 'mapped blocks: 1 region (buffers, WebAssembly, blocks of'],
     ['0.9 MB', '1', '2 smaller parts']

@@ -23,7 +23,7 @@ export const RUNTIME_NAMES: Record<RuntimeName, string> = {
 /** What a part of a kind is. `{n}` stands for the number of mappings. */
 const TITLES: Record<PartKind, string> = {
   heap: 'malloc: main heap (brk)',
-  arenas: 'malloc: {n} arenas of threads',
+  arenas: 'malloc: arenas of threads, {n} heaps',
   v8: "V8's heap: {n} regions of pages",
   'v8-large': "V8's heap: {n} large objects",
   go: 'heap of Go and stacks of goroutines',

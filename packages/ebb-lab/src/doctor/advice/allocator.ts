@@ -46,7 +46,7 @@ const arenas: Rule = (found) => {
   if (malloc !== null && malloc.releasable + malloc.tops < bytes * WORTH_FREED) return undefined
   return onBytes('malloc-arenas', 'parts.arenas', bytes, {
     text: `Set MALLOC_ARENA_MAX=${FEW_ARENAS}: threads then share arenas, and reuse what others have freed.`,
-    reason: `are in ${count} arenas: each thread takes from its own, so each keeps the free blocks of its own spike`,
+    reason: `are in arenas of threads (${count} heaps): each thread takes from its own, so each keeps free blocks of its spike`,
     source: MALLOPT
   })
 }
