@@ -1,8 +1,6 @@
 /** `ebb doctor`: processes that it is given, commands that it starts, output, and errors. */
-import { spawnSync } from 'node:child_process'
-import { readFileSync } from 'node:fs'
-import { createServer } from 'node:net'
-import { expect, onTestFinished, test } from 'vitest'
+import { existsSync, readFileSync } from 'node:fs'
+import { expect, test } from 'vitest'
 import { Cli, ebb, run, server } from '../support/cli.js'
 import { sectionOf } from '../support/pages.js'
 import { alive } from '../support/processes.js'
@@ -139,13 +137,6 @@ test('a command that ends before is an error', async () => {
   })
 })
 
-test('a process that ends while it is watched is examined all the same', async () => {
-  const { pid } = new Cli(['sleep', '1.5'])
-  const { code, stdout } = await run(['doctor', String(pid), '--for', '60s'])
-  expect(code).toBe(0)
-  expect(stdout).toMatch(/^process \d+, native program/m)
-})
-
 test('a stopped process is examined, with a note', async () => {
   const program = await holder()
   program.kill('SIGSTOP')
@@ -179,10 +170,11 @@ test('a zombie has no memory', async () => {
   expect({ code, stderr }).toEqual({ code: 1, stderr: expect.stringMatching(/^ebb: ESRCH: process \d+ /) })
 })
 
-const THREADS = spawnSync('pgrep', ['-x', 'kthreadd'], { encoding: 'utf8' }).stdout.trim()
+/** A container sees no kernel threads. */
+const hasKernelThreads = existsSync('/proc/2/comm') && readFileSync('/proc/2/comm', 'utf8') === 'kthreadd\n'
 
-test.skipIf(THREADS === '')('a kernel thread has no memory', async () => {
-  const { code, stderr } = await run(['doctor', THREADS])
+test.skipIf(!hasKernelThreads)('a kernel thread has no memory', async () => {
+  const { code, stderr } = await run(['doctor', '2'])
   expect({ code, stderr }).toEqual({ code: 1, stderr: expect.stringMatching(/^ebb: EINVAL: .* is a kernel thread/) })
 })
 
@@ -193,12 +185,4 @@ test.skipIf(process.getuid?.() !== 0)("another user's process may not be examine
     code: 1,
     stderr: `ebb: EACCES: the memory of process ${pid} cannot be read: this user may not look into it: run as its user or as root\n`
   })
-})
-
-test('waiting connections are told', async () => {
-  const listening = createServer()
-  onTestFinished(() => void listening.close())
-  await new Promise<void>((resolve) => listening.listen(0, '127.0.0.1', resolve))
-  const { stdout } = await run(['doctor', String(process.pid), '--for', '0', '--json'])
-  expect(JSON.parse(stdout).descriptors.sockets.count['tcp LISTEN']).toBeGreaterThan(0)
 })
