@@ -161,7 +161,7 @@ test.each(alone)('%s', async (command) => {
     .replace(/--port (3033|8080)/, /ebb serve/.test(command) ? '--port 0' : `--port ${cli.port}`)
     .replace('./server -port {port}', `${node} server.js {port}`)
     .replace('bun server.ts', `${node} server.ts`)
-    .replace('--duration 60', '--duration 300ms')
+    .replace(/--duration 60|--for 5m/, (option) => option.replace(/\S+$/, '300ms'))
     .replace(/(--url "ws:.*)node server\.js/, `$1${node} "${TALKING}" ws`)
   // Instead of a box that takes five minutes.
   mkdirSync(join(directory, 'examples'))
