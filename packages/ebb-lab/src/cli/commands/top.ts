@@ -1,15 +1,14 @@
 /** `ebb top`: shows the servers of this machine, their clients and their memory. */
 import { Command, Option } from 'commander'
 import { checkExists } from '../../process/target.js'
-import { toJson } from '../../top/json.js'
-import { SORT_KEYS, type SortKey, type View } from '../../top/rows.js'
-import type { BoxSample } from '../../top/sample.js'
-import { tableOf } from '../../top/table.js'
+import { toJson } from '../../top/view/json.js'
+import { SORT_KEYS, type SortKey, type View } from '../../top/view/rows.js'
+import { tableOf } from '../../top/view/table.js'
 import { BoxWatch } from '../../top/watch.js'
 import { parseServers } from '../options/top-servers.js'
 import { parsePeriod } from '../options/values.js'
 import { EXIT } from '../output/exit-codes.js'
-import { columns, interruption } from '../output/terminal.js'
+import { colours, columns, interruption } from '../output/terminal.js'
 
 interface Flags {
   every: number
@@ -43,16 +42,27 @@ async function run(servers: string[], flags: Flags): Promise<void> {
   for (const pid of options.pids ?? []) checkExists(pid)
   const view: View = { sort, reversed: reverse, filter: '', expanded: new Set() }
   const style = { unicode: writesUnicode() }
-  const width = process.stdout.isTTY ? columns(process.stdout) : PLAIN_WIDTH
-  const print = json
-    ? (sample: BoxSample) => process.stdout.write(`${JSON.stringify(toJson(sample, view))}\n`)
-    : (sample: BoxSample) => process.stdout.write(`${tableOf(sample, view, width, style).join('\n')}\n`)
   const { signal } = interruption()
-  for await (const sample of new BoxWatch(options).samples(every, signal)) {
-    print(sample)
+  const watch = new BoxWatch(options)
+  if (isInteractive() && !flags.once && !json) {
+    const { showBox } = await import('../../top/view/show.js')
+    const samples = (ended: AbortSignal) => watch.samples(every, ended)
+    const end = await showBox({ samples, view, colours: colours(process.stdout), signal, ...style })
+    if (end === 'interrupt') process.exitCode = EXIT.interrupted
+    return
+  }
+  const width = process.stdout.isTTY ? columns(process.stdout) : PLAIN_WIDTH
+  for await (const sample of watch.samples(every, signal)) {
+    const text = json ? JSON.stringify(toJson(sample, view)) : tableOf(sample, view, width, style).join('\n')
+    process.stdout.write(`${text}\n`)
     if (flags.once || !json) return
   }
   process.exitCode = EXIT.interrupted
+}
+
+/** Whether keys can be read and lines can be drawn over. */
+function isInteractive(): boolean {
+  return process.stdin.isTTY === true && process.stdout.isTTY === true && process.env.TERM !== 'dumb'
 }
 
 /** Whether the locale's characters are those of Unicode. */

@@ -1,8 +1,8 @@
 /** The first line of the view: the box as a whole. */
 import os from 'node:os'
-import { integer, size } from '../units/format.js'
-import { clean, fit } from '../units/text.js'
-import type { BoxSample } from './sample.js'
+import { integer } from '../../units/format.js'
+import { clean, fit } from '../../units/text.js'
+import type { BoxSample } from '../sample.js'
 
 /** Returns a line about the box: how many servers and clients it has, its memory and its memory pressure. */
 export function boxLine(sample: BoxSample, shown: number, width: number): string {
@@ -13,11 +13,15 @@ export function boxLine(sample: BoxSample, shown: number, width: number): string
     `ebb top ${clean(os.hostname())}`,
     count,
     plural(clients, 'client'),
-    `${size(memory.available)} of ${size(memory.total)} available`
+    `${gigabytes(memory.available)} of ${gigabytes(memory.total)} GB available`
   ]
   if (pressure !== null) parts.push(`pressure ${(pressure * 100).toFixed(1)} %`)
   if (hidden > 0) parts.push(`${hidden} hidden`)
   return fit(parts.join('  '), width)
+}
+
+function gigabytes(bytes: number): string {
+  return (bytes / 1e9).toFixed(1)
 }
 
 function plural(count: number, name: string): string {

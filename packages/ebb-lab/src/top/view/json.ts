@@ -1,6 +1,7 @@
 /** A sample as JSON. `docs/reference/json.md` documents the shape. */
+
+import type { BoxSample } from '../sample.js'
 import { rowsOf, type View } from './rows.js'
-import type { BoxSample } from './sample.js'
 
 /** A sample with the version of its shape. Servers are sorted and filtered. */
 export interface BoxJson extends BoxSample {

@@ -1,6 +1,6 @@
 /** The columns of the table: titles, widths and texts, and which of them fit into a terminal. */
-import { integer, ratio, short } from '../units/format.js'
-import { clean, fit, textWidth } from '../units/text.js'
+import { integer, ratio, short } from '../../units/format.js'
+import { clean, fit, textWidth } from '../../units/text.js'
 import type { Row, SortKey } from './rows.js'
 
 /** How lines are drawn. */
@@ -46,7 +46,7 @@ const percent = (share: number | null): string => {
 const COLUMNS: readonly Column[] = [
   { title: 'PID', sort: 'pid', width: 7, priority: 14, text: ({ pid }) => String(pid) },
   { title: 'SERVER', sort: 'name', width: NAME_WIDTH, priority: 0, left: true, text: nameText },
-  { title: 'PORT', sort: 'address', width: 6, priority: 1, text: addressText },
+  { title: 'PORT', sort: 'address', width: 7, priority: 1, text: addressText },
   { title: 'CLIENTS', sort: 'clients', width: 7, priority: 2, text: ({ clients }, _, width) => count(clients, width) },
   { title: 'ANON', sort: 'anonymous', width: 6, priority: 3, text: ({ anonymous }) => megabytes(anonymous) },
   { title: 'RES', sort: 'resident', width: 6, priority: 8, text: ({ resident }) => megabytes(resident) },

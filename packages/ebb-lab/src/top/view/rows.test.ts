@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest'
+import type { BoxSample, ServerSample } from '../sample.js'
+import { box, server } from '../testing/samples.js'
 import { columnsFor, lineOf, sparkline } from './columns.js'
 import { addressOf, rowsOf, SORT_KEYS, Trends, type View } from './rows.js'
-import type { BoxSample, ServerSample } from './sample.js'
-import { box, server } from './testing/samples.js'
 
 const view = (other: Partial<View> = {}): View => ({
   sort: 'anonymous',
@@ -85,7 +85,7 @@ test('at 80 columns there is all but the trend, CPU and pressure', () => {
     inside: { released: 43_210_000, releases: 1234, longestPause: 12.34, parked: 1_234_567, awake: 99 },
     sincePeak: { clients: 10_000, before: 10e6, ratio: 1.234 }
   })
-  expect(line(80, full)).toBe('node a-very…  65535    1.2M 1234.6 2000.0     43.2  1.23 1.2k    12   1.2M    99')
+  expect(line(80, full)).toBe('node a-ver…   65535    1.2M 1234.6 2000.0     43.2  1.23 1.2k    12   1.2M    99')
 })
 
 test.each([20, 40, 60, 79, 80, 100, 120, 300])('lines have exactly %i columns', (width) => {
@@ -105,8 +105,8 @@ test('names of other processes cannot write to the terminal', () => {
 })
 
 test('marks servers of several processes, and addresses that do not fit', () => {
-  expect(line(80, cluster)).toMatch(/^node clu… ▸3 /)
-  expect(line(80, proxy)).toMatch(/^nginx {8}….sock /)
+  expect(line(80, cluster)).toMatch(/^node cl… ▸3 /)
+  expect(line(80, proxy)).toMatch(/^nginx {7}…x.sock /)
   const several = { ...api, listens: [...api.listens, ...proxy.listens] }
   expect(line(80, several)).toMatch(/^node api.js {2}8080\+1 /)
 })

@@ -1,5 +1,5 @@
 /** From a sample to the rows of a table: filtered, sorted, with the processes of servers that are expanded. */
-import type { BoxSample, InsideSample, Listen, ServerSample, SincePeak } from './sample.js'
+import type { BoxSample, InsideSample, Listen, ServerSample, SincePeak } from '../sample.js'
 
 /** One line of the table: a server, or one of its processes. */
 export interface Row {
