@@ -44,8 +44,17 @@ test('memory after a peak counts as before the next one', () => {
     [100, 40]
   ]
   expect(after(...first)?.ratio).toBe(4)
-  expect(after(...first, [4000, 70], [100, 40])).toEqual({ clients: 4000, before: 10 * MB, ratio: 4 })
-  expect(after(...first, [100, 8], [4000, 70], [100, 16])?.ratio).toBe(2)
+  expect(after(...first, [6000, 70], [100, 40])).toEqual({ clients: 6000, before: 10 * MB, ratio: 4 })
+  expect(after(...first, [100, 8], [6000, 70], [100, 16])?.ratio).toBe(2)
+})
+
+test('ordinary traffic after a spike is no peak', () => {
+  // Pulses of 1000 after one of 10,000: what they take is compared with what they took before.
+  expect(after([0, 10], [1000, 15], [0, 10], [10_000, 60], [0, 30], [1000, 30])).toMatchObject({
+    clients: 10_000,
+    ratio: 2
+  })
+  expect(after([0, 10], [10_000, 60], [0, 30], [5000, 60])).toBeNull()
 })
 
 test('a few clients more are no peak', () => {

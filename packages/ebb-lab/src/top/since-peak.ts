@@ -9,6 +9,8 @@ import type { SincePeak } from './sample.js'
 /** A peak has at least this factor times the clients of the calm before it, and this many more. */
 const RISE = 2
 const MIN_RISE = 100
+/** A peak has at least this share of the clients of the last one: ordinary traffic after a spike is no peak. */
+const OF_LAST = 0.5
 /** A peak is over when its clients have fallen to this share of its maximum. */
 const FALL = 0.5
 
@@ -36,7 +38,7 @@ export class PeakHistory {
       this.#endPeak()
     }
     this.#fewest = Math.min(this.#fewest, clients)
-    if (clients >= this.#fewest * RISE && clients >= this.#fewest + MIN_RISE) {
+    if (clients >= Math.max(this.#fewest * RISE, this.#fewest + MIN_RISE, this.#lastPeak * OF_LAST)) {
       this.#peak = clients
       this.#rising = new Curve()
       this.#rising.add(clients, anonymous)
