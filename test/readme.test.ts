@@ -351,6 +351,7 @@ const SECTIONS: Record<string, string[]> = {
   record: ['## ebb record'],
   bench: ['## ebb bench', '## ebb pulse', '## Options of swarms'],
   doctor: ['## ebb doctor'],
+  top: ['## ebb top'],
   box: ['## ebb box'],
   report: ['## ebb report'],
   agent: ['## ebb agent', '## Options of swarms']
