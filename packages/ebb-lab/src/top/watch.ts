@@ -98,7 +98,7 @@ export class BoxWatch {
       for (let next = performance.now(); !signal.aborted; ) {
         yield await this.sample()
         next = Math.max(next + every, performance.now())
-        await wait(next - performance.now(), undefined, { signal }).catch(() => {})
+        await wait(Math.max(0, next - performance.now()), undefined, { signal }).catch(() => {})
       }
     } finally {
       this.close()
