@@ -122,7 +122,7 @@ test('a target that fails leaves the verdicts and the report of those that have 
   const { code, stdout, stderr } = await run(['bench', ...SMALL, '--out', out, ...good, ...target('bad', 'nosuch')])
   expect(code).toBe(1)
   expect(stdout).toMatch(/^ +good$/m)
-  expect(stdout).toMatch(/^retention +\d/m)
+  expect(stdout).toMatch(/^retention +[✓~✗] \d/m)
   expect(stderr).toMatch(/^ebb: ESRCH: .*nosuch ended before it listened/m)
   expect(readdirSync(out).sort()).toEqual([
     'good.control.ndjson',

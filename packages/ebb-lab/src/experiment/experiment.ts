@@ -22,7 +22,7 @@ import {
 import type { LevelShape } from '../pulse/shapes.js'
 import { checkOwn } from '../pulse/sources.js'
 import type { SwarmReport } from '../pulse/swarm/report.js'
-import { portOfUrl, protocolOfUrl, targetAt } from '../pulse/target.js'
+import { portOfUrl, spokenAt, targetAt } from '../pulse/target.js'
 import { Recorder } from '../record/recorder.js'
 import type { Recording, Sample } from '../record/recording.js'
 import { broken, type Limits } from '../report/limits.js'
@@ -448,7 +448,7 @@ async function recordHere(
       {
         name: target.name,
         role,
-        ...defined({ run: repeat, protocol: protocolOf(url) }),
+        ...defined({ run: repeat, protocol: spokenAt(url) }),
         tree,
         keep: true,
         ...(path !== undefined && { out: path }),
@@ -461,12 +461,6 @@ async function recordHere(
     await running.launched?.stop()
     throw error
   }
-}
-
-/** Returns what clients speak at a URL, if it is more than bare TCP. */
-function protocolOf(url: string | undefined): 'http' | 'ws' | 'mqtt' | undefined {
-  const protocol = url === undefined ? 'tcp' : protocolOfUrl(url)
-  return protocol === 'tcp' ? undefined : protocol
 }
 
 /** Lets an agent of the swarm record the server on another machine. */
@@ -489,7 +483,7 @@ async function recordThere(
     role,
     connections: mostOf(plan),
     signal,
-    protocol: protocolOf(url),
+    protocol: spokenAt(url),
     ...(repeat !== undefined && { run: repeat }),
     ...(path !== undefined && { out: path })
   })

@@ -79,6 +79,12 @@ export function protocolOfUrl(url: string): Target['protocol'] {
   return parseServer(url.replaceAll('{port}', '1')).protocol
 }
 
+/** Returns what clients speak at a URL, if it is more than bare TCP. @throws ValueError if the URL is invalid */
+export function spokenAt(url: string | undefined): Exclude<Target['protocol'], 'tcp'> | undefined {
+  const protocol = url === undefined ? 'tcp' : protocolOfUrl(url)
+  return protocol === 'tcp' ? undefined : protocol
+}
+
 /** Returns the port of a URL; undefined if it has `{port}` in its place. @throws ValueError if it is invalid */
 export function portOfUrl(url: string): number | undefined {
   const port = portIn(parseServer(url.replaceAll('{port}', '1')))

@@ -3,6 +3,7 @@
 import { duration, footprint, integer, megabytes, ratio } from '../units/format.js'
 import { clientWord, commonProtocol } from './clients.js'
 import type { VerdictNote } from './notes.js'
+import { type Light, lightOf, type RatedFigure } from './rating.js'
 import { isNoise } from './runs.js'
 import type { SpreadFigure } from './spread.js'
 import type { Verdict } from './verdict.js'
@@ -18,12 +19,11 @@ export interface Row<T = Verdict> {
   main?: true
   /** Set for a row with the spread of the figure above it. */
   spread?: true
+  /** Returns whether the figure of an item is good; null if it has no rating. Default: no item's has one. */
+  light?: (item: T) => Light | null
   /** The row is shown only if this holds for an item. Default: always. */
   ifAny?: (item: T) => boolean
 }
-
-/** Highest retention of a server that counts as releasing its memory. */
-const RELEASES = 1.1
 
 /** A row whose figure may have a spread, and how a value of the figure is written without its unit. */
 interface FigureRow extends Row {
@@ -40,6 +40,7 @@ const ROWS: readonly FigureRow[] = [
     meaning: 'kept / need; 1.00 is perfect',
     cell: (v) => ratio(v.retention),
     main: true,
+    light: rated('retention'),
     figure: 'retention',
     value: ratio
   },
@@ -47,13 +48,15 @@ const ROWS: readonly FigureRow[] = [
     label: 'release time',
     meaning: 'from the last big close until memory is back and stays back',
     cell: (v) => duration(v.release),
+    light: rated('release'),
     figure: 'release',
     value: duration
   },
   {
     label: 'footprint',
-    meaning: '(hold - rest) / connections, per connection',
+    meaning: '(hold - rest) / connections, per connection; < 0: less than the garbage at rest',
     cell: (v) => footprint(v.footprint),
+    light: rated('footprint'),
     figure: 'footprint',
     value: (value) => footprint(value).replace(/ B$/, '')
   },
@@ -68,6 +71,7 @@ const ROWS: readonly FigureRow[] = [
     label: 'longest pause',
     meaning: 'of a release',
     cell: (v) => pause(v.longestPause),
+    light: rated('longestPause'),
     figure: 'longestPause',
     value: tenths
   },
@@ -96,15 +100,21 @@ const ROWS: readonly FigureRow[] = [
     label: 'failed',
     meaning: 'connects that failed',
     cell: (v) => integer(v.failed),
+    light: rated('failed'),
     ifAny: (v) => v.failed > 0
   },
   {
     label: 'lost',
     meaning: 'closed by the server while held',
     cell: (v) => integer(v.lost),
+    light: rated('lost'),
     ifAny: (v) => v.lost > 0
   }
 ]
+
+function rated(figure: RatedFigure): (verdict: Verdict) => Light | null {
+  return (verdict) => lightOf(verdict, figure)
+}
 
 /** Returns the row of a figure that is anonymous or resident memory. */
 function memoryRow(figure: 'rest' | 'hold' | 'peak' | 'resident' | 'kept' | 'need', meaning: string): FigureRow {
@@ -166,11 +176,6 @@ export function noiseNotes(verdicts: readonly Verdict[]): string[] {
   })
   const more = sentences.length - MOST_PAIRS
   return more > 0 ? [...sentences.slice(0, MOST_PAIRS), `${more} more pairs of servers differ by noise.`] : sentences
-}
-
-/** Returns whether the server releases its memory after a spike; null if retention is not known. */
-export function releasesMemory(verdict: Verdict): boolean | null {
-  return verdict.retention === null ? null : verdict.retention <= RELEASES
 }
 
 /** An item of a table that can have notes under the table. */

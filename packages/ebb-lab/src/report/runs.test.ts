@@ -8,7 +8,8 @@ import { medianRun, mergeRuns } from './runs.js'
 import { SPREAD_FIGURES } from './spread.js'
 import { markdownTable, table } from './table.js'
 import { type SyntheticOptions, synthetic } from './testing/synthetic.js'
-import { judge, type Verdict, verdictToJson } from './verdict.js'
+import { judge, type Verdict } from './verdict.js'
+import { verdictToJson } from './verdict-json.js'
 
 const verdict = (changes: Partial<Verdict> = {}): Verdict => ({
   ...judge(synthetic(), synthetic({ role: 'control' })),

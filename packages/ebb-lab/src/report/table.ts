@@ -3,7 +3,18 @@
 import { duration, footprint, integer, megabytes, ratio } from '../units/format.js'
 import { clean, fit, textWidth, wrap } from '../units/text.js'
 import { clientWord, commonProtocol } from './clients.js'
-import { type Annotated, type Footnote, footnotes, type Row, rangeOf, releasesMemory, rowsFor, SAME } from './rows.js'
+import {
+  LIGHTS,
+  type Light,
+  lightOf,
+  type RatedFigure,
+  type Reason,
+  reasonsFor,
+  SIGNS,
+  subjectOf,
+  withSign
+} from './rating.js'
+import { type Annotated, type Footnote, footnotes, type Row, rangeOf, rowsFor, SAME } from './rows.js'
 import type { SpreadFigure } from './spread.js'
 import type { Verdict } from './verdict.js'
 
@@ -28,11 +39,17 @@ const NAME_LINES = 3
 
 /**
  * Writes verdicts as plain text, one line per figure and one column per server. If the columns do not fit, the table
- * continues in a second block. A figure that is not known is `-`; the line `notes` refers to the notes at the end.
+ * continues in a second block. A figure that is not known is `-`; the line `notes` refers to the notes at the end. A sign
+ * before a figure says how good it is. Below the table is why figures are not good.
  */
 export function table(verdicts: readonly Verdict[], options: TableOptions = {}): string {
   return tableOf(
-    { items: verdicts, rows: rowsFor(verdicts), subtitle: (verdict) => verdict.runtime, isGood: releasesMemory },
+    {
+      items: verdicts,
+      rows: rowsFor(verdicts),
+      subtitle: (verdict) => verdict.runtime,
+      reasons: reasonsFor(verdicts.map((verdict) => ({ name: verdict.name, verdict })))
+    },
     options
   )
 }
@@ -43,8 +60,8 @@ export interface Columns<T extends Annotated> {
   rows: readonly Row<T>[]
   /** Returns the text under a name, or null for none. */
   subtitle: (item: T) => string | null
-  /** Returns the colour of the main row: good, bad, or null for none. */
-  isGood: (item: T) => boolean | null
+  /** Why figures are fair or poor. Default: not said. */
+  reasons?: readonly Reason[]
 }
 
 /** Writes a table of any items that have names and notes; see {@link table}. */
@@ -61,6 +78,9 @@ export function tableOf<T extends Annotated>(columns: Columns<T>, options: Table
   for (let start = 0; start < items.length; start += perBlock) {
     blocks.push(block({ ...columns, items: items.slice(start, start + perBlock) }, notes, label, cell, paint))
   }
+  if (rows.some(({ light }) => light !== undefined && items.some((item) => light(item) !== null))) {
+    blocks.push(reasonLines(columns.reasons ?? [], width, paint))
+  }
   if (notes.length > 0) blocks.push(notes.map((note) => footnoteLines(note, width)).join('\n'))
   return blocks.join('\n\n')
 }
@@ -71,11 +91,17 @@ export function markdownTable(verdicts: readonly Verdict[]): string {
     ['server', (v) => escapeMarkdown(nameWithRuntime(v))],
     ['at rest', (v) => megabytes(v.rest) + within(v, 'rest')],
     [`holding ${counts(verdicts, 'big')}`, (v) => `${megabytes(v.hold)} (peak ${megabytes(v.peak)})`],
-    [`per ${clientWord(commonProtocol(verdicts))}`, (v) => footprint(v.footprint) + within(v, 'footprint')],
+    [
+      `per ${clientWord(commonProtocol(verdicts))}`,
+      (v) => lit(v, 'footprint', escapeMarkdown(footprint(v.footprint)) + within(v, 'footprint'))
+    ],
     [`kept, holding ${counts(verdicts, 'small')} after`, (v) => megabytes(v.kept) + within(v, 'kept')],
     ['need', (v) => megabytes(v.need) + within(v, 'need')],
-    ['retention', (v) => (v.retention === null ? '-' : `**${ratio(v.retention)}**${within(v, 'retention')}`)],
-    ['release time', (v) => duration(v.release) + within(v, 'release')],
+    [
+      'retention',
+      (v) => (v.retention === null ? '-' : lit(v, 'retention', `**${ratio(v.retention)}**${within(v, 'retention')}`))
+    ],
+    ['release time', (v) => lit(v, 'release', duration(v.release) + within(v, 'release'))],
     [
       'CPU per 1,000',
       (v) => (v.cpuPerThousand === null ? '-' : `${v.cpuPerThousand.toFixed(1)} ms${within(v, 'cpuPerThousand')}`)
@@ -86,17 +112,38 @@ export function markdownTable(verdicts: readonly Verdict[]): string {
     columns.map((_, index) => (index === 0 ? '---' : '---:')),
     ...verdicts.map((verdict) => columns.map(([, cell]) => cell(verdict)))
   ].map((cells) => `| ${cells.join(' | ')} |`)
+  const reasons = markdownReasons(reasonsFor(verdicts.map((verdict) => ({ name: verdict.name, verdict }))))
   const notes = footnotes(verdicts).map(
     (note) => `- ${escapeMarkdown(`${note.verdicts.map((verdict) => verdict.name).join(', ')}: ${note.text}`)}`
   )
-  return [...lines, ...(notes.length > 0 ? ['', ...notes] : [])].join('\n')
+  const list = [...reasons, ...notes]
+  return [...lines, ...(list.length > 0 ? ['', ...list] : [])].join('\n')
+}
+
+/** Signs of lights in Markdown, where text has no colour. Their shapes differ, too. */
+const MARKDOWN_SIGNS: Record<Light, string> = { good: '✅', fair: '⚠️', poor: '❌' }
+
+/** Returns a figure in Markdown with the sign of its light before it. */
+export function withMarkdownSign(text: string, light: Light | null | undefined): string {
+  return light === null || light === undefined ? text : `${MARKDOWN_SIGNS[light]} ${text}`
+}
+
+function lit(verdict: Verdict, figure: RatedFigure, text: string): string {
+  return withMarkdownSign(text, lightOf(verdict, figure))
+}
+
+/** Returns why figures are fair or poor, as the lines of a list in Markdown. */
+export function markdownReasons(reasons: readonly Reason[]): string[] {
+  return reasons.map(
+    (one) => `- ${MARKDOWN_SIGNS[one.light]} ${one.light}: ${escapeMarkdown(`${subjectOf(one)}: ${one.reason}`)}`
+  )
 }
 
 /** Returns the width of the columns of servers. */
 function cellWidth<T extends Annotated>({ items, rows, subtitle }: Columns<T>, room: number): number {
   const names = items.flatMap((item) => [item.name, subtitle(item) ?? '']).map((text) => textWidth(clean(text)))
   // A spread is the longest figure: `10,000 to 12,000`.
-  const spreads = rows.flatMap((row) => (row.spread ? items.map((item) => textWidth(row.cell(item))) : []))
+  const spreads = rows.flatMap((row) => (row.spread ? items.map((item) => textWidth(cellOf(row, item))) : []))
   const least = Math.min(WIDEST_CELL, Math.max(NARROWEST_CELL, ...spreads))
   const wanted = Math.min(WIDEST_CELL, Math.max(least, ...names))
   // As wide as the names need, but not so wide that fewer columns fit side by side.
@@ -104,16 +151,16 @@ function cellWidth<T extends Annotated>({ items, rows, subtitle }: Columns<T>, r
   return Math.min(room - GAP, Math.max(least, Math.min(wanted, even)))
 }
 
-type Style = 'bold' | 'dim' | 'good' | 'bad'
-type Paint = (text: string, style: Style) => string
+type Style = 'bold' | 'dim' | Light
+export type Paint = (text: string, style: Style) => string
 
-const plain: Paint = (text) => text
-const CODES: Record<Style, string> = { bold: '1', dim: '2', good: '1;32', bad: '1;31' }
-const ansi: Paint = (text, style) => `\x1b[${CODES[style]}m${text}\x1b[0m`
+export const plain: Paint = (text) => text
+const CODES: Record<Style, string> = { bold: '1', dim: '2', good: '32', fair: '33', poor: '1;31' }
+export const ansi: Paint = (text, style) => `\x1b[${CODES[style]}m${text}\x1b[0m`
 
 /** Writes the columns of some of the items, with the labels of the rows on the left. */
 function block<T extends Annotated>(
-  { items, rows, subtitle, isGood }: Columns<T>,
+  { items, rows, subtitle }: Columns<T>,
   notes: readonly Footnote<T>[],
   label: number,
   cell: number,
@@ -141,9 +188,8 @@ function block<T extends Annotated>(
     lines.push(line('', cells, () => 'dim'))
   }
   for (const row of rows) {
-    const cells = items.map((item) => fit(row.cell(item), cell))
-    const style = (index: number): Style | null =>
-      row.spread ? 'dim' : row.main ? goodStyle(isGood(items[index] as T)) : null
+    const cells = items.map((item) => fit(cellOf(row, item), cell))
+    const style = (index: number): Style | null => (row.spread ? 'dim' : (row.light?.(items[index] as T) ?? null))
     lines.push(line(row.label, cells, style))
   }
   const marks = items.map((item) => wrap(marksOf(item, notes), cell))
@@ -161,8 +207,23 @@ function nameLines(name: string, columns: number): string[] {
   return [...lines.slice(0, NAME_LINES - 1), fit(lines.slice(NAME_LINES - 1).join(' '), columns)]
 }
 
-function goodStyle(good: boolean | null): Style | null {
-  return good === null ? null : good ? 'good' : 'bad'
+/** Returns the figure of an item with the sign of its light. */
+function cellOf<T>(row: Row<T>, item: T): string {
+  return withSign(row.cell(item), row.light?.(item))
+}
+
+/** Writes what the signs mean, and why figures are fair or poor, wrapped and indented. */
+export function reasonLines(reasons: readonly Reason[], width: number, paint: Paint = plain): string {
+  const legend = `${LIGHTS.toReversed()
+    .map((light) => `${SIGNS[light]} ${light}`)
+    .join(', ')}`
+  const lines = reasons.flatMap((one) => {
+    const { light, reason } = one
+    return wrap(clean(`${subjectOf(one)}: ${reason}`), width - 2).map((line, i) =>
+      i === 0 ? `${paint(SIGNS[light], light)} ${line}` : `  ${line}`
+    )
+  })
+  return [legend, ...lines].join('\n')
 }
 
 /** Returns the numbers of an item's notes: `[1] [3]`. */

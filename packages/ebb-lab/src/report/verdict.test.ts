@@ -3,7 +3,8 @@ import { describe, expect, test } from 'vitest'
 import type { Recording, RecordingEvent, Sample } from '../record/recording.js'
 import { broken } from './limits.js'
 import { cutAfter, sideBySide, synthetic } from './testing/synthetic.js'
-import { judge, type Verdict, verdictToJson } from './verdict.js'
+import { judge, type Verdict } from './verdict.js'
+import { verdictToJson } from './verdict-json.js'
 
 const MB = 1e6
 
@@ -475,8 +476,9 @@ describe('broken', () => {
 test('in JSON, the release time is a number, or null with a reason', () => {
   const verdict = judge(MAIN, CONTROL)
   const json = (of: Verdict): unknown => JSON.parse(JSON.stringify(verdictToJson(of)))
-  expect(json({ ...verdict, release: 250 })).toEqual({ ...verdict, release: 250, releaseReason: null })
-  expect(json({ ...verdict, release: Infinity })).toEqual({ ...verdict, release: null, releaseReason: 'never' })
+  const rest = { ...verdict, retention: expect.closeTo(verdict.retention ?? 0, 4), rating: expect.anything() }
+  expect(json({ ...verdict, release: 250 })).toEqual({ ...rest, release: 250, releaseReason: null })
+  expect(json({ ...verdict, release: Infinity })).toEqual({ ...rest, release: null, releaseReason: 'never' })
   expect(verdictToJson(judge(MAIN))).toMatchObject({ release: null, releaseReason: 'no-control' })
 })
 

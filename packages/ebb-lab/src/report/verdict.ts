@@ -5,8 +5,8 @@ import type { ClientProtocol } from './clients.js'
 import { medianOf } from './median.js'
 import { type NoteCode, NoteList, type VerdictNote, withNotes } from './notes.js'
 import { firstAt, holdOf, pulsesOf, type RecordedPulse, samplesBetween, steadyHoldOf, sumOf } from './phases.js'
-import { NEAR, releaseTime } from './release-time.js'
-import type { Spread, SpreadFigure } from './spread.js'
+import { NEAR, NEAR_BYTES, releaseTime } from './release-time.js'
+import type { Spread } from './spread.js'
 import { noteTroubles } from './troubles.js'
 
 /**
@@ -40,7 +40,10 @@ export interface Verdict {
   peak: number | null
   /** Resident memory while the big pulses were open: the median. */
   resident: number | null
-  /** (hold - rest) / big, bytes per connection. Negative if the server held less under load than at rest. */
+  /**
+   * (hold - rest) / big, bytes per connection. Below zero if the server released more while it got its connections, such
+   * as garbage of its start, than the connections take; people see `< 0`.
+   */
   footprint: number | null
   /** Anonymous memory while holding a small pulse after the big ones: the median. */
   kept: number | null
@@ -80,32 +83,6 @@ export interface Verdict {
   /** Lowest and highest value of each figure over the runs. Undefined for a single run. */
   spread?: Spread
 }
-
-/** A verdict in JSON, which has no `Infinity`. */
-export type VerdictJson = Omit<Verdict, 'release' | 'spread'> & {
-  /** Lowest and highest value of each figure over the runs. A release time is null if memory never went back. */
-  spread?: Partial<Record<SpreadFigure, { low: number | null; high: number | null }>>
-  /** Release time, ms; null if memory never went back, or if it is not known. */
-  release: number | null
-  /**
-   * Why `release` is null: `never` if memory was not back when the recording ended, else the code of the note that says
-   * why the release time is not known. Null if `release` is a number.
-   */
-  releaseReason: string | null
-}
-
-/** Notes that can explain why the release time is not known, the most telling first. */
-const RELEASE_REASONS: readonly NoteCode[] = [
-  'server-ended',
-  'no-pulse',
-  'no-big-pulse',
-  'no-control',
-  'control-with-big-pulse',
-  'control-without-small-pulse',
-  'need-unsampled',
-  'release-time-unknown',
-  'recording-cut-off'
-]
 
 /** Time before the first pulse that counts as "at rest", ms. */
 const REST = 500
@@ -199,22 +176,6 @@ const EXPLAINED_BY_END: ReadonlySet<string> = new Set<NoteCode>([
   'cpu-unknown',
   'connect-rate-unknown'
 ])
-
-/** Returns the verdict as it goes into JSON. */
-export function verdictToJson(verdict: Verdict): VerdictJson {
-  const { release, notes, spread, ...others } = verdict
-  const rest = spread === undefined ? others : { ...others, spread: spreadToJson(spread) }
-  if (release !== null && release !== Infinity) return { ...rest, notes, release, releaseReason: null }
-  const reason = RELEASE_REASONS.find((code) => notes.some((note) => note.code === code))
-  return { ...rest, notes, release: null, releaseReason: release === null ? (reason ?? 'unknown') : 'never' }
-}
-
-function spreadToJson(spread: Spread): NonNullable<VerdictJson['spread']> {
-  const finite = (value: number): number | null => (value === Infinity ? null : value)
-  return Object.fromEntries(
-    Object.entries(spread).map(([figure, { low, high }]) => [figure, { low: finite(low), high: finite(high) }])
-  )
-}
 
 /** Returns the median number of connections over the pulses that were opened. */
 function connectionsOf(pulses: readonly RecordedPulse[]): number {
@@ -336,12 +297,16 @@ function noteOtherSize(small: number, control: Recording, notes: NoteList): void
   notes.add('control-of-another-size', `${counts}, so kept and need do not compare.`)
 }
 
+/** Notes on a footprint below zero. */
+const GARBAGE =
+  'The footprint is below zero: at rest, the server held garbage of its start, which it released before or during the ' +
+  'big pulses, and the connections take less than that.'
+const LITTLE =
+  'The footprint is below zero: the connections take so little that hold and rest differ by noise (less than 0.5 MB).'
+
 function footprintOf(hold: number | null, rest: number | null, big: number, notes: NoteList): number | null {
   if (hold === null || rest === null) return null
-  if (hold < rest) {
-    const text = 'The footprint is negative: the server held more memory at rest than under load.'
-    notes.add('footprint-negative', text)
-  }
+  if (hold < rest) notes.add('footprint-negative', rest - hold <= NEAR_BYTES ? LITTLE : GARBAGE)
   if (big === 0) {
     notes.add('footprint-unknown', 'No connection of a big pulse succeeded, so the footprint is not known.')
     return null

@@ -25,10 +25,10 @@ export function bytes(value: number | null): string {
 }
 
 /**
- * Formats the footprint of a connection. Below zero it says nothing about connections: the server held garbage at rest.
+ * Formats the footprint of a connection. Below zero it is `< 0 B`: the server held garbage at rest, or the difference is noise.
  */
 export function footprint(value: number | null): string {
-  return value !== null && Math.round(value) < 0 ? '< 0 B' : bytes(value)
+  return value !== null && value < 0 ? '< 0 B' : bytes(value)
 }
 
 /** Formats milliseconds as `12.3 ms` or `4.2 s`, and `Infinity` as `never`. */

@@ -13,9 +13,10 @@ import { crowdOf } from '../../pulse/own-crowd.js'
 import { pause } from '../../pulse/pause.js'
 import { clientOptions } from '../../pulse/pulse.js'
 import { endOf, maxConnections } from '../../pulse/shapes.js'
-import { targetAt } from '../../pulse/target.js'
+import { spokenAt, targetAt } from '../../pulse/target.js'
 import type { BoxRecorder } from '../../record/box/recorder.js'
 import { answersMissing, governedIgnored, type NoteMark, oneOfSeveral } from '../../record/notes.js'
+import { defined } from '../../units/defined.js'
 import { messageOf, RecordError } from '../../units/errors.js'
 import { checkServer } from './capacity.js'
 import { describeLoad, recordLoad } from './load.js'
@@ -144,9 +145,10 @@ async function prepare(
 ): Promise<Starting[]> {
   const ports = await freePorts(planned.length)
   return planned.map(({ server, control }, i) => {
-    const { name, governed, shape } = server
+    const { name, governed, shape, connect } = server
+    const spoken = defined({ protocol: spokenAt(connect.url) })
     return {
-      id: recorder.server({ name, governed, load: describeLoad(shape), control }),
+      id: recorder.server({ name, governed, load: describeLoad(shape), control, ...spoken }),
       server,
       ended: new AbortController(),
       freePort: ports[i] as number,

@@ -51,6 +51,8 @@ export const boxServerSchema = z.object({
   governed: z.boolean(),
   /** Its load, for people. */
   load: z.string(),
+  /** What its clients spoke. Only if it was more than bare TCP. */
+  protocol: headerSchema.shape.protocol,
   /** Name of the server in the control run that shows what this one needs; null if there is none. */
   control: z.string().nullable()
 })
@@ -145,6 +147,7 @@ export interface BoxServer {
   name: string
   governed: boolean
   load: string
+  protocol?: Header['protocol']
   control: string | null
   /** Its recording, as if it had been recorded alone; null if it never listened. */
   recording: Recording | null
@@ -207,7 +210,7 @@ export class BoxBuilder {
       case 'server': {
         const run = box.runs.at(-1)
         if (run === undefined) throw new RecordError('is a server outside of any run', 'ERR_RECORDING_INVALID')
-        const { server: id, name, governed, load, control } = line
+        const { server: id, name, governed, load, protocol, control } = line
         if (this.#servers.has(id))
           throw new RecordError(`has the number ${id} of another server`, 'ERR_RECORDING_INVALID')
         const server: BoxServer = {
@@ -215,6 +218,7 @@ export class BoxBuilder {
           name,
           governed,
           load,
+          ...(protocol !== undefined && { protocol }),
           control,
           recording: null,
           files: [],
@@ -275,7 +279,7 @@ export class BoxBuilder {
     }
   }
 
-  #headerOf({ name }: BoxServer, line: Extract<BoxEvent, { event: 'listening' }>): Header {
+  #headerOf({ name, protocol }: BoxServer, line: Extract<BoxEvent, { event: 'listening' }>): Header {
     const { machine, kernel, every, startedAt } = this.box.header
     const { status, smaps } = every
     const { pid, command, runtime } = line
@@ -288,6 +292,7 @@ export class BoxBuilder {
       pid,
       command,
       runtime,
+      ...(protocol !== undefined && { protocol }),
       startedAt: Number.isNaN(begun.getTime()) ? startedAt : begun.toISOString(),
       machine,
       kernel,

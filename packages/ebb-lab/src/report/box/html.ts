@@ -16,10 +16,12 @@ import {
   renderPage,
   ZOOM
 } from '../page/page.js'
-import { figureRow, figureTable, scrolling, row as tableRow } from '../page/tables.js'
+import { figureRow, figureTable, marked, reasonList, scrolling, row as tableRow } from '../page/tables.js'
+import { reasonsFor } from '../rating.js'
 import { type Footnote, footnotes } from '../rows.js'
 import { boxChart, type JudgedBox, relayoutBoxes } from './charts.js'
-import { boxRows, SERVER_COLUMNS, type ServerRow, serverRows, stateOf } from './rows.js'
+import { boxRows, type ServerColumn, type ServerRow, serverColumns, serverRows, stateOf } from './rows.js'
+import { ratedServers } from './table.js'
 
 /** Returns the whole page; see `renderPage()`. `header` is that of the first recording. */
 export async function renderBoxHtml(
@@ -34,6 +36,7 @@ export async function renderBoxHtml(
 export function boxPage(boxes: readonly JudgedBox[], header: BoxHeader, notes: readonly string[] = []): Page {
   const verdicts = boxes.map(({ verdict }) => verdict)
   const servers = serverRows(verdicts)
+  const columns = serverColumns(verdicts)
   const marks = footnotes(servers.flat())
   const said = verdicts.flatMap(({ name, missing }) => missing.map((text) => `${name}: ${text}`))
   const chart = boxPicture(boxes)
@@ -51,8 +54,9 @@ ${chartBox(chart)}
 <noscript><p>The chart needs JavaScript. The file box.svg in the same folder shows the same.</p></noscript>
 <section>
 <h2>Servers</h2>
-<p class="caption">${escapeHtml(SERVER_COLUMNS.map(({ title, meaning }) => `${capital(title)}: ${meaning}.`).join(' '))}</p>
-${verdicts.map(({ name }, i) => serversTable(name, servers[i] ?? [], marks)).join('')}
+<p class="caption">${escapeHtml(columns.map(({ title, meaning }) => `${capital(title)}: ${meaning}.`).join(' '))}</p>
+${verdicts.map(({ name }, i) => serversTable(name, servers[i] ?? [], columns, marks)).join('')}
+${reasonList(reasonsFor(ratedServers(verdicts)))}
 </section>
 ${noteList(marks, [...said, ...notes])}
 <section>
@@ -93,16 +97,24 @@ function boxesTable(verdicts: readonly JudgedBox['verdict'][]): string {
   return figureTable('boxes', heads, rows)
 }
 
-function serversTable(name: string, rows: readonly ServerRow[], marks: readonly Footnote<ServerRow>[]): string {
-  const heads = [...SERVER_COLUMNS.map(({ title }) => title), '']
+function serversTable(
+  name: string,
+  rows: readonly ServerRow[],
+  columns: readonly ServerColumn[],
+  marks: readonly Footnote<ServerRow>[]
+): string {
+  const heads = [...columns.map(({ title }) => title), '']
   const lines = rows.map((row) => {
     const references = marks
       .filter(({ verdicts }) => verdicts.includes(row))
       .map(({ number }) => `<a href="#note-${number}">${number}</a>`)
     const sup = references.length > 0 ? `<sup>${references.join(' ')}</sup>` : ''
     const state = stateOf(row.server)
-    const mark = state === '' ? '' : `<span class="mark bad">${escapeHtml(state)}</span>`
-    const figures = SERVER_COLUMNS.map(({ title, cell }) => ({ name: title, html: escapeHtml(cell(row.server)) }))
+    const mark = state === '' ? '' : marked(state, 'poor')
+    const figures = columns.map(({ title, cell, light }) => ({
+      name: title,
+      html: marked(cell(row.server), light?.(row.server))
+    }))
     return tableRow(`${escapeHtml(row.name)}${sup}`, [...figures, { name: '', html: mark }])
   })
   return `<h3>${escapeHtml(name)}</h3>${scrolling(name, figureTable('servers', heads, lines))}`

@@ -1,6 +1,8 @@
 /** The rows and columns of the tables of boxes and their servers, in the words in which people read them. */
-import { duration, integer, megabytes, ratio, size } from '../../units/format.js'
+import { duration, footprint, integer, megabytes, ratio, size } from '../../units/format.js'
+import { clientWord, commonProtocol } from '../clients.js'
 import type { NoteCode, VerdictNote } from '../notes.js'
+import { type Light, lightOf, type RatedFigure } from '../rating.js'
 import type { Annotated, Row } from '../rows.js'
 import type { BoxVerdict, ServerVerdict } from './verdict.js'
 
@@ -105,9 +107,20 @@ export interface ServerColumn {
   title: string
   meaning: string
   cell: (server: ServerVerdict) => string
+  /** Returns whether the figure is good; null if it has no rating. Default: no server's has one. */
+  light?: (server: ServerVerdict) => Light | null
+  /** Set for a column that a narrow terminal leaves out. */
+  spare?: true
 }
 
-export const SERVER_COLUMNS: readonly ServerColumn[] = [
+const FOOTPRINT = 'footprint'
+
+function rated(figure: RatedFigure): (server: ServerVerdict) => Light | null {
+  return ({ verdict }) => (verdict === null ? null : lightOf(verdict, figure))
+}
+
+/** The columns of figures. The footprint has a column of its own name in {@link serverColumns}. */
+const SERVER_COLUMNS: readonly ServerColumn[] = [
   {
     title: 'peak',
     meaning: 'the most that it held, with its part of shared file pages',
@@ -116,7 +129,14 @@ export const SERVER_COLUMNS: readonly ServerColumn[] = [
   {
     title: 'hold',
     meaning: 'anonymous memory while a big pulse is open',
-    cell: (s) => megabytes(s.verdict?.hold ?? null)
+    cell: (s) => megabytes(s.verdict?.hold ?? null),
+    spare: true
+  },
+  {
+    title: FOOTPRINT,
+    meaning: '(hold - rest) / connections; < 0: less than the garbage at rest',
+    cell: (s) => footprint(s.verdict?.footprint ?? null),
+    light: rated('footprint')
   },
   {
     title: 'kept',
@@ -126,15 +146,30 @@ export const SERVER_COLUMNS: readonly ServerColumn[] = [
   {
     title: 'need',
     meaning: 'holding a small pulse in a fresh process',
-    cell: (s) => megabytes(s.verdict?.need ?? null)
+    cell: (s) => megabytes(s.verdict?.need ?? null),
+    spare: true
   },
-  { title: 'retention', meaning: 'kept / need; 1.00 is perfect', cell: (s) => ratio(s.verdict?.retention ?? null) },
+  {
+    title: 'retention',
+    meaning: 'kept / need; 1.00 is perfect',
+    cell: (s) => ratio(s.verdict?.retention ?? null),
+    light: rated('retention')
+  },
   {
     title: 'release',
     meaning: 'from the last big close until memory is back',
-    cell: (s) => duration(s.verdict?.release ?? null)
+    cell: (s) => duration(s.verdict?.release ?? null),
+    light: rated('release')
   }
 ]
+
+/** Returns the columns of the servers of boxes. The footprint is named by what all clients spoke: `per WebSocket`. */
+export function serverColumns(boxes: readonly BoxVerdict[]): ServerColumn[] {
+  const protocol = commonProtocol(boxes.flatMap(({ servers }) => servers.flatMap(({ verdict }) => verdict ?? [])))
+  return SERVER_COLUMNS.map((column) =>
+    column.title === FOOTPRINT && protocol !== undefined ? { ...column, title: `per ${clientWord(protocol)}` } : column
+  )
+}
 
 const STATES: Record<ServerVerdict['state'], string> = {
   ran: '',

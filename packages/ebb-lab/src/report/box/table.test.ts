@@ -32,18 +32,23 @@ at rest                       80.0 MB       80.0 MB
   if all peaked at once           100           100
 
 plain
-             peak     hold  kept  need  retention  release
-server 1  80.0 MB  70.0 MB     -     -          -        -  [1] [2] [3]
-server 2  80.0 MB  70.0 MB     -     -          -        -  [1] [2] [3]
-server 3  80.0 MB  70.0 MB     -     -          -        -  [1] [2] [3]
-server 4  80.0 MB  70.0 MB     -     -          -        -  [1] [2] [3]
+             peak  footprint  kept  need  retention  release
+server 1  80.0 MB  ~ 6,000 B     -     -          -        -  [1] [2] [3]
+server 2  80.0 MB  ~ 6,000 B     -     -          -        -  [1] [2] [3]
+server 3  80.0 MB  ~ 6,000 B     -     -          -        -  [1] [2] [3]
+server 4  80.0 MB  ~ 6,000 B     -     -          -        -  [1] [2] [3]
 
 ebb
-             peak     hold  kept  need  retention  release
-server 1  80.0 MB  70.0 MB     -     -          -        -  [1] [2] [3]
-server 2  80.0 MB  70.0 MB     -     -          -        -  [1] [2] [3]
-server 3  80.0 MB  70.0 MB     -     -          -        -  [1] [2] [3]
-server 4  80.0 MB  70.0 MB     -     -          -        -  [1] [2] [3]
+             peak  footprint  kept  need  retention  release
+server 1  80.0 MB  ~ 6,000 B     -     -          -        -  [1] [2] [3]
+server 2  80.0 MB  ~ 6,000 B     -     -          -        -  [1] [2] [3]
+server 3  80.0 MB  ~ 6,000 B     -     -          -        -  [1] [2] [3]
+server 4  80.0 MB  ~ 6,000 B     -     -          -        -  [1] [2] [3]
+
+✓ good, ~ fair, ✗ poor
+~ footprint of server 1 (plain), server 2 (plain), server 3 (plain), server 4
+  (plain) and 4 more: From 1,000 B to 8,000 B, as servers with an object or a
+  goroutine for each connection.
 
 [1] There is no control, so need, retention and release time are not known.
 [2] There was no small pulse after the big ones, so kept is not known.
@@ -87,7 +92,7 @@ test('shows how servers ended, and has no line longer than the terminal', () => 
 test('escapes names in Markdown', () => {
   const text = boxMarkdown(judgeBox(twoVariants()))
   expect(text).toContain('| ebb | 140.0 MB | 0.44 | 320.0 MB | 2.29 | 80.0 MB | 228 | 224 | 100 |')
-  expect(text).toContain('| server 4 (ebb) | 80.0 MB | 70.0 MB | - | - | - | - |  |')
+  expect(text).toContain('| server 4 (ebb) | 80.0 MB | 70.0 MB | ⚠️ 6,000 B | - | - | - | - |  |')
   const hostile = boxOf([run(0, '|<b>|'), ...HOSTILE.flatMap((name, id) => [server(0, id, name), listening(0, id)])])
   const lines = boxMarkdown(judgeBox(hostile))
     .split('\n')

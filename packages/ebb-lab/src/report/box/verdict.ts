@@ -7,8 +7,10 @@ import { oneLine } from '../../units/text.js'
 import { broken, type Limits } from '../limits.js'
 import { medianOf } from '../median.js'
 import { NoteList, type VerdictNote, withNotes } from '../notes.js'
+import { roundTo } from '../rounding.js'
 import { connectionsLost, howEnded } from '../troubles.js'
-import { judge, type Verdict, type VerdictJson, verdictToJson } from '../verdict.js'
+import { judge, type Verdict } from '../verdict.js'
+import { type VerdictJson, verdictToJson } from '../verdict-json.js'
 import { goneAt, type Moment, stackOf } from './stack.js'
 
 /**
@@ -143,9 +145,21 @@ function brokenBox({ name, peakOfSums }: BoxVerdict, { maxPeak }: BoxLimits): st
 export function boxVerdictToJson(verdict: BoxVerdict): BoxVerdictJson {
   const servers = verdict.servers.map((server) => ({
     ...server,
+    peak: whole(server.peak),
     verdict: server.verdict === null ? null : verdictToJson(server.verdict)
   }))
-  return { ...verdict, servers }
+  return {
+    ...verdict,
+    rest: whole(verdict.rest),
+    peakOfSums: whole(verdict.peakOfSums),
+    sumOfPeaks: whole(verdict.sumOfPeaks),
+    gain: verdict.gain === null ? null : roundTo(verdict.gain, 4),
+    servers
+  }
+}
+
+function whole(bytes: number | null): number | null {
+  return bytes === null ? null : Math.round(bytes)
 }
 
 function judgeRun(run: BoxRun, control: BoxRun | undefined, memory: number | null, notes: NoteList): BoxVerdict {

@@ -5,7 +5,8 @@ import { memoryChart } from '../charts/memory-chart.js'
 import { relayout } from '../charts/picture.js'
 import { runtimeChart } from '../charts/runtime-chart.js'
 import { headline } from '../headline.js'
-import { type Footnote, footnotes, releasesMemory, rowsFor } from '../rows.js'
+import { reasonsFor } from '../rating.js'
+import { type Footnote, footnotes, rowsFor } from '../rows.js'
 import type { Run } from '../run.js'
 import type { Verdict } from '../verdict.js'
 import { escapeHtml } from './escape.js'
@@ -21,7 +22,8 @@ import {
   renderPage,
   ZOOM
 } from './page.js'
-import { figureRow, figureTable, scrolling } from './tables.js'
+import { figureRow, figureTable, marked, reasonList, scrolling } from './tables.js'
+
 /**
  * Returns the whole page. Rejects with the system's error if ECharts cannot be read from the installed package.
  *
@@ -45,6 +47,7 @@ export function reportPage(runs: readonly Run[], notes: readonly string[] = []):
     body: `<section>
 <h2>Verdict</h2>
 ${scrolling('Verdict', verdictTable(verdicts, marks))}
+${reasonList(reasonsFor(verdicts.map((verdict) => ({ name: verdict.name, verdict }))))}
 </section>
 ${charts.map(chartBox).join('')}
 <p class="caption">${ZOOM}</p>
@@ -96,21 +99,13 @@ function verdictTable(verdicts: readonly Verdict[], marks: readonly Footnote[]):
     return `${escapeHtml(verdict.name)}${sup}${runtime}`
   })
   const rows = rowsFor(verdicts).map((row) => {
-    const cells = verdicts.map((verdict) => {
-      const text = escapeHtml(row.cell(verdict))
-      return {
-        name: verdict.name,
-        html: row.main ? `<span class="mark ${retentionClass(verdict)}">${text}</span>` : text
-      }
-    })
+    const cells = verdicts.map((verdict) => ({
+      name: verdict.name,
+      html: marked(row.cell(verdict), row.light?.(verdict))
+    }))
     return figureRow(row, cells)
   })
   return figureTable('verdict', heads, rows)
-}
-
-function retentionClass(verdict: Verdict): string {
-  const good = releasesMemory(verdict)
-  return good === null ? '' : good ? 'good' : 'bad'
 }
 
 function facts(run: Run): string {

@@ -3,12 +3,12 @@ export const PAGE_STYLE = `
 :root {
   color-scheme: light dark;
   --background: #ffffff; --text: #1b1f24; --faint: #59616b; --line: #e4e7eb; --panel: #f6f7f9; --shade: #1b1f2433;
-  --good: #00734f; --good-back: #e3f4ee; --bad: #a84300; --bad-back: #fcebdf;
+  --good: #00734f; --good-back: #e3f4ee; --fair: #755800; --fair-back: #faf1d2; --poor: #b3261e; --poor-back: #fde9e7;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --background: #15181c; --text: #e8eaed; --faint: #a3abb5; --line: #2c3138; --panel: #1c2025; --shade: #00000099;
-    --good: #4fd6ad; --good-back: #14322a; --bad: #ff9d5c; --bad-back: #3a2415;
+    --good: #4fd6ad; --good-back: #14322a; --fair: #e8c95c; --fair-back: #352d12; --poor: #ff9389; --poor-back: #3f1a17;
   }
 }
 * { box-sizing: border-box }
@@ -43,9 +43,14 @@ small { font-size: 13px; font-weight: 400; color: var(--faint); line-height: 1.3
 thead small { display: block }
 tr.spread th, tr.spread td { color: var(--faint); padding-top: 0; border-top: 0 }
 tr.main td { font-size: 24px; font-weight: 650; line-height: 1.3 }
-.mark { display: inline-block; padding: 1px 12px; border-radius: 7px }
+.mark { display: inline-block; padding: 1px 9px; border-radius: 7px }
+.mark i { font-style: normal; font-weight: 650 }
+td .mark { margin: -1px 0 }
 .good { color: var(--good); background: var(--good-back) }
-.bad { color: var(--bad); background: var(--bad-back) }
+.fair { color: var(--fair); background: var(--fair-back) }
+.poor { color: var(--poor); background: var(--poor-back) }
+.legend { margin: 16px 0 0; font-size: 14px }
+.reasons { list-style: none; padding: 0; margin: 8px 0 0; font-size: 14px }
 sup a { color: var(--faint); text-decoration: none; padding: 0 1px }
 .chart { width: 100% }
 .caption { color: var(--faint); font-size: 14px; max-width: 68em; margin: 4px 0 0 }

@@ -3,6 +3,7 @@
  * the cell's column. The roles keep the elements a table for screen readers, which a style sheet with other displays
  * would undo.
  */
+import { LIGHTS, type Light, type Reason, SIGNS, subjectOf } from '../rating.js'
 import { escapeHtml } from './escape.js'
 
 /** A cell of a table. */
@@ -48,4 +49,27 @@ export function figureTable(kind: string, heads: readonly string[], rows: readon
 /** Returns a box in which a table scrolls sideways if the window is too narrow for it. */
 export function scrolling(label: string, table: string): string {
   return `<div class="scroll" tabindex="0" role="region" aria-label="${escapeHtml(label)}">${table}</div>`
+}
+
+/** Returns a figure as HTML, with the colour, the sign and, for screen readers, the word of its light. */
+export function marked(text: string, light: Light | null | undefined): string {
+  const figure = escapeHtml(text)
+  return light === null || light === undefined ? figure : `<span class="mark ${light}">${sign(light)} ${figure}</span>`
+}
+
+/** Returns what the signs mean, and why figures are fair or poor. */
+export function reasonList(reasons: readonly Reason[]): string {
+  const legend = LIGHTS.toReversed()
+    .map((light) => `<span class="mark ${light}">${sign(light)} ${light}</span>`)
+    .join(' ')
+  const items = reasons.map((one) => {
+    const { light, reason } = one
+    return `<li><span class="mark ${light}">${sign(light)} ${light}</span> <strong>${escapeHtml(subjectOf(one))}:</strong> ${escapeHtml(reason)}</li>`
+  })
+  return `<p class="legend">${legend}</p>${items.length > 0 ? `<ul class="reasons">${items.join('')}</ul>` : ''}`
+}
+
+/** Returns the sign of a light. */
+function sign(light: Light): string {
+  return `<i role="img" aria-label="${light}">${SIGNS[light]}</i>`
 }
