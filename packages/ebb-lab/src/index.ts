@@ -60,11 +60,22 @@ export type { Header, Line, Recording, RecordingEvent, Sample } from './record/r
 export { type BoxReport, type BoxReportOptions, reportBoxes } from './report/box/report.js'
 export type { BoxFit, ServerState } from './report/box/verdict.js'
 export { type BoxLimits, type BoxVerdict, brokenBoxes, judgeBox, type ServerVerdict } from './report/box/verdict.js'
+export {
+  type Change,
+  type ComparedFigure,
+  type Comparison,
+  compare,
+  type FigureChange,
+  type Runs
+} from './report/compare/compare.js'
+export { type ComparisonJson, comparisonToJson } from './report/compare/json.js'
+export { comparisonMarkdown, comparisonTable } from './report/compare/table.js'
 export { broken, type Limits } from './report/limits.js'
 export type { VerdictNote } from './report/notes.js'
 export { type Light, type RatedFigure, type Rating, type Ratings, rate, THRESHOLDS } from './report/rating.js'
 export { type Report, type ReportOptions, report } from './report/report.js'
 export type { Range, Spread, SpreadFigure } from './report/spread.js'
+export { type SummaryParts, summary } from './report/summary.js'
 export type { TableOptions } from './report/table.js'
 export { markdownTable, table } from './report/table.js'
 export { judge, type Verdict } from './report/verdict.js'

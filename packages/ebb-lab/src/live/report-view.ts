@@ -7,9 +7,9 @@ import { boxLabels, finishedView, serverLabels } from './finished.js'
 import type { LiveView } from './view.js'
 
 /** Returns the view of recordings of servers. */
-export function serversView({ runs, notes }: JudgedRuns): LiveView {
+export function serversView({ runs, comparisons, notes }: JudgedRuns): LiveView {
   const status = runs.length === 1 ? 'A finished recording' : `${runs.length} finished recordings`
-  return finishedView(reportPage(runs, notes), status, serverLabels(runs))
+  return finishedView(reportPage(runs, notes, comparisons), status, serverLabels(runs))
 }
 
 /** Returns the view of recordings of boxes. */

@@ -4,9 +4,11 @@ import { basename, dirname, resolve } from 'node:path'
 import { readRecording } from '../record/read.js'
 import { FORMAT, type Recording } from '../record/recording.js'
 import { ReportError } from '../units/errors.js'
+import { integer } from '../units/format.js'
 import { memoryChart } from './charts/memory-chart.js'
 import { runtimeChart } from './charts/runtime-chart.js'
 import { renderSvg } from './charts/svg.js'
+import { type Comparison, compare, type Runs } from './compare/compare.js'
 import { renderHtml } from './page/html.js'
 import { noiseNotes } from './rows.js'
 import type { Run } from './run.js'
@@ -31,12 +33,25 @@ export interface ReportOptions {
    * @default false
    */
   sameNameIsRun?: boolean
+  /**
+   * Earlier recordings (paths, or in memory) with which the servers are compared. Main recordings with the same name on
+   * one side are runs on one server then, as with `sameNameIsRun`.
+   */
+  against?: readonly (string | Recording)[]
+  /**
+   * Smallest relative difference that matters in a comparison.
+   *
+   * @default 0.05
+   */
+  threshold?: number
 }
 
 /** What {@link report} found. */
 export interface Report {
   /** One verdict for each main recording, in the order given. Several runs on one server have one verdict. */
   verdicts: Verdict[]
+  /** One comparison for each server that the recordings of `against` have as well. Empty without `against`. */
+  comparisons: Comparison[]
   /** Paths of the files that were written. */
   files: string[]
   /** What was left out or does not compare, one sentence each. */
@@ -64,14 +79,18 @@ export async function report(
   recordings: readonly (string | Recording)[],
   options: ReportOptions = {}
 ): Promise<Report> {
-  const { runs, notes } = await judgeRecordings(recordings, options)
-  const files = options.out === undefined ? [] : await write(runs, notes, options.out, options.overwrite)
-  return { verdicts: runs.map((run) => run.verdict), files, notes }
+  const { out, overwrite } = options
+  const judged = await judgeRecordings(recordings, options)
+  const { runs, comparisons, notes } = judged
+  const files = out === undefined ? [] : await write(judged, out, overwrite)
+  return { verdicts: runs.map((run) => run.verdict), comparisons, files, notes }
 }
 
 /** What {@link judgeRecordings} found. */
 export interface JudgedRuns {
   runs: Run[]
+  /** Comparisons with the recordings of `against`. */
+  comparisons: Comparison[]
   /** What was left out or does not compare, one sentence each. */
   notes: string[]
 }
@@ -83,13 +102,51 @@ export interface JudgedRuns {
  */
 export async function judgeRecordings(
   recordings: readonly (string | Recording)[],
-  options: Pick<ReportOptions, 'sameNameIsRun'> = {}
+  options: Pick<ReportOptions, 'sameNameIsRun' | 'against' | 'threshold'> = {}
 ): Promise<JudgedRuns> {
   const notes: string[] = []
+  const { against, threshold } = options
   const sources = await readSources(recordings, notes)
-  const runs = pairWithControls(sources, notes, options.sameNameIsRun === true)
-  notes.push(...otherMachineNotes(runs), ...noiseNotes(runs.map(({ verdict }) => verdict)))
-  return { runs, notes }
+  const runs = pairWithControls(sources, notes, options.sameNameIsRun === true || against !== undefined)
+  const earlier = against === undefined ? [] : pairWithControls(await readSources(against, notes), notes, true)
+  const comparisons = against === undefined ? [] : compareAll(runs, earlier, threshold, notes)
+  notes.push(...otherMachineNotes([...runs, ...earlier]), ...noiseNotes(runs.map(({ verdict }) => verdict)))
+  return { runs, comparisons, notes }
+}
+
+/** Compares each server with the earlier one of its name, or if there is one on each side, with that. */
+function compareAll(
+  runs: readonly Judged[],
+  earlier: readonly Judged[],
+  threshold: number | undefined,
+  notes: string[]
+): Comparison[] {
+  const sideOf = ({ verdict, singles }: Judged): Runs => ({ name: verdict.name, verdicts: singles })
+  const isPair = runs.length === 1 && earlier.length === 1
+  const matched = new Set<Judged>()
+  const comparisons = runs.flatMap((run) => {
+    const before = isPair ? earlier[0] : earlier.find(({ verdict }) => verdict.name === run.verdict.name)
+    if (before === undefined) {
+      notes.push(`${run.verdict.name} is not among the earlier recordings, so it is compared with nothing.`)
+      return []
+    }
+    matched.add(before)
+    notes.push(...otherLoadNotes(run.verdict, before.verdict))
+    return [compare(sideOf(run), sideOf(before), threshold)]
+  })
+  for (const one of earlier) {
+    if (!matched.has(one)) notes.push(`${one.verdict.name} is only among the earlier recordings, and is left out.`)
+  }
+  return comparisons
+}
+
+/** Returns a note if two sides of a comparison had other loads or other clients. */
+function otherLoadNotes(now: Verdict, before: Verdict): string[] {
+  const loadOf = ({ big, iterations, small, protocol }: Verdict): string =>
+    `${integer(big)} connections ${integer(iterations)} times, then ${integer(small)} (${protocol ?? 'tcp'})`
+  const [present, earlier] = [loadOf(now), loadOf(before)]
+  if (present === earlier) return []
+  return [`${now.name} had another load before: ${earlier}; now ${present}. Compare the figures with care.`]
 }
 
 /** A recording that was given, and where it came from. */
@@ -125,8 +182,13 @@ async function readSources(recordings: readonly (string | Recording)[], notes: s
   return sources
 }
 
+/** A server of a report, with the verdicts on its runs. */
+interface Judged extends Run {
+  singles: Verdict[]
+}
+
 /** Judges each main recording with its control. Adds a note for each control without a main recording. */
-function pairWithControls(sources: readonly Source[], notes: string[], sameNameIsRun: boolean): Run[] {
+function pairWithControls(sources: readonly Source[], notes: string[], sameNameIsRun: boolean): Judged[] {
   const mains = sources.filter(({ recording }) => recording.header.role === 'main')
   const controls = sources.filter(({ recording }) => recording.header.role === 'control')
   if (mains.length === 0) {
@@ -140,7 +202,7 @@ function pairWithControls(sources: readonly Source[], notes: string[], sameNameI
   const used = new Set<Source>()
   const groups = groupsOf(mains, sameNameIsRun)
   const names = distinctNames(groups.map(([lead]) => lead))
-  const runs = groups.map((group, index): Run => {
+  const runs = groups.map((group, index): Judged => {
     const singles = group.map((main): Run => {
       const control = controlOf(main, mains, controls)
       if (control) used.add(control)
@@ -153,7 +215,12 @@ function pairWithControls(sources: readonly Source[], notes: string[], sameNameI
     const verdicts = whole.map(({ verdict }) => verdict) as [Verdict, ...Verdict[]]
     const shown = medianRun(verdicts)
     const verdict = { ...mergeRuns(verdicts), name: names[index] ?? '' }
-    return { ...(whole[shown] as Run), verdict, ...(verdict.runs !== undefined && { shown: shown + 1 }) }
+    return {
+      ...(whole[shown] as Run),
+      verdict,
+      singles: verdicts,
+      ...(verdict.runs !== undefined && { shown: shown + 1 })
+    }
   })
   for (const control of controls) {
     if (!used.has(control)) notes.push(`The control ${labelOf(control)} has no main recording and is left out.`)
@@ -188,7 +255,7 @@ function groupsOf(mains: readonly Source[], sameNameIsRun: boolean): [Source, ..
 
 /**
  * Returns the control of a main recording: the control with its name in the same folder, else in another folder if no
- * other main recording has the name.
+ * other main recording has the name. If a folder has several of a name, the name of its file decides.
  *
  * @throws ReportError (`ERR_REPORT_AMBIGUOUS`) if several controls match
  */
@@ -200,8 +267,9 @@ function controlOf(main: Source, mains: readonly Source[], controls: readonly So
   const { name } = main.recording.header
   const sameName = controls.filter(isLike)
   const inSameFolder = sameName.filter((control) => folderOf(control) === folderOf(main))
+  const ofItsFile = inSameFolder.filter(({ path }) => path !== null && path === controlPathOf(main))
   const isOnly = mains.filter(isLike).length === 1
-  const candidates = inSameFolder.length > 0 ? inSameFolder : isOnly ? sameName : []
+  const candidates = [ofItsFile, inSameFolder].find(({ length }) => length > 0) ?? (isOnly ? sameName : [])
   if (candidates.length > 1) {
     throw new ReportError(
       `there are ${candidates.length} controls for ${name} (${labelsOf(candidates)}): give the one that belongs to it`,
@@ -209,6 +277,11 @@ function controlOf(main: Source, mains: readonly Source[], controls: readonly So
     )
   }
   return candidates[0]
+}
+
+/** Returns the path that `ebb bench` gives the control of a recording: `net.control.ndjson` beside `net.ndjson`. */
+function controlPathOf({ path }: Source): string | undefined {
+  return path?.replace(/(\.ndjson)?$/, '.control$1')
 }
 
 /** Returns the names of the servers. Equal names get the folder, the file or a number that tells them apart. */
@@ -247,13 +320,12 @@ const MANY = 8
 
 /** Draws the page and the pictures and writes them into a folder. Returns their paths. */
 async function write(
-  runs: readonly Run[],
-  notes: readonly string[],
+  { runs, comparisons, notes }: JudgedRuns,
   out: string,
   overwrite: boolean | undefined
 ): Promise<string[]> {
   const contents: [name: string, text: string][] = [
-    ['report.html', await renderHtml(runs, notes)],
+    ['report.html', await renderHtml(runs, notes, comparisons)],
     ['memory.svg', renderSvg(memoryChart(runs, { columns: runs.length > MANY ? 3 : 2 }))],
     ['runtime.svg', renderSvg(runtimeChart(runs))]
   ]

@@ -20,7 +20,7 @@ export function rounded(verdict: Verdict): Verdict {
       spread: Object.fromEntries(
         Object.entries(spread).map(([figure, { low, high }]) => [
           figure,
-          { low: roundTo(low, digitsOf(figure)), high: roundTo(high, digitsOf(figure)) }
+          { low: roundFigure(figure, low), high: roundFigure(figure, high) }
         ])
       )
     })
@@ -30,13 +30,14 @@ export function rounded(verdict: Verdict): Verdict {
 function roundedFigures(verdict: Verdict): Verdict {
   const entries = Object.entries(verdict).map(([key, value]) => [
     key,
-    typeof value === 'number' ? roundTo(value, digitsOf(key)) : value
+    typeof value === 'number' ? roundFigure(key, value) : value
   ])
   return Object.fromEntries(entries) as Verdict
 }
 
-function digitsOf(figure: string): number {
-  return Object.hasOwn(DIGITS, figure) ? DIGITS[figure as keyof typeof DIGITS] : 0
+/** Rounds a figure of a verdict to the digits that it is measured to. */
+export function roundFigure(figure: string, value: number): number {
+  return roundTo(value, Object.hasOwn(DIGITS, figure) ? DIGITS[figure as keyof typeof DIGITS] : 0)
 }
 
 /** Rounds a number to digits after the point. `Infinity` stays as it is. */

@@ -39,8 +39,8 @@ const NAME_LINES = 3
 
 /**
  * Writes verdicts as plain text, one line per figure and one column per server. If the columns do not fit, the table
- * continues in a second block. A figure that is not known is `-`; the line `notes` refers to the notes at the end. A sign
- * before a figure says how good it is. Below the table is why figures are not good.
+ * continues in a second block. A figure that is not known is `-`; the line `notes` refers to the notes at the end. A
+ * sign before a figure says how good it is. Below the table is why figures are not good.
  */
 export function table(verdicts: readonly Verdict[], options: TableOptions = {}): string {
   return tableOf(

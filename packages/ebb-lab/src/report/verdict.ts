@@ -41,8 +41,8 @@ export interface Verdict {
   /** Resident memory while the big pulses were open: the median. */
   resident: number | null
   /**
-   * (hold - rest) / big, bytes per connection. Below zero if the server released more while it got its connections, such
-   * as garbage of its start, than the connections take; people see `< 0`.
+   * (hold - rest) / big, bytes per connection. Below zero if the server released more while it got its connections,
+   * such as garbage of its start, than the connections take; people see `< 0`.
    */
   footprint: number | null
   /** Anonymous memory while holding a small pulse after the big ones: the median. */

@@ -25,7 +25,8 @@ export function bytes(value: number | null): string {
 }
 
 /**
- * Formats the footprint of a connection. Below zero it is `< 0 B`: the server held garbage at rest, or the difference is noise.
+ * Formats the footprint of a connection. Below zero it is `< 0 B`: the server held garbage at rest, or the difference
+ * is noise.
  */
 export function footprint(value: number | null): string {
   return value !== null && value < 0 ? '< 0 B' : bytes(value)

@@ -14,6 +14,7 @@ import type { ServerMemory } from '../../pulse/open-metrics.js'
 import type { PulseOptions } from '../../pulse/pulse.js'
 import { portOfUrl, protocolOfUrl, type ServerAddress } from '../../pulse/target.js'
 import type { Sample } from '../../record/recording.js'
+import { summary } from '../../report/summary.js'
 import { defined } from '../../units/defined.js'
 import { duration, integer, megabytes } from '../../units/format.js'
 import { type LimitFlags, limitOptions, limitsOf } from '../options/limits.js'
@@ -21,6 +22,7 @@ import { hasLivePage, type LiveFlags, liveOptions } from '../options/live.js'
 import { NATS_ENVIRONMENT } from '../options/nats.js'
 import { type ConnectFlags, connectOf, connectOptions, type PlanFlags, planOf, planOptions } from '../options/plan.js'
 import { type ShapeFlags, shapeOptions, spikeOf } from '../options/shape.js'
+import { addSummary, type SummaryFlags, summaryOption } from '../options/summary.js'
 import { type SwarmFlags, swarmOptions, withSwarm } from '../options/swarm.js'
 import { checkForm } from '../options/together.js'
 import { parseAddress, parsePid, parsePort, parseRuns, parseTarget, ValueError } from '../options/values.js'
@@ -35,7 +37,15 @@ import { printResult } from '../output/result.js'
 import { interruption, Terminal } from '../output/terminal.js'
 import { Watch } from '../output/watch.js'
 
-interface Flags extends PlanFlags, ShapeFlags, ConnectFlags, LimitFlags, SwarmFlags, WatchFlags, LiveFlags {
+interface Flags
+  extends PlanFlags,
+    ShapeFlags,
+    ConnectFlags,
+    LimitFlags,
+    SwarmFlags,
+    WatchFlags,
+    LiveFlags,
+    SummaryFlags {
   target?: { name: string; command: string[] }[]
   pid?: number
   port?: number
@@ -81,12 +91,13 @@ export function benchCommand(): Command {
   connectOptions(command)
   swarmOptions(command)
   limitOptions(command)
-  return liveOptions(watchOptions(command.optionsGroup('Output:')))
+  liveOptions(watchOptions(command.optionsGroup('Output:')))
     .option('--expvar <url>', "URL of Go's expvar to poll: http://127.0.0.1:6060/debug/vars")
     .option('--out <dir>', 'directory for the recordings, report.html, memory.svg and runtime.svg')
     .option('--overwrite', 'replace such files of an earlier run')
     .option('--json', 'print the verdicts as JSON')
     .option('--markdown', 'print the table as Markdown')
+  return summaryOption(command)
     .addHelpText(
       'after',
       `
@@ -182,6 +193,7 @@ async function measure(
   await page?.finish(failure === undefined ? page.recordings : page.recordings.slice(0, -1))
   const stream = (value: object): void => watch.stream('result', value)
   printResult(result, { ...flags, ...(flags.jsonStream && { stream }) }, terminal)
+  if (flags.summary !== undefined) await addSummary(flags.summary, summary(result))
   for (const text of remedies({ ...troubles, swarm: result.swarm })) terminal.line(`note: ${text}`)
   if (failure !== undefined) {
     tellInterrupted(failure.error, signal, terminal, recording)

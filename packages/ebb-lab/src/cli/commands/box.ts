@@ -9,8 +9,10 @@ import { variantsFor } from '../../experiment/box/variants.js'
 import { MemoryGroup } from '../../process/memory-group.js'
 import { total } from '../../pulse/causes.js'
 import { maxConnections } from '../../pulse/shapes.js'
+import { summary } from '../../report/summary.js'
 import { duration, integer, megabytes, size } from '../../units/format.js'
 import { type LimitFlags, limitOptions, limitsOf } from '../options/limits.js'
+import { addSummary, type SummaryFlags, summaryOption } from '../options/summary.js'
 import { checkForm } from '../options/together.js'
 import { parsePositiveTime, parseSize, ValueError } from '../options/values.js'
 import { printBoxes } from '../output/box-result.js'
@@ -19,7 +21,7 @@ import { EXIT } from '../output/exit-codes.js'
 import { tellInterrupted } from '../output/failure.js'
 import { interruption, Terminal } from '../output/terminal.js'
 
-interface Flags extends LimitFlags {
+interface Flags extends LimitFlags, SummaryFlags {
   out?: string
   overwrite?: boolean
   memory?: number
@@ -49,11 +51,12 @@ export function boxCommand(): Command {
     .option('--no-control', 'skip the control runs, which measure what each server needs')
     .option('--dry-run', 'check the file and this machine, and print what it would run')
   limitOptions(command)
-  return command
+  command
     .option('--max-peak <size>', 'exit 3 if all servers together use more than this at any moment', parseSize)
     .optionsGroup('Output:')
     .option('--json', 'print the verdicts as JSON')
     .option('--markdown', 'print the tables as Markdown')
+  return summaryOption(command)
     .addHelpText(
       'after',
       `
@@ -111,6 +114,7 @@ async function run(file: string, flags: Flags): Promise<void> {
   }
   const { result, failure } = partial
   printBoxes(result, flags, terminal)
+  if (flags.summary !== undefined) await addSummary(flags.summary, summary(result))
   if (failure !== undefined) throw failure.error
   if (result.broken.length === 0 && result.failures > 0) process.exitCode = EXIT.failures
 }

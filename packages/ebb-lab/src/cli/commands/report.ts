@@ -6,18 +6,23 @@ import { isBox } from '../../record/box/read.js'
 import { expandFolders } from '../../record/folder.js'
 import { type BoxReport, type JudgedBoxes, judgeBoxes, reportBoxes } from '../../report/box/report.js'
 import { brokenBoxes } from '../../report/box/verdict.js'
+import { worseOf } from '../../report/compare/words.js'
 import { broken } from '../../report/limits.js'
 import { type JudgedRuns, judgeRecordings, type Report, report } from '../../report/report.js'
+import { summary } from '../../report/summary.js'
+import { defined } from '../../units/defined.js'
 import { codeOf, messageOf } from '../../units/errors.js'
+import { againstOf, type ComparisonFlags, checkRuns, comparisonOptions } from '../options/comparison.js'
 import { type LimitFlags, limitOptions, limitsOf } from '../options/limits.js'
 import { parseLiveAddress } from '../options/live.js'
+import { addSummary, type SummaryFlags, summaryOption } from '../options/summary.js'
 import { checkForm } from '../options/together.js'
 import { parseSize, ValueError } from '../options/values.js'
 import { untilAborted } from '../output/live-page.js'
 import { printReports } from '../output/reports.js'
 import { interruption, Terminal } from '../output/terminal.js'
 
-interface Flags extends LimitFlags {
+interface Flags extends LimitFlags, ComparisonFlags, SummaryFlags {
   out?: string
   overwrite?: boolean
   memory?: number
@@ -44,6 +49,8 @@ export function reportCommand(): Command {
       'for a box recording: exit 3 if all servers together use more than this at any moment',
       parseSize
     )
+  comparisonOptions(limitOptions(command))
+    .optionsGroup('Output:')
     .option('--json', 'print the verdicts as JSON')
     .option('--markdown', 'print the table as Markdown')
     .option(
@@ -51,15 +58,28 @@ export function reportCommand(): Command {
       `open them as a page at [HOST]:PORT until Ctrl-C (default: 127.0.0.1:${LIVE_PORT}); pictures need --out`,
       parseLiveAddress
     )
-  return limitOptions(command).action(run)
+  return summaryOption(command).addHelpText('after', HELP).action(run)
+}
+
+const HELP = `
+In a comparison, recordings with the same name are runs on one server. Example:
+  ebb bench --runs 5 --out before -- node server.js {port}
+  ebb bench --runs 5 --out after -- node server.js {port}
+  ebb report after --against before --fail-on retention,peak
+
+Exit codes: 3 if a limit was exceeded, or a figure of --fail-on is worse.`
+
+/** Finds the recordings in the given paths, those of boxes apart from those of servers. */
+async function sort(paths: readonly string[]): Promise<{ boxFiles: string[]; serverFiles: string[] }> {
+  const files = await expandFolders(paths)
+  const areBoxes = await Promise.all(files.map(isBox))
+  return { boxFiles: files.filter((_, i) => areBoxes[i]), serverFiles: files.filter((_, i) => !areBoxes[i]) }
 }
 
 async function run(paths: string[], flags: Flags): Promise<void> {
   checkForm(flags)
-  const files = await expandFolders(paths)
-  const areBoxes = await Promise.all(files.map(isBox))
-  const boxFiles = files.filter((_, i) => areBoxes[i])
-  const serverFiles = files.filter((_, i) => !areBoxes[i])
+  const { boxFiles, serverFiles } = await sort(paths)
+  const comparing = await againstOf(flags, serverFiles.length, sort)
   const { memory, maxPeak } = flags
   if (boxFiles.length === 0 && (memory !== undefined || maxPeak !== undefined)) {
     throw new ValueError('--memory and --max-peak are for recordings of ebb box: leave them out')
@@ -73,7 +93,7 @@ async function run(paths: string[], flags: Flags): Promise<void> {
   }
   // Each recording is read once, unless there are pictures to write.
   const judged = {
-    ...(flags.serve !== undefined && serverFiles.length > 0 && { runs: await judgeRecordings(serverFiles) }),
+    ...(flags.serve !== undefined && serverFiles.length > 0 && { runs: await judgeRecordings(serverFiles, comparing) }),
     ...(flags.serve !== undefined && boxFiles.length > 0 && { boxes: await judgeBoxes(boxFiles, sized) })
   }
   const servers =
@@ -81,23 +101,41 @@ async function run(paths: string[], flags: Flags): Promise<void> {
       ? undefined
       : judged.runs !== undefined && flags.out === undefined
         ? verdictsOf(judged.runs)
-        : await drawn(flags, to, (where) => report(serverFiles, where))
+        : await drawn(flags, to, (where) => report(serverFiles, { ...where, ...comparing }))
   const boxes =
     boxFiles.length === 0
       ? undefined
       : judged.boxes !== undefined && flags.out === undefined
         ? boxVerdictsOf(judged.boxes)
         : await drawn(flags, to, (where) => reportBoxes(boxFiles, { ...where, ...sized }))
-  printReports(
-    {
-      ...(servers && {
-        servers: { ...servers, broken: servers.verdicts.flatMap((verdict) => broken(verdict, limitsOf(flags))) }
-      }),
-      ...(boxes && { boxes: { ...boxes, broken: brokenBoxes(boxes.boxes, limits) } })
-    },
-    flags,
-    terminal
-  )
+  const { failOn = [] } = flags
+  const results = {
+    ...(servers && {
+      servers: {
+        ...servers,
+        broken: [
+          ...servers.verdicts.flatMap((verdict) => broken(verdict, limitsOf(flags))),
+          ...servers.comparisons.flatMap((comparison) => worseOf(comparison, failOn))
+        ]
+      }
+    }),
+    ...(boxes && { boxes: { ...boxes, broken: brokenBoxes(boxes.boxes, limits) } })
+  }
+  printReports(results, flags, terminal)
+  if (flags.summary !== undefined) {
+    const both = <K extends 'broken' | 'notes'>(key: K): string[] => [
+      ...(results.servers?.[key] ?? []),
+      ...(results.boxes?.[key] ?? [])
+    ]
+    const { verdicts, comparisons } = servers ?? {}
+    const parts = {
+      ...defined({ verdicts, comparisons, boxes: boxes?.boxes }),
+      broken: both('broken'),
+      notes: both('notes')
+    }
+    await addSummary(flags.summary, summary(parts))
+  }
+  checkRuns(servers?.comparisons ?? [], flags)
   const view = judged.runs !== undefined ? serversView(judged.runs) : judged.boxes && boxesView(judged.boxes)
   if (flags.serve === undefined || view === undefined) return
   const { signal } = interruption()
@@ -107,8 +145,8 @@ async function run(paths: string[], flags: Flags): Promise<void> {
 }
 
 /** Returns what `report()` returns if it draws nothing. */
-function verdictsOf({ runs, notes }: JudgedRuns): Report {
-  return { verdicts: runs.map(({ verdict }) => verdict), files: [], notes }
+function verdictsOf({ runs, comparisons, notes }: JudgedRuns): Report {
+  return { verdicts: runs.map(({ verdict }) => verdict), comparisons, files: [], notes }
 }
 
 /** Returns what `reportBoxes()` returns if it draws nothing. */

@@ -1,5 +1,8 @@
 /** Prints the result of `ebb bench` and `ebb report`, and sets the exit code. */
 import type { SwarmReport } from '../../pulse/swarm/report.js'
+import type { Comparison } from '../../report/compare/compare.js'
+import { comparisonToJson } from '../../report/compare/json.js'
+import { comparisonMarkdown, comparisonTable } from '../../report/compare/table.js'
 import { headline } from '../../report/headline.js'
 import { markdownTable, table } from '../../report/table.js'
 import type { Verdict } from '../../report/verdict.js'
@@ -13,6 +16,8 @@ import { colours, columns, type Terminal } from './terminal.js'
 export interface Result {
   /** A verdict for each server. */
   verdicts: Verdict[]
+  /** Comparisons with earlier recordings. */
+  comparisons?: Comparison[]
   /** A sentence for each limit that was exceeded. */
   broken: string[]
   /** Report of the swarm that made the connections, if there was one. */
@@ -48,18 +53,30 @@ export function printResult(result: Result, form: Form, terminal: Terminal): voi
 }
 
 /** Returns the part of a result that only servers have, as JSON. */
-export function jsonOf({ verdicts }: Pick<Result, 'verdicts'>): object {
-  return { headline: headline(verdicts), verdicts: verdicts.map(verdictToJson) }
+export function jsonOf({ verdicts, comparisons = [] }: Pick<Result, 'verdicts' | 'comparisons'>): object {
+  return {
+    headline: headline(verdicts),
+    verdicts: verdicts.map(verdictToJson),
+    ...(comparisons.length > 0 && { comparisons: comparisons.map(comparisonToJson) })
+  }
 }
 
 /** Formats the verdicts as a table for people, or as Markdown. */
-export function textOf({ verdicts, swarm }: Pick<Result, 'verdicts' | 'swarm'>, form: Form): string {
-  if (form.markdown) return markdownTable(verdicts)
+export function textOf(
+  { verdicts, comparisons = [], swarm }: Pick<Result, 'verdicts' | 'comparisons' | 'swarm'>,
+  form: Form
+): string {
+  if (form.markdown) {
+    return [markdownTable(verdicts), comparisonMarkdown(comparisons)].filter((text) => text !== '').join('\n\n')
+  }
   const { stdout } = process
-  const width = columns(stdout)
-  const figures = table(verdicts, { width, colour: colours(stdout) })
-  const text = `${wrap(headline(verdicts), width).join('\n')}\n\n${figures}`
-  return swarm === undefined ? text : `${text}\n\n${columnsOf(swarmRows(swarm))}`
+  const options = { width: columns(stdout), colour: colours(stdout) }
+  return [
+    wrap(headline(verdicts), options.width).join('\n'),
+    table(verdicts, options),
+    ...(comparisons.length > 0 ? [comparisonTable(comparisons, options)] : []),
+    ...(swarm === undefined ? [] : [columnsOf(swarmRows(swarm))])
+  ].join('\n\n')
 }
 
 /** Prints the paths of the files that were written, one a line, the page first. */

@@ -4,6 +4,8 @@ import { integer } from '../../units/format.js'
 import { memoryChart } from '../charts/memory-chart.js'
 import { relayout } from '../charts/picture.js'
 import { runtimeChart } from '../charts/runtime-chart.js'
+import type { Comparison } from '../compare/compare.js'
+import { comparisonSection } from '../compare/html.js'
 import { headline } from '../headline.js'
 import { reasonsFor } from '../rating.js'
 import { type Footnote, footnotes, rowsFor } from '../rows.js'
@@ -28,13 +30,22 @@ import { figureRow, figureTable, marked, reasonList, scrolling } from './tables.
  * Returns the whole page. Rejects with the system's error if ECharts cannot be read from the installed package.
  *
  * @param notes sentences about the report itself
+ * @param comparisons with earlier recordings
  */
-export async function renderHtml(runs: readonly Run[], notes: readonly string[] = []): Promise<string> {
-  return await renderPage(reportPage(runs, notes))
+export async function renderHtml(
+  runs: readonly Run[],
+  notes: readonly string[] = [],
+  comparisons: readonly Comparison[] = []
+): Promise<string> {
+  return await renderPage(reportPage(runs, notes, comparisons))
 }
 
 /** Returns the parts of the page; see {@link renderHtml}. */
-export function reportPage(runs: readonly Run[], notes: readonly string[] = []): Page {
+export function reportPage(
+  runs: readonly Run[],
+  notes: readonly string[] = [],
+  comparisons: readonly Comparison[] = []
+): Page {
   const charts = pictures(runs)
   const verdicts = runs.map((run) => run.verdict)
   const marks = footnotes(verdicts)
@@ -49,6 +60,7 @@ export function reportPage(runs: readonly Run[], notes: readonly string[] = []):
 ${scrolling('Verdict', verdictTable(verdicts, marks))}
 ${reasonList(reasonsFor(verdicts.map((verdict) => ({ name: verdict.name, verdict }))))}
 </section>
+${comparisonSection(comparisons)}
 ${charts.map(chartBox).join('')}
 <p class="caption">${ZOOM}</p>
 <noscript><p>The charts need JavaScript. The files memory.svg and runtime.svg in the same folder show the same.</p></noscript>

@@ -57,6 +57,11 @@ export function marked(text: string, light: Light | null | undefined): string {
   return light === null || light === undefined ? figure : `<span class="mark ${light}">${sign(light)} ${figure}</span>`
 }
 
+/** Returns a word as HTML, with a colour and a sign that says no more than the word. */
+export function coloured(word: string, light: Light, mark: string): string {
+  return `<span class="mark ${light}"><i aria-hidden="true">${mark}</i> ${escapeHtml(word)}</span>`
+}
+
 /** Returns what the signs mean, and why figures are fair or poor. */
 export function reasonList(reasons: readonly Reason[]): string {
   const legend = LIGHTS.toReversed()
