@@ -298,6 +298,9 @@ test('Ctrl-C in a later run prints what the finished runs show', async () => {
   const { code, stdout, stderr } = await bench.end('SIGINT')
   expect(code).toBe(130)
   expect(stdout).toMatch(/^runs +2$/m)
+  expect(stderr).toContain(
+    'The main run on ebb.js was interrupted in run 3 of 20; the verdicts are about the runs before it.'
+  )
   expect(stderr).toContain(`interrupted; what was recorded is in ${join(out, 'ebb.js.3.ndjson')}`)
   const again = await run(['report', out, '--out', join(out, 'again')])
   expect(again.stdout.split('\n\nWritten')[0]).toBe(stdout.split('\n\nWritten')[0])

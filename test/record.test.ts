@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process'
-import { mkdirSync, readFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { ebb, run, server } from './support/cli.js'
@@ -45,6 +45,18 @@ test('--port with --out, until Ctrl-C, writes a complete recording', async () =>
   const all = lines(readFileSync(out, 'utf8'))
   expect(all[0]).toMatchObject({ type: 'header', role: 'main' })
   expect(all.at(-1)).toMatchObject({ event: 'end', reason: 'stopped' })
+
+  // A recording is not replaced unasked, but a file without contents is written to.
+  const again = (...args: string[]): ReturnType<typeof run> =>
+    run(['record', '--port', String(cli.port), '--duration', '200ms', ...args])
+  const taken = `ebb: EEXIST: ${out} exists: give another file with --out, or add --overwrite to replace it\n`
+  expect(await again('--out', out)).toMatchObject({ code: 1, stderr: taken })
+  expect(lines(readFileSync(out, 'utf8'))).toEqual(all)
+  expect(await again('--out', out, '--overwrite')).toMatchObject({ code: 0 })
+  expect(lines(readFileSync(out, 'utf8'))).not.toEqual(all)
+  const empty = join(directory(), 'empty.ndjson')
+  writeFileSync(empty, '')
+  expect(await again('--out', empty)).toMatchObject({ code: 0 })
 })
 
 test('-- COMMAND: the lines of the server are recorded, and its end ends the recording', async () => {

@@ -206,8 +206,17 @@ export async function experiment(targets: readonly Target[], options: Experiment
 export interface PartialExperiment {
   /** The verdicts on all targets whose main run is complete. */
   result: Experiment
-  /** Why the experiment ended before its last target. */
-  failure?: { error: unknown }
+  /** Why the experiment ended before its last run, and which run failed. */
+  failure?: { error: unknown; run: FailedRun }
+}
+
+/** The run in which an experiment failed. */
+export interface FailedRun {
+  /** Name of the target. */
+  name: string
+  role: 'main' | 'control'
+  /** Number of the run, if the target has several. */
+  run?: { index: number; of: number }
 }
 
 /**
@@ -235,12 +244,17 @@ export async function experimentUntilFailure(
     await prepareDirectory(options.out, all, options.overwrite)
   }
   const runs: Run[] = []
-  let failure: { error: unknown } | undefined
+  let failure: PartialExperiment['failure']
+  let present: FailedRun = { name: targets[0]?.name ?? '', role: 'main' }
   try {
-    for (const repeat of repeats) await runAll(targets, fileNames, repeat, plan, options, runs)
+    for (const repeat of repeats) {
+      await runAll(targets, fileNames, repeat, plan, options, runs, (name, role) => {
+        present = { name, role, ...defined({ run: repeat }) }
+      })
+    }
   } catch (error) {
     if (!runs.some(({ recording }) => recording.header.role === 'main')) throw error
-    failure = { error }
+    failure = { error, run: present }
   }
   const recordings = runs.map(({ recording }) => recording)
   const { verdicts, ...drawn } = await report(recordings, options.out === undefined ? {} : { out: options.out })
@@ -264,22 +278,25 @@ function planOf({ plan, shape }: ExperimentOptions): Plan {
   return { ...whole, big: connections, iterations: count }
 }
 
-/** Adds the runs on all targets to `runs`, each when it is complete. */
+/** Adds the runs on all targets to `runs`, each when it is complete. Calls `begins` before each of them. */
 async function runAll(
   targets: readonly Target[],
   fileNames: readonly string[],
   repeat: Repeat | undefined,
   plan: Plan,
   options: ExperimentOptions,
-  runs: Run[]
+  runs: Run[],
+  begins: (name: string, role: 'main' | 'control') => void
 ): Promise<void> {
   for (const [i, target] of targets.entries()) {
     const file = fileNameOf(fileNames[i] as string, repeat)
+    begins(target.name, 'main')
     const main = await run(target, { role: 'main', repeat, file }, plan, options)
     runs.push(main)
     // Without a complete main run, need has nothing to be compared with.
     if (!main.hasFreshServers || plan.small === 0 || main.died) continue
     const controlPlan = { ...plan, big: 0, pulses: options.controlPulses ?? 2 }
+    begins(target.name, 'control')
     runs.push(await run(target, { role: 'control', repeat, file: `${file}.control` }, controlPlan, options))
   }
 }

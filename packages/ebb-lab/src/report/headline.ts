@@ -2,6 +2,7 @@
 import { megabytes } from '../units/format.js'
 import { clean, fit } from '../units/text.js'
 import { NEAR, NEAR_BYTES } from './release-time.js'
+import { trend } from './rows.js'
 import type { Verdict } from './verdict.js'
 
 /** Servers that the sentence names. */
@@ -18,10 +19,15 @@ export function headline(verdicts: readonly Verdict[]): string {
   return `${said.join('; ')}${more > 0 ? `; and ${more} more` : ''}.`
 }
 
-function sentenceOf({ name, kept, need, notes, runs, spread }: Verdict): string {
+function sentenceOf({ name, kept, need, last, peak, trend: change, notes, runs, spread }: Verdict): string {
   const who = fit(clean(name), LONGEST_NAME)
   if (notes.some(({ code }) => code === 'server-ended')) {
     return runs === undefined ? `${who} ended before the run was over` : `${who} ended before a run was over`
+  }
+  if (last !== undefined && last !== null) {
+    const going =
+      change === undefined || change === null ? '' : `, ${change === 0 ? 'steady' : `changing by ${trend(change)}`}`
+    return `${who} held ${megabytes(last)} at the end, ${megabytes(peak)} at most${going}`
   }
   if (kept === null) return `what ${who} kept is not known`
   if (need === null) return `${who} kept ${megabytes(kept)}, and what it needs is not known`

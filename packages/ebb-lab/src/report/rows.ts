@@ -34,6 +34,8 @@ interface FigureRow extends Row {
 const mb = (value: number): string => (value / 1e6).toFixed(1)
 const tenths = (value: number): string => value.toFixed(1)
 
+const CONNECTIONS = 'connections'
+
 const ROWS: readonly FigureRow[] = [
   {
     label: 'retention',
@@ -63,6 +65,18 @@ const ROWS: readonly FigureRow[] = [
   memoryRow('rest', 'anonymous memory before any pulse'),
   memoryRow('hold', 'while a big pulse is open'),
   memoryRow('peak', 'highest anonymous memory'),
+  {
+    label: 'at the end',
+    meaning: 'anonymous memory in the last second',
+    cell: (v) => megabytes(v.last ?? null),
+    ifAny: (v) => v.last !== undefined
+  },
+  {
+    label: 'trend',
+    meaning: 'how anonymous memory changed over the recording',
+    cell: (v) => trend(v.trend ?? null),
+    ifAny: (v) => v.trend !== undefined
+  },
   memoryRow('resident', 'RSS while a big pulse is open'),
   memoryRow('kept', 'holding a small pulse after the big ones'),
   memoryRow('need', 'holding a small pulse in a fresh process'),
@@ -95,7 +109,7 @@ const ROWS: readonly FigureRow[] = [
     cell: (v) => integer(v.runs ?? 1),
     ifAny: (v) => v.runs !== undefined
   },
-  { label: 'connections', meaning: 'made over the whole run, or over all runs', cell: (v) => integer(v.connects) },
+  { label: CONNECTIONS, meaning: 'made over the whole run, or over all runs', cell: (v) => integer(v.connects) },
   {
     label: 'failed',
     meaning: 'connects that failed',
@@ -116,28 +130,44 @@ function rated(figure: RatedFigure): (verdict: Verdict) => Light | null {
   return (verdict) => lightOf(verdict, figure)
 }
 
+/** Formats a change of memory over time, bytes per minute. */
+export function trend(perMinute: number | null): string {
+  if (perMinute === null) return '-'
+  return perMinute === 0 ? 'steady' : `${perMinute > 0 ? '+' : '-'}${megabytes(Math.abs(perMinute))}/min`
+}
+
 /** Returns the row of a figure that is anonymous or resident memory. */
 function memoryRow(figure: 'rest' | 'hold' | 'peak' | 'resident' | 'kept' | 'need', meaning: string): FigureRow {
   return { label: figure, meaning, cell: (v) => megabytes(v[figure]), figure, value: mb }
 }
 
 /**
- * Returns the rows to show. Failed and lost connections have a row only if there are any. If a server was measured
+ * Returns the rows to show. Failed and lost connections have a row only if there are any. For recordings without pulses,
+ * only what is known has a row. If a server was measured
  * several times, each figure has a second row with its lowest and highest value. The footprint is named by what the
  * clients spoke: `per WebSocket`.
  */
 export function rowsFor(verdicts: readonly Verdict[]): Row[] {
   const repeated = verdicts.some(({ spread }) => spread !== undefined)
   const protocol = commonProtocol(verdicts)
-  return ROWS.filter(({ ifAny }) => ifAny === undefined || verdicts.some(ifAny)).flatMap((shown): Row[] => {
-    const { figure, main } = shown
-    const isFootprint = figure === 'footprint' && protocol !== undefined
-    const row = isFootprint ? { ...shown, label: `per ${clientWord(protocol)}` } : shown
-    if (!repeated || figure === undefined) return [row]
-    // Said once, at the top of the table.
-    const meaning = main ? 'lowest to highest run' : ''
-    return [row, { label: '  spread', meaning, cell: (v) => rangeOf(v, figure), spread: true }]
-  })
+  const shown = ROWS.filter(({ ifAny }) => ifAny === undefined || verdicts.some(ifAny))
+  return shown
+    .filter((row) => hasContent(row, verdicts))
+    .flatMap((known): Row[] => {
+      const { figure, main } = known
+      const isFootprint = figure === 'footprint' && protocol !== undefined
+      const row = isFootprint ? { ...known, label: `per ${clientWord(protocol)}` } : known
+      if (!repeated || figure === undefined) return [row]
+      // Said once, at the top of the table.
+      const meaning = main ? 'lowest to highest run' : ''
+      return [row, { label: '  spread', meaning, cell: (v) => rangeOf(v, figure), spread: true }]
+    })
+}
+
+/** Without a pulse, most figures are known of no server, and their rows are left out. */
+function hasContent({ label, cell }: Row, verdicts: readonly Verdict[]): boolean {
+  if (verdicts.length === 0 || verdicts.some(({ last }) => last === undefined)) return true
+  return label === CONNECTIONS ? verdicts.some(({ connects }) => connects > 0) : verdicts.some((v) => cell(v) !== '-')
 }
 
 /** The spread of a figure that reads the same in all runs. */

@@ -13,8 +13,9 @@ import type { Verdict } from './verdict.js'
 export function mergeRuns(verdicts: readonly [Verdict, ...Verdict[]]): Verdict {
   const [first] = verdicts
   if (verdicts.length === 1) return first
-  const median = (figure: SpreadFigure | 'giveBacks' | 'big' | 'small' | 'iterations'): number | null =>
-    medianOf(valuesOf(verdicts, figure))
+  const median = (
+    figure: SpreadFigure | 'last' | 'trend' | 'giveBacks' | 'big' | 'small' | 'iterations'
+  ): number | null => medianOf(valuesOf(verdicts, figure))
   const sum = (count: 'connects' | 'failed' | 'lost'): number => verdicts.reduce((all, one) => all + one[count], 0)
   const figures = Object.fromEntries(SPREAD_FIGURES.map((figure) => [figure, median(figure)]))
   return {
@@ -24,6 +25,7 @@ export function mergeRuns(verdicts: readonly [Verdict, ...Verdict[]]): Verdict {
     small: median('small') ?? 0,
     iterations: median('iterations') ?? 0,
     giveBacks: median('giveBacks'),
+    ...(first.last !== undefined && { last: median('last'), trend: median('trend') }),
     connects: sum('connects'),
     failed: sum('failed'),
     lost: sum('lost'),

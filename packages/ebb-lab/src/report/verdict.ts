@@ -8,6 +8,7 @@ import { firstAt, holdOf, pulsesOf, type RecordedPulse, samplesBetween, steadyHo
 import { NEAR, NEAR_BYTES, releaseTime } from './release-time.js'
 import type { Spread } from './spread.js'
 import { noteTroubles } from './troubles.js'
+import { watched } from './watched.js'
 
 /**
  * What a recording shows about a server. Sizes are in bytes, times in milliseconds. A figure that is not known is null,
@@ -36,8 +37,12 @@ export interface Verdict {
   rest: number | null
   /** Anonymous memory while the big pulses were open: the median. */
   hold: number | null
-  /** Highest anonymous memory from the first pulse on. */
+  /** Highest anonymous memory from the first pulse on. Without pulses: of the whole recording. */
   peak: number | null
+  /** Anonymous memory at the end, the median of the last second. Only of a recording without pulses. */
+  last?: number | null
+  /** Change of anonymous memory, bytes per minute; 0 if it is steady. Only of a recording without pulses. */
+  trend?: number | null
   /** Resident memory while the big pulses were open: the median. */
   resident: number | null
   /**
@@ -111,7 +116,7 @@ export function judge(main: Recording, control?: Recording): Verdict {
   // What a crash leaves unknown needs no sentence of its own.
   const hasEnded = notes.has('server-ended')
   if (pulses.length === 0) {
-    notes.add('no-pulse', 'The recording contains no pulse, so its phases cannot be told apart.')
+    notes.add('no-pulse', NO_PULSE)
   } else if (bigs.length === 0) {
     const text = 'There was no big pulse, so figures such as footprint, retention and release time are not known.'
     notes.add('no-big-pulse', text)
@@ -121,7 +126,8 @@ export function judge(main: Recording, control?: Recording): Verdict {
   const big = connectionsOf(bigs)
   const small = connectionsOf(smalls)
   const hold = bigs.length === 0 ? null : holdMedian(main, bigs, HOLD, notes)
-  const need = needOf(control, bigs.length > 0, notes)
+  // Without a pulse, a control would say nothing.
+  const need = control === undefined && pulses.length === 0 ? null : needOf(control, bigs.length > 0, notes)
   const kept = bigs.length === 0 ? null : keptOf(main, pulses, notes)
   if (kept !== null && control && need !== null) noteOtherSize(small, control, notes)
   if (need === 0) notes.add('need-zero', 'Need is 0 bytes, so retention is not known.')
@@ -141,6 +147,7 @@ export function judge(main: Recording, control?: Recording): Verdict {
     rest,
     hold,
     peak: peakOf(main, pulses, notes),
+    ...(pulses.length === 0 && watched(main.samples)),
     resident: medianOf(bigs.flatMap((pulse) => holdOf(main, pulse)).map((sample) => sample.resident)),
     footprint,
     kept,
@@ -154,6 +161,9 @@ export function judge(main: Recording, control?: Recording): Verdict {
     ...withNotes(hasEnded ? notes.notes.filter(({ code }) => !EXPLAINED_BY_END.has(code)) : notes.notes)
   }
 }
+
+const NO_PULSE =
+  'The recording contains no pulse, so only peak, end and trend are known: ebb bench sends pulses and records the rest.'
 
 /** Notes that have the same cause as `server-ended`. */
 const EXPLAINED_BY_END: ReadonlySet<string> = new Set<NoteCode>([
@@ -315,13 +325,14 @@ function footprintOf(hold: number | null, rest: number | null, big: number, note
 }
 
 function peakOf(main: Recording, pulses: readonly RecordedPulse[], notes: NoteList): number | null {
-  const first = pulses[0]
-  if (!first) return null
   let peak: number | null = null
-  for (let index = firstAt(main.samples, first.startsAt); index < main.samples.length; index++) {
+  for (let index = firstAt(main.samples, pulses[0]?.startsAt ?? 0); index < main.samples.length; index++) {
     peak = Math.max(peak ?? 0, (main.samples[index] as Sample).anonymous)
   }
-  if (peak === null) notes.add('peak-unknown', 'No sample was taken after the first pulse began.')
+  if (peak === null) {
+    const text = pulses.length === 0 ? 'No sample was taken.' : 'No sample was taken after the first pulse began.'
+    notes.add('peak-unknown', text)
+  }
   return peak
 }
 

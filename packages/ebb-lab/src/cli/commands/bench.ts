@@ -196,6 +196,10 @@ async function measure(
   if (flags.summary !== undefined) await addSummary(flags.summary, summary(result))
   for (const text of remedies({ ...troubles, swarm: result.swarm })) terminal.line(`note: ${text}`)
   if (failure !== undefined) {
+    const { name, role, run: repeat } = failure.run
+    const which = repeat === undefined ? '' : ` in run ${repeat.index} of ${repeat.of}`
+    const ended = signal.aborted ? 'was interrupted' : 'failed'
+    terminal.line(`The ${role} run on ${name} ${ended}${which}; the verdicts are about the runs before it.`)
     tellInterrupted(failure.error, signal, terminal, recording)
     return
   }

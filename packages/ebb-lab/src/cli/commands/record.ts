@@ -1,4 +1,5 @@
 /** `ebb record`: records the memory of a server. */
+import { statSync } from 'node:fs'
 import { Command } from 'commander'
 import { ServerRuns } from '../../live/server-runs.js'
 import { quoteLines } from '../../process/output.js'
@@ -6,6 +7,7 @@ import { startRecording } from '../../record/record.js'
 import type { Recorder } from '../../record/recorder.js'
 import type { Line, Sample } from '../../record/recording.js'
 import { howEnded } from '../../report/troubles.js'
+import { RecordError } from '../../units/errors.js'
 import { duration, megabytes } from '../../units/format.js'
 import { hasLivePage, type LiveFlags, liveOptions } from '../options/live.js'
 import { parsePeriod, parsePid, parsePort, parsePositiveTime, ValueError } from '../options/values.js'
@@ -17,6 +19,7 @@ interface Flags extends LiveFlags {
   port?: number
   tree?: boolean
   out?: string
+  overwrite?: boolean
   name?: string
   duration?: number
   every?: number
@@ -35,6 +38,7 @@ export function recordCommand(): Command {
     .option('--port <port>', 'record the process that listens on this TCP port', parsePort)
     .option('--tree', 'add up the process and all its descendants: for a server with workers')
     .option('--out <file>', 'file to write (default: standard output)')
+    .option('--overwrite', 'replace the file if it exists')
     .option('--name <name>', 'name of the server in tables and pictures')
     .option('--duration <time>', 'stop after this time', parsePositiveTime)
     .option('--every <time>', 'interval between samples (default: 100ms)', parsePeriod)
@@ -49,6 +53,7 @@ async function run(command: string[], flags: Flags): Promise<void> {
     throw new ValueError(
       'the server to record is not given, or given twice: give exactly one of --pid PID, --port PORT and -- COMMAND'
     )
+  if (out !== undefined && !flags.overwrite) checkUnused(out)
   const terminal = new Terminal()
   const { signal } = interruption()
   const page = hasLivePage(flags) ? new ServerRuns() : null
@@ -112,6 +117,17 @@ async function follow(
     terminal.end()
   }
   terminal.line(`${samples} sample${samples === 1 ? '' : 's'} in ${duration(recorder.now())}${end}`)
+}
+
+/**
+ * Checks that a recording replaces nothing. Devices, pipes and empty files, such as those of `mktemp`, may be written to.
+ *
+ * @throws RecordError (`EEXIST`) if the file has contents
+ */
+function checkUnused(path: string): void {
+  const found = statSync(path, { throwIfNoEntry: false })
+  if (found === undefined || !found.isFile() || found.size === 0) return
+  throw new RecordError(`${path} exists: give another file with --out, or add --overwrite to replace it`, 'EEXIST')
 }
 
 /** Prints the recording on standard output, line by line. Stops it when standard output is closed. */

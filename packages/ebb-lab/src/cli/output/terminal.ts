@@ -1,6 +1,7 @@
 /** Progress on a terminal, and how a terminal's signals end a run. */
 import { WriteStream } from 'node:tty'
 import { LabError } from '../../units/errors.js'
+import { textWidth } from '../../units/text.js'
 import { EXIT } from './exit-codes.js'
 
 /** Prints lines that stay, and below them, on a terminal, status lines that are overwritten. */
@@ -17,10 +18,11 @@ export class Terminal {
     stream.on('error', () => {})
   }
 
-  /** Prints a line that stays. */
+  /** Prints a line that stays. A terminal gets it wrapped at blanks, and what follows indented. */
   line(text: string): void {
     this.#clear()
-    this.#stream.write(`${text}\n`)
+    const lines = this.#interactive ? hanging(text, this.#stream.columns ?? 80) : [text]
+    this.#stream.write(`${lines.join('\n')}\n`)
   }
 
   /** Whether there are status lines. */
@@ -54,6 +56,22 @@ export class Terminal {
     if (this.#shown === 0) return ''
     return `\r${this.#shown > 1 ? `\x1b[${this.#shown - 1}A` : ''}\x1b[0J`
   }
+}
+
+/**
+ * Wraps a text at blanks into lines of at most `columns`, and indents all but the first. Leaves words and rows of blanks
+ * whole, so that paths can be copied and columns stay aligned.
+ */
+export function hanging(text: string, columns: number): string[] {
+  const lines: string[] = []
+  let line = ''
+  for (const part of text.split(/(?<=\S)(?= )/)) {
+    if (line !== '' && textWidth(line) + textWidth(part) > columns) {
+      lines.push(line)
+      line = `  ${part.trimStart()}`
+    } else line += part
+  }
+  return [...lines, line]
 }
 
 /** Returns whether to colour what is written to `stream`: https://no-color.org */
