@@ -211,7 +211,7 @@ export interface PartialExperiment {
 }
 
 /** The run in which an experiment failed. */
-export interface FailedRun {
+interface FailedRun {
   /** Name of the target. */
   name: string
   role: 'main' | 'control'

@@ -142,10 +142,9 @@ function memoryRow(figure: 'rest' | 'hold' | 'peak' | 'resident' | 'kept' | 'nee
 }
 
 /**
- * Returns the rows to show. Failed and lost connections have a row only if there are any. For recordings without pulses,
- * only what is known has a row. If a server was measured
- * several times, each figure has a second row with its lowest and highest value. The footprint is named by what the
- * clients spoke: `per WebSocket`.
+ * Returns the rows to show. Failed and lost connections have a row only if there are any. For recordings without
+ * pulses, only what is known has a row. If a server was measured several times, each figure has a second row with its
+ * lowest and highest value. The footprint is named by what the clients spoke: `per WebSocket`.
  */
 export function rowsFor(verdicts: readonly Verdict[]): Row[] {
   const repeated = verdicts.some(({ spread }) => spread !== undefined)

@@ -56,7 +56,7 @@ function spreadOf(verdicts: readonly Verdict[]): Spread {
 }
 
 /** Returns the notes of all runs, one of each code. */
-function mergeNotes(verdicts: readonly Verdict[]): VerdictNote[] {
+export function mergeNotes(verdicts: readonly { notes: readonly VerdictNote[] }[]): VerdictNote[] {
   const codes = new Set(verdicts.flatMap(({ notes }) => notes.map(({ code }) => code)))
   return [...codes].map((code) => {
     const texts = verdicts.flatMap(({ notes }, index) => {

@@ -14,7 +14,7 @@ import { duration, integer, megabytes, size } from '../../units/format.js'
 import { type LimitFlags, limitOptions, limitsOf } from '../options/limits.js'
 import { addSummary, type SummaryFlags, summaryOption } from '../options/summary.js'
 import { checkForm } from '../options/together.js'
-import { parsePositiveTime, parseSize, ValueError } from '../options/values.js'
+import { parsePositiveTime, parseRuns, parseSize, ValueError } from '../options/values.js'
 import { printBoxes } from '../output/box-result.js'
 import { documentation } from '../output/documentation.js'
 import { EXIT } from '../output/exit-codes.js'
@@ -29,6 +29,7 @@ interface Flags extends LimitFlags, SummaryFlags {
   variant?: string[]
   duration?: number
   control: boolean
+  runs?: number
   maxPeak?: number
   dryRun?: boolean
   json?: boolean
@@ -48,6 +49,7 @@ export function boxCommand(): Command {
     .option('--limit <size>', 'run all servers in one memory cgroup of this size, such as 600MB', parseSize)
     .option('--variant <name>', 'run only this variant of the file; repeat for several', collect)
     .option('--duration <time>', 'length of a run (default: as the file says)', parsePositiveTime)
+    .option('--runs <n>', 'run the box this often; prints medians and their spread (default: 1)', parseRuns)
     .option('--no-control', 'skip the control runs, which measure what each server needs')
     .option('--dry-run', 'check the file and this machine, and print what it would run')
   limitOptions(command)
@@ -102,6 +104,7 @@ async function run(file: string, flags: Flags): Promise<void> {
       ...(limit !== undefined && { limit }),
       ...(variant !== undefined && { variants: variant }),
       control,
+      runs: flags.runs ?? 1,
       limits: { ...limitsOf(flags), ...(maxPeak !== undefined && { maxPeak }) },
       signal,
       onEvent: progress(terminal)
@@ -115,7 +118,13 @@ async function run(file: string, flags: Flags): Promise<void> {
   const { result, failure } = partial
   printBoxes(result, flags, terminal)
   if (flags.summary !== undefined) await addSummary(flags.summary, summary(result))
-  if (failure !== undefined) throw failure.error
+  if (failure !== undefined) {
+    const { run: repeat } = failure
+    if (repeat !== undefined) {
+      terminal.line(`Run ${repeat.index} of ${repeat.of} failed; the verdicts are about what has finished.`)
+    }
+    throw failure.error
+  }
   if (result.broken.length === 0 && result.failures > 0) process.exitCode = EXIT.failures
 }
 
@@ -150,6 +159,7 @@ function progress(terminal: Terminal): (event: BoxProgress) => void {
     switch (event.event) {
       case 'run':
         run = event.role === 'main' ? event.variant : `${event.variant} (control)`
+        if (event.repeat !== undefined) run += `  run ${event.repeat.index} of ${event.repeat.of}`
         began = performance.now()
         said.clear()
         terminal.line(`${run}: ${event.servers} server${event.servers === 1 ? '' : 's'}, ${duration(event.duration)}`)

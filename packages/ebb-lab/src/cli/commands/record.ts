@@ -120,7 +120,7 @@ async function follow(
 }
 
 /**
- * Checks that a recording replaces nothing. Devices, pipes and empty files, such as those of `mktemp`, may be written to.
+ * Checks that a recording replaces nothing. Devices, pipes and empty files, such as those of `mktemp`, may be written.
  *
  * @throws RecordError (`EEXIST`) if the file has contents
  */

@@ -59,8 +59,8 @@ export class Terminal {
 }
 
 /**
- * Wraps a text at blanks into lines of at most `columns`, and indents all but the first. Leaves words and rows of blanks
- * whole, so that paths can be copied and columns stay aligned.
+ * Wraps a text at blanks into lines of at most `columns`, and indents all but the first. Leaves words and rows of
+ * blanks whole, so that paths can be copied and columns stay aligned.
  */
 export function hanging(text: string, columns: number): string[] {
   const lines: string[] = []

@@ -3,10 +3,11 @@
  * judged together. With variants, the same servers and loads run again, each time with other commands or settings.
  */
 import { join } from 'node:path'
+import { invalidArgument } from 'ebb/sys'
 import { MemoryGroup } from '../../process/memory-group.js'
 import { checkKernel } from '../../pulse/kernel.js'
 import { BoxRecorder } from '../../record/box/recorder.js'
-import type { BoxRun } from '../../record/box/recording.js'
+import type { BoxRecording, BoxRun } from '../../record/box/recording.js'
 import { BOX_FILES, type BoxReport, reportBoxes } from '../../report/box/report.js'
 import { type BoxLimits, brokenBoxes } from '../../report/box/verdict.js'
 import type { Limits } from '../../report/limits.js'
@@ -43,6 +44,13 @@ export interface BoxOptions {
    * @default true
    */
   control?: boolean
+  /**
+   * How often the box runs, from 1 to 100, each time with all variants and a recording of its own (`box.1.ndjson`).
+   * Then figures are medians, with their spread.
+   *
+   * @default 1
+   */
+  runs?: number
   /** Limits of each server's verdict and of the box. Exceeded limits are listed in {@link BoxResult.broken}. */
   limits?: Limits & BoxLimits
   /**
@@ -88,7 +96,29 @@ export interface PartialBox {
   /** The verdicts on all variants whose main run is complete. */
   result: BoxResult
   /** Why the box ended before its last variant. */
-  failure?: { error: unknown }
+  failure?: { error: unknown; run?: Repeat }
+}
+
+/** Which of several runs of a box it is, counted from 1. */
+interface Repeat {
+  index: number
+  of: number
+}
+
+/** The highest number of runs: more is probably a typing mistake. */
+const MOST_RUNS = 100
+
+/** Returns the runs to make, `[undefined]` for a single one. */
+function repeatsOf({ runs: of = 1 }: BoxOptions): (Repeat | undefined)[] {
+  if (!Number.isInteger(of) || of < 1 || of > MOST_RUNS) {
+    throw invalidArgument(`runs must be a whole number from 1 to ${MOST_RUNS}, not ${of}`)
+  }
+  return of === 1 ? [undefined] : Array.from({ length: of }, (_, index) => ({ index: index + 1, of }))
+}
+
+/** Returns the name of the recording of a run: `box.2.ndjson` for the second of several. */
+function recordingFile(repeat: Repeat | undefined): string {
+  return repeat === undefined ? RECORDING_FILE : RECORDING_FILE.replace('.', `.${repeat.index}.`)
 }
 
 /**
@@ -102,55 +132,71 @@ export async function boxUntilFailure(file: string | BoxPlan, options: BoxOption
   const variants = variantsFor(plan, options.variants)
   checkKernel('the box cannot put load on its servers from this machine', 'ebb record and ebb report work here')
   const { out } = options
+  const repeats = repeatsOf(options)
   const memory = options.memory ?? plan.memory
   const limit = options.limit ?? plan.limit
   if (out !== undefined) {
     await makeDirectory(out)
-    if (options.overwrite === false) checkFree([RECORDING_FILE, ...BOX_FILES].map((name) => join(out, name)))
+    const files = [...repeats.map(recordingFile), ...BOX_FILES]
+    if (options.overwrite === false) checkFree(files.map((name) => join(out, name)))
   }
   // Fails before any server is started if this user may not make a cgroup.
   if (limit !== null) await new MemoryGroup(limit).remove()
-  const path = out === undefined ? undefined : join(out, RECORDING_FILE)
-  const recorder = new BoxRecorder({
-    name: plan.name,
-    ...(path !== undefined && { out: path }),
-    ...(memory !== null && { memory })
-  })
-  let failure: { error: unknown } | undefined
-  const finished: BoxRun[] = []
-  try {
-    await runAll(plan, variants, limit, recorder, finished, options)
-  } catch (error) {
-    if (options.signal?.aborted || !finished.some(({ role }) => role === 'main')) throw error
-    failure = { error }
+  let failure: PartialBox['failure']
+  const boxes: BoxRecording[] = []
+  const paths: string[] = []
+  for (const repeat of repeats) {
+    const path = out === undefined ? undefined : join(out, recordingFile(repeat))
+    const recorder = new BoxRecorder({
+      name: plan.name,
+      ...(path !== undefined && { out: path }),
+      ...(memory !== null && { memory }),
+      ...(repeat !== undefined && { run: repeat })
+    })
+    if (path !== undefined) paths.push(path)
+    const finished: BoxRun[] = []
+    try {
+      await runAll({ plan, variants, limit, recorder, repeat }, finished, options)
+    } catch (error) {
+      const isNothing = boxes.length === 0 && !finished.some(({ role }) => role === 'main')
+      if (options.signal?.aborted || isNothing) throw error
+      failure = { error, ...(repeat !== undefined && { run: repeat }) }
+    }
+    // Leaves out the run that failed: it shows nothing that its error does not say.
+    boxes.push({ ...recorder.box, runs: finished.map((run) => ({ ...run, complete: true })) })
+    if (failure !== undefined) break
   }
-  // Leaves out the run that failed: it shows nothing that its error does not say.
-  const runs = finished.map((run) => ({ ...run, complete: true }))
-  const report = await reportBoxes([{ ...recorder.box, runs }], { ...(out !== undefined && { out }) })
+  const report = await reportBoxes(boxes, { ...(out !== undefined && { out }) })
   const result: BoxResult = {
     ...report,
-    files: [...(path === undefined ? [] : [path]), ...report.files],
+    files: [...paths, ...report.files],
     broken: brokenBoxes(report.boxes, options.limits ?? {}),
     failures: report.boxes.reduce((sum, verdict) => sum + verdict.failures, 0)
   }
   return { result, ...(failure !== undefined && { failure }) }
 }
 
+/** One run of a box: all variants, in one recording. */
+interface OneRun {
+  plan: BoxPlan
+  variants: readonly Variant[]
+  limit: number | null
+  recorder: BoxRecorder
+  repeat: Repeat | undefined
+}
+
 /**
  * Runs the variants, each after its control, and ends the recording. Adds each run to `finished` when it is complete.
  */
 async function runAll(
-  plan: BoxPlan,
-  variants: readonly Variant[],
-  limit: number | null,
-  recorder: BoxRecorder,
+  { plan, variants, limit, recorder, repeat }: OneRun,
   finished: BoxRun[],
   { signal, control, onEvent = () => {} }: BoxOptions
 ): Promise<void> {
   const failed = new AbortController()
   recorder.failed.catch((error) => failed.abort(error))
   const stop = signal === undefined ? failed.signal : AbortSignal.any([signal, failed.signal])
-  const context: RunContext = { recorder, plan, stop, onEvent }
+  const context: RunContext = { recorder, plan, stop, onEvent, repeat }
   const runOnce = async (...args: [string, 'main' | 'control', Planned[], number | null]): Promise<void> => {
     await run(context, ...args)
     finished.push(recorder.box.runs.at(-1) as BoxRun)

@@ -26,7 +26,15 @@ import type { Planned } from './variants.js'
 /** The progress of a box. Times are milliseconds, sizes are bytes. */
 export type BoxProgress =
   /** A run begins. It takes `duration` once all servers listen. */
-  | { event: 'run'; variant: string; role: 'main' | 'control'; servers: number; duration: number }
+  | {
+      event: 'run'
+      variant: string
+      role: 'main' | 'control'
+      /** Which of several runs of the box it is, counted from 1. Only if there are several. */
+      repeat?: { index: number; of: number }
+      servers: number
+      duration: number
+    }
   /** A server listens. */
   | { event: 'listening'; server: string; pid: number; port: number }
   /** A server could not be started, or did not listen in time. */
@@ -47,6 +55,8 @@ export interface RunContext {
   /** Aborted when the caller stops the box, or the recording cannot be written. */
   stop: AbortSignal
   onEvent: (event: BoxProgress) => void
+  /** Which of several runs of the box it is. */
+  repeat?: { index: number; of: number } | undefined
 }
 
 /** A server that is about to be started. */
@@ -91,10 +101,10 @@ export async function run(
   planned: readonly Planned[],
   limit: number | null
 ): Promise<void> {
-  const { recorder, plan, stop, onEvent } = context
+  const { recorder, plan, stop, onEvent, repeat } = context
   stop.throwIfAborted()
   const duration = role === 'main' ? plan.duration : Math.max(...planned.map(({ server }) => endOf(server.shape)))
-  onEvent({ event: 'run', variant, role, servers: planned.length, duration })
+  onEvent({ event: 'run', variant, role, ...defined({ repeat }), servers: planned.length, duration })
   const group = limit === null ? undefined : new MemoryGroup(limit)
   recorder.run(variant, role, group, limit ?? undefined)
   const starting = await prepare(context, planned, group)

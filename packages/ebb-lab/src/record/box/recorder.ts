@@ -38,6 +38,8 @@ export interface BoxRecorderOptions {
   out?: string
   /** Memory for which to compute how many such servers fit, bytes. Default: not computed. */
   memory?: number
+  /** Which of several runs of the box it is, counted from 1. Default: the only one. */
+  run?: { index: number; of: number }
 }
 
 /** A server that listens and is to be sampled. */
@@ -108,7 +110,7 @@ export class BoxRecorder extends EventEmitter<BoxRecorderEvents> {
   #servers = 0
 
   /** @throws RecordError if `out` cannot be written */
-  constructor({ name, out, memory }: BoxRecorderOptions) {
+  constructor({ name, out, memory, run }: BoxRecorderOptions) {
     super()
     const { promise, reject } = withResolvers<never>()
     this.failed = promise
@@ -121,7 +123,8 @@ export class BoxRecorder extends EventEmitter<BoxRecorderEvents> {
       machine: { cpus: os.cpus().length, memory: os.totalmem(), arch: process.arch },
       kernel: `${os.type()} ${os.release()}`,
       every: { status: EVERY, smaps: SMAPS_EVERY, shares: SHARES_EVERY },
-      memory: memory ?? null
+      memory: memory ?? null,
+      ...(run !== undefined && { run })
     }
     this.#builder = new BoxBuilder(header)
     this.#writer = out === undefined ? undefined : new RecordingWriter(out)

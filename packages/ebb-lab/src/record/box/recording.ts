@@ -25,7 +25,9 @@ export const boxHeaderSchema = z.object({
   /** Milliseconds between two samples, two reads of `smaps_rollup`, and two measurements of shared file pages. */
   every: headerSchema.shape.every.extend({ shares: time }),
   /** Memory for which to compute how many such servers fit; null if that was not asked for. */
-  memory: bytes.nullable()
+  memory: bytes.nullable(),
+  /** Which of several runs of the box this is, counted from 1. Only if there are several. */
+  run: headerSchema.shape.run
 })
 
 /** A run begins, with all servers of the box at once. The previous run has ended. */

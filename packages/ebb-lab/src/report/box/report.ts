@@ -7,6 +7,7 @@ import { renderSvg } from '../charts/svg.js'
 import { writeReport } from '../write-file.js'
 import { boxChart, type JudgedBox } from './charts.js'
 import { renderBoxHtml } from './html.js'
+import { medianBox, mergeBoxes } from './runs.js'
 import { type BoxVerdict, judgeBox } from './verdict.js'
 
 /** Options of {@link reportBoxes}. */
@@ -34,7 +35,8 @@ export interface BoxReport {
 }
 
 /**
- * Judges recordings of boxes (paths, or in memory) and draws them side by side.
+ * Judges recordings of boxes (paths, or in memory) and draws them side by side. The runs of one box have one verdict
+ * for each variant, with medians and spread.
  *
  * @throws ReportError: `ERR_REPORT_EMPTY` if there is nothing to judge, `EEXIST` if `out` has files that show other
  *   recordings, or the errno if `out` cannot be written
@@ -70,24 +72,65 @@ export async function judgeBoxes(
   const notes: string[] = []
   const judged: JudgedBox[] = []
   const read = await Promise.all(recordings.map((given) => (typeof given === 'string' ? readBox(given) : given)))
-  const names = read.flatMap(({ runs }) => runs.filter(({ role }) => role === 'main').map(({ variant }) => variant))
-  for (const [i, box] of read.entries()) {
-    const given = recordings[i]
-    const runs = box.runs.filter(({ role }) => role === 'main')
-    for (const [j, verdict] of judgeBox(box, options.memory ?? box.header.memory).entries()) {
+  const groups = groupsOf(read.map((box, i) => ({ box, given: recordings[i] as string | BoxRecording })))
+  const names = groups.flatMap((group) => variantsOf(group))
+  for (const group of groups) {
+    const [{ given }] = group
+    for (const name of variantsOf(group)) {
+      const one = judgeVariant(group, name, options.memory)
       // Variants of two files may have the same name.
-      if (typeof given === 'string' && names.filter((name) => name === verdict.name).length > 1) {
-        verdict.name = `${verdict.name} (${basename(dirname(resolve(given)))}/${basename(given)})`
+      if (typeof given === 'string' && names.filter((other) => other === name).length > 1) {
+        one.verdict.name = `${name} (${basename(dirname(resolve(given)))}/${basename(given)})`
       }
-      judged.push({ run: runs[j] as JudgedBox['run'], verdict })
+      judged.push(one)
     }
-    notes.push(...box.notes.map((note) => `${box.header.name}: ${note}`))
+    notes.push(...group.flatMap(({ box }) => box.notes.map((note) => `${box.header.name}: ${note}`)))
   }
   const [first, ...others] = read.map(({ header }) => header)
   if (first === undefined || judged.length === 0) {
     throw new ReportError('there is nothing to report on: no run of a box is recorded here', 'ERR_REPORT_EMPTY')
   }
   return { judged, headers: [first, ...others], notes }
+}
+
+/** A recording, and what was given for it. */
+interface Source {
+  box: BoxRecording
+  given: string | BoxRecording
+}
+
+/** Returns the recordings in groups: the runs of one box, in their order. */
+function groupsOf(sources: readonly Source[]): [Source, ...Source[]][] {
+  const groups = new Map<string, [Source, ...Source[]]>()
+  for (const [index, source] of sources.entries()) {
+    const { name, run } = source.box.header
+    const folder = typeof source.given === 'string' ? dirname(resolve(source.given)) : null
+    const key = JSON.stringify(run === undefined ? [index] : [name, folder, run.of])
+    const group = groups.get(key)
+    if (group === undefined) groups.set(key, [source])
+    else group.push(source)
+  }
+  const indexOf = ({ box }: Source): number => box.header.run?.index ?? 0
+  return [...groups.values()].map((group) => group.sort((a, b) => indexOf(a) - indexOf(b)))
+}
+
+/** Returns the names of the variants that the runs of a box have. */
+function variantsOf(group: readonly Source[]): string[] {
+  const mains = group.flatMap(({ box }) => box.runs.filter(({ role }) => role === 'main'))
+  return [...new Set(mains.map(({ variant }) => variant))]
+}
+
+/** Judges a variant over all runs of a box. */
+function judgeVariant(group: readonly Source[], variant: string, memory: number | undefined): JudgedBox {
+  const singles = group.flatMap(({ box }) => {
+    const runs = box.runs.filter(({ role }) => role === 'main')
+    const verdicts = judgeBox(box, memory ?? box.header.memory)
+    return verdicts.flatMap((verdict, i) =>
+      verdict.name === variant ? [{ run: runs[i] as JudgedBox['run'], verdict }] : []
+    )
+  })
+  const verdicts = singles.map(({ verdict }) => verdict) as [BoxVerdict, ...BoxVerdict[]]
+  return { run: (singles[medianBox(verdicts)] as JudgedBox).run, verdict: mergeBoxes(verdicts) }
 }
 
 async function write({ judged, headers, notes }: JudgedBoxes, { out, overwrite }: BoxReportOptions): Promise<string[]> {

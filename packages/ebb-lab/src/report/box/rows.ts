@@ -3,8 +3,8 @@ import { duration, footprint, integer, megabytes, ratio, size } from '../../unit
 import { clientWord, commonProtocol } from '../clients.js'
 import type { NoteCode, VerdictNote } from '../notes.js'
 import { type Light, lightOf, type RatedFigure } from '../rating.js'
-import type { Annotated, Row } from '../rows.js'
-import type { BoxVerdict, ServerVerdict } from './verdict.js'
+import { type Annotated, type Row, SAME } from '../rows.js'
+import type { BoxSpread, BoxVerdict, ServerVerdict } from './verdict.js'
 
 /** Returns the rows to show. Limits, fits and comparisons have a row only if there are any. */
 export function boxRows(boxes: readonly BoxVerdict[]): Row<BoxVerdict>[] {
@@ -51,7 +51,40 @@ export function boxRows(boxes: readonly BoxVerdict[]): Row<BoxVerdict>[] {
       cell: (b) => String(b.servers.filter(({ state }) => state === 'ended' || state === 'failed').length)
     }
   ]
-  return rows.filter((row) => row !== false)
+  const shown = rows.filter((row) => row !== false)
+  if (!boxes.some(({ spread }) => spread !== undefined)) return shown
+  const runs = {
+    label: 'runs',
+    meaning: 'figures are medians over them',
+    cell: (b: BoxVerdict) => integer(b.runs ?? 1)
+  }
+  return [...shown.flatMap((row) => [row, ...spreadRow(row.label)]), runs]
+}
+
+/** Figures that have a row with their spread, by the label of their own row. */
+const SPREADS: Record<string, { figure: keyof BoxSpread; text: (value: number) => string }> = {
+  'peak of sums': { figure: 'peakOfSums', text: mb },
+  'sum of peaks': { figure: 'sumOfPeaks', text: mb },
+  'multiplexing gain': { figure: 'gain', text: ratio },
+  'at rest': { figure: 'rest', text: mb },
+  'charged to the cgroup': { figure: 'charged', text: mb }
+}
+
+function mb(bytes: number): string {
+  return (bytes / 1e6).toFixed(1)
+}
+
+/** Returns the row with the spread of a figure, if it has one. */
+function spreadRow(label: string): Row<BoxVerdict>[] {
+  const of = Object.hasOwn(SPREADS, label) ? SPREADS[label] : undefined
+  if (of === undefined) return []
+  const cell = ({ spread }: BoxVerdict): string => {
+    const range = spread?.[of.figure]
+    if (range === undefined) return '-'
+    const [low, high] = [of.text(range.low), of.text(range.high)]
+    return low === high ? SAME : `${low} to ${high}`
+  }
+  return [{ label: '  spread', meaning: 'lowest to highest run', cell, spread: true }]
 }
 
 function fitRows(boxes: readonly BoxVerdict[]): Row<BoxVerdict>[] {

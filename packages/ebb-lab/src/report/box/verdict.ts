@@ -8,6 +8,7 @@ import { broken, type Limits } from '../limits.js'
 import { medianOf } from '../median.js'
 import { NoteList, type VerdictNote, withNotes } from '../notes.js'
 import { roundTo } from '../rounding.js'
+import type { Range } from '../spread.js'
 import { connectionsLost, howEnded } from '../troubles.js'
 import { judge, type Verdict } from '../verdict.js'
 import { type VerdictJson, verdictToJson } from '../verdict-json.js'
@@ -47,7 +48,17 @@ export interface BoxVerdict {
   missing: string[]
   /** Why figures are missing or not to be trusted, with a code for programs. */
   notes: VerdictNote[]
+  /** Number of runs, if the box ran several times. Then figures are medians; `failures` is the sum. */
+  runs?: number
+  /** Lowest and highest value of each figure over the runs. Undefined for a single run. */
+  spread?: BoxSpread
 }
+
+/** Figures of a box that have a spread over several runs. */
+export const BOX_SPREAD_FIGURES = ['rest', 'peakOfSums', 'sumOfPeaks', 'gain', 'charged'] as const
+
+/** Ranges of the figures of a box. A figure that no run knows has none. */
+export type BoxSpread = Partial<Record<(typeof BOX_SPREAD_FIGURES)[number], Range>>
 
 /** How many whole servers like these a memory holds. */
 export interface BoxFit {
@@ -154,8 +165,18 @@ export function boxVerdictToJson(verdict: BoxVerdict): BoxVerdictJson {
     peakOfSums: whole(verdict.peakOfSums),
     sumOfPeaks: whole(verdict.sumOfPeaks),
     gain: verdict.gain === null ? null : roundTo(verdict.gain, 4),
+    ...(verdict.spread !== undefined && { spread: roundedSpread(verdict.spread) }),
     servers
   }
+}
+
+function roundedSpread(spread: BoxSpread): BoxSpread {
+  return Object.fromEntries(
+    Object.entries(spread).map(([figure, { low, high }]) => {
+      const digits = figure === 'gain' ? 4 : 0
+      return [figure, { low: roundTo(low, digits), high: roundTo(high, digits) }]
+    })
+  )
 }
 
 function whole(bytes: number | null): number | null {
@@ -310,7 +331,12 @@ function atRest(run: BoxRun, stack: readonly Moment[]): number | null {
 }
 
 /** Returns how many servers fit into `memory`; null if it is not asked for or not known. */
-function fitInto(memory: number | null, servers: number, peak: number | null, peaks: number | null): BoxFit | null {
+export function fitInto(
+  memory: number | null,
+  servers: number,
+  peak: number | null,
+  peaks: number | null
+): BoxFit | null {
   if (memory === null || servers === 0 || peak === null || peaks === null || peak === 0) return null
   const fit = Math.floor((memory * servers) / peak)
   return { memory, servers: fit, more: Math.max(0, fit - servers), unspread: Math.floor((memory * servers) / peaks) }
