@@ -13,7 +13,7 @@ import {
   type MemberOptions,
   ONLY_BYTES_WAKE
 } from '../support/handover.js'
-import { at, milestone, type Patience, patience, reach, waitFor } from '../support/patience.js'
+import { at, CLOCK, milestone, type Patience, patience, reach, waitFor } from '../support/patience.js'
 
 const ROUNDS = Number(process.env.EBB_ROUNDS ?? 1)
 const rounds = Array.from({ length: ROUNDS }, (_, round) => round)
@@ -60,7 +60,7 @@ function sizes(round: number): { parked: number; late: number } {
  */
 async function moving(round: number, first: MemberOptions, second: MemberOptions, meanwhile = ''): Promise<Crowd> {
   const path = handoverPath()
-  const options = { servers: HOLDING, options: { grace: '3s' } }
+  const options = { servers: `${CLOCK}${HOLDING}`, options: { grace: '1h' } }
   const old = new Member(path, { ...options, ...first })
   const ready = await old.expect('ready')
   const count = sizes(round)
@@ -110,6 +110,7 @@ describe.each(rounds)('round %i: connections that follow', (round) => {
     expect((await second.ended).signal).toBe('SIGKILL')
     expect(await fates(late, true)).toEqual(new Map([[pidOf(first), late.length]]))
     expect(await fates(parked)).toEqual(new Map([[0, parked.length]]))
+    await first.value('ahead = 3_600_000')
     expect((await first.ended).code).toBe(0)
     expect(await fates(late, true)).toEqual(new Map([[0, late.length]]))
   })
@@ -126,6 +127,7 @@ describe.each(rounds)('round %i: connections that follow', (round) => {
     const { first, second, parked, late } = await moving(round, {}, { shell: 'ulimit -n 700' }, exhaust)
     expect(await fates(late, true)).toEqual(new Map([[pidOf(first), late.length]]))
     expect(await fates(parked)).toEqual(new Map([[pidOf(second), parked.length]]))
+    await first.value('ahead = 3_600_000')
     expect((await first.ended).code).toBe(0)
     expect(await fates(late, true)).toEqual(new Map([[0, late.length]]))
     await accounted(second, [...parked, ...late])

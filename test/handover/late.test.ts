@@ -2,6 +2,7 @@
 import { once } from 'node:events'
 import { expect, test } from 'vitest'
 import { type Answer, echoClient, eventually, handoverPath, Member, ONLY_BYTES_WAKE } from '../support/handover.js'
+import { CLOCK } from '../support/patience.js'
 import { until } from '../support/sockets.js'
 
 /** An echo server that keeps its connections awake from `hold` to a call of `free()`. */
@@ -27,7 +28,7 @@ const HOLDING = `
 test('a connection follows when it comes to rest, and bytes sent by the new process arrive in order', async () => {
   const path = handoverPath()
   // It is never silent, so it moves in the last fifth of the grace.
-  const options = { servers: HOLDING, options: { grace: '3s' } }
+  const options = { servers: `${CLOCK}${HOLDING}`, options: { grace: '1h' } }
   const first = new Member(path, options)
   const ready = await first.expect('ready')
   const client = await echoClient(ready)
@@ -53,7 +54,7 @@ test('a connection follows when it comes to rest, and bytes sent by the new proc
   await second.value(`(globalThis.next = 0, globalThis.sending = setInterval(() => { ${burst} }, 1), 0)`)
   await until(() => lines.length > 1000)
   expect(await second.value('first.stats().parked + first.stats().awake')).toBe(0)
-  await first.value('free()')
+  await first.value('(free(), (ahead = 0.9 * 3_600_000))')
   await eventually(() => second.value('first.stats().parked')).toBe(1)
   await first.expect('closed')
   expect((await first.ended).code).toBe(0)

@@ -41,6 +41,13 @@ export function patience(): Patience {
   }
 }
 
+/** Source of a process whose clock can be put forward: `ahead = 60_000`. */
+export const CLOCK = `
+  const clock = performance.now.bind(performance)
+  let ahead = 0
+  performance.now = () => clock() + ahead
+`
+
 /** Returns the path of a file that says that a step was reached. */
 export function milestone(): string {
   return join(directory(), 'reached')
