@@ -1,5 +1,6 @@
 /** WebSockets of `hibernate()` move to the next process. */
 import { once } from 'node:events'
+import { existsSync, writeFileSync } from 'node:fs'
 import type { Socket } from 'node:net'
 import { describe, expect, test } from 'vitest'
 import { eventually, handoverPath, Member } from '../support/handover.js'
@@ -17,6 +18,8 @@ import {
   TEXT,
   UNREAD
 } from '../support/handover-web-sockets.js'
+import { milestone, waitToBegin } from '../support/patience.js'
+import { until } from '../support/sockets.js'
 
 const options = { servers: hub(), options: { grace: '10s' } }
 const BEHIND = `
@@ -224,18 +227,27 @@ describe('a process is killed', () => {
   })
 })
 
+/** A successor that is loaded, and takes over once it is told to: at once, however busy the machine is. */
+async function loaded(path: string, servers: string): Promise<{ second: Member; begin: () => void }> {
+  const [isLoaded, begins] = [milestone(), milestone()]
+  const second = new Member(path, { ...options, servers: `${servers}${waitToBegin(isLoaded, begins)}` })
+  await until(() => existsSync(isLoaded))
+  return { second, begin: () => writeFileSync(begins, '') }
+}
+
 test('closing handshakes go on, with what is left of their time', async () => {
   const path = handoverPath()
-  const servers = hub('closeTimeout: "2s"')
+  const servers = hub('closeTimeout: "4s"')
   const first = new Member(path, { ...options, servers })
   const ready = await first.expect('ready')
+  const { second, begin } = await loaded(path, servers)
   const [answers, silent] = [await rawClient(ready), await rawClient(ready)]
   for (const client of [answers, silent]) {
     client.write(masked(TEXT, 'close'))
     const [frame] = (await once(client, 'data')) as [Buffer]
     expect(frame.subarray(0, 4)).toEqual(Buffer.from([CLOSE, 7, 4000 >> 8, 4000 & 255]))
   }
-  const second = new Member(path, { ...options, servers })
+  begin()
   expect((await second.expect('ready')).from).toMatchObject({ connections: 2 })
   answers.write(masked(CLOSE, ''))
   await once(answers.resume(), 'end')
@@ -248,9 +260,10 @@ test('closing handshakes go on, with what is left of their time', async () => {
 
 test('pings and automatic responses go on', async () => {
   const path = handoverPath()
-  const servers = hub('liveness: "1s"')
+  const servers = hub('liveness: "2s"')
   const first = new Member(path, { ...options, servers })
   const ready = await first.expect('ready')
+  const { second, begin } = await loaded(path, servers)
   const [client] = (await hubClients(ready, 1)) as [HubClient]
   const silent = await rawClient(ready)
   const ended = once(silent.resume(), 'end')
@@ -258,7 +271,7 @@ test('pings and automatic responses go on', async () => {
   expect(await client.next()).toBe('yes')
   const { id } = await client.ask('who')
   const answered = await first.value<string>(`hub.autoResponseTimestamp(${id})`)
-  const second = new Member(path, { ...options, servers })
+  begin()
   await second.expect('ready')
   expect(await second.value(`hub.autoResponseTimestamp(${id})`)).toBe(answered)
   expect(await second.value('hub.size')).toBe(2)

@@ -63,6 +63,14 @@ export function waitFor(path: string): string {
   return `while (!fs.existsSync('${path}')) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5);`
 }
 
+/** Source of a process, after its servers: waits until it is told to begin its handover. */
+export function waitToBegin(loaded: string, begin: string): string {
+  return `
+    ${reach(loaded)}
+    while (!fs.existsSync('${begin}')) await new Promise((resolve) => setTimeout(resolve, 5))
+  `
+}
+
 /** Source of a process: runs `source` at a step. */
 export function at(step: string, source: string): string {
   return `subscribe('ebb:handover', (name) => { if (name === '${step}') { ${source} } });`
