@@ -280,7 +280,7 @@ describe('before its first byte', () => {
         open: () => calls.push('open'),
         data: (connection, bytes) => void connection.write(JSON.stringify(connection.remoteAddress) + bytes)
       `,
-      'proxyProtocol: true'
+      "proxyProtocol: { timeout: '50s' }"
     )
     const header = 'PROXY TCP4 192.0.2.1 192.0.2.2 1234 80\r\n'
     const first = new Member(path, { servers })
