@@ -41,6 +41,11 @@ export interface Stage {
   over: number
 }
 
+/** Returns how long (ms) a ramp is held if nothing else is said: `linger`, or not at all if no connection is left. */
+export function rampLinger(stages: readonly Stage[], linger: number): number {
+  return stages.at(-1)?.connections === 0 ? 0 : linger
+}
+
 /** A load over time. */
 export type Shape = PulseShape | LevelShape
 

@@ -74,9 +74,15 @@ export function targetAt(url: string | undefined, address: { host: string; port:
   throw new ValueError(`the URL ${target.text} does not lead to port ${address.port} of the server: write {port} in it`)
 }
 
-/** Returns what a URL, which may have `{port}` in place of a port, stands for. @throws ValueError if it is invalid */
+/** Returns the target of a URL that may have `{port}` in place of a port. @throws ValueError if it is invalid */
+export function targetOfUrl(url: string): Target {
+  const target = parseServer(url.replaceAll('{port}', '1'))
+  return url.includes('{port}') ? { ...target, text: target.text.replace(/:1(?=[/?]|$)/, ':{port}') } : target
+}
+
+/** Returns what such a URL stands for. @throws ValueError if it is invalid */
 export function protocolOfUrl(url: string): Target['protocol'] {
-  return parseServer(url.replaceAll('{port}', '1')).protocol
+  return targetOfUrl(url).protocol
 }
 
 /** Returns what clients speak at a URL, if it is more than bare TCP. @throws ValueError if the URL is invalid */

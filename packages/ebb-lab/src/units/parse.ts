@@ -104,9 +104,12 @@ export function parseStages(text: string): { connections: number; over: number }
   return stages
 }
 
-/** Parses connections per second: `100/s`, or a number. */
+/** Parses a number per second above 0: `100`, `0.5/s`; `1k` is 1,000. */
 export function parsePerSecond(text: string): number {
-  return parseNumber(text.trim().replace(/\/s$/, ''))
+  const match = /^(\d[\d_]*(?:\.\d+)?|\.\d+)(k)?(?:\/s)?$/.exec(text.trim())
+  const rate = match === null ? Number.NaN : Number(match[1]?.replaceAll('_', '')) * (match[2] === 'k' ? 1000 : 1)
+  if (!(rate > 0 && Number.isFinite(rate))) throw new ValueError('it must be a number per second above 0: 0.5, 100, 1k')
+  return rate
 }
 
 /** Parses a share, `10%` or `0.1`. Returns a number from 0 to 1. */

@@ -12,7 +12,7 @@ import { ExperimentRuns } from '../../live/experiment-runs.js'
 import { addCauses, type Causes, total } from '../../pulse/causes.js'
 import type { ServerMemory } from '../../pulse/open-metrics.js'
 import type { PulseOptions } from '../../pulse/pulse.js'
-import { portOfUrl, protocolOfUrl, type ServerAddress } from '../../pulse/target.js'
+import { bare, portOfUrl, type ServerAddress, targetOfUrl } from '../../pulse/target.js'
 import type { Sample } from '../../record/recording.js'
 import { summary } from '../../report/summary.js'
 import { defined } from '../../units/defined.js'
@@ -147,7 +147,7 @@ async function measure(
   const watch = await Watch.open(flags, terminal)
   const running: { about: object; memory: ServerMemory | null } = { about: {}, memory: null }
   const connect: PulseOptions = {
-    ...connectOf(flags, flags.url === undefined ? 'tcp' : protocolOfUrl(flags.url)),
+    ...connectOf(flags, [flags.url === undefined ? bare({ host: '127.0.0.1', port: 0 }) : targetOfUrl(flags.url)]),
     ...defined({ churn: flags.churn }),
     onStats: (stats, latencies) => watch.stats(stats, latencies, running.memory, running.about)
   }

@@ -76,7 +76,7 @@ async function run([server, ...others]: Target[], flags: Flags): Promise<void> {
   const { signal } = interruption()
   const shape = shapeOf(flags)
   const connect = {
-    ...connectOf(flags, server?.protocol),
+    ...connectOf(flags, server === undefined ? [] : [server, ...others]),
     ...defined({ churn: flags.churn }),
     ...(others.length > 0 && { others })
   }

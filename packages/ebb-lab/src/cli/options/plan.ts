@@ -1,16 +1,17 @@
 /** The options of `ebb pulse` and `ebb bench` that describe the pulses and how to connect. */
 import type { Command } from 'commander'
 import type { Plan } from '../../pulse/plan.js'
+import { protocolSettings } from '../../pulse/protocols/settings.js'
 import type { PulseOptions } from '../../pulse/pulse.js'
 import type { Target } from '../../pulse/target.js'
 import { defined } from '../../units/defined.js'
-import { type ProtocolFlags, protocolOf, protocolOptions } from './protocol.js'
+import { type ProtocolFlags, protocolOf, protocolOptions, typedAs } from './protocol.js'
 import {
   either,
   parseCount,
-  parseNumber,
-  parsePositive,
+  parsePerSecond,
   parsePositiveTime,
+  parseProcs,
   parsePulses,
   parseShare,
   parseTime,
@@ -79,12 +80,8 @@ export function planOptions(command: Command, plan: Plan, endless = false): Comm
 export function connectOptions(command: Command): Command {
   command
     .optionsGroup('Connections:')
-    .option('--rate <n>', 'connects per second (default: as fast as the server accepts)', parseNumber)
-    .option(
-      '--procs <n>',
-      'number of client processes (default: as many as the descriptor limit requires)',
-      parsePositive
-    )
+    .option('--rate <n>', 'connects per second (default: as fast as the server accepts)', parsePerSecond)
+    .option('--procs <n>', 'number of client processes (default: as many as the descriptor limit requires)', parseProcs)
     .option(
       '--source <address...>',
       'local addresses to connect from; put it after the server argument (default: automatic)'
@@ -107,14 +104,27 @@ export function planOf(flags: PlanFlags): Partial<Plan> {
 /**
  * Returns the connection options that were given.
  *
- * @param protocol what the server speaks
- * @throws ValueError if `--active` or `--expect-echo` is given without a message
+ * @param targets servers that the connections go to
+ * @throws ValueError for options that do not fit each other; TypeError for one that does not fit a server
  */
-export function connectOf(flags: ConnectFlags, protocol: Target['protocol'] = 'tcp'): PulseOptions {
-  const { rate, procs, source: sources, timeout, close, message, active, expectEcho } = flags
+export function connectOf(flags: ConnectFlags, targets: readonly Target[] = []): PulseOptions {
+  const { rate, procs, source: sources, timeout, close, message, active, expectEcho = false } = flags
+  const typed = message === undefined ? '--payload' : '--message'
   const payload = message ?? flags.payload
-  if (payload === undefined && protocol !== 'http' && (active !== undefined || expectEcho === true)) {
-    throw new ValueError('--active and --expect-echo need data to send: add --message TEXT')
+  if (message !== undefined && flags.payload !== undefined) {
+    throw new ValueError('--payload is another name of --message: leave one of them out')
   }
-  return defined({ rate, procs, sources, timeout, close, payload, active, expectEcho, ...protocolOf(flags) })
+  if (payload === '') throw new ValueError(`${typed} "": it must not be empty`)
+  const protocol = protocolOf(flags)
+  for (const target of targets) {
+    if (payload === undefined && target.protocol !== 'http' && (active !== undefined || expectEcho)) {
+      const option = active === undefined ? '--expect-echo' : '--active'
+      throw new ValueError(`${option} needs data to send: add --message TEXT`)
+    }
+    const sent = { payload: payload ?? null, expectEcho }
+    protocolSettings(target, protocol, sent, (option) => {
+      return option === 'payload' && payload !== undefined ? typed : typedAs(option, flags)
+    })
+  }
+  return defined({ rate, procs, sources, timeout, close, payload, active, expectEcho: flags.expectEcho, ...protocol })
 }

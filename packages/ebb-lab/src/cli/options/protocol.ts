@@ -1,9 +1,10 @@
 /** The options of `ebb pulse` and `ebb bench` that say what connections speak. */
 import { readFileSync } from 'node:fs'
 import type { Command } from 'commander'
-import type { ProtocolOptions, TlsOptions } from '../../pulse/protocols/settings.js'
+import type { OptionName, ProtocolOptions, TlsOptions } from '../../pulse/protocols/settings.js'
 import { defined } from '../../units/defined.js'
 import { reasonOf } from '../../units/errors.js'
+import { dashed } from './dashes.js'
 import { parsePositiveTime, parseTime, ValueError } from './values.js'
 
 /** Values of the protocol options. Times are milliseconds. */
@@ -77,6 +78,22 @@ export function protocolOf(flags: ProtocolFlags): ProtocolOptions {
     keepAlive,
     tls: Object.keys(tls).length === 0 ? undefined : tls
   })
+}
+
+/** Options of a protocol whose flags have names of their own. */
+const FLAGS: Partial<Record<OptionName, string>> = {
+  payload: '--message',
+  headers: '--header',
+  subprotocols: '--subprotocol',
+  servername: '--sni',
+  resume: '--tls-resume'
+}
+const TLS_FLAGS = ['ca', 'cert', 'key', 'sni', 'insecure', 'tlsResume'] as const
+
+/** Returns an option as it is typed on the command line. `tls` is the first of its flags that was given. */
+export function typedAs(option: OptionName, flags: ProtocolFlags): string {
+  if (option !== 'tls') return FLAGS[option] ?? dashed(option)
+  return dashed(TLS_FLAGS.find((name) => flags[name] !== undefined) ?? option)
 }
 
 function contentsOf(option: string, path: string | undefined): string | undefined {

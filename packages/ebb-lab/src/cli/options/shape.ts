@@ -3,7 +3,7 @@ import type { Command } from 'commander'
 import { readShape } from '../../experiment/box/expand.js'
 import { issuesOf, type PlanKeys, planKeys } from '../../experiment/box/schema.js'
 import { BENCH_PLAN } from '../../experiment/experiment.js'
-import type { LevelShape, Shape } from '../../pulse/shapes.js'
+import { type LevelShape, rampLinger, type Shape } from '../../pulse/shapes.js'
 import { dashed } from './dashes.js'
 import type { PlanFlags } from './plan.js'
 import { parseCount, parsePerSecond, parseStages, ValueError } from './values.js'
@@ -65,8 +65,9 @@ export function shapeOf(
     throw new ValueError(`${dashed(name)} is for pulses: leave it out, or use --shape pulse with keys`)
   }
   if (shape !== undefined) return readShape(seed === undefined ? shape : { ...shape, seed }, '.')
-  const { linger = BENCH_PLAN.linger } = flags
-  return { shape: 'ramp', stages: ramp ?? [], linger, offset: 0, jitter: 0, seed: seed ?? 1 }
+  const stages = ramp ?? []
+  const { linger = rampLinger(stages, BENCH_PLAN.linger) } = flags
+  return { shape: 'ramp', stages, linger, offset: 0, jitter: 0, seed: seed ?? 1 }
 }
 
 /** Parses a shape: its name or `trace=FILE`, then the keys of a box file: `poisson,rate=200,hold=5s,duration=1m`. */

@@ -1,5 +1,6 @@
 /** Parses values of the command line. Each parser throws a {@link ValueError} that says what is accepted. */
 
+import { MAX_PROCESSES } from '../../pulse/crowd.js'
 import { parseServer, type ServerAddress } from '../../pulse/target.js'
 import { parsePositive, parseTime, ValueError } from '../../units/parse.js'
 
@@ -29,6 +30,13 @@ export function parsePeriod(text: string): number {
 export function parseProcesses(text: string): number {
   const count = parsePositive(text)
   if (count > 1024) throw new ValueError('it must be at most 1024')
+  return count
+}
+
+/** Parses a number of client processes. */
+export function parseProcs(text: string): number {
+  const count = parsePositive(text)
+  if (count > MAX_PROCESSES) throw new ValueError(`it must be at most ${MAX_PROCESSES}`)
   return count
 }
 

@@ -1,7 +1,7 @@
 /** The schema of a box's file, with a message for every mistake. */
 import { z } from 'zod'
 import { planSchema } from '../../pulse/plan.js'
-import { STEP } from '../../pulse/shapes.js'
+import { rampLinger, STEP } from '../../pulse/shapes.js'
 import { protocolOfUrl } from '../../pulse/target.js'
 import { defined } from '../../units/defined.js'
 import { messageOf } from '../../units/errors.js'
@@ -82,6 +82,7 @@ const time = parsedBy(parseTime).pipe(atMostAWeek)
 const positiveTime = parsedBy(parsePositiveTime).pipe(atMostAWeek)
 const count = parsedBy(parseCount)
 const number = parsedBy(parseNumber)
+const perSecond = parsedBy(parsePerSecond)
 const size = parsedBy(parseSize)
 /** Returns the schema of text that is not empty. `what` is the message for any other value. */
 const nonEmpty = (what: string) =>
@@ -124,12 +125,15 @@ const SHAPES = {
     shape: z.literal('ramp'),
     ...timing,
     stages: parsedBy(parseStages),
-    linger: time.default(BENCH_PLAN.linger)
-  }),
+    linger: time.optional()
+  }).transform(({ linger, ...ramp }) => ({
+    ...ramp,
+    linger: linger ?? rampLinger(ramp.stages, BENCH_PLAN.linger)
+  })),
   poisson: mapOf('a poisson plan', {
     shape: z.literal('poisson'),
     ...timing,
-    rate: number.pipe(z.number().max(100_000, 'it must be at most 100,000 per second')),
+    rate: perSecond.pipe(z.number().max(100_000, 'it must be at most 100,000 per second')),
     hold: positiveTime,
     duration
   }),
@@ -198,8 +202,8 @@ const server = mapOf('a server', {
   startWithin: positiveTime.default(30_000),
   plan: planKeys.default(() => SHAPES.pulse.parse({})),
   connect: mapOf('connect', {
-    rate: number.optional(),
-    churn: parsedBy(parsePerSecond).optional(),
+    rate: perSecond.optional(),
+    churn: perSecond.optional(),
     timeout: positiveTime.optional(),
     close: z.enum(['fin', 'rst'], { error: 'it must be fin or rst' }).optional(),
     payload: nonEmpty('it must be text').optional(),

@@ -71,37 +71,49 @@ export const TOKEN = /^[\w!#$%&'*+.^`|~-]+$/
 /** What a header's value may contain (RFC 9110, 5.5): no control characters but tabs. */
 export const VALUE = /^[\t\P{Cc}]*$/u
 
+/** Returns what a person calls an option: on the command line, `--message` for `payload`. */
+export type NameOption = (option: OptionName) => string
+/** Options that error messages name. */
+export type OptionName = keyof ProtocolOptions | keyof TlsOptions | 'payload' | 'expectEcho'
+
 /**
  * Returns the client options that depend on the protocol.
  *
+ * @param named names of the options in error messages
  * @throws TypeError for an option that does not fit the target, or is out of its range
  */
 export function protocolSettings(
   target: Target,
   options: ProtocolOptions,
-  { payload, expectEcho }: { payload: string | Uint8Array | null; expectEcho: boolean }
+  { payload, expectEcho }: { payload: string | Uint8Array | null; expectEcho: boolean },
+  named: NameOption = (option) => option
 ): Pick<ClientOptions, 'protocol' | 'tls' | 'every' | 'ping'> {
   const { every, ping } = options
   const foreign = SPECIAL.find((name) => options[name] !== undefined && !OWN[target.protocol].includes(name))
   if (foreign !== undefined) {
     const schemes = schemesFor(foreign).join(' or ')
-    throw invalidArgument(`${foreign} is for ${schemes}: ${target.text} has none`)
+    throw invalidArgument(`${named(foreign)} is for ${schemes}: ${target.text} has none`)
   }
   if (options.tls !== undefined && !target.tls) {
-    throw invalidArgument(`tls is for tls://, https://, wss:// or mqtts://: ${target.text} has none`)
+    throw invalidArgument(`${named('tls')} is for tls://, https://, wss:// or mqtts://: ${target.text} has none`)
   }
-  checkTime('every', every, 0)
-  checkTime('ping', ping, 1)
+  checkTime(named('every'), every, 0)
+  checkTime(named('ping'), ping, 1)
   const speaks = target.protocol === 'http' || payload !== null
-  if (!speaks && every !== undefined) throw invalidArgument('every needs a message to send: give payload')
+  if (!speaks && every !== undefined) {
+    throw invalidArgument(`${named('every')} needs a message to send: give ${named('payload')}`)
+  }
   if (target.protocol === 'http' && (payload !== null || expectEcho)) {
-    throw invalidArgument('payload and expectEcho are not for HTTP: give a body')
+    const advice = payload === null ? 'every request has an answer, leave it out' : `give ${named('body')}`
+    throw invalidArgument(`${named(payload === null ? 'expectEcho' : 'payload')} is not for HTTP: ${advice}`)
   }
   const isAnswered = target.protocol === 'http' || expectEcho || (target.protocol === 'mqtt' && options.qos === 1)
-  if (every === 0 && !isAnswered) throw invalidArgument('every of 0 needs answers to wait for: give expectEcho')
+  if (every === 0 && !isAnswered) {
+    throw invalidArgument(`${named('every')} of 0 needs answers to wait for: give ${named('expectEcho')}`)
+  }
   return {
-    protocol: settingsOf(target, options, payload),
-    tls: target.tls ? tlsOf(target, options.tls ?? {}) : null,
+    protocol: settingsOf(target, options, payload, named),
+    tls: target.tls ? tlsOf(target, options.tls ?? {}, named) : null,
     ...(every !== undefined && { every }),
     ...(ping !== undefined && { ping })
   }
@@ -116,7 +128,12 @@ function checkTime(name: string, ms: number | undefined, least: number): void {
   throw invalidArgument(`${name} must be at least ${least} ms, not ${ms}`)
 }
 
-function settingsOf(target: Target, options: ProtocolOptions, payload: string | Uint8Array | null): ProtocolSettings {
+function settingsOf(
+  target: Target,
+  options: ProtocolOptions,
+  payload: string | Uint8Array | null,
+  named: NameOption
+): ProtocolSettings {
   switch (target.protocol) {
     case 'tcp':
       return { protocol: 'tcp' }
@@ -136,7 +153,7 @@ function settingsOf(target: Target, options: ProtocolOptions, payload: string | 
       return { protocol: 'ws', host: target.authority, path: target.path, headers, subprotocols }
     }
     case 'mqtt':
-      return mqttOf(target, options, payload)
+      return mqttOf(target, options, payload, named)
   }
 }
 
@@ -152,15 +169,20 @@ function headersOf({ username, password }: Target, { headers = [] }: ProtocolOpt
   return [...(isGiven ? [] : own), ...headers.map(([name, value]): [string, string] => [name, value])]
 }
 
-function mqttOf(target: Target, options: ProtocolOptions, payload: string | Uint8Array | null): ProtocolSettings {
+function mqttOf(
+  target: Target,
+  options: ProtocolOptions,
+  payload: string | Uint8Array | null,
+  named: NameOption
+): ProtocolSettings {
   const { ping, keepAlive: ms = ping === undefined ? 0 : 2 * ping, qos = 0, subscribe = [], topic = null } = options
   const keepAlive = Math.ceil(ms / 1000)
   if (!(keepAlive >= 0 && keepAlive <= MAX_KEEP_ALIVE)) {
-    throw invalidArgument(`keepAlive must be at most ${MAX_KEEP_ALIVE} s, not ${ms / 1000} s`)
+    throw invalidArgument(`${named('keepAlive')} must be at most ${MAX_KEEP_ALIVE} s, not ${ms / 1000} s`)
   }
-  if (qos !== 0 && qos !== 1) throw invalidArgument(`qos must be 0 or 1, not ${qos}`)
+  if (qos !== 0 && qos !== 1) throw invalidArgument(`${named('qos')} must be 0 or 1, not ${qos}`)
   if ((payload === null) !== (topic === null)) {
-    throw invalidArgument('topic and payload belong together: give a topic and a message to publish, or neither')
+    throw invalidArgument(`${named('topic')} and ${named('payload')} belong together: give both, or neither`)
   }
   if (topic !== null && !/^[^+#\0]+$/.test(topic)) {
     throw invalidArgument(`${JSON.stringify(topic)} is no topic to publish to: it has no + and #, and is not empty`)
@@ -180,9 +202,11 @@ function mqttOf(target: Target, options: ProtocolOptions, payload: string | Uint
   }
 }
 
-function tlsOf({ address, protocol }: Target, options: TlsOptions): TlsSettings {
+function tlsOf({ address, protocol }: Target, options: TlsOptions, named: NameOption): TlsSettings {
   const { ca = null, cert = null, key = null, insecure = false, resume = false } = options
-  if ((cert === null) !== (key === null)) throw invalidArgument('cert and key belong together: give both, or neither')
+  if ((cert === null) !== (key === null)) {
+    throw invalidArgument(`${named('cert')} and ${named('key')} belong together: give both, or neither`)
+  }
   const host = 'path' in address ? '' : address.host
   // SNI has no IP addresses (RFC 6066, 3).
   const servername = options.servername ?? (isIP(host) === 0 ? host : '')
