@@ -77,18 +77,29 @@ test('wrong answers are counted by cause, and each cause has a sentence', async 
 
 test.each([
   [['pulse', 'ftp://host/'], 'the scheme ftp:// is not known'],
-  [['pulse', 'ws://host/', '--method', 'PUT'], 'method is for http://'],
-  [['pulse', 'tcp://host:1', '--header', 'a: b'], 'headers is for http:// or ws://'],
+  [['pulse', 'ws://host/', '--method', 'PUT'], '--method is for http://'],
+  [['pulse', 'tcp://host:1', '--header', 'a: b'], '--header is for http:// or ws://'],
   [['pulse', 'http://host/', '--header', 'a'], 'a header is "Name: value"'],
-  [['pulse', 'http://host/', '--message', 'x'], 'give a body'],
-  [['pulse', 'ws://host/', '--every', '5s'], 'every needs a message'],
-  [['pulse', 'ws://host/', '--message', 'a', '--every', '0'], 'every of 0 needs answers'],
+  [['pulse', 'http://host/', '--message', 'x'], '--message is not for HTTP: give --body'],
+  [['pulse', 'http://host/', '--payload', 'x'], '--payload is not for HTTP: give --body'],
+  [['pulse', 'http://host/', '--expect-echo'], '--expect-echo is not for HTTP'],
+  [['pulse', 'ws://host/', '--every', '5s'], '--every needs a message to send: give --message'],
+  [['pulse', 'ws://host/', '--message', 'a', '--every', '0'], '--every of 0 needs answers to wait for: give --expect'],
+  [['pulse', 'ws://host/', '--message', 'a', '--payload', 'a'], '--payload is another name of --message'],
+  [['pulse', 'ws://host/', '--message', ''], '--message "": it must not be empty'],
+  [['pulse', 'host:1', '--procs', '1k'], '--procs "1k": it must be a whole number from 1 to 256'],
+  [['pulse', 'tls://host:1', '--cert', SERVER], '--cert and --key belong together'],
+  [['pulse', 'ws://host/', 'http://host/', '--subprotocol', 'a'], '--subprotocol is for ws://'],
   [['pulse', 'http://host/', '--ca', '/no/such'], 'cannot read /no/such'],
-  [['pulse', 'http://host/', '--insecure'], 'tls is for tls://'],
-  [['pulse', 'mqtt://host', '--topic', 'a'], 'topic and payload belong together'],
+  [['pulse', 'http://host/', '--insecure'], '--insecure is for tls://'],
+  [['pulse', 'mqtt://host', '--topic', 'a'], '--topic and --message belong together'],
   [['pulse', 'unix:/run/a', '--swarm', 'a'], 'a swarm cannot reach a Unix socket'],
   [['pulse', 'wss://127.0.0.1:1/', '--swarm', 'a', '--ca', SERVER], 'are not sent to the agents of a swarm'],
   [['pulse', 'wss://127.0.0.1:1/', '--swarm', 'a', '--cert', SERVER, '--key', SERVER], 'are not sent to the agents'],
+  [
+    ['bench', '--url', 'ws://127.0.0.1:{port}/', '--method', 'GET', '--', 'node', 'server.js'],
+    '--method is for http://'
+  ],
   [['bench', '--url', 'ws://127.0.0.1:{port}/'], '--url needs a server'],
   [['bench', '--url', 'ws://127.0.0.1/', '--', 'node', 'server.js', '{port}'], 'write {port}']
 ])('refuses %j', async (args, why) => {

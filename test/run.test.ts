@@ -123,7 +123,9 @@ describe('restarts', () => {
     const { cli } = running
     await running.event('started', 4)
     const log = cli.stderr.replace(/process \d+/g, 'process N').replace(/after \S+ s/g, 'after T')
-    expect(log.split('\n').slice(0, 7)).toEqual([
+    expect(cli.stderr).toContain(`ebb run: the supervisor is process ${cli.pid}\n`)
+    expect(log.split('\n').slice(0, 8)).toEqual([
+      'ebb run: the supervisor is process N',
       'ebb run: started process N',
       'ebb run: process N ended with exit code 3 after T; restarting at once',
       'ebb run: started process N',

@@ -55,6 +55,8 @@ export class Supervisor {
   #outcome: Outcome | undefined
   /** Slots whose processes are to be replaced. */
   readonly #heavy = new Set<Slot>()
+  /** Whether the log has the id of this process. */
+  #isTold = false
   #isReplacing = false
   #isAskedAgain = false
   #lastSocket = 0
@@ -81,7 +83,7 @@ export class Supervisor {
     )
     const events: SlotEvents = {
       prepare: (slot) => this.#prepare(slot),
-      started: ({ pid }) => this.#guard.watch(pid),
+      started: ({ pid }) => this.#onStarted(pid),
       ended: ({ pid }) => this.#guard.forget(pid),
       ready: (slot) => {
         this.#store?.drop(slot.number)
@@ -203,6 +205,14 @@ export class Supervisor {
     if (this.#state !== 'serving') return
     this.#systemd.status(failed === 0 ? 'Handed over' : `${failed} handovers failed: see the log`)
     this.#systemd.ready()
+  }
+
+  #onStarted(pid: number): void {
+    this.#guard.watch(pid)
+    if (this.#isTold) return
+    this.#isTold = true
+    // For those who send it signals: it may run behind npx or npm.
+    this.#say(`the supervisor is process ${process.pid}`)
   }
 
   #onReady(): void {

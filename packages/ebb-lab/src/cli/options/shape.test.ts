@@ -34,6 +34,11 @@ test('--ramp is held for --linger', () => {
   const ramp = [{ connections: 5, over: 100 }]
   expect(shapeOf({ ramp })).toEqual({ ...timing, shape: 'ramp', stages: ramp, linger: 4000, seed: 1 })
   expect(shapeOf({ ramp, linger: 7 })).toMatchObject({ linger: 7 })
+  const down = [...ramp, { connections: 0, over: 100 }]
+  expect(shapeOf({ ramp: down })).toMatchObject({ linger: 0 })
+  expect(shapeOf({ ramp: down, linger: 7 })).toMatchObject({ linger: 7 })
+  expect(shapeOf({ shape: parseShape('ramp,stages=5/1s,0/1s') })).toMatchObject({ linger: 0 })
+  expect(shapeOf({ shape: parseShape('ramp,stages=5/1s') })).toMatchObject({ linger: 4000 })
 })
 
 test('without a shape, the pulses of the plan are made', () => {
@@ -44,7 +49,7 @@ test.each([
   ['square', /^shape: a shape is pulse, steady/],
   ['steady', /^connections: it is missing/],
   ['steady,connections=1,hold=5', /^hold: unknown key: a steady plan has shape, offset/],
-  ['poisson,rate=x,hold=5', /^rate: it must be a number above 0/],
+  ['poisson,rate=x,hold=5', /^rate: it must be a number per second above 0/],
   ['ramp,stages=10', /^stages: a ramp is COUNT\/TIME/],
   ['', /^shape: /]
 ])('refuses %j', (text, message) => {

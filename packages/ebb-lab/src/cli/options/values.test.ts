@@ -61,7 +61,10 @@ describe('round trips', () => {
       { connections: 10_000, over: 60_000 },
       { connections: 0, over: 500 }
     ])
-    expect([parsePerSecond('100/s'), parsePerSecond('0.5')]).toEqual([100, 0.5])
+    expect(['100/s', '0.5', '1k', '1.5k/s', '1_000'].map(parsePerSecond)).toEqual([100, 0.5, 1000, 1500, 1000])
+    for (const wrong of ['0', '-1', '1m', '100/m', 'k', '', '1e3', 'Infinity']) {
+      expect(() => parsePerSecond(wrong)).toThrow('it must be a number per second above 0')
+    }
   })
 
   test('shares', () => {

@@ -36,7 +36,7 @@ export function parseProcesses(text: string): number {
 /** Parses a number of client processes. */
 export function parseProcs(text: string): number {
   const count = parsePositive(text)
-  if (count > MAX_PROCESSES) throw new ValueError(`it must be at most ${MAX_PROCESSES}`)
+  if (count > MAX_PROCESSES) throw new ValueError(`it must be a whole number from 1 to ${MAX_PROCESSES}`)
   return count
 }
 

@@ -187,7 +187,7 @@ describe('reports mistakes with their lines', () => {
     ],
     [
       `${server}    plan: { shape: poisson, rate: 0, hold: 1 }\n`,
-      'box.yaml:3: servers[0].plan.rate: it must be a number above 0'
+      'box.yaml:3: servers[0].plan.rate: it must be a number per second above 0: 0.5, 100, 1k'
     ],
     [
       `${server}    plan: { trace: /no/such.csv }\n`,
