@@ -109,6 +109,8 @@ export class Supervisor implements Served {
     this.#state = 'serving'
     onEvent({ event: 'listening', mode, host: this.host, port: this.port, pid: process.pid, procs })
     this.#emitTotals()
+    // Servers may release memory, and have clients, before this process comes to say that they listen.
+    if (this.#releaseTimer === undefined) this.#emitRelease()
   }
 
   /**
@@ -161,7 +163,7 @@ export class Supervisor implements Served {
         else if (this.#slots.every(({ listeningSince }) => listeningSince !== undefined)) this.#onAllListen()
         break
       case 'count':
-        if (this.#totals.count(slot, report.count)) this.#emitTotals()
+        if (this.#totals.count(slot, report.count) && this.#state !== 'starting') this.#emitTotals()
         break
       case 'released':
         this.#addRelease(report.released)
@@ -246,7 +248,8 @@ export class Supervisor implements Served {
 
   #emitRelease(): void {
     clearTimeout(this.#releaseTimer)
-    if (this.#released === undefined) return
+    this.#releaseTimer = undefined
+    if (this.#released === undefined || this.#state === 'starting') return
     this.#options.onEvent({ event: 'release', release: ++this.#releases, ...this.#released })
     this.#released = undefined
   }
