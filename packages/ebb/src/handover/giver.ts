@@ -15,6 +15,7 @@ import { HANDED_OVER, notify } from '../sys/notify.js'
 import { reactor } from '../sys/reactor.js'
 import { Advance } from './advance.js'
 import { wasDone } from './done.js'
+import { type HandoverMessage, handoverEnded, handoverFailed, handoverStarted } from './events.js'
 import { asFailure } from './failure.js'
 import { Leaving } from './leaving.js'
 import { Link, type LinkHandler } from './link.js'
@@ -43,6 +44,8 @@ export class Giver {
   /** Closed once the handover socket is handed over. */
   readonly #listener: ChannelListener
   #successor: Link | undefined
+  /** Process id of the successor, once it has said HELLO. */
+  #pid: number | undefined
   /** What sends connections ahead to the successor. */
   #advancing: Advance | undefined
 
@@ -98,6 +101,8 @@ export class Giver {
           this.#checkReady()
           link.send(encodeJson(WELCOME, introduction(this.#servers)))
           timer.refresh()
+          this.#pid = hello.pid
+          handoverStarted(this.#message())
           step('old:welcome')
         } else if (message.kind === READY && hello !== undefined) {
           clearTimeout(timer)
@@ -145,7 +150,13 @@ export class Giver {
     link.close()
   }
 
+  #message(): HandoverMessage {
+    return { side: 'old', servers: this.#servers.map(({ name }) => name), pid: this.#pid }
+  }
+
   #fail(error: Error): void {
+    handoverFailed({ ...this.#message(), error })
+    this.#pid = undefined
     for (const server of this.#servers) server.emit('handoverFailed', error)
   }
 
@@ -197,6 +208,7 @@ export class Giver {
     step('old:surrendered')
     const ms = performance.now() - start
     const report: HandedOver = { pid: hello.pid, connections: transfer.count, awake, ms }
+    handoverEnded({ ...this.#message(), connections: transfer.count, awake, ms })
     for (const server of this.#servers) server.emit('handedOver', report)
     if (isLate) channel.close()
     // Without the channel, connections that are still awake cannot follow.

@@ -15,6 +15,7 @@ import { reactor } from '../sys/reactor.js'
 import { closeDescriptor, cookieOf, isListening } from '../sys/socket.js'
 import { Arriving } from './arriving.js'
 import { sayDone } from './done.js'
+import { type HandoverMessage, handoverEnded, handoverFailed, handoverStarted } from './events.js'
 import { Link, type LinkHandler } from './link.js'
 import { introduction, type Movable } from './movable.js'
 import {
@@ -127,6 +128,7 @@ export class Taker implements LinkHandler {
     if (this.#welcome === undefined) {
       if (kind !== WELCOME) throw outOfTurn(kind)
       this.#welcome = decodeWelcome(payload)
+      handoverStarted(this.#message())
       void this.#prepare(this.#welcome)
     } else if (this.#receiver.receive(message, descriptors)) {
       // It goes on.
@@ -236,6 +238,10 @@ export class Taker implements LinkHandler {
     // Before COMMIT. Had it changed its mind, it would have said ABORT.
     if (this.#sockets.length === 0) {
       this.#end()
+      if (this.#welcome !== undefined) {
+        const error = new EbbError('ERR_EBB_HANDOVER', 'the other process has ended before it handed over')
+        handoverFailed({ ...this.#message(), error })
+      }
       this.#unlistenOpened()
       this.#resolve(undefined)
       return
@@ -262,7 +268,13 @@ export class Taker implements LinkHandler {
     this.#receiver.drop()
     for (const { fd } of this.#sockets) if (fd !== -1) closeDescriptor(fd)
     this.#unlistenOpened()
-    this.#reject(asTooFew(error))
+    const reason = asTooFew(error)
+    handoverFailed({ ...this.#message(), error: reason })
+    this.#reject(reason)
+  }
+
+  #message(): HandoverMessage {
+    return { side: 'new', servers: this.#servers.map(({ name }) => name), pid: this.#welcome?.pid }
   }
 
   #unlistenOpened(): void {
@@ -286,6 +298,7 @@ export class Taker implements LinkHandler {
     reactor().hasDuplicates = true
     const { pid, node } = this.#welcome as Welcome
     const from = { pid, node, connections, awake, ms: performance.now() - this.#start }
+    handoverEnded({ ...this.#message(), connections, awake, ms: from.ms })
     const handoverSocket = this.#sockets.find(({ server }) => server === -1)?.fd ?? -1
     const missing = this.#servers.filter(
       (server, at) => !this.#opened.includes(server) && !this.#sockets.some((socket) => socket.server === at)

@@ -4,6 +4,7 @@ import type { ProcessGovernor } from '../govern/process-governor.js'
 import { checkBoolean, checkObject } from '../sys/arguments.js'
 import { invalidArgument, shown } from '../sys/errors.js'
 import { warnOfUnknown } from '../sys/unknown.js'
+import { readHandovers } from './handovers.js'
 import { type Meter, observeWith } from './open-telemetry.js'
 import { type PromRegistry, registerAt } from './prom-client.js'
 import { Releases } from './releases.js'
@@ -92,7 +93,8 @@ class ThreadMetrics implements Metrics {
   }
 
   #read(): Reading[] {
-    return [...this.#releases.read(), ...(this.#servers?.read() ?? []), ...(this.#runtime?.read() ?? [])]
+    const servers = this.#servers?.read() ?? []
+    return [...this.#releases.read(), ...servers, ...readHandovers(), ...(this.#runtime?.read() ?? [])]
   }
 
   /** Reads all metrics at the first call in a turn. */

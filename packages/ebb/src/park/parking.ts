@@ -47,6 +47,7 @@ import { AcceptGate } from './accept-gate.js'
 import { type AccessHost, ConnectionAccess } from './access.js'
 import { auditConnections } from './audit.js'
 import { Broadcaster } from './broadcast.js'
+import { PARK, publish, WAKE } from './channels.js'
 import { type Connection, ConnectionHandle, setConnection } from './connection.js'
 import { forwardDetached } from './detached-socket.js'
 import { Moving, type MovingHost } from './moving.js'
@@ -612,6 +613,7 @@ export class Parking
     this.#setSocket(row, connection, socket)
     this.#settings.apply(row, socket)
     table.setFlags(row, 0, FRESH)
+    if (WAKE.hasSubscribers) publish(WAKE, { server: this.#server, id: connection.id, wakes })
     return connection
   }
 
@@ -637,6 +639,7 @@ export class Parking
     const connection = new ConnectionHandle(this.access, table.id(row), table.wake(row))
     awake.set(row, connection)
     this.#setSocket(row, connection, socket)
+    if (WAKE.hasSubscribers) publish(WAKE, { server: this.#server, id: connection.id, wakes: connection.wakes })
     return row
   }
 
@@ -726,6 +729,7 @@ export class Parking
     socket.destroy()
     forwardDetached(socket, upgraded !== undefined ? 'upgraded' : this.#isHttp ? 'http' : 'tcp')
     this.#options.governor?.left()
+    if (PARK.hasSubscribers) publish(PARK, { server: this.#server, id: connection.id })
     return true
   }
 
