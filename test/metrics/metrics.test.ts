@@ -27,7 +27,7 @@ function metered(options?: MetricsOptions): Metrics {
   return all
 }
 
-/** Returns the value of a sample, such as `ebb_connection_count{server="a"}`: of the one that has these labels. */
+/** Returns the value of a sample, such as `ebb_connections{server="a"}`: of the one that has these labels. */
 function sample(text: string, name: string, labels: Record<string, string> = {}): number | undefined {
   const quoted = (value: string): string => value.replace(/[\\"]/g, '\\$&').replaceAll('\n', '\\n')
   const pairs = Object.entries(labels).map(([key, value]) => `${key}="${quoted(value)}"`)
@@ -190,7 +190,7 @@ test('a Prometheus exporter of OpenTelemetry writes the values that the text has
   const labels = { server: hostile, protocol: 'http' }
   for (const text of [exported, all.text()]) {
     expect(sample(text, 'ebb_connection_accepted_total', labels)).toBe(1)
-    expect(sample(text, 'ebb_connection_count', { ...labels, state: 'awake' })).toBe(1)
+    expect(sample(text, 'ebb_connections', { ...labels, state: 'awake' })).toBe(1)
   }
   families(all.text())
 })
@@ -222,7 +222,7 @@ describe.each([
     }
     expect(found.get('process_resident_memory_bytes')?.type).toBe('gauge')
     expect(sample(text, 'ebb_connection_accepted_total', { server: 'echo', protocol: 'tcp' })).toBe(1)
-    expect(sample(text, 'ebb_connection_count', { server: 'echo', state: 'awake' })).toBe(1)
+    expect(sample(text, 'ebb_connections', { server: 'echo', state: 'awake' })).toBe(1)
     expect(sample(text, 'v8js_gc_duration_seconds_bucket', { v8js_gc_type: 'minor', le: '+Inf' })).toBe(
       sample(text, 'v8js_gc_duration_seconds_count', { v8js_gc_type: 'minor' })
     )
@@ -318,7 +318,7 @@ test('WebSockets count as such, and listen() has its connections', async () => {
   const client = net.connect((bare.address as AddressInfo).port, '127.0.0.1')
   await vi.waitFor(() => expect(bare.clients).toBe(1), SOON)
   const text = all.text()
-  const count = (labels: Record<string, string>): number | undefined => sample(text, 'ebb_connection_count', labels)
+  const count = (labels: Record<string, string>): number | undefined => sample(text, 'ebb_connections', labels)
   expect(count({ server: 'hub', protocol: 'websocket', state: 'parked' })).toBe(1)
   expect(count({ server: 'hub', protocol: 'http', state: 'parked' })).toBe(0)
   expect(count({ server: 'bare', protocol: 'tcp', state: 'open' })).toBe(1)

@@ -32,7 +32,7 @@ export type MeteredServers = AnyServer | readonly AnyServer[] | Readonly<Record<
 const LABELS = ['server', 'protocol']
 
 const CONNECTIONS = {
-  name: 'ebb.connection.count',
+  name: 'ebb.connections',
   kind: 'updown',
   unit: '{connection}',
   help: 'Open connections, by state: parked, awake, or open (of listen()).',

@@ -1,6 +1,6 @@
 /**
- * The channels of `node:diagnostics_channel` that tell of parked and woken connections. Without subscribers, a park or a
- * wake costs one look whether there are any.
+ * The channels of `node:diagnostics_channel` that tell of parked and woken connections. Without subscribers, a park or
+ * a wake costs one look whether there are any.
  */
 import { type Channel, channel } from 'node:diagnostics_channel'
 import type { Server } from 'node:net'
