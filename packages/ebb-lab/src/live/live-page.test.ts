@@ -206,7 +206,7 @@ describe.skipIf(!hasChromium)('in Chromium', { timeout: 60_000 }, () => {
     await server.end()
     await expect.poll(() => page.locator('h2').first().textContent()).toBe('Verdict')
     expect(await page.locator('#status').textContent()).toContain('this page stays as it is')
-    expect(await page.locator('tr.main td').first().textContent()).toMatch(/^\d\.\d\d$/)
+    expect(await page.locator('tr.main td').first().textContent()).toMatch(/^[✓~✗] \d\.\d\d$/)
     expect(await page.locator('#pause').isHidden()).toBe(true)
     expect(complaints).toEqual([])
     await page.close()
