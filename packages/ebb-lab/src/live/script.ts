@@ -49,9 +49,10 @@ ${CHART_FUNCTIONS}
     for (const item of legend.data) {
       const name = typeof item === 'string' ? item : item.name
       const button = element('button', '')
-      const mark = element('i', item.icon === 'rect' ? 'area' : '')
+      const isDashed = chart.option.series.find((one) => one.name === name)?.lineStyle?.type === 'dashed'
+      const mark = element('i', item.icon === 'rect' ? 'area' : isDashed ? 'dashed' : '')
       button.type = 'button'
-      mark.style.background = colourOf(chart.option, name)
+      mark.style.setProperty('--curve', colourOf(chart.option, name))
       button.append(mark, name)
       button.setAttribute('aria-pressed', String(legend.selected[name] !== false))
       button.addEventListener('click', () => {
@@ -124,7 +125,7 @@ ${CHART_FUNCTIONS}
   dark.addEventListener('change', () => {
     for (const { id, option } of view?.charts ?? []) {
       const buttons = byId(id).previousElementSibling?.querySelectorAll('.curves > button') ?? []
-      for (const button of buttons) button.firstChild.style.background = colourOf(option, button.textContent)
+      for (const button of buttons) button.firstChild.style.setProperty('--curve', colourOf(option, button.textContent))
     }
   })
   pause.addEventListener('click', () => {

@@ -29,7 +29,8 @@ section > h2 { position: relative; z-index: 1 }
 .curves button[aria-pressed="true"] { background: var(--background); color: var(--text) }
 .curves button[aria-pressed="false"] { color: var(--faint); text-decoration: line-through }
 .curves button[aria-pressed="false"] i { visibility: hidden }
-.curves i { flex: none; width: 14px; height: 3px; border-radius: 2px }
+.curves i { flex: none; width: 16px; height: 3px; border-radius: 2px; background: var(--curve) }
+.curves i.dashed { height: 0; border-top: 3px dashed var(--curve); border-radius: 0 }
 .curves i.area { height: 11px; border: 1px solid var(--faint) }
 .tiles {
   display: grid; grid-template-columns: repeat(auto-fit, minmax(140px, 1fr)); gap: 10px; margin: 14px 0 0; font-size: 16px;

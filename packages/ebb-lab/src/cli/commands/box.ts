@@ -6,12 +6,14 @@ import { readBoxFile } from '../../experiment/box/file.js'
 import { describeLoad } from '../../experiment/box/load.js'
 import type { BoxPlan, Variant } from '../../experiment/box/plan.js'
 import { variantsFor } from '../../experiment/box/variants.js'
+import { BoxRuns } from '../../live/box-runs.js'
 import { MemoryGroup } from '../../process/memory-group.js'
 import { total } from '../../pulse/causes.js'
 import { maxConnections } from '../../pulse/shapes.js'
 import { summary } from '../../report/summary.js'
 import { duration, integer, megabytes, size } from '../../units/format.js'
 import { type LimitFlags, limitOptions, limitsOf } from '../options/limits.js'
+import { hasLivePage, type LiveFlags, liveOptions } from '../options/live.js'
 import { addSummary, type SummaryFlags, summaryOption } from '../options/summary.js'
 import { checkForm } from '../options/together.js'
 import { parsePositiveTime, parseRuns, parseSize, ValueError } from '../options/values.js'
@@ -19,9 +21,10 @@ import { printBoxes } from '../output/box-result.js'
 import { documentation } from '../output/documentation.js'
 import { EXIT } from '../output/exit-codes.js'
 import { tellInterrupted } from '../output/failure.js'
+import { withLivePage } from '../output/live-page.js'
 import { interruption, Terminal } from '../output/terminal.js'
 
-interface Flags extends LimitFlags, SummaryFlags {
+interface Flags extends LimitFlags, SummaryFlags, LiveFlags {
   out?: string
   overwrite?: boolean
   memory?: number
@@ -56,6 +59,7 @@ export function boxCommand(): Command {
   command
     .option('--max-peak <size>', 'exit 3 if all servers together use more than this at any moment', parseSize)
     .optionsGroup('Output:')
+  liveOptions(command)
     .option('--json', 'print the verdicts as JSON')
     .option('--markdown', 'print the tables as Markdown')
   return summaryOption(command)
@@ -94,7 +98,19 @@ async function run(file: string, flags: Flags): Promise<void> {
   }
   const terminal = new Terminal()
   const { signal } = interruption()
+  const page = hasLivePage(flags) ? new BoxRuns() : null
+  await withLivePage(flags, page, { terminal, signal }, () => measure(plan, flags, page, { terminal, signal }))
+}
+
+/** Runs the box and prints its result. */
+async function measure(
+  plan: BoxPlan,
+  flags: Flags,
+  page: BoxRuns | null,
+  { terminal, signal }: { terminal: Terminal; signal: AbortSignal }
+): Promise<void> {
   const { out, memory, limit, variant, control, maxPeak } = flags
+  const print = progress(terminal)
   let partial: PartialBox
   try {
     partial = await boxUntilFailure(plan, {
@@ -107,7 +123,10 @@ async function run(file: string, flags: Flags): Promise<void> {
       runs: flags.runs ?? 1,
       limits: { ...limitsOf(flags), ...(maxPeak !== undefined && { maxPeak }) },
       signal,
-      onEvent: progress(terminal)
+      onEvent: (event) => {
+        if (event.event === 'run') page?.begin(event.box, event.duration)
+        print(event)
+      }
     })
   } catch (error) {
     tellInterrupted(error, signal, terminal, out === undefined ? undefined : join(out, RECORDING_FILE))
@@ -116,6 +135,7 @@ async function run(file: string, flags: Flags): Promise<void> {
     terminal.end()
   }
   const { result, failure } = partial
+  await page?.finish(failure !== undefined)
   printBoxes(result, flags, terminal)
   if (flags.summary !== undefined) await addSummary(flags.summary, summary(result))
   if (failure !== undefined) {

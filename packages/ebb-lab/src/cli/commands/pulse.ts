@@ -1,6 +1,7 @@
 /** `ebb pulse`: makes pulses of connections to a server. */
 import { Command } from 'commander'
 import { BENCH_PLAN } from '../../experiment/experiment.js'
+import { LoadRun } from '../../live/load-run.js'
 import { total } from '../../pulse/causes.js'
 import type { LevelStep } from '../../pulse/drive.js'
 import type { Quantiles } from '../../pulse/histogram.js'
@@ -12,6 +13,7 @@ import { defined } from '../../units/defined.js'
 import { duration, integer } from '../../units/format.js'
 import { clean } from '../../units/text.js'
 import { dashed } from '../options/dashes.js'
+import { hasLivePage, type LiveFlags, liveOptions } from '../options/live.js'
 import { NATS_ENVIRONMENT } from '../options/nats.js'
 import { type ConnectFlags, connectOf, connectOptions, type PlanFlags, planOf, planOptions } from '../options/plan.js'
 import { type ShapeFlags, shapeOf, shapeOptions } from '../options/shape.js'
@@ -22,6 +24,7 @@ import { causes, counted } from '../output/causes.js'
 import { columnsOf, swarmRows, targetRows } from '../output/columns.js'
 import { EXIT } from '../output/exit-codes.js'
 import type { Live } from '../output/live.js'
+import { withLivePage } from '../output/live-page.js'
 import { remedies, remedyOfNothing } from '../output/remedies.js'
 import { ServerProbe } from '../output/server-memory.js'
 import { interruption, Terminal } from '../output/terminal.js'
@@ -43,7 +46,7 @@ export function pulseCommand(): Command {
   connectOptions(command)
   swarmOptions(command)
   resumableOptions(command)
-  return watchOptions(command.optionsGroup('Output:').option('--json', 'print the result as JSON'))
+  return liveOptions(watchOptions(command.optionsGroup('Output:').option('--json', 'print the result as JSON')))
     .addHelpText(
       'after',
       `
@@ -68,12 +71,24 @@ lost, 4 if an agent was lost.`
     .action(run)
 }
 
-interface Flags extends PlanFlags, ShapeFlags, ConnectFlags, ResumableFlags, WatchFlags {}
+interface Flags extends PlanFlags, ShapeFlags, ConnectFlags, ResumableFlags, WatchFlags, LiveFlags {}
 
-async function run([server, ...others]: Target[], flags: Flags): Promise<void> {
+async function run(servers: Target[], flags: Flags): Promise<void> {
   checkWatch(flags)
   const terminal = new Terminal()
   const { signal } = interruption()
+  const names = servers.map(({ text }) => text).join(', ')
+  const page = hasLivePage(flags) ? new LoadRun(names === '' ? 'the server of the run' : names) : null
+  await withLivePage(flags, page, { terminal, signal }, () => send(servers, flags, page, { terminal, signal }))
+}
+
+/** Sends the load and prints its result. */
+async function send(
+  [server, ...others]: Target[],
+  flags: Flags,
+  page: LoadRun | null,
+  { terminal, signal }: { terminal: Terminal; signal: AbortSignal }
+): Promise<void> {
   const shape = shapeOf(flags)
   const connect = {
     ...connectOf(flags, server === undefined ? [] : [server, ...others]),
@@ -81,7 +96,7 @@ async function run([server, ...others]: Target[], flags: Flags): Promise<void> {
     ...(others.length > 0 && { others })
   }
   const watch = await Watch.open(flags, terminal)
-  const watched = watchedBy(watch, server)
+  const watched = watchedBy(watch, server, page)
   let report: PulseReport | null
   if (flags.resume !== undefined) {
     checkNothingElse(server, flags)
@@ -99,9 +114,10 @@ async function run([server, ...others]: Target[], flags: Flags): Promise<void> {
     })
   }
   if (report === null) return
+  page?.finish(resultRows(report))
   if (report.stopped === 'nobody answers') terminal.line(nobodyAnswers(server, report))
   if (flags.jsonStream) watch.stream('result', jsonOf(report))
-  else process.stdout.write(flags.json ? `${JSON.stringify(jsonOf(report))}\n` : `${resultTable(report)}\n`)
+  else process.stdout.write(flags.json ? `${JSON.stringify(jsonOf(report))}\n` : `${columnsOf(resultRows(report))}\n`)
   if (report.stopped !== 'nobody answers') for (const text of remedies(report)) terminal.line(`note: ${text}`)
   if (report.swarm?.degraded) process.exitCode = EXIT.degraded
   else if (!succeeded(report)) process.exitCode = EXIT.failures
@@ -119,20 +135,27 @@ function checkNothingElse(server: Target | undefined, flags: Flags): void {
 /** Returns the listeners that show a run. */
 function watchedBy(
   watch: Watch,
-  server: Target | undefined
+  server: Target | undefined,
+  page: LoadRun | null
 ): Required<Pick<LoadOptions, 'onStats' | 'onEvent' | 'onLevel'>> {
   const probe = server === undefined ? null : ServerProbe.of(server.address)
   const print = progress(watch.live)
   return {
-    onStats: (stats, latencies) => watch.stats(stats, latencies, probe?.read() ?? null),
+    onStats: (stats, latencies) => {
+      const memory = probe?.read() ?? null
+      page?.addStats(stats, memory)
+      watch.stats(stats, latencies, memory)
+    },
     onEvent: (event) => {
       const { event: type, ...rest } = event
       watch.stream(type, rest)
+      page?.onEvent(event)
       print(event)
     },
     onLevel: (step) => {
       const { event: type, ...rest } = step
       watch.stream(type, rest)
+      page?.onLevel(step)
       printLevel(watch.live, step)
     }
   }
@@ -217,8 +240,8 @@ function latencyRows(name: string, { p50, p90, p99, max }: Quantiles, ms: (value
   return Object.entries({ p50, p90, p99, max }).map(([quantile, value]) => [`${name} ${quantile}`, ms(value)])
 }
 
-/** Formats the result in two columns. */
-function resultTable(report: PulseReport): string {
+/** Returns the rows of the result. */
+function resultRows(report: PulseReport): Row[] {
   const { connected, late } = report
   // Plain digits, which scripts read.
   const count = (value: number): string => String(Math.round(value))
@@ -244,5 +267,5 @@ function resultTable(report: PulseReport): string {
   if (report.stopped !== null && report.stopped !== 'signal') rows.push(['stopped', report.stopped])
   if (report.targets !== undefined) rows.push(...targetRows(report.targets))
   if (report.swarm !== undefined) rows.push(...swarmRows(report.swarm))
-  return columnsOf(rows)
+  return rows
 }

@@ -15,6 +15,7 @@ import { clientOptions } from '../../pulse/pulse.js'
 import { endOf, maxConnections } from '../../pulse/shapes.js'
 import { spokenAt, targetAt } from '../../pulse/target.js'
 import type { BoxRecorder } from '../../record/box/recorder.js'
+import type { BoxRecording } from '../../record/box/recording.js'
 import { answersMissing, governedIgnored, type NoteMark, oneOfSeveral } from '../../record/notes.js'
 import { defined } from '../../units/defined.js'
 import { messageOf, RecordError } from '../../units/errors.js'
@@ -25,7 +26,7 @@ import type { Planned } from './variants.js'
 
 /** The progress of a box. Times are milliseconds, sizes are bytes. */
 export type BoxProgress =
-  /** A run begins. It takes `duration` once all servers listen. */
+  /** A run begins. It takes `duration` once all servers listen. `box` is the recording of all runs, which grows. */
   | {
       event: 'run'
       variant: string
@@ -34,6 +35,7 @@ export type BoxProgress =
       repeat?: { index: number; of: number }
       servers: number
       duration: number
+      box: BoxRecording
     }
   /** A server listens. */
   | { event: 'listening'; server: string; pid: number; port: number }
@@ -104,7 +106,7 @@ export async function run(
   const { recorder, plan, stop, onEvent, repeat } = context
   stop.throwIfAborted()
   const duration = role === 'main' ? plan.duration : Math.max(...planned.map(({ server }) => endOf(server.shape)))
-  onEvent({ event: 'run', variant, role, ...defined({ repeat }), servers: planned.length, duration })
+  onEvent({ event: 'run', variant, role, ...defined({ repeat }), servers: planned.length, duration, box: recorder.box })
   const group = limit === null ? undefined : new MemoryGroup(limit)
   recorder.run(variant, role, group, limit ?? undefined)
   const starting = await prepare(context, planned, group)

@@ -69,7 +69,7 @@ ${noteList(marks, [...said, ...notes])}
 }
 
 /** Returns the chart of boxes. */
-function boxPicture(boxes: readonly JudgedBox[]): Picture {
+export function boxPicture(boxes: readonly JudgedBox[]): Picture {
   return {
     ...boxChart(boxes, { interactive: true, columns: 2 }),
     id: 'box',
