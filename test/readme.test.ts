@@ -233,6 +233,10 @@ test.each(alone)('%s', async (command) => {
     await ran.said(/(Listening on|"listening")/)
     ran.kill('SIGTERM')
   }
+  if (command.includes(' --serve')) {
+    await ran.said(/until Ctrl-C/)
+    ran.kill('SIGINT')
+  }
   const { code, stderr } = await ran.ended
   expect({ code: code === 124 ? 0 : code, stderr: code === 0 || code === 124 ? '' : stderr }).toEqual({
     code: 0,

@@ -1,7 +1,8 @@
 /** The live page of `ebb box`: its servers, stacked. */
 import type { BoxRecording, BoxRun } from '../record/box/recording.js'
-import { type JudgedBox, relayoutBoxes } from '../report/box/charts.js'
+import { relayoutBoxes } from '../report/box/charts.js'
 import { boxPage, boxPicture } from '../report/box/html.js'
+import type { JudgedBox } from '../report/box/judged-box.js'
 import { judgeBoxes } from '../report/box/report.js'
 import { type BoxVerdict, judgeBox } from '../report/box/verdict.js'
 import { day, machine } from '../report/page/page.js'

@@ -1,5 +1,5 @@
 /** Views of what is finished: the page of the report. */
-import type { JudgedBox } from '../report/box/charts.js'
+import type { JudgedBox } from '../report/box/judged-box.js'
 import type { Page } from '../report/page/page.js'
 import type { Run } from '../report/run.js'
 import { megabytes } from '../units/format.js'

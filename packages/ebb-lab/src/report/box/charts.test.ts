@@ -14,7 +14,8 @@ import {
   twoVariants
 } from '../testing/box.js'
 import { HOSTILE } from '../testing/hostile.js'
-import { boxChart, type JudgedBox, relayoutBoxes } from './charts.js'
+import { boxChart, relayoutBoxes } from './charts.js'
+import type { JudgedBox } from './judged-box.js'
 import { judgeBox } from './verdict.js'
 
 interface Series {

@@ -25,14 +25,9 @@ import {
 import { scaleTo } from '../charts/scale.js'
 import { thin } from '../charts/thin.js'
 import { pulsesOf } from '../phases.js'
+import type { JudgedBox } from './judged-box.js'
 import { goneAt, type Moment, stackOf } from './stack.js'
 import type { BoxVerdict } from './verdict.js'
-
-/** A run of a box and its verdict. */
-export interface JudgedBox {
-  run: BoxRun
-  verdict: BoxVerdict
-}
 
 /** Options of {@link boxChart}. */
 export interface BoxChartOptions {

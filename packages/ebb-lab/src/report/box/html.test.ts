@@ -4,8 +4,8 @@ import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { boxOf, spikes } from '../testing/box.js'
 import { hasChromium, launchChromium } from '../testing/chromium.js'
-import type { JudgedBox } from './charts.js'
 import { renderBoxHtml } from './html.js'
+import type { JudgedBox } from './judged-box.js'
 import { judgeBox } from './verdict.js'
 
 function pageOf(name: string): Promise<string> {

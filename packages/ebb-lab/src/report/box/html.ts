@@ -19,7 +19,8 @@ import {
 import { figureRow, figureTable, marked, reasonList, scrolling, row as tableRow } from '../page/tables.js'
 import { reasonsFor } from '../rating.js'
 import { type Footnote, footnotes } from '../rows.js'
-import { boxChart, type JudgedBox, relayoutBoxes } from './charts.js'
+import { boxChart, relayoutBoxes } from './charts.js'
+import type { JudgedBox } from './judged-box.js'
 import { boxRows, type ServerColumn, type ServerRow, serverColumns, serverRows, stateOf } from './rows.js'
 import { ratedServers } from './table.js'
 
