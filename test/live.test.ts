@@ -3,8 +3,11 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { type Cli, ebb, run } from './support/cli.js'
+
+/** Several processes start one after the other, and on a busy machine, each takes its time. */
+vi.setConfig({ testTimeout: 240_000 })
 
 /** A server that keeps its connections. */
 const SERVER =
@@ -92,13 +95,10 @@ function lastView(events: readonly Event[]): Event['data'] {
   return events.findLast(({ name }) => name === 'view')?.data ?? {}
 }
 
-test.concurrent('ebb bench: at its end, the page shows the verdict that is printed', async ({
-  expect,
-  onTestFinished
-}) => {
+test('ebb bench: at its end, the page shows the verdict that is printed', async () => {
   const plan = ['--big', '20', '-i', '1', '-bs', '0.2', '--small', '5', '--pulses', '1', '-ss', '0.1', '-l', '0.2']
   const args = ['bench', '--live', ':0', '--name', 'mine', ...plan, '--', process.execPath, '-e', SERVER]
-  const cli = ebb(args, { onTestFinished })
+  const cli = ebb(args)
   const page = await pageOf(cli)
   await page.ended
   expect(page.events.at(-1)?.name).toBe('end')
@@ -111,20 +111,17 @@ test.concurrent('ebb bench: at its end, the page shows the verdict that is print
   expect(stdout.replaceAll('\n', ' ')).toContain(headline)
 })
 
-test.concurrent('ebb record: figures while it lasts, then what ebb report --serve shows', async ({
-  expect,
-  onTestFinished
-}) => {
+test('ebb record: figures while it lasts, then what ebb report --serve shows', async () => {
   const file = join(folder, 'server.ndjson')
   const args = ['record', '--live', ':0', '--out', file, '--', process.execPath, '-e', SERVER]
-  const cli = ebb(args, { onTestFinished })
+  const cli = ebb(args)
   const page = await pageOf(cli)
   await page.shows('now-anonymous', / MB$/)
   cli.kill('SIGINT')
   await page.ended
   expect((await cli.ended).code).toBe(0)
 
-  const report = ebb(['report', file, '--serve', ':0'], { onTestFinished })
+  const report = ebb(['report', file, '--serve', ':0'])
   const served = await pageOf(report, /^The page stays at (http:\S+) until Ctrl-C$/m)
   // The page has its figures before it is asked for.
   await served.until(() => served.events.length > 0)
@@ -136,9 +133,9 @@ test.concurrent('ebb record: figures while it lasts, then what ebb report --serv
   expect(await report.ended).toMatchObject({ code: 0, stdout: expect.not.stringContaining('Written') })
 })
 
-test.concurrent('ebb pulse: connections while it lasts, then its result', async ({ expect, onTestFinished }) => {
+test('ebb pulse: connections while it lasts, then its result', async () => {
   const plan = ['--big', '20', '-i', '1', '--pulses', '0', '-l', '60']
-  const cli = ebb(['pulse', '--live', ':0', server(), ...plan], { onTestFinished })
+  const cli = ebb(['pulse', '--live', ':0', server(), ...plan])
   const page = await pageOf(cli)
   await page.shows('now-open', /^20$/)
   cli.kill('SIGINT')
@@ -147,9 +144,9 @@ test.concurrent('ebb pulse: connections while it lasts, then its result', async 
   expect((await cli.ended).code).toBe(0)
 })
 
-test.concurrent('--live-keep: the page is there after the run, until Ctrl-C', async ({ expect, onTestFinished }) => {
+test('--live-keep: the page is there after the run, until Ctrl-C', async () => {
   const plan = ['--big', '5', '-i', '1', '-bs', '0.1', '--pulses', '0', '-l', '0.1']
-  const cli = ebb(['pulse', '--live-keep', '--live', ':0', server(), ...plan], { onTestFinished })
+  const cli = ebb(['pulse', '--live-keep', '--live', ':0', server(), ...plan])
   const page = await pageOf(cli, /^The page stays at (http:\S+) until Ctrl-C$/m)
   await page.until(() => page.events.length > 0)
   expect(lastView(page.events).html).toContain('<th scope="row">connected</th><td>5</td>')
@@ -158,12 +155,12 @@ test.concurrent('--live-keep: the page is there after the run, until Ctrl-C', as
   expect((await cli.ended).code).toBe(0)
 })
 
-test.concurrent('ebb box: its servers, stacked', async ({ expect, onTestFinished }) => {
+test('ebb box: its servers, stacked', async () => {
   const file = join(folder, 'two.yaml')
   const command = `PORT={port} ${process.execPath} ${join(folder, 'server.cjs')}`
   const servers = [{ command, count: 2, plan: { big: 10, iterations: 1, small: 0, pulses: 0, linger: '1s' } }]
   writeFileSync(file, JSON.stringify({ duration: '3s', rest: '1s', servers }))
-  const cli = ebb(['box', '--live', ':0', file, '--no-control'], { onTestFinished })
+  const cli = ebb(['box', '--live', ':0', file, '--no-control'])
   const page = await pageOf(cli)
   await page.ended
   const { code, stderr } = await cli.ended
@@ -171,7 +168,7 @@ test.concurrent('ebb box: its servers, stacked', async ({ expect, onTestFinished
   expect(lastView(page.events)).toMatchObject({ state: 'finished', charts: [{ id: 'box' }] })
 })
 
-test.concurrent('a given port that is in use is an error before the run', async ({ expect }) => {
+test('a given port that is in use is an error before the run', async () => {
   const { port } = kept.address() as { port: number }
   const { code, stdout, stderr } = await run(['record', '--live', `:${port}`, '--', process.execPath, '-e', SERVER])
   expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
