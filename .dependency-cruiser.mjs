@@ -14,7 +14,7 @@ const FACES = '[^/]+\\.ts'
 const FLOORS = {
   ebb: [
     [FACES],
-    ['run', 'preload', 'metrics'],
+    ['run', 'preload', 'metrics', 'inside'],
     ['handover'],
     ['websocket'],
     ['park', 'listen'],

@@ -18,6 +18,7 @@
  * | `EBB_SIGNAL` | `signal` | name of a signal such as `SIGWINCH` | none |
  * | `EBB_WORKERS` | `workers` | 1 or 0 | 1 |
  * | `EBB_LOG` | `log` | 1 or 0 | 0 |
+ * | `EBB_INSIDE` | none: whether the process answers `ebb doctor` and `ebb top` at its inside socket | 1 or 0 | 1 |
  *
  * An invalid value ends the process with exit code 1.
  */
@@ -31,11 +32,22 @@ import { collectWhenAsked } from './memory/worker-agent.js'
 // `await import`, because a module with a top-level await cannot be loaded by `node -r`.
 if (isMainThread) {
   const environment = requireEnvironment()
-  if (environment !== undefined) environment.governFromEnvironment(process.env)
-  else void import('./govern/environment.js').then(({ governFromEnvironment }) => governFromEnvironment(process.env))
+  if (environment !== undefined) start(environment)
+  else void import('./govern/environment.js').then(start)
 } else if (!('Bun' in globalThis || 'Deno' in globalThis)) {
   collectWhenAsked()
 }
+
+/** Milliseconds until the inside socket is opened: no program starts later because of it. */
+const OPEN_AFTER = 500
+
+function start({ governFromEnvironment }: typeof Environment): void {
+  if (!governFromEnvironment(process.env)) return
+  setTimeout(() => void import('./inside/start.js').then(({ openInside }) => openInside(), nothing), OPEN_AFTER).unref()
+}
+
+/** A process whose inside socket cannot be loaded goes on without it. */
+function nothing(): void {}
 
 /** Loads the governor at once; undefined in a bundle, where it is no file of its own: there `import()` finds it. */
 function requireEnvironment(): typeof Environment | undefined {

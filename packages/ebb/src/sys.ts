@@ -12,8 +12,7 @@ export {
   LONGEST_CHANNEL_PATH,
   listenForChannels,
   MOST_BYTES,
-  MOST_DESCRIPTORS,
-  type PeerCredentials
+  MOST_DESCRIPTORS
 } from './sys/channel.js'
 /** Numbers of the kernel's headers, with their names there: `constants.SOL_SOCKET`, `constants.E.EAGAIN`. */
 export * as constants from './sys/constants.js'
@@ -22,6 +21,7 @@ export { warnOfShort } from './sys/duration.js'
 export { EbbError, errorName, invalidArgument, type SystemError, systemError } from './sys/errors.js'
 /** The C library, and the constants once more. Prefer the functions of this entry, which throw or return an errno. */
 export * as libc from './sys/libc.js'
+export { type PeerCredentials, peerOf } from './sys/peer.js'
 export { lackOfReactor, Reactor, reactor, type Watcher } from './sys/reactor.js'
 export { type ListeningSocket, SocketDiag } from './sys/sock-diag.js'
 export {

@@ -15,7 +15,12 @@ import {
 import { checkOptions, type GovernOptions } from './options.js'
 import { govern } from './process-governor.js'
 
-const VARIABLES: Variables<GovernOptions> = {
+/** Options of `ebb/auto`: those of the governor, and whether the process answers at its inside socket. */
+interface AutoOptions extends GovernOptions {
+  inside?: boolean
+}
+
+const VARIABLES: Variables<AutoOptions> = {
   budget: { name: 'EBB_BUDGET', read: readNumber },
   maxPause: { name: 'EBB_MAX_PAUSE', read: readTime },
   worth: { name: 'EBB_WORTH', read: readNumber },
@@ -24,7 +29,8 @@ const VARIABLES: Variables<GovernOptions> = {
   limit: { name: 'EBB_LIMIT', read: readNumber },
   signal: { name: 'EBB_SIGNAL', read: readSignal },
   workers: { name: 'EBB_WORKERS', read: readFlag },
-  log: { name: 'EBB_LOG', read: readFlag }
+  log: { name: 'EBB_LOG', read: readFlag },
+  inside: { name: 'EBB_INSIDE', read: readFlag }
 }
 
 const NAMES = Object.values(VARIABLES).map(({ name }) => name)
@@ -36,7 +42,7 @@ const OF_PARK = 'EBB_PARK_'
  *
  * @throws TypeError `ERR_INVALID_ARG_VALUE`, whose message starts with the name of the variable
  */
-export function optionsFrom(environment: Environment): GovernOptions {
+export function optionsFrom(environment: Environment): AutoOptions {
   return readVariables(environment, VARIABLES)
 }
 
@@ -44,21 +50,24 @@ export function optionsFrom(environment: Environment): GovernOptions {
  * Starts the governor with options from the environment. An invalid variable prints one line on standard error and ends
  * the process with exit code 1. Where the governor cannot work (not Linux), emits a process warning `EBB_UNSUPPORTED`
  * and the program runs without it. Emits `EBB_UNKNOWN_OPTION` for each unknown `EBB_*` variable.
+ *
+ * @returns whether the process has a governor, and may open its inside socket
  */
-export function governFromEnvironment(environment: Environment): void {
+export function governFromEnvironment(environment: Environment): boolean {
   if ('Bun' in globalThis || 'Deno' in globalThis) {
     process.stderr.write('ebb/auto does nothing here: it supports Node only\n')
-    return
+    return false
   }
   try {
-    const options = optionsFrom(environment)
+    const { inside = true, ...options } = optionsFrom(environment)
     warnOfVariables(environment, NAMES, 'ebb/auto', 'EBB_', (name) => name.startsWith(OF_PARK))
     const governor = govern(options)
     if (options.log === true) process.stderr.write(`${startLine(options, governor.stats().watching)}\n`)
+    return inside
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ERR_INVALID_ARG_VALUE') {
       warn('EBB_UNSUPPORTED', `ebb/auto does nothing: ${(error as Error).message}`)
-      return
+      return false
     }
     // An error of `govern()` starts with the name of its option.
     const message = (error as Error).message.replace(/^\w+/, (word) => nameOf(word) ?? word)
@@ -82,7 +91,7 @@ function startLine(options: GovernOptions, watching: string | undefined): string
 }
 
 function nameOf(option: string): string | undefined {
-  return Object.hasOwn(VARIABLES, option) ? VARIABLES[option as keyof GovernOptions].name : undefined
+  return Object.hasOwn(VARIABLES, option) ? VARIABLES[option as keyof AutoOptions].name : undefined
 }
 
 function readSignal(text: string, name: string): NodeJS.Signals {

@@ -28,7 +28,8 @@ import { EbbError, type SystemError, systemError } from '../sys/errors.js'
 import { batchSoon, CallbackScopes, runWithoutContext } from '../sys/node/callback-scope.js'
 import { type Reactor, reactor, type Watcher } from '../sys/reactor.js'
 import { ReceiveSlab } from '../sys/receive-slab.js'
-import type { AddressInfo } from '../sys/sockaddr.js'
+import { joinServed, leaveServed, type Served, type ServerReport } from '../sys/served.js'
+import { type AddressInfo, formatAddress } from '../sys/sockaddr.js'
 import { closeDescriptor, peerAddress, shutdownBoth, shutdownWrite, takeError } from '../sys/socket.js'
 import { peek, receiveAndDrop, sendAt, sendBytes } from '../sys/transfer.js'
 import { type Connection, ConnectionHandle, type ConnectionHost } from './connection.js'
@@ -64,7 +65,7 @@ export interface ListenerParts {
 }
 
 /** The implementation of `Listener`. */
-export class EpollListener implements Audited, Watcher, AcceptHost, ConnectionHost, ShutdownHost, MovingHost {
+export class EpollListener implements Audited, Served, Watcher, AcceptHost, ConnectionHost, ShutdownHost, MovingHost {
   readonly reactor: Reactor
   readonly attachments: Attachments
   /** By descriptor. */
@@ -130,6 +131,7 @@ export class EpollListener implements Audited, Watcher, AcceptHost, ConnectionHo
     this.#socket = socket
     this.scopes.onListening()
     this.#owner = this.reactor.register(this)
+    joinServed(this)
     if (this.#referenced) this.reactor.ref()
   }
 
@@ -157,6 +159,17 @@ export class EpollListener implements Audited, Watcher, AcceptHost, ConnectionHo
   get address(): AddressInfo {
     if (this.#socket !== undefined) return this.#socket.address
     throw new EbbError('ERR_SERVER_NOT_RUNNING', 'the listener does not listen: pass it to handover() first')
+  }
+
+  report(): ServerReport {
+    return {
+      address: this.#socket && formatAddress(this.#socket.address),
+      protocol: 'listen',
+      parked: this.#clients,
+      awake: 0,
+      connections: this.#clients,
+      webSockets: 0
+    }
   }
 
   get owner(): number {
@@ -471,6 +484,7 @@ export class EpollListener implements Audited, Watcher, AcceptHost, ConnectionHo
   #finishIfEmpty(): void {
     if (this.#resolveClosing === undefined || this.#clients > 0) return
     if (this.#owner !== -1) this.reactor.unregister(this.#owner)
+    leaveServed(this)
     this.unref()
     this.#owner = -1
     this.#resolveClosing()

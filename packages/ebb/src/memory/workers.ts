@@ -56,6 +56,11 @@ export function watchWorkers(): void {
   })
 }
 
+/** Returns the number of worker threads that the main thread has started and that run; undefined if nobody watches. */
+export function runningWorkers(): number | undefined {
+  return isWatching ? [...started.keys()].filter((thread) => !hasEnded(thread)).length : undefined
+}
+
 /**
  * Makes each worker thread collect its own heap, all at the same time. A worker thread that has not loaded `ebb/auto`
  * collects through the inspector, at once. Does nothing in a worker thread, which cannot reach other workers.

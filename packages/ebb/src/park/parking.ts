@@ -41,6 +41,8 @@ import { E, EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLRDHUP } from '../sys/constants.js'
 import { type SystemError, warn } from '../sys/errors.js'
 import { batchAfter, batchSoon } from '../sys/node/callback-scope.js'
 import { BYTES_PER_DESCRIPTOR, reactor, type Watcher } from '../sys/reactor.js'
+import type { Served, ServerReport } from '../sys/served.js'
+import { formatAddress } from '../sys/sockaddr.js'
 import { peerAddress, resetOnClose, takeError } from '../sys/socket.js'
 import { peek, peeked, receiveAndDrop } from '../sys/transfer.js'
 import { AcceptGate } from './accept-gate.js'
@@ -80,7 +82,7 @@ import {
   socketFor
 } from './node/socket.js'
 import { protocolOf } from './protocol/detect.js'
-import { closesSilent, isHttp } from './protocol/kind.js'
+import { closesSilent, isHttp, kindOf } from './protocol/kind.js'
 import type { Protocol } from './protocol/protocol.js'
 import { Registration } from './registration.js'
 import { Sender, type SenderHost } from './sender.js'
@@ -134,6 +136,7 @@ export class Parking
   implements
     Watcher,
     Audited,
+    Served,
     AcceptHost,
     AccessHost,
     HandleOwner,
@@ -902,6 +905,22 @@ export class Parking
     let awake = 0
     if (upgraded > 0) for (const row of this.#connections.awake.keys()) if (this.isUpgraded(row)) awake++
     return { parked: upgraded - awake, awake }
+  }
+
+  /** Returns what others are told of this server. */
+  report(): ServerReport {
+    const address = this.#server.address()
+    const place = typeof address === 'string' ? { path: address } : address && { ...address, host: address.address }
+    const { parked, upgraded } = this.#registration
+    const awake = this.#connections.awake.size
+    return {
+      address: place === null ? undefined : formatAddress(place),
+      protocol: kindOf(this.#server),
+      parked,
+      awake,
+      connections: parked + awake,
+      webSockets: upgraded
+    }
   }
 
   /** Returns the figures of this server. */

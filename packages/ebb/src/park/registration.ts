@@ -1,13 +1,14 @@
 /** When a parked server is registered at the reactor, and whether it keeps the process running. */
 import { onTrim } from '../memory/trim.js'
 import { type Reactor, reactor, type Watcher } from '../sys/reactor.js'
+import { joinServed, leaveServed, type Served } from '../sys/served.js'
 
 /**
  * A server's registration at the reactor. It lasts while the server listens or has connections that are parked or
  * upgraded. After that nothing refers to the server, so that it can be garbage collected.
  */
 export class Registration {
-  readonly #watcher: Watcher
+  readonly #watcher: Watcher & Served
   readonly #onTrim: () => void
   #reactor: Reactor | undefined
   #owner = -1
@@ -22,7 +23,7 @@ export class Registration {
   #stopTrimming: (() => void) | undefined
 
   /** @param trim called before each release of memory while the server is registered */
-  constructor(watcher: Watcher, trim: () => void) {
+  constructor(watcher: Watcher & Served, trim: () => void) {
     this.#watcher = watcher
     this.#onTrim = trim
   }
@@ -63,6 +64,7 @@ export class Registration {
       this.#reactor = reactor()
       this.#owner = this.#reactor.register(this.#watcher)
       this.#stopTrimming = onTrim(this.#onTrim)
+      joinServed(this.#watcher)
     }
     return this.#reactor
   }
@@ -112,5 +114,6 @@ export class Registration {
     this.#reactor.unregister(this.#owner)
     this.#reactor = undefined
     this.#stopTrimming?.()
+    leaveServed(this.#watcher)
   }
 }

@@ -9,6 +9,7 @@
 import fs from 'node:fs'
 import { EbbError, systemError } from './errors.js'
 import * as libc from './libc.js'
+import { type PeerCredentials, peerOf } from './peer.js'
 import { LONGEST_SOCKET_PATH, SocketAddress } from './sockaddr.js'
 
 /** Maximum number of descriptors in a message: `SCM_MAX_FD` of the kernel. */
@@ -21,13 +22,6 @@ export interface ChannelMessage {
   bytes: Buffer
   /** New descriptors of this process, close-on-exec. The caller owns them. */
   descriptors: number[]
-}
-
-/** The process at the other end, as it was when it connected or began to listen. */
-export interface PeerCredentials {
-  pid: number
-  uid: number
-  gid: number
 }
 
 const TYPE = libc.SOCK_SEQPACKET | libc.SOCK_CLOEXEC | libc.SOCK_NONBLOCK
@@ -223,13 +217,7 @@ export class Channel {
 
   /** Returns who is at the other end. @throws {SystemError} of `getsockopt` */
   peer(): PeerCredentials {
-    const value = new Int32Array(3)
-    const length = new Uint32Array([value.byteLength])
-    const [valueAt, lengthAt] = [libc.addressOf(value), libc.addressOf(length)]
-    libc.check(libc.getsockopt(this.fd, libc.SOL_SOCKET, libc.SO_PEERCRED, valueAt, lengthAt), 'getsockopt')
-    if (length[0] !== value.byteLength) throw systemError('getsockopt', libc.E.EINVAL)
-    const [pid = 0, uid = 0, gid = 0] = value
-    return { pid, uid: uid >>> 0, gid: gid >>> 0 }
+    return peerOf(this.fd)
   }
 
   /** Makes the peer's next send fail with `EPIPE`. Messages that it has sent already can still be received. */

@@ -123,6 +123,68 @@ export const statx = optionalFunction<[number, string, number, number, number]>(
 const dlsym = optionalFunction<[number, string]>('uintptr_t dlsym(uintptr_t handle, const char *name)')
 const dladdr = optionalFunction<[number, BigUint64Array]>('int dladdr(uintptr_t address, _Out_ void *info)')
 
+/** `struct mallinfo2` of glibc (`man 3 mallinfo2`): bytes, except for the three numbers of chunks. */
+export interface MallocTotals {
+  arena: number
+  ordblks: number
+  smblks: number
+  hblks: number
+  hblkhd: number
+  usmblks: number
+  fsmblks: number
+  uordblks: number
+  fordblks: number
+  keepcost: number
+}
+
+const MALLOC_TOTALS = [
+  ...['arena', 'ordblks', 'smblks', 'hblks', 'hblkhd'],
+  ...['usmblks', 'fsmblks', 'uordblks', 'fordblks', 'keepcost']
+]
+
+/** What glibc tells about its `malloc`. */
+export interface MallocReports {
+  /** Missing before glibc 2.33. */
+  totals: (() => MallocTotals) | undefined
+  /** Returns the XML of `malloc_info(3)`; undefined if there is no memory for it. */
+  info(): string | undefined
+}
+
+/** Returns glibc's reports; undefined with other C libraries. Declares the functions, which few processes need. */
+export function mallocReports(): MallocReports | undefined {
+  const info = optionalFunction('int malloc_info(int options, uintptr_t stream)')
+  const openMemory = optionalFunction('uintptr_t open_memstream(uintptr_t text, uintptr_t length)')
+  const close = optionalFunction('int fclose(uintptr_t stream)')
+  const copy = optionalFunction<[Uint8Array, number, number]>(
+    'uintptr_t memcpy(_Out_ void *to, uintptr_t from, size_t length)'
+  )
+  if (info === undefined || openMemory === undefined || close === undefined || copy === undefined) return undefined
+  return {
+    totals: mallinfo2(),
+    info() {
+      const pointers = new BigUint64Array(2)
+      const stream = openMemory(addressOf(pointers), addressOf(pointers) + 8)
+      if (stream === 0) return undefined
+      info(0, stream)
+      close(stream)
+      const [address, length] = [Number(pointers[0]), Number(pointers[1])]
+      const text = Buffer.alloc(length)
+      copy(text, address, length)
+      free?.(address)
+      return text.toString('latin1')
+    }
+  }
+}
+
+function mallinfo2(): (() => MallocTotals) | undefined {
+  try {
+    const result = koffi?.struct(Object.fromEntries(MALLOC_TOTALS.map((name) => [name, 'size_t'])))
+    return result && (program?.func('mallinfo2', result, []) as unknown as () => MallocTotals)
+  } catch {
+    return undefined
+  }
+}
+
 /**
  * Calls a function of the C library on a thread of libuv's pool. Holds the process open until it returns.
  *

@@ -20,6 +20,7 @@ import { symbolProperty } from './symbols.js'
 interface UdpHandle extends libc.PollHandle {
   open(fd: number): number
   recvStart(): number
+  recvStop(): number
   onmessage: () => void
 }
 
@@ -57,6 +58,33 @@ export function watchEpoll(epoll: number, ready: () => void): EpollWatch {
   }
   // An immediate has a callback scope of Node, at the cost of latency.
   return { fd: epoll, handle: libc.poll(epoll, () => setImmediate(ready)) }
+}
+
+/** A watch over a listening socket. It starts stopped, and does not keep the process running. */
+export interface ListeningWatch {
+  start(): void
+  stop(): void
+  /** Ends the watch and closes the socket. */
+  close(): void
+}
+
+/**
+ * Watches a listening socket, which is one descriptor less than an epoll instance with the socket in it.
+ *
+ * @param fd the listening socket; the watch takes it
+ * @param ready called in a callback scope of Node while connections wait
+ * @returns undefined, and the caller still owns the socket, if this Node has no UDP handle where ebb looks for it
+ */
+export function watchListening(fd: number, ready: () => void): ListeningWatch | undefined {
+  const handle = outside(() => handleFor(fd))
+  if (handle === undefined) return undefined
+  handle.onmessage = ready
+  handle.unref()
+  return {
+    start: () => void handle.recvStart(),
+    stop: () => void handle.recvStop(),
+    close: () => handle.close()
+  }
 }
 
 /**
