@@ -6,9 +6,10 @@ export { ConnectionGovernor, Governor, type GovernorOptions } from './govern/con
 export type { GovernOptions } from './govern/options.js'
 export type { Governing, GovernStats, ProcessGovernor } from './govern/process-governor.js'
 export type { GovernorStats } from './govern/stats.js'
-export type { InsideRelease, Question } from './inside/answer.js'
+export { type InsideRelease, type Question, releaseInside } from './inside/answer.js'
 export { type AskOptions, askInside } from './inside/ask.js'
 export type { HeapSpace, HeapView, Inside, MallocView, Prediction, Runtime, ThreadCounts } from './inside/types.js'
+export { inside } from './inside/view.js'
 export { type Reason, type Release, type ReleaseMessage, release } from './memory/release.js'
 export { type RuntimeView, runtimeView } from './memory/runtime.js'
 export {

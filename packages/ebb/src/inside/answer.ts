@@ -45,7 +45,7 @@ export async function answer(text: string): Promise<Answer> {
   if (version !== VERSION)
     return refusal(`this process answers version ${VERSION} only, not ${JSON.stringify(version)}`)
   if (ask === 'inside') return inside()
-  if (ask === 'release') return releaseNow()
+  if (ask === 'release') return releaseInside()
   return refusal('`ask` must be "inside" or "release"')
 }
 
@@ -58,8 +58,13 @@ function parse(text: string): { ask?: unknown; version?: unknown } | undefined {
   }
 }
 
-async function releaseNow(): Promise<InsideRelease> {
-  // In steps, as the governor does, so that whoever asks does not stop the program for long. Until nothing is left.
+/**
+ * Releases memory as the question `release` of the inside socket does: in steps, as the governor does, so that the
+ * program does not stop for long; of worker threads, too; and until nothing is left. Does not hold the process open.
+ *
+ * @returns a promise, rejected as that of `release()`
+ */
+export async function releaseInside(): Promise<InsideRelease> {
   const { ms, ...done } = await releaseUnheld({ workers: true, inSteps: true, enough: 0 })
   return { version: VERSION, pid: process.pid, ...done, after: done.afterTrim, ms: done.pauseMs, duration: ms }
 }

@@ -26,8 +26,12 @@ const QUESTIONS: readonly unknown[] = ['inside', 'release'] satisfies Question[]
 
 /** An answer is not longer than this many bytes. */
 const LONGEST_ANSWER = 16_000_000
-/** Milliseconds after its start within which a process opens its inside socket. It is asked again until then. */
-const START = 2000
+/**
+ * Milliseconds after its start within which a process opens its inside socket. It is asked again until then: for long
+ * if it was started with `ebb/auto`, and for less long if nothing tells.
+ */
+const START = 5000
+const SHORT_START = 700
 /** Milliseconds between two tries. */
 const RETRY = 20
 /** Milliseconds per clock tick in `/proc`, as in `proc/stat.ts`. */
@@ -107,7 +111,7 @@ async function connect(pid: number, name: string, deadline: number): Promise<num
   for (;;) {
     const fd = connectToName(name)
     if (fd >= 0) return checked(fd, pid)
-    const mayWork = fd === -E.EAGAIN || (fd === -E.ECONNREFUSED && ageOf(pid) < START)
+    const mayWork = fd === -E.EAGAIN || (fd === -E.ECONNREFUSED && ageOf(pid) < startOf(pid))
     if (!mayWork) throw noInside(pid, fd)
     if (performance.now() >= deadline) throw fd === -E.EAGAIN ? noAnswer(pid) : noInside(pid, fd)
     await new Promise((resolve) => setTimeout(resolve, RETRY))
@@ -121,6 +125,19 @@ function checked(fd: number, pid: number): number {
   closeDescriptor(fd)
   const who = peer.pid === 0 ? 'a process of another container' : `process ${peer.pid}`
   throw new EbbError('ERR_EBB_NO_INSIDE', `the name of the inside socket of process ${pid} is taken by ${who}`)
+}
+
+/** Returns the age, ms, until which a process may still open its inside socket. */
+function startOf(pid: number): number {
+  const [command, environment] = ['cmdline', 'environ'].map((name) => {
+    try {
+      return fs.readFileSync(`/proc/${pid}/${name}`, 'latin1')
+    } catch {
+      return ''
+    }
+  })
+  if (/(?:^|\0)EBB_INSIDE=(?:0|false|off)\0/.test(environment ?? '')) return 0
+  return `${command}${environment}`.includes('ebb/auto') ? START : SHORT_START
 }
 
 /** Milliseconds since the start of a process; Infinity if it cannot be read. */
