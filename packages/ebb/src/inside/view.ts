@@ -10,7 +10,7 @@ import { VERSION } from './name.js'
 import { predict } from './prediction.js'
 import type { HeapView, Inside } from './types.js'
 
-/** Returns the inside of this process, as its inside socket answers it. Takes about 1 ms. */
+/** Returns the inside of this process, as its inside socket answers it. Takes a few ms. */
 export function inside(): Inside {
   const { name } = allocator()
   const heap = heapView()

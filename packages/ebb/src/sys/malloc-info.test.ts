@@ -45,9 +45,11 @@ describe('malloc_info()', () => {
       ],
       mapped: 270_336,
       used: 477_208,
-      free: 133_096
+      free: 133_096,
+      // Of the ends of both arenas, without a part of a page.
+      freePages: 33_000 - 3000 - 4096 + 100_000 - 4096
     })
-    expect(parseMallocInfo('')).toEqual({ arenas: [], mapped: 0, used: 0, free: 0 })
+    expect(parseMallocInfo('')).toEqual({ arenas: [], mapped: 0, used: 0, free: 0, freePages: 0 })
   })
 
   test('of this process adds up', () => {

@@ -21,6 +21,8 @@ export interface MallocState {
   used: number
   /** Bytes of the arenas that no block uses. Part of them may be back at the system already. */
   free: number
+  /** Part of `free` in whole pages, estimated from the sizes of the free blocks. Only whole pages can be returned. */
+  freePages: number
 }
 
 let reports: ReturnType<typeof libc.mallocReports> | undefined
@@ -51,8 +53,29 @@ export function parseMallocInfo(text: string, mapped = sizeOf('total type="mmap"
     return { system, free, used: system - free }
   })
   const sum = (of: 'used' | 'free') => arenas.reduce((total, arena) => total + arena[of], 0)
-  return { arenas, mapped, used: mapped + sum('used'), free: sum('free') }
+  return { arenas, mapped, used: mapped + sum('used'), free: sum('free'), freePages: freePagesOf(text) }
 }
+
+const PAGE = 4096
+
+/** Returns how many bytes of free blocks are whole pages. A block begins anywhere within a page. */
+function freePagesOf(text: string): number {
+  let bytes = 0
+  for (const [, heap = ''] of text.matchAll(/<heap nr="\d+">(.*?)<\/heap>/gs)) {
+    // The block at the end of the arena is in the total, but not in the list.
+    let end = sizeOf('total type="rest"', heap)
+    for (const [line, total, count] of heap.matchAll(/<(?:size|unsorted) .*?total="(\d+)" count="(\d+)"\/>/g)) {
+      const isFast = line.startsWith('<size') && Number(/to="(\d+)"/.exec(line)?.[1]) <= LARGEST_FAST
+      if (!isFast) end -= Number(total)
+      bytes += Math.max(0, Number(total) - Number(count) * PAGE)
+    }
+    bytes += Math.max(0, end - PAGE)
+  }
+  return bytes
+}
+
+/** Blocks of fast bins are not in the total of the rest, but in the same list. Largest of them, bytes. */
+const LARGEST_FAST = 128
 
 /** Returns the attribute `size` of the last such element; 0 if there is none. */
 function sizeOf(element: string, text: string): number {

@@ -8,11 +8,14 @@ import { askNode } from './ask-node.js'
 const ROOT = fileURLToPath(new URL('../../../../..', import.meta.url))
 const GARBAGE = 'globalThis.kept = Array.from({ length: 300_000 }, (_, i) => ({ i })); kept = undefined;'
 
+/** Starts a command in a network namespace of its own. */
+const WITHOUT_NET = ['unshare', '--net'] as const
+
 /** Starts a program that waits. @returns the process and what it has written on standard error so far */
 async function started(
   source: string,
   args: string[] = [],
-  before: string[] = []
+  before: readonly string[] = []
 ): Promise<[ChildProcess, () => string]> {
   const script = `setInterval(() => {}, 1e6); ${source}; console.log('ready')`
   const [command = '', ...rest] = [...before, process.execPath, ...args, '-e', script]
@@ -114,12 +117,12 @@ describe('askNode()', () => {
   })
 
   test.skipIf(!mayUnshare())('says that a process is in another network namespace', async () => {
-    const [plain, stderr] = await started('', [], ['unshare', '--net'])
+    const [plain, stderr] = await started('', [], WITHOUT_NET)
     await expect(askNode(plain.pid ?? 0, { inspect: true })).rejects.toMatchObject({
       code: 'ERR_EBB_INSPECT_NAMESPACE'
     })
     expect(stderr()).toBe('')
-    const [{ pid = 0 }] = await started('', ['--import', 'ebb/auto'], ['unshare', '--net'])
+    const [{ pid = 0 }] = await started('', ['--import', 'ebb/auto'], WITHOUT_NET)
     await expect(askNode(pid)).rejects.toMatchObject({
       code: 'ERR_EBB_NO_INSIDE',
       message: expect.stringMatching(/another network namespace/)
@@ -129,7 +132,8 @@ describe('askNode()', () => {
 
 function mayUnshare(): boolean {
   try {
-    execFileSync('unshare', ['--net', 'true'], { stdio: 'ignore' })
+    const [unshare, ...args] = [...WITHOUT_NET, 'true']
+    execFileSync(unshare, args, { stdio: 'ignore' })
     return true
   } catch {
     return false
