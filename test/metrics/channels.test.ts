@@ -1,5 +1,5 @@
 /** The channels of `diagnostics_channel`: park, wake, release and handover. */
-import { AsyncLocalStorage } from 'node:async_hooks'
+import { AsyncLocalStorage, executionAsyncId } from 'node:async_hooks'
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { once } from 'node:events'
 import http from 'node:http'
@@ -39,7 +39,7 @@ async function connected(server: ParkServer): Promise<net.Socket> {
 test('ebb:park and ebb:wake tell what stats() counts, in no context of a connection', async () => {
   const store = new AsyncLocalStorage<string>()
   const stores: unknown[] = []
-  const look = (): void => void stores.push(store.getStore())
+  const look = (): void => void stores.push([store.getStore(), executionAsyncId()])
   const parks = heard<ParkMessage>('ebb:park', look)
   const wakes = heard<WakeMessage>('ebb:wake', look)
   const ids = new Set<number>()
@@ -61,7 +61,8 @@ test('ebb:park and ebb:wake tell what stats() counts, in no context of a connect
   expect(wakes).toEqual([1, 2, 3].map((wakes) => ({ server, id, wakes })))
   expect(parks).toEqual([1, 2, 3].map(() => ({ server, id })))
   expect(server.stats()).toMatchObject({ woken: wakes.length, parkedAgain: parks.length })
-  expect(stores).toEqual(Array(6).fill(undefined))
+  // The async id of the code that starts a process.
+  expect(stores).toEqual(Array(6).fill([undefined, 1]))
 })
 
 test('a connection that Node accepts is told as woken once, and ebb:release has releases without a governor', async () => {
@@ -120,7 +121,7 @@ const TOLD = `
   const all = metrics({ runtime: false })
   const told = []
   for (const name of ['start', 'end', 'error']) subscribe('ebb:handover:' + name, (message) => told.push({ name, ...message }))
-  const counted = () => all.text().split('\\n').filter((line) => /^ebb_handover\\S* [^0]/.test(line))
+  const counted = () => all.text().split('\\n').filter((line) => /^ebb_handover(?:s|_connections)_total\\S* [^0]/.test(line))
   ${ECHO}
 `
 
