@@ -180,7 +180,8 @@ async function record(command: string): Promise<string> {
 }
 
 test.each(alone)('%s', async (command) => {
-  const cli = await server()
+  // A process that can be asked for a release.
+  const cli = await server([], command.includes(' --release') ? { env: { NODE_OPTIONS: '--import ebb/auto' } } : {})
   const directory = mkdtempSync(join(tmpdir(), 'ebb-readme-'))
   onTestFinished(() => rmSync(directory, { recursive: true }))
   // Stand-ins for a reader's own servers.

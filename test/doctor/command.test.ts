@@ -79,8 +79,18 @@ test('a process by its id: V8 and buffers are told apart, and JSON has the docum
     trend: Object.fromEntries(
       ['over', 'from', 'to', 'lowest', 'highest', 'perMinute', 'cpu'].map((name) => [name, 'number'])
     ),
-    advice: expect.toSatisfy(Array.isArray),
-    notes: []
+    inside: null,
+    release: null,
+    advice: [
+      {
+        code: 'string',
+        text: 'string',
+        reason: 'string',
+        figure: { name: 'string', value: 'number', unit: 'string' },
+        source: 'string'
+      }
+    ],
+    notes: ['string']
   })
   // The reference names each field, also those within another one.
   const reference = sectionOf('docs/reference/json.md', '## ebb doctor')

@@ -1,14 +1,15 @@
 /** Examines a process from `/proc`: where its memory is, and what would bring it back. */
 import fs from 'node:fs'
-import { ProcessView, readStat } from 'ebb/memory'
+import { ProcessError, ProcessView, readStat } from 'ebb/memory'
 import { commandOf, nameOf } from '../process/describe.js'
 import { isDenied, isGone } from '../process/sockets.js'
-import { codeOf, DoctorError, reasonOf } from '../units/errors.js'
+import { codeOf, DoctorError, LabError, reasonOf } from '../units/errors.js'
 import { adviseOn } from './advice/advise.js'
 import { readCgroup } from './cgroup.js'
 import { limitOf, readDescriptors } from './descriptors.js'
-import type { Diagnosis, MemoryTotals } from './diagnosis.js'
+import type { Asked, Diagnosis, MemoryTotals } from './diagnosis.js'
 import { hugePages } from './huge-pages.js'
+import { readInside, releaseOf } from './inside.js'
 import { mallocUse } from './malloc.js'
 import { type Mapping, readMappings } from './mappings.js'
 import { Pages } from './pages.js'
@@ -21,6 +22,8 @@ import { watch } from './trend.js'
 export interface DiagnoseOptions {
   /** Milliseconds to watch the memory for the trend. Default: 3,000; 0 for no trend. */
   watch?: number
+  /** Whether to make the process release its memory at the end. It must have loaded `ebb/auto`. Default: false. */
+  release?: boolean
   /** Ends the watching early. */
   signal?: AbortSignal
 }
@@ -34,25 +37,51 @@ const DEFAULT_STACK = 8_388_608
  * mappings once, and does not stop the process.
  *
  * @throws ProcessError if there is no such process, if it has ended, is a zombie or a kernel thread
- * @throws DoctorError: `EACCES` if this user may not look into the process
+ * @throws DoctorError: `EACCES` if this user may not look into the process; `ENOTSUP` if it cannot be made to release
+ *   memory
  */
 export async function diagnose(pid: number, options: DiagnoseOptions = {}): Promise<Diagnosis> {
-  const { watch: over = WATCH, signal } = options
+  const { watch: over = WATCH, release = false, signal } = options
   const view = new ProcessView(pid)
   const pages = Pages.open(pid)
   try {
     const examined = await examine(view, pages)
+    const { inside, why } = await insideOf(examined)
+    if (release && inside === null) throw noRelease(pid, why)
     const trend = over === 0 ? null : await watch(view, over, signal)
-    const notes = [...examined.notes, ...(over > 0 && trend === null ? ['the process could not be watched'] : [])]
-    const found = { ...examined, trend, notes }
+    const notes = [...examined.notes]
+    if (over > 0 && trend === null) notes.push('the process could not be watched')
+    if (why !== null) notes.push(`the inside of Node is not known: ${why}`)
+    const done = inside !== null && release ? await releaseOf(view, inside) : null
+    const found = { ...examined, inside, release: done, trend, notes }
     return { ...found, advice: adviseOn(found) }
+  } catch (error) {
+    // Some of its files were read by name, after it had ended.
+    if (error instanceof ProcessError || error instanceof LabError || !isGone(error)) throw error
+    throw new DoctorError(`process ${pid} has ended`, 'ESRCH', 'read', error)
   } finally {
     pages?.close()
     view.close()
   }
 }
 
-type Examined = Omit<Diagnosis, 'advice' | 'trend'>
+type Examined = Omit<Diagnosis, 'advice' | 'trend' | 'inside' | 'release'>
+
+/** Asks a Node process for its inside. A stopped process does not answer. */
+async function insideOf({ pid, runtime, state, parts, malloc }: Examined): Promise<Asked> {
+  if (runtime.name !== 'node') return { inside: null, why: null }
+  if (isStopped(state)) return { inside: null, why: 'the process is stopped' }
+  return await readInside(pid, { parts, malloc })
+}
+
+function noRelease(pid: number, why: string | null): DoctorError {
+  const text = why ?? 'it is no Node process: start Node with "node --import ebb/auto"'
+  return new DoctorError(`process ${pid} cannot be made to release memory: ${text}`, 'ENOTSUP')
+}
+
+function isStopped(state: string): boolean {
+  return state === 'T' || state === 't'
+}
 
 async function examine(view: ProcessView, pages: Pages | undefined): Promise<Examined> {
   const { pid } = view
@@ -74,7 +103,7 @@ async function examine(view: ProcessView, pages: Pages | undefined): Promise<Exa
   if (descriptors === null) notes.push('the descriptors belong to another user: run as that user or as root')
   if (pages === undefined) notes.push('the pages cannot be looked into (ptrace is not allowed): run as root for more')
   const { state } = readStat(pid)
-  if (state === 'T' || state === 't') notes.push('the process is stopped: it runs on after SIGCONT')
+  if (isStopped(state)) notes.push('the process is stopped: it runs on after SIGCONT')
   if (isElsewhere(pid, 'pid')) notes.push('the process runs in a container: paths of files are those of the container')
   return {
     version: 1,

@@ -1,4 +1,5 @@
 /** What the doctor finds out about a process. Sizes are bytes, times milliseconds. */
+import type { Inside, Prediction } from 'ebb/memory'
 import type { CgroupUse } from './cgroup.js'
 import type { Descriptors } from './descriptors.js'
 import type { HugePages } from './huge-pages.js'
@@ -41,6 +42,26 @@ export interface Advice {
   source: string
 }
 
+/** The inside of a Node process, or why there is none. */
+export interface Asked {
+  inside: Inside | null
+  /** Null if there is one. */
+  why: string | null
+}
+
+/** A release that the doctor had done. */
+export interface DoneRelease {
+  /** Anonymous memory before and after. */
+  before: number
+  after: number
+  /** `before - after`. */
+  returned: number
+  /** The longest pause of the event loop. */
+  stop: number
+  /** What was predicted. */
+  predicted: Prediction
+}
+
 /** Where the memory of a process is, and what would bring it back. */
 export interface Diagnosis {
   /** Version of this shape: 1. Fields may be added to it. */
@@ -71,6 +92,10 @@ export interface Diagnosis {
   cgroup: CgroupUse | null
   /** How the memory went while it was watched; null if it was not. */
   trend: Trend | null
+  /** What a Node process tells about itself if it has loaded `ebb/auto`; null if it does not. */
+  inside: Inside | null
+  /** The release that the option `release` asked for; null without it. */
+  release: DoneRelease | null
   /** What to do, the largest effect first. */
   advice: Advice[]
   /** Remarks, one sentence each: what could not be read, and why. */

@@ -2,6 +2,7 @@
 import { duration, integer, megabytes } from '../units/format.js'
 import { clean, fit, wrap } from '../units/text.js'
 import type { Advice, Diagnosis } from './diagnosis.js'
+import { insideRows, releaseText } from './inside-text.js'
 import type { Part } from './parts.js'
 import { backOf, RUNTIME_NAMES, titleOf } from './words.js'
 
@@ -24,7 +25,7 @@ const NARROWEST = 40
 /** Columns of the figures: `10,496.2 MB  100 %  `. */
 const FIGURES = 20
 /** Columns of a label: `descriptors  `. */
-const LABEL = 13
+const LABEL = 14
 /** Share of the resident memory below which parts are summed up, and number of parts that are told at most. */
 const SMALL = 0.01
 const MOST_PARTS = 12
@@ -82,7 +83,7 @@ function row(bytes: number, whole: number, title: string, width: number): string
 
 /** Returns the lines about what is beside the resident memory. */
 function besides(found: Diagnosis, width: number, paint: Paint): string[] {
-  const { memory, malloc, hugePages, descriptors, cgroup, trend, notes } = found
+  const { memory, malloc, hugePages, descriptors, cgroup, trend, inside, release, notes } = found
   const rows: [label: string, text: string][] = []
   if (malloc !== null) rows.push(['malloc', mallocText(malloc)])
   if (hugePages !== null) {
@@ -99,6 +100,8 @@ function besides(found: Diagnosis, width: number, paint: Paint): string[] {
   }
   if (cgroup !== null) rows.push(['cgroup', cgroupText(cgroup)])
   if (trend !== null) rows.push(['trend', trendText(trend)])
+  if (inside !== null) rows.push(...insideRows(inside))
+  if (release !== null) rows.push(['released', releaseText(release)])
   for (const note of notes) rows.push(['note', note])
   return rows.flatMap(([label, text]) =>
     wrap(clean(text), width - LABEL).map((line, i) => `${paint((i === 0 ? label : '').padEnd(LABEL), 'bold')}${line}`)

@@ -18,7 +18,7 @@ export const ERROR_CODES = {
     'A command is empty, a port is not a port, a server has no port, or a remote server was given without a swarm.',
   EMFILE: 'A server or the client is to hold more connections than its descriptor limit allows.',
   ENOMEM: 'No process fits into the memory limit of a box.',
-  ENOTSUP: 'The memory controller of cgroups is not available to this user.',
+  ENOTSUP: 'The memory controller of cgroups is not available to this user, or a process cannot release memory.',
   EPERM: 'A process that was started belongs to another user now and may not be stopped.',
   EREMOTE: 'An agent that is to record a server cannot record it, or stopped recording.',
   ERR_BOX_INVALID: 'The file of a box has mistakes, or this machine cannot run what it describes.',

@@ -11,6 +11,7 @@ import { colours, columns, interruption } from '../output/terminal.js'
 interface Flags {
   port?: number
   for?: number
+  release?: boolean
   json?: boolean
 }
 
@@ -23,6 +24,7 @@ export function doctorCommand(): Command {
     .usage('[options] PID | --port PORT | -- COMMAND...')
     .option('--port <port>', 'examine the process that listens on this TCP port', parsePort)
     .option('--for <time>', 'watch the memory for this time, for the trend (default: 3s; 0: not at all)', parseTime)
+    .option('--release', 'make a Node process with ebb/auto release its memory, and print what came back')
     .option('--json', 'print everything as JSON')
     .action(run)
 }
@@ -35,22 +37,25 @@ async function run(first: string | undefined, rest: string[], flags: Flags): Pro
       'the process is not given, or given twice: give exactly one of PID, --port PORT and -- COMMAND'
     )
   }
-  const watch = flags.for === undefined ? {} : { watch: flags.for }
+  const asked: DiagnoseOptions = {
+    ...(flags.for !== undefined && { watch: flags.for }),
+    ...(flags.release && { release: true })
+  }
   const isPid = words.length === 1 && /^\d+$/.test(words[0] as string)
-  if (port === undefined && !isPid) return await runCommand(words, watch, flags)
+  if (port === undefined && !isPid) return await runCommand(words, asked, flags)
   const pid = port === undefined ? serverOf(parsePid(words[0] as string)) : find({ port }).pid
-  print(await diagnose(pid, { ...watch, signal: interruption().signal }), flags)
+  print(await diagnose(pid, { ...asked, signal: interruption().signal }), flags)
 }
 
 /** Examines a command. Ctrl-C examines it at once, and is then passed on. */
-async function runCommand(words: string[], watch: DiagnoseOptions, flags: Flags): Promise<void> {
+async function runCommand(words: string[], asked: DiagnoseOptions, flags: Flags): Promise<void> {
   let last: NodeJS.Signals | undefined
   const remember = (signal: NodeJS.Signals): void => {
     last = signal
   }
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, remember)
   await examineCommand(words, {
-    ...watch,
+    ...asked,
     signal: interruption().signal,
     report: (found) => print(found, flags),
     // Standard output is for the report.

@@ -1,5 +1,5 @@
 /** Advice about runtimes: which setting returns the memory that their heaps keep. */
-import { integer } from '../../units/format.js'
+import { duration, integer } from '../../units/format.js'
 import type { PartKind } from '../parts.js'
 import { bytesOf, type Findings, isWorth, onBytes, onCount, type Rule, type Words } from './advice.js'
 
@@ -12,11 +12,64 @@ function heapOf(runtime: string, code: string, kinds: PartKind[], words: (found:
   }
 }
 
+/** Returns the advice of a rule only for a process whose inside is not known. */
+function unlessInside(rule: Rule): Rule {
+  return (found) => (found.inside === null ? rule(found) : undefined)
+}
+
 const node = heapOf('node', 'node-heap', ['v8', 'v8-large'], () => ({
   text: 'Start it with "node --import ebb/auto": it collects garbage and returns free pages 1 s after a spike.',
   reason: "are pages of V8's heap: live objects, and what V8 keeps until it collects in its own time",
   source: 'https://nodejs.org/en/learn/diagnostics/memory/understanding-and-tuning-memory'
 }))
+
+const release: Rule = (found) => {
+  const { expected = 0, stop = 0 } = found.inside?.release ?? {}
+  // After a release, the figure is what is left of it.
+  if (found.release !== null || !isWorth(expected, found)) return undefined
+  return onBytes('node-release', 'inside.release.expected', expected, {
+    text: 'Release it: ebb doctor PID --release. ebb/auto does so after a spike if EBB_MAX_PAUSE allows the stop.',
+    reason: `would come back by a release, which stops the event loop for ${duration(stop)}`,
+    source: 'https://nodejs.org/en/learn/diagnostics/memory/understanding-and-tuning-memory'
+  })
+}
+
+/** Returns the bytes of objects in the spaces of V8's heap whose name begins with one of the prefixes. */
+function usedIn({ inside }: Findings, prefix: string, figure: 'used' | 'physical'): number {
+  const spaces = inside?.heap.spaces ?? []
+  return spaces.reduce((sum, space) => sum + (space.name.startsWith(prefix) ? space[figure] : 0), 0)
+}
+
+const objects: Rule = (found) => {
+  const bytes = usedIn(found, '', 'used') - usedIn(found, 'new_', 'used')
+  if (!isWorth(bytes, found)) return undefined
+  return onBytes('node-objects', 'inside.heap.spaces.used', bytes, {
+    text: 'See which objects: take a heap snapshot (node --heapsnapshot-signal=SIGUSR2) and look for what refers to them.',
+    reason: "are old objects of V8's heap: the program refers to them, or V8 has not collected them yet",
+    source: 'https://nodejs.org/en/learn/diagnostics/memory/using-heap-snapshot'
+  })
+}
+
+const buffers: Rule = (found) => {
+  const bytes = found.inside?.heap.arrayBuffers ?? 0
+  if (!isWorth(bytes, found)) return undefined
+  return onBytes('node-buffers', 'inside.heap.arrayBuffers', bytes, {
+    text: 'See who holds them: a heap snapshot lists them under system / JSArrayBufferData. Copy small parts of large ones.',
+    reason:
+      'are in Buffers and ArrayBuffers, which are outside of the heap and live as long as an object refers to them',
+    source: 'https://nodejs.org/api/process.html#processmemoryusage'
+  })
+}
+
+const young: Rule = (found) => {
+  const bytes = usedIn(found, 'new_', 'physical')
+  if (!isWorth(bytes, found)) return undefined
+  return onBytes('node-young', 'inside.heap.spaces.new_space.physical', bytes, {
+    text: 'Let a release shrink it, or keep it small: --max-semi-space-size=4 (MB), at the cost of more collections.',
+    reason: 'are the young generation of V8: it grows with the rate of allocation, and shrinks only in a collection',
+    source: 'https://nodejs.org/api/cli.html#--max-semi-space-sizesize-in-mib'
+  })
+}
 
 /** Connections from which on an object for each of them is worth parking. */
 const MANY_CONNECTIONS = 200
@@ -25,7 +78,9 @@ const DEFLATE_BYTES = 100_000
 
 const connections: Rule = (found) => {
   const open = connectionsOf(found)
-  if (found.runtime.name !== 'node' || open < MANY_CONNECTIONS) return undefined
+  // Parked connections are known from the inside, and cost next to nothing.
+  const parked = found.inside?.servers.reduce((sum, server) => sum + server.parked, 0) ?? 0
+  if (found.runtime.name !== 'node' || open - parked < MANY_CONNECTIONS) return undefined
   return onCount('node-connections', 'descriptors.sockets.count["tcp ESTABLISHED"]', open, {
     text: 'Park idle connections with park() or "--import ebb/park". For HTTP, a short keepAliveTimeout closes them.',
     reason: `connections are open: idle, each costs about 3.5 KB as a net.Socket, and about 100 bytes parked`,
@@ -105,7 +160,11 @@ const bun = heapOf('bun', 'bun-heap', ['blocks', 'named'], () => ({
 }))
 
 export const RUNTIME_RULES: readonly Rule[] = [
-  node,
+  unlessInside(node),
+  release,
+  objects,
+  buffers,
+  young,
   connections,
   deflate,
   go,

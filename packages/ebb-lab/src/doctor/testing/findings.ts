@@ -61,6 +61,8 @@ export function findings(given: Partial<Findings> = {}): Findings {
     },
     cgroup: null,
     trend: null,
+    inside: null,
+    release: null,
     notes: [],
     ...given
   }

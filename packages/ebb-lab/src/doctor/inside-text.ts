@@ -1,0 +1,58 @@
+/** Says in words what a Node process tells about itself. */
+import type { Inside } from 'ebb/memory'
+import { duration, integer, megabytes } from '../units/format.js'
+import type { DoneRelease } from './diagnosis.js'
+
+/** Spaces and kinds of handles that are told. */
+const MOST = 6
+
+/** Returns rows about the inside of a process: labels and texts. */
+export function insideRows(inside: Inside): [label: string, text: string][] {
+  const { heap, threads, handles, servers, governor, release } = inside
+  const total = (of: 'used' | 'physical'): number => heap.spaces.reduce((sum, space) => sum + space[of], 0)
+  const spaces = heap.spaces
+    .filter(({ physical }) => physical > 0)
+    .sort((a, b) => b.physical - a.physical)
+    .slice(0, MOST)
+    .map(({ name, used, physical }) => `${name} ${megabytes(used)} of ${megabytes(physical)}`)
+  const rows: [string, string][] = [
+    ["V8's heap", `${megabytes(total('used'))} used of ${megabytes(total('physical'))}: ${spaces.join(', ')}`],
+    [
+      'outside of it',
+      `${megabytes(heap.arrayBuffers)} in buffers, ${megabytes(heap.external)} external in all, ` +
+        `${megabytes(heap.mallocedByV8)} of V8's own; ${megabytes(heap.code)} of the heap are code`
+    ]
+  ]
+  const workers = threads.workers ? `${integer(threads.workers)} workers; ` : ''
+  const kinds = Object.entries(handles)
+    .sort(([, a], [, b]) => b - a)
+    .slice(0, MOST)
+    .map(([kind, count]) => `${integer(count)} ${kind}`)
+  if (workers !== '' || kinds.length > 0) rows.push(['handles', `${workers}${kinds.join(', ') || 'none'}`])
+  for (const { protocol, address, parked, awake } of servers) {
+    rows.push(['server', `${protocol} ${address ?? ''}: ${integer(parked)} parked, ${integer(awake)} awake`])
+  }
+  if (governor !== undefined) {
+    const count = Object.values(governor.releases).reduce((sum, each) => sum + each, 0)
+    const pause = count === 0 ? '' : `, longest pause ${duration(governor.longestPause)}`
+    rows.push([
+      'governor',
+      `${integer(count)} ${count === 1 ? 'release' : 'releases'} returned ${megabytes(governor.returned)}${pause}`
+    ])
+  }
+  rows.push(['a release', predictionText(release)])
+  return rows
+}
+
+/** Returns what a release would do. */
+function predictionText({ expected, stop }: Inside['release']): string {
+  return `would return ${megabytes(expected)} and stop the loop for ${duration(stop)}`
+}
+
+/** Returns what a release has done, beside what was predicted. */
+export function releaseText({ before, after, returned, stop, predicted }: DoneRelease): string {
+  return (
+    `returned ${megabytes(returned)} (${megabytes(before)} to ${megabytes(after)}) and stopped the loop for ` +
+    `${duration(stop)}; predicted: ${megabytes(predicted.expected)}, ${duration(predicted.stop)}`
+  )
+}
