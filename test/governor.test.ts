@@ -712,6 +712,65 @@ describe.each([
   })
 })
 
+describe('the start', () => {
+  const KOFFI = `
+    import { createRequire } from 'node:module'
+    const { cache } = createRequire('/')
+    const hasKoffi = () => Object.keys(cache).some((path) => path.includes('koffi'))`
+
+  test('a program that ends soon loads neither the governor nor koffi', async () => {
+    const child = auto(`${KOFFI}; process.on('exit', () => console.log(hasKoffi()))`)
+    expect(await child.next()).toBe(false)
+    expect(await child.ended).toEqual({ code: 0, signal: null, stderr: '' })
+  })
+
+  test('a program that runs for longer does', async () => {
+    const child = auto(
+      `${KOFFI}; while (!hasKoffi()) await new Promise((resolve) => setTimeout(resolve, 20)); console.log(1)`
+    )
+    expect(await child.next()).toBe(1)
+    expect(await child.ended).toEqual({ code: 0, signal: null, stderr: '' })
+  })
+
+  test('memory that the program takes before the governor is loaded is released after the crowd', async () => {
+    const child = auto(
+      `${TOOLS} ${REPORT}
+      let held = weight(80)
+      const fds = crowd(200)
+      print('there')
+      await pause(2000)
+      held = undefined
+      leave(fds)
+      setInterval(() => {}, 1000)`,
+      { EBB_MAX_PAUSE: '10s', EBB_BUDGET: '1' }
+    )
+    expect(await child.next()).toBe('there')
+    expect(await child.next<Report>()).toMatchObject({ reason: 'spike' })
+  })
+
+  test('a release of the program is told with its reason, however early', async () => {
+    const child = auto(`
+      import { subscribe } from 'node:diagnostics_channel'
+      import { release } from 'ebb/memory'
+      subscribe('ebb:release', ({ reason }) => console.log(JSON.stringify(reason)))
+      await release()`)
+    expect(await child.next()).toBe('asked')
+    expect(await child.ended).toEqual({ code: 0, signal: null, stderr: '' })
+  })
+
+  test('stop() keeps a governor from starting that has not started', async () => {
+    const child = auto(`
+      const key = Symbol.for('ebb.governing.1')
+      const governor = globalThis[key]
+      governor.stop()
+      console.log(globalThis[key] === undefined)
+      console.log(governor.stats().releases.spike)`)
+    expect(await child.next()).toBe(true)
+    expect(await child.next()).toBe(0)
+    expect(await child.ended).toEqual({ code: 0, signal: null, stderr: '' })
+  })
+})
+
 describe('in any program', () => {
   test('an idle program wakes at most once a second, also if a release would pause too long', async () => {
     const idle = auto(`${TOOLS} print('there'); setInterval(() => {}, 2 ** 30)`)

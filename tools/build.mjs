@@ -16,6 +16,13 @@ import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
+/**
+ * The entry that every program with `NODE_OPTIONS='--import ebb/auto'` loads at its start. It is one file with all that
+ * it imports: a file takes a millisecond.
+ */
+const ALONE = 'auto.js'
+/** Modules of `ebb` that an entry requires by their paths. */
+const REQUIRED = ['govern/start.js', 'preload/servers.js']
 
 const compiled = spawnSync(process.execPath, [join(ROOT, 'node_modules/@typescript/native/bin/tsc'), '-b', ROOT], {
   stdio: 'inherit'
@@ -63,7 +70,7 @@ function removeStale(folder, sources) {
 }
 
 /**
- * Writes the ES modules of `ebb`: the public entries, and the two modules that an entry requires by their paths.
+ * Writes the ES modules of `ebb`: the public entries, and the modules that an entry requires by their paths.
  * Comments and indentation are left out, because V8 keeps the text of a program in its heap; names stay, and lines are
  * short, for those who read a stack trace. Source maps lead to `src`, which is published.
  *
@@ -71,14 +78,14 @@ function removeStale(folder, sources) {
  */
 async function writeModules() {
   const [from, dist] = ['build', 'dist'].map((folder) => join(EBB, folder))
-  const entries = readdirSync(from).filter((path) => path.endsWith('.js'))
-  const { outputFiles } = await build({
-    entryPoints: [...entries, 'govern/environment.js', 'preload/servers.js'].map((path) => join(from, path)),
+  const entries = readdirSync(from).filter((path) => path.endsWith('.js') && path !== ALONE)
+  const paths = (files) => files.map((path) => join(from, path))
+  /** @type {import('esbuild').BuildOptions} */
+  const options = {
     outbase: from,
     outdir: dist,
     chunkNames: 'shared/[hash]',
     bundle: true,
-    splitting: true,
     packages: 'external',
     format: 'esm',
     platform: 'node',
@@ -89,7 +96,12 @@ async function writeModules() {
     sourcemap: true,
     sourcesContent: false,
     write: false
-  })
+  }
+  const results = await Promise.all([
+    build({ ...options, entryPoints: paths([...entries, ...REQUIRED]), splitting: true }),
+    build({ ...options, entryPoints: paths([ALONE]), plugins: [{ name: 'required', setup: leaveOutRequired }] })
+  ])
+  const outputFiles = results.flatMap((result) => result.outputFiles)
   for (const { path, contents } of outputFiles) {
     mkdirSync(dirname(path), { recursive: true })
     writeFileSync(path, contents)
@@ -98,6 +110,18 @@ async function writeModules() {
   for (const path of readdirSync(dist, { recursive: true }).map((path) => join(dist, path))) {
     if (/\.js(?:\.map)?$/.test(path) && !path.startsWith(join(dist, 'cjs')) && !written.has(path)) rmSync(path)
   }
+}
+
+/**
+ * Leaves the modules that are required by their paths out of a file.
+ *
+ * @param {import('esbuild').PluginBuild} build
+ */
+function leaveOutRequired({ onResolve }) {
+  onResolve({ filter: /\.js$/ }, ({ path }) => {
+    const external = REQUIRED.some((required) => path === `./${required}`)
+    return external ? { path, external } : undefined
+  })
 }
 
 async function writeCommonJs() {

@@ -25,6 +25,7 @@ test.each([
   ['pulse', 'bench:pulse'],
   ['scale', 'bench:scale'],
   ['server', 'bench:server'],
+  ['start', 'bench:start'],
   ['governor', 'bench:governor'],
   ['swarm', 'bench:swarm'],
   ['matrix', 'matrix']

@@ -24,35 +24,39 @@
  */
 import { createRequire } from 'node:module'
 import { isMainThread } from 'node:worker_threads'
-import type * as Environment from './govern/environment.js'
+import { governFromEnvironment } from './govern/deferred-governor.js'
+import type * as Start from './govern/start.js'
 import { collectWhenAsked } from './memory/worker-agent.js'
+
+/** Milliseconds until the inside socket is opened. */
+const OPEN_AFTER = 500
 
 // Worker threads load this file, too. The main thread's governor asks them to collect. They must not load the governor
 // itself: a worker thread that ends while koffi is being loaded takes the whole process with it. `require` and not
 // `await import`, because a module with a top-level await cannot be loaded by `node -r`.
 if (isMainThread) {
-  const environment = requireEnvironment()
-  if (environment !== undefined) start(environment)
-  else void import('./govern/environment.js').then(start)
+  const load = governorLoader()
+  if (load !== undefined) openInsideIf(governFromEnvironment(process.env, load))
+  else void import('./govern/start.js').then(({ startFromEnvironment }) => openInsideIf(startFromEnvironment(process.env)))
 } else if (!('Bun' in globalThis || 'Deno' in globalThis)) {
   collectWhenAsked()
 }
 
-/** Milliseconds until the inside socket is opened: no program starts later because of it. */
-const OPEN_AFTER = 500
-
-function start({ governFromEnvironment }: typeof Environment): void {
-  if (!governFromEnvironment(process.env)) return
+/** Opens the inside socket of a process that has a governor, soon: no program starts later because of it. */
+function openInsideIf(mayOpen: boolean): void {
+  if (!mayOpen) return
   setTimeout(() => void import('./inside/start.js').then(({ openInside }) => openInside(), nothing), OPEN_AFTER).unref()
 }
 
 /** A process whose inside socket cannot be loaded goes on without it. */
 function nothing(): void {}
 
-/** Loads the governor at once; undefined in a bundle, where it is no file of its own: there `import()` finds it. */
-function requireEnvironment(): typeof Environment | undefined {
+/** Returns what loads the governor; undefined in a bundle, where it has no file of its own and `import()` finds it. */
+function governorLoader(): (() => typeof Start) | undefined {
   try {
-    return createRequire(import.meta.url)('./govern/environment.js') as typeof Environment
+    const require = createRequire(import.meta.url)
+    const path = require.resolve('./govern/start.js')
+    return () => require(path) as typeof Start
   } catch {
     return undefined
   }

@@ -1,6 +1,8 @@
-/** Reads the options of `govern()` from `EBB_*` environment variables, for `ebb/auto`. */
+/**
+ * Reads the options of `govern()` from `EBB_*` environment variables, for `ebb/auto`. Imports little, because every
+ * program with `ebb/auto` loads it at its start.
+ */
 import { constants } from 'node:os'
-import { CgroupLimit } from '../proc/cgroup.js'
 import { warn } from '../sys/errors.js'
 import {
   type Environment,
@@ -13,11 +15,17 @@ import {
   warnOfVariables
 } from '../sys/variables.js'
 import { checkOptions, type GovernOptions } from './options.js'
-import { govern } from './process-governor.js'
 
 /** Options of `ebb/auto`: those of the governor, and whether the process answers at its inside socket. */
 interface AutoOptions extends GovernOptions {
   inside?: boolean
+}
+
+/** What the environment says. */
+interface AutoStart {
+  options: GovernOptions
+  /** Whether the process answers at its inside socket. */
+  inside: boolean
 }
 
 const VARIABLES: Variables<AutoOptions> = {
@@ -47,47 +55,40 @@ export function optionsFrom(environment: Environment): AutoOptions {
 }
 
 /**
- * Starts the governor with options from the environment. An invalid variable prints one line on standard error and ends
- * the process with exit code 1. Where the governor cannot work (not Linux), emits a process warning `EBB_UNSUPPORTED`
- * and the program runs without it. Emits `EBB_UNKNOWN_OPTION` for each unknown `EBB_*` variable.
+ * Reads the options of `ebb/auto`. An invalid variable prints one line on standard error and ends the process with exit
+ * code 1. Emits `EBB_UNKNOWN_OPTION` for each unknown `EBB_*` variable.
  *
- * @returns whether the process has a governor, and may open its inside socket
+ * @returns undefined in a runtime that ebb does not govern
  */
-export function governFromEnvironment(environment: Environment): boolean {
+export function readEnvironment(environment: Environment): AutoStart | undefined {
   if ('Bun' in globalThis || 'Deno' in globalThis) {
     process.stderr.write('ebb/auto does nothing here: it supports Node only\n')
-    return false
+    return undefined
   }
   try {
     const { inside = true, ...options } = optionsFrom(environment)
     warnOfVariables(environment, NAMES, 'ebb/auto', 'EBB_', (name) => name.startsWith(OF_PARK))
-    const governor = govern(options)
-    if (options.log === true) process.stderr.write(`${startLine(options, governor.stats().watching)}\n`)
-    return inside
+    checkOptions(options)
+    return { options, inside }
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ERR_INVALID_ARG_VALUE') {
-      warn('EBB_UNSUPPORTED', `ebb/auto does nothing: ${(error as Error).message}`)
-      return false
-    }
-    // An error of `govern()` starts with the name of its option.
-    const message = (error as Error).message.replace(/^\w+/, (word) => nameOf(word) ?? word)
-    process.stderr.write(`ebb/auto: ${message}\n`)
-    process.exit(1)
+    refuseToStart(error as Error)
+    return undefined
   }
 }
 
-/** The line of `EBB_LOG=1` that says that the governor runs. */
-function startLine(options: GovernOptions, watching: string | undefined): string {
-  const { budget, maxPause } = checkOptions(options)
-  const cgroup = new CgroupLimit()
-  const limit = cgroup.limit()
-  cgroup.close()
-  return [
-    `ebb: governor started: budget ${Number((100 * budget).toPrecision(3))} %`,
-    `longest pause ${maxPause} ms`,
-    limit === undefined ? 'no memory limit' : `memory limit ${(limit / 1e6).toFixed(1)} MB`,
-    watching === undefined ? 'no memory pressure' : `memory pressure from ${watching}`
-  ].join(', ')
+/**
+ * Reports why the governor cannot start. An invalid variable ends the process. Elsewhere (not Linux), the program runs
+ * without a governor.
+ */
+export function refuseToStart(error: NodeJS.ErrnoException): void {
+  if (error.code !== 'ERR_INVALID_ARG_VALUE') {
+    warn('EBB_UNSUPPORTED', `ebb/auto does nothing: ${error.message}`)
+    return
+  }
+  // An error of `govern()` starts with the name of its option.
+  const message = error.message.replace(/^\w+/, (word) => nameOf(word) ?? word)
+  process.stderr.write(`ebb/auto: ${message}\n`)
+  process.exit(1)
 }
 
 function nameOf(option: string): string | undefined {

@@ -12,10 +12,12 @@ import { onReleased, publishRelease, type Reason, type Release } from '../memory
 import { tuneAllocator, watchFaults } from '../memory/thresholds.js'
 import { watchWorkers } from '../memory/workers.js'
 import { CgroupLimit } from '../proc/cgroup.js'
+import { pageSize } from '../proc/sockstat.js'
 import { allocatorFault, warnOfAllocatorFault } from '../sys/malloc.js'
 import { outside } from '../sys/node/callback-scope.js'
 import { type CostModel, costModel } from './cost-model.js'
 import { FallWatch } from './fall.js'
+import { type ProcessGovernor, RUNNING, type Running } from './governing.js'
 import { Load } from './load.js'
 import { metrics } from './metrics.js'
 import { type CheckedOptions, checkOptions, type GovernOptions } from './options.js'
@@ -23,18 +25,7 @@ import { PressureMonitor, type PressureSource, pressureSource } from './pressure
 import { LEAST_DESCRIPTORS, SpikeDetector } from './spike.js'
 import { type GovernorStats, ReleaseLog } from './stats.js'
 
-/** A running governor of this process, returned by {@link govern}. */
-export interface ProcessGovernor {
-  /** Returns what the governor has done, and the memory of the process now. */
-  stats(): GovernorStats
-  /**
-   * Returns {@link stats} as OpenMetrics text without the closing `# EOF`, so that other metrics, such as those of
-   * `prom-client`, can follow it.
-   */
-  metrics(): string
-  /** Stops the governor. Does not stop a release that is under way. Calling it again does nothing. */
-  stop(): void
-}
+export type { ProcessGovernor }
 
 /** @deprecated Renamed to {@link ProcessGovernor}. */
 export type Governing = ProcessGovernor
@@ -42,10 +33,7 @@ export type Governing = ProcessGovernor
 /** @deprecated Renamed to {@link GovernorStats}. */
 export type GovernStats = GovernorStats
 
-// A program may load two copies of this library: they find the same governor by its symbol. Change the number when you
-// change the interface so that an older copy cannot use it.
-const KEY = Symbol.for('ebb.governing.1')
-const scope = globalThis as { [KEY]?: ProcessGovernor | undefined }
+const scope = globalThis as Running
 
 /**
  * Starts to release memory by itself, when a spike is over or memory is short. Does not hold the process open.
@@ -66,13 +54,22 @@ const scope = globalThis as { [KEY]?: ProcessGovernor | undefined }
  */
 export function govern(options: GovernOptions = {}): ProcessGovernor {
   const checked = checkOptions(options)
-  scope[KEY] ??= new RunningGovernor(checked)
-  return scope[KEY]
+  scope[RUNNING] ??= new RunningGovernor(checked)
+  return scope[RUNNING]
+}
+
+/**
+ * Makes the governor of a program that has run for a while.
+ *
+ * @param pages anonymous memory at the start of the program, in pages
+ */
+export function governFrom(options: GovernOptions, pages: number): ProcessGovernor {
+  return new RunningGovernor(checkOptions(options), pages)
 }
 
 /** Returns the governor of this thread; undefined if there is none. */
 export function runningGovernor(): ProcessGovernor | undefined {
-  return scope[KEY]
+  return scope[RUNNING]
 }
 
 /** Milliseconds between two looks whether the process was moved to another cgroup. */
@@ -108,7 +105,8 @@ class RunningGovernor implements ProcessGovernor {
   #releasing: Reason | undefined
   #stopped = false
 
-  constructor(options: CheckedOptions) {
+  /** @param pagesAtStart anonymous memory at the start of the program, in pages, if it has run for a while since */
+  constructor(options: CheckedOptions, pagesAtStart?: number) {
     this.#options = options
     this.#cgroup = new CgroupLimit()
     const source = this.#pressureSource()
@@ -119,6 +117,7 @@ class RunningGovernor implements ProcessGovernor {
     tuneAllocator({ timer: false })
     prepareHiddenClasses()
     this.#spike = new SpikeDetector(this.#load, options.worth)
+    if (pagesAtStart !== undefined) this.#spike.addStart(pagesAtStart * pageSize())
     this.#fall = new FallWatch({
       size: () => {
         this.#load.read()
@@ -282,6 +281,6 @@ class RunningGovernor implements ProcessGovernor {
     this.#cgroup.close()
     this.#load.close()
     if (this.#options.signal !== undefined) process.off(this.#options.signal, this.#onSignal)
-    scope[KEY] = undefined
+    scope[RUNNING] = undefined
   }
 }

@@ -68,7 +68,7 @@ export class SpikeDetector {
   readonly #descriptorsAtRelease = new Peak(LEAST_DESCRIPTORS)
   readonly #own = new Lull(LEAST_BUSY)
   readonly #others = new Lull(LEAST_OTHERS_BUSY)
-  readonly #excess: Excess
+  #excess: Excess
   /** The least anonymous memory since the last release, bytes: what the program lives on. */
   #least: number
 
@@ -78,6 +78,18 @@ export class SpikeDetector {
     this.#worth = worth
     this.#least = load.anonymous
     this.#excess = new Excess(performance.now(), load.anonymous)
+  }
+
+  /**
+   * Notes what the program has done before the first sample. Its work since the start of the process counts as work of
+   * a spike.
+   *
+   * @param anonymous anonymous memory at the start of the program, bytes
+   */
+  addStart(anonymous: number): void {
+    this.#least = Math.min(this.#least, anonymous)
+    this.#excess = new Excess(performance.now(), this.#least)
+    this.#addBusy()
   }
 
   /** Share of a core that this thread uses, smoothed over the last samples. */
@@ -96,13 +108,18 @@ export class SpikeDetector {
     const load = this.#load
     load.read()
     load.readBusy()
-    this.#own.add(load.busy, load.descriptors)
-    // V8's threads work for this thread, and seldom for longer than it works itself. Without this, the end of a
-    // collection would count as the end of a spike.
-    this.#others.add(Math.max(0, load.othersBusy - load.busy), load.descriptors)
+    this.#addBusy()
     this.#descriptors.add(load.descriptors)
     this.#least = Math.min(this.#least, load.anonymous)
     this.#excess.add(performance.now(), load.anonymous)
+  }
+
+  #addBusy(): void {
+    const { busy, othersBusy, descriptors } = this.#load
+    this.#own.add(busy, descriptors)
+    // V8's threads work for this thread, and seldom for longer than it works itself. Without this, the end of a
+    // collection would count as the end of a spike.
+    this.#others.add(Math.max(0, othersBusy - busy), descriptors)
   }
 
   /** Whether the spike is over, by the load as it was last read. */

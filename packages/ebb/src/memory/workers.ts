@@ -44,16 +44,19 @@ let onAnswer: ((from: number | string, hasCollected: boolean) => void) | undefin
 export function watchWorkers(): void {
   if (isWatching || !isMainThread) return
   isWatching = true
-  subscribe('worker_threads', (message) => {
-    const { worker } = message as { worker: Worker }
-    channel ??= openWorkerChannel((answer) => {
-      if (answer.what === 'collect') return
-      agents.add(answer.thread)
-      if (answer.what === 'collected') onAnswer?.(answer.thread, answer.hasCollected)
-    })
-    for (const thread of started.keys()) if (hasEnded(thread)) started.delete(thread)
-    started.set(worker.threadId, new WeakRef(worker))
+  subscribe('worker_threads', noteWorker)
+}
+
+/** Takes note of a worker thread that has just started. @param message that of the channel `worker_threads` */
+export function noteWorker(message: unknown): void {
+  const { worker } = message as { worker: Worker }
+  channel ??= openWorkerChannel((answer) => {
+    if (answer.what === 'collect') return
+    agents.add(answer.thread)
+    if (answer.what === 'collected') onAnswer?.(answer.thread, answer.hasCollected)
   })
+  for (const thread of started.keys()) if (hasEnded(thread)) started.delete(thread)
+  started.set(worker.threadId, new WeakRef(worker))
 }
 
 /** Returns the number of worker threads that the main thread has started and that run; undefined if nobody watches. */

@@ -93,7 +93,8 @@ export function watchListening(fd: number, ready: () => void): ListeningWatch | 
  * @returns undefined if this Node keeps its UDP handle elsewhere, and in the permission model without `--allow-net`
  */
 function handleFor(fd: number): UdpHandle | undefined {
-  const socket = createSocket('udp4')
+  // With a lookup, Node does not load its DNS client.
+  const socket = createSocket({ type: 'udp4', lookup: noLookup })
   const { handle } = (symbolProperty(socket, 'state symbol') ?? {}) as { handle?: UdpHandle }
   if (typeof handle?.recvStart !== 'function') return undefined
   try {
@@ -104,3 +105,6 @@ function handleFor(fd: number): UdpHandle | undefined {
   handle.close()
   return undefined
 }
+
+/** Is never called: the socket sends nothing. */
+function noLookup(): void {}
