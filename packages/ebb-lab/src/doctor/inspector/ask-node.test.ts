@@ -2,6 +2,7 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import { readStat } from 'ebb/memory'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { askNode } from './ask-node.js'
 
@@ -93,6 +94,8 @@ describe('askNode()', () => {
     expect(isAlive(sleep)).toBe(true)
     const [stopped, stderr] = await started('')
     stopped.kill('SIGSTOP')
+    // The kernel stops it when it next runs.
+    while (readStat(stopped.pid ?? 0).state !== 'T') await new Promise((resolve) => setTimeout(resolve, 5))
     await expect(askNode(stopped.pid ?? 0, { inspect: true })).rejects.toMatchObject({
       code: 'ERR_EBB_INSPECT_STOPPED'
     })
