@@ -129,7 +129,7 @@ test('ebb bench gives bytes per WebSocket', async () => {
   const args = ['bench', '--url', 'ws://localhost:{port}/', '--ping', '100ms', ...SMALL]
   const { code, stdout, stderr } = await run([...args, ...command])
   expect({ code, stderr }).toEqual({ code: 0, stderr: expect.not.stringContaining('failed') })
-  expect(stdout).toMatch(/^per WebSocket +-?[\d,]+ B$/m)
+  expect(stdout).toMatch(/^per WebSocket +(?:[✓~✗] )?-?[\d,]+ B$/m)
   const json = await run([...args, '--json', ...command])
   expect(JSON.parse(json.stdout).verdicts[0]).toMatchObject({ protocol: 'ws', big: 20, failed: 0, lost: 0 })
 })
