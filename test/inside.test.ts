@@ -133,8 +133,8 @@ describe('askers', () => {
       ['null\n', /line of JSON/],
       ['{"ask":"inside"}\n', /version 1 only, not undefined/],
       ['{"ask":"inside","version":2}\n', /version 1 only, not 2/],
-      ['{"ask":"all","version":1}\n', /must be "inside" or "release"/],
-      ['{"ask":["inside"],"version":1}\n', /must be "inside" or "release"/],
+      ['{"ask":"all","version":1}\n', /must be "inside", "counters" or "release"/],
+      ['{"ask":["inside"],"version":1}\n', /must be "inside", "counters" or "release"/],
       [`${' '.repeat(1024)}\n`, /at most 1024 bytes/],
       [`{"ask":"inside","version":"${'x'.repeat(60_000)}"}\n`, /at most 1024 bytes/]
     ] as const

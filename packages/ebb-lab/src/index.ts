@@ -2,7 +2,7 @@
 export type { CgroupUse } from './doctor/cgroup.js'
 export type { Descriptors } from './doctor/descriptors.js'
 export { type DiagnoseOptions, diagnose } from './doctor/diagnose.js'
-export type { Advice, Diagnosis, MemoryTotals } from './doctor/diagnosis.js'
+export type { Advice, Diagnosis, DoneRelease, MemoryTotals } from './doctor/diagnosis.js'
 export type { HugePages } from './doctor/huge-pages.js'
 export type { MallocUse } from './doctor/malloc.js'
 export type { Part, PartKind, Stack } from './doctor/parts.js'

@@ -37,7 +37,8 @@ const OPEN_AFTER = 500
 if (isMainThread) {
   const load = governorLoader()
   if (load !== undefined) openInsideIf(governFromEnvironment(process.env, load))
-  else void import('./govern/start.js').then(({ startFromEnvironment }) => openInsideIf(startFromEnvironment(process.env)))
+  else
+    void import('./govern/start.js').then(({ startFromEnvironment }) => openInsideIf(startFromEnvironment(process.env)))
 } else if (!('Bun' in globalThis || 'Deno' in globalThis)) {
   collectWhenAsked()
 }

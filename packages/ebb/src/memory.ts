@@ -8,7 +8,16 @@ export type { Governing, GovernStats, ProcessGovernor } from './govern/process-g
 export type { GovernorStats } from './govern/stats.js'
 export { type InsideRelease, type Question, releaseInside } from './inside/answer.js'
 export { type AskOptions, askInside } from './inside/ask.js'
-export type { HeapSpace, HeapView, Inside, MallocView, Prediction, Runtime, ThreadCounts } from './inside/types.js'
+export type {
+  HeapSpace,
+  HeapView,
+  Inside,
+  InsideCounters,
+  MallocView,
+  Prediction,
+  Runtime,
+  ThreadCounts
+} from './inside/types.js'
 export { inside } from './inside/view.js'
 export { type Reason, type Release, type ReleaseMessage, release } from './memory/release.js'
 export { type RuntimeView, runtimeView } from './memory/runtime.js'

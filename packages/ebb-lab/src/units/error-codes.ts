@@ -6,6 +6,7 @@
  */
 export const ERROR_CODES = {
   EACCES: 'This user may not inspect a process, join a cgroup, or connect to a target that the agent does not allow.',
+  EADDRINUSE: 'The port that was given for a page or for metrics is in use.',
   EADDRNOTAVAIL:
     'A server gets more connections than there are local ports, or a source is not an address of this machine.',
   EAGENTLOST: 'An agent of a swarm was lost: its connections count as failed or lost with this cause.',

@@ -3,11 +3,11 @@
 import { type Release, releaseUnheld } from '../memory/release.js'
 import type { ErrorCode } from '../sys/error-codes.js'
 import { VERSION } from './name.js'
-import type { Inside } from './types.js'
-import { inside } from './view.js'
+import type { Inside, InsideCounters } from './types.js'
+import { counters, inside } from './view.js'
 
 /** What can be asked. */
-export type Question = 'inside' | 'release'
+export type Question = 'inside' | 'counters' | 'release'
 
 /** The answer to `release`: memory was released, and these are the figures. */
 export interface InsideRelease extends Omit<Release, 'ms'> {
@@ -30,7 +30,7 @@ export interface Refusal {
 }
 
 /** What is sent back, as a line of JSON. */
-export type Answer = Inside | InsideRelease | Refusal
+export type Answer = Inside | InsideCounters | InsideRelease | Refusal
 
 /** Returns the answer that says why there is none. */
 export function refusal(why: string): Refusal {
@@ -45,8 +45,9 @@ export async function answer(text: string): Promise<Answer> {
   if (version !== VERSION)
     return refusal(`this process answers version ${VERSION} only, not ${JSON.stringify(version)}`)
   if (ask === 'inside') return inside()
+  if (ask === 'counters') return counters()
   if (ask === 'release') return releaseInside()
-  return refusal('`ask` must be "inside" or "release"')
+  return refusal('`ask` must be "inside", "counters" or "release"')
 }
 
 function parse(text: string): { ask?: unknown; version?: unknown } | undefined {

@@ -11,18 +11,24 @@ import { closeDescriptor } from '../sys/socket.js'
 import { warnOfUnknown } from '../sys/unknown.js'
 import type { InsideRelease, Question, Refusal } from './answer.js'
 import { insideName, VERSION } from './name.js'
-import type { Inside } from './types.js'
+import type { Inside, InsideCounters } from './types.js'
 
 /** Options of {@link askInside}, all optional. */
 export interface AskOptions<Q extends Question = Question> {
-  /** What to ask: `inside`, or `release` to release memory of the process. Default: `inside`. */
+  /**
+   * What to ask: `inside`; `counters` for the part of it that costs little; or `release` to release memory of the
+   * process. Default: `inside`.
+   */
   ask?: Q
   /** Milliseconds after which there is no answer. A release of much memory takes seconds. Default: 5000. */
   timeout?: number
 }
 
 const NAMES = Object.keys({ ask: 0, timeout: 0 } satisfies Record<keyof AskOptions, 0>)
-const QUESTIONS: readonly unknown[] = ['inside', 'release'] satisfies Question[]
+const QUESTIONS: readonly unknown[] = ['inside', 'counters', 'release'] satisfies Question[]
+
+/** An answer that is no refusal. */
+type Told = Inside | InsideCounters | InsideRelease
 
 /** An answer is not longer than this many bytes. */
 const LONGEST_ANSWER = 16_000_000
@@ -58,13 +64,15 @@ const TICK_MS = 10
  * - `ERR_INVALID_ARG_VALUE` for an invalid argument
  */
 export function askInside(pid: number, options?: AskOptions<'inside'>): Promise<Inside>
+export function askInside(pid: number, options: AskOptions<'counters'>): Promise<InsideCounters>
 export function askInside(pid: number, options: AskOptions<'release'>): Promise<InsideRelease>
-export async function askInside(pid: number, options: AskOptions = {}): Promise<Inside | InsideRelease> {
+export async function askInside(pid: number, options: AskOptions = {}): Promise<Told> {
   checkPid(pid)
   checkObject(options, 'options of askInside()')
   warnOfUnknown(options, NAMES, 'askInside()')
   const { ask = 'inside', timeout = 5000 } = options
-  if (!QUESTIONS.includes(ask)) throw invalidArgument(`ask must be "inside" or "release", not ${shown(ask)}`)
+  if (!QUESTIONS.includes(ask))
+    throw invalidArgument(`ask must be "inside", "counters" or "release", not ${shown(ask)}`)
   checkFromZero(timeout, 'timeout', 'ms')
   const lack = lackOfReactor()
   if (lack !== undefined) throw new EbbError('ERR_EBB_UNSUPPORTED', `askInside() cannot call the kernel here: ${lack}`)
@@ -215,11 +223,11 @@ function refused(pid: number, why: string, code: ErrorCode = 'ERR_EBB_INSIDE'): 
   return new EbbError(code, `process ${pid} has not answered at its inside socket: ${why}`)
 }
 
-function parse(line: string, pid: number): Inside | InsideRelease {
+function parse(line: string, pid: number): Told {
   if (line === '') throw refused(pid, 'it closed the connection')
-  let answer: Inside | InsideRelease | Refusal
+  let answer: Told | Refusal
   try {
-    answer = JSON.parse(line) as Inside | InsideRelease | Refusal
+    answer = JSON.parse(line) as Told | Refusal
   } catch {
     throw refused(pid, `this is not JSON: ${shown(line)}`)
   }

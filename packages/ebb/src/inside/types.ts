@@ -67,12 +67,20 @@ export interface ThreadCounts {
   workers?: number
 }
 
-/** The inside of a process, as it answers at its inside socket. All sizes are bytes, all times ms. */
-export interface Inside {
+/** What counts on by itself in a process: its governor and its servers. Costs little to ask for, again and again. */
+export interface InsideCounters {
   /** Always 1. */
   version: number
   /** Process id, as the process itself sees it: in a container, often 1. */
   pid: number
+  /** What the process governor has done. Undefined if none runs. */
+  governor?: GovernorStats
+  /** Servers of `park()`, `ebb/net`, `listen()`, `ebb/ws` and `hibernate()` that listen or have connections. */
+  servers: ServerReport[]
+}
+
+/** The inside of a process, as it answers at its inside socket. All sizes are bytes, all times ms. */
+export interface Inside extends InsideCounters {
   /** Name and version of the runtime: `node` and `v22.3.0`. */
   runtime: Runtime
   /** Milliseconds since the process started. */
@@ -87,10 +95,6 @@ export interface Inside {
   threads: ThreadCounts
   /** Number of handles and requests that keep the process running, by kind (`process.getActiveResourcesInfo()`). */
   handles: Record<string, number>
-  /** What the process governor has done. Undefined if none runs. */
-  governor?: GovernorStats
-  /** Servers of `park()`, `ebb/net`, `listen()`, `ebb/ws` and `hibernate()` that listen or have connections. */
-  servers: ServerReport[]
   /** What a release would do now. */
   release: Prediction
 }

@@ -8,19 +8,19 @@ import { mallocState } from '../sys/malloc-info.js'
 import { servedNow } from '../sys/served.js'
 import { VERSION } from './name.js'
 import { predict } from './prediction.js'
-import type { HeapView, Inside } from './types.js'
+import type { HeapView, Inside, InsideCounters } from './types.js'
 
 /** Returns the inside of this process, as its inside socket answers it. Takes a few ms. */
 export function inside(): Inside {
+  // First, because a governor that has not begun yet begins when it is asked.
+  const counted = counters()
   const { name } = allocator()
   const heap = heapView()
   const malloc = name === 'glibc' ? mallocState() : undefined
   const release = predict(heap, malloc)
   const workers = runningWorkers()
-  const governor = runningGovernor()?.stats()
   return {
-    version: VERSION,
-    pid: process.pid,
+    ...counted,
     runtime: { name: 'node', version: process.version },
     uptime: process.uptime() * 1000,
     allocator: name,
@@ -28,10 +28,14 @@ export function inside(): Inside {
     ...(malloc && { malloc: { ...malloc, releasable: release.malloc } }),
     threads: { all: self().threads, ...(workers !== undefined && { workers }) },
     handles: countedByName(process.getActiveResourcesInfo()),
-    ...(governor && { governor }),
-    servers: servedNow(),
     release
   }
+}
+
+/** Returns what the governor and the servers of this process count. */
+export function counters(): InsideCounters {
+  const governor = runningGovernor()?.stats()
+  return { version: VERSION, pid: process.pid, ...(governor && { governor }), servers: servedNow() }
 }
 
 function heapView(): HeapView {
