@@ -21,8 +21,8 @@ const ROOT = fileURLToPath(new URL('..', import.meta.url))
  * it imports: a file takes a millisecond.
  */
 const ALONE = 'auto.js'
-/** Modules of `ebb` that an entry requires by their paths. */
-const REQUIRED = ['govern/start.js', 'preload/servers.js']
+/** Modules of `ebb` that an entry loads by their paths, later. */
+const REQUIRED = ['govern/start.js', 'inside/start.js', 'preload/servers.js']
 
 const compiled = spawnSync(process.execPath, [join(ROOT, 'node_modules/@typescript/native/bin/tsc'), '-b', ROOT], {
   stdio: 'inherit'
