@@ -368,7 +368,7 @@ function variablesIn(value: unknown): Record<string, string> {
 }
 
 test.each([
-  ['ebb/auto', 'docs/reference/governor.md', '## govern()', 9],
+  ['ebb/auto', 'docs/reference/governor.md', '## govern()', 10],
   ['ebb/park', 'docs/reference/preload.md', '## Options', 8]
 ])('each variable of %s that its page lists is read', async (entry, page, section, count) => {
   const names = [...sectionOf(page, section).matchAll(/^\|(?:[^|]*\|)? `(EBB_\w+)` \|/gm)]

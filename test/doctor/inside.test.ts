@@ -35,7 +35,7 @@ test('the young generation is named, and a release returns what was predicted', 
   // What a release would still return is no advice any more.
   const after = await diagnose(pid, { watch: 0 })
   expect(after.advice.map(({ code }) => code)).not.toContain('node-release')
-  expect(after.inside?.release.expected).toBeLessThan((predicted?.expected ?? 0) / 2)
+  expect(after.inside?.release?.expected).toBeLessThan((predicted?.expected ?? 0) / 2)
 })
 
 test('objects and buffers that are in use are named', async () => {
@@ -47,6 +47,23 @@ console.log('ready')`)
   const { advice } = await diagnose(pid, { watch: 0 })
   expect(advice.map(({ code }) => code)).toEqual(expect.arrayContaining(['node-objects', 'node-buffers']))
   expect(advice.find(({ code }) => code === 'node-buffers')?.figure.value).toBeGreaterThan(300 * 65_536 - 1)
+})
+
+test('--inspect asks a process without ebb/auto, which is then as before; with --release it returns memory', async () => {
+  const command = [process.execPath, '--expose-gc', '--max-semi-space-size=64', '-e', YOUNG]
+  const plain = new Cli(command)
+  await plain.said(/^ready$/m)
+  const asked = await diagnose(plain.pid, { watch: 0, inspect: true })
+  expect(asked.inside).toMatchObject({ runtime: { name: 'node', version: process.version }, pid: plain.pid })
+  expect(asked.inside?.heap.spaces.map(({ name }) => name)).toContain('new_space')
+  expect(asked.inside?.release).toBeUndefined()
+  expect(asked.notes).toEqual([expect.stringMatching(/^SIGUSR1 opened the inspector .* and it is closed again$/)])
+  expect(diagnosisText(asked)).toMatch(/^V8's heap +[\d.]+ MB used of/m)
+  const { code, stdout } = await run(['doctor', String(plain.pid), '--for', '0', '--inspect', '--release'])
+  expect({ code, stdout }).toEqual({
+    code: 0,
+    stdout: expect.stringMatching(/^released +returned [\d.]+ MB \([\s\S]*\bpredicted:\s+[\d.]+\s+MB/m)
+  })
 })
 
 test('--release of a process without ebb/auto is refused, and its inside is not known', async () => {

@@ -22,8 +22,16 @@ import { watch } from './trend.js'
 export interface DiagnoseOptions {
   /** Milliseconds to watch the memory for the trend. Default: 3,000; 0 for no trend. */
   watch?: number
-  /** Whether to make the process release its memory at the end. It must have loaded `ebb/auto`. Default: false. */
+  /**
+   * Whether to make the process release its memory at the end. It must have loaded `ebb/auto`, unless `inspect`
+   * is true. Default: false.
+   */
   release?: boolean
+  /**
+   * Whether to ask a Node process without `ebb/auto` through its inspector. That sends it SIGUSR1, which opens a port
+   * on 127.0.0.1 for a moment and prints lines on its standard error. Default: false.
+   */
+  inspect?: boolean
   /** Ends the watching early. */
   signal?: AbortSignal
 }
@@ -41,18 +49,19 @@ const DEFAULT_STACK = 8_388_608
  *   memory
  */
 export async function diagnose(pid: number, options: DiagnoseOptions = {}): Promise<Diagnosis> {
-  const { watch: over = WATCH, release = false, signal } = options
+  const { watch: over = WATCH, release = false, inspect = false, signal } = options
   const view = new ProcessView(pid)
   const pages = Pages.open(pid)
   try {
     const examined = await examine(view, pages)
-    const { inside, why } = await insideOf(examined)
+    const asked = await insideOf(examined, inspect)
+    const { inside, why } = asked
     if (release && inside === null) throw noRelease(pid, why)
     const trend = over === 0 ? null : await watch(view, over, signal)
-    const notes = [...examined.notes]
+    const notes = [...examined.notes, ...asked.notes]
     if (over > 0 && trend === null) notes.push('the process could not be watched')
     if (why !== null) notes.push(`the inside of Node is not known: ${why}`)
-    const done = inside !== null && release ? await releaseOf(view, inside) : null
+    const done = inside !== null && release ? await releaseOf(view, asked, examined) : null
     const found = { ...examined, inside, release: done, trend, notes }
     return { ...found, advice: adviseOn(found) }
   } catch (error) {
@@ -68,10 +77,11 @@ export async function diagnose(pid: number, options: DiagnoseOptions = {}): Prom
 type Examined = Omit<Diagnosis, 'advice' | 'trend' | 'inside' | 'release'>
 
 /** Asks a Node process for its inside. A stopped process does not answer. */
-async function insideOf({ pid, runtime, state, parts, malloc }: Examined): Promise<Asked> {
-  if (runtime.name !== 'node') return { inside: null, why: null }
-  if (isStopped(state)) return { inside: null, why: 'the process is stopped' }
-  return await readInside(pid, { parts, malloc })
+async function insideOf({ pid, runtime, state, parts, malloc }: Examined, inspect: boolean): Promise<Asked> {
+  const unknown = { inside: null, why: null, isInspected: false, notes: [] }
+  if (runtime.name !== 'node') return unknown
+  if (isStopped(state)) return { ...unknown, why: 'the process is stopped' }
+  return await readInside(pid, { parts, malloc }, inspect)
 }
 
 function noRelease(pid: number, why: string | null): DoctorError {

@@ -1,8 +1,9 @@
 /** What the doctor finds out about a process. Sizes are bytes, times milliseconds. */
-import type { Inside, Prediction } from 'ebb/memory'
+import type { Prediction } from 'ebb/memory'
 import type { CgroupUse } from './cgroup.js'
 import type { Descriptors } from './descriptors.js'
 import type { HugePages } from './huge-pages.js'
+import type { NodeInside } from './inspector/answer.js'
 import type { MallocUse } from './malloc.js'
 import type { Part, Stack } from './parts.js'
 import type { ProcessRuntime } from './runtime.js'
@@ -44,9 +45,13 @@ export interface Advice {
 
 /** The inside of a Node process, or why there is none. */
 export interface Asked {
-  inside: Inside | null
+  inside: NodeInside | null
   /** Null if there is one. */
   why: string | null
+  /** Whether it was asked through its inspector. */
+  isInspected: boolean
+  /** Remarks, one sentence each: what was opened in the process, and whether it is closed. */
+  notes: string[]
 }
 
 /** A release that the doctor had done. */
@@ -58,8 +63,8 @@ export interface DoneRelease {
   returned: number
   /** The longest pause of the event loop. */
   stop: number
-  /** What was predicted. */
-  predicted: Prediction
+  /** What was predicted; null if nothing was. */
+  predicted: Prediction | null
 }
 
 /** Where the memory of a process is, and what would bring it back. */
@@ -92,8 +97,11 @@ export interface Diagnosis {
   cgroup: CgroupUse | null
   /** How the memory went while it was watched; null if it was not. */
   trend: Trend | null
-  /** What a Node process tells about itself if it has loaded `ebb/auto`; null if it does not. */
-  inside: Inside | null
+  /**
+   * What a Node process tells about itself if it has loaded `ebb/auto`, or through its inspector, which knows less;
+   * null if it tells nothing.
+   */
+  inside: NodeInside | null
   /** The release that the option `release` asked for; null without it. */
   release: DoneRelease | null
   /** What to do, the largest effect first. */

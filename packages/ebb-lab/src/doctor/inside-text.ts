@@ -1,14 +1,15 @@
 /** Says in words what a Node process tells about itself. */
-import type { Inside } from 'ebb/memory'
+import type { Prediction } from 'ebb/memory'
 import { duration, integer, megabytes } from '../units/format.js'
 import type { DoneRelease } from './diagnosis.js'
+import type { NodeInside } from './inspector/answer.js'
 
 /** Spaces and kinds of handles that are told. */
 const MOST = 6
 
 /** Returns rows about the inside of a process: labels and texts. */
-export function insideRows(inside: Inside): [label: string, text: string][] {
-  const { heap, threads, handles, servers, governor, release } = inside
+export function insideRows(inside: NodeInside): [label: string, text: string][] {
+  const { heap, threads, handles, servers = [], governor, release } = inside
   const total = (of: 'used' | 'physical'): number => heap.spaces.reduce((sum, space) => sum + space[of], 0)
   const spaces = heap.spaces
     .filter(({ physical }) => physical > 0)
@@ -23,7 +24,7 @@ export function insideRows(inside: Inside): [label: string, text: string][] {
         `${megabytes(heap.mallocedByV8)} of V8's own; ${megabytes(heap.code)} of the heap are code`
     ]
   ]
-  const workers = threads.workers ? `${integer(threads.workers)} workers; ` : ''
+  const workers = threads?.workers ? `${integer(threads.workers)} workers; ` : ''
   const kinds = Object.entries(handles)
     .sort(([, a], [, b]) => b - a)
     .slice(0, MOST)
@@ -40,19 +41,21 @@ export function insideRows(inside: Inside): [label: string, text: string][] {
       `${integer(count)} ${count === 1 ? 'release' : 'releases'} returned ${megabytes(governor.returned)}${pause}`
     ])
   }
-  rows.push(['a release', predictionText(release)])
+  if (release !== undefined) rows.push(['a release', predictionText(release)])
   return rows
 }
 
 /** Returns what a release would do. */
-function predictionText({ expected, stop }: Inside['release']): string {
+function predictionText({ expected, stop }: Prediction): string {
   return `would return ${megabytes(expected)} and stop the loop for ${duration(stop)}`
 }
 
 /** Returns what a release has done, beside what was predicted. */
 export function releaseText({ before, after, returned, stop, predicted }: DoneRelease): string {
+  const expectation =
+    predicted === null ? '' : `; predicted: ${megabytes(predicted.expected)}, ${duration(predicted.stop)}`
   return (
     `returned ${megabytes(returned)} (${megabytes(before)} to ${megabytes(after)}) and stopped the loop for ` +
-    `${duration(stop)}; predicted: ${megabytes(predicted.expected)}, ${duration(predicted.stop)}`
+    `${duration(stop)}${expectation}`
   )
 }

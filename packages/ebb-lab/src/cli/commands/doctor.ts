@@ -12,6 +12,7 @@ interface Flags {
   port?: number
   for?: number
   release?: boolean
+  inspect?: boolean
   json?: boolean
 }
 
@@ -25,6 +26,7 @@ export function doctorCommand(): Command {
     .option('--port <port>', 'examine the process that listens on this TCP port', parsePort)
     .option('--for <time>', 'watch the memory for this time, for the trend (default: 3s; 0: not at all)', parseTime)
     .option('--release', 'make a Node process with ebb/auto release its memory, and print what came back')
+    .option('--inspect', 'ask a Node process without ebb/auto through its inspector: SIGUSR1 opens a port for a moment')
     .option('--json', 'print everything as JSON')
     .action(run)
 }
@@ -39,7 +41,8 @@ async function run(first: string | undefined, rest: string[], flags: Flags): Pro
   }
   const asked: DiagnoseOptions = {
     ...(flags.for !== undefined && { watch: flags.for }),
-    ...(flags.release && { release: true })
+    ...(flags.release && { release: true }),
+    ...(flags.inspect && { inspect: true })
   }
   const isPid = words.length === 1 && /^\d+$/.test(words[0] as string)
   if (port === undefined && !isPid) return await runCommand(words, asked, flags)

@@ -14,7 +14,7 @@ function heapOf(runtime: string, code: string, kinds: PartKind[], words: (found:
 
 /** Returns the advice of a rule only for a process whose inside is not known. */
 function unlessInside(rule: Rule): Rule {
-  return (found) => (found.inside === null ? rule(found) : undefined)
+  return (found) => (found.inside?.release === undefined ? rule(found) : undefined)
 }
 
 const node = heapOf('node', 'node-heap', ['v8', 'v8-large'], () => ({
@@ -79,7 +79,7 @@ const DEFLATE_BYTES = 100_000
 const connections: Rule = (found) => {
   const open = connectionsOf(found)
   // Parked connections are known from the inside, and cost next to nothing.
-  const parked = found.inside?.servers.reduce((sum, server) => sum + server.parked, 0) ?? 0
+  const parked = found.inside?.servers?.reduce((sum, server) => sum + server.parked, 0) ?? 0
   if (found.runtime.name !== 'node' || open - parked < MANY_CONNECTIONS) return undefined
   return onCount('node-connections', 'descriptors.sockets.count["tcp ESTABLISHED"]', open, {
     text: 'Park idle connections with park() or "--import ebb/park". For HTTP, a short keepAliveTimeout closes them.',

@@ -2,7 +2,7 @@
 import type { Inside, InsideRelease } from 'ebb/memory'
 
 /** What Node itself tells of a process. The other fields of the inside are undefined if ebb is not in the process. */
-type NodeInside = Pick<Inside, 'pid' | 'runtime' | 'uptime' | 'heap' | 'handles'> & Partial<Inside>
+export type NodeInside = Pick<Inside, 'pid' | 'runtime' | 'uptime' | 'heap' | 'handles'> & Partial<Inside>
 
 /** The answer of {@link askNode}. */
 export interface NodeAnswer {
