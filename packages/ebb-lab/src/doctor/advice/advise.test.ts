@@ -76,6 +76,11 @@ test('memory that rises and falls does not grow', () => {
   expect(adviseOn(findings({ trend: wave }))).toEqual([])
 })
 
+test('some pages in a second are no growth', () => {
+  const pages = { ...trend, over: 1000, to: trend.from + 40_000, highest: trend.from + 40_000, perMinute: 2.4 * MB }
+  expect(adviseOn(findings({ trend: pages }))).toEqual([])
+})
+
 test('arenas that are in use are left alone', () => {
   const inUse = { ...malloc, used: 80 * MB, free: 10 * MB, releasable: 0 }
   expect(adviseOn(held('native', 'arenas', { malloc: inUse }))).toEqual([])

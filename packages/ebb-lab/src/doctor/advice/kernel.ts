@@ -80,6 +80,8 @@ const swapped: Rule = (found) => {
 /** Growth per minute that is worth an advice, bytes, and the share of a watched period in which it must go on. */
 const WORTH_GROWTH = 1e6
 const STEADY = 0.9
+/** A process that has grown by less while it was watched may not grow at all, bytes: the noise of verdicts. */
+const NOISE = 500_000
 
 /** How to see what grows. */
 const SEE_GROWTH: Partial<Record<string, string>> = {
@@ -92,7 +94,7 @@ const SEE_GROWTH: Partial<Record<string, string>> = {
 }
 
 const growth: Rule = ({ trend, runtime }): Advice | undefined => {
-  if (trend === null || trend.perMinute < WORTH_GROWTH) return undefined
+  if (trend === null || trend.perMinute < WORTH_GROWTH || trend.to - trend.from < NOISE) return undefined
   // Memory that rises and falls has grown at its end by less than between its extremes.
   const spread = trend.highest - trend.lowest
   if (trend.to - trend.from < spread * STEADY) return undefined
