@@ -224,7 +224,7 @@ describe('unknown options cause a process warning, once for each name', () => {
       warnings: [
         'Warning: ebb/auto ignores the unknown variable EBB_BUGET: did you mean EBB_BUDGET?',
         expect.stringMatching(
-          /^Warning: ebb\/auto ignores the unknown variable EBB_COLOUR: the known ones are EBB_BUDGET, .*, EBB_LOG$/
+          /^Warning: ebb\/auto ignores the unknown variable EBB_COLOUR: the known ones are EBB_BUDGET, .*, EBB_INSIDE$/
         )
       ]
     })
