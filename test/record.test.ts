@@ -71,7 +71,7 @@ test('-- COMMAND: the lines of the server are recorded, and its end ends the rec
 })
 
 test('the last line tells how a command ended', async () => {
-  const out = ['--out', join(directory(), 'server.ndjson')]
+  const out = ['--overwrite', '--out', join(directory(), 'server.ndjson')]
   const end = async (source: string): Promise<string | undefined> => {
     const { code, stderr } = await run([
       'record',
