@@ -1,9 +1,10 @@
 /** The inside socket of `ebb/auto`: who asks, who answers, and what the program sees of it. */
+import { readFileSync } from 'node:fs'
 import { Socket } from 'node:net'
 import { askInside } from 'ebb/memory'
 import { bindSocket, closeDescriptor, constants, createSocket, listenOn, SocketAddress, startConnect } from 'ebb/sys'
-import { describe, expect, onTestFinished, test } from 'vitest'
-import { Child, type ChildOptions } from './support/child.js'
+import { describe, expect, onTestFinished, test, vi } from 'vitest'
+import { Child, type ChildOptions, FEW_DESCRIPTORS } from './support/child.js'
 import { clients } from './support/sockets.js'
 
 /** Starts a program with `--import ebb/auto`. It prints its pid, and ends with its input. */
@@ -37,6 +38,12 @@ function opened(pid: number): Socket {
   const socket = new Socket({ fd, readable: true, writable: true, allowHalfOpen: true })
   onTestFinished(() => void socket.destroy())
   return socket
+}
+
+/** Waits until a process has opened its inside socket, without asking there. */
+async function hasOpened(pid: number): Promise<void> {
+  const { path } = nameOf(pid)
+  await vi.waitUntil(() => readFileSync('/proc/net/unix', 'latin1').includes(`@${path.slice(1)}\n`), { timeout: 30_000 })
 }
 
 /** Returns all that comes until the end. */
@@ -120,6 +127,79 @@ describe('a program with ebb/auto', () => {
       { code: 0, signal: null, stderr: '' }
     ])
   })
+
+  test('has a governor although it replaces timers, and sees nothing of it', async () => {
+    const [child, pid] = await auto(`
+      const { setTimeout: later } = globalThis
+      const calls = []
+      for (const name of ['setTimeout', 'setInterval', 'setImmediate', 'clearTimeout', 'clearInterval'])
+        globalThis[name] = () => {
+          calls.push(name)
+          return { ref() {}, unref() {} }
+        }
+      process.stdin.on('data', () => later(() => print(calls), 100))`)
+    expect((await askInside(pid)).governor).toBeDefined()
+    child.process.stdin.write('show')
+    expect(await child.next()).toEqual([])
+  })
+
+  test('has a governor although Node may not require ES modules', async () => {
+    const [child, pid] = await auto('', { args: ['--no-experimental-require-module'] })
+    expect((await askInside(pid)).governor).toBeDefined()
+    expect(child.stderr).toBe('')
+  })
+
+  describe('without a descriptor left', () => {
+    const short = { shell: FEW_DESCRIPTORS }
+    const fill = `
+      import fs from 'node:fs'
+      const held = []
+      const fill = () => {
+        try {
+          for (;;) held.push(fs.openSync('/dev/null'))
+        } catch (error) {
+          print(error.code)
+        }
+      }
+      const free = () => held.splice(0).forEach((fd) => fs.closeSync(fd))`
+
+    test('gets its governor as soon as there are some', async () => {
+      const [child] = await auto(
+        `${fill}
+        fill()
+        setTimeout(() => {
+          free()
+          const isOpen = (fd) => {
+            try {
+              return /^.proc.*stat/.test(fs.readlinkSync('/proc/self/fd/' + fd))
+            } catch {
+              return false
+            }
+          }
+          setInterval(() => fs.readdirSync('/proc/self/fd').some(isOpen) && print('governed'), 50)
+        }, 800)`,
+        short
+      )
+      expect(await child.next()).toBe('EMFILE')
+      expect(await child.next()).toBe('governed')
+      expect(child.stderr).toBe('')
+    })
+
+    test('answers its first question as soon as there are some', async () => {
+      const [child, pid] = await auto(
+        `${fill}
+        process.stdin.once('data', () => {
+          fill()
+          setTimeout(free, 300)
+        })`,
+        short
+      )
+      await hasOpened(pid)
+      child.process.stdin.write('fill')
+      expect(await child.next()).toBe('EMFILE')
+      expect(await askInside(pid, { ask: 'counters', timeout: 30_000 })).toMatchObject({ pid })
+    })
+  })
 })
 
 describe('askers', () => {
@@ -161,6 +241,29 @@ describe('askers', () => {
     expect(await waiting).toMatchObject({ pid })
     const gone = Array.from({ length: 8 }, () => opened(pid))
     for (const socket of gone) socket.destroy()
+    expect(await askInside(pid)).toMatchObject({ pid })
+  })
+
+  test.runIf(process.geteuid?.() === 0)('of other users are cut off, and do not keep the program busy', async () => {
+    const [, pid] = await auto('')
+    await askInside(pid)
+    const address = new SocketAddress(nameOf(pid))
+    const turn = () => new Promise((resolve) => setImmediate(resolve))
+    const start = performance.now()
+    let connected = 0
+    process.seteuid?.(65_534)
+    try {
+      while (performance.now() < start + 500) {
+        const fd = createSocket(constants.AF_UNIX)
+        if (startConnect(fd, address) === 0) connected++
+        closeDescriptor(fd)
+        await turn()
+      }
+    } finally {
+      process.seteuid?.(0)
+    }
+    // 8 at a time, every 50 ms; about as many wait in the kernel at the end.
+    expect(connected).toBeLessThan(8 * ((performance.now() - start) / 50 + 3))
     expect(await askInside(pid)).toMatchObject({ pid })
   })
 

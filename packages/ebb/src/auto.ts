@@ -27,6 +27,7 @@ import { isMainThread } from 'node:worker_threads'
 import { governFromEnvironment } from './govern/deferred-governor.js'
 import type * as Start from './govern/start.js'
 import { collectWhenAsked } from './memory/worker-agent.js'
+import { timers } from './sys/timers.js'
 
 /** Milliseconds until the inside socket is opened. */
 const OPEN_AFTER = 500
@@ -46,14 +47,19 @@ if (isMainThread) {
 /** Opens the inside socket of a process that has a governor, soon: no program starts later because of it. */
 function openInsideIf(mayOpen: boolean): void {
   if (!mayOpen) return
-  setTimeout(() => void import('./inside/start.js').then(({ openInside }) => openInside(), nothing), OPEN_AFTER).unref()
+  const open = () => void import('./inside/start.js').then(({ openInside }) => openInside(), nothing)
+  timers.setTimeout(open, OPEN_AFTER).unref()
 }
 
 /** A process whose inside socket cannot be loaded goes on without it. */
 function nothing(): void {}
 
-/** Returns what loads the governor; undefined in a bundle, where it has no file of its own and `import()` finds it. */
+/**
+ * Returns what loads the governor; undefined where only `import()` finds it: in a bundle, where it has no file of its
+ * own, and if Node may not require ES modules (`--no-experimental-require-module`).
+ */
 function governorLoader(): (() => typeof Start) | undefined {
+  if (!(process.features as { require_module?: boolean }).require_module) return undefined
   try {
     const require = createRequire(import.meta.url)
     const path = require.resolve('./govern/start.js')

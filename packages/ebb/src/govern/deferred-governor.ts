@@ -8,6 +8,8 @@ import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { readFileSync } from 'node:fs'
 import { prepareHiddenClasses } from '../memory/hidden-classes.js'
 import { onReleased } from '../memory/releases.js'
+import { hasSpareDescriptors } from '../sys/spare-descriptors.js'
+import { timers } from '../sys/timers.js'
 import type { Environment } from '../sys/variables.js'
 import { readEnvironment, refuseToStart } from './environment.js'
 import { type ProcessGovernor, RUNNING, type Running } from './governing.js'
@@ -17,6 +19,8 @@ import type { GovernorStats } from './stats.js'
 
 /** Milliseconds until the governor is loaded. Its first sample comes `every` ms later. */
 const START_DELAY = 500
+/** Milliseconds until the next try, if the program has no descriptor left to load it with. */
+const RETRY = 1000
 /** The channel on which Node publishes each worker thread that starts. */
 const WORKERS = 'worker_threads'
 
@@ -59,7 +63,7 @@ class DeferredGovernor implements ProcessGovernor {
   readonly #options: GovernOptions
   readonly #pages: number
   readonly #load: () => typeof Start
-  readonly #timer: NodeJS.Timeout
+  #timer: NodeJS.Timeout
   readonly #stopListening: () => void
   #governor: ProcessGovernor | undefined
 
@@ -68,8 +72,7 @@ class DeferredGovernor implements ProcessGovernor {
     this.#pages = pages
     this.#load = load
     prepareHiddenClasses()
-    this.#timer = setTimeout(() => this.#startOrWarn(), START_DELAY)
-    this.#timer.unref()
+    this.#timer = this.#startAfter(START_DELAY)
     subscribe(WORKERS, this.#onWorker)
     // The governor then listens, too, and is told of the same release.
     this.#stopListening = onReleased(() => this.#startOrWarn())
@@ -82,6 +85,15 @@ class DeferredGovernor implements ProcessGovernor {
     this.#load().noteWorker(message)
   }
 
+  #startAfter(ms: number): NodeJS.Timeout {
+    return timers
+      .setTimeout(() => {
+        if (hasSpareDescriptors()) this.#startOrWarn()
+        else this.#timer = this.#startAfter(RETRY)
+      }, ms)
+      .unref()
+  }
+
   #startOrWarn(): void {
     try {
       this.#started()
@@ -92,7 +104,7 @@ class DeferredGovernor implements ProcessGovernor {
   }
 
   #started(): ProcessGovernor {
-    clearTimeout(this.#timer)
+    timers.clearTimeout(this.#timer)
     this.#governor ??= this.#load().governFrom(this.#options, this.#pages)
     unsubscribe(WORKERS, this.#onWorker)
     this.#stopListening()

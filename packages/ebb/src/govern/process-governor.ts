@@ -15,6 +15,7 @@ import { CgroupLimit } from '../proc/cgroup.js'
 import { pageSize } from '../proc/sockstat.js'
 import { allocatorFault, warnOfAllocatorFault } from '../sys/malloc.js'
 import { outside } from '../sys/node/callback-scope.js'
+import { timers } from '../sys/timers.js'
 import { type CostModel, costModel } from './cost-model.js'
 import { FallWatch } from './fall.js'
 import { type ProcessGovernor, RUNNING, type Running } from './governing.js'
@@ -130,7 +131,7 @@ class RunningGovernor implements ProcessGovernor {
     this.#watchPressure(source)
     if (options.signal !== undefined) process.on(options.signal, this.#onSignal)
     this.#stopListening = onReleased((done) => this.#onReleased(done))
-    this.#timer = outside(() => setInterval(this.#onTimer, options.every))
+    this.#timer = outside(() => timers.setInterval(this.#onTimer, options.every))
     this.#timer.unref()
   }
 
@@ -274,7 +275,7 @@ class RunningGovernor implements ProcessGovernor {
     if (this.#stopped) return
     this.#stopped = true
     this.#retainedHandles.drop()
-    clearInterval(this.#timer)
+    timers.clearInterval(this.#timer)
     this.#fall.stop()
     this.#stopListening()
     this.#pressure?.close()

@@ -4,12 +4,15 @@ import { acceptAtName } from '../sys/local-socket.js'
 import { outside } from '../sys/node/callback-scope.js'
 import { peerOf } from '../sys/peer.js'
 import { closeDescriptor } from '../sys/socket.js'
+import { timers } from '../sys/timers.js'
 import { addressOf, receiveAndDrop, receiveAt, sendBytes } from '../sys/transfer.js'
 import { type Answer, answer, refusal } from './answer.js'
 import { LONGEST_QUESTION } from './name.js'
 
 /** Askers at a time. The others wait in the kernel. */
 const MOST_ASKERS = 8
+/** Others than may ask that are cut off at a time: they could keep the event loop busy with nothing else. */
+const MOST_STRANGERS = 8
 /** Milliseconds until the next look whether there is a place for somebody who waits. */
 const FULL = 50
 /** An asker whose question is not complete after so many ms gets an error for an answer. */
@@ -25,8 +28,9 @@ const askers = new Set<Asker>()
 
 /** Accepts everybody who waits. @returns ms after which the socket must be watched again */
 export function serve(listening: number): number {
+  let strangers = 0
   for (;;) {
-    if (askers.size === MOST_ASKERS) return FULL
+    if (askers.size === MOST_ASKERS || strangers === MOST_STRANGERS) return FULL
     const fd = acceptAtName(listening)
     if (fd < 0) {
       if (fd === -E.EAGAIN) return 0
@@ -35,7 +39,10 @@ export function serve(listening: number): number {
       return RETRY
     }
     if (mayAsk(fd)) askers.add(new Asker(fd))
-    else closeDescriptor(fd)
+    else {
+      closeDescriptor(fd)
+      strangers++
+    }
   }
 }
 
@@ -66,9 +73,9 @@ class Asker {
   /** @param fd which the asker owns */
   constructor(fd: number) {
     this.#fd = fd
-    this.#timer = outside(() => setInterval(this.#look, LOOK_INTERVAL))
+    this.#timer = outside(() => timers.setInterval(this.#look, LOOK_INTERVAL))
     this.#timer.unref()
-    outside(() => setImmediate(this.#look))
+    outside(() => timers.setImmediate(this.#look))
   }
 
   readonly #look = (): void => {
@@ -121,7 +128,7 @@ class Asker {
   }
 
   #close(): void {
-    clearInterval(this.#timer)
+    timers.clearInterval(this.#timer)
     askers.delete(this)
     // Bytes that nobody reads would reset the connection.
     receiveAndDrop(this.#fd)

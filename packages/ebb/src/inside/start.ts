@@ -9,10 +9,14 @@ import { listenAtName } from '../sys/local-socket.js'
 import { outside } from '../sys/node/callback-scope.js'
 import { type ListeningWatch, watchListening } from '../sys/node/epoll-watch.js'
 import { closeDescriptor } from '../sys/socket.js'
+import { hasSpareDescriptors } from '../sys/spare-descriptors.js'
+import { timers } from '../sys/timers.js'
 import { insideName } from './name.js'
 
 /** Processes that may wait until they are accepted. */
 const BACKLOG = 8
+/** Milliseconds until the next try, if there is no descriptor left to load the code that answers. */
+const RETRY = 1000
 
 /** Kept, because garbage collection ends a watch. */
 let watch: ListeningWatch | undefined
@@ -35,12 +39,20 @@ export function openInside(): void {
 
 function onAskers(fd: number): void {
   watch?.stop()
+  if (!hasSpareDescriptors()) {
+    startAfter(RETRY)
+    return
+  }
   import('./serve.js')
     .then(({ serve }) => {
       const wait = serve(fd)
       if (wait === 0) watch?.start()
-      else outside(() => setTimeout(() => watch?.start(), wait)).unref()
+      else startAfter(wait)
     })
     // The files of this library are gone or may not be read: nobody will get an answer.
     .catch(() => watch?.close())
+}
+
+function startAfter(ms: number): void {
+  outside(() => timers.setTimeout(() => watch?.start(), ms)).unref()
 }
