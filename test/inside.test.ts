@@ -19,6 +19,19 @@ async function auto(source: string, { args = [], env, ...options }: ChildOptions
   return [child, await child.next<number>()]
 }
 
+/** Whether this process is root, and other users can read the library. */
+function canReadAsNobody(): boolean {
+  if (process.geteuid?.() !== 0) return false
+  process.seteuid?.(65_534)
+  try {
+    return readFileSync(new URL('../packages/ebb/dist/auto.js', import.meta.url)).length > 0
+  } catch {
+    return false
+  } finally {
+    process.seteuid?.(0)
+  }
+}
+
 /** Returns the code of the error with which a promise is rejected. */
 function codeOf(promise: Promise<unknown>): Promise<string | undefined> {
   return promise.then(
@@ -141,6 +154,12 @@ describe('a program with ebb/auto', () => {
     expect((await askInside(pid)).governor).toBeDefined()
     child.process.stdin.write('show')
     expect(await child.next()).toEqual([])
+  })
+
+  test.runIf(canReadAsNobody())('has a governor although it gives up root at its start', async () => {
+    const [child, pid] = await auto('process.setgid(65_534)\nprocess.setuid(65_534)')
+    expect((await askInside(pid)).governor).toBeDefined()
+    expect(child.stderr).toBe('')
   })
 
   test('has a governor although Node may not require ES modules', async () => {

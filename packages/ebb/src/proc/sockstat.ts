@@ -100,7 +100,13 @@ export function pageSize(): number {
 }
 
 function readPageSize(): number {
-  const vector = fs.readFileSync('/proc/self/auxv')
+  let vector: Buffer
+  try {
+    vector = fs.readFileSync('/proc/self/auxv')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EACCES') throw error
+    return pageSizeOfMapping(error)
+  }
   const word = NARROW.has(process.arch) ? 4 : 8
   const at = os.endianness() === 'LE' ? 0 : word - 4
   // Both numbers fit into 32 bits, so the low half of each word is enough.
@@ -110,6 +116,25 @@ function readPageSize(): number {
     if (low(offset) === AT_PAGESZ) return low(offset + word)
   }
   throw new RefusedError('ENODATA', 'read', '/proc/self/auxv does not contain the page size')
+}
+
+/**
+ * Returns the page size of the first mapping. For a program that has given up root: its `auxv` is still root's, and
+ * nobody else may read it, but everybody may open `smaps`.
+ *
+ * @param refused thrown if there is none
+ */
+function pageSizeOfMapping(refused: unknown): number {
+  const start = Buffer.alloc(1024)
+  const fd = fs.openSync('/proc/self/smaps', 'r')
+  try {
+    const text = start.toString('latin1', 0, fs.readSync(fd, start))
+    const size = /^KernelPageSize:\s*(\d+) kB$/m.exec(text)?.[1]
+    if (size === undefined) throw refused
+    return Number(size) * 1024
+  } finally {
+    fs.closeSync(fd)
+  }
 }
 
 /** Returns the number after `key` in the line that starts with `label`; 0 if either is missing. */
