@@ -56,7 +56,9 @@ function opened(pid: number): Socket {
 /** Waits until a process has opened its inside socket, without asking there. */
 async function hasOpened(pid: number): Promise<void> {
   const { path } = nameOf(pid)
-  await vi.waitUntil(() => readFileSync('/proc/net/unix', 'latin1').includes(`@${path.slice(1)}\n`), { timeout: 30_000 })
+  await vi.waitUntil(() => readFileSync('/proc/net/unix', 'latin1').includes(`@${path.slice(1)}\n`), {
+    timeout: 30_000
+  })
 }
 
 /** Returns all that comes until the end. */
@@ -160,6 +162,15 @@ describe('a program with ebb/auto', () => {
     const [child, pid] = await auto('process.setgid(65_534)\nprocess.setuid(65_534)')
     expect((await askInside(pid)).governor).toBeDefined()
     expect(child.stderr).toBe('')
+  })
+
+  test.each([
+    ['freezes what is global', 'Object.freeze(globalThis)', /^\(node.*EBB_UNSUPPORTED.*ebb\/auto does nothing/],
+    ['takes `process` away', 'delete globalThis.process', /^$/]
+  ])('runs on without a governor if it %s at its start', async (_, source, stderr) => {
+    const [child] = await auto(`${source}; setTimeout(() => print('runs'), 1000)`)
+    expect(await child.next()).toBe('runs')
+    expect(child.stderr).toMatch(stderr)
   })
 
   test('has a governor although Node may not require ES modules', async () => {

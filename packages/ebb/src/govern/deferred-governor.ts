@@ -98,8 +98,17 @@ class DeferredGovernor implements ProcessGovernor {
     try {
       this.#started()
     } catch (error) {
-      if (scope[RUNNING] === this) scope[RUNNING] = undefined
-      refuseToStart(error as Error)
+      this.#refuse(error as Error)
+    }
+  }
+
+  #refuse(error: Error): void {
+    // A frozen object refuses without an exception.
+    if (scope[RUNNING] === this) Reflect.set(scope, RUNNING, undefined)
+    try {
+      refuseToStart(error)
+    } catch {
+      // The program has taken `process` away. It must not end because of its governor.
     }
   }
 
