@@ -1,5 +1,6 @@
 /** The inside socket of `ebb/auto`: who asks, who answers, and what the program sees of it. */
 import { readFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
 import { Socket } from 'node:net'
 import { askInside } from 'ebb/memory'
 import { bindSocket, closeDescriptor, constants, createSocket, listenOn, SocketAddress, startConnect } from 'ebb/sys'
@@ -24,7 +25,7 @@ function canReadAsNobody(): boolean {
   if (process.geteuid?.() !== 0) return false
   process.seteuid?.(65_534)
   try {
-    return readFileSync(new URL('../packages/ebb/dist/auto.js', import.meta.url)).length > 0
+    return readFileSync(createRequire(import.meta.url).resolve('ebb/auto')).length > 0
   } catch {
     return false
   } finally {

@@ -1,7 +1,7 @@
 /**
  * Node's timers as they were when this library was first loaded: with `ebb/auto`, before the program began. A program
- * may replace those of `globalThis` afterwards, as the fake timers of test libraries do. With those, a governor would do
- * nothing, and the program would see a timer that it has not made.
+ * may replace those of `globalThis` afterwards, as the fake timers of test libraries do. With those, a governor would
+ * do nothing, and the program would see a timer that it has not made.
  */
 const { clearInterval, clearTimeout, setImmediate, setInterval, setTimeout } = globalThis
 
@@ -11,5 +11,6 @@ const TIMERS = Symbol.for('ebb.timers.1')
 /** Files that are loaded later have a copy of this module of their own. */
 const scope = globalThis as { [TIMERS]?: typeof own }
 
-scope[TIMERS] ??= own
-export const timers = scope[TIMERS]
+export const timers = scope[TIMERS] ?? own
+// A frozen object refuses without an exception.
+Reflect.set(scope, TIMERS, timers)
