@@ -4,6 +4,7 @@ import { expect, test } from 'vitest'
 import { Cli, ebb, run, server } from '../support/cli.js'
 import { sectionOf } from '../support/pages.js'
 import { alive } from '../support/processes.js'
+import { until } from '../support/sockets.js'
 
 /** Holds objects in V8's heap, more memory in a buffer, and the most in nothing else. */
 const HOLDER = `const objects = Array.from({ length: 200_000 }, (_, i) => ({ i }))
@@ -170,12 +171,12 @@ test.each([
 })
 
 test('a zombie has no memory', async () => {
-  // The shell becomes a program that never waits for its child.
-  const parent = new Cli(['sh', '-c', 'sleep 0 & echo "child $!"; exec sleep 60'])
+  // The shell becomes a program that never waits for its child, which is ended after that.
+  const parent = new Cli(['sh', '-c', 'sleep 60 & echo "child $!"; exec sleep 60'])
   const [, pid = ''] = await parent.said(/child (\d+)/)
-  while (!/^State:\tZ/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'))) {
-    await new Promise((resolve) => setTimeout(resolve, 5))
-  }
+  await until(() => readFileSync(`/proc/${parent.pid}/comm`, 'utf8') === 'sleep\n')
+  process.kill(Number(pid))
+  await until(() => /^State:\tZ/m.test(readFileSync(`/proc/${pid}/status`, 'utf8')))
   const { code, stderr } = await run(['doctor', pid])
   expect({ code, stderr }).toEqual({ code: 1, stderr: expect.stringMatching(/^ebb: ESRCH: process \d+ /) })
 })
