@@ -171,8 +171,8 @@ test.each([
     plan: { ...SMALL.plan, linger: expected.role === 'main' ? 3_600_000 : 250 },
     onEvent: (event) => {
       if (event.event === 'start') runs.push(event.role)
-      // On a busy machine, the recorder notes that it fell behind.
-      if (event.event === 'note' && event.code !== 'recorder-behind') notes.push(event)
+      // On a busy machine, the recorder notes that it falls behind, or reads slowly.
+      if (event.event === 'note' && !['recorder-behind', 'smaps-slow'].includes(String(event.code))) notes.push(event)
       if (event.event !== 'connected' || event.role !== expected.role) return
       process.kill(processes.left()[0] as number, 'SIGKILL')
     }

@@ -3,6 +3,8 @@
  * may replace those of `globalThis` afterwards, as the fake timers of test libraries do. With those, a governor would
  * do nothing, and the program would see a timer that it has not made.
  */
+import { isMainThread } from 'node:worker_threads'
+
 const { clearInterval, clearTimeout, setImmediate, setInterval, setTimeout } = globalThis
 
 const own = { clearInterval, clearTimeout, setImmediate, setInterval, setTimeout }
@@ -12,5 +14,5 @@ const TIMERS = Symbol.for('ebb.timers.1')
 const scope = globalThis as { [TIMERS]?: typeof own }
 
 export const timers = scope[TIMERS] ?? own
-// A frozen object refuses without an exception.
-Reflect.set(scope, TIMERS, timers)
+// A worker thread has no governor. A frozen object refuses without an exception.
+if (isMainThread) Reflect.set(scope, TIMERS, timers)
