@@ -85,7 +85,8 @@ describe.skipIf(noNats !== undefined)('an agent with --record-command', () => {
   })
 
   test('Ctrl-C while the server starts ends the run and the server', async () => {
-    const { beside, args } = await swarm('exec sleep 1234')
+    // A process that the agent has just forked has the command line of the agent, which must not look like this.
+    const { beside, args } = await swarm('exec sleep $((2 * 617))')
     const bench = ebb(['bench', ...args, ...PLAN])
     await until(() => below(beside, 'sleep 1234').length > 0)
     const started = below(beside, 'sleep 1234')
