@@ -1,17 +1,14 @@
 /** Reads which TCP sockets are listened on, and which processes hold them. */
 import fs from 'node:fs'
-import { endianness } from 'node:os'
 import { processIds } from 'ebb/memory'
 import { codeOf, RecordError, reasonOf } from '../units/errors.js'
-
-/** `TCP_LISTEN` of the kernel's `include/net/tcp_states.h`, as `/proc/net/tcp` writes it. */
-const LISTENING = '0A'
+import { readTcpTable } from './proc-net.js'
 
 /** A TCP socket that is listened on. */
 export interface TcpListener {
   port: number
   host: string
-  inode: string
+  inode: number
 }
 
 /**
@@ -23,9 +20,10 @@ export function tcpListeners(pid: number | 'self' = 'self'): TcpListener[] {
   const listeners: TcpListener[] = []
   for (const family of [4, 6] as const) {
     const table = `/proc/${pid}/net/tcp${family === 4 ? '' : '6'}`
-    let text: string
     try {
-      text = fs.readFileSync(table, 'latin1')
+      readTcpTable(pid, family, ({ listens, port, address, inode }) => {
+        if (listens) listeners.push({ port, host: hostOf(address), inode })
+      })
     } catch (error) {
       // A machine without IPv6 has no such table.
       if (codeOf(error) === 'ENOENT' && family === 6) continue
@@ -36,24 +34,12 @@ export function tcpListeners(pid: number | 'self' = 'self'): TcpListener[] {
         error
       )
     }
-    for (const line of text.split('\n').slice(1)) {
-      const [, local, , state, , , , , , inode] = line.trim().split(/\s+/)
-      if (state !== LISTENING || local === undefined || inode === undefined) continue
-      const [address = '', port = ''] = local.split(':')
-      listeners.push({ port: Number.parseInt(port, 16), host: hostInTable(address), inode })
-    }
   }
   return listeners
 }
 
 /** `::ffff:0:0/96` of RFC 4291: IPv4 addresses on an IPv6 socket. */
 const MAPPED = Buffer.from('00000000000000000000ffff', 'hex')
-
-/** Returns an address that the table writes as 32-bit words in the machine's byte order, in hexadecimal. */
-function hostInTable(hex: string): string {
-  const bytes = Buffer.from(hex, 'hex')
-  return hostOf(endianness() === 'LE' ? bytes.swap32() : bytes)
-}
 
 /** Returns an IPv4 or IPv6 address, given as its 4 or 16 bytes, as text. */
 export function hostOf(bytes: Buffer): string {

@@ -1,9 +1,9 @@
 /** The addresses of a box that are listened on, and the number of connections at each. */
 import fs from 'node:fs'
 import { SocketDiag } from 'ebb/sys'
+import { readTcpTable, readUnixTable, type TableSocket, type UnixSocket } from '../process/proc-net.js'
 import { hostOf } from '../process/sockets.js'
 import { codeOf, RecordError, reasonOf } from '../units/errors.js'
-import { readTcpTable, readUnixTable, type TableSocket, type UnixSocket } from './proc-net.js'
 import type { Listen } from './sample.js'
 
 /** An address that is listened on, in one network namespace. Several sockets may share it (`SO_REUSEPORT`). */
