@@ -2,6 +2,7 @@
 import fs from 'node:fs'
 import path from 'node:path'
 import { findMemoryCgroup, foldersUpwards, type MemoryCgroup } from 'ebb/memory'
+import { readPressure } from '../process/pressure.js'
 
 /** The memory cgroup of a process. Bytes. */
 export interface CgroupUse {
@@ -32,7 +33,6 @@ export function readCgroup(pid: number): CgroupUse | null {
   const { folder, version, files } = cgroup
   const within = (name: string | undefined): string => (name === undefined ? '' : text(path.join(folder, name)))
   const stat = within(files.stat)
-  const share = /^some avg10=([\d.]+)/m.exec(within(files.pressure))?.[1]
   return {
     version,
     folder,
@@ -41,7 +41,7 @@ export function readCgroup(pid: number): CgroupUse | null {
     limit: lowest(cgroup, files.limit),
     softLimit: files.softLimit === undefined ? null : lowest(cgroup, files.softLimit),
     killed: numberAfter(within(files.events), 'oom_kill'),
-    pressure: share === undefined ? null : Number(share) / 100
+    pressure: files.pressure === undefined ? null : readPressure(path.join(folder, files.pressure))
   }
 }
 

@@ -1,7 +1,8 @@
 /** Samples all servers of a box. */
 import { setTimeout as wait } from 'node:timers/promises'
+import { readPressure } from '../process/pressure.js'
 import { type Endpoint, Endpoints } from './endpoints.js'
-import { machineMemory, ProcessViews, pressureFileOf, readPressure } from './figures.js'
+import { machineMemory, ProcessViews, pressureFileOf } from './figures.js'
 import { Finder, type FoundProcess } from './finder.js'
 import { type AskInside, Insides, sumOf } from './inside.js'
 import { askGovernor } from './inside-client.js'

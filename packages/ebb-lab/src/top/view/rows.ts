@@ -1,24 +1,12 @@
 /** From a sample to the rows of a table: filtered, sorted, with the processes of servers that are expanded. */
-import type { BoxSample, InsideSample, Listen, ServerSample, SincePeak } from '../sample.js'
+import type { BoxSample, Listen, ServerSample } from '../sample.js'
 
-/** One line of the table: a server, or one of its processes. */
-export interface Row {
-  /** The same from one sample to the next. */
-  id: string
+/** One line of the table: a server, or one of its processes, of which less is known. */
+export interface Row extends Omit<ServerSample, 'processes'> {
   kind: 'server' | 'process'
-  pid: number
-  name: string
-  listens: readonly Listen[]
   /** Number of processes; 1 for a process. */
   processes: number
   isExpanded: boolean
-  clients: number | null
-  anonymous: number
-  resident: number
-  cpu: number | null
-  inside: InsideSample | null
-  sincePeak: SincePeak | null
-  pressure: number | null
   /** Anonymous memory of the latest samples, the newest last. */
   trend: readonly number[]
 }
