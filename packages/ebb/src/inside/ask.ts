@@ -1,5 +1,6 @@
 /** Asks another process at its inside socket. */
 import fs from 'node:fs'
+import { readStat, TICK_MS } from '../proc/stat.js'
 import { checkFromZero, checkObject, checkPid } from '../sys/arguments.js'
 import { E } from '../sys/constants.js'
 import type { ErrorCode } from '../sys/error-codes.js'
@@ -40,8 +41,6 @@ const START = 5000
 const SHORT_START = 700
 /** Milliseconds between two tries. */
 const RETRY = 20
-/** Milliseconds per clock tick in `/proc`, as in `proc/stat.ts`. */
-const TICK_MS = 10
 
 /**
  * Asks a process that has loaded `ebb/auto` for its inside, or makes it release memory. It answers processes of its own
@@ -152,9 +151,7 @@ function startOf(pid: number): number {
 function ageOf(pid: number): number {
   try {
     const now = Number(fs.readFileSync('/proc/uptime', 'latin1').split(' ')[0]) * 1000
-    const stat = fs.readFileSync(`/proc/${pid}/stat`, 'latin1')
-    // The start is field 22; the second one, the name in parentheses, may have spaces.
-    return now - Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]) * TICK_MS
+    return now - readStat(pid).startTime * TICK_MS
   } catch {
     return Number.POSITIVE_INFINITY
   }

@@ -6,7 +6,7 @@ import { ProcFile } from './proc-file.js'
  * Milliseconds per clock tick. Times in `/proc/PID/stat` are in `USER_HZ`, which is 100 on every architecture that Node
  * supports, whatever the kernel's internal `HZ` is. See `sysconf(_SC_CLK_TCK)` in proc(5).
  */
-const TICK_MS = 10
+export const TICK_MS = 10
 
 /** `PF_KTHREAD` of the kernel's `include/linux/sched.h`, a bit of the field `flags`. */
 const KERNEL_THREAD = 0x00200000

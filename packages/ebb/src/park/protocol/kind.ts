@@ -33,7 +33,6 @@ export function closesSilent(server: Server): boolean {
 
 /** Returns the name of the module that the server comes from, and `https` for HTTP with TLS. */
 export function kindOf(server: Server): 'http' | 'https' | 'http2' | 'tls' | 'net' {
-  if (isHttp2(server)) return 'http2'
-  if (isHttp(server)) return isTls(server) ? 'https' : 'http'
-  return isTls(server) ? 'tls' : 'net'
+  const name = protocolName(server)
+  return name === 'tcp' ? 'net' : name
 }
