@@ -1,12 +1,10 @@
 /** Watching a run: the table on a terminal, the stream of JSON, and metrics, which a real Prometheus scrapes. */
 import { spawnSync } from 'node:child_process'
-import { writeFileSync } from 'node:fs'
-import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import { Cli, ebb, MAIN, run, server } from './support/cli.js'
 import { families } from './support/metrics.js'
-import { directory, freePort } from './support/sockets.js'
+import { startPrometheus } from './support/prometheus.js'
 
 interface Line {
   type: string
@@ -96,31 +94,21 @@ test('--metrics serves OpenMetrics', async () => {
 
 test.skipIf(spawnSync('prometheus', ['--version']).status !== 0)('a Prometheus scrapes the metrics', async () => {
   const { pulse, url } = await holding()
-  const folder = directory()
-  const config = join(folder, 'prometheus.yml')
-  const target = JSON.stringify(new URL(url).host)
-  writeFileSync(
-    config,
-    `scrape_configs: [{ job_name: ebb, scrape_interval: 500ms, scrape_timeout: 500ms, static_configs: [{ targets: [${target}] }] }]`
-  )
-  const at = `127.0.0.1:${await freePort()}`
-  const prometheus = new Cli([
-    'prometheus',
-    `--config.file=${config}`,
-    `--storage.tsdb.path=${folder}/data`,
-    `--web.listen-address=${at}`
-  ])
-  await prometheus.said(/Server is ready to receive web requests/)
-  const ask = async (query: string): Promise<number | undefined> => {
-    const answer = await fetch(`http://${at}/api/v1/query?query=${encodeURIComponent(query)}`)
-    const { data } = (await answer.json()) as { data: { result: { value: [number, string] }[] } }
-    return data.result[0] === undefined ? undefined : Number(data.result[0].value[1])
+  const targets = [new URL(url).host]
+  const prometheus = await startPrometheus({
+    scrape_configs: [
+      { job_name: 'ebb', scrape_interval: '500ms', scrape_timeout: '500ms', static_configs: [{ targets }] }
+    ]
+  })
+  const ask = async (name: string): Promise<number | undefined> => {
+    const [series] = await prometheus.query(name)
+    return series === undefined ? undefined : Number(series.value[1])
   }
   while ((await ask('ebb_pulse_open_connections')) !== 120) await wait(100)
   expect(await ask('up')).toBe(1)
   expect(await ask('ebb_pulse_connections_total')).toBeGreaterThanOrEqual(120)
   expect(await ask('histogram_quantile(0.99, ebb_pulse_connect_seconds_bucket)')).toBeGreaterThan(0)
-  await prometheus.end('SIGTERM')
+  await prometheus.end()
   await pulse.end('SIGINT')
 })
 

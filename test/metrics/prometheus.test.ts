@@ -3,7 +3,7 @@
  */
 import { spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import http from 'node:http'
 import { join } from 'node:path'
 import { metrics } from 'ebb/metrics'
@@ -12,7 +12,7 @@ import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { WebSocket } from 'ws'
 import { Cli, ROOT } from '../support/cli.js'
 import { families } from '../support/metrics.js'
-import { directory, freePort } from '../support/sockets.js'
+import { startPrometheus } from '../support/prometheus.js'
 
 const SOON = { timeout: 30_000, interval: 100 }
 const EXAMPLES = join(ROOT, 'examples/prometheus')
@@ -119,34 +119,13 @@ describe.skipIf(!hasPrometheus)('Prometheus', () => {
     onTestFinished(() => socket.terminate())
     await once(socket, 'open')
 
-    const folder = directory()
-    const config = join(folder, 'prometheus.yml')
     const targets = [fastify, express].map(({ url }) => new URL(url).host)
-    // JSON is YAML.
-    writeFileSync(
-      config,
-      JSON.stringify({
-        global: { scrape_interval: '1s', scrape_timeout: '1s', evaluation_interval: '1s' },
-        rule_files: [join(EXAMPLES, 'ebb.rules.yml')],
-        scrape_configs: [{ job_name: 'ebb', static_configs: [{ targets }] }]
-      })
-    )
-    const at = `127.0.0.1:${await freePort()}`
-    const prometheus = new Cli([
-      'prometheus',
-      `--config.file=${config}`,
-      `--storage.tsdb.path=${folder}/data`,
-      `--web.listen-address=${at}`
-    ])
-    await prometheus.said(/Server is ready to receive web requests/)
-    const ask = async (path: string): Promise<unknown> => {
-      const answer = await fetch(`http://${at}/api/v1/${path}`)
-      const { data, error } = (await answer.json()) as { data?: unknown; error?: string }
-      expect([path, error]).toEqual([path, undefined])
-      return data
-    }
-    const query = async (expression: string): Promise<{ metric: Record<string, string>; value: [number, string] }[]> =>
-      ((await ask(`query?query=${encodeURIComponent(expression)}`)) as { result: never[] }).result
+    const prometheus = await startPrometheus({
+      global: { scrape_interval: '1s', scrape_timeout: '1s', evaluation_interval: '1s' },
+      rule_files: [join(EXAMPLES, 'ebb.rules.yml')],
+      scrape_configs: [{ job_name: 'ebb', static_configs: [{ targets }] }]
+    })
+    const { ask, query } = prometheus
     const expressions = CHARTS.flatMap(({ title, targets = [] }) => targets.map(({ expr }) => [title, expr] as const))
     const plain = (expression: string): string =>
       expression.replaceAll('$__rate_interval', '1m').replaceAll(/\$(?:job|instance)/g, '.+')
@@ -180,7 +159,7 @@ describe.skipIf(!hasPrometheus)('Prometheus', () => {
         expect([label, found.map(({ metric }) => metric[label]).sort()]).toEqual([label, values])
       }, SOON)
     }
-    await prometheus.end('SIGTERM')
+    await prometheus.end()
     socket.terminate()
     for (const { cli } of [fastify, express]) {
       expect(await cli.end('SIGTERM')).toMatchObject({ code: 0, signal: null, stderr: '' })

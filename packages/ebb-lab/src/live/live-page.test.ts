@@ -1,9 +1,9 @@
 import { request } from 'node:http'
 import { connect, createServer, type Socket } from 'node:net'
-import type { Browser, Page } from 'playwright-core'
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import type { Page } from 'playwright-core'
+import { afterEach, describe, expect, test } from 'vitest'
 import type { Recording } from '../record/recording.js'
-import { hasChromium, launchChromium } from '../report/testing/chromium.js'
+import { chromiumForTests, hasChromium } from '../report/testing/chromium.js'
 import { HOSTILE } from '../report/testing/hostile.js'
 import { sideBySide, synthetic } from '../report/testing/synthetic.js'
 import { type LiveServer, serveLive } from './server.js'
@@ -135,11 +135,7 @@ test('a page that reads nothing stops neither the others nor the end', async () 
 })
 
 describe.skipIf(!hasChromium)('in Chromium', { timeout: 60_000 }, () => {
-  let browser: Browser
-  beforeAll(async () => {
-    browser = await launchChromium()
-  }, 60_000)
-  afterAll(async () => await browser?.close())
+  const browser = chromiumForTests()
 
   interface Opened {
     page: Page
@@ -148,7 +144,7 @@ describe.skipIf(!hasChromium)('in Chromium', { timeout: 60_000 }, () => {
   }
 
   async function open(url: string, width = 1280, colorScheme: 'light' | 'dark' = 'light'): Promise<Opened> {
-    const page = await browser.newPage({ viewport: { width, height: 900 }, colorScheme })
+    const page = await browser().newPage({ viewport: { width, height: 900 }, colorScheme })
     const complaints: string[] = []
     page.on('console', (message) => complaints.push(message.text()))
     page.on('pageerror', (error) => complaints.push(String(error)))

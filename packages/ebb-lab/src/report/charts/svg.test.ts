@@ -1,6 +1,5 @@
-import type { Browser } from 'playwright-core'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { hasChromium, launchChromium } from '../testing/chromium.js'
+import { describe, expect, test } from 'vitest'
+import { chromiumForTests, hasChromium } from '../testing/chromium.js'
 import { HOSTILE } from '../testing/hostile.js'
 import { sideBySide, synthetic } from '../testing/synthetic.js'
 import { judge } from '../verdict.js'
@@ -32,17 +31,13 @@ test('escapes a name', () => {
 })
 
 describe.skipIf(!hasChromium)('in Chromium', { timeout: 60_000 }, () => {
-  let browser: Browser
-  beforeAll(async () => {
-    browser = await launchChromium()
-  }, 60_000)
-  afterAll(async () => await browser?.close())
+  const browser = chromiumForTests()
 
   test.each([
     ['memory', memoryChart],
     ['runtime', runtimeChart]
   ])('the %s picture is well-formed XML without scripts', async (_, chart) => {
-    const page = await browser.newPage()
+    const page = await browser().newPage()
     for (const runs of [honest, hostile, []]) {
       const found = await page.evaluate(
         (svg) => {

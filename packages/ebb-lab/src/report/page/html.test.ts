@@ -2,11 +2,11 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import type { Browser, Page } from 'playwright-core'
+import type { Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Recording } from '../../record/recording.js'
 import type { Run } from '../run.js'
-import { hasChromium, launchChromium } from '../testing/chromium.js'
+import { chromiumForTests, hasChromium } from '../testing/chromium.js'
 import { HOSTILE } from '../testing/hostile.js'
 import { sideBySide, synthetic } from '../testing/synthetic.js'
 import { judge } from '../verdict.js'
@@ -61,14 +61,12 @@ describe('the page, as text', () => {
 })
 
 describe.skipIf(!hasChromium)('the page, in Chromium', { timeout: 60_000 }, () => {
-  let browser: Browser
+  const browser = chromiumForTests()
   let folder: string
   beforeAll(async () => {
     folder = await mkdtemp(join(tmpdir(), 'ebb-html-'))
-    browser = await launchChromium()
   }, 60_000)
   afterAll(async () => {
-    await browser?.close()
     await rm(folder, { recursive: true, force: true })
   })
 
@@ -87,7 +85,7 @@ describe.skipIf(!hasChromium)('the page, in Chromium', { timeout: 60_000 }, () =
   ): Promise<Opened> {
     const file = join(folder, `${Math.random()}.html`)
     await writeFile(file, html)
-    const page = await browser.newPage({ viewport, colorScheme })
+    const page = await browser().newPage({ viewport, colorScheme })
     const url = pathToFileURL(file).href
     const opened: Opened = { page, requests: [], complaints: [], dialogs: [] }
     page.on('request', (request) => request.url() === url || opened.requests.push(request.url()))

@@ -1,13 +1,12 @@
 /** The pages in windows of a phone, a tablet and a desk, in Chromium: no element is wider than the box around it. */
-import type { Browser } from 'playwright-core'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import type { Recording } from '../../record/recording.js'
 import { renderBoxHtml } from '../box/html.js'
 import { judgeBox } from '../box/verdict.js'
 import { report } from '../report.js'
 import type { Run } from '../run.js'
 import { twoVariants } from '../testing/box.js'
-import { hasChromium, launchChromium } from '../testing/chromium.js'
+import { chromiumForTests, hasChromium } from '../testing/chromium.js'
 import { synthetic } from '../testing/synthetic.js'
 import { judge } from '../verdict.js'
 import { renderHtml } from './html.js'
@@ -43,16 +42,12 @@ async function boxPage(): Promise<string> {
 }
 
 describe.skipIf(!hasChromium)('pages in narrow windows', { timeout: 60_000 }, () => {
-  let browser: Browser
-  beforeAll(async () => {
-    browser = await launchChromium()
-  }, 60_000)
-  afterAll(() => browser?.close())
+  const browser = chromiumForTests()
 
   /** Returns the elements of a page that are wider than their box, or than the window. */
   async function tooWide(html: string, width: number): Promise<string[]> {
     // Without the charts, which html.test.ts measures, and whose drawing takes most of the time.
-    const page = await browser.newPage({ viewport: { width, height: 900 }, javaScriptEnabled: false })
+    const page = await browser().newPage({ viewport: { width, height: 900 }, javaScriptEnabled: false })
     await page.setContent(html)
     const found = (await page.evaluate(`(() => {
       const inFlow = (e) => !['inline', 'none', 'contents'].includes(getComputedStyle(e).display) && e.closest('.chart') === null
@@ -88,7 +83,7 @@ describe.skipIf(!hasChromium)('pages in narrow windows', { timeout: 60_000 }, ()
   })
 
   test('each cell in a narrow window has the name of its column beside it', async () => {
-    const page = await browser.newPage({ viewport: { width: 420, height: 900 }, javaScriptEnabled: false })
+    const page = await browser().newPage({ viewport: { width: 420, height: 900 }, javaScriptEnabled: false })
     await page.setContent(await renderHtml([runOf('ebb'), runOf('net')]))
     const beside = await page.evaluate(
       `[...document.querySelectorAll('tr.main td')].map((cell) => getComputedStyle(cell, '::before').content)`

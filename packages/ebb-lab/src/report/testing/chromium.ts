@@ -1,6 +1,7 @@
 /** Starts Chromium for tests. Tests that need it are skipped if it is not installed. */
 import { existsSync } from 'node:fs'
 import { type Browser, chromium } from 'playwright-core'
+import { afterAll, beforeAll } from 'vitest'
 
 const PATH = '/usr/bin/chromium'
 
@@ -20,4 +21,14 @@ export async function launchChromium(): Promise<Browser> {
       '--no-first-run'
     ]
   })
+}
+
+/** Starts Chromium for the tests of a `describe()`, and ends it after them. Returns what gives a test the browser. */
+export function chromiumForTests(): () => Browser {
+  let browser: Browser | undefined
+  beforeAll(async () => {
+    browser = await launchChromium()
+  }, 60_000)
+  afterAll(async () => await browser?.close())
+  return () => browser as Browser
 }
