@@ -197,6 +197,11 @@ test('bad input is reported in one sentence, with exit code 1', async () => {
     [['pulse', '3033', '--procs', '0'], /1 or more/],
     [['pulse', 'no.such.host.invalid:80', '--big', '1'], /no\.such\.host\.invalid/],
     [['pulse', '3033', '--nosuch'], /unknown option/],
+    [['doctor', '1', '--live'], /unknown option '--live': run "ebb doctor --help"/],
+    [
+      ['top', '--sort', 'nosuch'],
+      /^ebb: --sort "nosuch": it must be one of name, pid, .*, cpu: run "ebb top --help"$/m
+    ],
     [['report'], /file/],
     [['report', '/no/such.ndjson'], /no such/],
     [['pulze'], /unknown command/]
@@ -210,9 +215,11 @@ test('bad input is reported in one sentence, with exit code 1', async () => {
 })
 
 test('every --help fits into 80 columns', async () => {
-  for (const args of [[], ['serve'], ['agent'], ['pulse'], ['record'], ['bench'], ['box'], ['report'], ['run']]) {
+  const commands = ['serve', 'agent', 'pulse', 'record', 'top', 'bench', 'doctor', 'box', 'report', 'run']
+  for (const args of [[], ...commands.map((command) => [command])]) {
     const { code, stdout } = await run([...args, '--help'])
     expect(code).toBe(0)
+    expect(stdout).not.toMatch(/\(default: [^)]*\) \(default/)
     expect(stdout.split('\n').filter((line) => line.length > 80)).toEqual([])
   }
 })

@@ -100,7 +100,7 @@ export async function run(args: readonly string[]): Promise<void> {
   nameBadValues(command)
   const known = new Set(command.options.flatMap(({ long }) => (long ? [long.slice(2)] : [])))
   program.addCommand(command.copyInheritedSettings(program))
-  await program.parseAsync(liveValues(twoDashes(normalized, known)), { from: 'user' })
+  await program.parseAsync(liveValues(twoDashes(normalized, known), known), { from: 'user' })
 }
 
 /** Returns an error of commander as one sentence: `unknown option '--prot' (did you mean --port?)`. */
@@ -108,6 +108,10 @@ function oneSentence(text: string): string {
   return text
     .trim()
     .replace(/^error: /, '')
+    .replace(
+      /^option '(--[\w-]+).*' argument '(.*)' is invalid\. Allowed choices are (.*)\.$/,
+      '$1 "$2": it must be one of $3'
+    )
     .replace(/\. Expected (\d+) arguments? but got (\d+)\.$/, ' (it takes $1, and got $2)')
     .replace(/\s*\n\(Did you mean (.*)\?\)$/s, ' (did you mean $1?)')
 }

@@ -85,7 +85,11 @@ export function benchCommand(): Command {
     .option('--tree', 'add up each server and all its descendants: for servers with workers')
     .option('--name <name>', 'name of a server given by command, --pid, --port or --server')
     .option('--quick', 'run with a fifth of the connections, in a third of the time')
-    .option('--runs <n>', 'measure each server this often; prints medians and their spread (default: 1)', parseRuns)
+    .option(
+      '--runs <n>',
+      'number of times to measure each server; prints medians and their spread (default: 1)',
+      parseRuns
+    )
   planOptions(command, BENCH_PLAN)
   shapeOptions(command)
   connectOptions(command)

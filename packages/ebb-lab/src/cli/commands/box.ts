@@ -52,7 +52,7 @@ export function boxCommand(): Command {
     .option('--limit <size>', 'run all servers in one memory cgroup of this size, such as 600MB', parseSize)
     .option('--variant <name>', 'run only this variant of the file; repeat for several', collect)
     .option('--duration <time>', 'length of a run (default: as the file says)', parsePositiveTime)
-    .option('--runs <n>', 'run the box this often; prints medians and their spread (default: 1)', parseRuns)
+    .option('--runs <n>', 'number of times to run the box; prints medians and their spread (default: 1)', parseRuns)
     .option('--no-control', 'skip the control runs, which measure what each server needs')
     .option('--dry-run', 'check the file and this machine, and print what it would run')
   limitOptions(command)
@@ -74,7 +74,7 @@ Example of a file:
       plan: { big: 10000, iterations: 1, small: 1000 }
 
 ${documentation('reference/box-file.md')} lists all keys.
-"ebb report box.ndjson" prints the same result from the recording.
+"ebb report DIR" prints the same result from the recordings in --out DIR.
 
 Exit codes: 2 if connections failed or were lost, or a server ended early;
 3 if a limit was exceeded.`

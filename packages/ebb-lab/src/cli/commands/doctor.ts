@@ -20,8 +20,8 @@ interface Flags {
 export function doctorCommand(): Command {
   return new Command('doctor')
     .description('Explain where the memory of a process is, and what would bring it back.')
-    .argument('[pid]', 'process to examine, or after -- a command to start and examine once its memory is still')
-    .argument('[args...]')
+    .argument('[pid]', 'process to examine')
+    .argument('[command...]', 'command to start, after --; it is examined once its memory is still')
     .usage('[options] PID | --port PORT | -- COMMAND...')
     .option('--port <port>', 'examine the process that listens on this TCP port', parsePort)
     .option('--for <time>', 'watch the memory for this time, for the trend (default: 3s; 0: not at all)', parseTime)

@@ -38,11 +38,11 @@ export function reportCommand(): Command {
     .description('Print verdicts from recordings, and draw report.html and pictures.')
     .argument(
       '<file...>',
-      'recordings of "ebb record", "ebb bench" or "ebb box", or a folder of them; a control belongs to the recording ' +
-        'with the same name'
+      'recordings of "ebb record", "ebb bench" or "ebb box", or a folder of them; the recording of a control run ' +
+        'belongs to the recording with the same name'
     )
     .option('--out <dir>', 'directory for the pictures (default: the current directory)')
-    .option('--overwrite', 'replace pictures in it that show other recordings')
+    .option('--overwrite', 'replace pictures of other recordings, too')
     .option('--memory <size>', 'for a box recording: print how many such servers fit into this much memory', parseSize)
     .option(
       '--max-peak <size>',
@@ -55,7 +55,7 @@ export function reportCommand(): Command {
     .option('--markdown', 'print the table as Markdown')
     .option(
       '--serve [address]',
-      `open them as a page at [HOST]:PORT until Ctrl-C (default: 127.0.0.1:${LIVE_PORT}); pictures need --out`,
+      `serve the recordings as a page at [HOST]:PORT until Ctrl-C (default: 127.0.0.1:${LIVE_PORT}); draws pictures only with --out`,
       parseLiveAddress
     )
   return summaryOption(command).addHelpText('after', HELP).action(run)

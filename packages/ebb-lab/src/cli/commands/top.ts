@@ -11,7 +11,7 @@ import { EXIT } from '../output/exit-codes.js'
 import { colours, columns, interruption } from '../output/terminal.js'
 
 interface Flags {
-  every: number
+  every?: number
   sort: SortKey
   reverse?: boolean
   once?: boolean
@@ -26,18 +26,18 @@ const EVERY = 2000
 /** Returns the command `ebb top`. */
 export function topCommand(): Command {
   return new Command('top')
-    .description('Show the servers of this machine: their clients, their memory, what they release.')
-    .argument('[server...]', 'show these only: a pid (4711), a port (:3033), a part of the name (nginx)')
-    .option('--every <time>', 'interval between samples (default: 2s)', parsePeriod, EVERY)
+    .description('Show the servers of this machine: their clients, their memory, and what they release.')
+    .argument('[server...]', 'show only these servers: a pid (4711), a port (:3033), or a part of the name (nginx)')
+    .option('--every <time>', 'interval between samples (default: 2s)', parsePeriod)
     .addOption(new Option('--sort <column>', 'column to sort by').choices(SORT_KEYS).default('anonymous'))
-    .option('--reverse', 'sort the other way round')
-    .option('--once', 'print one sample as text and end. Also done where there is no terminal')
-    .option('--json', 'print each sample as a line of JSON')
+    .option('--reverse', 'reverse the order')
+    .option('--once', 'print one sample as text and end; the default where there is no terminal')
+    .option('--json', 'print each sample as a line of JSON, until Ctrl-C')
     .action(run)
 }
 
 async function run(servers: string[], flags: Flags): Promise<void> {
-  const { every, sort, reverse = false, json = false } = flags
+  const { every = EVERY, sort, reverse = false, json = false } = flags
   const options = parseServers(servers)
   for (const pid of options.pids ?? []) checkExists(pid)
   const view: View = { sort, reversed: reverse, filter: '', expanded: new Set() }

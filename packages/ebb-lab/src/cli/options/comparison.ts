@@ -15,7 +15,7 @@ export interface ComparisonFlags {
 export function comparisonOptions(command: Command): Command {
   return command
     .optionsGroup('Comparison:')
-    .option('--against <file...>', 'compare with these earlier recordings, or those of a folder')
+    .option('--against <file...>', 'compare with these earlier recordings, or those in a folder; give it last')
     .option('--threshold <share>', 'smallest difference that matters (default: 5%)', parseShare)
     .option(
       '--fail-on <figures>',

@@ -15,7 +15,12 @@ test.each([
   ['pulse --live=0.0.0.0:1 3033', 'pulse --live=0.0.0.0:1 3033'],
   ['record -- node server.js --live', 'record -- node server.js --live']
 ])('%s', (typed, expected) => {
-  expect(liveValues(typed.split(' ')).join(' ')).toBe(expected)
+  expect(liveValues(typed.split(' '), new Set(['live', 'serve'])).join(' ')).toBe(expected)
+})
+
+test('an option that the command does not have stays as it was typed', () => {
+  const typed = ['doctor', '--live', '1']
+  expect(liveValues(typed, new Set(['json']))).toEqual(typed)
 })
 
 test('without an address, the next free port is taken', () => {

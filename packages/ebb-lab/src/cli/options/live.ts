@@ -17,7 +17,7 @@ export function liveOptions(command: Command): Command {
       `serve a page with the charts while the run lasts, at [HOST]:PORT (default: 127.0.0.1:${LIVE_PORT})`,
       parseLiveAddress
     )
-    .option('--live-keep', 'serve the page, with the verdict, after the run until Ctrl-C')
+    .option('--live-keep', 'keep serving the page after the run, with the verdict, until Ctrl-C')
 }
 
 /** Whether a command is to serve a page. */
@@ -32,17 +32,20 @@ export function parseLiveAddress(text: string): LiveAddress {
 }
 
 /** Options whose value may be left out. */
-const OPTIONS = new Set(['--live', '--serve'])
+const OPTIONS = ['live', 'serve']
 const ADDRESS = /^(?:\[[\da-fA-F:.]+\]|[\w.-]*):\d{1,5}$/
 
 /**
  * Gives `--live` and `--serve` a value of their own if the next argument is not one, so that it is not taken for their
  * value: `ebb box --live box.yaml`. `ebb pulse` takes `HOST:PORT` for its server, so there only `:PORT` is a value.
+ *
+ * @param known long names of the command's options; the others are left as they were typed, for the error message
  */
-export function liveValues(args: readonly string[]): string[] {
+export function liveValues(args: readonly string[], known: ReadonlySet<string>): string[] {
   const end = args.indexOf('--')
+  const options = new Set(OPTIONS.filter((name) => known.has(name)).map((name) => `--${name}`))
   return args.map((arg, i) => {
-    if (!OPTIONS.has(arg) || (end !== -1 && i > end)) return arg
+    if (!options.has(arg) || (end !== -1 && i > end)) return arg
     const next = args[i + 1] ?? ''
     const isValue = args[0] === 'pulse' ? next.startsWith(':') && ADDRESS.test(next) : ADDRESS.test(next)
     return isValue ? arg : `${arg}=`

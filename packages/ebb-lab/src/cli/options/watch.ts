@@ -12,10 +12,10 @@ export interface WatchFlags {
 /** Adds the options to a command. */
 export function watchOptions(command: Command): Command {
   return command
-    .option('--json-stream', 'print a JSON object a line: statistics every second, events, then the result')
+    .option('--json-stream', 'print one JSON object per line: statistics every second, events, then the result')
     .option(
       '--metrics <address>',
-      'OpenMetrics for Prometheus at [HOST]:PORT, on 127.0.0.1 by default',
+      'serve OpenMetrics for Prometheus at [HOST]:PORT, on 127.0.0.1 by default',
       parseListenAddress
     )
 }
