@@ -1,6 +1,6 @@
 /** The live pages of the commands, as a program that reads their events sees them. */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
+import { connect as connectTo, createServer, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
@@ -28,6 +28,11 @@ afterAll(() => {
 /** Returns the address of a server that keeps its connections. */
 function server(): string {
   return `127.0.0.1:${(kept.address() as { port: number }).port}`
+}
+
+function connect(address: string): Socket {
+  const [host = '', port] = address.split(':')
+  return connectTo(Number(port), host)
 }
 
 interface Event {
@@ -166,6 +171,25 @@ test('ebb box: its servers, stacked', async () => {
   const { code, stderr } = await cli.ended
   expect([code, stderr]).toEqual([0, stderr])
   expect(lastView(page.events)).toMatchObject({ state: 'finished', charts: [{ id: 'box' }] })
+})
+
+test('ebb top: the servers that were named, without a terminal until Ctrl-C', async () => {
+  const top = ['top', server().replace('127.0.0.1', ''), '--every', '50ms', '--live', ':0']
+  const clients = [connect(server()), connect(server())]
+  const [quiet, json] = [ebb(top), ebb([...top, '--json'])]
+  for (const cli of [quiet, json]) {
+    const page = await pageOf(cli)
+    await page.shows('now-clients', /^2$/)
+    await page.shows('now-servers', /^1$/)
+    expect(lastView(page.events).charts?.slice(0, 2)).toMatchObject([{ id: 'top-memory' }, { id: 'top-clients' }])
+    cli.kill('SIGINT')
+    await page.ended
+    expect(lastView(page.events).state).toBe('finished')
+  }
+  for (const client of clients) client.destroy()
+  expect(await quiet.ended).toMatchObject({ code: 0, stdout: '' })
+  const { code, stdout } = await json.ended
+  expect([code, JSON.parse(stdout.split('\n')[0] ?? '').servers]).toMatchObject([130, [{ clients: 2 }]])
 })
 
 test('a given port that is in use is an error before the run', async () => {

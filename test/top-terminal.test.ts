@@ -66,6 +66,24 @@ test('draws, sorts, filters, follows the size, stops and goes on, and gives the 
   expect(await settings(terminal, 'after')).toBe(before)
 })
 
+test('with --live, it shows where the page is, also in the help', async () => {
+  const { port } = await server()
+  const terminal = new Tmux(80, 24)
+  terminal.type(`clear; ${TOP} :${port} --live :0; echo ended-$?-`)
+  await terminal.shows(DRAWN)
+  await terminal.shows(/^Live page at http:.*\n(.*\n)*.* select {2}Enter/m)
+  const [, url = ''] = /^Live page at (\S+)$/m.exec(terminal.lines().join('\n')) ?? []
+  expect((await fetch(url)).status).toBe(200)
+  terminal.press('h')
+  await terminal.shows(new RegExp(`^Live page at ${url}$`, 'm'))
+  terminal.press('x')
+  await terminal.shows(DRAWN)
+  terminal.press('q')
+  await terminal.shows(/ended-0-/)
+  // The line above the view stays.
+  await terminal.shows(new RegExp(`^Live page at ${url}$`, 'm'))
+})
+
 test.each<[string, number, RegExp, (terminal: Tmux) => void]>([
   ['Ctrl-C', 130, /^/, (terminal) => terminal.press('C-c')],
   ['SIGTERM', 130, /^/, (terminal) => process.kill(terminal.program, 'SIGTERM')],

@@ -87,7 +87,8 @@ test('--json prints a line for each sample until it is interrupted', async () =>
 
 test.each([
   [['999999999'], 'ebb: ESRCH: there is no process 999999999: check the pid (pgrep -a NAME), or give --port\n'],
-  [[':0'], 'ebb: :0 is not a port: give :1 to :65535\n']
+  [[':0'], 'ebb: :0 is not a port: give :1 to :65535\n'],
+  [['--live'], 'ebb: --once ends after one sample, so nobody could open the page of --live: leave out one of them\n']
 ])('refuses %j', async (args, message) => {
   const { code, stdout, stderr } = await run(['top', '--once', ...args])
   expect({ code, stdout, stderr }).toEqual({ code: 1, stdout: '', stderr: message })

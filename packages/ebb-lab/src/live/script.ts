@@ -15,6 +15,8 @@ ${CHART_FUNCTIONS}
   let shown = new Map()
   let pending = new Map()
   let isPaused = false
+  // How the reader has sorted a table. Undefined: as the table says.
+  let sorted
 
   const tell = (text, look) => {
     if (status.textContent !== text) status.textContent = text
@@ -30,6 +32,40 @@ ${CHART_FUNCTIONS}
   const setLabels = (labels) => {
     for (const [id, text] of Object.entries(labels)) byId(id)?.setAttribute('aria-label', text)
   }
+
+  // Sorts the rows of tables by the texts of a column. What is not known goes to the end.
+  const sortTables = () => {
+    for (const table of content.querySelectorAll('table.sortable')) {
+      const heads = [...table.tHead.rows[0].cells]
+      if (sorted !== undefined) {
+        for (const head of heads) head.removeAttribute('aria-sort')
+        heads[sorted.column].setAttribute('aria-sort', sorted.order)
+      }
+      const column = heads.findIndex((head) => head.hasAttribute('aria-sort'))
+      if (column === -1) continue
+      const isFigure = heads[column].dataset.order === 'descending'
+      const sign = heads[column].getAttribute('aria-sort') === 'ascending' ? 1 : -1
+      const textOf = (row) => row.cells[column].textContent
+      const figureOf = (row) => parseFloat(textOf(row).replaceAll(',', ''))
+      const compare = (a, b) => {
+        if (!isFigure) return textOf(a).localeCompare(textOf(b), 'en', { numeric: true }) * sign
+        const [left, right] = [figureOf(a), figureOf(b)]
+        return isNaN(left) || isNaN(right) ? isNaN(left) - isNaN(right) : (left - right) * sign
+      }
+      const [body] = table.tBodies
+      const rows = [...body.rows].sort(compare)
+      if (rows.some((row, i) => row !== body.rows[i])) body.append(...rows)
+    }
+  }
+
+  content.addEventListener('click', ({ target }) => {
+    const head = target.closest('table.sortable th')
+    if (head === null || target.closest('button') === null) return
+    const before = head.getAttribute('aria-sort')
+    const turned = before === 'ascending' ? 'descending' : 'ascending'
+    sorted = { column: head.cellIndex, order: before === null ? head.dataset.order : turned }
+    sortTables()
+  })
 
   const colourOf = (option, name) => {
     const series = option.series.find((one) => one.name === name)
@@ -69,8 +105,23 @@ ${CHART_FUNCTIONS}
     }
   }
 
+  // Returns what finds the button that has the focus once more, after the elements around it were built anew.
+  const focusedIn = (box) => {
+    const { activeElement: button } = document
+    if (button?.localName !== 'button' || !box.contains(button)) return undefined
+    const text = button.textContent
+    const chart = button.closest('section')?.querySelector('.chart')?.id
+    return () => {
+      const place = chart === undefined ? box : byId(chart)?.closest('section')
+      return [...(place?.querySelectorAll('button') ?? [])].find((one) => one.textContent === text)
+    }
+  }
+
   const build = (next) => {
     const isSame = view?.html === next.html
+    const { scrollY } = window
+    const focused = focusedIn(content)
+    const zooms = new Map([...shown].map(([id, chart]) => [id, chart.zoom()]))
     const selected = new Map((view?.charts ?? []).map(({ id, option }) => [id, option.legend?.selected]))
     for (const chart of shown.values()) chart.remove()
     shown = new Map()
@@ -83,12 +134,17 @@ ${CHART_FUNCTIONS}
       if (chart.option.legend !== undefined) chart.option.legend.selected = selected.get(chart.id) ?? {}
       const onLayout = chart.option.legend === undefined ? undefined : curveButtons(chart)
       shown.set(chart.id, showChart({ ...view, onLayout }, chart))
+      const zoom = zooms.get(chart.id)
+      if (zoom !== undefined) shown.get(chart.id).change({ dataZoom: zoom })
     }
     echarts.connect('report')
     setTexts(view.texts)
     setLabels(view.labels)
+    sortTables()
     pause.hidden = view.state !== 'running'
     tellView()
+    scrollTo(0, scrollY)
+    focused?.()?.focus({ preventScroll: true })
   }
 
   // Applies a change of a chart to its option, and notes what is to be drawn.
@@ -115,6 +171,7 @@ ${CHART_FUNCTIONS}
     if (isPaused || document.hidden || view === undefined) return
     setTexts(view.texts)
     setLabels(view.labels)
+    sortTables()
     for (const [id, { option, series }] of pending) {
       shown.get(id).change(series.size === 0 ? option : { ...option, series: [...series] })
     }

@@ -4,25 +4,16 @@ import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import { networkInterfaces } from 'node:os'
 import { echartsSource } from '../report/charts/echarts.js'
 import { codeOf, LabError, reasonOf } from '../units/errors.js'
+import type { LiveAddress } from './address.js'
 import { Feed } from './feed.js'
 import { Guard } from './guard.js'
 import { livePage, policyOf } from './page.js'
 import { type StreamServer, streamServer } from './streams.js'
 import type { LiveView } from './view.js'
 
-/** Where a live page is served. */
-export interface LiveAddress {
-  host: string
-  port: number
-  /** Whether the next free port is taken if this one is in use. */
-  isFlexible: boolean
-}
-
-/** The port of live pages. k6 uses the same. */
-export const LIVE_PORT = 5665
 /** Ports that are tried after the first. */
 const MORE_PORTS = 20
-/** Interval between two updates of open pages, ms. */
+/** Interval between two updates of open pages, ms, unless another is given. */
 const INTERVAL = 1000
 /** Interval between probes of open pages, ms. */
 const PROBE_INTERVAL = 15_000
@@ -33,7 +24,7 @@ const PATIENCE = 3000
 export interface LiveServer {
   /** URL of the page, with its token if it needs one. */
   url: string
-  /** Shows at once what has changed. Pages are updated every second anyway. */
+  /** Shows at once what has changed. */
   update(): void
   /** Shows what has changed, tells pages that nothing more comes, and closes the port. May be called again. */
   end(): Promise<void>
@@ -42,10 +33,15 @@ export interface LiveServer {
 /**
  * Serves a live page.
  *
- * @param source returns what is to be shown now. It is called while a page is open, once a second
+ * @param source returns what is to be shown now. It is called while a page is open
+ * @param interval interval between two updates of open pages, ms. Default: 1 s. Null: at {@link LiveServer.update} only
  * @throws LabError (the errno) if the address cannot be used
  */
-export async function serveLive(address: LiveAddress, source: () => LiveView): Promise<LiveServer> {
+export async function serveLive(
+  address: LiveAddress,
+  source: () => LiveView,
+  interval: number | null = INTERVAL
+): Promise<LiveServer> {
   const library = await echartsSource()
   const guard = new Guard(address.host)
   const feed = new Feed(source)
@@ -53,18 +49,17 @@ export async function serveLive(address: LiveAddress, source: () => LiveView): P
   const { server } = streams
   const port = await listen(server, address)
   server.unref()
-  const timer = setInterval(() => {
+  const update = (): void => {
     if (feed.size > 0) feed.update()
-  }, INTERVAL).unref()
-  const probe = setInterval(() => feed.probe(), PROBE_INTERVAL).unref()
+  }
+  const timers = [setInterval(() => feed.probe(), PROBE_INTERVAL).unref()]
+  if (interval !== null) timers.push(setInterval(update, interval).unref())
   let ended: Promise<void> | undefined
   return {
     url: urlOf(address.host, port, guard.token),
-    update: () => {
-      if (feed.size > 0) feed.update()
-    },
+    update,
     end: () => {
-      ended ??= end(server, feed, [timer, probe])
+      ended ??= end(server, feed, timers)
       return ended
     }
   }

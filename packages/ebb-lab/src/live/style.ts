@@ -39,11 +39,21 @@ section > h2 { position: relative; z-index: 1 }
 .tiles dt { font-size: 13px }
 .tiles dd { font-size: 20px; font-weight: 600; font-variant-numeric: tabular-nums; overflow-wrap: anywhere }
 .phase { margin: 20px 0 0; overflow-wrap: anywhere }
+.sortable th, .sortable td { padding-left: 18px; white-space: nowrap }
+.sortable thead th { min-width: 0; max-width: none }
+.sortable th:first-child { position: sticky; left: 0; z-index: 1; min-width: 8em; max-width: 16em; padding-left: 0; background: var(--background) }
+.sortable tbody th { white-space: normal }
+.sortable thead button { border: 0; padding: 0; min-height: 28px; background: none; font-weight: 500; white-space: nowrap }
+.sortable thead th[aria-sort] button { font-weight: 650 }
+th[aria-sort="ascending"] button::after { content: " ↑" / "" }
+th[aria-sort="descending"] button::after { content: " ↓" / "" }
 @media (prefers-reduced-motion: no-preference) {
   .dot.running { animation: breathe 2s ease-in-out infinite }
   @keyframes breathe { 50% { opacity: 0.35 } }
 }
 @media (max-width: 640px) {
+  .sortable th:first-child { min-width: 7em; max-width: 9em }
+  .sortable th, .sortable td { padding-left: 14px }
   .bar { padding: 6px 14px } main { padding-top: 18px }
   .tiles { grid-template-columns: repeat(auto-fit, minmax(96px, 1fr)); gap: 8px }
   .tiles div { padding: 8px 10px } .tiles dd { font-size: 17px }

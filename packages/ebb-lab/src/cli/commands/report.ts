@@ -1,7 +1,8 @@
 /** `ebb report`: judges and draws recordings again. */
 import { Command } from 'commander'
+import { LIVE_PORT, type LiveAddress } from '../../live/address.js'
 import { boxesView, serversView } from '../../live/report-view.js'
-import { LIVE_PORT, type LiveAddress, serveLive } from '../../live/server.js'
+import { serveLive } from '../../live/server.js'
 import { isBox } from '../../record/box/read.js'
 import { expandFolders } from '../../record/folder.js'
 import { type BoxReport, type JudgedBoxes, judgeBoxes, reportBoxes } from '../../report/box/report.js'

@@ -1,6 +1,6 @@
 /** The options that serve a live page: `--live` and `--serve`. */
 import type { Command } from 'commander'
-import { LIVE_PORT, type LiveAddress } from '../../live/server.js'
+import { LIVE_PORT, type LiveAddress } from '../../live/address.js'
 import { parseListenAddress } from './watch.js'
 
 /** Values of the options. */
@@ -9,15 +9,26 @@ export interface LiveFlags {
   liveKeep?: boolean
 }
 
-/** Adds the options to a command. */
+/**
+ * Adds `--live` to a command.
+ *
+ * @param what what the page has
+ * @param more what else there is to say
+ */
+export function liveOption(command: Command, what: string, more = ''): Command {
+  return command.option(
+    '--live [address]',
+    `serve a page with ${what}, at [HOST]:PORT (default: 127.0.0.1:${LIVE_PORT})${more}`,
+    parseLiveAddress
+  )
+}
+
+/** Adds the options of a run to a command. */
 export function liveOptions(command: Command): Command {
-  return command
-    .option(
-      '--live [address]',
-      `serve a page with the charts while the run lasts, at [HOST]:PORT (default: 127.0.0.1:${LIVE_PORT})`,
-      parseLiveAddress
-    )
-    .option('--live-keep', 'keep serving the page after the run, with the verdict, until Ctrl-C')
+  return liveOption(command, 'the charts while the run lasts').option(
+    '--live-keep',
+    'keep serving the page after the run, with the verdict, until Ctrl-C'
+  )
 }
 
 /** Whether a command is to serve a page. */

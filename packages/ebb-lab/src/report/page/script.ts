@@ -2,7 +2,8 @@
  * Functions of a script that draws charts, in the colours of the reader's system and in one or two columns, depending
  * on the window. Tooltips are built of text nodes, so nothing from a recording is parsed as HTML.
  *
- * `showChart(data, chart)` draws the chart into the element with its id, and returns functions to change it. `data` has
+ * `showChart(data, chart)` draws the chart into the element with its id, and returns functions to change it and to ask
+ * what it shows. `data` has
  * the names of the panels, the dark colours and the layouts; see `drawingData()`. Its `onLayout()`, if any, is called
  * with each layout that is used.
  */
@@ -49,6 +50,13 @@ export const CHART_FUNCTIONS = `
     return box
   }
 
+  // Numbers beside an axis on the left, where there is room for five characters: 10000 is 10k.
+  const withShortLabels = (axis) => {
+    if (axis.position !== 'left') return axis
+    const formatter = (value) => (value < 1e4 ? value : value / 1000).toLocaleString('en-US') + (value < 1e4 ? '' : 'k')
+    return { ...axis, axisLabel: { ...axis.axisLabel, formatter } }
+  }
+
   const showChart = (data, { id, option, units }) => {
     const box = document.getElementById(id)
     let chart
@@ -74,6 +82,7 @@ export const CHART_FUNCTIONS = `
       const shown = coloured(option)
       chart.setOption({
         ...shown,
+        yAxis: shown.yAxis.map(withShortLabels),
         tooltip: { ...shown.tooltip, renderMode: 'html', formatter: tooltip(data.names, units) }
       })
       arrange()
@@ -93,6 +102,11 @@ export const CHART_FUNCTIONS = `
       change: (part) => {
         chart.setOption(coloured(part))
         if ((part.title ?? part.grid) !== undefined) chart.setOption(data.layouts[columns - 1].option)
+      },
+      // The part of the time that is shown, for a chart that takes the place of this one; undefined if it is all.
+      zoom: () => {
+        const zooms = chart.getOption().dataZoom?.map(({ start, end }) => ({ start, end }))
+        return zooms?.some(({ start, end }) => start > 0 || end < 100) ? zooms : undefined
       },
       remove: () => {
         observer.disconnect()

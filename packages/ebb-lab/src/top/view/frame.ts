@@ -40,7 +40,7 @@ export function pageOf({ height }: Size): number {
 /** Returns the lines that fill a terminal. */
 export function frameOf(sample: BoxSample, rows: readonly Row[], state: State, size: Size, style: Style): Span[][] {
   const { width, height } = size
-  if (state.mode === 'help') return helpOf(size)
+  if (state.mode === 'help') return helpOf(state, size)
   const columns = columnsFor(width)
   const page = pageOf(size)
   const servers = rows.filter(({ kind }) => kind === 'server').length
@@ -52,7 +52,7 @@ export function frameOf(sample: BoxSample, rows: readonly Row[], state: State, s
   ]
   if (rows.length === 0) lines.push([plain(nothing(state))])
   while (lines.length < 2 + page) lines.push([])
-  if (height >= ROOM_FOR_DETAILS) lines.push(...detailsOf(rows[at], width, style))
+  if (height >= ROOM_FOR_DETAILS) lines.push(...detailsOf(rows[at], state, width, style))
   lines.push([{ text: fit(keysOf(state, style), width), look: 'keys' }])
   // In a terminal of two rows, the titles and the keys make room.
   return lines.slice(0, Math.max(0, height))
@@ -107,8 +107,15 @@ function nothing({ view }: State): string {
 }
 
 /** Returns four lines about the selected row. */
-function detailsOf(row: Row | undefined, width: number, style: Style): Span[][] {
-  if (row === undefined) return [[], [plain('Up and down select a server and show more of it here.')], [], []]
+function detailsOf(row: Row | undefined, { page }: State, width: number, style: Style): Span[][] {
+  if (row === undefined) {
+    return [
+      [],
+      [plain('Up and down select a server and show more of it here.')],
+      [plain(fit(liveText(page), width))],
+      []
+    ]
+  }
   const { name, pid, processes, listens, anonymous, trend } = row
   const several = processes > 1 ? `, ${processes} processes` : ''
   const about = [`${clean(name)} (pid ${pid}${several})`, ...listens.map((listen) => clean(addressOf(listen)))]
@@ -151,6 +158,10 @@ function keysOf({ mode, paused, view }: State, { unicode }: Style): string {
   return [...(paused ? ['PAUSED'] : []), ...filtered, ...keys, 'h help', 'q quit'].join('  ')
 }
 
+function liveText(page: string | null): string {
+  return page === null ? '' : `Live page at ${page}`
+}
+
 const HELP = [
   'Up, Down, j, k, Page, Home, End  select a server',
   'Enter, Space                     show its processes, or hide them',
@@ -172,7 +183,8 @@ const HELP = [
   'Any key goes back.'
 ]
 
-function helpOf({ width, height }: Size): Span[][] {
-  const lines = HELP.flatMap((line) => (line.length <= width ? [line] : wrap(line, width)))
+function helpOf({ page }: State, { width, height }: Size): Span[][] {
+  const about = page === null ? HELP : [liveText(page), '', ...HELP]
+  const lines = about.flatMap((line) => (line.length <= width ? [line] : wrap(line, width)))
   return lines.slice(0, height).map((line) => [plain(fit(line, width))])
 }

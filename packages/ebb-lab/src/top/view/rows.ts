@@ -45,7 +45,8 @@ export type SortKey = keyof typeof SORT_VALUES
 /** All columns that rows can be sorted by. */
 export const SORT_KEYS = Object.keys(SORT_VALUES) as SortKey[]
 
-const ASCENDING: ReadonlySet<SortKey> = new Set(['name', 'pid', 'address'])
+/** Columns that begin with the smallest. */
+export const ASCENDING: ReadonlySet<SortKey> = new Set(['name', 'pid', 'address'])
 
 /** Returns the rows of a sample. */
 export function rowsOf(sample: BoxSample, view: View, trends: Trends = new Trends()): Row[] {

@@ -13,16 +13,25 @@ export interface ShowOptions extends Style {
   /** What is shown at first. */
   view: View
   colours: boolean
+  /** URL of the live page, to show; null without a page. */
+  page: string | null
   /** Ends the view. */
   signal: AbortSignal
 }
 
 /** Shows samples until a person quits. Returns how it ended. Gives the terminal back in any case. */
-export async function showBox({ samples, view, colours, signal, unicode }: ShowOptions): Promise<'quit' | 'interrupt'> {
+export async function showBox({
+  samples,
+  view,
+  colours,
+  page,
+  signal,
+  unicode
+}: ShowOptions): Promise<'quit' | 'interrupt'> {
   const stop = new AbortController()
   const screen = await Screen.open({ onKey, onResize: draw }, colours)
   const trends = new Trends()
-  let state: State = initialState(view)
+  let state: State = initialState(view, page)
   let shown: BoxSample | undefined
   let isInterrupted = false
   process.on('SIGTSTP', suspend)

@@ -15,14 +15,16 @@ export interface State {
   oldFilter: string
   /** Whether new samples are not shown. */
   paused: boolean
+  /** URL of the live page; null without a page. */
+  page: string | null
 }
 
 /** What the program has to do besides drawing. */
 export type Action = 'quit' | 'interrupt' | 'suspend' | 'redraw'
 
 /** Returns the state at the start. */
-export function initialState(view: View): State {
-  return { view, selected: null, offset: 0, mode: 'list', oldFilter: '', paused: false }
+export function initialState(view: View, page: string | null = null): State {
+  return { view, selected: null, offset: 0, mode: 'list', oldFilter: '', paused: false, page }
 }
 
 /**
