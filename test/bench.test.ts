@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from 'node:fs'
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { ebb, MAIN, run, server } from './support/cli.js'
@@ -274,7 +274,11 @@ test('Ctrl-C names the recording that was cut off, and ebb report reads it', asy
 
 test('--runs measures each server several times, in turns; ebb report DIR prints the same', async () => {
   const out = directory()
-  const { code, stdout, stderr } = await run(['bench', ...SMALL, '--runs', '2', '--out', out])
+  const earlier = ['net.3.ndjson', 'net.3.control.ndjson'].map((name) => join(out, name))
+  for (const path of earlier) writeFileSync(path, '{"type":"header","format":1,"name":"net"}\n')
+  const refused = await run(['bench', ...SMALL, '--runs', '2', '--out', out])
+  expect(refused).toMatchObject({ code: 1, stdout: '', stderr: expect.stringMatching(/^ebb: EEXIST: .*net\.3\./) })
+  const { code, stdout, stderr } = await run(['bench', ...SMALL, '--runs', '2', '--overwrite', '--out', out])
   expect(code).toBe(0)
   const started = [...stderr.matchAll(/^(ebb|net) +(run \d of 2) +(main|control) +process/gm)].map(
     ([, ...parts]) => parts
@@ -296,7 +300,8 @@ test('--runs measures each server several times, in turns; ebb report DIR prints
   expect(again.stdout.split('\n\nWritten')[0]).toBe(stdout.split('\n\nWritten')[0])
   const json = JSON.parse((await run(['report', out, '--out', join(out, 'again'), '--json'])).stdout)
   expect(json.verdicts).toMatchObject([{ runs: 2, spread: { rest: { low: expect.any(Number) } } }, { runs: 2 }])
-})
+  // Eight runs, one after the other.
+}, 120_000)
 
 test('Ctrl-C in a later run prints what the finished runs show', async () => {
   const out = directory()

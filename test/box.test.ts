@@ -1,5 +1,14 @@
 /** `ebb box`: real servers, some of them bad, under real loads of a few connections. */
-import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs'
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  rmSync,
+  writeFileSync
+} from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { type Cli, ebb, MAIN, ROOT, run } from './support/cli.js'
@@ -482,6 +491,27 @@ variants:
       /--memory and --max-peak are for recordings of ebb box/
     )
   })
+})
+
+test('--runs runs the box several times, ebb report DIR prints the same, and --overwrite leaves nothing of it', async () => {
+  const plan = 'big: 50, iterations: 1, small: 5, pulses: 1, linger: 200ms, bigSeparation: 200ms, smallSeparation: 0'
+  const text = `rest: 200ms\nservers: [{ name: plain, command: ['${NODE}', plain.mjs, '{port}'], plan: { ${plan} } }]\n`
+  const { file, folder } = box(text)
+  const out = join(folder, 'out')
+  const recordings = (): string[] => readdirSync(out).filter((name) => name.endsWith('.ndjson'))
+  const { code, stdout, stderr } = await run(['box', file, '--no-control', '--runs', '2', '--out', out])
+  expect({ code, stdout }).toEqual({ code: 0, stdout: expect.stringMatching(/^ {2}spread +\S/m) })
+  expect(stderr).toMatch(/run 1 of 2[\s\S]*run 2 of 2/)
+  expect(recordings()).toEqual(['box.1.ndjson', 'box.2.ndjson'])
+  const again = await run(['report', out, '--out', join(folder, 'again')])
+  expect(again.stdout.split('\n\nWritten')[0]).toBe(stdout.split('\n\nWritten')[0])
+  // box.ndjson and the pictures would be free: the earlier recordings alone are in the way.
+  for (const name of ['box.html', 'box.svg']) rmSync(join(out, name))
+  const refused = await run(['box', file, '--no-control', '--out', out])
+  expect(refused).toMatchObject({ code: 1, stderr: expect.stringMatching(/^ebb: EEXIST: .*box\.1\.ndjson exists/) })
+  const single = await run(['box', file, '--no-control', '--out', out, '--overwrite', '--json'])
+  expect(JSON.parse(single.stdout)).toMatchObject({ boxes: [{ failures: 0 }] })
+  expect(recordings()).toEqual(['box.ndjson'])
 })
 
 test('the example in examples/ is a box with three variants', async () => {

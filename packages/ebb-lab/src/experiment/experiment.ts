@@ -23,13 +23,13 @@ import type { LevelShape } from '../pulse/shapes.js'
 import { checkOwn } from '../pulse/sources.js'
 import type { SwarmReport } from '../pulse/swarm/report.js'
 import { portOfUrl, spokenAt, targetAt } from '../pulse/target.js'
+import { removeEarlier } from '../record/earlier.js'
 import { Recorder } from '../record/recorder.js'
 import type { Recording, Sample } from '../record/recording.js'
 import { broken, type Limits } from '../report/limits.js'
-import { REPORT_FILES, report } from '../report/report.js'
+import { report } from '../report/report.js'
 import { howEnded, lastWords } from '../report/troubles.js'
 import type { Verdict } from '../report/verdict.js'
-import { checkFree, makeDirectory } from '../report/write-file.js'
 import { defined } from '../units/defined.js'
 import { RecordError } from '../units/errors.js'
 import { duration } from '../units/format.js'
@@ -37,7 +37,9 @@ import { warnOfShortTimes } from '../units/short-times.js'
 import type { DistributiveOmit } from '../units/types.js'
 import { closedMark } from './box/load.js'
 import { lackOfInherited, lackOfRunning } from './capacity.js'
+import { fileNamesOf, prepareDirectory } from './files.js'
 import { RemoteRecorder } from './remote-recorder.js'
+import { numbered, type Repeat, repeatsOf } from './repeats.js'
 import { peaksOf, sendShape } from './spike.js'
 
 /** A server to test. Give exactly one of `command`, `server`, and `pid` or `port` (or both). */
@@ -107,7 +109,8 @@ export interface ExperimentOptions {
   /** Directory for the recordings, `report.html`, `memory.svg` and `runtime.svg`. Nothing is written without it. */
   out?: string
   /**
-   * Replaces files of these names in `out`. If false, they are an error (`EEXIST`).
+   * Replaces files of these names in `out`, and removes the recordings of more runs on the same targets that an earlier
+   * experiment left there. If false, such files are an error (`EEXIST`).
    *
    * @default true
    */
@@ -193,7 +196,7 @@ const TAIL = 1000
  *
  * @throws ZodError if the plan is invalid; RecordError if two targets have the same name, or a server cannot be
  *   started, found or recorded; SwarmError if the swarm cannot make the connections; ReportError if `out` cannot be
- *   written, or has files of the same names (`EEXIST`)
+ *   written, or has files of an earlier experiment on the targets (`EEXIST`)
  */
 export async function experiment(targets: readonly Target[], options: ExperimentOptions = {}): Promise<Experiment> {
   warnOfShortTimes({ ...options.plan, timeout: options.pulse?.timeout, rest: options.rest })
@@ -231,18 +234,17 @@ export async function experimentUntilFailure(
 ): Promise<PartialExperiment> {
   const plan = planOf(options)
   checkNames(targets)
-  const repeats = runsOf(options)
+  const repeats = repeatsOf(options)
   for (const source of options.pulse?.sources ?? []) checkOwn(source)
   if (options.pulse?.swarm === undefined) {
     checkKernel('the experiment cannot send pulses from this machine', 'ebb record and ebb report work here')
   }
   if (options.url !== undefined) checkUrl(options.url, targets, options)
   for (const target of targets) checkTarget(target, plan, options)
-  const fileNames = fileNamesOf(targets)
-  if (options.out !== undefined) {
-    const all = fileNames.flatMap((name) => repeats.map((repeat) => fileNameOf(name, repeat)))
-    await prepareDirectory(options.out, all, options.overwrite)
-  }
+  const { out, overwrite = true } = options
+  const names = targets.map(({ name }) => name)
+  const fileNames = fileNamesOf(names)
+  if (out !== undefined) await prepareDirectory(out, { names, files: fileNames, repeats }, overwrite)
   const runs: Run[] = []
   let failure: PartialExperiment['failure']
   let present: FailedRun = { name: targets[0]?.name ?? '', role: 'main' }
@@ -257,7 +259,7 @@ export async function experimentUntilFailure(
     failure = { error, run: present }
   }
   const recordings = runs.map(({ recording }) => recording)
-  const { verdicts, ...drawn } = await report(recordings, options.out === undefined ? {} : { out: options.out })
+  const { verdicts, ...drawn } = await report(recordings, defined({ out }))
   const swarm = options.pulse?.swarm?.report()
   const result: Experiment = {
     verdicts,
@@ -289,7 +291,7 @@ async function runAll(
   begins: (name: string, role: 'main' | 'control') => void
 ): Promise<void> {
   for (const [i, target] of targets.entries()) {
-    const file = fileNameOf(fileNames[i] as string, repeat)
+    const file = fileNames[i] as string
     begins(target.name, 'main')
     const main = await run(target, { role: 'main', repeat, file }, plan, options)
     runs.push(main)
@@ -297,7 +299,7 @@ async function runAll(
     if (!main.hasFreshServers || plan.small === 0 || main.died) continue
     const controlPlan = { ...plan, big: 0, pulses: options.controlPulses ?? 2 }
     begins(target.name, 'control')
-    runs.push(await run(target, { role: 'control', repeat, file: `${file}.control` }, controlPlan, options))
+    runs.push(await run(target, { role: 'control', repeat, file }, controlPlan, options))
   }
 }
 
@@ -336,34 +338,24 @@ function refuse(lack: string | undefined): void {
   if (lack !== undefined) throw new RecordError(lack, 'EMFILE')
 }
 
-/** Which of several runs on a server it is, counted from 1. */
-interface Repeat {
-  index: number
-  of: number
-}
-
-/** Which run on a target it is, and the name of its recording without extension. */
+/** Which run on a target it is. */
 interface Which {
   role: 'main' | 'control'
   /** Undefined if there is only one. */
   repeat: Repeat | undefined
+  /** Name of the recordings of the target, without number and extension. */
   file: string
 }
 
-/** The highest number of runs: more is probably a typing mistake. */
-const MOST_RUNS = 100
-
-/** Returns the runs to make, `[undefined]` for a single one. */
-function runsOf({ runs: of = 1 }: ExperimentOptions): (Repeat | undefined)[] {
-  if (!Number.isInteger(of) || of < 1 || of > MOST_RUNS) {
-    throw invalidArgument(`runs must be a whole number from 1 to ${MOST_RUNS}, not ${of}`)
-  }
-  return of === 1 ? [undefined] : Array.from({ length: of }, (_, index) => ({ index: index + 1, of }))
+/** Returns the path of the recording of a run; undefined if none is written. */
+function pathOf({ role, repeat, file }: Which, { out }: ExperimentOptions): string | undefined {
+  if (out === undefined) return undefined
+  return join(out, `${numbered(file, repeat)}${role === 'control' ? '.control' : ''}.ndjson`)
 }
 
-/** Returns the name of a recording without extension: `net.2` for the second of several runs on `net`. */
-function fileNameOf(name: string, repeat: Repeat | undefined): string {
-  return repeat === undefined ? name : `${name}.${repeat.index}`
+/** Whether a run is the first on its target, so that recordings of the target are those of an earlier experiment. */
+function isFirst({ role, repeat }: Which): boolean {
+  return role === 'main' && (repeat === undefined || repeat.index === 1)
 }
 
 /** A run on one server, main or control. */
@@ -391,7 +383,7 @@ async function run(target: Target, which: Which, plan: Plan, options: Experiment
   const { role, repeat, file } = which
   const emit = (event: DistributiveOmit<ExperimentEvent, 'name' | 'role'>): void =>
     options.onEvent?.({ name, role, ...(repeat !== undefined && { run: repeat }), ...event } as ExperimentEvent)
-  const path = options.out === undefined ? undefined : join(options.out, `${file}.ndjson`)
+  const path = pathOf(which, options)
   const { running, recorder } =
     target.server === undefined
       ? await recordHere(target, which, path, plan, options)
@@ -405,6 +397,8 @@ async function run(target: Target, which: Which, plan: Plan, options: Experiment
     if (event.event === 'note') emit({ event: 'note', code: event.code, text: event.text })
   })
   try {
+    // Only now: if the server cannot be started, they are still there.
+    if (path !== undefined && isFirst(which)) await removeEarlier({ type: 'header', file, name }, path)
     const { big, small } = countsOf(plan)
     emit({ event: 'start', running, pulses: big + small, out: path ?? null, recording: recorder.recording })
     const stop = signal === undefined ? recordingEnded.signal : AbortSignal.any([signal, recordingEnded.signal])
@@ -533,37 +527,4 @@ function checkNames(targets: readonly Target[]): void {
   const twice = names.find((name, i) => names.indexOf(name) !== i)
   if (twice === undefined) return
   throw new RecordError(`two servers are called ${JSON.stringify(twice)}: give each a name of its own`, 'EEXIST')
-}
-
-/** File systems allow 255 bytes; the rest is for `.control.ndjson` and a number. */
-const LONGEST_NAME = 200
-
-/** Returns a file name without extension for each target. */
-function fileNamesOf(targets: readonly Target[]): string[] {
-  const used = new Set<string>()
-  return targets.map(({ name }) => fileName(name, used))
-}
-
-/**
- * Makes the directory for the recordings and the report.
- *
- * @throws ReportError (`EEXIST`) if it has files of these names already and `overwrite` is false
- */
-async function prepareDirectory(out: string, fileNames: readonly string[], overwrite = true): Promise<void> {
-  await makeDirectory(out)
-  const recordings = fileNames.flatMap((name) => [`${name}.ndjson`, `${name}.control.ndjson`])
-  if (!overwrite) checkFree([...recordings, ...REPORT_FILES].map((name) => join(out, name)))
-}
-
-/** Returns a file name without extension for a target's name, different from all in `used`, and adds it to `used`. */
-function fileName(name: string, used: Set<string>): string {
-  const safe =
-    name
-      .replace(/[^\w.-]+/g, '_')
-      .replace(/^\.+/, '')
-      .slice(0, LONGEST_NAME) || 'server'
-  let free = safe
-  for (let i = 2; used.has(free) || used.has(`${free}.control`); i++) free = `${safe}-${i}`
-  used.add(free).add(`${free}.control`)
-  return free
 }

@@ -98,7 +98,7 @@ export function benchCommand(): Command {
   liveOptions(watchOptions(command.optionsGroup('Output:')))
     .option('--expvar <url>', "URL of Go's expvar to poll: http://127.0.0.1:6060/debug/vars")
     .option('--out <dir>', 'directory for the recordings, report.html, memory.svg and runtime.svg')
-    .option('--overwrite', 'replace such files of an earlier run')
+    .option('--overwrite', 'replace the files of an earlier run, and remove its other recordings of the same servers')
     .option('--json', 'print the verdicts as JSON')
     .option('--markdown', 'print the table as Markdown')
   return summaryOption(command)

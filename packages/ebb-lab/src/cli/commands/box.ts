@@ -47,7 +47,7 @@ export function boxCommand(): Command {
     )
     .argument('<file>', 'YAML or JSON file with the servers, their loads, and variants')
     .option('--out <dir>', 'directory for box.ndjson (the recording), box.html and box.svg')
-    .option('--overwrite', 'replace such files of an earlier run')
+    .option('--overwrite', 'replace the files of an earlier run, and remove its other recordings')
     .option('--memory <size>', 'print how many such servers fit into this much memory, such as 8GB', parseSize)
     .option('--limit <size>', 'run all servers in one memory cgroup of this size, such as 600MB', parseSize)
     .option('--variant <name>', 'run only this variant of the file; repeat for several', collect)

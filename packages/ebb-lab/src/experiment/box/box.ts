@@ -3,15 +3,16 @@
  * judged together. With variants, the same servers and loads run again, each time with other commands or settings.
  */
 import { join } from 'node:path'
-import { invalidArgument } from 'ebb/sys'
 import { MemoryGroup } from '../../process/memory-group.js'
 import { checkKernel } from '../../pulse/kernel.js'
 import { BoxRecorder } from '../../record/box/recorder.js'
 import type { BoxRecording, BoxRun } from '../../record/box/recording.js'
+import { recordingsOf, removeEarlier, type Series } from '../../record/earlier.js'
 import { BOX_FILES, type BoxReport, reportBoxes } from '../../report/box/report.js'
 import { type BoxLimits, brokenBoxes } from '../../report/box/verdict.js'
 import type { Limits } from '../../report/limits.js'
 import { checkFree, makeDirectory } from '../../report/write-file.js'
+import { numbered, type Repeat, repeatsOf } from '../repeats.js'
 import { readBoxFile } from './file.js'
 import type { BoxPlan, Variant } from './plan.js'
 import { type BoxProgress, type RunContext, run } from './run.js'
@@ -19,15 +20,21 @@ import { controlServers, mainServers, type Planned, variantsFor } from './varian
 
 export type { BoxProgress } from './run.js'
 
-/** Name of the recording in `out`. */
-export const RECORDING_FILE = 'box.ndjson'
+/** Name of the recordings in `out`, without number and extension. */
+const FILE = 'box'
+/** Name of the recording of a single run in `out`. */
+export const RECORDING_FILE = `${FILE}.ndjson`
+
+/** The recordings of boxes in a folder, whatever file describes them: pictures show one box. */
+const RECORDINGS = { type: 'box', file: FILE } as const satisfies Omit<Series, 'folder'>
 
 /** Options of {@link box}. Sizes are bytes. */
 export interface BoxOptions {
   /** Directory for `box.ndjson` (the recording), `box.html` and `box.svg`. Nothing is written without it. */
   out?: string
   /**
-   * Replaces files of these names in `out`. If false, they are an error (`EEXIST`).
+   * Replaces files of these names in `out`, and removes the recordings of more runs that an earlier box left there. If
+   * false, such files are an error (`EEXIST`).
    *
    * @default true
    */
@@ -83,7 +90,7 @@ export interface BoxResult extends BoxReport {
  * @param file path of the box's file, or the result of `readBoxFile()`
  * @throws BoxFileError if the file is invalid, or this machine cannot run it; RecordError if the cgroup for a limit
  *   cannot be made, a variant is unknown, or the recording cannot be written; ReportError if `out` cannot be written,
- *   or has files of the same names (`EEXIST`)
+ *   or has files of an earlier box (`EEXIST`)
  */
 export async function box(file: string | BoxPlan, options: BoxOptions = {}): Promise<BoxResult> {
   const { result, failure } = await boxUntilFailure(file, options)
@@ -99,26 +106,9 @@ export interface PartialBox {
   failure?: { error: unknown; run?: Repeat }
 }
 
-/** Which of several runs of a box it is, counted from 1. */
-interface Repeat {
-  index: number
-  of: number
-}
-
-/** The highest number of runs: more is probably a typing mistake. */
-const MOST_RUNS = 100
-
-/** Returns the runs to make, `[undefined]` for a single one. */
-function repeatsOf({ runs: of = 1 }: BoxOptions): (Repeat | undefined)[] {
-  if (!Number.isInteger(of) || of < 1 || of > MOST_RUNS) {
-    throw invalidArgument(`runs must be a whole number from 1 to ${MOST_RUNS}, not ${of}`)
-  }
-  return of === 1 ? [undefined] : Array.from({ length: of }, (_, index) => ({ index: index + 1, of }))
-}
-
 /** Returns the name of the recording of a run: `box.2.ndjson` for the second of several. */
 function recordingFile(repeat: Repeat | undefined): string {
-  return repeat === undefined ? RECORDING_FILE : RECORDING_FILE.replace('.', `.${repeat.index}.`)
+  return `${numbered(FILE, repeat)}.ndjson`
 }
 
 /**
@@ -138,7 +128,10 @@ export async function boxUntilFailure(file: string | BoxPlan, options: BoxOption
   if (out !== undefined) {
     await makeDirectory(out)
     const files = [...repeats.map(recordingFile), ...BOX_FILES]
-    if (options.overwrite === false) checkFree(files.map((name) => join(out, name)))
+    if (options.overwrite === false) {
+      checkFree(files.map((name) => join(out, name)))
+      checkFree(await recordingsOf({ ...RECORDINGS, folder: out }))
+    }
   }
   // Fails before any server is started if this user may not make a cgroup.
   if (limit !== null) await new MemoryGroup(limit).remove()
@@ -156,6 +149,7 @@ export async function boxUntilFailure(file: string | BoxPlan, options: BoxOption
     if (path !== undefined) paths.push(path)
     const finished: BoxRun[] = []
     try {
+      if (path !== undefined && repeat === repeats[0]) await removeEarlier(RECORDINGS, path)
       await runAll({ plan, variants, limit, recorder, repeat }, finished, options)
     } catch (error) {
       const isNothing = boxes.length === 0 && !finished.some(({ role }) => role === 'main')
