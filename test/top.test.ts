@@ -1,7 +1,10 @@
+import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
+import fs from 'node:fs'
 import net from 'node:net'
 import os from 'node:os'
 import path from 'node:path'
+import { askInside } from 'ebb/memory'
 import { expect, onTestFinished, test } from 'vitest'
 import { Cli, ebb, run, server } from './support/cli.js'
 
@@ -71,6 +74,39 @@ test('shows servers by pid, port and name, with their clients and processes', as
   expect(text.stdout).toMatch(/\n +PID SERVER +PORT CLIENTS +ANON/)
   expect(text.stdout).toMatch(new RegExp(`\\n +${plain.pid} node ebb.js +${plain.port} +3 +\\d+\\.\\d `))
 })
+
+/** A server in a container with a network of its own, and one in a container with the network of the machine. */
+const OWN_NETWORK = ['unshare', '--net']
+const OWN_PROCESSES = ['unshare', '--pid', '--fork', '--mount-proc']
+
+test.skipIf(!mayUnshare())('shows servers in containers in the first sample, with their releases', async () => {
+  const source = `require('node:net').createServer().listen(0, function () { console.log(this.address().port) })`
+  const command = [process.execPath, '--import', 'ebb/auto', '-e', source]
+  const [apart, shared] = [OWN_NETWORK, OWN_PROCESSES].map((unshare) => new Cli([...unshare, ...command])) as [Cli, Cli]
+  const [apartPort, sharedPort] = await Promise.all([apart, shared].map(async (cli) => (await cli.said(/^(\d+)$/m))[1]))
+  const sharedPid = Number(fs.readFileSync(`/proc/${shared.pid}/task/${shared.pid}/children`, 'latin1'))
+  // Waits for its inside socket.
+  await askInside(sharedPid, { ask: 'counters' })
+
+  const { servers } = await show(`:${apartPort}`, `:${sharedPort}`)
+  const byPid = new Map(servers.map((server) => [server.pid, server]))
+  expect(byPid.get(apart.pid)).toMatchObject({ listens: [{ port: Number(apartPort) }], inside: null })
+  expect(byPid.get(sharedPid)).toMatchObject({
+    listens: [{ port: Number(sharedPort) }],
+    inside: { releases: expect.any(Number) }
+  })
+})
+
+function mayUnshare(): boolean {
+  try {
+    for (const [unshare = '', ...args] of [OWN_NETWORK, OWN_PROCESSES]) {
+      execFileSync(unshare, [...args, 'true'], { stdio: 'ignore' })
+    }
+    return true
+  } catch {
+    return false
+  }
+}
 
 test('--json prints a line for each sample until it is interrupted', async () => {
   const { port, pid } = await server()

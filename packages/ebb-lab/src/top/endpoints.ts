@@ -39,7 +39,10 @@ export class Endpoints {
     return this.#byLink
   }
 
-  /** Processes of the own namespace that answer questions about their inside, as of the last {@link count}. */
+  /**
+   * Processes of the own namespace that answer questions about their inside, as of the last {@link count}: the ids that
+   * they have in their own PID namespace.
+   */
   get inside(): ReadonlySet<number> {
     return this.#inside
   }

@@ -17,6 +17,8 @@ export interface FoundProcess extends Member {
   startTime: number
   /** Network namespace if it is another than this process's own. */
   namespace: string | undefined
+  /** Process id as the process itself sees it. Another one than `pid` in a container. */
+  innerPid: number
   /** Endpoints that it listens on, by their key. */
   endpoints: ReadonlyMap<string, Endpoint>
 }
@@ -66,6 +68,17 @@ export class Finder {
     return [...found.values()]
   }
 
+  /** Learns which processes run, and forgets those that have ended. To be called before {@link find}. */
+  list(now: number): void {
+    const running = new Set(processIds())
+    for (const pid of this.#known.keys()) if (!running.has(pid)) this.#known.delete(pid)
+    for (const pid of running) {
+      if (this.#known.has(pid)) continue
+      const found = this.#describe(pid, now)
+      if (found !== undefined) this.#known.set(pid, found)
+    }
+  }
+
   /** Number of links whose processes this user may not inspect. */
   hidden(byLink: ReadonlyMap<string, Endpoint>): number {
     return [...this.#unclaimed].filter((link) => byLink.get(link)?.listen.type === 'tcp').length
@@ -73,7 +86,6 @@ export class Finder {
 
   /** Returns the servers: see {@link groupServers}. The same array as before if nothing has changed. */
   find(byLink: ReadonlyMap<string, Endpoint>, now: number): FoundProcess[][] {
-    this.#listProcesses(now)
     if (now >= this.#nextScan) {
       const before = process.cpuUsage()
       this.#scan(byLink, now)
@@ -96,16 +108,6 @@ export class Finder {
   /** Forgets a process that has ended, so that its pid may be found anew. */
   forget(pid: number): void {
     this.#known.delete(pid)
-  }
-
-  #listProcesses(now: number): void {
-    const running = new Set(processIds())
-    for (const pid of this.#known.keys()) if (!running.has(pid)) this.#known.delete(pid)
-    for (const pid of running) {
-      if (this.#known.has(pid)) continue
-      const found = this.#describe(pid, now)
-      if (found !== undefined) this.#known.set(pid, found)
-    }
   }
 
   #scan(byLink: ReadonlyMap<string, Endpoint>, now: number): void {
@@ -145,6 +147,7 @@ export class Finder {
       name: nameOf(pid, command),
       command: (command ?? []).join(' '),
       namespace: namespace === null || namespace === this.#own ? undefined : namespace,
+      innerPid: isKernel ? pid : innerPidOf(pid),
       supervises: supervises(command),
       wraps: !isKernel && isWrapper(pid),
       chosen: this.#chosen.has(pid),
@@ -177,6 +180,16 @@ function endpointsOf(links: readonly string[], byLink: ReadonlyMap<string, Endpo
 function sharedAddress(key: string): string {
   const [namespace, type, ...rest] = key.split(' ')
   return type === 'tcp' ? `${namespace} tcp ${rest.at(-1)}` : key
+}
+
+/** Returns a process id as the process itself sees it; as this process sees it if the kernel does not tell. */
+function innerPidOf(pid: number): number {
+  try {
+    const text = fs.readFileSync(`/proc/${pid}/status`, 'latin1')
+    return Number(/^NSpid:.*\t(\d+)$/m.exec(text)?.[1] ?? pid)
+  } catch {
+    return pid
+  }
 }
 
 /** Returns the identity of the executable of a process. */

@@ -74,11 +74,14 @@ export class BoxWatch {
    */
   async sample(): Promise<BoxSample> {
     const now = performance.now()
+    // Before the count, which looks into the network namespaces of all processes.
+    this.#finder.list(now)
     this.#count(now)
     const servers = this.#finder.find(this.#endpoints.byLink, now).filter((server) => this.#matches(namesOf(server)))
     const pids = new Set(servers.flatMap((server) => server.map(({ pid }) => pid)))
     this.#views.keep(pids)
-    this.#insides.refresh(new Set([...pids].filter((pid) => this.#endpoints.inside.has(pid))), now)
+    const answering = servers.flat().filter((process) => answers(process, this.#endpoints.inside))
+    this.#insides.refresh(new Set(answering.map(({ pid }) => pid)), now)
     if (this.#isFirst) await Promise.race([this.#insides.settled(), wait(FIRST_ANSWERS, undefined, { ref: false })])
     this.#isFirst = false
     const samples = servers.flatMap((server) => this.#sampleServer(server, now) ?? [])
@@ -173,6 +176,11 @@ function cpuShare(processes: readonly ProcessSample[], memory: Memory, now: numb
   if (elapsed <= 0) return null
   const used = processes.map(({ pid, cpu }) => cpu - (memory.cpu.get(pid) ?? cpu))
   return Math.max(0, sum(used)) / elapsed
+}
+
+/** Whether a process has an inside socket that this process can reach. */
+function answers({ namespace, innerPid }: FoundProcess, inside: ReadonlySet<number>): boolean {
+  return namespace === undefined && inside.has(innerPid)
 }
 
 function namesOf(server: readonly FoundProcess[]): ServerNames {
