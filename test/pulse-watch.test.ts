@@ -12,6 +12,15 @@ interface Line {
   [field: string]: unknown
 }
 
+test('--json-stream ends with its reader', async () => {
+  const cli = await server()
+  const plan = ['--big', '10', '--small', '10', '--pulses', 'forever', '-l', '50ms', '-bs=50ms', '-ss=50ms']
+  const pulse = ebb(['pulse', `127.0.0.1:${cli.port}`, ...plan, '--json-stream'])
+  await pulse.said(/"closed"/)
+  pulse.process.stdout?.destroy()
+  expect(await pulse.ended).toMatchObject({ code: 0, signal: null })
+})
+
 test.each([1, 2])('--json-stream prints events and statistics, and the result last: %i processes', async (procs) => {
   const cli = await server()
   const plan = ['--big', '300', '--rate', '200', '-i', '1', '--pulses', '0', '-l', '1200ms', '--procs', String(procs)]

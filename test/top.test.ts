@@ -129,3 +129,17 @@ test.each([
   const { code, stdout, stderr } = await run(['top', '--once', ...args])
   expect({ code, stdout, stderr }).toEqual({ code: 1, stdout: '', stderr: message })
 })
+
+test.each([
+  ['a reader that has gone', 0, ''],
+  ['a full disk', 1, 'ebb: ENOSPC: cannot write to standard output: no space left on the device\n']
+])('--json ends with %s', async (what, code, stderr) => {
+  const { port } = await server()
+  const shell = what === 'a full disk' ? 'exec > /dev/full' : undefined
+  const top = ebb(['top', '--json', '--every', '50ms', `:${port}`], { ...(shell !== undefined && { shell }) })
+  if (shell === undefined) {
+    await top.said(/\n/)
+    top.process.stdout?.destroy()
+  }
+  expect(await top.ended).toMatchObject({ code, stderr })
+})

@@ -34,7 +34,7 @@ import type { Live } from '../output/live.js'
 import { withLivePage } from '../output/live-page.js'
 import { remedies } from '../output/remedies.js'
 import { printResult } from '../output/result.js'
-import { interruption, Terminal } from '../output/terminal.js'
+import { interruption, Terminal, whileWritable } from '../output/terminal.js'
 import { Watch } from '../output/watch.js'
 
 interface Flags
@@ -125,7 +125,8 @@ async function run(command: string[], flags: Flags): Promise<void> {
   checkForm(flags)
   checkWatch(flags)
   const terminal = new Terminal()
-  const { signal } = interruption()
+  const { signal: interrupted } = interruption()
+  const signal = flags.jsonStream ? whileWritable(interrupted) : interrupted
   const page = hasLivePage(flags) ? new ExperimentRuns() : null
   await withLivePage(flags, page, { terminal, signal }, () => measure(command, flags, page, { terminal, signal }))
 }

@@ -27,7 +27,7 @@ import type { Live } from '../output/live.js'
 import { withLivePage } from '../output/live-page.js'
 import { remedies, remedyOfNothing } from '../output/remedies.js'
 import { ServerProbe } from '../output/server-memory.js'
-import { interruption, Terminal } from '../output/terminal.js'
+import { interruption, Terminal, whileWritable } from '../output/terminal.js'
 import { trafficRows } from '../output/traffic.js'
 import { Watch } from '../output/watch.js'
 
@@ -76,7 +76,8 @@ interface Flags extends PlanFlags, ShapeFlags, ConnectFlags, ResumableFlags, Wat
 async function run(servers: Target[], flags: Flags): Promise<void> {
   checkWatch(flags)
   const terminal = new Terminal()
-  const { signal } = interruption()
+  const { signal: interrupted } = interruption()
+  const signal = flags.jsonStream ? whileWritable(interrupted) : interrupted
   const names = servers.map(({ text }) => text).join(', ')
   const page = hasLivePage(flags) ? new LoadRun(names === '' ? 'the server of the run' : names) : null
   await withLivePage(flags, page, { terminal, signal }, () => send(servers, flags, page, { terminal, signal }))

@@ -11,7 +11,7 @@ import { liveOption } from '../options/live.js'
 import { parseServers } from '../options/top-servers.js'
 import { parsePeriod, ValueError } from '../options/values.js'
 import { EXIT } from '../output/exit-codes.js'
-import { colours, columns, interruption, Terminal } from '../output/terminal.js'
+import { colours, columns, interruption, Terminal, whileWritable } from '../output/terminal.js'
 
 interface Flags {
   every?: number
@@ -55,7 +55,7 @@ async function run(servers: string[], flags: Flags): Promise<void> {
     page === null ? watch.samples(every, ended) : page.following(watch.samples(every, ended))
   try {
     if (isInteractive() && !once && !json) await showTable(samples, view, page?.url ?? null, signal)
-    else if (json || page === null) await print(samples(signal), view, { json, once })
+    else if (json || page === null) await print(samples, view, { json, once, signal })
     else for await (const _ of samples(signal));
   } finally {
     await page?.end()
@@ -75,20 +75,20 @@ async function showTable(
   if (end === 'interrupt') process.exitCode = EXIT.interrupted
 }
 
-/** Prints samples: one as text, one as JSON, or all as JSON. */
+/** Prints samples: one as text, one as JSON, or all as JSON until nobody reads them. */
 async function print(
-  samples: AsyncIterable<BoxSample>,
+  samples: (ended: AbortSignal) => AsyncIterable<BoxSample>,
   view: View,
-  { json, once }: { json: boolean; once: boolean }
+  { json, once, signal }: { json: boolean; once: boolean; signal: AbortSignal }
 ): Promise<void> {
   const width = process.stdout.isTTY ? columns(process.stdout) : PLAIN_WIDTH
   const style = { unicode: writesUnicode() }
-  for await (const sample of samples) {
+  for await (const sample of samples(whileWritable(signal))) {
     const text = json ? JSON.stringify(toJson(sample, view)) : tableOf(sample, view, width, style).join('\n')
     process.stdout.write(`${text}\n`)
     if (once || !json) return
   }
-  process.exitCode = EXIT.interrupted
+  if (signal.aborted) process.exitCode = EXIT.interrupted
 }
 
 /** The live page, which follows the samples. */

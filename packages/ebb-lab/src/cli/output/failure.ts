@@ -21,7 +21,8 @@ export function tellInterrupted(error: unknown, signal: AbortSignal, terminal: T
   if (!signal.aborted) throw error
   const kept = recording === undefined ? '' : `; what was recorded is in ${recording}, which ebb report reads`
   terminal.line(`interrupted${kept}`)
-  process.exitCode = EXIT.interrupted
+  // Standard output could not be written to: that was printed as an error.
+  if (process.exitCode !== EXIT.wrong) process.exitCode = EXIT.interrupted
 }
 
 /** The fields of an error that decide how it is printed: those of Node's errors, and the `issues` of zod's. */

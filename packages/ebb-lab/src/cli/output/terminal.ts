@@ -99,3 +99,13 @@ export function interruption(): AbortController {
   }
   return controller
 }
+
+/**
+ * Returns a signal that is aborted with `signal`, or when standard output cannot be written to: its reader has gone
+ * (`ebb top --json | head -1`), or a disk is full. `main.ts` prints the error, if there is one.
+ */
+export function whileWritable(signal: AbortSignal): AbortSignal {
+  const controller = new AbortController()
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => controller.abort(error))
+  return AbortSignal.any([signal, controller.signal])
+}
