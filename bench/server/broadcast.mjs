@@ -1,9 +1,9 @@
 /** Measures a broadcast to idle connections: the server's CPU time until the last of them has received it. */
 import { median, milliseconds } from '../harness/figures.mjs'
 import { interleave, pairedRatios } from '../harness/interleave.mjs'
-import { withSides } from './sides.mjs'
+import { withSides } from '../harness/plain-sides.mjs'
 
-/** @import { Side } from './sides.mjs' */
+/** @import { Side } from '../harness/plain-sides.mjs' */
 /** @import { Row } from './table.mjs' */
 
 /** Milliseconds until an idle connection is parked. */

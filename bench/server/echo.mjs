@@ -1,7 +1,7 @@
 /** Measures the echo of the handlers of `listen()` beside that of `node:net`, in messages per second. */
 import { median, rate } from '../harness/figures.mjs'
 import { interleave, pairedRatios } from '../harness/interleave.mjs'
-import { startCrowd, startServer } from './sides.mjs'
+import { startCrowd, startServer } from '../harness/plain-sides.mjs'
 
 /** @import { Row } from './table.mjs' */
 

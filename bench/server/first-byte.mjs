@@ -1,10 +1,10 @@
 /** Measures the time to the first byte of a parked connection, beside an awake connection of ebb and of plain Node. */
 import { setTimeout as wait } from 'node:timers/promises'
 import { median, microseconds, quantile } from '../harness/figures.mjs'
-import { withSides } from './sides.mjs'
+import { withSides } from '../harness/plain-sides.mjs'
 
-/** @import { Protocol } from './programs/crowd.mjs' */
-/** @import { Side } from './sides.mjs' */
+/** @import { Protocol } from '../harness/programs/crowd.mjs' */
+/** @import { Side } from '../harness/plain-sides.mjs' */
 /** @import { Row } from './table.mjs' */
 
 /** Milliseconds until an idle connection is parked: longer than a batch takes. */

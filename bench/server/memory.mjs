@@ -1,9 +1,9 @@
 /** Measures what idle connections hold: anonymous memory above rest, after one exchange on each of them. */
 import { megabytes } from '../harness/figures.mjs'
 import { idleMemory } from '../harness/idle-memory.mjs'
-import { startSide } from './sides.mjs'
+import { startSide } from '../harness/plain-sides.mjs'
 
-/** @import { Protocol } from './programs/crowd.mjs' */
+/** @import { Protocol } from '../harness/programs/crowd.mjs' */
 /** @import { Row } from './table.mjs' */
 
 /** Milliseconds until an idle connection is parked. */

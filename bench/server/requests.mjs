@@ -2,7 +2,7 @@
 import { Child } from '../harness/child.mjs'
 import { median, rate } from '../harness/figures.mjs'
 import { interleave, pairedRatios } from '../harness/interleave.mjs'
-import { MODES, startServer } from './sides.mjs'
+import { MODES, startServer } from '../harness/plain-sides.mjs'
 
 /** @import { AutocannonOrders } from './programs/autocannon.mjs' */
 /** @import { Row } from './table.mjs' */

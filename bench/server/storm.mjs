@@ -2,7 +2,7 @@
 import { setTimeout as wait } from 'node:timers/promises'
 import { median, milliseconds } from '../harness/figures.mjs'
 import { interleave, pairedRatios } from '../harness/interleave.mjs'
-import { withSides } from './sides.mjs'
+import { withSides } from '../harness/plain-sides.mjs'
 
 /** @import { Row } from './table.mjs' */
 

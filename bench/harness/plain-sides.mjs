@@ -2,11 +2,11 @@
  * The two sides of a comparison, ebb and plain Node: each is a server and a crowd of clients in processes of their
  * own.
  */
-import { Child } from '../harness/child.mjs'
-import { execArgv, withBoth } from '../harness/sides.mjs'
+import { Child } from './child.mjs'
+import { execArgv, withBoth } from './sides.mjs'
 
 /** @import { ParkStats } from 'ebb' */
-/** @import { CommonOrders } from '../harness/serve.mjs' */
+/** @import { CommonOrders } from './serve.mjs' */
 /** @import { CrowdOrders, Protocol } from './programs/crowd.mjs' */
 
 /**

@@ -1,10 +1,10 @@
 /** The HTTP server that is measured: the same code with and without `park()`. */
 import { createServer } from 'node:http'
-import { given } from '../../harness/answer.mjs'
-import { serve } from '../../harness/serve.mjs'
+import { given } from '../answer.mjs'
+import { serve } from '../serve.mjs'
 
 /** @import { Parked } from 'ebb' */
-/** @import { Mode, Options } from '../sides.mjs' */
+/** @import { Mode, Options } from '../plain-sides.mjs' */
 
 const [mode, options] = /** @type {[Mode, Options]} */ (given)
 const server = createServer((_request, response) => response.end('ok\n'))

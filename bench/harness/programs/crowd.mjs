@@ -1,8 +1,8 @@
 /** The clients, which are the same for every server. */
 import { SocketAddress } from 'ebb/sys'
-import { answer, given } from '../../harness/answer.mjs'
-import { Crowd } from '../../harness/crowd.mjs'
-import { HOST } from '../../harness/serve.mjs'
+import { answer, given } from '../answer.mjs'
+import { Crowd } from '../crowd.mjs'
+import { HOST } from '../serve.mjs'
 
 /** Connects, each with its first message, that are under way at once: fewer than a server's backlog. */
 const BURST = 200

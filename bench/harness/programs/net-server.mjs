@@ -1,9 +1,9 @@
 /** The TCP server that is measured: an echo, with `createServer()` of `ebb/net` or of `node:net`. */
-import { given } from '../../harness/answer.mjs'
-import { serve } from '../../harness/serve.mjs'
+import { given } from '../answer.mjs'
+import { serve } from '../serve.mjs'
 
 /** @import { Socket } from 'node:net' */
-/** @import { Mode, Options } from '../sides.mjs' */
+/** @import { Mode, Options } from '../plain-sides.mjs' */
 
 const [mode, options] = /** @type {[Mode, Options]} */ (given)
 // Plain Node does not load the library.
