@@ -123,6 +123,11 @@ export class Child {
     })
   }
 
+  /** Its process id. */
+  get pid() {
+    return this.#process.pid ?? 0
+  }
+
   /** The port that the child listens on. Throws if the child is no server. */
   get port() {
     if (typeof this.#ready !== 'number') throw new TypeError(`${this.#name} listens on no port`)
