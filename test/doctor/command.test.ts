@@ -81,6 +81,7 @@ test('a process by its id: V8 and buffers are told apart, and JSON has the docum
       ['over', 'from', 'to', 'lowest', 'highest', 'perMinute', 'cpu'].map((name) => [name, 'number'])
     ),
     inside: null,
+    hasAuto: 'boolean',
     release: null,
     advice: [
       {
@@ -145,6 +146,23 @@ test('a command that ends before is an error', async () => {
   expect({ code, stderr }).toEqual({
     code: 1,
     stderr: expect.stringMatching(/^ebb: ESRCH: sh -c .* ended before it was examined \(exit code 7\)/m)
+  })
+})
+
+/** Ends when it is asked at its inside socket. */
+const ENDS = `const ask = process.getActiveResourcesInfo
+process.getActiveResourcesInfo = () => (setImmediate(() => process.exit()), ask.call(process))
+setInterval(() => {}, 1e6)
+console.log('ready')`
+
+test('a process that ends while it is watched is told', async () => {
+  const program = new Cli([process.execPath, '--import', 'ebb/auto', '-e', ENDS])
+  await program.said(/^ready$/m)
+  const { code, stdout } = await run(['doctor', String(program.pid), '--for', '1h', '--json'])
+  expect({ code, ...JSON.parse(stdout) }).toMatchObject({
+    code: 0,
+    hasAuto: true,
+    notes: expect.arrayContaining(['the process ended while it was watched'])
   })
 })
 

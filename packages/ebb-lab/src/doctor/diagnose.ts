@@ -2,6 +2,7 @@
 import fs from 'node:fs'
 import { ProcessError, ProcessView, readStat } from 'ebb/memory'
 import { commandOf, nameOf } from '../process/describe.js'
+import { loadsAuto } from '../process/inside-socket.js'
 import { isDenied, isGone } from '../process/sockets.js'
 import { codeOf, DoctorError, LabError, reasonOf } from '../units/errors.js'
 import { adviseOn } from './advice/advise.js'
@@ -59,7 +60,8 @@ export async function diagnose(pid: number, options: DiagnoseOptions = {}): Prom
     if (release && inside === null) throw noRelease(pid, why)
     const trend = over === 0 ? null : await watch(view, over, signal)
     const notes = [...examined.notes, ...asked.notes]
-    if (over > 0 && trend === null) notes.push('the process could not be watched')
+    if ((trend?.over ?? 0) < over && signal?.aborted !== true) notes.push('the process ended while it was watched')
+    else if (over > 0 && trend === null) notes.push('the process could not be watched')
     if (why !== null) notes.push(`the inside of Node is not known: ${why}`)
     const done = inside !== null && release ? await releaseOf(view, asked, examined) : null
     const found = { ...examined, inside, release: done, trend, notes }
@@ -129,6 +131,7 @@ async function examine(view: ProcessView, pages: Pages | undefined): Promise<Exa
     hugePages: (pages && hugePages(mappings, pages)) ?? null,
     descriptors,
     cgroup: readCgroup(pid),
+    hasAuto: runtime.name === 'node' && loadsAuto(pid),
     notes
   }
 }

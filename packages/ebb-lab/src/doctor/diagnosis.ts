@@ -102,6 +102,11 @@ export interface Diagnosis {
    * null if it tells nothing.
    */
   inside: NodeInside | null
+  /**
+   * Whether a Node process has loaded `ebb/auto`, also if it does not answer: it is busy, stopped, or in a container
+   * with a network of its own.
+   */
+  hasAuto: boolean
   /** The release that the option `release` asked for; null without it. */
   release: DoneRelease | null
   /** What to do, the largest effect first. */

@@ -1,6 +1,7 @@
 /** The addresses of a box that are listened on, and the number of connections at each. */
 import fs from 'node:fs'
 import { SocketDiag } from 'ebb/sys'
+import { insidePid } from '../process/inside-socket.js'
 import { readTcpTable, readUnixTable, type TableSocket, type UnixSocket } from '../process/proc-net.js'
 import { hostOf } from '../process/sockets.js'
 import { codeOf, RecordError, reasonOf } from '../units/errors.js'
@@ -22,9 +23,6 @@ export interface OtherNamespace {
   name: string
   pid: number
 }
-
-/** Names of Unix sockets at which processes with `ebb/auto` answer questions. They serve no clients. */
-const INSIDE = /^@ebb-inside-\d+$/
 
 /** Finds out what is listened on. Reads the kernel's lists; never looks into a process. */
 export class Endpoints {
@@ -81,7 +79,8 @@ export class Endpoints {
       const sockets = readUnixTable('self')
       countUnix(sockets, undefined, found, counts)
       for (const { path, listens } of sockets) {
-        if (listens && INSIDE.test(path)) this.#inside.add(Number(path.slice(path.lastIndexOf('-') + 1)))
+        const pid = listens ? insidePid(path) : null
+        if (pid !== null) this.#inside.add(pid)
       }
     } catch (error) {
       throw new RecordError(`cannot look up listening sockets: ${reasonOf(error)}`, codeOf(error), 'read', error)
@@ -145,7 +144,8 @@ function countUnix(
   counts: Map<string, number>
 ): void {
   for (const { listens, path, inode } of sockets) {
-    if (!listens || INSIDE.test(path)) continue
+    // An inside socket serves no clients.
+    if (!listens || insidePid(path) !== null) continue
     const key = `${namespace ?? ''} unix ${path}`
     found.set(`socket:[${inode}]`, { key, listen: { type: 'unix', path }, address: Buffer.alloc(0), namespace })
     counts.set(key, 0)

@@ -4,6 +4,7 @@ import path from 'node:path'
 import { processIds, readStat } from 'ebb/memory'
 import { commandOf, isWrapper, nameOf } from '../process/describe.js'
 import { namespaceOf } from '../process/forwarder.js'
+import { innerPidOf } from '../process/inside-socket.js'
 import { socketLinks } from '../process/sockets.js'
 import type { Endpoint, OtherNamespace } from './endpoints.js'
 import { groupServers, type Member } from './groups.js'
@@ -180,16 +181,6 @@ function endpointsOf(links: readonly string[], byLink: ReadonlyMap<string, Endpo
 function sharedAddress(key: string): string {
   const [namespace, type, ...rest] = key.split(' ')
   return type === 'tcp' ? `${namespace} tcp ${rest.at(-1)}` : key
-}
-
-/** Returns a process id as the process itself sees it; as this process sees it if the kernel does not tell. */
-function innerPidOf(pid: number): number {
-  try {
-    const text = fs.readFileSync(`/proc/${pid}/status`, 'latin1')
-    return Number(/^NSpid:.*\t(\d+)$/m.exec(text)?.[1] ?? pid)
-  } catch {
-    return pid
-  }
 }
 
 /** Returns the identity of the executable of a process. */

@@ -86,6 +86,12 @@ test('arenas that are in use are left alone', () => {
   expect(adviseOn(held('native', 'arenas', { malloc: inUse }))).toEqual([])
 })
 
+test('a process that has loaded ebb/auto is not told to load it', () => {
+  const found = held('node', 'v8', { malloc })
+  expect(adviseOn(found).map(({ code }) => code)).toEqual(['node-heap', 'malloc-free'])
+  expect(adviseOn({ ...found, hasAuto: true })).toEqual([])
+})
+
 test('the advice with the largest figure comes first, counts come last', () => {
   const found = held('node', 'v8', {
     malloc,

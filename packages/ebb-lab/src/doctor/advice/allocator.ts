@@ -13,9 +13,9 @@ const TRIM: Partial<Record<string, string>> = {
 }
 
 const freed: Rule = (found) => {
-  const { malloc, runtime, inside } = found
-  // With the inside, a release is advised, which returns this as well.
-  if (malloc === null || inside?.release !== undefined || !isWorth(malloc.releasable, found)) return undefined
+  const { malloc, runtime, hasAuto } = found
+  // With ebb/auto, a release is advised, which returns this as well.
+  if (malloc === null || hasAuto || !isWorth(malloc.releasable, found)) return undefined
   return onBytes('malloc-free', 'malloc.releasable', malloc.releasable, {
     text: TRIM[runtime.name] ?? 'Call malloc_trim(0) after a spike, or preload jemalloc (LD_PRELOAD).',
     reason: 'are freed, and malloc keeps them: between blocks in use, which malloc_trim(0) returns',

@@ -12,9 +12,9 @@ function heapOf(runtime: string, code: string, kinds: PartKind[], words: (found:
   }
 }
 
-/** Returns the advice of a rule only for a process whose inside is not known. */
-function unlessInside(rule: Rule): Rule {
-  return (found) => (found.inside?.release === undefined ? rule(found) : undefined)
+/** Returns the advice of a rule only for a process without `ebb/auto`. */
+function withoutAuto(rule: Rule): Rule {
+  return (found) => (found.hasAuto ? undefined : rule(found))
 }
 
 const node = heapOf('node', 'node-heap', ['v8', 'v8-large'], () => ({
@@ -160,7 +160,7 @@ const bun = heapOf('bun', 'bun-heap', ['blocks', 'named'], () => ({
 }))
 
 export const RUNTIME_RULES: readonly Rule[] = [
-  unlessInside(node),
+  withoutAuto(node),
   release,
   objects,
   buffers,

@@ -62,6 +62,7 @@ export function findings(given: Partial<Findings> = {}): Findings {
     cgroup: null,
     trend: null,
     inside: null,
+    hasAuto: false,
     release: null,
     notes: [],
     ...given

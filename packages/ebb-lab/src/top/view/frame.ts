@@ -135,7 +135,7 @@ function peakOf({ sincePeak }: Row): string[] {
 }
 
 function insideOf({ inside }: Row): string {
-  if (inside === null) return 'no ebb/auto: its releases and parked connections are not known'
+  if (inside === null) return 'no ebb/auto that answers here: its releases and parked connections are not known'
   const { releases, released, longestPause, parked, awake } = inside
   const pause = releases === 0 ? '' : `, returned ${megabytes(released)}, longest pause ${duration(longestPause)}`
   const parts = [`releases ${integer(releases)}${pause}`]
