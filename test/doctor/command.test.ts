@@ -178,6 +178,9 @@ test.each([
   [[], 'the process is not given, or given twice: give exactly one of PID, --port PORT and -- COMMAND'],
   [['--port', '8080', '4242'], 'the process is not given, or given twice'],
   [['0'], 'a process id is a whole number above 0'],
+  [['12.5'], 'a process id is a whole number above 0'],
+  [['sleep', '60'], '"sleep 60" is no process id: give a PID (pgrep -a NAME), --port PORT, or -- COMMAND to start'],
+  [['4242', '--', 'sleep', '60'], 'the process is not given, or given twice'],
   [['4242', '--for', 'x'], '--for "x": a time is a number of seconds'],
   [['4194999'], 'ESRCH: there is no process 4194999'],
   [['--', '/no/such'], 'ENOENT: cannot start /no/such: no such program']

@@ -5,6 +5,7 @@ import type { Diagnosis } from '../../doctor/diagnosis.js'
 import { examineCommand } from '../../doctor/started.js'
 import { diagnosisText } from '../../doctor/text.js'
 import { find, serverOf } from '../../process/target.js'
+import { clean } from '../../units/text.js'
 import { parsePid, parsePort, parseTime, ValueError } from '../options/values.js'
 import { colours, columns, interruption } from '../output/terminal.js'
 
@@ -33,8 +34,9 @@ export function doctorCommand(): Command {
 
 async function run(first: string | undefined, rest: string[], flags: Flags): Promise<void> {
   const words = first === undefined ? [] : [first, ...rest]
+  const command = wordsAfterDashes()
   const { port } = flags
-  if (words.length > 0 === (port !== undefined)) {
+  if (words.length > 0 === (port !== undefined) || (command.length > 0 && command.length < words.length)) {
     throw new ValueError(
       'the process is not given, or given twice: give exactly one of PID, --port PORT and -- COMMAND'
     )
@@ -44,10 +46,24 @@ async function run(first: string | undefined, rest: string[], flags: Flags): Pro
     ...(flags.release && { release: true }),
     ...(flags.inspect && { inspect: true })
   }
-  const isPid = words.length === 1 && /^\d+$/.test(words[0] as string)
-  if (port === undefined && !isPid) return await runCommand(words, asked, flags)
-  const pid = port === undefined ? serverOf(parsePid(words[0] as string)) : find({ port }).pid
+  if (command.length > 0) return await runCommand(command, asked, flags)
+  const pid = port === undefined ? serverOf(pidOf(words)) : find({ port }).pid
   print(await diagnose(pid, { ...asked, signal: interruption().signal }), flags)
+}
+
+/** Returns the words of a command behind `--`, which commander does not tell from other arguments. */
+function wordsAfterDashes(): string[] {
+  const at = process.argv.indexOf('--')
+  return at === -1 ? [] : process.argv.slice(at + 1)
+}
+
+/** Parses the only argument. A name such as `nginx` is not started: a server of this name may run already. */
+function pidOf(words: string[]): number {
+  const text = words.join(' ')
+  if (/^[-+]?[\d.]+$/.test(text)) return parsePid(text)
+  throw new ValueError(
+    `"${clean(text)}" is no process id: give a PID (pgrep -a NAME), --port PORT, or -- COMMAND to start`
+  )
 }
 
 /** Examines a command. Ctrl-C examines it at once, and is then passed on. */
