@@ -325,6 +325,12 @@ describe.skipIf(!reachable || process.platform !== 'linux')('packed and installe
         stdout: `${manifest('ebb-lab').version}\n`,
         stderr: ''
       })
+      // The file of the server calls the kernel, and knows its errors.
+      const foreign = ['serve', '--host', '192.0.2.1']
+      expect(run('node_modules/.bin/ebb', foreign, { cwd, node: nodeAt(version) })).toMatchObject({
+        status: 1,
+        stderr: expect.stringMatching(/^ebb: EADDRNOTAVAIL: this machine has no address 192\.0\.2\.1: [^\n]+\n$/)
+      })
     })
   })
 

@@ -51,6 +51,20 @@ test('--log json prints the same events as NDJSON', async () => {
   expect(cycle).toMatchObject({ event: 'cycle', cycle: 0, clients: 0, objects: null })
 })
 
+test('is one file besides koffi, because its memory is what gets measured', async () => {
+  const tell = "process.on('exit', () => process._rawDebug(Object.keys(require.cache).join('\\n')))"
+  const hook = `data:text/javascript,${encodeURIComponent(`import { createRequire } from 'node:module'
+    const require = createRequire('/')
+    ${tell}`)}`
+  const cli = await server([], { env: { NODE_OPTIONS: `--import ${hook}` } })
+  const { stderr } = await cli.end('SIGTERM')
+  const own = stderr
+    .trim()
+    .split('\n')
+    .filter((path) => !path.includes('koffi'))
+  expect(own.map((path) => path.replace(/.*\/ebb-lab\//, ''))).toEqual(['bin/ebb.js', 'dist/serve/main.cjs'])
+})
+
 test.each(['SIGTERM', 'SIGINT'] as const)('%s with 200 clients closes all of them and exits 0', async (signal) => {
   const cli = await server()
   const sockets = await crowd(cli.port, 200)

@@ -5,6 +5,9 @@
  *   of a process, whatever is in it (docs/performance.md, "Memory at rest").
  * - `packages/ebb/dist/cjs`: CommonJS, a file for each source, so that bundlers leave out what is not used.
  *
+ * The server processes of `ebb serve` are two CommonJS files in `packages/ebb-lab/dist/serve`, each with all that it
+ * needs of both packages, because their memory is what gets measured.
+ *
  * Every Node that is supported loads the ES modules, also by `require()` (export condition `module-sync`), so a process
  * has one copy of the library. The CommonJS edition is for what cannot `require()` ES modules: Jest before Node 24.9,
  * bundlers that write CommonJS, and TypeScript with `module` `node16` or `commonjs`.
@@ -24,16 +27,53 @@ const ALONE = 'auto.js'
 /** Modules of `ebb` that an entry loads by their paths, later. */
 const REQUIRED = ['govern/start.js', 'inside/start.js', 'preload/servers.js']
 
+/** Files of `ebb-lab` that become one CommonJS file each, and the names of these. */
+const SERVERS = { 'cli/serve-main': 'serve/main', 'serve/serve-child': 'serve/serve-child' }
+
+/**
+ * For files that are small in memory. Comments and indentation are left out, because V8 keeps the text of a program in
+ * its heap; names stay, and lines are short, for those who read a stack trace. Source maps lead to `src`, which is
+ * published.
+ *
+ * @type {import('esbuild').BuildOptions}
+ */
+const SMALL = {
+  bundle: true,
+  platform: 'node',
+  target: 'node20',
+  minifyWhitespace: true,
+  minifySyntax: true,
+  lineLimit: 120,
+  sourcemap: true,
+  sourcesContent: false
+}
+/**
+ * For CommonJS.
+ *
+ * @type {import('esbuild').BuildOptions}
+ */
+const COMMON_JS = {
+  format: 'cjs',
+  platform: 'node',
+  target: 'node20',
+  // Jest cannot `import()` from CommonJS, and it would load Node's loader of ES modules.
+  supported: { 'dynamic-import': false },
+  define: { 'import.meta.url': 'importMetaUrl' },
+  banner: { js: "const importMetaUrl = require('node:url').pathToFileURL(__filename).href" }
+}
+
 const compiled = spawnSync(process.execPath, [join(ROOT, 'node_modules/@typescript/native/bin/tsc'), '-b', ROOT], {
   stdio: 'inherit'
 })
 if (compiled.status !== 0) process.exit(compiled.status ?? 1)
 const EBB = join(ROOT, 'packages/ebb')
+const LAB = join(ROOT, 'packages/ebb-lab')
 removeStale(join(EBB, 'build'), join(EBB, 'src'))
-removeStale(join(ROOT, 'packages/ebb-lab/dist'), join(ROOT, 'packages/ebb-lab/src'))
+removeStale(join(LAB, 'dist'), join(LAB, 'src'))
 removeStale(join(EBB, 'dist'), join(EBB, 'src'))
 await writeModules()
 await writeCommonJs()
+await writeServers()
 for (const name of ['ebb', 'ebb-lab']) copyDocs(join(ROOT, 'packages', name, 'docs'))
 
 /** Copies the documentation into a package, so that it is where the package is installed. `ebb --help` points to it. */
@@ -71,8 +111,6 @@ function removeStale(folder, sources) {
 
 /**
  * Writes the ES modules of `ebb`: the public entries, and the modules that an entry requires by their paths.
- * Comments and indentation are left out, because V8 keeps the text of a program in its heap; names stay, and lines are
- * short, for those who read a stack trace. Source maps lead to `src`, which is published.
  *
  * @returns the paths of the files
  */
@@ -82,19 +120,12 @@ async function writeModules() {
   const paths = (files) => files.map((path) => join(from, path))
   /** @type {import('esbuild').BuildOptions} */
   const options = {
+    ...SMALL,
     outbase: from,
     outdir: dist,
     chunkNames: 'shared/[hash]',
-    bundle: true,
     packages: 'external',
     format: 'esm',
-    platform: 'node',
-    target: 'node20',
-    minifyWhitespace: true,
-    minifySyntax: true,
-    lineLimit: 120,
-    sourcemap: true,
-    sourcesContent: false,
     write: false
   }
   const results = await Promise.all([
@@ -132,13 +163,7 @@ async function writeCommonJs() {
       .filter((path) => path.endsWith('.js'))
       .map((path) => join(from, path)),
     outdir: cjs,
-    format: 'cjs',
-    platform: 'node',
-    target: 'node20',
-    // Jest cannot `import()` from CommonJS.
-    supported: { 'dynamic-import': false },
-    define: { 'import.meta.url': 'importMetaUrl' },
-    banner: { js: "const importMetaUrl = require('node:url').pathToFileURL(__filename).href" }
+    ...COMMON_JS
   })
   for (const path of readdirSync(types, { recursive: true })) {
     if (!path.endsWith('.d.ts') || path.startsWith('cjs')) continue
@@ -147,4 +172,22 @@ async function writeCommonJs() {
     writeFileSync(join(cjs, path), text)
   }
   writeFileSync(join(cjs, 'package.json'), `${JSON.stringify({ type: 'commonjs' })}\n`)
+}
+
+/** Writes the files of the server processes of `ebb serve`. */
+async function writeServers() {
+  await build({
+    ...SMALL,
+    ...COMMON_JS,
+    entryPoints: Object.entries(SERVERS).map(([from, to]) => ({ in: join(LAB, 'dist', `${from}.js`), out: to })),
+    outdir: join(LAB, 'dist'),
+    outExtension: { '.js': '.cjs' },
+    external: ['koffi'],
+    plugins: [{ name: 'library', setup: ({ onResolve }) => onResolve({ filter: /^ebb\// }, librarySource) }]
+  })
+}
+
+/** Finds an entry of the library among its compiled files, from which esbuild leaves out what is not used. */
+function librarySource({ path }) {
+  return { path: join(EBB, 'build', `${path.slice('ebb/'.length)}.js`) }
 }

@@ -4,8 +4,7 @@
 // It has one command of its own, `ebb run`. The others belong to the package `ebb-lab`, whose command `ebb` knows `run`
 // as well. So all commands work, whichever of the two npm has linked as `node_modules/.bin/ebb`.
 import { createRequire } from 'node:module'
-import { dirname, join } from 'node:path'
-import { pathToFileURL } from 'node:url'
+import { join } from 'node:path'
 
 const [command, ...args] = process.argv.slice(2)
 if (command === 'run') {
@@ -13,7 +12,7 @@ if (command === 'run') {
   await runCommand(args)
 } else {
   const manifest = labManifest()
-  if (manifest !== undefined) await import(pathToFileURL(join(dirname(manifest), 'bin/ebb.js')).href)
+  if (manifest !== undefined) createRequire(manifest)('./bin/ebb.js')
   else withoutLab()
 }
 

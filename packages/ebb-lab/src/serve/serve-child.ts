@@ -1,4 +1,7 @@
-/** The main file of one server process of a `Supervisor`. The process exits when its supervisor is gone. */
+/**
+ * The main file of one server process of a `Supervisor`. The build makes one CommonJS file of it and of all that it
+ * imports. The process exits when its supervisor is gone.
+ */
 import { release, runtimeView } from 'ebb/listen'
 import { startServer } from './server.js'
 import type { ListenOrder, WorkerReport } from './worker-slot.js'

@@ -79,7 +79,7 @@ export class WorkerSlot {
     try {
       // Only one process can listen on the debugger's port.
       const execArgv = process.execArgv.filter((flag) => !flag.startsWith('--inspect'))
-      child = fork(new URL('./serve-child.js', import.meta.url), { execArgv })
+      child = fork(new URL('./serve-child.cjs', import.meta.url), { execArgv })
     } catch (error) {
       // Reported later, as every other failure is.
       setImmediate(() => this.#onStartFailed(error as Error))

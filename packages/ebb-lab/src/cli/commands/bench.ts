@@ -248,8 +248,8 @@ function targetsOf(command: readonly string[], flags: Flags): Target[] {
       throw new ValueError('--url needs a server: give a command or --target, or a port in the URL')
     return [{ name: name ?? `port ${given}`, port: given }]
   }
-  const main = fileURLToPath(new URL('../main.js', import.meta.url))
-  const serve = [process.execPath, main, 'serve', '--port', '{port}', '--mode']
+  const ebb = fileURLToPath(new URL('../../../bin/ebb.js', import.meta.url))
+  const serve = [process.execPath, ebb, 'serve', '--port', '{port}', '--mode']
   return [
     { name: 'ebb', command: [...serve, 'park'] },
     { name: 'net', command: [...serve, 'net'] }
