@@ -50,7 +50,8 @@ console.log('ready')`)
 })
 
 test('--inspect asks a process without ebb/auto, which is then as before; with --release it returns memory', async () => {
-  const command = [process.execPath, '--expose-gc', '--max-semi-space-size=64', '-e', YOUNG]
+  // A port of its own for the inspector: another test, or another program, may have the default one.
+  const command = [process.execPath, '--inspect-port=0', '--expose-gc', '--max-semi-space-size=64', '-e', YOUNG]
   const plain = new Cli(command)
   await plain.said(/^ready$/m)
   const asked = await diagnose(plain.pid, { watch: 0, inspect: true })

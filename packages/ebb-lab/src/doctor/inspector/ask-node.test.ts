@@ -19,7 +19,8 @@ async function started(
   before: readonly string[] = []
 ): Promise<[ChildProcess, () => string]> {
   const script = `setInterval(() => {}, 1e6); ${source}; console.log('ready')`
-  const [command = '', ...rest] = [...before, process.execPath, ...args, '-e', script]
+  // A port of its own for the inspector: another test, or another program, may have the default one.
+  const [command = '', ...rest] = [...before, process.execPath, '--inspect-port=0', ...args, '-e', script]
   // In a group of its own, so that a test with --inspect finds no option of the runner.
   const { NODE_OPTIONS: _, ...env } = process.env
   const child = spawn(command, rest, { cwd: ROOT, env, stdio: ['ignore', 'pipe', 'pipe'] })
