@@ -1,8 +1,8 @@
 /** Reads how full the memory cgroup of a process is. */
-import fs from 'node:fs'
 import path from 'node:path'
 import { findMemoryCgroup, foldersUpwards, type MemoryCgroup } from 'ebb/memory'
 import { readPressure } from '../process/pressure.js'
+import { readOrNothing } from './files.js'
 
 /** The memory cgroup of a process. Bytes. */
 export interface CgroupUse {
@@ -31,7 +31,8 @@ export function readCgroup(pid: number): CgroupUse | null {
   const cgroup = groupOf(pid)
   if (cgroup === undefined) return null
   const { folder, version, files } = cgroup
-  const within = (name: string | undefined): string => (name === undefined ? '' : text(path.join(folder, name)))
+  const within = (name: string | undefined): string =>
+    name === undefined ? '' : readOrNothing(path.join(folder, name))
   const stat = within(files.stat)
   return {
     version,
@@ -64,22 +65,14 @@ function groupOf(pid: number): MemoryCgroup | undefined {
 
 /** Whether a process is in the root group, as far as this process can see. */
 function isRoot(self: string): boolean {
-  return /^\d+:(?:|[^:]*\bmemory\b[^:]*):\/$/m.test(text(self))
+  return /^\d+:(?:|[^:]*\bmemory\b[^:]*):\/$/m.test(readOrNothing(self))
 }
 
 /** Returns the lowest limit in the group's folder and in those above it. */
 function lowest(cgroup: MemoryCgroup, name: string): number | null {
-  const limits = foldersUpwards(cgroup).map((folder) => numberOf(text(path.join(folder, name))) ?? UNLIMITED)
+  const limits = foldersUpwards(cgroup).map((folder) => numberOf(readOrNothing(path.join(folder, name))) ?? UNLIMITED)
   const limit = Math.min(...limits)
   return limit >= UNLIMITED ? null : limit
-}
-
-function text(file: string): string {
-  try {
-    return fs.readFileSync(file, 'latin1')
-  } catch {
-    return ''
-  }
 }
 
 /** Returns null for `max` and for a file that is missing. */

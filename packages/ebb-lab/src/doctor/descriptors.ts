@@ -1,6 +1,6 @@
 /** Reads the descriptors of a process by kind. */
-import fs from 'node:fs'
 import { socketLinks } from '../process/sockets.js'
+import { readOrNothing } from './files.js'
 import { readSockets, type Sockets } from './sockets.js'
 
 /** The open descriptors of a process. */
@@ -53,12 +53,8 @@ function kindOf(link: string): string {
 
 /** Returns the soft limit of a line of `/proc/PID/limits`; null if it is unlimited or cannot be read. */
 export function limitOf(pid: number, name: string): number | null {
-  try {
-    const text = fs.readFileSync(`/proc/${pid}/limits`, 'latin1')
-    const line = text.split('\n').find((line) => line.startsWith(name))
-    const [soft = ''] = (line ?? '').slice(name.length).trim().split(/\s+/)
-    return /^\d+$/.test(soft) ? Number(soft) : null
-  } catch {
-    return null
-  }
+  const lines = readOrNothing(`/proc/${pid}/limits`).split('\n')
+  const line = lines.find((line) => line.startsWith(name)) ?? ''
+  const [soft = ''] = line.slice(name.length).trim().split(/\s+/)
+  return /^\d+$/.test(soft) ? Number(soft) : null
 }

@@ -1,5 +1,4 @@
 /** Examines a process from `/proc`: where its memory is, and what would bring it back. */
-import fs from 'node:fs'
 import { ProcessError, ProcessView, readStat } from 'ebb/memory'
 import { commandOf, nameOf } from '../process/describe.js'
 import { loadsAuto } from '../process/inside-socket.js'
@@ -8,7 +7,8 @@ import { codeOf, DoctorError, LabError, reasonOf } from '../units/errors.js'
 import { adviseOn } from './advice/advise.js'
 import { readCgroup } from './cgroup.js'
 import { limitOf, readDescriptors } from './descriptors.js'
-import type { Asked, Diagnosis, MemoryTotals } from './diagnosis.js'
+import type { Diagnosis, InsideResult, MemoryTotals } from './diagnosis.js'
+import { linkOrNothing, readOrNothing } from './files.js'
 import { hugePages } from './huge-pages.js'
 import { readInside, releaseOf } from './inside.js'
 import { mallocUse } from './malloc.js'
@@ -62,7 +62,7 @@ export async function diagnose(pid: number, options: DiagnoseOptions = {}): Prom
     const notes = [...examined.notes, ...asked.notes]
     if ((trend?.over ?? 0) < over && signal?.aborted !== true) notes.push('the process ended while it was watched')
     else if (over > 0 && trend === null) notes.push('the process could not be watched')
-    if (why !== null) notes.push(`the inside of Node is not known: ${why}`)
+    if (why !== null) notes.push(`the inside of Node is not known: ${it(why)}`)
     const done = inside !== null && release ? await releaseOf(view, asked, examined) : null
     const found = { ...examined, inside, release: done, trend, notes }
     return { ...found, advice: adviseOn(found) }
@@ -79,16 +79,21 @@ export async function diagnose(pid: number, options: DiagnoseOptions = {}): Prom
 type Examined = Omit<Diagnosis, 'advice' | 'trend' | 'inside' | 'release'>
 
 /** Asks a Node process for its inside. A stopped process does not answer. */
-async function insideOf({ pid, runtime, state, parts, malloc }: Examined, inspect: boolean): Promise<Asked> {
+async function insideOf({ pid, runtime, state, parts, malloc }: Examined, inspect: boolean): Promise<InsideResult> {
   const unknown = { inside: null, why: null, isInspected: false, notes: [] }
   if (runtime.name !== 'node') return unknown
-  if (isStopped(state)) return { ...unknown, why: 'the process is stopped' }
+  if (isStopped(state)) return { ...unknown, why: 'it is stopped' }
   return await readInside(pid, { parts, malloc }, inspect)
 }
 
 function noRelease(pid: number, why: string | null): DoctorError {
-  const text = why ?? 'it is no Node process: start Node with "node --import ebb/auto"'
+  const text = why === null ? 'it is not a Node process' : it(why)
   return new DoctorError(`process ${pid} cannot be made to release memory: ${text}`, 'ENOTSUP')
+}
+
+/** Returns a reason without the name of the process, for a sentence that has named it already. */
+function it(why: string): string {
+  return why.replace(/^process \d+ /, 'it ')
 }
 
 function isStopped(state: string): boolean {
@@ -161,25 +166,18 @@ function mallocOf({ heaps }: Sorted, pages: Pages | undefined): Diagnosis['mallo
 
 /** Returns the page tables of a process; 0 if the kernel does not tell. */
 function pageTablesOf(pid: number): number {
-  const text = fs.readFileSync(`/proc/${pid}/status`, 'latin1')
-  return Number(/^VmPTE:\s+(\d+)/m.exec(text)?.[1] ?? 0) * 1024
+  return Number(/^VmPTE:\s+(\d+)/m.exec(readOrNothing(`/proc/${pid}/status`))?.[1] ?? 0) * 1024
 }
 
 /** Whether a process is in another namespace than this one. False if this user may not know it. */
 function isElsewhere(pid: number, namespace: string): boolean {
-  try {
-    return fs.readlinkSync(`/proc/${pid}/ns/${namespace}`) !== fs.readlinkSync(`/proc/self/ns/${namespace}`)
-  } catch {
-    return false
-  }
+  const [own, other] = ['self', pid].map((each) => linkOrNothing(`/proc/${each}/ns/${namespace}`))
+  return other !== '' && own !== other
 }
 
 function numberIn(file: string): number | null {
-  try {
-    return Number(fs.readFileSync(file, 'latin1'))
-  } catch {
-    return null
-  }
+  const text = readOrNothing(file)
+  return text === '' ? null : Number(text)
 }
 
 function allowed<T>(read: () => T): T | null {

@@ -13,7 +13,7 @@ import type { Trend } from './trend.js'
 export interface MemoryTotals {
   /** Resident memory (`VmRSS`): the sum of the next three. */
   resident: number
-  /** Memory with no file behind it (`RssAnon`). */
+  /** Resident memory with no file behind it (`RssAnon`). The anonymous memory of a verdict also has `swapped`. */
   anonymous: number
   /** Resident pages of mapped files and of shared memory (`RssFile` + `RssShmem`). */
   file: number
@@ -29,7 +29,7 @@ export interface MemoryTotals {
   reserved: number
 }
 
-/** An advice of the doctor. */
+/** A piece of advice. */
 export interface Advice {
   /** Name of the rule, such as `malloc-arenas`. It stays the same over versions. */
   code: string
@@ -44,19 +44,19 @@ export interface Advice {
 }
 
 /** The inside of a Node process, or why there is none. */
-export interface Asked {
+export interface InsideResult {
   inside: NodeInside | null
-  /** Null if there is one. */
+  /** Why there is no inside; null if there is one. */
   why: string | null
-  /** Whether it was asked through its inspector. */
+  /** Whether the process was asked through its inspector. */
   isInspected: boolean
   /** Remarks, one sentence each: what was opened in the process, and whether it is closed. */
   notes: string[]
 }
 
-/** A release that the doctor had done. */
+/** A release that the doctor made the process do. */
 export interface DoneRelease {
-  /** Anonymous memory before and after. */
+  /** Anonymous memory before and after, with what is in swap. */
   before: number
   after: number
   /** `before - after`. */
@@ -95,11 +95,11 @@ export interface Diagnosis {
   descriptors: Descriptors | null
   /** Null if the process has no memory cgroup. */
   cgroup: CgroupUse | null
-  /** How the memory went while it was watched; null if it was not. */
+  /** How anonymous memory changed while it was watched; null if it was not. */
   trend: Trend | null
   /**
-   * What a Node process tells about itself if it has loaded `ebb/auto`, or through its inspector, which knows less;
-   * null if it tells nothing.
+   * What a Node process reports about itself if it has loaded `ebb/auto`, or through its inspector, which knows less;
+   * null if it reports nothing.
    */
   inside: NodeInside | null
   /**

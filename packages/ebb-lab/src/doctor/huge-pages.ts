@@ -1,5 +1,5 @@
 /** Estimates how much memory transparent huge pages add to a process. */
-import fs from 'node:fs'
+import { readOrNothing } from './files.js'
 import type { Mapping } from './mappings.js'
 import type { Pages } from './pages.js'
 
@@ -59,9 +59,5 @@ function isHuge(pages: Pages, at: number, size: number): boolean {
 }
 
 function hugeSize(): number {
-  try {
-    return Number(fs.readFileSync('/sys/kernel/mm/transparent_hugepage/hpage_pmd_size', 'latin1')) || DEFAULT_SIZE
-  } catch {
-    return DEFAULT_SIZE
-  }
+  return Number(readOrNothing('/sys/kernel/mm/transparent_hugepage/hpage_pmd_size')) || DEFAULT_SIZE
 }

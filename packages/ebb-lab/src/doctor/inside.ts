@@ -2,7 +2,8 @@
 import type { Prediction, ProcessView } from 'ebb/memory'
 import { EbbError } from 'ebb/sys'
 import { DoctorError } from '../units/errors.js'
-import type { Asked, DoneRelease } from './diagnosis.js'
+import { anonymousOf } from './anonymous.js'
+import type { DoneRelease, InsideResult } from './diagnosis.js'
 import type { NodeInside } from './inspector/answer.js'
 import { askNode } from './inspector/ask-node.js'
 import type { MallocUse } from './malloc.js'
@@ -24,7 +25,7 @@ export interface Outside {
  *
  * @param inspect whether to ask a process without ebb through its inspector
  */
-export async function readInside(pid: number, outside: Outside, inspect: boolean): Promise<Asked> {
+export async function readInside(pid: number, outside: Outside, inspect: boolean): Promise<InsideResult> {
   try {
     const { inside, route, notes } = await askNode(pid, { inspect, timeout: ANSWER_WITHIN })
     const release = corrected(inside, outside)
@@ -42,12 +43,12 @@ export async function readInside(pid: number, outside: Outside, inspect: boolean
  */
 export async function releaseOf(
   view: ProcessView,
-  { inside, isInspected }: Asked,
+  { inside, isInspected }: InsideResult,
   outside: Outside
 ): Promise<DoneRelease> {
-  const before = view.status().anonymous
+  const before = anonymousOf(view)
   const answer = await askNode(view.pid, { inspect: isInspected, release: true, timeout: RELEASE_WITHIN })
-  const after = view.status().anonymous
+  const after = anonymousOf(view)
   const predicted = inside?.release ?? corrected(answer.inside, outside) ?? null
   return { before, after, returned: before - after, stop: answer.released?.ms ?? 0, predicted }
 }

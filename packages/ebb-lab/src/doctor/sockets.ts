@@ -1,5 +1,5 @@
 /** Reads the sockets of a process: how many there are in which state, and what waits in them. */
-import fs from 'node:fs'
+import { readOrNothing } from './files.js'
 
 /** The sockets of a process. */
 export interface Sockets {
@@ -61,10 +61,6 @@ export function readSockets(pid: number, inodes: ReadonlySet<string>): Sockets {
 
 /** Returns the lines of a table without its heading; none if it cannot be read. */
 function linesOf(pid: number, table: string): string[] {
-  try {
-    return fs.readFileSync(`/proc/${pid}/net/${table}`, 'latin1').split('\n').slice(1)
-  } catch {
-    // A machine without IPv6 has no table for it. A process that has ended is noticed by the caller.
-    return []
-  }
+  // A machine without IPv6 has no table for it. A process that has ended is noticed by the caller.
+  return readOrNothing(`/proc/${pid}/net/${table}`).split('\n').slice(1)
 }

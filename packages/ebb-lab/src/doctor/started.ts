@@ -4,6 +4,7 @@ import { ProcessView } from 'ebb/memory'
 import { type Exit, type Launched, launch, startedBy } from '../process/launch.js'
 import { keepStartupOutput, readOutput } from '../process/output.js'
 import { DoctorError } from '../units/errors.js'
+import { anonymousOf } from './anonymous.js'
 import { type DiagnoseOptions, diagnose } from './diagnose.js'
 import type { Diagnosis } from './diagnosis.js'
 
@@ -76,18 +77,18 @@ async function stillness(launched: Launched, signal?: AbortSignal): Promise<void
 
 /** Returns the anonymous memory of everything that the command has started. */
 function memoryOf(launched: Launched): number {
-  return startedBy(launched).reduce((sum, { pid }) => sum + anonymousOf(pid), 0)
+  return startedBy(launched).reduce((sum, { pid }) => sum + anonymousOfPid(pid), 0)
 }
 
 /** Returns the process of the command that holds the most anonymous memory; undefined if all have ended. */
 function largestOf(launched: Launched): number | undefined {
   const [largest] = startedBy(launched)
-    .map(({ pid }) => ({ pid, bytes: anonymousOf(pid) }))
+    .map(({ pid }) => ({ pid, bytes: anonymousOfPid(pid) }))
     .sort((a, b) => b.bytes - a.bytes)
   return largest?.pid
 }
 
-function anonymousOf(pid: number): number {
+function anonymousOfPid(pid: number): number {
   let view: ProcessView
   try {
     view = new ProcessView(pid)
@@ -96,7 +97,7 @@ function anonymousOf(pid: number): number {
     return 0
   }
   try {
-    return view.status().anonymous
+    return anonymousOf(view)
   } catch {
     return 0
   } finally {

@@ -1,5 +1,6 @@
 /** Reads the threads of a process, and where the stack of each one is. */
 import fs from 'node:fs'
+import { readOrNothing } from './files.js'
 
 /** A thread of a process. */
 export interface Thread {
@@ -22,8 +23,9 @@ export function readThreads(pid: number): Thread[] {
     .sort((a, b) => a - b)
     .flatMap((tid) => {
       const folder = `/proc/${pid}/task/${tid}`
-      const name = textOf(`${folder}/comm`)
-      return name === undefined ? [] : { tid, name: name.trim(), stack: stackPointer(textOf(`${folder}/syscall`)) }
+      // Empty if the thread has ended; a thread always has a name.
+      const name = readOrNothing(`${folder}/comm`, 'utf8')
+      return name === '' ? [] : { tid, name: name.trim(), stack: stackPointer(readOrNothing(`${folder}/syscall`)) }
     })
 }
 
@@ -31,15 +33,7 @@ export function readThreads(pid: number): Thread[] {
  * Returns the stack pointer in `/proc/PID/task/TID/syscall`. A thread in a system call has the number of the call, six
  * arguments, the stack pointer and the program counter; a thread that waits for something else has -1 and the two.
  */
-function stackPointer(text: string | undefined): number | undefined {
-  const pointer = text?.trim().split(' ').at(-2)
+function stackPointer(text: string): number | undefined {
+  const pointer = text.trim().split(' ').at(-2)
   return pointer?.startsWith('0x') ? Number.parseInt(pointer, 16) : undefined
-}
-
-function textOf(file: string): string | undefined {
-  try {
-    return fs.readFileSync(file, 'utf8')
-  } catch {
-    return undefined
-  }
 }

@@ -1,19 +1,20 @@
 /** Watches the memory of a process for some seconds. */
 import { setTimeout as wait } from 'node:timers/promises'
 import { ProcessError, type ProcessView } from 'ebb/memory'
+import { anonymousOf } from './anonymous.js'
 
-/** How the anonymous memory of a process went over some seconds. */
+/** How the anonymous memory of a process changed over some seconds. */
 export interface Trend {
   /** Milliseconds that the process was watched. */
   over: number
-  /** Anonymous memory at the beginning, at the end, and its lowest and highest, bytes. */
+  /** Anonymous memory, with what is in swap: at the beginning, at the end, the lowest and the highest, bytes. */
   from: number
   to: number
   lowest: number
   highest: number
   /** Slope of the line that fits the samples best, bytes per minute. */
   perMinute: number
-  /** CPU time that the process has used meanwhile, ms. */
+  /** CPU time that the process used while it was watched, ms. */
   cpu: number
 }
 
@@ -34,7 +35,7 @@ export async function watch(view: ProcessView, over: number, signal?: AbortSigna
     cpuAtBegin = view.cpu()
     for (;;) {
       const at = performance.now() - begin
-      samples.push([at, view.status().anonymous])
+      samples.push([at, anonymousOf(view)])
       cpu = view.cpu()
       if (at >= over) break
       await wait(Math.min(EVERY, over - at), undefined, signal && { signal })

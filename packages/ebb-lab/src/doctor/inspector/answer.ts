@@ -1,7 +1,7 @@
 /** What a process of Node answers. */
 import type { Inside, InsideRelease } from 'ebb/memory'
 
-/** What Node itself tells of a process. The other fields of the inside are undefined if ebb is not in the process. */
+/** What Node itself reports of a process. The other fields of the inside are undefined if ebb is not in the process. */
 export type NodeInside = Pick<Inside, 'pid' | 'runtime' | 'uptime' | 'heap' | 'handles'> & Partial<Inside>
 
 /** The answer of {@link askNode}. */

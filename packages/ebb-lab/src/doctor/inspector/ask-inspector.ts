@@ -5,6 +5,7 @@
 import fs from 'node:fs'
 import { socketLinks, socketsOf, tcpListeners } from '../../process/sockets.js'
 import { codeOf, DoctorError, messageOf, reasonOf } from '../../units/errors.js'
+import { linkOrNothing, readOrNothing } from '../files.js'
 import { readMappings } from '../mappings.js'
 import { runtimeOf } from '../runtime.js'
 import type { NodeAnswer } from './answer.js'
@@ -65,7 +66,7 @@ async function check(pid: number): Promise<void> {
       'ERR_EBB_INSPECT_STOPPED'
     )
   }
-  if (networkOf(pid) !== networkOf('self')) {
+  if (linkOrNothing(`/proc/${pid}/ns/net`) !== linkOrNothing('/proc/self/ns/net')) {
     throw new DoctorError(
       `the inspector of process ${pid} cannot be reached: it is in another network namespace, as in a container; ask from there: nsenter -t ${pid} -n`,
       'ERR_EBB_INSPECT_NAMESPACE'
@@ -80,14 +81,6 @@ function catchesSignal(pid: number): boolean {
   return (BigInt(`0x${mask}`) & (1n << BigInt(SIGUSR1 - 1))) !== 0n
 }
 
-function networkOf(pid: number | 'self'): string {
-  try {
-    return fs.readlinkSync(`/proc/${pid}/ns/net`)
-  } catch {
-    return ''
-  }
-}
-
 interface Target {
   port: number
   url: string
@@ -97,20 +90,14 @@ interface Target {
 async function openTarget(pid: number): Promise<Target | undefined> {
   const ports = loopbackPorts(pid)
   // With --inspect=PORT it may be any port; otherwise only the default one is tried.
-  const hasOption = /--inspect|--debug-port/.test(`${textOf(pid, 'cmdline')} ${textOf(pid, 'environ')}`)
+  const hasOption = /--inspect|--debug-port/.test(
+    `${readOrNothing(`/proc/${pid}/cmdline`)} ${readOrNothing(`/proc/${pid}/environ`)}`
+  )
   for (const port of hasOption ? ports : ports.filter((port) => port === DEFAULT_PORT)) {
     const url = await targetAt(port)
     if (url !== undefined) return { port, url }
   }
   return undefined
-}
-
-function textOf(pid: number, name: string): string {
-  try {
-    return fs.readFileSync(`/proc/${pid}/${name}`, 'latin1')
-  } catch {
-    return ''
-  }
 }
 
 /** Returns the TCP ports that the process itself listens on, at addresses that 127.0.0.1 reaches. */
