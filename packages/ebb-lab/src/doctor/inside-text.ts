@@ -1,10 +1,10 @@
-/** Says in words what a Node process tells about itself. */
+/** Says in words what a Node process reports about itself. */
 import type { Prediction } from 'ebb/memory'
 import { duration, integer, megabytes } from '../units/format.js'
 import type { DoneRelease } from './diagnosis.js'
 import type { NodeInside } from './inspector/answer.js'
 
-/** Spaces and kinds of handles that are told. */
+/** Spaces and kinds of handles that are shown. */
 const MOST = 6
 
 /** Returns rows about the inside of a process: labels and texts. */
@@ -17,11 +17,15 @@ export function insideRows(inside: NodeInside): [label: string, text: string][] 
     .slice(0, MOST)
     .map(({ name, used, physical }) => `${name} ${megabytes(used)} of ${megabytes(physical)}`)
   const rows: [string, string][] = [
-    ["V8's heap", `${megabytes(total('used'))} used of ${megabytes(total('physical'))}: ${spaces.join(', ')}`],
     [
-      'outside of it',
-      `${megabytes(heap.arrayBuffers)} in buffers, ${megabytes(heap.external)} external in all, ` +
-        `${megabytes(heap.mallocedByV8)} of V8's own; ${megabytes(heap.code)} of the heap are code`
+      "V8's heap",
+      `${megabytes(total('used'))} used of ${megabytes(total('physical'))}, ${megabytes(heap.code)} of it code: ` +
+        spaces.join(', ')
+    ],
+    [
+      'off heap',
+      `${megabytes(heap.external)} held by objects, ${megabytes(heap.arrayBuffers)} of it in buffers; ` +
+        `${megabytes(heap.mallocedByV8)} of V8's own`
     ]
   ]
   const workers = threads?.workers ? `${integer(threads.workers)} workers; ` : ''
@@ -35,11 +39,9 @@ export function insideRows(inside: NodeInside): [label: string, text: string][] 
   }
   if (governor !== undefined) {
     const count = Object.values(governor.releases).reduce((sum, each) => sum + each, 0)
-    const pause = count === 0 ? '' : `, longest pause ${duration(governor.longestPause)}`
-    rows.push([
-      'governor',
-      `${integer(count)} ${count === 1 ? 'release' : 'releases'} returned ${megabytes(governor.returned)}${pause}`
-    ])
+    const releases = `${integer(count)} ${count === 1 ? 'release' : 'releases'}`
+    const done = `${releases} returned ${megabytes(governor.returned)}, longest pause ${duration(governor.longestPause)}`
+    rows.push(['governor', count === 0 ? 'no release yet' : done])
   }
   if (release !== undefined) rows.push(['a release', predictionText(release)])
   return rows

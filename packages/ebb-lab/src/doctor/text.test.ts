@@ -4,7 +4,7 @@ import { adviseOn } from './advice/advise.js'
 import { findings, MB, part } from './testing/findings.js'
 import { diagnosisText } from './text.js'
 
-/** Findings with everything that can be told, and names that are longer than a line. */
+/** Findings with every figure that there can be, and names that are longer than a line. */
 const found = findings({
   name: `node ${'x'.repeat(100)}.js\u001b[31m`,
   runtime: { name: 'node', version: '26.1.0', allocator: 'glibc' },
@@ -68,16 +68,16 @@ test('the largest part comes first, files are one part, and small parts are summ
   ])
 })
 
-test('everything else is told below', () => {
+test('all other figures are below the table', () => {
   const text = diagnosisText(diagnosis, { width: 400 })
   for (const line of [
-    'malloc        10.0 MB in use, 22.0 MB freed; 20.0 MB of it come back by malloc_trim(0), 3.0 MB at ends of arenas do not, 1.0 MB could not be read',
-    'huge pages    10.0 MB, about 9.0 MB of it only zeros',
+    'malloc        10.0 MB in use, 22.0 MB freed; malloc_trim(0) would return 20.0 MB, but not 3.0 MB at the ends of arenas; 1.0 MB could not be read',
+    'huge pages    10.0 MB; about 9.0 MB of it holds only zeros',
     'lazily freed  2.0 MB: the kernel takes it when it needs it',
     'in swap       3.0 MB',
     'hugetlbfs     4.0 MB, not counted as resident',
     'page tables   0.5 MB for 40 mappings',
-    'sockets       300 tcp ESTABLISHED, 20 tcp CLOSE_WAIT, 3 unix; 2.0 MB unread in 4; 3.0 MB unsent in 5; 6 wait to be accepted',
+    'sockets       300 tcp ESTABLISHED, 20 tcp CLOSE_WAIT, 3 unix; 2.0 MB unread in 4 sockets; 3.0 MB unsent in 5 sockets; 6 connections not accepted yet',
     'trend         +200.0 MB a minute: 90.0 MB to 100.0 MB in 3.0 s, CPU 50.0 ms',
     'note          the process is stopped: it runs on after SIGCONT'
   ]) {
@@ -85,7 +85,7 @@ test('everything else is told below', () => {
   }
   expect(text).toMatch(/^descriptors {3}900 of 1,000: 12 kind0, .*, 5 kind7, 10 others$/m)
   expect(text).toMatch(
-    /^cgroup {8}120\.0 MB of 150\.0 MB; v2 .*; pressure 7\.0 % of the last 10 s; 2 processes killed/m
+    /^cgroup {8}120\.0 MB used of 150\.0 MB; v2 .*; pressure 7\.0 % of the last 10 s; 2 processes killed/m
   )
   expect(text).toMatch(/^What to do\n1\. /m)
 })

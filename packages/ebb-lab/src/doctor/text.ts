@@ -1,10 +1,10 @@
-/** Writes a diagnosis for people: parts from the largest down, then what is beside the memory, then advice. */
+/** Writes a diagnosis for people: the parts of the resident memory from the largest down, other figures, advice. */
 import { duration, integer, megabytes } from '../units/format.js'
 import { clean, fit, wrap } from '../units/text.js'
 import type { Advice, Diagnosis } from './diagnosis.js'
 import { insideRows, releaseText } from './inside-text.js'
 import type { Part } from './parts.js'
-import { backOf, RUNTIME_NAMES, titleOf } from './words.js'
+import { RUNTIME_NAMES, returnedBy, titleOf } from './words.js'
 
 /** Options of {@link diagnosisText}. */
 export interface DiagnosisTextOptions {
@@ -26,17 +26,17 @@ const NARROWEST = 40
 const FIGURES = 20
 /** Columns of a label: `descriptors  `. */
 const LABEL = 14
-/** Share of the resident memory below which parts are summed up, and number of parts that are told at most. */
+/** Share of the resident memory below which parts are summed up, and the most parts that are shown. */
 const SMALL = 0.01
 const MOST_PARTS = 12
-/** Kinds of descriptors and sockets that are told. */
+/** Kinds of descriptors and sockets that are shown. */
 const MOST_KINDS = 8
 
 /** Formats a diagnosis as lines for a terminal. */
 export function diagnosisText(found: Diagnosis, options: DiagnosisTextOptions = {}): string {
   const width = Math.max(NARROWEST, Math.floor(options.width ?? 80))
   const paint = options.colour ? ansi : plain
-  const blocks = [heading(found, width, paint), partLines(found, width, paint), besides(found, width, paint)]
+  const blocks = [heading(found, width, paint), partLines(found, width, paint), figureLines(found, width, paint)]
   if (found.advice.length > 0) blocks.push(adviceLines(found.advice, width, paint))
   return blocks.map((lines) => lines.join('\n')).join('\n\n')
 }
@@ -58,7 +58,9 @@ function partLines(found: Diagnosis, width: number, paint: Paint): string[] {
   const small = parts.filter((part) => !large.includes(part) && part.bytes > 0)
   const lines = large.flatMap((part) => [
     ...row(part.bytes, memory.resident, titleOf(part, found), width),
-    ...wrap(`back: ${backOf(part)}`, width - FIGURES).map((line) => paint(`${' '.repeat(FIGURES)}${line}`, 'dim'))
+    ...wrap(`returned by: ${returnedBy(part)}`, width - FIGURES).map((line) =>
+      paint(`${' '.repeat(FIGURES)}${line}`, 'dim')
+    )
   ])
   if (small.length > 0) lines.push(...row(sumOf(small), memory.resident, count(small.length, 'smaller part'), width))
   return [paint(`${'resident'.padStart(FIGURES - 9)}  share  where it is`, 'bold'), ...lines]
@@ -81,13 +83,16 @@ function row(bytes: number, whole: number, title: string, width: number): string
   return wrap(clean(title), width - FIGURES).map((line, i) => `${i === 0 ? figures : ' '.repeat(FIGURES)}${line}`)
 }
 
-/** Returns the lines about what is beside the resident memory. */
-function besides(found: Diagnosis, width: number, paint: Paint): string[] {
+/** Returns the lines below the table: figures that are no part of the resident memory, or say more about a part. */
+function figureLines(found: Diagnosis, width: number, paint: Paint): string[] {
   const { memory, malloc, hugePages, descriptors, cgroup, trend, inside, release, notes } = found
   const rows: [label: string, text: string][] = []
   if (malloc !== null) rows.push(['malloc', mallocText(malloc)])
   if (hugePages !== null) {
-    rows.push(['huge pages', `${megabytes(hugePages.bytes)}, about ${megabytes(hugePages.empty)} of it only zeros`])
+    rows.push([
+      'huge pages',
+      `${megabytes(hugePages.bytes)}; about ${megabytes(hugePages.empty)} of it holds only zeros`
+    ])
   }
   if (memory.lazy > 0) rows.push(['lazily freed', `${megabytes(memory.lazy)}: the kernel takes it when it needs it`])
   if (memory.swapped > 0) rows.push(['in swap', megabytes(memory.swapped)])
@@ -109,12 +114,12 @@ function besides(found: Diagnosis, width: number, paint: Paint): string[] {
 }
 
 function mallocText({ used, free, releasable, tops, unknown }: NonNullable<Diagnosis['malloc']>): string {
-  const rest = [
-    `${megabytes(releasable)} of it come back by malloc_trim(0)`,
-    ...(tops > 0 ? [`${megabytes(tops)} at ends of arenas do not`] : []),
-    ...(unknown > 0 ? [`${megabytes(unknown)} could not be read`] : [])
-  ]
-  return `${megabytes(used)} in use, ${megabytes(free)} freed; ${rest.join(', ')}`
+  const notTops = tops > 0 ? `, but not ${megabytes(tops)} at the ends of arenas` : ''
+  const unread = unknown > 0 ? `; ${megabytes(unknown)} could not be read` : ''
+  return (
+    `${megabytes(used)} in use, ${megabytes(free)} freed; ` +
+    `malloc_trim(0) would return ${megabytes(releasable)}${notTops}${unread}`
+  )
 }
 
 function socketsText({
@@ -126,14 +131,14 @@ function socketsText({
   waiting
 }: NonNullable<Diagnosis['descriptors']>['sockets']): string {
   const queues: string[] = []
-  if (unread > 0) queues.push(`${megabytes(unread)} unread in ${integer(withUnread)}`)
-  if (unsent > 0) queues.push(`${megabytes(unsent)} unsent in ${integer(withUnsent)}`)
-  if (waiting > 0) queues.push(`${integer(waiting)} wait to be accepted`)
+  if (unread > 0) queues.push(`${megabytes(unread)} unread in ${count(withUnread, 'socket')}`)
+  if (unsent > 0) queues.push(`${megabytes(unsent)} unsent in ${count(withUnsent, 'socket')}`)
+  if (waiting > 0) queues.push(`${count(waiting, 'connection')} not accepted yet`)
   return [kindsText(kinds), ...queues].join('; ')
 }
 
 function cgroupText({ version, folder, used, cache, limit, killed, pressure }: NonNullable<Diagnosis['cgroup']>) {
-  const own = used === null ? 'not known' : megabytes(used - cache)
+  const own = used === null ? 'use not known' : `${megabytes(used - cache)} used`
   const parts = [`${own}${limit === null ? ', no limit' : ` of ${megabytes(limit)}`}`, `v${version} ${folder}`]
   if (pressure !== null && pressure > 0) parts.push(`pressure ${(pressure * 100).toFixed(1)} % of the last 10 s`)
   if (killed > 0) parts.push(`${count(killed, 'process', 'processes')} killed for memory`)

@@ -1,4 +1,4 @@
-/** Says in words what each part of the memory is, and what would bring it back. */
+/** Says in words what each part of the memory is, and what would return it to the system. */
 import { integer } from '../units/format.js'
 import type { Diagnosis } from './diagnosis.js'
 import type { Part, PartKind } from './parts.js'
@@ -48,22 +48,22 @@ const BLOCKS: Partial<Record<RuntimeName, string>> = {
   bun: "heaps of Bun's allocators, buffers"
 }
 
-/** What brings memory of a kind back. */
-const BACK: Record<PartKind, string> = {
-  heap: 'malloc_trim(0), as far as blocks are freed',
-  arenas: 'malloc_trim(0), as far as blocks are freed',
-  v8: 'a garbage collection, as far as objects are dead',
-  'v8-large': 'a garbage collection, as far as objects are dead',
-  go: 'a garbage collection and time; at once debug.FreeOSMemory()',
-  java: 'a garbage collection that uncommits: see the advice',
+/** What returns memory of a kind to the system. */
+const RETURNED_BY: Record<PartKind, string> = {
+  heap: 'malloc_trim(0), where blocks are freed',
+  arenas: 'malloc_trim(0), where blocks are freed',
+  v8: 'a garbage collection, where objects are dead',
+  'v8-large': 'a garbage collection, where objects are dead',
+  go: 'a garbage collection and some minutes, or debug.FreeOSMemory()',
+  java: 'a garbage collection that uncommits memory: see the advice',
   code: 'nothing',
   stacks: 'the end of the threads',
-  blocks: 'freeing them; what malloc has mapped goes back at once',
-  named: 'freeing it, as its owner decides',
-  data: 'nothing: they live as long as the process',
+  blocks: 'freeing them: malloc unmaps its large blocks at once',
+  named: 'freeing it',
+  data: 'nothing: variables live as long as the process',
   unknown: 'not known',
   shared: 'unmapping it in every process, and deleting its file',
-  file: 'the kernel drops them when memory is short, and reads them again'
+  file: 'the kernel, when memory is short: it reads them again when they are used'
 }
 
 /** Returns what a part is: `malloc: 8 arenas of threads`. */
@@ -75,7 +75,7 @@ export function titleOf(part: Part, { runtime }: Pick<Diagnosis, 'runtime'>): st
   return kind === 'blocks' && blocks !== undefined ? `${title} (${blocks})` : title
 }
 
-/** Returns what would bring a part back. */
-export function backOf({ kind }: Part): string {
-  return BACK[kind]
+/** Returns what would return a part to the system. */
+export function returnedBy({ kind }: Part): string {
+  return RETURNED_BY[kind]
 }

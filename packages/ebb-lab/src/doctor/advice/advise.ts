@@ -6,8 +6,8 @@ import { KERNEL_RULES } from './kernel.js'
 import { RUNTIME_RULES } from './runtimes.js'
 
 /**
- * Returns what to do about the memory of a process. Each advice rests on a figure of the findings. Advice with the
- * largest figure in bytes comes first, then advice about counts.
+ * Returns what to do about the memory of a process. Each piece of advice rests on a figure of the findings. Advice with
+ * the largest figure in bytes comes first, then advice about counts.
  */
 export function adviseOn(found: Findings): Advice[] {
   return [...ALLOCATOR_RULES, ...KERNEL_RULES, ...RUNTIME_RULES]

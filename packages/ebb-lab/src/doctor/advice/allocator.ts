@@ -7,7 +7,7 @@ const THP = 'https://docs.kernel.org/admin-guide/mm/transhuge.html'
 
 /** How a program of a runtime calls `malloc_trim(0)`. */
 const TRIM: Partial<Record<string, string>> = {
-  node: 'Start it with "node --import ebb/auto": it calls malloc_trim(0) after a spike, off the main thread.',
+  node: 'Start it with "node --import ebb/auto": it calls malloc_trim(0) after a spike.',
   python: 'Call ctypes.CDLL("libc.so.6").malloc_trim(0) after a spike, or preload jemalloc (LD_PRELOAD).',
   ruby: 'Preload jemalloc (LD_PRELOAD), or call malloc_trim(0) after GC.start (gem malloc_trim).'
 }
@@ -18,7 +18,7 @@ const freed: Rule = (found) => {
   if (malloc === null || hasAuto || !isWorth(malloc.releasable, found)) return undefined
   return onBytes('malloc-free', 'malloc.releasable', malloc.releasable, {
     text: TRIM[runtime.name] ?? 'Call malloc_trim(0) after a spike, or preload jemalloc (LD_PRELOAD).',
-    reason: 'are freed, and malloc keeps them: between blocks in use, which malloc_trim(0) returns',
+    reason: 'are freed blocks that malloc keeps between blocks in use: malloc_trim(0) returns them',
     source: MALLOC_TRIM
   })
 }
@@ -27,8 +27,8 @@ const tops: Rule = (found) => {
   const { malloc } = found
   if (malloc === null || !isWorth(malloc.tops, found)) return undefined
   return onBytes('malloc-tops', 'malloc.tops', malloc.tops, {
-    text: 'Set MALLOC_TRIM_THRESHOLD_=131072: the end of an arena then goes back when it is freed.',
-    reason: 'are freed at the end of arenas of threads, which not even malloc_trim(0) returns',
+    text: 'Set MALLOC_TRIM_THRESHOLD_=131072: malloc then returns the end of an arena when it is freed.',
+    reason: 'are freed blocks at the ends of arenas of threads: not even malloc_trim(0) returns them',
     source: MALLOPT
   })
 }
@@ -70,7 +70,7 @@ const huge: Rule = (found) => {
     text:
       'Set transparent huge pages to madvise (/sys/kernel/mm/transparent_hugepage/enabled), or start the program ' +
       'with prctl(PR_SET_THP_DISABLE).',
-    reason: 'in huge pages hold only zeros: the kernel gave 2 MB where the program wrote less',
+    reason: 'of huge pages hold only zeros: the kernel gave a huge page where the program wrote less',
     source: THP
   })
 }
@@ -79,7 +79,7 @@ const lazy: Rule = (found) => {
   const { lazy: bytes } = found.memory
   if (!isWorth(bytes, found)) return undefined
   return onBytes('lazy-free', 'memory.lazy', bytes, {
-    text: 'Nothing: the kernel takes it when memory is short. GODEBUG=madvdontneed=1 (Go) returns it at once.',
+    text: 'Do nothing: the kernel takes it when memory is short. With GODEBUG=madvdontneed=1, Go returns it at once.',
     reason: 'are freed with MADV_FREE and count as resident until the kernel needs them',
     source: 'https://man7.org/linux/man-pages/man2/madvise.2.html'
   })
@@ -110,7 +110,7 @@ const shared: Rule = (found) => {
   })
 }
 
-/** Share of the allowed mappings from which on more may be refused. */
+/** Share of the allowed mappings above which the limit is near. */
 const NEAR_LIMIT = 0.8
 
 const mappings: Rule = ({ mappings: { count, limit } }) => {

@@ -21,7 +21,7 @@ const leaked: Rule = ({ descriptors, runtime }) => {
   })
 }
 
-/** Bytes in socket buffers that are worth an advice: they are outside of the process's own memory. */
+/** Bytes in socket buffers that are worth advice: they are outside of the process's own memory. */
 const WORTH_QUEUED = 1e6
 
 const unread: Rule = ({ descriptors }) => {
@@ -44,6 +44,7 @@ const unsent: Rule = ({ descriptors }) => {
   })
 }
 
+/** Share of a limit above which it is near. */
 const NEAR = 0.8
 
 const descriptorLimit: Rule = ({ descriptors }) => {
@@ -77,7 +78,7 @@ const swapped: Rule = (found) => {
   })
 }
 
-/** Growth per minute that is worth an advice, bytes, and the share of a watched period in which it must go on. */
+/** Growth per minute that is worth advice, bytes, and the share of a watched period in which it must go on. */
 const WORTH_GROWTH = 1e6
 const STEADY = 0.9
 /** A process that has grown by less while it was watched may not grow at all, bytes: the noise of verdicts. */
@@ -101,8 +102,8 @@ const growth: Rule = ({ trend, runtime }): Advice | undefined => {
   const how = SEE_GROWTH[runtime.name] ?? 'compare two heap profiles (heaptrack, jemalloc, valgrind --tool=massif)'
   return {
     code: 'growth',
-    text: `Watch longer (--for 5m). If it grows on, ${how}.`,
-    reason: `${megabytes(trend.perMinute)} a minute is how fast it grows`,
+    text: `Watch longer (--for 5m). If it still grows, ${how}.`,
+    reason: `${megabytes(trend.perMinute)} a minute is the growth of anonymous memory`,
     figure: { name: 'trend.perMinute', value: trend.perMinute, unit: 'bytes per minute' },
     source: 'https://nodejs.org/en/learn/diagnostics/memory'
   }

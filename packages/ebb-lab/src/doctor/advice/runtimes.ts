@@ -12,14 +12,14 @@ function heapOf(runtime: string, code: string, kinds: PartKind[], words: (found:
   }
 }
 
-/** Returns the advice of a rule only for a process without `ebb/auto`. */
+/** Returns a rule that gives its advice only for a process without `ebb/auto`. */
 function withoutAuto(rule: Rule): Rule {
   return (found) => (found.hasAuto ? undefined : rule(found))
 }
 
 const node = heapOf('node', 'node-heap', ['v8', 'v8-large'], () => ({
   text: 'Start it with "node --import ebb/auto": it collects garbage and returns free pages 1 s after a spike.',
-  reason: "are pages of V8's heap: live objects, and what V8 keeps until it collects in its own time",
+  reason: "are pages of V8's heap: live objects, and garbage and free pages that V8 keeps until it collects",
   source: 'https://nodejs.org/en/learn/diagnostics/memory/understanding-and-tuning-memory'
 }))
 
@@ -28,8 +28,8 @@ const release: Rule = (found) => {
   // After a release, the figure is what is left of it.
   if (found.release !== null || !isWorth(expected, found)) return undefined
   return onBytes('node-release', 'inside.release.expected', expected, {
-    text: 'Release it: ebb doctor PID --release. ebb/auto does so after a spike if EBB_MAX_PAUSE allows the stop.',
-    reason: `would come back by a release, which stops the event loop for ${duration(stop)}`,
+    text: 'Run "ebb doctor PID --release". ebb/auto releases memory after a spike if EBB_MAX_PAUSE allows the pause.',
+    reason: `would be returned by a release, which stops the event loop for ${duration(stop)}`,
     source: 'https://nodejs.org/en/learn/diagnostics/memory/understanding-and-tuning-memory'
   })
 }
@@ -54,7 +54,7 @@ const buffers: Rule = (found) => {
   const bytes = found.inside?.heap.arrayBuffers ?? 0
   if (!isWorth(bytes, found)) return undefined
   return onBytes('node-buffers', 'inside.heap.arrayBuffers', bytes, {
-    text: 'See who holds them: a heap snapshot lists them under system / JSArrayBufferData. Copy small parts of large ones.',
+    text: 'See what holds them: a heap snapshot lists them under system / JSArrayBufferData. Copy small parts of large ones.',
     reason:
       'are in Buffers and ArrayBuffers, which are outside of the heap and live as long as an object refers to them',
     source: 'https://nodejs.org/api/process.html#processmemoryusage'
@@ -71,9 +71,9 @@ const young: Rule = (found) => {
   })
 }
 
-/** Connections from which on an object for each of them is worth parking. */
+/** Open connections above which parking is worth advice. */
 const MANY_CONNECTIONS = 200
-/** Bytes a connection from which on compression of WebSockets is a likely cause (docs/guides/websockets.md). */
+/** Bytes per connection above which compression of WebSockets is a likely cause (docs/guides/websockets.md). */
 const DEFLATE_BYTES = 100_000
 
 const connections: Rule = (found) => {
@@ -83,7 +83,7 @@ const connections: Rule = (found) => {
   if (found.runtime.name !== 'node' || open - parked < MANY_CONNECTIONS) return undefined
   return onCount('node-connections', 'descriptors.sockets.count["tcp ESTABLISHED"]', open, {
     text: 'Park idle connections with park() or "--import ebb/park". For HTTP, a short keepAliveTimeout closes them.',
-    reason: `connections are open: idle, each costs about 3.5 KB as a net.Socket, and about 100 bytes parked`,
+    reason: 'connections are open: an idle one costs about 3.5 KB as a net.Socket, and about 100 bytes parked',
     source: 'https://nodejs.org/api/http.html#serverkeepalivetimeout'
   })
 }
@@ -137,7 +137,7 @@ const dotnet = heapOf('dotnet', 'dotnet-heap', ['blocks', 'named'], () => ({
 
 const python = heapOf('python', 'python-arenas', ['blocks'], () => ({
   text: 'Run spikes in a process that ends (multiprocessing, max_requests), or set PYTHONMALLOC=malloc with jemalloc.',
-  reason: 'are mapped blocks, arenas of pymalloc among them: an arena goes back only when every object in it is gone',
+  reason: 'are mapped blocks, arenas of pymalloc among them: an arena is returned only when every object in it is gone',
   source: 'https://docs.python.org/3/c-api/memory.html#the-pymalloc-allocator'
 }))
 
