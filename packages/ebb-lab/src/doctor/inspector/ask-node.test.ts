@@ -83,7 +83,7 @@ describe('askNode()', () => {
 
   test('gets an answer while the event loop is busy', async () => {
     const [{ pid = 0 }] = await started('setTimeout(() => { for (;;) Date.now() }, 50)')
-    const { inside } = await askNode(pid, { inspect: true })
+    const { inside } = await askNode(pid, { inspect: true, timeout: 50_000 })
     expect(inside.pid).toBe(pid)
   })
 
