@@ -13,6 +13,7 @@ import {
   ProcessView,
   readStat
 } from 'ebb/memory'
+import { metrics } from 'ebb/metrics'
 import { createServer } from 'ebb/net'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { Child } from './support/child.js'
@@ -30,6 +31,18 @@ const NO_OBJECT = [null, 5, 1n, 'x', Symbol('s'), true, [], () => {}]
 function expectRefused(values: unknown[], call: (value: never) => unknown): void {
   for (const value of values) expect(() => call(value as never)).toThrow(expect.objectContaining(REFUSED))
 }
+
+describe('metrics()', () => {
+  test('register() of anything but a registry, and observe() of anything but a Meter', () => {
+    const all = metrics({ runtime: false })
+    onTestFinished(() => all.stop())
+    // The module in place of its export, the provider in place of its meter.
+    const others = [...WRONG, undefined, { register: { getSingleMetric() {} } }, { getMeter() {} }]
+    expectRefused(others, (value) => all.register(value))
+    expectRefused(others, (value) => all.observe(value))
+    expect(() => all.register({} as never)).toThrow('register() takes a registry of prom-client, such as its export')
+  })
+})
 
 describe('park()', () => {
   test('of anything but a server', () => {

@@ -2,6 +2,7 @@
  * `ebb/sys`: the kernel's interface and frames of WebSockets, for the laboratory and for programs that build on it. Not
  * covered by semantic versioning.
  */
+export { checkBoolean, checkFromZero, checkObject } from './sys/arguments.js'
 export { grown, resized } from './sys/arrays.js'
 export {
   acceptChannel,
@@ -18,7 +19,7 @@ export {
 export * as constants from './sys/constants.js'
 export { descriptorLimit } from './sys/descriptors.js'
 export { warnOfShort } from './sys/duration.js'
-export { EbbError, errorName, invalidArgument, type SystemError, systemError } from './sys/errors.js'
+export { EbbError, errorName, invalidArgument, type SystemError, shown, systemError } from './sys/errors.js'
 /** The C library, and the constants once more. Prefer the functions of this entry, which throw or return an errno. */
 export * as libc from './sys/libc.js'
 export { type PeerCredentials, peerOf } from './sys/peer.js'
@@ -47,5 +48,6 @@ export {
   takeError
 } from './sys/socket.js'
 export { addressOf, receiveAt, sendAt, sendBytes } from './sys/transfer.js'
+export { warnOfUnknown } from './sys/unknown.js'
 /** Frames of WebSockets, read from and written to buffers. */
 export * as frames from './websocket/frames.js'

@@ -1,5 +1,6 @@
 /** Examines a process from `/proc`: where its memory is, and what would bring it back. */
 import { ProcessError, ProcessView, readStat } from 'ebb/memory'
+import { checkBoolean, checkFromZero, checkObject, warnOfUnknown } from 'ebb/sys'
 import { commandOf, nameOf } from '../process/describe.js'
 import { loadsAuto } from '../process/inside-socket.js'
 import { isDenied, isGone } from '../process/sockets.js'
@@ -37,6 +38,7 @@ export interface DiagnoseOptions {
   signal?: AbortSignal
 }
 
+const NAMES = Object.keys({ watch: 0, release: 0, inspect: 0, signal: 0 } satisfies Record<keyof DiagnoseOptions, 0>)
 const WATCH = 3000
 /** Stack of a thread if the limit is unlimited, bytes: glibc's default. */
 const DEFAULT_STACK = 8_388_608
@@ -45,12 +47,18 @@ const DEFAULT_STACK = 8_388_608
  * Finds out where the memory of a process is. Any process, in any language: what it reads is in `/proc`. Reads the
  * mappings once, and does not stop the process.
  *
+ * @throws TypeError `ERR_INVALID_ARG_VALUE` for an invalid option
  * @throws ProcessError if there is no such process, if it has ended, is a zombie or a kernel thread
  * @throws DoctorError: `EACCES` if this user may not look into the process; `ENOTSUP` if it cannot be made to release
  *   memory
  */
 export async function diagnose(pid: number, options: DiagnoseOptions = {}): Promise<Diagnosis> {
+  checkObject(options, 'options of diagnose()')
+  warnOfUnknown(options, NAMES, 'diagnose()')
   const { watch: over = WATCH, release = false, inspect = false, signal } = options
+  checkFromZero(over, 'watch', 'ms')
+  checkBoolean(release, 'release')
+  checkBoolean(inspect, 'inspect')
   const view = new ProcessView(pid)
   const pages = Pages.open(pid)
   try {

@@ -3,10 +3,11 @@
  * both recordings. Servers run one after the other, because two at once would compete for the CPU.
  */
 import { join } from 'node:path'
-import { invalidArgument } from 'ebb/sys'
+import { checkObject, invalidArgument, shown, warnOfUnknown } from 'ebb/sys'
 import { describe } from '../process/describe.js'
 import { checkAlone, find, type Running, start } from '../process/target.js'
 import { total } from '../pulse/causes.js'
+import { checkPlan, checkPulseOptions } from '../pulse/check-options.js'
 import { checkKernel } from '../pulse/kernel.js'
 import { pause } from '../pulse/pause.js'
 import { countsOf, type Plan, planSchema } from '../pulse/plan.js'
@@ -14,6 +15,7 @@ import {
   clientOptions,
   failuresOf,
   mostOf,
+  PULSE_NAMES,
   type PulseEvent,
   type PulseOptions,
   type PulseReport,
@@ -125,6 +127,11 @@ export interface ExperimentOptions {
   onEvent?: (event: ExperimentEvent) => void
 }
 
+const NAMES = Object.keys({
+  ...{ plan: 0, controlPulses: 0, runs: 0, shape: 0, pulse: 0, url: 0, rest: 0, out: 0, overwrite: 0, expvar: 0 },
+  ...{ limits: 0, signal: 0, onEvent: 0 }
+} satisfies Record<keyof ExperimentOptions, 0>)
+
 /** An event of an experiment, with the name of the target, the role of the run, and its number if there are several. */
 export type ExperimentEvent = {
   name: string
@@ -199,6 +206,13 @@ const TAIL = 1000
  *   written, or has files of an earlier experiment on the targets (`EEXIST`)
  */
 export async function experiment(targets: readonly Target[], options: ExperimentOptions = {}): Promise<Experiment> {
+  if (!Array.isArray(targets)) {
+    throw invalidArgument(`targets of experiment() must be a list of servers, not ${shown(targets)}`)
+  }
+  checkObject(options, 'options of experiment()')
+  warnOfUnknown(options, NAMES, 'experiment()')
+  checkPlan(options.plan ?? {}, 'plan of experiment()')
+  checkPulseOptions(options.pulse ?? {}, PULSE_NAMES, 'pulse of experiment()')
   warnOfShortTimes({ ...options.plan, timeout: options.pulse?.timeout, rest: options.rest })
   const { result, failure } = await experimentUntilFailure(targets, options)
   if (failure !== undefined) throw failure.error

@@ -1,7 +1,9 @@
 /** `load()` makes the connections of a shape at a server and counts the results. */
+import { checkObject } from 'ebb/sys'
 import { warnOfShortTimes } from '../units/short-times.js'
+import { checkPulseOptions } from './check-options.js'
 import { drive, type LevelStep } from './drive.js'
-import { crowdFor, either, type PulseOptions, type PulseReport, type Server, targetOf } from './pulse.js'
+import { crowdFor, either, PULSE_NAMES, type PulseOptions, type PulseReport, type Server, targetOf } from './pulse.js'
 import { maxConnections, type Shape } from './shapes.js'
 import type { Target } from './target.js'
 
@@ -17,6 +19,8 @@ export interface LoadOptions extends PulseOptions {
  * @throws as `pulse()`
  */
 export async function load(server: Server, shape: Shape, options: LoadOptions = {}): Promise<PulseReport> {
+  checkObject(shape, 'shape of load()')
+  checkPulseOptions(options, [...PULSE_NAMES, 'onLevel'], 'load()')
   warnOfShortTimes({ timeout: options.timeout })
   return await sendLoad(targetOf(server), shape, options)
 }

@@ -1,11 +1,12 @@
 /** `pulse()` makes pulses of connections at a server and counts the results. */
 import { isIP } from 'node:net'
-import { descriptorLimit, invalidArgument, SocketAddress } from 'ebb/sys'
+import { descriptorLimit, invalidArgument, SocketAddress, shown } from 'ebb/sys'
 import { LabError } from '../units/errors.js'
 import { integer } from '../units/format.js'
 import { warnOfShortTimes } from '../units/short-times.js'
 import { addressesFor, addressesOf, answeringAddress } from './addresses.js'
 import { addCauses, type Causes, total } from './causes.js'
+import { checkPlan, checkPulseOptions } from './check-options.js'
 import { holdWithChurn } from './churn.js'
 import type { ClientOptions } from './client-options.js'
 import { type Crowd, crowdCapacity, MAX_PROCESSES, processesFor } from './crowd.js'
@@ -81,6 +82,14 @@ export interface PulseOptions extends ProtocolOptions {
   /** Called at each step of a pulse, and regularly while a pulse connects. */
   onEvent?: (event: PulseEvent) => void
 }
+
+/** Names of the options of `pulse()`. */
+export const PULSE_NAMES: readonly string[] = Object.keys({
+  ...{ rate: 0, procs: 0, sources: 0, timeout: 0, close: 0, payload: 0, churn: 0, active: 0, expectEcho: 0 },
+  ...{ swarm: 0, others: 0, signal: 0, onStats: 0, onEvent: 0 },
+  ...{ every: 0, ping: 0, method: 0, headers: 0, body: 0, subprotocols: 0, clientId: 0, subscribe: 0, topic: 0 },
+  ...{ qos: 0, keepAlive: 0, tls: 0 }
+} satisfies Record<keyof PulseOptions, 0>)
 
 /** A step of a pulse, or its progress while it connects. */
 export type PulseEvent =
@@ -163,6 +172,8 @@ export async function pulse(
   plan: Partial<Plan> = {},
   options: PulseOptions = {}
 ): Promise<PulseReport> {
+  checkPlan(plan, 'plan of pulse()')
+  checkPulseOptions(options, PULSE_NAMES, 'pulse()')
   warnOfShortTimes({ ...plan, timeout: options.timeout })
   return await sendPulses(targetOf(server), plan, options)
 }
@@ -449,9 +460,19 @@ function checkPorts(server: ServerAddress, most: number, sources: readonly strin
   )
 }
 
-/** Returns the target that a server stands for. @throws ValueError for a URL that is not valid */
+/**
+ * Returns the target that a server stands for.
+ *
+ * @throws ValueError for a URL that is not valid
+ * @throws TypeError `ERR_INVALID_ARG_VALUE` for anything but a URL or an address
+ */
 export function targetOf(server: Server): Target {
-  return typeof server === 'string' ? parseServer(server) : bare(server)
+  if (typeof server === 'string') return parseServer(server)
+  const { path, host, port } = Object(server ?? {}) as Partial<Record<'path' | 'host' | 'port', unknown>>
+  const isAddress = typeof path === 'string' || (typeof host === 'string' && Number.isInteger(port))
+  if (isAddress) return bare(server)
+  const forms = "a URL, 'HOST:PORT', { host, port } or { path }"
+  throw invalidArgument(`a server to connect to must be ${forms}, not ${shown(server)}`)
 }
 
 /** Returns whether the server answered, and no connect failed, no connection was lost and no answer is missing. */

@@ -1,6 +1,7 @@
 /** `record()`: starts the recording of a server. */
 import { setTimeout as wait } from 'node:timers/promises'
 import { ProcessError } from 'ebb/memory'
+import { checkObject, warnOfUnknown } from 'ebb/sys'
 import { describe } from '../process/describe.js'
 import { type Exit, type Launched, launch, startedBy } from '../process/launch.js'
 import { findListener, findRoot, listeningAmong } from '../process/listener.js'
@@ -29,6 +30,11 @@ export interface RecordOptions extends RecorderOptions {
   env?: NodeJS.ProcessEnv
 }
 
+const NAMES = Object.keys({
+  ...{ pid: 0, port: 0, command: 0, forward: 0, cwd: 0, env: 0, name: 0, role: 0, run: 0, protocol: 0, out: 0 },
+  ...{ keep: 0, tree: 0, statusEvery: 0, smapsEvery: 0, duration: 0, expvar: 0, signal: 0, exited: 0 }
+} satisfies Record<keyof RecordOptions, 0>)
+
 /**
  * Starts to record a process and resolves with a running {@link Recorder}. Await its `done`, or call its `stop()`.
  *
@@ -43,6 +49,8 @@ export interface RecordOptions extends RecorderOptions {
  * const recording = await recorder.done
  */
 export async function record(options: RecordOptions): Promise<Recorder> {
+  checkObject(options, 'options of record(), such as { port: 8080 },')
+  warnOfUnknown(options, NAMES, 'record()')
   warnOfShortTimes({ duration: options.duration })
   return await startRecording(options)
 }

@@ -1,6 +1,7 @@
 /** `report()`: judges recordings and draws them. */
 import { realpath } from 'node:fs/promises'
 import { basename, dirname, resolve } from 'node:path'
+import { checkObject, invalidArgument, shown, warnOfUnknown } from 'ebb/sys'
 import { readRecording } from '../record/read.js'
 import { FORMAT, type Recording } from '../record/recording.js'
 import { ReportError } from '../units/errors.js'
@@ -46,6 +47,10 @@ export interface ReportOptions {
   threshold?: number
 }
 
+const NAMES = Object.keys({
+  ...{ out: 0, overwrite: 0, sameNameIsRun: 0, against: 0, threshold: 0 }
+} satisfies Record<keyof ReportOptions, 0>)
+
 /** What {@link report} found. */
 export interface Report {
   /** One verdict for each main recording, in the order given. Several runs on one server have one verdict. */
@@ -79,11 +84,20 @@ export async function report(
   recordings: readonly (string | Recording)[],
   options: ReportOptions = {}
 ): Promise<Report> {
+  checkRecordings(recordings, 'recordings of report()')
+  checkObject(options, 'options of report()')
+  warnOfUnknown(options, NAMES, 'report()')
+  if (options.against !== undefined) checkRecordings(options.against, 'against of report()')
   const { out, overwrite } = options
   const judged = await judgeRecordings(recordings, options)
   const { runs, comparisons, notes } = judged
   const files = out === undefined ? [] : await write(judged, out, overwrite)
   return { verdicts: runs.map((run) => run.verdict), comparisons, files, notes }
+}
+
+function checkRecordings(recordings: unknown, what: string): void {
+  if (!Array.isArray(recordings))
+    throw invalidArgument(`${what} must be a list of recordings, not ${shown(recordings)}`)
 }
 
 /** What {@link judgeRecordings} found. */

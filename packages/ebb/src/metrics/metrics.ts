@@ -39,13 +39,15 @@ export interface Metrics {
    * Registers all metrics at a registry of `prom-client`, which reads them at each collection.
    *
    * @returns a function that removes them
-   * @throws {TypeError} `ERR_INVALID_ARG_VALUE` if the registry has a metric of the same name; then it gets none
+   * @throws {TypeError} `ERR_INVALID_ARG_VALUE` for anything but a registry, and if the registry has a metric of the
+   *   same name; then it gets none
    */
   register(registry: PromRegistry): () => void
   /**
    * Makes instruments of all metrics with a `Meter` of `@opentelemetry/api`, which reads them at each collection.
    *
    * @returns a function that stops it
+   * @throws {TypeError} `ERR_INVALID_ARG_VALUE` for anything but a `Meter`
    */
   observe(meter: Meter): () => void
   /** Stops to measure garbage collections and the event loop, and to count releases. Calling it again does nothing. */

@@ -1,5 +1,6 @@
 /** Metrics as observable instruments of OpenTelemetry. Nothing of `@opentelemetry/api` is loaded. */
 import type { Metric, Reading } from '../govern/open-metrics.js'
+import { checkMethods } from '../sys/arguments.js'
 import { GC_DURATION, type Runtime } from './runtime.js'
 
 /** What an instrument measures. */
@@ -47,10 +48,20 @@ export interface Meter {
   removeBatchObservableCallback(callback: (observer: Observer) => void, instruments: never[]): void
 }
 
+const METHODS: (keyof Meter)[] = [
+  'createObservableCounter',
+  'createObservableUpDownCounter',
+  'createObservableGauge',
+  'createHistogram',
+  'addBatchObservableCallback',
+  'removeBatchObservableCallback'
+]
+
 /**
  * Makes instruments for metrics. @returns a function after which they have no values
  *
  * @param read returns the values of all metrics
+ * @throws {TypeError} `ERR_INVALID_ARG_VALUE` if `meter` is none
  */
 export function observeWith(
   meter: Meter,
@@ -58,6 +69,7 @@ export function observeWith(
   read: () => readonly Reading[],
   runtime: Runtime | undefined
 ): () => void {
+  checkMethods(meter, METHODS, 'observe() takes a Meter of @opentelemetry/api, such as metrics.getMeter("app")')
   const instruments = new Map<string, never>()
   for (const metric of metrics)
     if (metric.kind !== 'histogram') instruments.set(metric.name, make(meter, metric) as never)

@@ -1,5 +1,6 @@
 /** Metrics as a registry of prom-client has them. It takes any such object, so nothing of prom-client is loaded. */
 import { joined, type Metric, prometheusName, prometheusType, type Reading, samplesOf } from '../govern/open-metrics.js'
+import { checkMethods } from '../sys/arguments.js'
 import { invalidArgument } from '../sys/errors.js'
 
 /** What is used of a `Registry` of prom-client. */
@@ -11,6 +12,8 @@ export interface PromRegistry {
   /** Removes the metric of this name. */
   removeSingleMetric(name: string): void
 }
+
+const METHODS: (keyof PromRegistry)[] = ['registerMetric', 'getSingleMetric', 'removeSingleMetric']
 
 /** What a registry asks a metric for. */
 interface PromValues {
@@ -57,13 +60,14 @@ class PromMetric {
  * Registers metrics. @returns a function that removes them
  *
  * @param read returns the values of a metric
- * @throws {TypeError} `ERR_INVALID_ARG_VALUE` if the registry has a metric of that name; then it gets none
+ * @throws {TypeError} `ERR_INVALID_ARG_VALUE` if `registry` is none, or has a metric of that name; then it gets none
  */
 export function registerAt(
   registry: PromRegistry,
   metrics: readonly Metric[],
   read: (metric: Metric) => Reading
 ): () => void {
+  checkMethods(registry, METHODS, 'register() takes a registry of prom-client, such as its export "register"')
   const all = metrics.map((metric) => {
     const name = joined(prometheusName(metric), metric.kind === 'counter' ? 'total' : '')
     return { name, promMetric: new PromMetric(name, metric, () => read(metric)) }

@@ -37,6 +37,13 @@ export function checkId(value: unknown): void {
   if (typeof value !== 'number') throw invalidArgument(`id of a connection must be a number, not ${shown(value)}`)
 }
 
+/** @throws {TypeError} `ERR_INVALID_ARG_VALUE` if `value` lacks one of the methods; `message` says what is needed */
+export function checkMethods(value: unknown, methods: readonly string[], message: string): void {
+  const object = Object(value ?? {}) as Record<string, unknown>
+  if (methods.every((name) => typeof object[name] === 'function')) return
+  throw invalidArgument(`${message}, not ${shown(value)}`)
+}
+
 /**
  * Returns data to send as bytes; a string as UTF-8.
  *

@@ -3,6 +3,7 @@
  * judged together. With variants, the same servers and loads run again, each time with other commands or settings.
  */
 import { join } from 'node:path'
+import { checkObject, warnOfUnknown } from 'ebb/sys'
 import { MemoryGroup } from '../../process/memory-group.js'
 import { checkKernel } from '../../pulse/kernel.js'
 import { BoxRecorder } from '../../record/box/recorder.js'
@@ -69,6 +70,10 @@ export interface BoxOptions {
   onEvent?: (event: BoxProgress) => void
 }
 
+const NAMES = Object.keys({
+  ...{ out: 0, overwrite: 0, memory: 0, limit: 0, variants: 0, control: 0, runs: 0, limits: 0, signal: 0, onEvent: 0 }
+} satisfies Record<keyof BoxOptions, 0>)
+
 /** The result of {@link box}. */
 export interface BoxResult extends BoxReport {
   /** A sentence for each exceeded limit. */
@@ -93,6 +98,9 @@ export interface BoxResult extends BoxReport {
  *   or has files of an earlier box (`EEXIST`)
  */
 export async function box(file: string | BoxPlan, options: BoxOptions = {}): Promise<BoxResult> {
+  if (typeof file !== 'string') checkObject(file, 'file of box(), its path or what readBoxFile() has returned,')
+  checkObject(options, 'options of box()')
+  warnOfUnknown(options, NAMES, 'box()')
   const { result, failure } = await boxUntilFailure(file, options)
   if (failure !== undefined) throw failure.error
   return result
