@@ -40,6 +40,7 @@ interface Event {
   data: {
     state?: string
     title?: string
+    status?: string
     html?: string
     charts?: { id: string }[]
     texts?: Record<string, string>
@@ -160,17 +161,21 @@ test('--live-keep: the page is there after the run, until Ctrl-C', async () => {
   expect((await cli.ended).code).toBe(0)
 })
 
-test('ebb box: its servers, stacked', async () => {
+test('ebb box: its servers, stacked, in each of several runs', async () => {
   const file = join(folder, 'two.yaml')
   const command = `PORT={port} ${process.execPath} ${join(folder, 'server.cjs')}`
-  const servers = [{ command, count: 2, plan: { big: 10, iterations: 1, small: 0, pulses: 0, linger: '1s' } }]
-  writeFileSync(file, JSON.stringify({ duration: '3s', rest: '1s', servers }))
-  const cli = ebb(['box', '--live', ':0', file, '--no-control'])
+  const servers = [{ command, count: 2, plan: { big: 10, iterations: 1, small: 0, pulses: 0, linger: '200ms' } }]
+  writeFileSync(file, JSON.stringify({ duration: '1500ms', rest: '500ms', servers }))
+  const cli = ebb(['box', '--live', ':0', file, '--no-control', '--runs', '2'])
   const page = await pageOf(cli)
   await page.ended
   const { code, stderr } = await cli.ended
   expect([code, stderr]).toEqual([0, stderr])
-  expect(lastView(page.events)).toMatchObject({ state: 'finished', charts: [{ id: 'box' }] })
+  expect(page.events.map(({ data }) => data.status)).toContain('Running two, run 2 of 2')
+  const last = lastView(page.events)
+  expect(last).toMatchObject({ state: 'finished', charts: [{ id: 'box' }] })
+  // The report on both runs, as it is printed.
+  expect(last.html).toMatch(/<tr[^>]*>(?:(?!<\/tr>).)*\bruns\b(?:(?!<\/tr>).)*>2</s)
 })
 
 test('ebb top: the servers that were named, without a terminal until Ctrl-C', async () => {

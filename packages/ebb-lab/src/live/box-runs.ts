@@ -2,9 +2,9 @@
 import type { BoxRecording, BoxRun } from '../record/box/recording.js'
 import { relayoutBoxes } from '../report/box/charts.js'
 import { boxPage, boxPicture } from '../report/box/html.js'
-import type { JudgedBox } from '../report/box/judged-box.js'
+import type { SummedBox } from '../report/box/judged-box.js'
 import { judgeBoxes } from '../report/box/report.js'
-import { type BoxVerdict, judgeBox } from '../report/box/verdict.js'
+import { type BoxSums, sumUp } from '../report/box/verdict.js'
 import { day, machine } from '../report/page/page.js'
 import { duration, integer, megabytes } from '../units/format.js'
 import { clean } from '../units/text.js'
@@ -22,11 +22,12 @@ const TILES: readonly Tile[] = [
 
 /** Shows the recording of a box while it grows. */
 export class BoxRuns {
-  #box: BoxRecording | undefined
+  /** The recordings of all repeats that have begun. The last one grows. */
+  readonly #boxes: BoxRecording[] = []
   #duration = 0
   readonly #growing = new Map<BoxRun, GrowingBoxRun>()
-  /** Verdicts on runs that have ended. */
-  readonly #verdicts = new Map<BoxRun, BoxVerdict>()
+  /** Sums of runs that have ended. */
+  readonly #sums = new Map<BoxRun, BoxSums>()
   #finished: LiveView | undefined
 
   /**
@@ -35,76 +36,78 @@ export class BoxRuns {
    * @param length length of the run that begins, ms
    */
   begin(box: BoxRecording, length: number): void {
-    this.#box = box
+    if (!this.#boxes.includes(box)) this.#boxes.push(box)
     this.#duration = length
   }
 
   /** Shows the report on the runs that have ended from now on, as `ebb report` does. */
   async finish(hasFailed: boolean): Promise<void> {
-    const box = this.#box
-    if (box === undefined) return
-    const ended = hasFailed ? box.runs.slice(0, -1) : box.runs
-    const { judged, headers, notes } = await judgeBoxes([
-      { ...box, runs: ended.map((run) => ({ ...run, complete: true })) }
-    ])
+    const last = this.#boxes.at(-1)
+    if (last === undefined) return
+    const ended = this.#boxes.flatMap((box) => {
+      const runs = hasFailed && box === last ? box.runs.slice(0, -1) : box.runs
+      return runs.length === 0 ? [] : { ...box, runs: runs.map((run) => ({ ...run, complete: true })) }
+    })
+    if (ended.length === 0) return
+    const { judged, headers, notes } = await judgeBoxes(ended)
     this.#finished = finishedView(boxPage(judged, headers[0], notes), 'The run has ended', boxLabels(judged))
   }
 
   /** Returns what the page shows now. */
   view(): LiveView {
     if (this.#finished !== undefined) return this.#finished
-    const box = this.#box
-    const judged = box === undefined ? [] : this.#judged(box)
-    const charts = judged.length === 0 ? [] : [boxPicture(judged)]
+    const box = this.#boxes.at(-1)
+    const shown = box === undefined ? [] : this.#shown(box)
+    const charts = shown.length === 0 ? [] : [boxPicture(shown)]
     const name = box?.header.name ?? 'box'
     return {
-      names: judged.length === 0 ? [name] : judged.map(({ verdict }) => verdict.name),
+      names: shown.length === 0 ? [name] : shown.map(({ verdict }) => verdict.name),
       heading: name === 'box' ? 'The box' : `The box: ${name}`,
       lead:
         box === undefined
           ? ''
           : `Since ${day(box.header.startedAt)}. ${box.header.kernel}, ${machine(box.header.machine)}.`,
       body: liveBody(TILES, charts),
-      layouts: [relayoutBoxes(judged, 1), relayoutBoxes(judged, 2)],
+      layouts: [relayoutBoxes(shown, 1), relayoutBoxes(shown, 2)],
       charts,
       state: 'running',
       status: this.#status(box),
-      texts: this.#texts(box, judged),
-      labels: boxLabels(judged)
+      texts: this.#texts(box, shown),
+      labels: boxLabels(shown)
     }
   }
 
   /** Returns the main runs, and the control run while it lasts. */
-  #judged(box: BoxRecording): JudgedBox[] {
+  #shown(box: BoxRecording): SummedBox[] {
     const last = box.runs.at(-1)
-    return box.runs.flatMap((run, i) => {
-      const isRunning = run === last && !box.complete
-      if (run.role === 'control' && !isRunning) return []
-      const growing = this.#growing.get(run) ?? new GrowingBoxRun(run)
-      this.#growing.set(run, growing)
+    return box.runs.flatMap((source) => {
+      const isRunning = source === last && !box.complete
+      if (source.role === 'control' && !isRunning) return []
+      const growing = this.#growing.get(source) ?? new GrowingBoxRun(source)
+      this.#growing.set(source, growing)
       growing.update()
-      const shown = growing.run
-      const verdict = isRunning ? verdictOn(box, [shown]) : this.#verdictOn(box, i)
-      return verdict === undefined ? [] : [{ run: shown, verdict }]
+      const { run } = growing
+      const sums = isRunning ? sumUp(run) : this.#sumsOf(source)
+      const name = source.role === 'control' ? `${sums.name} (control)` : sums.name
+      return { run, verdict: { ...sums, name } }
     })
   }
 
-  #verdictOn(box: BoxRecording, index: number): BoxVerdict | undefined {
-    const run = box.runs[index] as BoxRun
-    const known = this.#verdicts.get(run)
-    if (known !== undefined) return known
-    const verdict = verdictOn(box, box.runs.slice(0, index + 1))
-    if (verdict !== undefined) this.#verdicts.set(run, verdict)
-    return verdict
+  #sumsOf(run: BoxRun): BoxSums {
+    const known = this.#sums.get(run) ?? sumUp(run)
+    this.#sums.set(run, known)
+    return known
   }
 
   #status(box: BoxRecording | undefined): string {
     const run = box?.runs.at(-1)
     if (run === undefined) return 'Starting'
-    return `Running ${clean(run.variant)}${run.role === 'control' ? ' (control)' : ''}`
+    const repeat = box?.header.run
+    const which = repeat === undefined ? '' : `, run ${repeat.index} of ${repeat.of}`
+    return `Running ${clean(run.variant)}${run.role === 'control' ? ' (control)' : ''}${which}`
   }
 
-  #texts(box: BoxRecording | undefined, judged: readonly JudgedBox[]): Record<string, string> {
+  #texts(box: BoxRecording | undefined, boxes: readonly SummedBox[]): Record<string, string> {
     const run = box?.runs.at(-1)
     const shown = run === undefined ? undefined : this.#growing.get(run)
     if (run === undefined || shown === undefined) return { phase: '' }
@@ -114,15 +117,7 @@ export class BoxRuns {
       'now-time': duration(last),
       'now-servers': integer(run.servers.filter(({ recording }) => recording !== null && !recording.complete).length),
       'now-anonymous': megabytes(sum),
-      'now-peak': megabytes(judged.at(-1)?.verdict.peakOfSums ?? null)
+      'now-peak': megabytes(boxes.at(-1)?.verdict.peakOfSums ?? null)
     }
   }
-}
-
-/** Returns the verdict on the last of some runs, whatever its role is. */
-function verdictOn(box: BoxRecording, runs: readonly BoxRun[]): BoxVerdict | undefined {
-  const last = runs.at(-1)
-  if (last === undefined) return undefined
-  const asMain: BoxRun = last.role === 'main' ? last : { ...last, role: 'main', variant: `${last.variant} (control)` }
-  return judgeBox({ ...box, runs: [...runs.slice(0, -1), asMain] }).at(-1)
 }

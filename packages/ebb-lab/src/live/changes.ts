@@ -91,6 +91,7 @@ function commonPoints(before: readonly unknown[], after: readonly unknown[]): nu
 
 /** Compares two points: pairs of numbers, or objects. */
 function isSame(one: unknown, other: unknown): boolean {
+  if (one === other) return true
   if (Array.isArray(one) && Array.isArray(other)) return one[0] === other[0] && one[1] === other[1]
   return JSON.stringify(one) === JSON.stringify(other)
 }

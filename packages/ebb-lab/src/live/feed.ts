@@ -32,6 +32,7 @@ export class Feed {
   /** Differs from process to process: numbers of another process mean nothing here. */
   readonly #epoch = randomBytes(6).toString('hex')
   #number = 0
+  #shown: LiveView | undefined
   #view: SentView | undefined
   /** The last changes without a gap. A whole view begins it anew. */
   #kept: Sent[] = []
@@ -39,7 +40,7 @@ export class Feed {
   /** The last view as an event, once a page has needed it. */
   #whole: Buffer | undefined
 
-  /** @param source returns what is to be shown now */
+  /** @param source returns what is to be shown now: the same object as the last time if nothing has changed */
   constructor(source: () => LiveView) {
     this.#source = source
   }
@@ -67,8 +68,11 @@ export class Feed {
 
   /** Finds out what has changed and sends it. */
   update(): void {
-    const view = sentView(this.#source())
-    const changes = this.#view === undefined ? 'all' : changesOf(this.#view, view)
+    const shown = this.#source()
+    const isSame = shown === this.#shown
+    this.#shown = shown
+    const view = isSame && this.#view !== undefined ? this.#view : sentView(shown)
+    const changes = this.#view === undefined ? 'all' : isSame ? null : changesOf(this.#view, view)
     if (changes === null) {
       this.#sendAll(undefined)
       return

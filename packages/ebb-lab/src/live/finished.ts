@@ -1,5 +1,5 @@
 /** Views of what is finished: the page of the report. */
-import type { JudgedBox } from '../report/box/judged-box.js'
+import type { SummedBox } from '../report/box/judged-box.js'
 import type { Page } from '../report/page/page.js'
 import type { Run } from '../report/run.js'
 import { megabytes } from '../units/format.js'
@@ -21,9 +21,9 @@ export function serverLabels(runs: readonly Run[]): Record<string, string> {
 }
 
 /** Returns the chart of boxes in words. */
-export function boxLabels(boxes: readonly JudgedBox[]): Record<string, string> {
+export function boxLabels(boxes: readonly SummedBox[]): Record<string, string> {
   const texts = boxes.map(({ verdict: { name, peakOfSums, sumOfPeaks, servers } }) => {
-    const peaks = servers.map((server) => `${clean(server.name)} ${megabytes(server.verdict?.peak ?? null)}`)
+    const peaks = servers.map((server) => `${clean(server.name)} ${megabytes(server.peak)}`)
     return `${clean(name)}: peak of sums ${megabytes(peakOfSums)}, sum of peaks ${megabytes(sumOfPeaks)}. Peaks: ${peaks.join(', ')}`
   })
   return { box: `Memory of the box, stacked by server. ${texts.join('. ')}` }

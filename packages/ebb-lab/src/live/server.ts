@@ -13,8 +13,10 @@ import type { LiveView } from './view.js'
 
 /** Ports that are tried after the first. */
 const MORE_PORTS = 20
-/** Interval between two updates of open pages, ms, unless another is given. */
+/** Interval between two updates of open pages, ms. */
 const INTERVAL = 1000
+/** Share of CPU time that updates may take. Above it, they are less frequent. */
+const UPDATE_SHARE = 0.01
 /** Interval between probes of open pages, ms. */
 const PROBE_INTERVAL = 15_000
 /** Time for open pages to read the end, ms. */
@@ -24,7 +26,7 @@ const PATIENCE = 3000
 export interface LiveServer {
   /** URL of the page, with its token if it needs one. */
   url: string
-  /** Shows at once what has changed. */
+  /** Shows at once what has changed. Pages are updated regularly anyway. */
   update(): void
   /** Shows what has changed, tells pages that nothing more comes, and closes the port. May be called again. */
   end(): Promise<void>
@@ -33,15 +35,11 @@ export interface LiveServer {
 /**
  * Serves a live page.
  *
- * @param source returns what is to be shown now. It is called while a page is open
- * @param interval interval between two updates of open pages, ms. Default: 1 s. Null: at {@link LiveServer.update} only
+ * @param source returns what is to be shown now. It is called once a second while a page is open, or less often if that
+ *   takes more than 1 % of CPU time
  * @throws LabError (the errno) if the address cannot be used
  */
-export async function serveLive(
-  address: LiveAddress,
-  source: () => LiveView,
-  interval: number | null = INTERVAL
-): Promise<LiveServer> {
+export async function serveLive(address: LiveAddress, source: () => LiveView): Promise<LiveServer> {
   const library = await echartsSource()
   const guard = new Guard(address.host)
   const feed = new Feed(source)
@@ -52,21 +50,28 @@ export async function serveLive(
   const update = (): void => {
     if (feed.size > 0) feed.update()
   }
-  const timers = [setInterval(() => feed.probe(), PROBE_INTERVAL).unref()]
-  if (interval !== null) timers.push(setInterval(update, interval).unref())
+  const probe = setInterval(() => feed.probe(), PROBE_INTERVAL).unref()
+  let timer = setTimeout(tick, INTERVAL).unref()
+  function tick(): void {
+    const before = process.cpuUsage()
+    update()
+    const { user, system } = process.cpuUsage(before)
+    timer = setTimeout(tick, Math.max(INTERVAL, (user + system) / 1000 / UPDATE_SHARE)).unref()
+  }
   let ended: Promise<void> | undefined
   return {
     url: urlOf(address.host, port, guard.token),
     update,
     end: () => {
-      ended ??= end(server, feed, timers)
+      clearTimeout(timer)
+      clearInterval(probe)
+      ended ??= end(server, feed)
       return ended
     }
   }
 }
 
-async function end(server: Server, feed: Feed, timers: readonly NodeJS.Timeout[]): Promise<void> {
-  for (const timer of timers) clearInterval(timer)
+async function end(server: Server, feed: Feed): Promise<void> {
   if (feed.size > 0) feed.update()
   await feed.end(PATIENCE)
   server.close()

@@ -39,14 +39,22 @@ export class TopRun {
   #first = 0
   #last: BoxSample | undefined
   #hasEnded = false
+  /** What the page shows, until there is something new. */
+  #view: LiveView | undefined
 
   constructor(options: TopRunOptions) {
     this.#options = options
   }
 
+  /** Whether there is no sample yet. */
+  get isEmpty(): boolean {
+    return this.#last === undefined
+  }
+
   addSample(sample: BoxSample): void {
     if (this.#last === undefined) this.#first = sample.time
     this.#last = sample
+    this.#view = undefined
     const seconds = this.#seconds()
     this.#servers.add(seconds, sample.servers)
     this.#pressure.add(seconds, sample.pressure === null ? null : sample.pressure * 100)
@@ -55,10 +63,16 @@ export class TopRun {
   /** Shows the last sample from now on. */
   finish(): void {
     this.#hasEnded = true
+    this.#view = undefined
   }
 
   /** Returns what the page shows now. */
   view(): LiveView {
+    this.#view ??= this.#newView()
+    return this.#view
+  }
+
+  #newView(): LiveView {
     const host = clean(os.hostname())
     const { sort, reversed } = this.#options
     const charts = this.#charts(host)

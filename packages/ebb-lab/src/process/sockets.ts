@@ -1,6 +1,7 @@
 /** Reads which TCP sockets are listened on, and which processes hold them. */
 import fs from 'node:fs'
 import { processIds } from 'ebb/memory'
+import { SocketDiag } from 'ebb/sys'
 import { codeOf, RecordError, reasonOf } from '../units/errors.js'
 import { readTcpTable } from './proc-net.js'
 
@@ -11,12 +12,35 @@ export interface TcpListener {
   inode: number
 }
 
+let ownDiag: SocketDiag | null | undefined
+
 /**
- * Returns every listening TCP socket of the network namespace of a process.
+ * Returns what asks the kernel for sockets of the own network namespace; null if the kernel or its configuration does
+ * not allow it. It stays open.
+ */
+export function socketDiag(): SocketDiag | null {
+  if (ownDiag !== undefined) return ownDiag
+  try {
+    const diag = new SocketDiag()
+    diag.listening()
+    ownDiag = diag
+  } catch {
+    ownDiag = null
+  }
+  return ownDiag
+}
+
+/**
+ * Returns every listening TCP socket of the network namespace of a process. Asks the kernel for these only, where it
+ * can, because a table in `/proc` has all connections of the machine.
  *
  * @throws RecordError with the errno
  */
 export function tcpListeners(pid: number | 'self' = 'self'): TcpListener[] {
+  const diag = pid === 'self' ? socketDiag() : null
+  if (diag !== null) {
+    return diag.listening().map(({ port, address, inode }) => ({ port, host: hostOf(address), inode }))
+  }
   const listeners: TcpListener[] = []
   for (const family of [4, 6] as const) {
     const table = `/proc/${pid}/net/tcp${family === 4 ? '' : '6'}`

@@ -30,11 +30,21 @@ export function watched(samples: readonly Sample[]): Watched {
     { length: Math.floor(samples.length / step) },
     (_, i) => samples[Math.floor(i * step)] as Sample
   )
-  const slopes = some.flatMap((one, i) =>
-    some.slice(i + 1).flatMap(({ t, anonymous }) => (t > one.t ? [(anonymous - one.anonymous) / (t - one.t)] : []))
-  )
-  const slope = medianOf(slopes)
+  const slope = medianOf(slopesOf(some))
   if (slope === null || last === null) return { last, trend: null }
   const isSteady = Math.abs(slope) * (end.t - first.t) <= Math.max(NEAR * last, NEAR_BYTES)
   return { last, trend: isSteady ? 0 : slope * 60_000 }
+}
+
+/** Returns the slopes between all pairs of samples that differ in time. A live page asks for them once a second. */
+function slopesOf(samples: readonly Sample[]): Float64Array {
+  const slopes = new Float64Array((samples.length * (samples.length - 1)) / 2)
+  let count = 0
+  for (const [i, one] of samples.entries()) {
+    for (let j = i + 1; j < samples.length; j++) {
+      const { t, anonymous } = samples[j] as Sample
+      if (t > one.t) slopes[count++] = (anonymous - one.anonymous) / (t - one.t)
+    }
+  }
+  return slopes.subarray(0, count)
 }

@@ -1,9 +1,9 @@
 /** The addresses of a box that are listened on, and the number of connections at each. */
 import fs from 'node:fs'
-import { SocketDiag } from 'ebb/sys'
+import type { SocketDiag } from 'ebb/sys'
 import { insidePid } from '../process/inside-socket.js'
 import { readTcpTable, readUnixTable, type TableSocket, type UnixSocket } from '../process/proc-net.js'
-import { hostOf } from '../process/sockets.js'
+import { hostOf, socketDiag } from '../process/sockets.js'
 import { codeOf, RecordError, reasonOf } from '../units/errors.js'
 import type { Listen } from './sample.js'
 
@@ -26,8 +26,8 @@ export interface OtherNamespace {
 
 /** Finds out what is listened on. Reads the kernel's lists; never looks into a process. */
 export class Endpoints {
-  /** Undefined if the kernel or its configuration does not allow it; then `/proc/net/tcp` is read. */
-  readonly #diag = openDiag()
+  /** Null if the kernel or its configuration does not allow it; then `/proc/net/tcp` is read. */
+  readonly #diag = socketDiag()
   /** Endpoints by the link in `/proc/PID/fd`: `socket:[12345]`. */
   #byLink = new Map<string, Endpoint>()
   #inside = new Set<number>()
@@ -67,14 +67,9 @@ export class Endpoints {
     return counts
   }
 
-  /** Closes the descriptor. */
-  close(): void {
-    this.#diag?.close()
-  }
-
   #countOwn(found: Map<string, Endpoint>, counts: Map<string, number>): void {
     try {
-      if (this.#diag === undefined) countTables('self', undefined, found, counts)
+      if (this.#diag === null) countTables('self', undefined, found, counts)
       else countByDiag(this.#diag, found, counts)
       const sockets = readUnixTable('self')
       countUnix(sockets, undefined, found, counts)
@@ -85,16 +80,6 @@ export class Endpoints {
     } catch (error) {
       throw new RecordError(`cannot look up listening sockets: ${reasonOf(error)}`, codeOf(error), 'read', error)
     }
-  }
-}
-
-function openDiag(): SocketDiag | undefined {
-  try {
-    const diag = new SocketDiag()
-    diag.listening()
-    return diag
-  } catch {
-    return undefined
   }
 }
 

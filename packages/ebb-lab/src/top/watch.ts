@@ -111,7 +111,6 @@ export class BoxWatch {
 
   /** Closes all files. */
   close(): void {
-    this.#endpoints.close()
     this.#views.keep(new Set())
   }
 

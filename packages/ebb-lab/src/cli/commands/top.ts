@@ -106,15 +106,15 @@ async function openPage(address: LiveAddress, { sort, reversed }: View): Promise
     import('../../live/top-run.js')
   ])
   const run = new TopRun({ sort, reversed })
-  // There is something new only after a sample.
-  const { url, update, end } = await serveLive(address, () => run.view(), null)
+  const { url, update, end } = await serveLive(address, () => run.view())
   new Terminal().line(`Live page at ${url}`)
   return {
     url,
     async *following(samples) {
       for await (const sample of samples) {
+        const isFirst = run.isEmpty
         run.addSample(sample)
-        update()
+        if (isFirst) update()
         yield sample
       }
     },

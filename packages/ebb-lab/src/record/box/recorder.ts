@@ -66,7 +66,7 @@ export type BoxMark = Mark | Omit<LevelEvent, 'type' | 't' | 'server'>
 /** Interval between two samples, ms. */
 const EVERY = 100
 /** Minimum interval between two measurements of shared file pages, ms. */
-const SHARES_EVERY = 2000
+const SHARES_EVERY = 5000
 /** Minimum interval between two reads of `smaps_rollup`, ms. */
 const SMAPS_EVERY = 5000
 /** Share of CPU time that measuring shared pages may take. Above it, they are measured less often. */

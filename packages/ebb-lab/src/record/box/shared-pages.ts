@@ -27,34 +27,42 @@ export class SharedPages {
 
   /** Returns bytes by pid. They are null if the process has ended, belongs to another user, or maps too much. */
   measure(pids: readonly number[]): Map<number, number | null> {
-    const held = pids.map((pid) => ({ pid, files: this.#pagesOf(pid) }))
-    const holders = new Map<string, Map<number, number>>()
-    for (const { files } of held) {
-      for (const [file, pages] of files ?? []) {
-        const counts = holders.get(file) ?? new Map<number, number>()
-        holders.set(file, counts)
-        for (const page of pages) counts.set(page, (counts.get(page) ?? 0) + 1)
-      }
-    }
-    return new Map(held.map(({ pid, files }) => [pid, files === null ? null : Math.round(this.#share(files, holders))]))
+    const files = new Map<string, FilePages>()
+    const held = pids.map((pid, i) => ({ pid, pages: this.#hold(this.#pagesOf(pid), i + 1, files) }))
+    // Every process is a holder before the first share is computed.
+    return new Map(held.map(({ pid, pages }) => [pid, pages === null ? null : this.#share(pages)]))
   }
 
-  #share(files: Map<string, Set<number>>, holders: Map<string, Map<number, number>>): number {
-    let pages = 0
-    for (const [file, held] of files) {
-      const counts = holders.get(file)
-      for (const page of held) pages += 1 / (counts?.get(page) ?? 1)
-    }
-    return pages * this.#page
+  /**
+   * Makes a process a holder of its pages. Returns them, each once.
+   *
+   * @param holder the number of the process, from 1 on
+   */
+  #hold(mapped: Map<string, number[]> | null, holder: number, files: Map<string, FilePages>): HeldPages[] | null {
+    if (mapped === null) return null
+    return [...mapped].map(([name, numbers]) => {
+      const file = files.get(name) ?? new FilePages()
+      files.set(name, file)
+      return { file, numbers: numbers.filter((page) => file.hold(page, holder)) }
+    })
   }
 
-  /** Returns, by file (device and inode), the numbers of the pages that the process maps and that are in memory. */
-  #pagesOf(pid: number): Map<string, Set<number>> | null {
+  #share(pages: readonly HeldPages[]): number {
+    let sum = 0
+    for (const { file, numbers } of pages) for (const page of numbers) sum += 1 / file.holders(page)
+    return Math.round(sum * this.#page)
+  }
+
+  /**
+   * Returns, by file (device and inode), the numbers of the pages that the process maps and that are in memory. A page
+   * that is mapped twice is there twice.
+   */
+  #pagesOf(pid: number): Map<string, number[]> | null {
     let pagemap: number | undefined
     try {
       const maps = fs.readFileSync(`/proc/${pid}/maps`, 'latin1')
       pagemap = fs.openSync(`/proc/${pid}/pagemap`, 'r')
-      const files = new Map<string, Set<number>>()
+      const files = new Map<string, number[]>()
       let mapped = 0
       for (const line of maps.split('\n')) {
         // 55d0c8a00000-55d0c8a21000 r--p 00001000 fe:00 1234   /usr/bin/node
@@ -68,7 +76,7 @@ export class SharedPages {
         mapped += size
         if (mapped > MOST_MAPPED) return null
         const file = `${device} ${inode}`
-        const pages = files.get(file) ?? new Set<number>()
+        const pages = files.get(file) ?? []
         files.set(file, pages)
         this.#walk(pagemap, start / this.#page, size / this.#page, Number.parseInt(offset, 16) / this.#page, pages)
       }
@@ -81,7 +89,7 @@ export class SharedPages {
     }
   }
 
-  #walk(pagemap: number, first: number, count: number, offset: number, pages: Set<number>): void {
+  #walk(pagemap: number, first: number, count: number, offset: number, pages: number[]): void {
     for (let done = 0; done < count; ) {
       const wanted = Math.min(CHUNK, count - done)
       const read = fs.readSync(pagemap, this.#chunk, 0, wanted * ENTRY, (first + done) * ENTRY)
@@ -89,9 +97,58 @@ export class SharedPages {
       if (read === 0) return
       const entries = Math.floor(read / ENTRY)
       for (let i = 0; i < entries; i++) {
-        if (((this.#chunk[i * ENTRY + HIGHEST] as number) & HELD) === HELD) pages.add(offset + done + i)
+        if (((this.#chunk[i * ENTRY + HIGHEST] as number) & HELD) === HELD) pages.push(offset + done + i)
       }
       done += entries
     }
+  }
+}
+
+/** Pages of a file that a process holds. */
+interface HeldPages {
+  file: FilePages
+  numbers: number[]
+}
+
+/** Pages that share a {@link Chunk}. */
+const CHUNK_PAGES = 1024
+
+/** Consecutive pages of a file. */
+interface Chunk {
+  /** Number of processes that hold each page. */
+  holders: Uint16Array
+  /** The last process that was counted as a holder of each page. */
+  last: Uint16Array
+}
+
+/** The holders of the pages of a file. In typed arrays: a box of ten Node processes holds 100,000 pages. */
+class FilePages {
+  readonly #chunks = new Map<number, Chunk>()
+  /** The chunk that was used last. Pages are asked for in runs. */
+  #recent: { index: number; chunk: Chunk } | undefined
+
+  /** Adds a holder to a page. Returns false if it is one already. Holders must be added one after the other. */
+  hold(page: number, holder: number): boolean {
+    const { holders, last } = this.#chunkOf(page)
+    const at = page % CHUNK_PAGES
+    if (last[at] === holder) return false
+    last[at] = holder
+    holders[at] = (holders[at] as number) + 1
+    return true
+  }
+
+  /** Returns the number of holders of a page. */
+  holders(page: number): number {
+    return this.#chunkOf(page).holders[page % CHUNK_PAGES] as number
+  }
+
+  #chunkOf(page: number): Chunk {
+    const index = Math.floor(page / CHUNK_PAGES)
+    if (this.#recent?.index === index) return this.#recent.chunk
+    const known = this.#chunks.get(index)
+    const chunk = known ?? { holders: new Uint16Array(CHUNK_PAGES), last: new Uint16Array(CHUNK_PAGES) }
+    if (known === undefined) this.#chunks.set(index, chunk)
+    this.#recent = { index, chunk }
+    return chunk
   }
 }

@@ -25,9 +25,9 @@ import {
 import { scaleTo } from '../charts/scale.js'
 import { thin } from '../charts/thin.js'
 import { pulsesOf } from '../phases.js'
-import type { JudgedBox } from './judged-box.js'
+import type { SummedBox } from './judged-box.js'
 import { goneAt, type Moment, stackOf } from './stack.js'
-import type { BoxVerdict } from './verdict.js'
+import type { BoxSums } from './verdict.js'
 
 /** Options of {@link boxChart}. */
 export interface BoxChartOptions {
@@ -66,7 +66,7 @@ const MOST_THINNED = 8
  * Draws memory over time, stacked by server from the bottom up in the order of the file, with lines at the peak of sums
  * and the sum of peaks. Below it, each server has a lane with its connections, to a scale of its own.
  */
-export function boxChart(boxes: readonly JudgedBox[], options: BoxChartOptions = {}): Chart {
+export function boxChart(boxes: readonly SummedBox[], options: BoxChartOptions = {}): Chart {
   const { interactive = false } = options
   const palette = LIGHT
   const columns = options.columns ?? (boxes.length >= 3 ? 3 : 2)
@@ -123,7 +123,7 @@ export function boxChart(boxes: readonly JudgedBox[], options: BoxChartOptions =
  * Returns what changes in the option of an interactive chart when its panels move to `columns` columns, and the new
  * height.
  */
-export function relayoutBoxes(boxes: readonly JudgedBox[], columns: 1 | 2): Pick<Chart, 'option' | 'height'> {
+export function relayoutBoxes(boxes: readonly SummedBox[], columns: 1 | 2): Pick<Chart, 'option' | 'height'> {
   const layout = layoutFor(boxes, columns, true)
   return {
     option: {
@@ -134,7 +134,7 @@ export function relayoutBoxes(boxes: readonly JudgedBox[], columns: 1 | 2): Pick
   }
 }
 
-function layoutFor(boxes: readonly JudgedBox[], columns: Columns, interactive: boolean): Layout {
+function layoutFor(boxes: readonly SummedBox[], columns: Columns, interactive: boolean): Layout {
   const names = namesOf(boxes).length
   const lanes = highest(boxes, ({ run }) => lanesHeight(run))
   return layoutOf(boxes.length, columns, interactive, {
@@ -144,7 +144,7 @@ function layoutFor(boxes: readonly JudgedBox[], columns: Columns, interactive: b
 }
 
 /** Returns the names of the legend, or none if there are too many servers. */
-function namesOf(boxes: readonly JudgedBox[]): string[] {
+function namesOf(boxes: readonly SummedBox[]): string[] {
   const names = [...new Set(boxes.flatMap(({ run }) => run.servers.map(labelOf)))]
   return names.length > MOST_NAMES ? [] : names
 }
@@ -157,7 +157,7 @@ function lanesHeight({ servers }: BoxRun): number {
   return Math.min(MOST_LANES_HEIGHT, servers.length * LANE_HEIGHT)
 }
 
-function gridsOf(boxes: readonly JudgedBox[], layout: Layout) {
+function gridsOf(boxes: readonly SummedBox[], layout: Layout) {
   return layout.panels.flatMap((box, panel) => {
     const height = lanesHeight(boxes[panel]?.run as BoxRun)
     return [gridOf(box), gridOf({ ...box, top: box.top + box.height + LANES_GAP, height })]
@@ -213,7 +213,7 @@ const LABEL_HEIGHT = 20
 
 /** Returns the lines at the peak of sums, the sum of peaks, and the limit of the box's cgroup, with their labels. */
 function lines(
-  { peakOfSums, sumOfPeaks, limit }: BoxVerdict,
+  { peakOfSums, sumOfPeaks, limit }: BoxSums,
   panel: number,
   palette: Palette,
   narrow: boolean,
@@ -261,7 +261,7 @@ function lines(
 }
 
 /** Returns a cross where each server ended. */
-function ends({ run, verdict }: JudgedBox, stack: readonly Moment[], panel: number, palette: Palette): SeriesOption {
+function ends({ run, verdict }: SummedBox, stack: readonly Moment[], panel: number, palette: Palette): SeriesOption {
   const data = run.servers.flatMap((server, i) => {
     const { name } = server
     const state = verdict.servers[i]?.state
@@ -381,7 +381,7 @@ function lengthOf({ servers, machine }: BoxRun): number {
   )
 }
 
-function summary({ gain, peakOfSums, limit, servers }: BoxVerdict, narrow: boolean): string {
+function summary({ gain, peakOfSums, limit, servers }: BoxSums, narrow: boolean): string {
   const endedEarly = servers.filter(({ state }) => state !== 'ran').length
   const parts = [
     narrow || peakOfSums === null ? '' : `peak of sums ${megabytes(peakOfSums)}`,

@@ -20,7 +20,7 @@ import { figureRow, figureTable, marked, reasonList, scrolling, row as tableRow 
 import { reasonsFor } from '../rating.js'
 import { type Footnote, footnotes } from '../rows.js'
 import { boxChart, relayoutBoxes } from './charts.js'
-import type { JudgedBox } from './judged-box.js'
+import type { JudgedBox, SummedBox } from './judged-box.js'
 import { boxRows, type ServerColumn, type ServerRow, serverColumns, serverRows, stateOf } from './rows.js'
 import { ratedServers } from './table.js'
 
@@ -70,7 +70,7 @@ ${noteList(marks, [...said, ...notes])}
 }
 
 /** Returns the chart of boxes. */
-export function boxPicture(boxes: readonly JudgedBox[]): Picture {
+export function boxPicture(boxes: readonly SummedBox[]): Picture {
   return {
     ...boxChart(boxes, { interactive: true, columns: 2 }),
     id: 'box',

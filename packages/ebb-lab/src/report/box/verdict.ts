@@ -183,25 +183,48 @@ function whole(bytes: number | null): number | null {
   return bytes === null ? null : Math.round(bytes)
 }
 
-function judgeRun(run: BoxRun, control: BoxRun | undefined, memory: number | null, notes: NoteList): BoxVerdict {
-  const servers = run.servers.map((server) => judgeServer(server, run, control))
+/** What a run needs, without the verdicts on its servers. */
+export type BoxSums = Pick<BoxVerdict, 'name' | 'limit' | 'peakOfSums' | 'sumOfPeaks' | 'gain'> & {
+  servers: Pick<ServerVerdict, 'name' | 'state' | 'peak'>[]
+}
+
+/** Returns the sums of a run. A live page asks for them once a second. */
+export function sumUp(run: BoxRun): BoxSums {
   const stack = stackOf(run)
-  servers.forEach((server, i) => {
-    const peak = stack.reduce((most, { parts }) => Math.max(most, parts[i] ?? 0), 0)
-    server.peak = peak === 0 ? null : peak
+  const servers = run.servers.map((server, i) => {
+    const { name } = server
+    return { name, state: fateOf(server, run).state, peak: peakOf(stack, i) }
   })
+  return { name: run.variant, limit: run.limit, servers, ...sumsOf(stack, servers) }
+}
+
+/** Returns the most that a server held. */
+function peakOf(stack: readonly Moment[], server: number): number | null {
+  const peak = stack.reduce((most, { parts }) => Math.max(most, parts[server] ?? 0), 0)
+  return peak === 0 ? null : peak
+}
+
+function sumsOf(stack: readonly Moment[], servers: readonly Pick<ServerVerdict, 'peak'>[]) {
   const highest = stack.reduce<Moment | null>(
     (most, moment) => (most === null || moment.sum > most.sum ? moment : most),
     null
   )
   const peakOfSums = highest?.sum ?? null
   const sumOfPeaks = highest === null ? null : servers.reduce((sum, { peak }) => sum + (peak ?? 0), 0)
-  if (highest === null) notes.add('nothing-sampled', 'No server was ever sampled, so there is nothing to add up.')
+  const gain = peakOfSums === null || sumOfPeaks === null || peakOfSums === 0 ? null : sumOfPeaks / peakOfSums
+  return { peakOfSums, peakAt: highest?.t ?? null, sumOfPeaks, gain }
+}
+
+function judgeRun(run: BoxRun, control: BoxRun | undefined, memory: number | null, notes: NoteList): BoxVerdict {
+  const stack = stackOf(run)
+  const servers = run.servers.map((server, i) => ({ ...judgeServer(server, run, control), peak: peakOf(stack, i) }))
+  const { peakOfSums, peakAt, sumOfPeaks, gain } = sumsOf(stack, servers)
+  if (peakOfSums === null) notes.add('nothing-sampled', 'No server was ever sampled, so there is nothing to add up.')
   noteSharedPages(run, notes)
   // A server that was killed before it listened has no part in the sums.
   const listened = servers.filter(({ verdict }) => verdict !== null)
   const endedEarly = listened.filter(({ state }) => state !== 'ran').length
-  if (memory !== null && highest !== null && endedEarly > 0) {
+  if (memory !== null && peakOfSums !== null && endedEarly > 0) {
     const ended = `${endedEarly} of ${listened.length} listening servers ended early and held nothing from then on`
     notes.add('servers-ended', `${ended}, so such servers need more than this.`)
   }
@@ -211,9 +234,9 @@ function judgeRun(run: BoxRun, control: BoxRun | undefined, memory: number | nul
     servers,
     rest: atRest(run, stack),
     peakOfSums,
-    peakAt: highest?.t ?? null,
+    peakAt,
     sumOfPeaks,
-    gain: peakOfSums === null || sumOfPeaks === null || peakOfSums === 0 ? null : sumOfPeaks / peakOfSums,
+    gain,
     fit: fitInto(memory, listened.length, peakOfSums, sumOfPeaks),
     charged: run.machine.reduce<number | null>(
       (most, { group }) => (group === null ? most : Math.max(most ?? 0, group)),
