@@ -162,9 +162,9 @@ describe.skipIf(!hasChromium)('in Chromium', { timeout: 60_000 }, () => {
   }
 
   /** Returns the points of a curve as the browser has them. */
-  async function pointsOf(page: Page, chart: string, id: string): Promise<[number, number][]> {
+  async function pointsOf(page: Page, chart: string, id: string): Promise<[number, number][] | undefined> {
     return await page.evaluate(
-      `echarts.getInstanceByDom(document.getElementById('${chart}')).getOption().series.find((one) => one.id === '${id}').data`
+      `echarts.getInstanceByDom(document.getElementById('${chart}'))?.getOption().series.find((one) => one.id === '${id}').data`
     )
   }
 
@@ -187,7 +187,7 @@ describe.skipIf(!hasChromium)('in Chromium', { timeout: 60_000 }, () => {
     const grown = curve(runs.view(), 'memory', '0:anonymous')
     await expect.poll(() => pointsOf(page, 'memory', '0:anonymous')).toEqual(grown)
     for (const id of ['0:system', '0:clients']) {
-      expect(await pointsOf(page, 'runtime', id)).toEqual(curve(runs.view(), 'runtime', id))
+      await expect.poll(() => pointsOf(page, 'runtime', id)).toEqual(curve(runs.view(), 'runtime', id))
     }
     expect(await page.locator('#now-anonymous').textContent()).toMatch(/MB$/)
     expect(await label.getAttribute('aria-label')).not.toBe(before)

@@ -42,7 +42,7 @@ export function livePage(nonce: string, library: string): string {
 </div>
 <main id="content" tabindex="-1"></main>
 <noscript><p class="bar">This page needs JavaScript. The terminal shows the same figures.</p></noscript>
-<script nonce="${nonce}" src="${library.replaceAll('&', '&amp;')}"></script>
+<script nonce="${nonce}" src="${library.replaceAll('&', '&amp;')}" id="library" async></script>
 <script nonce="${nonce}">${LIVE_SCRIPT}</script>
 </body>
 </html>

@@ -130,17 +130,17 @@ ${CHART_FUNCTIONS}
     document.title = view.title
     if (!isSame) content.innerHTML = view.html
     else for (const row of content.querySelectorAll('.curves')) row.remove()
-    for (const chart of view.charts) {
-      if (chart.option.legend !== undefined) chart.option.legend.selected = selected.get(chart.id) ?? {}
-      const onLayout = chart.option.legend === undefined ? undefined : curveButtons(chart)
-      shown.set(chart.id, showChart({ ...view, onLayout }, chart))
-      const zoom = zooms.get(chart.id)
-      if (zoom !== undefined) shown.get(chart.id).change({ dataZoom: zoom })
-    }
-    echarts.connect('report')
     setTexts(view.texts)
     setLabels(view.labels)
     sortTables()
+    for (const chart of view.charts) {
+      if (chart.option.legend !== undefined) chart.option.legend.selected = selected.get(chart.id) ?? {}
+      const zoom = zooms.get(chart.id)
+      if (zoom !== undefined) chart.option.dataZoom = chart.option.dataZoom?.map((one, i) => ({ ...one, ...zoom[i] }))
+      const onLayout = chart.option.legend === undefined ? undefined : curveButtons(chart)
+      shown.set(chart.id, showChart({ ...view, onLayout }, chart))
+    }
+    echarts.connect('report')
     pause.hidden = view.state !== 'running'
     tellView()
     scrollTo(0, scrollY)
@@ -191,8 +191,18 @@ ${CHART_FUNCTIONS}
     draw()
   })
 
+  // Events are read while the library is loaded, and wait for it in their order.
   const events = new EventSource('/events' + location.search)
-  const on = (name, act) => events.addEventListener(name, ({ data }) => act(JSON.parse(data)))
+  const library = new Promise((resolve) => {
+    byId('library').addEventListener('load', resolve)
+    if (typeof echarts !== 'undefined') resolve()
+  })
+  const on = (name, act) => {
+    events.addEventListener(name, ({ data }) => {
+      const read = JSON.parse(data)
+      library.then(() => act(read))
+    })
+  }
   on('view', (next) => {
     if (next.state === 'finished' && isPaused) pause.click()
     build(next)

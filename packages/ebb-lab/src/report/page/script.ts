@@ -50,10 +50,12 @@ export const CHART_FUNCTIONS = `
     return box
   }
 
+  const numbers = new Intl.NumberFormat('en-US')
+
   // Numbers beside an axis on the left, where there is room for five characters: 10000 is 10k.
   const withShortLabels = (axis) => {
     if (axis.position !== 'left') return axis
-    const formatter = (value) => (value < 1e4 ? value : value / 1000).toLocaleString('en-US') + (value < 1e4 ? '' : 'k')
+    const formatter = (value) => (value < 1e4 ? numbers.format(value) : numbers.format(value / 1000) + 'k')
     return { ...axis, axisLabel: { ...axis.axisLabel, formatter } }
   }
 
@@ -62,20 +64,22 @@ export const CHART_FUNCTIONS = `
     let chart
     let columns
     const coloured = (value) => (dark.matches ? inDarkColours(value, data.dark) : value)
-    const arrange = () => {
+    // Returns whether the number of columns has changed.
+    const chooseColumns = () => {
       const wanted = box.clientWidth < 860 ? 1 : 2
-      if (wanted !== columns) {
-        columns = wanted
-        const layout = data.layouts[columns - 1]
-        box.style.height = layout.height + 'px'
-        data.onLayout?.(layout)
-        chart.setOption(layout.option)
-      }
-      chart.resize()
+      if (wanted === columns) return false
+      columns = wanted
+      const layout = data.layouts[columns - 1]
+      box.style.height = layout.height + 'px'
+      data.onLayout?.(layout)
+      return true
+    }
+    const arrange = () => {
+      if (chooseColumns()) chart?.setOption(data.layouts[columns - 1].option)
+      chart?.resize()
     }
     const draw = () => {
       chart?.dispose()
-      columns = undefined
       chart = echarts.init(box)
       // The charts show the same time, so they zoom and point together.
       chart.group = 'report'
@@ -84,11 +88,19 @@ export const CHART_FUNCTIONS = `
         ...shown,
         yAxis: shown.yAxis.map(withShortLabels),
         tooltip: { ...shown.tooltip, renderMode: 'html', formatter: tooltip(data.names, units) }
-      })
-      arrange()
+      }, { lazyUpdate: true })
+      // The first option waits for this one, so the chart is laid out once.
+      chart.setOption(data.layouts[columns - 1].option)
     }
-    draw()
-    dark.addEventListener('change', draw)
+    const redraw = () => {
+      if (chart !== undefined) draw()
+    }
+    chooseColumns()
+    // What is below the window is drawn when the browser has nothing else to do.
+    const isVisible = box.getBoundingClientRect().top < innerHeight
+    const later = isVisible ? undefined : requestIdleCallback(draw, { timeout: 1000 })
+    if (isVisible) draw()
+    dark.addEventListener('change', redraw)
     let width = box.clientWidth
     const observer = new ResizeObserver(() => {
       // The window sets only the width; the height is set here.
@@ -100,18 +112,21 @@ export const CHART_FUNCTIONS = `
     return {
       // Titles and grids of an option are those of two columns.
       change: (part) => {
+        // A chart that is drawn later is drawn as its option is then.
+        if (chart === undefined) return
         chart.setOption(coloured(part))
         if ((part.title ?? part.grid) !== undefined) chart.setOption(data.layouts[columns - 1].option)
       },
       // The part of the time that is shown, for a chart that takes the place of this one; undefined if it is all.
       zoom: () => {
-        const zooms = chart.getOption().dataZoom?.map(({ start, end }) => ({ start, end }))
+        const zooms = chart?.getOption().dataZoom?.map(({ start, end }) => ({ start, end }))
         return zooms?.some(({ start, end }) => start > 0 || end < 100) ? zooms : undefined
       },
       remove: () => {
         observer.disconnect()
-        dark.removeEventListener('change', draw)
-        chart.dispose()
+        if (later !== undefined) cancelIdleCallback(later)
+        dark.removeEventListener('change', redraw)
+        chart?.dispose()
       }
     }
   }
