@@ -13,7 +13,7 @@
  * |---|---|---|
  * | sockets and handles of a crowd | {@link RetainedHandles}, in a process governor | until the next release |
  * | the options that Node made them with | {@link socketOptions}, in {@link RetainedHandles} | until the next release |
- * | the parts of a socket that was parked | {@link retainSocket}, in a parked server | as long as the server |
+ * | a socket that was parked, options, a request and a response | {@link retainSocket}, in a parked server | as long as the server |
  * | a connection of `listen()` | {@link retain}, in a listener | as long as the listener |
  * | the object of a `process.nextTick()` | {@link retainTick}, at the first release | for good |
  *
@@ -47,9 +47,11 @@ export function retain(...objects: unknown[]): Retained {
  * Retains what an open socket is made of, that is the socket, its libuv handle and its HTTP parser. Removes the
  * listeners of the socket after it has closed, so that as little as possible of the application is retained with it.
  * Listeners of {@link LATE_EVENTS} stay, because the application may still hold the socket.
+ *
+ * @param others objects that are retained with it
  */
-export function retainSocket(socket: Socket): Retained {
-  const retained = retain(...socketParts(socket))
+export function retainSocket(socket: Socket, ...others: unknown[]): Retained {
+  const retained = retain(...socketParts(socket), ...others)
   socket.once('close', () =>
     setImmediate(() => {
       for (const event of socket.eventNames()) if (!LATE_EVENTS.includes(event)) socket.removeAllListeners(event)

@@ -24,15 +24,19 @@ export type DetachedKind =
  * So `destroy()` does nothing from that event on until all ticks and promises after it have run.
  *
  * The methods are those of another prototype, because properties of its own would make each socket larger.
+ *
+ * @param keepsClass whether the methods become properties of the socket itself: another prototype means another hidden
+ *   class, which does not keep the one that sockets of open connections have
  */
-export function forwardDetached(socket: Socket, kind: DetachedKind): void {
+export function forwardDetached(socket: Socket, kind: DetachedKind, keepsClass = false): void {
   const base = Object.getPrototypeOf(socket) as Socket
   let prototype = prototypes[kind].get(base)
   if (prototype === undefined) {
     prototype = detachedPrototype(base, kind)
     prototypes[kind].set(base, prototype)
   }
-  Object.setPrototypeOf(socket, prototype)
+  if (keepsClass) Object.defineProperties(socket, Object.getOwnPropertyDescriptors(prototype))
+  else Object.setPrototypeOf(socket, prototype)
   // Those that the application has put on the socket itself.
   for (const name of FORWARDED) if (Object.hasOwn(socket, name)) Object.assign(socket, { [name]: METHODS[name] })
 }

@@ -74,6 +74,7 @@ import {
   clientHandle,
   descriptorOf,
   endQuietly,
+  exampleOptions,
   handleClassOfDescriptor,
   handleClassOfSocket,
   isQuiet,
@@ -188,7 +189,7 @@ export class Parking
   #keeper: ConnectionKeeper | undefined
   /** Node's class of handles for this server's connections: TCP or Unix. */
   #handleClass: HandleClass | undefined
-  /** Parts of the first socket that was parked. They keep the hidden classes of sockets alive. */
+  /** What keeps the hidden classes alive that each wake needs: parts of the first socket that was parked, and more. */
   #retained: Retained | undefined
 
   constructor(server: ServerInternals, options: ParkingOptions) {
@@ -725,12 +726,14 @@ export class Parking
     upgraded?.onParked(row, socket)
     // A stream, or a connection after an upgrade, never shows another socket to the application.
     if (upgraded === undefined && !this.#connections.isStream(row)) this.#connections.carried.keep(row, socket)
-    this.#retained ??= retainSocket(socket)
+    // A socket that was used, because `http` gives it further properties then.
+    const isRetained = this.#retained === undefined && upgraded === undefined && !isFresh
+    if (isRetained) this.#retained = retainSocket(socket, exampleOptions(this.#server), ...this.#protocol.examples())
     endQuietly(socket)
     // Node subtracts a destroyed socket from the server's open connections, but this connection stays open.
     countConnection(this.#server)
     socket.destroy()
-    forwardDetached(socket, upgraded !== undefined ? 'upgraded' : this.#isHttp ? 'http' : 'tcp')
+    forwardDetached(socket, upgraded !== undefined ? 'upgraded' : this.#isHttp ? 'http' : 'tcp', isRetained)
     this.#options.governor?.left()
     if (PARK.hasSubscribers) publish(PARK, { server: this.#server, id: connection.id })
     return true

@@ -7,6 +7,7 @@ import type { EventEmitter } from 'node:events'
 import { type Server, Socket, type SocketConstructorOpts } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import { systemError } from '../../sys/errors.js'
+import { captureEmitterOptions } from '../../sys/node/handles.js'
 import { passiveSocket } from '../../sys/node/passive-socket.js'
 import { symbolOf, symbolProperty } from '../../sys/node/symbols.js'
 import type { Reactor } from '../../sys/reactor.js'
@@ -136,18 +137,7 @@ function closing(method: Close, reset: boolean): Close {
  * @param writable false if a FIN was already sent
  */
 export function socketFor(server: ServerInternals, handle: ClientHandle, writable: boolean): Socket {
-  const options: SocketConstructorOpts & Record<string, unknown> = {
-    handle,
-    readable: true,
-    writable,
-    allowHalfOpen: server.allowHalfOpen,
-    pauseOnCreate: server.pauseOnConnect
-  }
-  if (server.highWaterMark !== undefined) {
-    options.readableHighWaterMark = server.highWaterMark
-    options.writableHighWaterMark = server.highWaterMark
-  }
-  const socket = new Socket(options) as SocketInternals
+  const socket = new Socket(optionsFor(server, handle, writable)) as SocketInternals
   // One more for the connection: see setConnection().
   if (symbolCount === 0) symbolCount = Object.getOwnPropertySymbols(socket).length + 1
   socket._onTimeout = onTimeout
@@ -155,6 +145,34 @@ export function socketFor(server: ServerInternals, handle: ClientHandle, writabl
   socket._server = server
   if (accepted.hasSubscribers) accepted.publish({ socket })
   return socket
+}
+
+/**
+ * Returns the options of a socket. They have all properties that the constructor sets on its copy of them. V8 of Node 20
+ * would give each copy that gets further properties a hidden class of its own, and a socket would take 14 us more.
+ */
+function optionsFor(
+  server: ServerInternals,
+  handle: ClientHandle | undefined,
+  writable: boolean
+): SocketConstructorOpts & Record<string, unknown> {
+  return {
+    handle,
+    allowHalfOpen: server.allowHalfOpen,
+    pauseOnCreate: server.pauseOnConnect,
+    readable: true,
+    writable,
+    readableHighWaterMark: server.highWaterMark,
+    writableHighWaterMark: server.highWaterMark,
+    emitClose: false,
+    autoDestroy: true,
+    decodeStrings: false
+  }
+}
+
+/** Returns options like those that Node copies for each socket of a server. To get them, makes one without a handle. */
+export function exampleOptions(server: ServerInternals): object | undefined {
+  return captureEmitterOptions(() => void new Socket(optionsFor(server, undefined, true)))
 }
 
 /**

@@ -14,6 +14,7 @@ import {
   setRequestLimit,
   wrapIncoming
 } from '../node/http.js'
+import { makeExchange } from '../node/http-exchange.js'
 import { isQuiet } from '../node/socket.js'
 import { type AwakeConnection, BaseProtocol, type TimeoutAction } from './protocol.js'
 
@@ -126,6 +127,10 @@ export class HttpProtocol extends BaseProtocol {
 
   override trim(): void {
     dropHttpParsers()
+  }
+
+  override examples(): unknown[] {
+    return makeExchange()
   }
 }
 

@@ -72,6 +72,8 @@ export interface Protocol {
   endBatch(): void
   /** Frees memory that is kept for reuse. */
   trim(): void
+  /** Returns objects like those that each wake makes besides the socket, for their hidden classes. */
+  examples(): unknown[]
 }
 
 /** A protocol without timeouts and without messages. */
@@ -119,4 +121,8 @@ export abstract class BaseProtocol implements Protocol {
   endBatch(): void {}
 
   trim(): void {}
+
+  examples(): unknown[] {
+    return []
+  }
 }
