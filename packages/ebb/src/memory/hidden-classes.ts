@@ -13,7 +13,7 @@
  * |---|---|---|
  * | sockets and handles of a crowd | {@link RetainedHandles}, in a process governor | until the next release |
  * | the options that Node made them with | {@link socketOptions}, in {@link RetainedHandles} | until the next release |
- * | a socket that was parked, options, a request and a response | {@link retainSocket}, in a parked server | as long as the server |
+ * | a socket that was parked, and the like | {@link retainSocket}, in a parked server | as long as the server |
  * | a connection of `listen()` | {@link retain}, in a listener | as long as the listener |
  * | the object of a `process.nextTick()` | {@link retainTick}, at the first release | for good |
  *

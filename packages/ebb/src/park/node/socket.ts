@@ -148,8 +148,8 @@ export function socketFor(server: ServerInternals, handle: ClientHandle, writabl
 }
 
 /**
- * Returns the options of a socket. They have all properties that the constructor sets on its copy of them. V8 of Node 20
- * would give each copy that gets further properties a hidden class of its own, and a socket would take 14 us more.
+ * Returns the options of a socket. They have all properties that the constructor sets on its copy of them: V8 of Node
+ * 20 would give each copy that gets further properties a hidden class of its own, and a socket would take 14 us more.
  */
 function optionsFor(
   server: ServerInternals,
