@@ -1,4 +1,4 @@
-import { median } from '../harness/figures.mjs'
+import { spreadOf, spreadText } from '../harness/paired.mjs'
 import { figureTable } from '../harness/table.mjs'
 
 /**
@@ -7,7 +7,7 @@ import { figureTable } from '../harness/table.mjs'
  * @typedef {object} Row
  * @property {string} figure
  * @property {string} [value] median of the rounds
- * @property {string} [spread] least and greatest of the rounds
+ * @property {string} [spread] where the median of many rounds lies
  * @property {string} [plain] the figure of plain Node
  * @property {string} [aim]
  * @property {boolean} reached true without an aim
@@ -28,12 +28,13 @@ const LEFT = new Set(['figure', 'aim', 'reached'])
  * @returns {Row}
  */
 export function rowOf(figure, rounds, format, most, notes = []) {
+  const spread = spreadOf(rounds)
   return {
     figure,
-    value: format(median(rounds)),
-    spread: `${format(Math.min(...rounds))}-${format(Math.max(...rounds))}`,
+    value: format(spread.median),
+    spread: spreadText(spread, format),
     ...(most !== undefined && { aim: `at most ${format(most)}` }),
-    reached: most === undefined || median(rounds) <= most,
+    reached: most === undefined || spread.median <= most,
     notes
   }
 }

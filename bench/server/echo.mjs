@@ -1,6 +1,7 @@
 /** Measures the echo of the handlers of `listen()` beside that of `node:net`, in messages per second. */
 import { median, rate } from '../harness/figures.mjs'
-import { interleave, pairedRatios } from '../harness/interleave.mjs'
+import { interleave } from '../harness/interleave.mjs'
+import { differenceOf, ratioCells } from '../harness/paired.mjs'
 import { startCrowd, startServer } from '../harness/plain-sides.mjs'
 
 /** @import { Row } from './table.mjs' */
@@ -35,7 +36,7 @@ export async function echo(rounds, ms) {
     })
     const of = (/** @type {typeof ebb} */ list, /** @type {'perSecond' | 'server' | 'client'} */ key) =>
       median(list.map((round) => round[key]))
-    const ratio = median(pairedRatios(ebb, plain, ({ perSecond }) => perSecond))
+    const difference = differenceOf(ebb, plain, ({ perSecond }) => perSecond)
     const micro = (/** @type {typeof ebb} */ list, /** @type {'server' | 'client'} */ key) =>
       `${(of(list, key) * 1000).toFixed(1)} us`
     return [
@@ -43,9 +44,9 @@ export async function echo(rounds, ms) {
         figure: `echo of listen(), ${CONNECTIONS} connections`,
         ebb: rate(of(ebb, 'perSecond')),
         plain: rate(of(plain, 'perSecond')),
-        ratio,
+        ...ratioCells(difference),
         aim: `at least ${AIM} x plain`,
-        reached: ratio >= AIM,
+        reached: difference.median >= AIM,
         notes: [
           `CPU for a message: ebb ${micro(ebb, 'server')}, plain Node ${micro(plain, 'server')}; ` +
             `the client ${micro(ebb, 'client')} and ${micro(plain, 'client')}`

@@ -1,6 +1,7 @@
 /** Measures the time to the first byte of a parked connection, beside an awake connection of ebb and of plain Node. */
 import { setTimeout as wait } from 'node:timers/promises'
 import { median, microseconds, quantile } from '../harness/figures.mjs'
+import { differenceOf, ratioCells } from '../harness/paired.mjs'
 import { withSides } from '../harness/plain-sides.mjs'
 
 /** @import { Protocol } from '../harness/programs/crowd.mjs' */
@@ -29,7 +30,10 @@ const STATISTICS = [
 export async function firstByte(samples) {
   const rows = []
   for (const protocol of /** @type {const} */ (['http', 'tcp'])) {
-    const times = await measure(protocol, Math.ceil(samples / BATCH))
+    const batches = await measure(protocol, Math.ceil(samples / BATCH))
+    const all = (/** @type {keyof Batch} */ key) => batches.flatMap((batch) => batch[key])
+    const times = { asleep: all('asleep'), awake: all('awake'), plain: all('plain') }
+    const [sleeping, plains] = [batches.map(({ asleep }) => asleep), batches.map(({ plain }) => plain)]
     for (const { name, of, aim } of STATISTICS) {
       const asleep = of(times.asleep)
       const awake = of(times.awake)
@@ -38,7 +42,7 @@ export async function firstByte(samples) {
         figure: `first byte after a sleep, ${protocol}, ${name}`,
         ebb: microseconds(asleep),
         plain: microseconds(plain),
-        ratio: asleep / plain,
+        ...ratioCells(differenceOf(sleeping, plains, of)),
         aim: `at most ${aim} x awake`,
         reached: asleep <= aim * awake,
         notes: [
@@ -52,15 +56,21 @@ export async function firstByte(samples) {
 }
 
 /**
- * Resolves with the times of all batches in us.
+ * Times in us: of connections that were parked, of connections that were awake, and of plain Node.
+ *
+ * @typedef {Record<'asleep' | 'awake' | 'plain', number[]>} Batch
+ */
+
+/**
+ * Resolves with the times of each batch.
  *
  * @param {Protocol} protocol
  * @param {number} batches
  */
 function measure(protocol, batches) {
   return withSides(protocol, { idle: IDLE }, async (ebb, plain) => {
-    /** @type {Record<'asleep' | 'awake' | 'plain', number[]>} */
-    const times = { asleep: [], awake: [], plain: [] }
+    /** @type {Batch[]} */
+    const measured = []
     const all = WARM + BATCH
     const turns = async (/** @type {Side} */ { crowd }) => {
       await crowd.ask('turns', 0, WARM)
@@ -86,10 +96,8 @@ function measure(protocol, batches) {
         continue
       }
       if (batch++ < 0) continue
-      times.asleep.push(...asleep)
-      times.awake.push(...awake)
-      times.plain.push(...plainTimes)
+      measured.push({ asleep, awake, plain: plainTimes })
     }
-    return times
+    return measured
   })
 }

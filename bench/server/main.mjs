@@ -11,7 +11,7 @@ import { table } from './table.mjs'
 const ABOUT = `Compares park(), ebb/net and listen() with plain Node in one run: memory, latency, throughput.
   Each server and each client is a process of its own.
 
-  Takes four minutes on two idle cores, and 10,000 descriptors per process. EBB_BENCH_EXEC_ARGV gives the servers
+  Takes six minutes on two idle cores, and 10,000 descriptors per process. EBB_BENCH_EXEC_ARGV gives the servers
   flags for Node, for instance --cpu-prof.`
 
 /** @type {readonly Part[]} */
@@ -28,11 +28,11 @@ await compare({
   names: NAMES,
   table,
   parts: (sized) => ({
-    'http-memory': () => memory('http', sized(CROWD), 5_000_000),
-    'tcp-memory': () => memory('tcp', sized(CROWD), 2_500_000),
+    'http-memory': () => memory('http', sized(CROWD), sized(5), 5_000_000),
+    'tcp-memory': () => memory('tcp', sized(CROWD), sized(5), 2_500_000),
     'first-byte': () => firstByte(sized(2500)),
     requests: () => requests(sized(5), 5),
-    storm: () => storm(sized(CROWD), sized(3)),
+    storm: () => storm(sized(CROWD), sized(5)),
     broadcast: () => broadcast(sized(CROWD), sized(10)),
     echo: () => echo(sized(5), 3000)
   })

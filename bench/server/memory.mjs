@@ -1,7 +1,9 @@
 /** Measures what idle connections hold: anonymous memory above rest, after one exchange on each of them. */
-import { megabytes } from '../harness/figures.mjs'
+import { median, megabytes, whole } from '../harness/figures.mjs'
 import { idleMemory } from '../harness/idle-memory.mjs'
-import { startSide } from '../harness/plain-sides.mjs'
+import { interleave } from '../harness/interleave.mjs'
+import { differenceOf, ratioCells } from '../harness/paired.mjs'
+import { MODES, startSide } from '../harness/plain-sides.mjs'
 
 /** @import { Protocol } from '../harness/programs/crowd.mjs' */
 /** @import { Row } from './table.mjs' */
@@ -14,24 +16,32 @@ const QUIET = 1000
 /**
  * @param {Protocol} protocol
  * @param {number} n connections
+ * @param {number} rounds each with new processes
  * @param {number} aim bytes
  * @returns {Promise<Row[]>}
  */
-export async function memory(protocol, n, aim) {
-  const ebb = await idleMemory(await startSide('ebb', protocol, { idle: IDLE }), n, QUIET)
-  const plain = await idleMemory(await startSide('plain', protocol, { idle: IDLE }), n, QUIET)
+export async function memory(protocol, n, rounds, aim) {
+  const sides = MODES.map((name) => ({ name }))
+  const { ebb, plain } = await interleave(sides, rounds, async ({ name }) =>
+    idleMemory(await startSide(name, protocol, { idle: IDLE }), n, QUIET)
+  )
+  const of = (/** @type {typeof ebb} */ list, /** @type {'left' | 'released'} */ when) =>
+    median(list.map((round) => round[when]))
+  const [own, other] = [of(ebb, 'released'), of(plain, 'released')]
+  const left = ratioCells(differenceOf(ebb, plain, (round) => round.left))
   const kind = protocol === 'http' ? 'HTTP keep-alive' : 'TCP'
   return [
     {
       figure: `${n} idle ${kind} connections, memory over rest`,
-      ebb: megabytes(ebb.released),
-      plain: megabytes(plain.released),
-      ratio: ebb.released / plain.released,
+      ebb: megabytes(own),
+      plain: megabytes(other),
+      ...ratioCells(differenceOf(ebb, plain, ({ released }) => released)),
       aim: `at most ${megabytes(aim)}`,
-      reached: ebb.released <= aim,
+      reached: own <= aim,
       notes: [
-        `without a release: ebb ${megabytes(ebb.left)}, plain Node ${megabytes(plain.left)}`,
-        `a connection: ebb ${Math.round(ebb.released / n)} B, plain Node ${Math.round(plain.released / n)} B`
+        `without a release: ebb ${megabytes(of(ebb, 'left'))}, plain Node ${megabytes(of(plain, 'left'))}, ` +
+          `ratio ${left.ratio} (${left.ratioSpread})`,
+        `a connection: ebb ${whole(own / n)} B, plain Node ${whole(other / n)} B`
       ]
     }
   ]

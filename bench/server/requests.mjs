@@ -1,7 +1,8 @@
 /** Measures requests per second over busy keep-alive connections. */
 import { Child } from '../harness/child.mjs'
 import { median, rate } from '../harness/figures.mjs'
-import { interleave, pairedRatios } from '../harness/interleave.mjs'
+import { interleave } from '../harness/interleave.mjs'
+import { differenceOf, ratioCells } from '../harness/paired.mjs'
 import { MODES, startServer } from '../harness/plain-sides.mjs'
 
 /** @import { AutocannonOrders } from './programs/autocannon.mjs' */
@@ -29,9 +30,8 @@ export async function requests(rounds, seconds) {
       const { total, perSecond } = await client.ask('run', server.port, CONNECTIONS, seconds)
       return { perSecond, cpu: (((await server.ask('cpu')) - before) / total) * 1000 }
     })
-    const ratios = pairedRatios(ebb, plain, ({ perSecond }) => perSecond)
-    const ratio = median(ratios)
-    const cpu = median(pairedRatios(ebb, plain, (round) => round.cpu))
+    const difference = differenceOf(ebb, plain, ({ perSecond }) => perSecond)
+    const cpu = ratioCells(differenceOf(ebb, plain, (round) => round.cpu))
     const of = (/** @type {typeof ebb} */ list, /** @type {'perSecond' | 'cpu'} */ key) =>
       median(list.map((round) => round[key]))
     return [
@@ -39,13 +39,12 @@ export async function requests(rounds, seconds) {
         figure: `requests a second, ${CONNECTIONS} busy connections`,
         ebb: rate(of(ebb, 'perSecond')),
         plain: rate(of(plain, 'perSecond')),
-        ratio,
+        ...ratioCells(difference),
         aim: `at least ${AIM} x plain`,
-        reached: ratio >= AIM,
+        reached: difference.median >= AIM,
         notes: [
-          `ratios of ${rounds} paired rounds: ${ratios.map((one) => one.toFixed(3)).join(' ')}`,
           `CPU of the server for a request: ebb ${of(ebb, 'cpu').toFixed(1)} us, ` +
-            `plain Node ${of(plain, 'cpu').toFixed(1)} us, ratio ${cpu.toFixed(3)}`
+            `plain Node ${of(plain, 'cpu').toFixed(1)} us, ratio ${cpu.ratio} (${cpu.ratioSpread})`
         ]
       }
     ]

@@ -1,7 +1,8 @@
 /** Measures a storm: all idle connections send at once. The time runs from the first byte sent to the last response. */
 import { setTimeout as wait } from 'node:timers/promises'
 import { median, milliseconds } from '../harness/figures.mjs'
-import { interleave, pairedRatios } from '../harness/interleave.mjs'
+import { interleave } from '../harness/interleave.mjs'
+import { differenceOf, ratioCells } from '../harness/paired.mjs'
 import { withSides } from '../harness/plain-sides.mjs'
 
 /** @import { Row } from './table.mjs' */
@@ -32,17 +33,19 @@ export async function storm(n, rounds) {
     const of = (/** @type {typeof ebb} */ list, /** @type {'ms' | 'cpu'} */ key) =>
       median(list.map((round) => round[key]))
     const all = (/** @type {typeof ebb} */ list) => list.map(({ ms }) => ms.toFixed(0)).join(' ')
-    const ratio = median(pairedRatios(ebb, plain, ({ ms }) => ms))
+    const difference = differenceOf(ebb, plain, ({ ms }) => ms)
+    const cpu = ratioCells(differenceOf(ebb, plain, (round) => round.cpu))
     rows.push({
       figure: `storm of ${n}, ${protocol}`,
       ebb: milliseconds(of(ebb, 'ms')),
       plain: milliseconds(of(plain, 'ms')),
-      ratio,
+      ...ratioCells(difference),
       aim: 'at most plain',
-      reached: ratio <= 1,
+      reached: difference.median <= 1,
       notes: [
         `rounds: ebb ${all(ebb)}; plain ${all(plain)} ms`,
-        `CPU of the server: ebb ${milliseconds(of(ebb, 'cpu'))}, plain Node ${milliseconds(of(plain, 'cpu'))}`
+        `CPU of the server: ebb ${milliseconds(of(ebb, 'cpu'))}, plain Node ${milliseconds(of(plain, 'cpu'))}, ` +
+          `ratio ${cpu.ratio} (${cpu.ratioSpread})`
       ]
     })
   }

@@ -7,13 +7,14 @@ import { figureTable } from '../harness/table.mjs'
  * @property {string} figure
  * @property {string} [ebb]
  * @property {string} [plain]
- * @property {number} [ratio] ebb / plain Node
+ * @property {string} [ratio] ebb / plain Node, the median of the rounds
+ * @property {string} [ratioSpread] where the median of many rounds lies, and `noise` if it may be 1
  * @property {string} aim
  * @property {boolean} reached
  * @property {readonly string[]} [notes] sentences that are printed below the table
  */
 
-const HEADINGS = ['figure', 'ebb', 'plain Node', 'ratio', 'aim', 'reached']
+const HEADINGS = ['figure', 'ebb', 'plain Node', 'ratio', 'spread', 'aim', 'reached']
 const LEFT = new Set(['figure', 'aim', 'reached'])
 
 /**
@@ -25,9 +26,9 @@ export function table(rows) {
   return figureTable(
     HEADINGS,
     LEFT,
-    rows.map(({ figure, ebb = '-', plain = '-', ratio, aim, reached, notes }) => ({
+    rows.map(({ figure, ebb = '-', plain = '-', ratio = '-', ratioSpread = '', aim, reached, notes }) => ({
       label: figure,
-      cells: [figure, ebb, plain, ratio?.toFixed(2) ?? '-', aim, reached ? 'yes' : 'no'],
+      cells: [figure, ebb, plain, ratio, ratioSpread, aim, reached ? 'yes' : 'no'],
       notes
     }))
   )

@@ -3,14 +3,14 @@ import { spawnSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { count, readCommandLine } from '../harness/command-line.mjs'
 import { conclude } from '../harness/conclude.mjs'
-import { median, quantile } from '../harness/figures.mjs'
 import { orderOfRound } from '../harness/interleave.mjs'
+import { spreadOf, spreadText } from '../harness/paired.mjs'
 import { alignColumns } from '../harness/table.mjs'
 
 const ABOUT = `Measures what a preload adds to the CPU time of a program that does nothing: one that ends at once, and one
   that runs for 1.2 s, by which time ebb/auto has loaded its governor. All threads count. Each round starts every side
-  once, in turn, and a plain process; the figures are medians of the differences within a round, with their quartiles.
-  Takes two minutes.`
+  once, in turn, and a plain process; the figures are medians of the differences within a round, and their spread, where
+  the median of many rounds lies: \`noise\` if that may be nothing. Takes two minutes.`
 
 const { rounds } = readCommandLine({
   script: 'bench:start',
@@ -65,12 +65,15 @@ function measure(ms) {
   return added
 }
 
+const tenths = (/** @type {number} */ ms) => ms.toFixed(1)
 const [ends, runs] = [measure(0), measure(LONG)]
-const lines = [['CPU time over plain, ms', 'ends at once', 'quartiles', `runs for ${LONG / 1000} s`, 'quartiles']]
+const lines = [['CPU time over plain, ms', 'ends at once', 'spread', `runs for ${LONG / 1000} s`, 'spread']]
 for (const { name } of SIDES) {
   const cells = [ends, runs].flatMap((added) => {
-    const values = added.get(name) ?? []
-    return [median(values).toFixed(1), [0.25, 0.75].map((share) => quantile(values, share).toFixed(1)).join(' to ')]
+    const spread = spreadOf(added.get(name) ?? [])
+    const range = spreadText(spread, tenths)
+    const nothing = name !== 'plain' && !(spread.low > 0 || spread.high < 0)
+    return [tenths(spread.median), nothing ? `${range}, noise` : range]
   })
   lines.push([name === 'plain' ? 'plain, in all' : name, ...cells])
 }

@@ -11,7 +11,7 @@ const ABOUT = `Compares WebSocket servers in one run: memory, latency, CPU time.
   and without ebb/ws. Each server and each client is a process of its own. The servers take turns, and the ratios are
   those of servers in the same round.
 
-  A server that is not installed is left out: \`bench/install\` has Bun, Go and eiows. Takes fifteen minutes on two idle
+  A server that is not installed is left out: \`bench/install\` has Bun, Go and eiows. Takes twenty minutes on two idle
   cores, and 10,000 descriptors per process. EBB_BENCH_EXEC_ARGV gives the servers on Node flags, for instance
   --cpu-prof.`
 
@@ -32,12 +32,12 @@ await compare({
   parts: (sized, ids) => {
     const servers = SERVERS.filter(({ id }) => ids.includes(id))
     return {
-      memory: () => memory(servers, sized(CROWD), sized(3)),
-      deflate: () => deflate(servers, sized(CROWD), sized(3)),
+      memory: () => memory(servers, sized(CROWD), sized(5)),
+      deflate: () => deflate(servers, sized(CROWD), sized(5)),
       sparse: () => sparse(servers, sized(CROWD), sized(2500), sized(5)),
       hot: () => hot(servers, 100, sized(5), 2000),
       broadcast: () => broadcast(servers, sized(CROWD), sized(10)),
-      close: () => closing(servers, sized(CROWD), sized(3))
+      close: () => closing(servers, sized(CROWD), sized(5))
     }
   }
 })

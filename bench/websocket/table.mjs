@@ -1,5 +1,4 @@
-import { median } from '../harness/figures.mjs'
-import { pairedRatios } from '../harness/interleave.mjs'
+import { differenceOf, ratioCells, spreadOf, spreadText } from '../harness/paired.mjs'
 import { figureTable } from '../harness/table.mjs'
 
 /** @import { Server } from './list.mjs' */
@@ -11,9 +10,9 @@ import { figureTable } from '../harness/table.mjs'
  * @property {string} figure
  * @property {string} [server]
  * @property {string} [value] median of the rounds
- * @property {string} [spread] least and greatest of the rounds
+ * @property {string} [spread] where the median of many rounds lies
  * @property {string} [ratio] median of the ratios to another server in the same round
- * @property {string} [ratioSpread] least and greatest of these ratios
+ * @property {string} [ratioSpread] where the median of many such ratios lies, and `noise` if it may be 1
  * @property {string} [base] the other server
  * @property {string} [aim]
  * @property {boolean} reached true without an aim
@@ -47,33 +46,23 @@ export function rowsOf(figure, servers, results, of, format, aims) {
   return servers.map(({ id, name, base }) => {
     const values = (results[id] ?? []).map(of)
     const bases = results[base]
-    const ratios = base === id || bases === undefined ? [] : pairedRatios(results[id] ?? [], bases, of)
+    const spread = spreadOf(values)
+    const ratios = base === id || bases === undefined ? undefined : differenceOf(results[id] ?? [], bases, of)
     const aim = aims[id]
-    const reached = aim === undefined || median(aim.of === 'ratio' ? ratios : values) <= aim.most
+    const reached = aim === undefined || ((aim.of === 'ratio' ? ratios : spread)?.median ?? Number.NaN) <= aim.most
     return {
       figure,
       server: name,
-      value: format(median(values)),
-      spread: spread(values, format),
-      ...(ratios.length > 0 && {
-        ratio: hundredths(median(ratios)),
-        ratioSpread: spread(ratios, hundredths),
+      value: format(spread.median),
+      spread: spreadText(spread, format),
+      ...(ratios !== undefined && {
+        ...ratioCells(ratios),
         base: servers.find((other) => other.id === base)?.name ?? base
       }),
       ...(aim !== undefined && { aim: `at most ${aim.of === 'ratio' ? aim.most.toFixed(1) : format(aim.most)}` }),
       reached
     }
   })
-}
-
-const hundredths = (/** @type {number} */ ratio) => ratio.toFixed(2)
-
-/**
- * @param {readonly number[]} values
- * @param {(value: number) => string} format
- */
-function spread(values, format) {
-  return `${format(Math.min(...values))}-${format(Math.max(...values))}`
 }
 
 /**
