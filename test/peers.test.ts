@@ -100,6 +100,33 @@ test('writes the medians of earlier rounds as a table, a page and a picture', as
   expect(page).toContain('3 rounds')
   expect(page).toMatch(/^\| Go net \| 5\.\d \|/m)
   expectSameFigures(page, readFileSync(join(out, 'memory.svg'), 'utf8'), 3)
+
+  // A run of one server leaves the others as they are.
+  await bench('--quick', '--resume', '--only', 'go', '--out', out).ended
+  expect(tableOf(readFileSync(join(out, 'RESULTS.md'), 'utf8'))).toEqual(tableOf(page))
+})
+
+test('sections of other benchmarks come from the folder, or stay as they are on the page', async () => {
+  const { withSections } = (await import(join(ROOT, 'bench/peers/sections.mjs'))) as {
+    withSections(page: string, folder: string, present?: string): string
+  }
+  const empty = directory()
+  const page = 'first\n\n## The servers\n\nlast\n'
+  expect(withSections(page, empty)).toBe(page)
+
+  const measured = directory()
+  await writeFile(join(measured, 'handover.md'), '| figure $& |\n')
+  const handover = withSections(page, measured)
+  expect(handover).toMatch(
+    /^first\n\n<!-- bench:handover -->\n## Handovers\n\n[^|]+\| figure \$& \|\n<!-- .*? -->\n\n## The servers\n\nlast\n$/s
+  )
+  // Written anew, the page keeps the section; a page that has it does not get it twice.
+  expect(withSections(page, empty, handover)).toBe(handover)
+  expect(withSections(handover, measured, handover)).toBe(handover)
+
+  await writeFile(join(measured, 'websocket.md'), '| other |\n')
+  const both = withSections(handover, measured, handover)
+  expect(both.indexOf('| other |')).toBeLessThan(both.indexOf('| figure $& |'))
 })
 
 test('splits a table that is wider than the terminal, without losing cells', async () => {

@@ -80,10 +80,21 @@ for (const allocator of options.allocator ?? ALLOCATORS) {
 }
 console.log(`Node ${version}`)
 console.log(
-  figureTable(
-    ['allocator', 'growth', 'pattern', 'peak', 'kept without', 'with', 'ebb itself', 'ratio', 'CPU without', 'with'],
-    new Set(['allocator', 'growth', 'pattern']),
-    rows.map(({ allocator, growth, pattern, results, itself, ratio }) => {
+  figureTable({
+    headings: [
+      'allocator',
+      'growth',
+      'pattern',
+      'peak',
+      'kept without',
+      'with',
+      'ebb itself',
+      'ratio',
+      'CPU without',
+      'with'
+    ],
+    left: new Set(['allocator', 'growth', 'pattern']),
+    rows: rows.map(({ allocator, growth, pattern, results, itself, ratio }) => {
       const of = (/** @type {'with' | 'without'} */ side, /** @type {keyof Figures} */ figure) =>
         median(results[side].map((figures) => figures[figure]))
       const ms = (/** @type {number} */ value) => `${value.toFixed(0)} ms`
@@ -103,7 +114,7 @@ console.log(
         ]
       }
     })
-  )
+  })
 )
 const checked = rows.map(({ allocator, growth, pattern, ratio }) => ({
   figure: `${allocator}, ${growth}, ${pattern}`,

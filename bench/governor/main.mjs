@@ -5,6 +5,7 @@ import { count, fail, flag, readCommandLine, selection, text } from '../harness/
 import { conclude } from '../harness/conclude.mjs'
 import { firstLineOf } from '../harness/errors.mjs'
 import { runParts } from '../harness/parts.mjs'
+import { figureTable } from '../harness/table.mjs'
 import { startHttpClient, startTalkClient } from './clients/start.mjs'
 import { netExperiment } from './experiment.mjs'
 import { leak } from './leak.mjs'
@@ -109,7 +110,7 @@ const rows = await runParts(
   endPrograms
 )
 console.log(`Node ${version}`)
-console.log(table(rows))
+console.log(figureTable(table(rows)))
 conclude(
   `programs with and without ebb/auto on Node ${version}, parts ${names.join(', ')}, ` +
     `${rounds === 1 ? 'one round' : `medians of ${rounds} rounds`}${quick ? ', smaller sizes' : ''}.`,

@@ -1,4 +1,4 @@
-import { figureTable } from '../harness/table.mjs'
+/** @import { Figures } from '../harness/table.mjs' */
 
 /**
  * A figure of a program with the governor beside the program without it.
@@ -21,15 +21,16 @@ const LEFT = new Set(['program', 'figure', 'aim', 'reached'])
  * Returns the figures as a table with their notes below it.
  *
  * @param {readonly Row[]} rows
+ * @returns {Figures}
  */
 export function table(rows) {
-  return figureTable(
-    HEADINGS,
-    LEFT,
-    rows.map(({ program, figure, with: governed = '-', without = '-', ratio, aim, reached, notes }) => ({
+  return {
+    headings: HEADINGS,
+    left: LEFT,
+    rows: rows.map(({ program, figure, with: governed = '-', without = '-', ratio, aim, reached, notes }) => ({
       label: `${program}, ${figure}`,
       cells: [program, figure, governed, without, ratio?.toFixed(3) ?? '-', aim, reached ? 'yes' : 'no'],
       notes
     }))
-  )
+  }
 }

@@ -1,5 +1,6 @@
 import { spreadOf, spreadText } from '../harness/paired.mjs'
-import { figureTable } from '../harness/table.mjs'
+
+/** @import { Figures } from '../harness/table.mjs' */
 
 /**
  * A figure of handovers.
@@ -43,15 +44,16 @@ export function rowOf(figure, rounds, format, most, notes = []) {
  * Returns the figures as a table with their notes below it.
  *
  * @param {readonly Row[]} rows
+ * @returns {Figures}
  */
 export function table(rows) {
-  return figureTable(
-    HEADINGS,
-    LEFT,
-    rows.map(({ figure, value = '-', spread = '-', plain = '-', aim = '', reached, notes }) => ({
+  return {
+    headings: HEADINGS,
+    left: LEFT,
+    rows: rows.map(({ figure, value = '-', spread = '-', plain = '-', aim = '', reached, notes }) => ({
       label: figure,
       cells: [figure, value, spread, plain, aim, aim === '' ? '' : reached ? 'yes' : 'no'],
       notes
     }))
-  )
+  }
 }

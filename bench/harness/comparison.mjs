@@ -1,7 +1,11 @@
 /** The main program of a comparison of ebb with something else, in parts. */
+import { writeFileSync } from 'node:fs'
 import { flag, readCommandLine, selection } from './command-line.mjs'
 import { conclude } from './conclude.mjs'
 import { runParts } from './parts.mjs'
+import { figurePage, figureTable } from './table.mjs'
+
+/** @import { Figures } from './table.mjs' */
 
 /**
  * What every figure of a comparison has.
@@ -39,11 +43,12 @@ import { runParts } from './parts.mjs'
  * @property {readonly Choice[]} [servers] adds the option `--servers`
  * @property {(sized: (size: number) => number, servers: readonly string[]) => Readonly<Record<N, () => Promise<R[]>>>}
  *   parts `sized` reduces a size or a number of rounds for `--quick`; `servers` are the ids of those to measure
- * @property {(rows: readonly (R | Failed)[]) => string} table
+ * @property {(rows: readonly (R | Failed)[]) => Figures} table
  */
 
 /**
- * Reads the command line, runs the parts, and prints their figures.
+ * Reads the command line, runs the parts, and prints their figures. If `EBB_BENCH_PAGE` names a file, writes them to it
+ * in Markdown, for a program that runs the benchmark.
  *
  * @template {string} N
  * @template {Figure} R
@@ -76,7 +81,10 @@ export async function compare({ script, about, title, names: all, servers = [], 
     notes: [note]
   }))
   console.log(`Node ${process.version.slice(1)}`)
-  console.log(table(rows))
+  const figures = table(rows)
+  console.log(figureTable(figures))
+  const file = process.env.EBB_BENCH_PAGE
+  if (file !== undefined) writeFileSync(file, `${figurePage(figures)}\n`)
   conclude(
     `${title}, parts ${names.join(', ')}${quick ? ', at a fifth of the size' : ''}.`,
     rows

@@ -51,19 +51,42 @@ export function wrapColumns(lines, width) {
  */
 
 /**
+ * The figures of a benchmark.
+ *
+ * @typedef {object} Figures
+ * @property {readonly string[]} headings
+ * @property {ReadonlySet<string>} left headings of the columns that are aligned left
+ * @property {readonly FigureRow[]} rows
+ */
+
+/**
+ * Returns a table in Markdown, and below it a list of the notes of the figures.
+ *
+ * @param {Figures} figures
+ */
+export function figurePage({ headings, left, rows }) {
+  const rule = headings.map((heading) => (left.has(heading) ? '---' : '---:'))
+  const lines = [headings, rule, ...rows.map(({ cells }) => cells)].map((cells) => `| ${cells.join(' | ')} |`)
+  const notes = notesOf(rows).map((note) => `- ${note}`)
+  return [lines.join('\n'), notes.join('\n')].filter((text) => text !== '').join('\n\n')
+}
+
+/**
  * Returns a table with a line of headings, a rule, a line for each figure, and below it the notes of the figures.
  *
- * @param {readonly string[]} headings
- * @param {ReadonlySet<string>} left headings of the columns that are aligned left
- * @param {readonly FigureRow[]} rows
+ * @param {Figures} figures
  */
-export function figureTable(headings, left, rows) {
+export function figureTable({ headings, left, rows }) {
   const lines = [headings, ...rows.map(({ cells }) => cells)]
   const rule = widthsOf(lines).map((width) => '-'.repeat(width))
   const columns = new Set(headings.flatMap((heading, column) => (left.has(heading) ? [column] : [])))
   const text = alignColumns([headings, rule, ...lines.slice(1)], columns)
-  const notes = rows.flatMap(({ label, notes = [] }) => notes.map((note) => `${label}: ${note}`))
-  return [...text, '', ...notes].join('\n').trimEnd()
+  return [...text, '', ...notesOf(rows)].join('\n').trimEnd()
+}
+
+/** @param {readonly FigureRow[]} rows */
+function notesOf(rows) {
+  return rows.flatMap(({ label, notes = [] }) => notes.map((note) => `${label}: ${note}`))
 }
 
 /**

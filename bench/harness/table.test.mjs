@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { alignColumns, figureTable, markdownTable, wrapColumns } from './table.mjs'
+import { alignColumns, figurePage, figureTable, markdownTable, wrapColumns } from './table.mjs'
 
 test('columns align left or right, and lines have no trailing spaces', () => {
   const lines = [
@@ -11,10 +11,14 @@ test('columns align left or right, and lines have no trailing spaces', () => {
 })
 
 test('a table of figures has a rule below its headings, and its notes below the table', () => {
-  const text = figureTable(['figure', 'ebb', 'reached'], new Set(['figure', 'reached']), [
-    { label: 'storm', cells: ['storm', '12 ms', 'yes'], notes: ['rounds: 11 12 13', 'a second note'] },
-    { label: 'echo', cells: ['echo', '3 ms', 'no'] }
-  ])
+  const text = figureTable({
+    headings: ['figure', 'ebb', 'reached'],
+    left: new Set(['figure', 'reached']),
+    rows: [
+      { label: 'storm', cells: ['storm', '12 ms', 'yes'], notes: ['rounds: 11 12 13', 'a second note'] },
+      { label: 'echo', cells: ['echo', '3 ms', 'no'] }
+    ]
+  })
   expect(text.split('\n')).toEqual([
     'figure    ebb  reached',
     '------  -----  -------',
@@ -27,7 +31,7 @@ test('a table of figures has a rule below its headings, and its notes below the 
 })
 
 test('a table of figures without notes ends with its last line', () => {
-  expect(figureTable(['a'], new Set(['a']), [{ label: 'x', cells: ['x'] }])).toBe('a\n-\nx')
+  expect(figureTable({ headings: ['a'], left: new Set(['a']), rows: [{ label: 'x', cells: ['x'] }] })).toBe('a\n-\nx')
 })
 
 test('columns that do not fit follow in a further block with the names', () => {
@@ -42,4 +46,14 @@ test('columns that do not fit follow in a further block with the names', () => {
 
 test('a Markdown table aligns its first column left and all others right', () => {
   expect(markdownTable(['server', 'MB'], [['C', '0.1']])).toBe('| server | MB |\n| --- | ---: |\n| C | 0.1 |')
+})
+
+test('the figures of a page are a Markdown table and a list of notes', () => {
+  const figures = { headings: ['figure', 'ms', 'aim'], left: new Set(['figure', 'aim']) }
+  const row = { label: 'storm', cells: ['storm', '12', 'at most 20'] }
+  const table = '| figure | ms | aim |\n| --- | ---: | --- |\n| storm | 12 | at most 20 |'
+  expect(figurePage({ ...figures, rows: [row] })).toBe(table)
+  expect(figurePage({ ...figures, rows: [{ ...row, notes: ['one', 'two'] }] })).toBe(
+    `${table}\n\n- storm: one\n- storm: two`
+  )
 })

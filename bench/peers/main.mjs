@@ -1,5 +1,5 @@
 /** `npm run bench`: {@link ABOUT}. */
-import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs'
+import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { BENCH_PLAN, QUICK_PLAN, report } from 'ebb-lab'
@@ -13,6 +13,7 @@ import { markdownTable, rowOf, textTable } from './figures.mjs'
 import { PEERS, UNAVAILABLE } from './list.mjs'
 import { measure, measured } from './measure.mjs'
 import { page, replaceTable } from './page.mjs'
+import { measureSection, SECTIONS, withSections } from './sections.mjs'
 
 /** @import { Server } from '../harness/servers.mjs' */
 /** @import { Measured } from './measure.mjs' */
@@ -20,9 +21,10 @@ import { page, replaceTable } from './page.mjs'
 const ABOUT = `Measures ebb beside seventeen other servers, from C to HAProxy: each server goes through the same
   pulses, in three rounds. Prints a table of medians and draws a picture.
 
-  A server that is not installed is left out; \`bench/install\` installs what is available. Takes an hour on two
-  idle cores. A run of all servers at full size writes bench/RESULTS.md, bench/results.svg and the table in
-  README.md.`
+  Then runs bench:websocket and bench:handover. A server that is not installed is left out; \`bench/install\` installs
+  what is available. Takes an hour and a half on two idle cores. Writes bench/RESULTS.md, bench/results.svg and the
+  table in README.md. With --only, the other servers keep the figures that --out has of them, so a run can be done in
+  pieces.`
 
 /** Columns of the table when the output is no terminal. */
 const WIDTH = 120
@@ -35,13 +37,18 @@ const README_COLUMNS = 9
  *
  * @typedef {object} Result
  * @property {Server} peer
+ * @property {boolean} chosen whether this run measures it
  * @property {string | undefined} absent why it cannot run here
  * @property {Measured[]} rounds
  * @property {string[]} failures sentences
  */
 
 const here = (/** @type {string} */ path) => fileURLToPath(new URL(path, import.meta.url))
+/** The page of the project. */
+const PAGE = here('../RESULTS.md')
 const size = (/** @type {number} */ n) => n.toLocaleString('en-US')
+
+const NAMES = [...PEERS, ...SECTIONS].map(({ id }) => id)
 
 const options = readCommandLine({
   script: 'bench',
@@ -50,9 +57,9 @@ const options = readCommandLine({
     rounds: count('--rounds', 'N', 'Rounds. Default: 3.', 3),
     only: selection(
       'ID,ID',
-      `Measure some of the servers and write to --out alone: ${PEERS.map(({ id }) => id).join(', ')}.`,
+      `Measure some of the servers and sections: ${NAMES.join(', ')}. The rest is as --out has it.`,
       'server',
-      PEERS.map(({ id }) => id)
+      NAMES
     ),
     quick: flag('Use a fifth of the size and write to --out alone.'),
     out: text(
@@ -70,8 +77,9 @@ const interrupted = new AbortController()
 for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => interrupted.abort())
 
 /** @type {readonly Result[]} */
-const results = PEERS.filter(({ id }) => options.only?.includes(id) ?? true).map((peer) => ({
+const results = PEERS.map((peer) => ({
   peer,
+  chosen: options.only?.includes(peer.id) ?? true,
   absent: missing(peer),
   rounds: [],
   failures: []
@@ -79,10 +87,28 @@ const results = PEERS.filter(({ id }) => options.only?.includes(id) ?? true).map
 for (let round = 0; round < options.rounds && !interrupted.signal.aborted; round++) {
   for (const result of orderOfRound(results, round)) await runOnce(result, round + 1)
 }
+/** @type {string[]} */
+const failedSections = []
+const sections = options.write ? [] : SECTIONS.filter(({ id }) => options.only?.includes(id) ?? true)
+for (const section of sections) {
+  try {
+    await measureSection(section, options.out, { ...options, signal: interrupted.signal })
+  } catch (error) {
+    if (!interrupted.signal.aborted) failedSections.push(messageOf(error))
+  }
+}
 if (interrupted.signal.aborted) fail(`interrupted: --resume --out ${options.out} continues this run`, INTERRUPTED)
 
 const there = results.filter(({ rounds }) => rounds.length > 0)
-if (there.length === 0) fail('nothing was measured')
+if (sections.length > 0 && !options.quick) {
+  const present = readFileSync(PAGE, 'utf8')
+  writeFileSync(PAGE, withSections(present, options.out, present))
+}
+if (there.length === 0) {
+  if (failures().length > 0) fail(failures().join('\n'))
+  if (sections.length === 0) fail('nothing was measured')
+  process.exit(0)
+}
 const rows = await write()
 console.log(textTable(rows, process.stdout.columns ?? WIDTH))
 conclude(
@@ -91,8 +117,7 @@ conclude(
     `the files are in ${options.out}.`,
   undefined
 )
-const failures = results.flatMap((result) => result.failures)
-if (failures.length > 0) fail(failures.join('\n'))
+if (failures().length > 0) fail(failures().join('\n'))
 
 /**
  * Measures one server in one round. If the server fails, prints why and returns, so that the others are still measured.
@@ -100,20 +125,22 @@ if (failures.length > 0) fail(failures.join('\n'))
  * @param {Result} result
  * @param {number} round counted from 1
  */
-async function runOnce({ peer, absent, rounds, failures }, round) {
+async function runOnce({ peer, chosen, absent, rounds, failures }, round) {
   const { signal } = interrupted
   if (signal.aborted) return
   const folder = join(options.out, `round-${round}`, peer.id)
   const prefix = `round ${round} of ${options.rounds}  ${peer.name.padEnd(18)}`
   try {
-    const earlier = options.resume || options.write ? await measured(peer, folder, plan) : undefined
-    if (earlier === undefined && options.write) return
+    const keeps = options.resume || options.write || !chosen
+    const earlier = keeps ? await measured(peer, folder, plan) : undefined
+    if (earlier === undefined && (options.write || !chosen)) return
     if (earlier === undefined && absent !== undefined) {
       if (round === 1) console.error(`${prefix}  skipped: ${absent}`)
       return
     }
     const figures = earlier ?? (await measure(peer, folder, plan, signal))
     rounds.push(figures)
+    if (!chosen) return
     const { kept, retention } = figures.verdict
     const keptText = kept === null ? '-' : `${(kept / 1e6).toFixed(1)} MB`
     console.error(`${prefix}  kept ${keptText}, retention ${retention?.toFixed(2) ?? '-'}`)
@@ -125,7 +152,8 @@ async function runOnce({ peer, absent, rounds, failures }, round) {
 }
 
 /**
- * Writes the page and the picture to --out. After a run of all servers at full size, writes the project's pages too.
+ * Writes the page and the picture to --out. Writes the project's pages too if all servers of the present page have been
+ * measured at full size, in this run or in earlier ones.
  * Tables and picture have the figures of the same verdicts. Returns the rows of the table.
  */
 async function write() {
@@ -147,18 +175,42 @@ async function write() {
     absent: absentServers()
   }
   mkdirSync(options.out, { recursive: true })
-  writeFileSync(join(options.out, 'RESULTS.md'), page({ ...content, picture: 'memory.svg' }))
-  if (options.quick || options.only !== undefined) return rows
+  writeFileSync(join(options.out, 'RESULTS.md'), withSections(page({ ...content, picture: 'memory.svg' }), options.out))
+  if (options.quick) return rows
+  const present = readFileSync(PAGE, 'utf8')
+  const short = options.only === undefined ? [] : results.filter((result) => isShort(result, present))
+  if (short.length > 0) {
+    const names = short.map(({ peer }) => peer.id).join(', ')
+    console.error(
+      `the tables of servers stay as they are: ${options.out} does not have ${options.rounds} rounds of ${names}`
+    )
+    return rows
+  }
   const picture = files.find((file) => file.endsWith('memory.svg'))
   if (picture !== undefined) copyFileSync(picture, here('../results.svg'))
-  writeFileSync(here('../RESULTS.md'), page({ ...content, picture: 'results.svg' }))
+  writeFileSync(PAGE, withSections(page({ ...content, picture: 'results.svg' }), options.out, present))
   const shown = README_SERVERS.flatMap((id) => rows.filter((_, index) => there[index]?.peer.id === id))
   replaceTable(here('../../README.md'), markdownTable(shown, README_COLUMNS))
   return rows
 }
 
+/**
+ * Whether the table would lose a server of the present page, or would have fewer rounds of it than of others.
+ *
+ * @param {Result} result
+ * @param {string} present text of the page
+ */
+function isShort({ peer, rounds }, present) {
+  const shown = rounds.length > 0 || present.includes(`\n| ${peer.name} |`)
+  return shown && rounds.length < options.rounds
+}
+
 function roundsDone() {
   return Math.max(...there.map(({ rounds }) => rounds.length))
+}
+
+function failures() {
+  return [...results.flatMap((result) => result.failures), ...failedSections]
 }
 
 function notes() {

@@ -1,4 +1,4 @@
-import { figureTable } from '../harness/table.mjs'
+/** @import { Figures } from '../harness/table.mjs' */
 
 /**
  * A figure of ebb beside that of plain Node.
@@ -21,15 +21,16 @@ const LEFT = new Set(['figure', 'aim', 'reached'])
  * Returns the figures as a table with their notes below it.
  *
  * @param {readonly Row[]} rows
+ * @returns {Figures}
  */
 export function table(rows) {
-  return figureTable(
-    HEADINGS,
-    LEFT,
-    rows.map(({ figure, ebb = '-', plain = '-', ratio = '-', ratioSpread = '', aim, reached, notes }) => ({
+  return {
+    headings: HEADINGS,
+    left: LEFT,
+    rows: rows.map(({ figure, ebb = '-', plain = '-', ratio = '-', ratioSpread = '', aim, reached, notes }) => ({
       label: figure,
       cells: [figure, ebb, plain, ratio, ratioSpread, aim, reached ? 'yes' : 'no'],
       notes
     }))
-  )
+  }
 }

@@ -1,5 +1,6 @@
 import { differenceOf, ratioCells, spreadOf, spreadText } from '../harness/paired.mjs'
-import { figureTable } from '../harness/table.mjs'
+
+/** @import { Figures } from '../harness/table.mjs' */
 
 /** @import { Server } from './list.mjs' */
 
@@ -69,25 +70,28 @@ export function rowsOf(figure, servers, results, of, format, aims) {
  * Returns the figures as a table with their notes below it.
  *
  * @param {readonly Row[]} rows
+ * @returns {Figures}
  */
 export function table(rows) {
-  return figureTable(
-    HEADINGS,
-    LEFT,
-    rows.map(({ figure, server = '', value, spread, ratio, ratioSpread, base = '', aim = '', reached, notes }, i) => ({
-      label: figure,
-      cells: [
-        figure === rows[i - 1]?.figure ? '' : figure,
-        server,
-        value ?? '-',
-        spread ?? '-',
-        ratio ?? '-',
-        ratioSpread ?? '-',
-        base,
-        aim,
-        aim === '' ? '' : reached ? 'yes' : 'no'
-      ],
-      notes
-    }))
-  )
+  return {
+    headings: HEADINGS,
+    left: LEFT,
+    rows: rows.map(
+      ({ figure, server = '', value, spread, ratio, ratioSpread, base = '', aim = '', reached, notes }, i) => ({
+        label: figure,
+        cells: [
+          figure === rows[i - 1]?.figure ? '' : figure,
+          server,
+          value ?? '-',
+          spread ?? '-',
+          ratio ?? '-',
+          ratioSpread ?? '-',
+          base,
+          aim,
+          aim === '' ? '' : reached ? 'yes' : 'no'
+        ],
+        notes
+      })
+    )
+  }
 }
