@@ -295,6 +295,45 @@ describe('after the start', () => {
   })
 })
 
+describe('after a rise', () => {
+  const RISE = `
+    import { Governor, release } from 'ebb'
+    let clients = 0
+    const governor = new Governor({ budget: 1, onRelease: () => console.log(clients) })
+    const join = (n) => { for (; clients < n; clients++) governor.joined() }
+    const object = (_, i) => ({ i, text: String(i) })
+    // Timers of governors do not hold the process open.
+    setInterval(() => {}, 1000)
+    // Garbage of 4 MB.
+    const garbage = () => Buffer.concat(Array.from({ length: 100 }, () => Buffer.alloc(20_000, 1))).length
+    const exitLater = () => setTimeout(() => { console.log('"later"'); process.exit() }, 800)
+    await release()
+  `
+
+  test('the garbage of the arrival is released while the crowd is there', async () => {
+    expect(await new Child(`${RISE}; garbage(); join(1000)`).next()).toBe(1000)
+  })
+
+  test('not before the crowd has stopped growing', async () => {
+    const child = new Child(`${RISE}; garbage(); join(1000)
+      const growth = setInterval(() => {
+        join(clients + 1)
+        if (clients === 1040) clearInterval(growth)
+      }, 20)`)
+    expect(await child.next()).toBe(1040)
+  })
+
+  test.each([
+    ['the crowd is small', 'garbage(); join(999)'],
+    ['there is little to gain', 'join(1000)'],
+    ['the heap is large', 'globalThis.kept = Array.from({ length: 5e5 }, object); join(1000)'],
+    ['clients leave', 'garbage(); join(1000); for (let i = 0; i < 11; i++) governor.left()'],
+    ['the governor is stopped', 'garbage(); join(1000); governor.stop()']
+  ])('nothing is released if %s', async (_, program) => {
+    expect(await new Child(`${RISE}; ${program}; exitLater()`).next()).toBe('later')
+  })
+})
+
 test('never holds the process open', async () => {
   const child = new Child(`
     import { Governor } from 'ebb'

@@ -5,6 +5,9 @@
  * clients has fallen below half of its highest, the governor waits until it no longer falls, at most 800 ms, and
  * releases memory. Releases are at least 1 s apart and use at most 1 % of CPU time.
  *
+ * A storm of connects leaves garbage, too, which stays as long as the crowd does. So when a crowd has come and does not
+ * grow any more, the governor releases memory if that is worth it and the heap is small.
+ *
  * The start of a program leaves garbage, too: of loading modules and of compiling them. V8 collects it in the first
  * spike, and keeps the memory. So the first governor of a process releases it soon after the start, if the heap is
  * small and no client is there who would have to wait.
@@ -20,6 +23,7 @@ import { warnOfUnknown } from '../sys/unknown.js'
 import { costModel } from './cost-model.js'
 import { FallWatch, LONGEST_WAIT, Peak } from './fall.js'
 import { checkBudget } from './options.js'
+import { RiseWatch } from './rise.js'
 
 /** Options of a {@link ConnectionGovernor}, all optional. */
 export interface GovernorOptions {
@@ -49,10 +53,12 @@ const SMALL_HEAP = 10_000_000
  */
 const START_DELAY = 500
 /**
- * The release after the start collects a heap of at most this many bytes, at once: a third of it is garbage, and nobody
- * waits. With `import 'ebb'` it has 7 MB on Node 20 and 12 MB on Node 26.
+ * The releases after the start and after a rise collect a heap of at most this many bytes, at once: much of it is
+ * garbage. With `import 'ebb'` it has 7 MB on Node 20 and 12 MB on Node 26.
  */
 const START_HEAP = 13_000_000
+/** The smallest crowd whose arrival leaves garbage that may be worth a release. */
+const RISEN_CLIENTS = 1000
 /** Whether a governor of this process has planned the release after the start. Threads share the process's memory. */
 let hasPlannedStart = !isMainThread
 
@@ -71,6 +77,9 @@ export class ConnectionGovernor {
   readonly #onRelease: ((release: Release) => void) | undefined
   readonly #peak: Peak
   readonly #fall: FallWatch
+  readonly #rise: RiseWatch
+  /** The number of clients that counts as a new crowd. */
+  #risenAt = RISEN_CLIENTS
   #start: NodeJS.Timeout | undefined
   #clients = 0
 
@@ -92,6 +101,7 @@ export class ConnectionGovernor {
       hasFallen: () => this.#peak.hasFallen(this.#clients),
       onEnded: () => this.#onFallEnded()
     })
+    this.#rise = new RiseWatch({ size: () => this.#clients, onEnded: () => this.#onRiseEnded() })
     if (!hasPlannedStart) {
       hasPlannedStart = true
       // From now on, it learns of the program's own releases.
@@ -105,6 +115,7 @@ export class ConnectionGovernor {
   joined(): void {
     allClients++
     this.#peak.add(++this.#clients)
+    if (this.#clients >= this.#risenAt) this.#onRisen()
   }
 
   /** Call this for each client that has disconnected. */
@@ -118,7 +129,8 @@ export class ConnectionGovernor {
   stop(): void {
     clearTimeout(this.#start)
     this.#fall.stop()
-    this.#peak.reset(0)
+    this.#rise.stop()
+    this.#forgetCrowd(0)
   }
 
   readonly #onStarted = (): void => {
@@ -128,15 +140,34 @@ export class ConnectionGovernor {
     if (getHeapStatistics().used_heap_size <= START_HEAP) void this.#release('asked', false)
   }
 
+  #onRisen(): void {
+    this.#risenAt = 2 * this.#clients
+    if (!this.#rise.isWatching) this.#rise.start()
+  }
+
+  #onRiseEnded(): void {
+    const { earliest, floor } = costModel()
+    const wait = earliest - performance.now()
+    if (wait > 0) this.#rise.lookAgain(Math.min(wait, LONGEST_WAIT))
+    else if (floor > 0 && ownAnonymous() - floor >= this.#worth && getHeapStatistics().used_heap_size <= START_HEAP)
+      void this.#release('spike', false)
+  }
+
   #onFallEnded(): void {
     const wait = costModel().earliestAfterSpike - performance.now()
     if (wait > 0) this.#fall.lookAgain(Math.min(wait, LONGEST_WAIT))
     else if (isWorthRelease(this.#worth)) void this.#release('spike')
-    else this.#peak.reset(this.#clients)
+    else this.#forgetCrowd(this.#clients)
+  }
+
+  /** Takes the present number of clients for normal. */
+  #forgetCrowd(clients: number): void {
+    this.#peak.reset(clients)
+    this.#risenAt = Math.max(RISEN_CLIENTS, 2 * clients)
   }
 
   async #release(reason: Reason, inSteps = getHeapStatistics().used_heap_size > SMALL_HEAP): Promise<void> {
-    this.#peak.reset(this.#clients)
+    this.#forgetCrowd(this.#clients)
     clientsAtRelease = allClients
     const done = await costModel().release(this.#budget, this.#worth, { inSteps, reason })
     if (done !== undefined && this.#onRelease !== undefined) scopes.runForServer(this.#onRelease, undefined, done)

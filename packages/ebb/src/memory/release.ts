@@ -32,7 +32,7 @@ export type { Release }
 /**
  * Why memory was released.
  *
- * - `spike`: a spike of connections or of work is over.
+ * - `spike`: a spike of connections or of work is over, or a crowd of connections has come and stays.
  * - `limit`: the memory cgroup is nearly full.
  * - `pressure`: the kernel or systemd reports that memory is short.
  * - `signal`: the process got the signal of the option `signal`.
