@@ -1,7 +1,8 @@
 /** `ebb serve --procs`: several server processes on one port. */
+import { readFileSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
 import { setTimeout as wait } from 'node:timers/promises'
-import { expect, onTestFinished, test } from 'vitest'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import { Cli, ebb, MAIN, run, type Server, server } from './support/cli.js'
 import { alive, descendants } from './support/processes.js'
 import { until } from './support/sockets.js'
@@ -54,6 +55,35 @@ test.each(['park', 'net'])('%s: all processes listen on one port, and the log ha
       /^(Cycle #\s*\d+: \d+ clients \| System: \d+ Inuse: \d+ Released: \d+ Objects: -|Release #.*)$/
     )
   }
+})
+
+describe('how a server process is started', () => {
+  const THREADS = '--v8-pool-size='
+  const ARENAS = 'MALLOC_ARENA_MAX='
+
+  /** Starts two servers and returns the settings of one, in the order in which they count. */
+  async function settings(mode: string, env: NodeJS.ProcessEnv = {}, options: string[] = []): Promise<string[]> {
+    const args = ['serve', '--port', '0', '--procs', '2', '--mode', mode]
+    const cli = new Cli([process.execPath, ...options, MAIN, ...args], { env: { MALLOC_ARENA_MAX: undefined, ...env } })
+    await cli.said(/^Listening/m)
+    const [pid] = descendants(cli.pid)
+    const words = ['cmdline', 'environ'].flatMap((file) => readFileSync(`/proc/${pid}/${file}`, 'utf8').split('\0'))
+    expect(await cli.end('SIGTERM')).toMatchObject({ code: 0, stderr: '' })
+    return words.filter((word) => word.startsWith(THREADS) || word.startsWith(ARENAS))
+  }
+
+  test('park: with few threads of V8, and one arena of malloc', async () => {
+    expect(await settings('park')).toEqual([`${THREADS}1`, `${ARENAS}1`])
+  })
+
+  test('what the user has set counts', async () => {
+    const own = await settings('park', { MALLOC_ARENA_MAX: '3' }, [`${THREADS}2`])
+    expect(own).toEqual([`${THREADS}1`, `${THREADS}2`, `${ARENAS}3`])
+  })
+
+  test('net: as Node starts it', async () => {
+    expect(await settings('net')).toEqual([])
+  })
 })
 
 test('--log json prints the same events, with the number of servers', async () => {

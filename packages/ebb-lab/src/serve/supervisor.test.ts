@@ -22,7 +22,7 @@ const FakeSlot = vi.hoisted(
       listeningSince: number | undefined
       occupied = true
 
-      constructor(events: WorkerSlotEvents) {
+      constructor(_mode: string, events: WorkerSlotEvents) {
         this.#events = events
       }
 

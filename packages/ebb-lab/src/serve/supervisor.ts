@@ -71,7 +71,7 @@ export class Supervisor implements Served {
       reported: (slot: WorkerSlot, report: WorkerReport) => this.#onReport(slot, report),
       ended: (slot: WorkerSlot, exit: WorkerExit) => this.#onExit(slot, exit)
     }
-    this.#slots = Array.from({ length: this.#options.procs }, () => new WorkerSlot(events))
+    this.#slots = Array.from({ length: this.#options.procs }, () => new WorkerSlot(this.#options.mode, events))
     this.ended = new Promise((resolve, reject) => {
       this.#resolve = resolve
       this.#reject = reject

@@ -1,9 +1,9 @@
 /**
  * A worker slot of a `Supervisor`: it holds one server process, and starts the next one when that process has ended.
  */
-import { type ChildProcess, fork } from 'node:child_process'
+import { type ChildProcess, type ForkOptions, fork } from 'node:child_process'
 import { codeOf, LabError } from '../units/errors.js'
-import type { ServerEvents, ServerOptions } from './server.js'
+import type { Mode, ServerEvents, ServerOptions } from './server.js'
 import type { Count } from './totals.js'
 
 /** The order to listen, sent to a server process that is ready. `settle`: release the memory of starting up first. */
@@ -44,12 +44,24 @@ const LONGEST_BACKOFF = 30_000
 /** A process that has listened for this long, ms, resets the backoff. */
 const STABLE_AFTER = 10_000
 
+/**
+ * Returns how a server process is started. In mode `park`, V8 gets one thread in place of four, and glibc's malloc one
+ * arena for all threads. What the user has set for the supervisor counts. Mode `net` is Node as it is.
+ */
+function launchOptions(mode: Mode): ForkOptions {
+  // Only one process can listen on the debugger's port.
+  const execArgv = process.execArgv.filter((flag) => !flag.startsWith('--inspect'))
+  if (mode === 'net') return { execArgv }
+  return { execArgv: ['--v8-pool-size=1', ...execArgv], env: { MALLOC_ARENA_MAX: '1', ...process.env } }
+}
+
 export class WorkerSlot {
   /** Whether the process waits for the order to listen. */
   ready = false
   /** `performance.now()` at which the process began to listen; undefined if it does not. */
   listeningSince: number | undefined
 
+  readonly #mode: Mode
   readonly #events: WorkerSlotEvents
   #child: ChildProcess | undefined
   #restartTimer: NodeJS.Timeout | undefined
@@ -57,7 +69,8 @@ export class WorkerSlot {
   #failure: Error | undefined
   #lastSignal: NodeJS.Signals | null = null
 
-  constructor(events: WorkerSlotEvents) {
+  constructor(mode: Mode, events: WorkerSlotEvents) {
+    this.#mode = mode
     this.#events = events
   }
 
@@ -77,9 +90,7 @@ export class WorkerSlot {
     this.#failure = undefined
     let child: ChildProcess
     try {
-      // Only one process can listen on the debugger's port.
-      const execArgv = process.execArgv.filter((flag) => !flag.startsWith('--inspect'))
-      child = fork(new URL('./serve-child.cjs', import.meta.url), { execArgv })
+      child = fork(new URL('./serve-child.cjs', import.meta.url), launchOptions(this.#mode))
     } catch (error) {
       // Reported later, as every other failure is.
       setImmediate(() => this.#onStartFailed(error as Error))
