@@ -25,7 +25,9 @@ test.each(['park', 'net'])('%s: logs every multiple of --every, up and down, and
   }
   const { code, stdout } = await cli.end('SIGTERM')
   expect(code).toBe(0)
-  const [first, ...lines] = stdout.trim().split('\n')
+  const [first, ...logged] = stdout.trim().split('\n')
+  // On a busy machine, the release after the start comes before the test is over.
+  const lines = logged.filter((line) => !line.startsWith('Release #'))
   expect(first).toMatch(/^Listening on 127\.0\.0\.1:\d+ \(/)
   for (const line of lines) expect(line).toMatch(CYCLE)
   const told = lines.map((line) => CYCLE.exec(line)?.slice(1, 3).map(Number))
