@@ -101,7 +101,7 @@ describe('a program with ebb/auto', () => {
       governor: { releases: { spike: 0, asked: 0 } },
       servers: [
         { address: `127.0.0.1:${http}`, protocol: 'http', parked: 3, awake: 0, connections: 3, webSockets: 0 },
-        { address: `127.0.0.1:${bare}`, protocol: 'listen', parked: 2, awake: 0, connections: 2 }
+        { address: `127.0.0.1:${bare}`, protocol: 'tcp', parked: 2, awake: 0, connections: 2 }
       ]
     })
     const { heap, malloc } = inside

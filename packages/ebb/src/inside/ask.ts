@@ -29,13 +29,13 @@ const NAMES = Object.keys({ ask: 0, timeout: 0 } satisfies Record<keyof AskOptio
 const QUESTIONS: readonly unknown[] = ['inside', 'counters', 'release'] satisfies Question[]
 
 /** An answer that is no refusal. */
-type Told = Inside | InsideCounters | InsideRelease
+type Result = Inside | InsideCounters | InsideRelease
 
 /** An answer is not longer than this many bytes. */
 const LONGEST_ANSWER = 16_000_000
 /**
- * Milliseconds after its start within which a process opens its inside socket. It is asked again until then: for long
- * if it was started with `ebb/auto`, and for less long if nothing tells.
+ * Age (ms) of a process until which it may still open its inside socket, so that connecting is tried again: of one that
+ * was started with `ebb/auto`, and of any other.
  */
 const START = 5000
 const SHORT_START = 700
@@ -65,7 +65,7 @@ const RETRY = 20
 export function askInside(pid: number, options?: AskOptions<'inside'>): Promise<Inside>
 export function askInside(pid: number, options: AskOptions<'counters'>): Promise<InsideCounters>
 export function askInside(pid: number, options: AskOptions<'release'>): Promise<InsideRelease>
-export async function askInside(pid: number, options: AskOptions = {}): Promise<Told> {
+export async function askInside(pid: number, options: AskOptions = {}): Promise<Result> {
   checkPid(pid)
   checkObject(options, 'options of askInside()')
   warnOfUnknown(options, NAMES, 'askInside()')
@@ -125,7 +125,7 @@ async function connect(pid: number, name: string, deadline: number): Promise<num
   }
 }
 
-/** Any process may take the name of another one, so the kernel is asked who listens. */
+/** Checks by the kernel that `pid` itself listens, because any process may take any name. */
 function checked(fd: number, pid: number): number {
   const peer = peerOf(fd)
   if (peer.pid === pid) return fd
@@ -220,11 +220,11 @@ function refused(pid: number, why: string, code: ErrorCode = 'ERR_EBB_INSIDE'): 
   return new EbbError(code, `process ${pid} has not answered at its inside socket: ${why}`)
 }
 
-function parse(line: string, pid: number): Told {
+function parse(line: string, pid: number): Result {
   if (line === '') throw refused(pid, 'it closed the connection')
-  let answer: Told | Refusal
+  let answer: Result | Refusal
   try {
-    answer = JSON.parse(line) as Told | Refusal
+    answer = JSON.parse(line) as Result | Refusal
   } catch {
     throw refused(pid, `this is not JSON: ${shown(line)}`)
   }

@@ -1,4 +1,4 @@
-/** The name of the inside socket, and the version of what is said on it. */
+/** The name of the inside socket, and the version of its protocol. */
 
 /** Version of questions and answers. An answer may get new fields without a new version. */
 export const VERSION = 1

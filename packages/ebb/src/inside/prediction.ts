@@ -1,9 +1,9 @@
 /**
- * What a release would return to the system now, and for how long it would stop the event loop.
+ * Predicts what a release would return to the system now, and for how long it would stop the event loop.
  *
- * Nobody can know what is garbage without collecting. The prediction takes everything in the old generation for alive,
- * because what is there has survived two collections of the young one, and everything in the young generation for
- * garbage. Figures: docs/reference/inside.md.
+ * Only a collection finds out what is garbage. The prediction counts everything in the old generation as alive, because
+ * it has survived two collections of the young one, and everything in the young generation as garbage. Figures:
+ * docs/reference/inside.md.
  */
 import { costModel } from '../govern/cost-model.js'
 import { residentArenaBytes } from '../proc/arenas.js'
@@ -11,7 +11,7 @@ import { ownAnonymous } from '../proc/process.js'
 import type { MallocState } from '../sys/malloc-info.js'
 import type { HeapSpace, HeapView, Prediction } from './types.js'
 
-/** The young generation keeps so many bytes at least, after a release. */
+/** Bytes that the young generation keeps at least, after a release. */
 const SMALLEST_YOUNG = 300_000
 /** Share of the old generation that is lost between its objects, after a release. */
 const SCATTERED = 0.025

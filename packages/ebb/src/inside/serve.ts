@@ -1,4 +1,4 @@
-/** Whoever asks at the inside socket: who may, how much, and for how long. */
+/** Answers the clients of the inside socket: who may ask, how many at a time, and for how long. */
 import { E } from '../sys/constants.js'
 import { acceptAtName } from '../sys/local-socket.js'
 import { outside } from '../sys/node/callback-scope.js'
@@ -9,39 +9,39 @@ import { addressOf, receiveAndDrop, receiveAt, sendBytes } from '../sys/transfer
 import { type Answer, answer, refusal } from './answer.js'
 import { LONGEST_QUESTION } from './name.js'
 
-/** Askers at a time. The others wait in the kernel. */
-const MOST_ASKERS = 8
-/** Others than may ask that are cut off at a time: they could keep the event loop busy with nothing else. */
-const MOST_STRANGERS = 8
-/** Milliseconds until the next look whether there is a place for somebody who waits. */
+/** Clients at a time. The others wait in the backlog. */
+const MOST_CLIENTS = 8
+/** Connections of other users that are closed at a time, so that they cannot keep the event loop busy. */
+const MOST_REFUSED = 8
+/** Milliseconds until the next clients are accepted, after either maximum was reached. */
 const FULL = 50
-/** An asker whose question is not complete after so many ms gets an error for an answer. */
+/** A client whose question is not complete after this time (ms) gets an error as its answer. */
 const LONGEST_ASKING = 1000
-/** An asker that has not read its answer after so many ms is cut off. */
+/** A client that has not read its answer after this time (ms) is disconnected. */
 const LONGEST_READING = 5000
-/** Milliseconds between two looks at an asker. There is an answer at the first look as a rule. */
+/** Milliseconds between two looks at a client. Usually the first look finds the question. */
 const LOOK_INTERVAL = 10
 /** Milliseconds until the next try to accept, if this process has no descriptor left. */
 const RETRY = 1000
 
-const askers = new Set<Asker>()
+const clients = new Set<Client>()
 
-/** Accepts everybody who waits. @returns ms after which the socket must be watched again */
+/** Accepts the clients that wait. @returns ms after which the socket must be watched again */
 export function serve(listening: number): number {
-  let strangers = 0
+  let refused = 0
   for (;;) {
-    if (askers.size === MOST_ASKERS || strangers === MOST_STRANGERS) return FULL
+    if (clients.size === MOST_CLIENTS || refused === MOST_REFUSED) return FULL
     const fd = acceptAtName(listening)
     if (fd < 0) {
       if (fd === -E.EAGAIN) return 0
       if (fd === -E.ECONNABORTED || fd === -E.EINTR) continue
-      // The kernel would report at once that somebody waits, again and again.
+      // Until a descriptor is free, the kernel would report the waiting client again and again.
       return RETRY
     }
-    if (mayAsk(fd)) askers.add(new Asker(fd))
+    if (mayAsk(fd)) clients.add(new Client(fd))
     else {
       closeDescriptor(fd)
-      strangers++
+      refused++
     }
   }
 }
@@ -59,8 +59,8 @@ function lineOf(what: Answer): Buffer {
   return Buffer.from(`${JSON.stringify(what)}\n`)
 }
 
-/** Somebody who has connected: reads the question, answers it and closes the connection. */
-class Asker {
+/** A connected client: reads its question, answers it and closes the connection. */
+class Client {
   readonly #fd: number
   readonly #question = Buffer.alloc(LONGEST_QUESTION)
   readonly #timer: NodeJS.Timeout
@@ -70,7 +70,7 @@ class Asker {
   /** What is still to be sent; undefined until the answer is known. */
   #unsent: Buffer | undefined
 
-  /** @param fd which the asker owns */
+  /** @param fd the connection, which the client closes */
   constructor(fd: number) {
     this.#fd = fd
     this.#timer = outside(() => timers.setInterval(this.#look, LOOK_INTERVAL))
@@ -79,7 +79,7 @@ class Asker {
   }
 
   readonly #look = (): void => {
-    if (!askers.has(this)) return
+    if (!clients.has(this)) return
     try {
       if (this.#unsent !== undefined) this.#send(this.#unsent)
       else if (!this.#isAnswering) this.#read()
@@ -129,7 +129,7 @@ class Asker {
 
   #close(): void {
     timers.clearInterval(this.#timer)
-    askers.delete(this)
+    clients.delete(this)
     // Bytes that nobody reads would reset the connection.
     receiveAndDrop(this.#fd)
     closeDescriptor(this.#fd)

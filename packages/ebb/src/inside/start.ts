@@ -13,7 +13,7 @@ import { hasSpareDescriptors } from '../sys/spare-descriptors.js'
 import { timers } from '../sys/timers.js'
 import { insideName } from './name.js'
 
-/** Processes that may wait until they are accepted. */
+/** Connections that may wait until they are accepted. */
 const BACKLOG = 8
 /** Milliseconds until the next try, if there is no descriptor left to load the code that answers. */
 const RETRY = 1000
@@ -23,13 +23,13 @@ let watch: ListeningWatch | undefined
 
 /**
  * Opens the inside socket of this process. Does nothing if it cannot be opened: the name is taken, no descriptor is
- * left, or sockets are not allowed. Nothing that goes wrong there is the program's business, now or later.
+ * left, or sockets are not allowed. No error of the inside socket ever reaches the program.
  */
 export function openInside(): void {
   try {
     const fd = listenAtName(insideName(process.pid), BACKLOG)
     if (fd < 0) return
-    watch = watchListening(fd, () => onAskers(fd))
+    watch = watchListening(fd, () => onClients(fd))
     if (watch === undefined) closeDescriptor(fd)
     else watch.start()
   } catch {
@@ -37,7 +37,7 @@ export function openInside(): void {
   }
 }
 
-function onAskers(fd: number): void {
+function onClients(fd: number): void {
   watch?.stop()
   if (!hasSpareDescriptors()) {
     startAfter(RETRY)
@@ -49,7 +49,7 @@ function onAskers(fd: number): void {
       if (wait === 0) watch?.start()
       else startAfter(wait)
     })
-    // The files of this library are gone or may not be read: nobody will get an answer.
+    // The files of this library are gone or may not be read, so there can be no answer.
     .catch(() => watch?.close())
 }
 

@@ -1,4 +1,4 @@
-/** What a process tells at its inside socket. */
+/** What a process answers at its inside socket. */
 import type { GovernorStats } from '../govern/stats.js'
 import type { MallocState } from '../sys/malloc-info.js'
 import type { ServerReport } from '../sys/served.js'
@@ -67,7 +67,7 @@ export interface ThreadCounts {
   workers?: number
 }
 
-/** What counts on by itself in a process: its governor and its servers. Costs little to ask for, again and again. */
+/** The counters of a process: of its governor and its servers. They cost little to ask for again and again. */
 export interface InsideCounters {
   /** Always 1. */
   version: number

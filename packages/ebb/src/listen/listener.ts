@@ -164,7 +164,7 @@ export class EpollListener implements Audited, Served, Watcher, AcceptHost, Conn
   report(): ServerReport {
     return {
       address: this.#socket && formatAddress(this.#socket.address),
-      protocol: 'listen',
+      protocol: 'tcp',
       parked: this.#clients,
       awake: 0,
       connections: this.#clients,

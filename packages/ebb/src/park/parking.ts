@@ -83,7 +83,7 @@ import {
   socketFor
 } from './node/socket.js'
 import { protocolOf } from './protocol/detect.js'
-import { closesSilent, isHttp, kindOf } from './protocol/kind.js'
+import { closesSilent, isHttp, protocolName } from './protocol/kind.js'
 import type { Protocol } from './protocol/protocol.js'
 import { Registration } from './registration.js'
 import { Sender, type SenderHost } from './sender.js'
@@ -910,7 +910,7 @@ export class Parking
     return { parked: upgraded - awake, awake }
   }
 
-  /** Returns what others are told of this server. */
+  /** Returns what the inside socket reports of this server. */
   report(): ServerReport {
     const address = this.#server.address()
     const place = typeof address === 'string' ? { path: address } : address && { ...address, host: address.address }
@@ -918,7 +918,7 @@ export class Parking
     const awake = this.#connections.awake.size
     return {
       address: place === null ? undefined : formatAddress(place),
-      protocol: kindOf(this.#server),
+      protocol: protocolName(this.#server),
       parked,
       awake,
       connections: parked + awake,

@@ -4,7 +4,7 @@
 export interface ServerReport {
   /** `127.0.0.1:80`, `[::1]:80`, a path, or `@name` for an abstract one. Undefined if the server does not listen. */
   address: string | undefined
-  /** `http`, `https`, `http2`, `tls` or `net`: the server of Node that is parked. `listen`: one of `listen()`. */
+  /** `tcp` (also for `listen()`), `tls`, `http`, `https` or `http2`, as in the metrics of `ebb/metrics`. */
   protocol: string
   /** Connections without a socket: bare descriptors in epoll. */
   parked: number

@@ -30,9 +30,3 @@ export function protocolName(server: Server): 'tcp' | 'tls' | 'http' | 'https' |
 export function closesSilent(server: Server): boolean {
   return isHttp(server) || isHttp2(server)
 }
-
-/** Returns the name of the module that the server comes from, and `https` for HTTP with TLS. */
-export function kindOf(server: Server): 'http' | 'https' | 'http2' | 'tls' | 'net' {
-  const name = protocolName(server)
-  return name === 'tcp' ? 'net' : name
-}
