@@ -40,7 +40,7 @@ export class BoxRuns {
     this.#duration = length
   }
 
-  /** Shows the report on the runs that have ended from now on, as `ebb report` does. */
+  /** From now on, shows the report on the runs that have ended, as `ebb report` does. */
   async finish(hasFailed: boolean): Promise<void> {
     const last = this.#boxes.at(-1)
     if (last === undefined) return

@@ -25,7 +25,7 @@ interface Sent {
   bytes: Buffer
 }
 
-/** Sends views. Each has a number, which the browser tells when it reconnects (`Last-Event-ID`). */
+/** Sends views. Each has a number, which the browser sends back when it reconnects (`Last-Event-ID`). */
 export class Feed {
   readonly #source: () => LiveView
   readonly #pages = new Set<OpenPage>()
@@ -91,7 +91,7 @@ export class Feed {
     }
   }
 
-  /** Sends bytes that every page ignores, so that the system notices pages that have vanished. */
+  /** Sends bytes that every page ignores, so that the system notices dead connections. */
   probe(): void {
     const bytes = Buffer.from(':\n\n')
     for (const { stream } of this.#pages) if (stream.queued === 0) stream.send(bytes)

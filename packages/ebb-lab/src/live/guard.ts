@@ -11,7 +11,7 @@ export interface Refusal {
 
 /**
  * Checks requests. On a loopback address, only this machine can connect, so it is enough that the browser asked for a
- * loopback name: a page of another site that points its own name to 127.0.0.1 (DNS rebinding) asks for that name. On
+ * loopback name: a page of another site that points its own name to 127.0.0.1 (DNS rebinding) asks for its own name. On
  * any other address, a request needs the token.
  */
 export class Guard {

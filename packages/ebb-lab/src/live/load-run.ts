@@ -73,7 +73,7 @@ export class LoadRun {
     this.#phase = `${integer(open)} of ${integer(connections)} open`
   }
 
-  /** Shows the result from now on, in rows of a name and a value. */
+  /** From now on, shows the result, in rows of a name and a value. */
   finish(rows: readonly (readonly [string, string])[]): void {
     this.#rows = rows
   }

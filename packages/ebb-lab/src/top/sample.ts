@@ -14,7 +14,7 @@ export type Listen =
       path: string
     }
 
-/** What a process with `ebb/auto` tells of its own inside. */
+/** What a process with `ebb/auto` reports of its own inside. */
 export interface InsideSample {
   /** Anonymous memory that its releases returned to the system. */
   released: number

@@ -1,4 +1,4 @@
-/** `metrics()`: the figures of servers, governor, handovers and runtime, for what collects metrics. */
+/** `metrics()`: the figures of servers, governor, handovers and runtime, for collectors of metrics. */
 import { type Metric, openMetrics, type Reading } from '../govern/open-metrics.js'
 import type { ProcessGovernor } from '../govern/process-governor.js'
 import { checkBoolean, checkObject } from '../sys/arguments.js'
@@ -18,7 +18,7 @@ export interface MetricsOptions {
    * In a list, the names are numbers from 0 on. Default: none.
    */
   servers?: MeteredServers
-  /** What `govern()` has returned. Default: the governor that runs in this thread, for example by `ebb/auto`. */
+  /** Governor that `govern()` returned. Default: the governor that runs in this thread, for example by `ebb/auto`. */
   governor?: ProcessGovernor
   /**
    * Whether there are metrics of V8, the event loop and the process. The delay of the event loop is measured every 10
@@ -50,15 +50,15 @@ export interface Metrics {
    * @throws {TypeError} `ERR_INVALID_ARG_VALUE` for anything but a `Meter`
    */
   observe(meter: Meter): () => void
-  /** Stops to measure garbage collections and the event loop, and to count releases. Calling it again does nothing. */
+  /** Stops measuring garbage collections and the event loop, and counting releases. May be called again. */
   stop(): void
 }
 
 const CONTENT_TYPE = 'application/openmetrics-text; version=1.0.0; charset=utf-8'
 
 /**
- * Returns the metrics of this thread. Values are read when they are collected: between two collections, nothing is done
- * for a connection.
+ * Returns the metrics of this thread. Values are read when they are collected: between two collections, they cost
+ * nothing per connection.
  *
  * ```ts
  * const all = metrics({ servers: { web: server } })

@@ -58,7 +58,7 @@ const METHODS: (keyof Meter)[] = [
 ]
 
 /**
- * Makes instruments for metrics. @returns a function after which they have no values
+ * Makes instruments for metrics. @returns a function that removes their values
  *
  * @param read returns the values of all metrics
  * @throws {TypeError} `ERR_INVALID_ARG_VALUE` if `meter` is none

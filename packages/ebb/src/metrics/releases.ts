@@ -8,10 +8,10 @@ import { ReleaseLog } from '../govern/stats.js'
 import { RELEASE_CHANNEL, type ReleaseMessage } from '../memory/release.js'
 import { ownAnonymous } from '../proc/process.js'
 
-/** Counts from its construction on, and goes on counting over the end of a governor. */
+/** Counts from its construction on, also after a governor has stopped. */
 export class Releases {
   readonly #log = new ReleaseLog(false)
-  /** What the governor had counted before. */
+  /** What the governor had counted before the construction. */
   readonly #before: GovernorFigures | undefined
   readonly #governor: ProcessGovernor | undefined
   /** The governor that was asked last, and how many releases were too long for it. */

@@ -21,8 +21,8 @@ export interface HubOfServer {
 }
 
 /**
- * A server: of `park()`, `ebb/net`, `listen()`, or `ebb/park`; what `hibernate()` has returned; or a `WebSocketServer`
- * of the package `ws`, for its HTTP server.
+ * A server of `park()`, `ebb/net`, `listen()` or `ebb/park`, the result of `hibernate()`, or a `WebSocketServer` of the
+ * package `ws`, for its HTTP server.
  */
 export type AnyServer = Server | Listener | HubOfServer | WebSocketServerLike
 
@@ -93,7 +93,7 @@ interface Figures {
   protocol: string
   connections: { protocol: string; state: 'parked' | 'awake' | 'open'; value: number }[]
   accepted: number
-  /** Of a server whose connections are parked. */
+  /** Undefined for a server of `listen()`. */
   parking?: Pick<ParkStats, 'dropped' | 'woken' | 'parkedAgain' | 'closed'> & { memory: number }
 }
 
@@ -168,7 +168,7 @@ function nodeServer(name: string, server: AnyServer): Server {
 class ParkedSource {
   readonly #name: string
   readonly #server: Server & Partial<Parked>
-  /** What holds its connections. After a call of `park()`, it is another one than before. */
+  /** The parkings that hold its connections: a later call of `park()` makes another one. */
   readonly #parkings = new Set<Parking>()
 
   constructor(name: string, server: Server) {

@@ -164,7 +164,7 @@ test('Ctrl-C quits while a filter is typed and in the help', () => {
 })
 
 test('a pause is shown', () => {
-  expect(new Person(box(api)).press('p').see().at(-1)).toMatch(/^PAUSED .* p go on/)
+  expect(new Person(box(api)).press('p').see().at(-1)).toMatch(/^PAUSED .* p resume/)
 })
 
 test('an empty box says so', () => {

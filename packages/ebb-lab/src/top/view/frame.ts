@@ -28,7 +28,7 @@ const DETAILS = 4
 /** The line about the box, the titles, and the keys. */
 const FIXED = 3
 
-/** A figure since the last peak from which on it is marked, and a share of time that waited for memory. */
+/** The figure since the last peak, and the share of time that waited for memory, above which a cell is marked. */
 const MUCH_KEPT = 1.5
 const MUCH_PRESSURE = 0.1
 
@@ -111,7 +111,7 @@ function detailsOf(row: Row | undefined, { page }: State, width: number, style: 
   if (row === undefined) {
     return [
       [],
-      [plain('Up and down select a server and show more of it here.')],
+      [plain('Up and Down select a server and show its details here.')],
       [plain(fit(liveText(page), width))],
       []
     ]
@@ -152,7 +152,7 @@ function keysOf({ mode, paused, view }: State, { unicode }: Style): string {
     's sort',
     'r reverse',
     '/ filter',
-    `p ${paused ? 'go on' : 'pause'}`
+    `p ${paused ? 'resume' : 'pause'}`
   ]
   const filtered = view.filter === '' ? [] : [`Esc all (filter: ${clean(view.filter)})`]
   return [...(paused ? ['PAUSED'] : []), ...filtered, ...keys, 'h help', 'q quit'].join('  ')
@@ -165,19 +165,19 @@ function liveText(page: string | null): string {
 const HELP = [
   'Up, Down, j, k, Page, Home, End  select a server',
   'Enter, Space                     show its processes, or hide them',
-  's or Right, Left                 sort by the next or the last column',
+  's or Right, Left                 sort by the next or the previous column',
   'r                                reverse the order',
   '/                                filter by name, pid, :port, path; Esc: all',
-  'p                                pause',
+  'p                                pause, or resume',
   'q, Ctrl-C                        quit',
   '',
   'CLIENTS    established connections',
   'ANON, RES  anonymous and resident memory, MB',
-  'RELEASED   MB that RELS releases returned; PAUSE is the longest, ms (ebb/auto)',
+  'RELEASED   MB that RELS releases returned; PAUSE: the longest, ms (ebb/auto)',
   'xPRE       memory now, as a multiple of what the server held with as many',
   '           clients before its last peak. It is not the retention of a verdict,',
   '           which needs a fresh process',
-  'PARKED     connections without a socket; AWAKE: with one (ebb/auto)',
+  'PARKED     connections without a socket; AWAKE: with a socket (ebb/auto)',
   'PRES       share of time that its cgroup waited for memory, %',
   '',
   'Any key goes back.'

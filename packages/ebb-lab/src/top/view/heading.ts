@@ -16,7 +16,7 @@ export function boxLine(sample: BoxSample, shown: number, width: number): string
     `${gigabytes(memory.available)} of ${gigabytes(memory.total)} GB available`
   ]
   if (pressure !== null) parts.push(`pressure ${(pressure * 100).toFixed(1)} %`)
-  if (hidden > 0) parts.push(`${hidden} hidden`)
+  if (hidden > 0) parts.push(`${plural(hidden, 'socket')} hidden`)
   return fit(parts.join('  '), width)
 }
 

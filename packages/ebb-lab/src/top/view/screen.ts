@@ -1,4 +1,4 @@
-/** The terminal: draws lines, reads keys, and is given back as it was. Only this file uses terminal-kit. */
+/** The terminal: draws lines, reads keys, and restores the terminal. Only this file uses terminal-kit. */
 import type { ScreenBuffer, Terminal } from 'terminal-kit'
 import type { Look, Size, Span } from './frame.js'
 
@@ -85,7 +85,7 @@ export class Screen {
     this.#terminal.grabInput(true)
   }
 
-  /** Gives the terminal back as it was. Does nothing if it is given back already. */
+  /** Restores the terminal. Does nothing if it is restored already. */
   readonly leave = (): void => {
     if (!this.#isOpen) return
     this.#isOpen = false
@@ -95,13 +95,13 @@ export class Screen {
     this.#terminal.fullscreen(false)
   }
 
-  /** Draws everything at the next call of {@link draw}: another program has written to the terminal. */
+  /** Makes the next call of {@link draw} draw everything, because another program has written to the terminal. */
   forget(): void {
     this.#buffer = undefined
     this.#terminal.clear()
   }
 
-  /** Gives the terminal back for good. */
+  /** Restores the terminal for good. */
   close(): void {
     this.leave()
     this.#terminal.off('key', this.#onKey)

@@ -19,7 +19,7 @@ export interface ShowOptions extends Style {
   signal: AbortSignal
 }
 
-/** Shows samples until a person quits. Returns how it ended. Gives the terminal back in any case. */
+/** Shows samples until a person quits. Returns how it ended. Restores the terminal in any case. */
 export async function showBox({
   samples,
   view,
