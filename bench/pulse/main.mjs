@@ -11,16 +11,17 @@ import { speaking } from './speaking.mjs'
 /** @import { ClientOrders } from './client.mjs' */
 
 const ABOUT = `Measures the pulse client itself: how fast it connects to a C server, how much CPU time it takes to speak HTTP and
-  WebSocket, and how much memory. Peers are autocannon, \`ws\`, and wrk and artillery if they are installed. Takes two
+  WebSocket, and how much memory. Peers are autocannon, \`ws\`, and wrk and artillery if they are installed. Takes five
   minutes. The first part needs \`bench/install c\`.`
 const ITERATIONS = 3
 const TALKER = new URL('programs/talker.mjs', import.meta.url)
 
-const { connections, crowd } = readCommandLine({
+const { connections, crowd, rounds } = readCommandLine({
   script: 'bench:pulse',
   about: ABOUT,
   options: {
     connections: count('--connections', 'N', 'Connections of each pulse. Default: 10000.', 10_000),
+    rounds: count('--rounds', 'N', 'Rounds in which ebb and its peers take turns. Default: 5.', 5),
     crowd: count('--crowd', 'N', 'Pinging WebSockets of the larger crowd. Default: 100000.', 100_000)
   },
   exit: 'Exit codes: 0, also if a limit is not kept.'
@@ -35,7 +36,7 @@ const limits = []
 try {
   await connects()
   const talker = await Child.start(TALKER, { args: [0] })
-  limits.push(...(await speaking(/** @type {number} */ (talker.port), connections)))
+  limits.push(...(await speaking(/** @type {number} */ (talker.port), connections, rounds)))
   await talker.end()
   for (const n of new Set([10_000, crowd])) await holds(n)
   conclude('the pulse client, in its own processes; CPU time and memory of the client only.', limits)

@@ -5,6 +5,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { CLI_PATH } from 'ebb-lab/testing'
+import { median, whole } from '../harness/figures.mjs'
+import { interleave } from '../harness/interleave.mjs'
+import { differenceOf, ratioCells, spreadOf, spreadText } from '../harness/paired.mjs'
 import { alignColumns } from '../harness/table.mjs'
 
 const WS_CLIENT = fileURLToPath(new URL('programs/ws-client.mjs', import.meta.url))
@@ -34,12 +37,18 @@ function has(name) {
  *
  * @param {number} port
  * @param {number} n handshakes, and requests of the generators that take a number
+ * @param {number} rounds
  */
-export async function speaking(port, n) {
+export async function speaking(port, n, rounds) {
   const folder = mkdtempSync(join(tmpdir(), 'ebb-bench-pulse-'))
   try {
-    const requests = await compared(`${n} or more HTTP requests on ${CONNECTIONS} connections`, requesters(port), n)
-    const handshakes = await compared(`${n} WebSocket handshakes`, shakers(port, folder), n)
+    const requests = await compared(
+      `${n} or more HTTP requests on ${CONNECTIONS} connections`,
+      requesters(port),
+      n,
+      rounds
+    )
+    const handshakes = await compared(`${n} WebSocket handshakes`, shakers(port, folder), n, rounds)
     return [...requests, ...handshakes]
   } finally {
     rmSync(folder, { recursive: true })
@@ -138,44 +147,49 @@ function shakers(port, folder) {
 }
 
 /**
- * Runs all generators, and prints what each takes. CPU time is that of a run with `n`, without that of a run with 1,
- * which is mostly the start of the program.
+ * Runs all generators in turn, and prints what each takes. CPU time is that of a run with `n`, without that of a run
+ * with 1, which is mostly the start of the program.
  *
  * @param {string} title
  * @param {readonly Generator[]} generators
  * @param {number} n
+ * @param {number} rounds
  */
-async function compared(title, generators, n) {
-  const results = []
-  for (const { name, node, command, done } of generators) {
+async function compared(title, generators, n, rounds) {
+  const results = await interleave(generators, rounds, async ({ command, done }) => {
     const small = await cpuOf(command(1))
     const large = await cpuOf(command(n))
     const count = done(large.output, n)
-    results.push({ name, node, count, us: ((large.cpu - small.cpu) / count) * 1000 })
-  }
-  const rows = results.map(({ name, count, us }) => [
-    name,
-    `${count}`,
-    `${us.toFixed(1)} us`,
-    `${Math.round(1e6 / us)}`
-  ])
-  console.log(`\n${title}, CPU time of the client without its start:`)
-  console.log(alignColumns([['', 'done', 'CPU each', 'per CPU s'], ...rows], new Set([0])).join('\n'))
-  const own = /** @type {(typeof results)[number]} */ (results[0])
-  const peers = results.slice(1)
-  const best = Math.min(...peers.filter(({ node }) => node).map(({ us }) => us))
-  const native = peers.filter(({ node }) => !node)
+    return { count, us: ((large.cpu - small.cpu) / count) * 1000 }
+  })
+  const us = (/** @type {{ us: number }} */ round) => round.us
+  const own = results.ebb ?? []
+  const lines = generators.map(({ name, node }) => {
+    const all = results[name] ?? []
+    const spread = spreadOf(all.map(us))
+    const difference = differenceOf(all, own, us)
+    const { ratio, ratioSpread } = name === 'ebb' ? { ratio: '', ratioSpread: '' } : ratioCells(difference)
+    const count = whole(median(all.map((round) => round.count)))
+    const each = [`${tenths(spread.median)} us`, spreadText(spread, tenths)]
+    return { name, node, ratio: difference.median, cells: [name, count, ...each, ratio, ratioSpread] }
+  })
+  console.log(`\n${title}, CPU time of the client without its start, medians of ${rounds} rounds:`)
+  const headings = ['', 'done', 'CPU each', 'spread', 'ratio to ebb', 'spread']
+  console.log(alignColumns([headings, ...lines.map(({ cells }) => cells)], new Set([0])).join('\n'))
+  const peers = lines.filter(({ name }) => name !== 'ebb')
+  const best = Math.min(...peers.filter(({ node }) => node).map(({ ratio }) => ratio))
   return [
-    {
-      figure: `${title}: 3 times as fast as the best Node peer (${(best / own.us).toFixed(1)})`,
-      kept: best / own.us >= 3
-    },
-    ...native.map(({ name, us }) => ({
-      figure: `${title}: at most 1.5 times the CPU of ${name} (${(own.us / us).toFixed(2)})`,
-      kept: own.us / us <= 1.5
-    }))
+    { figure: `${title}: 3 times as fast as the best Node peer (${best.toFixed(1)})`, kept: best >= 3 },
+    ...peers
+      .filter(({ node }) => !node)
+      .map(({ name, ratio }) => ({
+        figure: `${title}: at most 1.5 times the CPU of ${name} (${(1 / ratio).toFixed(2)})`,
+        kept: 1 / ratio <= 1.5
+      }))
   ]
 }
+
+const tenths = (/** @type {number} */ us) => us.toFixed(1)
 
 /** @param {readonly string[]} command */
 async function cpuOf([program = '', ...args]) {
