@@ -38,7 +38,8 @@ const GRACE = 5000
  * @throws DoctorError `ESRCH` if it ends before it was examined; the message quotes its output
  */
 export async function examineCommand(command: readonly string[], options: CommandOptions): Promise<Exit> {
-  const { signal, report, output, passOn = () => undefined } = options
+  const { report, output, passOn = () => undefined, ...asked } = options
+  const { signal } = asked
   const launched = await launch(command)
   const kept = keepStartupOutput([launched.stdout, launched.stderr])
   const stops = [launched.stdout, launched.stderr].map((stream) => readOutput(stream, output))
@@ -51,7 +52,7 @@ export async function examineCommand(command: readonly string[], options: Comman
   try {
     await Promise.race([ended, stillness(launched, signal)])
     const pid = largestOf(launched) ?? launched.pid
-    const found = await Promise.race([ended, diagnose(pid, signal?.aborted ? { ...options, watch: 0 } : options)])
+    const found = await Promise.race([ended, diagnose(pid, signal?.aborted ? { ...asked, watch: 0 } : asked)])
     report(found)
     return await end(launched, passOn())
   } catch (error) {
