@@ -13,8 +13,10 @@ const PROGRAM = `
   const print = (value) => console.log(JSON.stringify(value))
   const turn = () => new Promise((resolve) => setTimeout(resolve, 20))
   const refs = []
+  const natives = []
   const server = net.createServer((socket) => {
     refs.push(new WeakRef(socket))
+    natives.push(new WeakRef(socket._handle))
     socket.on('error', () => {})
   })
   await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve))
@@ -38,7 +40,7 @@ const PROGRAM = `
   }
 `
 
-test('retains one socket of a crowd until drop()', async () => {
+test('retains one socket of a crowd, and its handle, until drop()', async () => {
   const child = new Child(
     `${PROGRAM}
     const handles = new RetainedHandles()
@@ -46,14 +48,14 @@ test('retains one socket of a crowd until drop()', async () => {
     handles.onCrowd(60)
     await leave(crowd)
     handles.onNoCrowd()
-    print(await left())
+    print([await left(), await left(natives)])
     handles.drop()
-    print(await left())
+    print([await left(), await left(natives)])
     process.exit()`,
     { args: ['--expose-gc'] }
   )
-  expect(await child.next()).toBe(1)
-  expect(await child.next()).toBe(0)
+  expect(await child.next()).toEqual([1, 1])
+  expect(await child.next()).toEqual([0, 0])
   expect(await child.ended).toMatchObject({ code: 0, stderr: '' })
 })
 
@@ -84,6 +86,42 @@ test('keeps the sockets it has picked while they are open; picks again when a cr
   expect(await child.next()).toBe(1)
   expect(await child.next()).toBe(2)
   expect(await child.ended).toMatchObject({ code: 0, stderr: '' })
+})
+
+test('makes a socket for its options at the first crowd only', async () => {
+  const child = new Child(
+    `${PROGRAM}
+    import { EventEmitter } from 'node:events'
+    const handles = new RetainedHandles()
+    let { init } = EventEmitter
+    let writes = 0
+    Object.defineProperty(EventEmitter, 'init', {
+      get: () => init,
+      set: (value) => {
+        writes++
+        init = value
+      }
+    })
+    let looks = 0
+    const { _getActiveHandles } = process
+    process._getActiveHandles = function () {
+      looks++
+      return _getActiveHandles.call(this)
+    }
+    for (const crowds of [1, 2]) {
+      const crowd = await connect(60)
+      while (looks < crowds) {
+        await turn()
+        handles.onCrowd(60)
+      }
+      handles.drop()
+      await leave(crowd)
+    }
+    print(writes)
+    process.exit()`
+  )
+  // It is replaced, and put back.
+  expect(await child.next()).toBe(2)
 })
 
 test('picks no socket with a response or bytes under way', async () => {
@@ -136,6 +174,7 @@ test('code that is optimised for sockets, ticks and buffers stays so when all cl
     `${PROGRAM}
     import { release } from './packages/ebb/build/index.js'
     import { executionAsyncResource } from 'node:async_hooks'
+    import { rejectionsIterator } from './packages/ebb/build/sys/node/handles.js'
     prepareHiddenClasses()
     const handles = new RetainedHandles()
     // Standard output is a socket, too, but not of the crowd.
@@ -144,6 +183,7 @@ test('code that is optimised for sockets, ticks and buffers stays so when all cl
     })
     const isSocket = (socket) => socket.user.name
     const isTick = (tick) => tick.args
+    const isIterator = (iterator) => iterator?._iterator
     const field = new Uint32Array(8)
     const first = () => field[0]
     const crowd = await connect(100)
@@ -167,13 +207,15 @@ test('code that is optimised for sockets, ticks and buffers stays so when all cl
         resolve()
       })
     )
+    optimise(isIterator, rejectionsIterator())
     optimise(first)
     // A function that stays optimised in any case: the bits of the status differ between versions of V8.
     const reference = (number) => number + 1
     const plain = %GetOptimizationStatus(reference)
     optimise(reference, 1)
     const optimised = %GetOptimizationStatus(reference)
-    const status = () => [isSocket, isTick, first].map((work) => %GetOptimizationStatus(work) === optimised)
+    const all = [isSocket, isTick, isIterator, first]
+    const status = () => all.map((work) => %GetOptimizationStatus(work) === optimised)
     print([optimised !== plain, ...status()])
     handles.onCrowd(100)
     await leave(crowd)
@@ -181,14 +223,14 @@ test('code that is optimised for sockets, ticks and buffers stays so when all cl
     print(status())
     // Without the retained socket it would not.
     handles.drop()
-    await release({ inSteps: true })
+    await release()
     print(status())
     process.exit()`,
     { args: ['--allow-natives-syntax'] }
   )
+  expect(await child.next()).toEqual([true, true, true, true, true])
   expect(await child.next()).toEqual([true, true, true, true])
-  expect(await child.next()).toEqual([true, true, true])
-  expect(await child.next()).toEqual([false, true, true])
+  expect(await child.next()).toEqual([false, true, true, true])
 })
 
 test('retainSocket() retains a socket, but not what listens to it', async () => {

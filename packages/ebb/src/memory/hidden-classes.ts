@@ -11,11 +11,11 @@
  *
  * | what | retained by | for how long |
  * |---|---|---|
- * | sockets and handles of a crowd | {@link RetainedHandles}, in a process governor | until the next release |
- * | the options that Node made them with | {@link socketOptions}, in {@link RetainedHandles} | until the next release |
+ * | sockets of a crowd, and their handles | {@link RetainedHandles}, in a process governor | until the next release |
+ * | the options that Node made them with | {@link retainOptions}, at the first crowd | for good |
  * | a socket that was parked, and the like | {@link retainSocket}, in a parked server | as long as the server |
  * | a connection of `listen()` | {@link retain}, in a listener | as long as the listener |
- * | the object of a `process.nextTick()` | {@link retainTick}, at the first release | for good |
+ * | what Node makes for a round of ticks | {@link retainTick}, at the first release | for good |
  *
  * A related loss happens without a collection: the first time that a program does something rare (writes to
  * `EventEmitter.init`, detaches a buffer), V8 throws away all code that it had optimised on the assumption that this
@@ -28,6 +28,8 @@ import {
   activeHandles,
   captureEmitterOptions,
   isBusy,
+  nativeHandle,
+  rejectionsIterator,
   socketOptions,
   socketParts
 } from '../sys/node/handles.js'
@@ -81,21 +83,32 @@ export function prepareHiddenClasses(): void {
   captureEmitterOptions(() => {})
 }
 
-let tick: object | undefined
+let tick: readonly unknown[] | undefined
 
 /**
- * Retains one of the objects that `process.nextTick()` makes, for good. Otherwise each release would give these objects
- * a new hidden class. V8 would then treat the code that makes them as code for objects of many classes, and every later
- * tick would cost several times as much.
+ * Retains, for good, an object that `process.nextTick()` makes, and the iterator that Node makes after each round of
+ * ticks. Otherwise each release would give these objects a new hidden class. V8 would then treat the code that makes
+ * them as code for objects of many classes, and every later tick would cost several times as much.
  */
 export function retainTick(): Promise<void> | undefined {
   if (tick !== undefined) return undefined
   return new Promise((resolve) => {
     process.nextTick(() => {
-      tick = executionAsyncResource()
+      tick = [executionAsyncResource(), rejectionsIterator()]
       resolve()
     })
   })
+}
+
+/** Set by {@link retainOptions}. */
+const acceptOptions: { retained?: object | undefined } = {}
+
+/**
+ * Retains, for good, options like those that Node makes for each socket that a server accepts. Getting them makes a
+ * socket without a handle, for which V8 may throw away the optimised code of `net.Socket`, so that is done once.
+ */
+function retainOptions(handle: ActiveHandle): void {
+  if (handle.server) acceptOptions.retained ??= socketOptions(handle)
 }
 
 /** A crowd that has grown by this factor may be a new one, so its handles are picked again. */
@@ -113,7 +126,8 @@ const MOST_KINDS = 4
 
 interface RetainedHandle {
   handle: ActiveHandle
-  options: object | undefined
+  /** Its libuv handle, which a socket drops when it is destroyed. */
+  native: object | null | undefined
 }
 
 /** Retains a few handles of a crowd, from the time of the crowd until the release that follows. */
@@ -166,5 +180,7 @@ function pick(handles: (ActiveHandle | null)[]): RetainedHandle[] {
     kinds.set(kind, handle)
     if (kinds.size === MOST_KINDS) break
   }
-  return [...kinds.values()].map((handle) => ({ handle, options: handle.server ? socketOptions(handle) : undefined }))
+  const picked = [...kinds.values()]
+  picked.forEach(retainOptions)
+  return picked.map((handle) => ({ handle, native: nativeHandle(handle) }))
 }

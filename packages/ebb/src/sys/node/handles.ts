@@ -1,6 +1,7 @@
 /** Node's undocumented insides that show which handles a process has, and what Node makes sockets from. */
 import { EventEmitter } from 'node:events'
 import type { Socket, SocketConstructorOpts } from 'node:net'
+import { types } from 'node:util'
 
 /** A handle that the event loop waits for. Most are `net.Socket`s; only the fields used here are listed. */
 export interface ActiveHandle {
@@ -11,6 +12,8 @@ export interface ActiveHandle {
   writableLength?: number
   /** The response of an HTTP server that is under way on this socket. */
   _httpMessage?: unknown
+  /** The libuv handle of this socket; null once the socket is destroyed. */
+  _handle?: object | null
 }
 
 /**
@@ -25,6 +28,11 @@ export function activeHandles(): (ActiveHandle | null)[] | undefined {
 /** Returns whether data is under way on a handle: bytes that wait to be sent, or a response of an HTTP server. */
 export function isBusy({ writableLength = 0, _httpMessage }: ActiveHandle): boolean {
   return writableLength > 0 || Boolean(_httpMessage)
+}
+
+/** Returns the libuv handle of a socket; null once the socket is destroyed, and undefined for what has none. */
+export function nativeHandle({ _handle }: ActiveHandle): object | null | undefined {
+  return _handle
 }
 
 /** Returns the objects that make up an open socket: the socket, its libuv handle, and its HTTP parser if it has one. */
@@ -76,4 +84,17 @@ export function socketOptions(socket: object): object | undefined {
       writableHighWaterMark: 65_536
     } as SocketConstructorOpts)
   })
+}
+
+/**
+ * Returns an iterator like the one over unhandled rejections that Node makes after each round of ticks: of a `SafeMap`,
+ * which only Node's own objects have.
+ *
+ * @returns undefined where an `EventTarget` has no such map
+ */
+export function rejectionsIterator(): object | undefined {
+  const target = new EventTarget() as unknown as Record<symbol, unknown>
+  const values = Object.getOwnPropertySymbols(target).map((key) => target[key])
+  // It does not inherit from `Map`, so that a program which changes that class does not change Node.
+  return values.find((value): value is Map<unknown, unknown> => types.isMap(value))?.entries()
 }
