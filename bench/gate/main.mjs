@@ -22,8 +22,8 @@ const PARTS = {
   connects,
   pulses,
   idle,
-  'wakes-http': () => wakes('http', { latency: 1.62, cpu: 2.08 }),
-  'wakes-tcp': () => wakes('tcp', { latency: 1.6, cpu: 2.08 }),
+  'wakes-http': () => wakes('http', { latency: 1.44, cpu: 1.75 }),
+  'wakes-tcp': () => wakes('tcp', { latency: 1.35, cpu: 1.58 }),
   requests
 }
 const NAMES = /** @type {(keyof typeof PARTS)[]} */ (Object.keys(PARTS))

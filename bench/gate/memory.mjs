@@ -29,9 +29,9 @@ const LEAD = 2
  */
 export async function pulses() {
   const limits = {
-    hold: new Limit({ name: 'hold, ebb / need of net', usual: 0.83, lead: LEAD }),
+    hold: new Limit({ name: 'hold, ebb / need of net', usual: 0.74, lead: LEAD }),
     footprint: new Limit({ name: 'footprint, ebb / net', limit: 0.05, lead: LEAD }),
-    kept: new Limit({ name: 'kept, ebb / need of net', usual: 0.81, lead: LEAD }),
+    kept: new Limit({ name: 'kept, ebb / need of net', usual: 0.76, lead: LEAD }),
     retention: new Limit({ name: 'retention of ebb', limit: 1.05, lead: LEAD }),
     release: new Limit({ name: 'release time of ebb, s', limit: 2, lead: LEAD })
   }
