@@ -4,7 +4,12 @@ import type { EbbError, SystemError } from '../sys/errors.js'
 import type { AddressInfo } from '../sys/sockaddr.js'
 import type { Connection } from './connection.js'
 
-/** Handlers of a listener, shared by all its connections. All are optional and are called without `this`. */
+/**
+ * Handlers of a listener, shared by all its connections. All are optional and are called without `this`.
+ *
+ * No {@link Connection} object is made for `open` and `close` if they are arrow functions without parameters, such as
+ * `() => count++`.
+ */
 export interface Handlers {
   /** Called when a connection was accepted. */
   open?(connection: Connection): void
@@ -48,4 +53,14 @@ export interface Handlers {
    * @param peer address of the peer; undefined if it is gone
    */
   proxyError?(error: EbbError, peer: AddressInfo | undefined): void
+}
+
+/** Begins the text of an arrow function without parameters, which sees no argument: it has no `arguments` either. */
+const WITHOUT_PARAMETERS = /^(?:async\s*)?\(\s*\)\s*=>/
+
+const { toString: textOf } = Function.prototype
+
+/** Whether a handler cannot see what it is called with. False if in doubt. */
+export function ignoresArguments(handler: unknown): boolean {
+  return typeof handler === 'function' && handler.length === 0 && WITHOUT_PARAMETERS.test(textOf.call(handler))
 }

@@ -33,7 +33,7 @@ import { type AddressInfo, formatAddress } from '../sys/sockaddr.js'
 import { closeDescriptor, peerAddress, shutdownBoth, shutdownWrite, takeError } from '../sys/socket.js'
 import { peek, receiveAndDrop, sendAt, sendBytes } from '../sys/transfer.js'
 import { type Connection, ConnectionHandle, type ConnectionHost } from './connection.js'
-import type { Handlers } from './handlers.js'
+import { type Handlers, ignoresArguments } from './handlers.js'
 import { ConnectionIds } from './ids.js'
 import { ListenerMoving, type MovingHost } from './moving.js'
 import {
@@ -82,6 +82,9 @@ export class EpollListener implements Audited, Served, Watcher, AcceptHost, Conn
   onClosed: (() => void) | undefined
 
   readonly #handlers: Handlers
+  /** The handlers `open` and `close` if they ignore what they are called with, see {@link #argumentOf}. */
+  readonly #bareOpen: Handlers['open']
+  readonly #bareClose: Handlers['close']
   /** An unused handle, which keeps the hidden class of handles alive while there are no connections. */
   readonly retained: Retained
   #owner = -1
@@ -111,6 +114,9 @@ export class EpollListener implements Audited, Served, Watcher, AcceptHost, Conn
     this.proxy = proxyProtocolOf(parts.proxyProtocol, (fd, error) => this.#onProxyFailure(fd, error))
     this.reactor = reactor()
     this.#handlers = parts.handlers
+    const { open, close } = parts.handlers
+    if (ignoresArguments(open)) this.#bareOpen = open
+    if (ignoresArguments(close)) this.#bareClose = close
     this.#governor = parts.governor
     this.#firstByteTimeout = parts.firstByteTimeout
     this.#asyncContext = parts.asyncContext
@@ -295,15 +301,24 @@ export class EpollListener implements Audited, Served, Watcher, AcceptHost, Conn
   /** Calls a handler for a connection. */
   #callBack<B>(fd: number, handler: ((connection: Connection, b: B) => void) | undefined, b?: B): void {
     if (handler === undefined) return
-    if (this.#asyncContext) this.scopes.callBack(fd, handler, undefined, this.#connection(fd), b)
-    else runWithoutContext(handler, this.#connection(fd), b as B)
+    if (this.#asyncContext) this.scopes.callBack(fd, handler, undefined, this.#argumentOf(handler, fd), b)
+    else runWithoutContext(handler, this.#argumentOf(handler, fd), b as B)
   }
 
-  #connection(fd: number): Connection {
+  /**
+   * Returns the connection that a handler is called with. None is made for a handler that does not see it: a crowd
+   * would leave two objects for each connection, and their memory would have to be released.
+   */
+  #argumentOf(handler: unknown, fd: number): Connection {
+    if (handler === this.#bareOpen || handler === this.#bareClose) return undefined as unknown as Connection
+    return new ConnectionHandle(this, fd, this.#idOf(fd))
+  }
+
+  #idOf(fd: number): number {
     const serial = this.reactor.serial[fd] as number
     // As a small integer, if it is one, a number is not an object of its own.
     const small = serial | 0
-    return new ConnectionHandle(this, fd, small === serial ? small : serial)
+    return small === serial ? small : serial
   }
 
   // Called by the reactor.
@@ -549,7 +564,8 @@ export class EpollListener implements Audited, Served, Watcher, AcceptHost, Conn
 
   /** Closes a connection and calls the `close` handler. @param error what broke the connection, if anything did */
   #destroy(fd: number, error?: SystemError, close = this.#handlers.close): void {
-    const connection = this.#connection(fd)
+    const id = this.#idOf(fd)
+    const connection = this.#argumentOf(close, fd)
     const state = this.reactor.state[fd] as number
     if ((state & BLOCKED) !== 0) this.queues.delete(fd)
     if ((state & FAILED) !== 0) this.#failures.delete(fd)
@@ -558,14 +574,14 @@ export class EpollListener implements Audited, Served, Watcher, AcceptHost, Conn
     this.silent?.remove(fd)
     this.#keeper?.leaving(fd)
     this.reactor.close(fd)
-    this.#onGone(connection.id)
+    this.#onGone(id)
     if (close === undefined || (state & HEADER) !== 0) this.scopes.end(fd)
     else if (this.#asyncContext) {
-      const id = this.scopes.id(fd)
+      const asyncId = this.scopes.id(fd)
       this.scopes.end(fd)
-      this.scopes.run(id, close, undefined, connection, error)
+      this.scopes.run(asyncId, close, undefined, connection, error)
     } else runWithoutContext(close, connection, error)
-    if (this.attachments.bytes > 0) this.attachments.delete(connection.id)
+    if (this.attachments.bytes > 0) this.attachments.delete(id)
     this.#finishIfEmpty()
   }
 
