@@ -11,13 +11,14 @@ export interface ProbeOptions {
   every: number
   /** Minimum interval between two reads of `smaps_rollup`. Longer if a read takes long. */
   smapsEvery: number
-  /** Share of CPU time that reading `smaps_rollup` may take. Above it, reads are less frequent. Default: 0.01. */
+  /** Share of CPU time that reading `smaps_rollup` may take. Above it, reads are less frequent. Default: 0.005. */
   smapsShare?: number
   /** Called with notes for the reader of the recording. */
   onNote: (note: NoteMark) => void
 }
 
-const SMAPS_SHARE = 0.01
+/** While the kernel reads it, the process waits if it maps memory, so this bounds what a watched server loses. */
+const SMAPS_SHARE = 0.005
 
 /**
  * Samples a process. Reads `status` each time and `smaps_rollup` rarely, because the kernel walks the page tables for
