@@ -4,7 +4,8 @@ import { readUnixTable } from './proc-net.js'
 
 const NAME = /^@ebb-inside-(\d+)$/
 /** The module in a command line or in `NODE_OPTIONS`: by its name, or by the path of its file. */
-const MODULE = /\bebb\/(?:dist\/(?:cjs\/)?)?auto\b/
+const MODULE = /(?:^|[\0\s"'=/])ebb\/(?:auto|dist\/(?:cjs\/)?auto\.js)(?=$|[\0\s"'])/
+const NODE_OPTIONS = /(?:^|\0)NODE_OPTIONS=([^\0]*)/
 
 /** Returns the process id in the name of an inside socket, as its process sees it; null for any other name. */
 export function insidePid(name: string): number | null {
@@ -22,7 +23,11 @@ export function innerPidOf(pid: number): number {
  * own network namespace, or its command line or `NODE_OPTIONS` names the module.
  */
 export function loadsAuto(pid: number): boolean {
-  return hasInsideSocket(pid) || ['cmdline', 'environ'].some((name) => MODULE.test(readAll(`/proc/${pid}/${name}`)))
+  const [command, environment] = ['cmdline', 'environ'].map((name) => readAll(`/proc/${pid}/${name}`)) as [
+    string,
+    string
+  ]
+  return hasInsideSocket(pid) || MODULE.test(command) || MODULE.test(NODE_OPTIONS.exec(environment)?.[1] ?? '')
 }
 
 function hasInsideSocket(pid: number): boolean {
