@@ -67,6 +67,9 @@ test('returns nulls, not an error, for a process that does not exist', async () 
 test.each([
   [['node', '/srv/app/server.js'], 'node server.js'],
   [['/usr/bin/node', '--inspect', 'x.js', '--port', '1'], 'node x.js'],
+  [['/usr/bin/nodejs', 'x.js'], 'nodejs x.js'],
+  [['node-22', '-r', 'ebb/auto', 'x.js'], 'node-22 x.js'],
+  [['node_exporter', 'x.js'], 'node_exporter'],
   [['deno', 'run', '-A', 'x.ts'], 'deno x.ts'],
   [['python3.11', 'serve.py'], 'python3.11 serve.py'],
   [['/usr/sbin/server', 'config'], 'server'],

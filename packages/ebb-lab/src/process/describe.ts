@@ -33,6 +33,8 @@ const ASKED = new Set(['node', 'bun', 'deno'])
 
 /** Runtimes known by the name of their executable, with or without a version in it (`python3.11`). */
 const KNOWN: [RegExp, string][] = [
+  // Debian has nodejs, and versions side by side have node22 or node-22.
+  [/^node(?:js)?[-\d.]*$/, 'node'],
   [/^python[\d.]*$/, 'python'],
   [/^ruby[\d.]*$/, 'ruby'],
   [/^perl[\d.]*$/, 'perl'],
