@@ -234,7 +234,7 @@ test.each(alone)('%s', async (command) => {
     await ran.said(/(Listening on|"listening")/)
     ran.kill('SIGTERM')
   }
-  if (command.includes(' --serve')) {
+  if (command.includes(' --serve') || (name === 'top' && command.includes(' --live'))) {
     await ran.said(/until Ctrl-C/)
     ran.kill('SIGINT')
   }

@@ -146,15 +146,15 @@ export const CLOSE = 0x88
 
 /** Resolves when the process has read all that a raw client has sent. */
 export async function isRead(member: Member, socket: Socket): Promise<void> {
-  await eventually(() => member.value(`unread(${socket.localPort})`)).toBe(0)
+  await eventually(() => member.value(`unread(${socket.remotePort}, ${socket.localPort})`)).toBe(0)
 }
 
-/** Tells how many bytes the kernel holds for the connection of a client's port. */
+/** Tells how many bytes the kernel holds for a connection. Other servers may have one from the same client port. */
 export const UNREAD = `
-  const unread = (port) => {
-    const hex = port.toString(16).toUpperCase().padStart(4, '0')
+  const unread = (...ports) => {
+    const [server, client] = ports.map((port) => ':' + port.toString(16).toUpperCase().padStart(4, '0'))
     const rows = fs.readFileSync('/proc/net/tcp', 'utf8').split('\\n').map((row) => row.trim().split(/ +/))
-    const row = rows.find(([, , remote]) => remote?.endsWith(':' + hex))
+    const row = rows.find(([, local, remote]) => local?.endsWith(server) && remote?.endsWith(client))
     return row === undefined ? -1 : Number.parseInt(row[4].split(':')[1], 16)
   }
 `

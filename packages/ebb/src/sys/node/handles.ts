@@ -30,9 +30,12 @@ export function isBusy({ writableLength = 0, _httpMessage }: ActiveHandle): bool
   return writableLength > 0 || Boolean(_httpMessage)
 }
 
-/** Returns the libuv handle of a socket; null once the socket is destroyed, and undefined for what has none. */
-export function nativeHandle({ _handle }: ActiveHandle): object | null | undefined {
-  return _handle
+/**
+ * Returns the libuv handle of a socket; null once the socket is destroyed, and undefined for what has none. Reads own
+ * properties only: `_handle` of a UDP socket is an accessor of its prototype, which prints a deprecation warning.
+ */
+export function nativeHandle(handle: ActiveHandle): object | null | undefined {
+  return Object.hasOwn(handle, '_handle') ? handle._handle : undefined
 }
 
 /** Returns the objects that make up an open socket: the socket, its libuv handle, and its HTTP parser if it has one. */
