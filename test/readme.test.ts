@@ -234,8 +234,9 @@ test.each(alone)('%s', async (command) => {
     await ran.said(/(Listening on|"listening")/)
     ran.kill('SIGTERM')
   }
+  // Pages that are served until Ctrl-C.
   if (command.includes(' --serve') || (name === 'top' && command.includes(' --live'))) {
-    await ran.said(/until Ctrl-C/)
+    await ran.said(/until Ctrl-C|^Live page at /m)
     ran.kill('SIGINT')
   }
   const { code, stderr } = await ran.ended
