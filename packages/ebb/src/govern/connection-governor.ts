@@ -32,7 +32,7 @@ export interface GovernorOptions {
   /** Smallest number of clients that counts as a crowd: fewer are not worth a release. Default: 100. */
   least?: number
   /**
-   * Bytes of anonymous memory above what the last release left from which on a release is worth it. Default: 1,000,000.
+   * Bytes of anonymous memory above what the last release left from which on a release is worth it. Default: 400,000.
    */
   worth?: number
   /** Called with the figures of each release that this governor makes. */
@@ -87,7 +87,7 @@ export class ConnectionGovernor {
   constructor(options: GovernorOptions = {}) {
     checkObject(options, 'options of a governor')
     warnOfUnknown(options, NAMES, 'Governor')
-    const { budget = 0.01, least = 100, worth = 1_000_000, onRelease } = options
+    const { budget = 0.01, least = 100, worth = 400_000, onRelease } = options
     checkBudget(budget)
     checkFromZero(least, 'least', 'clients')
     checkFromZero(worth, 'worth', 'bytes')

@@ -192,7 +192,7 @@ export function startListening(listener: EpollListener, options: SocketOptions):
 
 function makeListener(options: ListenerOptions, handlers: Handlers, caller: string): EpollListener {
   checkHandlers(handlers, caller)
-  tuneAllocator({ timer: true })
+  tuneAllocator({ timer: true, isSmall: true })
   const governor = toGovernor(options.giveBack)
   const { firstByteTimeout: silence = false, asyncContext = true, attachmentLimit = ATTACHMENT_LIMIT } = options
   const firstByteTimeout = silence === false ? 0 : milliseconds(silence, 'firstByteTimeout')

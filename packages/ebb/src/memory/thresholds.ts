@@ -25,6 +25,11 @@ import { allocator } from './allocator.js'
 /** Returns freed memory at once. */
 const LOW: MallocThresholds = { trim: 128 * 1024, topPad: 64 * 1024, mmap: 4 * 1024 * 1024 }
 /**
+ * Returns the ends of small heaps, too. V8's threads have four, and `malloc_trim` leaves up to 128 KB at the end of
+ * each. That is a share of the memory of a server of `listen()`, which allocates little.
+ */
+const LOWEST: MallocThresholds = { ...LOW, trim: 32 * 1024, topPad: 0 }
+/**
  * Keeps freed memory for the next allocation. These are the highest values to which glibc itself raises its thresholds.
  */
 const HIGH: MallocThresholds = { trim: 64 * 1024 * 1024, topPad: 128 * 1024, mmap: 32 * 1024 * 1024 }
@@ -57,6 +62,9 @@ const isSetByUser =
   Object.keys(process.env).some((name) => /^MALLOC_(TRIM_THRESHOLD|MMAP_THRESHOLD|TOP_PAD)_$/.test(name)) ||
   /glibc\.malloc\.(trim_threshold|mmap_threshold|top_pad)/.test(process.env.GLIBC_TUNABLES ?? '')
 
+/** The thresholds that return freed memory at once, for this program. */
+let low = LOW
+/** Those that are set; undefined before {@link tuneAllocator}. */
 let thresholds: MallocThresholds | undefined
 let timer: NodeJS.Timeout | undefined
 /** Whether the ends of heaps may hold memory that the low thresholds would have returned. */
@@ -85,12 +93,13 @@ let highestCpu = 0
  * Makes glibc return freed memory at once, as long as that is cheap. Does nothing with another allocator.
  *
  * @param how `timer`: counts page faults once a second with a timer that does not hold the process open. Without it,
- *   the caller calls {@link watchFaults}.
+ *   the caller calls {@link watchFaults}. `isSmall`: the caller allocates little. Counts until another caller does not.
  */
-export function tuneAllocator(how: { timer: boolean }): void {
+export function tuneAllocator(how: { timer: boolean; isSmall?: boolean }): void {
   if (isSetByUser || allocator().name !== 'glibc') return
   if (how.timer) timer ??= outside(() => setInterval(checkFaults, INTERVAL)).unref()
-  if (thresholds === undefined) set(LOW)
+  if (thresholds === undefined || how.isSmall !== true) low = how.isSmall === true ? LOWEST : LOW
+  if (thresholds !== HIGH && thresholds !== low) set(low)
 }
 
 /**
@@ -103,7 +112,7 @@ export function watchFaults(): void {
 
 /** Makes glibc return freed memory at once again. Called when a release begins. */
 export function returnAtOnce(): void {
-  if (thresholds === HIGH) set(LOW)
+  if (thresholds === HIGH) set(low)
 }
 
 /**
@@ -128,7 +137,7 @@ function checkFaults(): void {
   const cpu = (cpuMs - cpuThen) * perSecond
   // Faults by which the process has grown do not count.
   const again = (faults - faultsThen - Math.max(0, held - heldThen) / pageSize()) * perSecond
-  if (thresholds === LOW) {
+  if (thresholds === low) {
     if (again > MANY_FAULTS && now >= notBefore) raise(again / cpu, now)
     return
   }
@@ -140,7 +149,7 @@ function checkFaults(): void {
   const isUseless = windows > 1 && !isQuiet && again > HELPFUL_SHARE * faultsBefore * cpu
   if (isUseless) notBefore = now + PAUSE_AFTER_USELESS
   else if (quietWindows < QUIET_WINDOWS && now - raisedAt <= LONGEST_HIGH) return
-  set(LOW)
+  set(low)
   void returnRetained()
 }
 

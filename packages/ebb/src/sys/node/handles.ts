@@ -31,11 +31,12 @@ export function isBusy({ writableLength = 0, _httpMessage }: ActiveHandle): bool
 }
 
 /**
- * Returns the libuv handle of a socket; null once the socket is destroyed, and undefined for what has none. Reads own
- * properties only: `_handle` of a UDP socket is an accessor of its prototype, which prints a deprecation warning.
+ * Returns the libuv handle of a TCP or Unix socket; null once the socket is destroyed, and undefined for what is none.
+ * `_handle` of a UDP socket prints a deprecation warning when it is read.
  */
 export function nativeHandle(handle: ActiveHandle): object | null | undefined {
-  return Object.hasOwn(handle, '_handle') ? handle._handle : undefined
+  const isSocket: boolean = handle instanceof process.getBuiltinModule('node:net').Socket
+  return isSocket ? handle._handle : undefined
 }
 
 /** Returns the objects that make up an open socket: the socket, its libuv handle, and its HTTP parser if it has one. */
