@@ -451,6 +451,29 @@ describe('a listener that waits for the end of its socket, when the connection i
   })
 })
 
+describe('a method that the program has put on a socket itself', () => {
+  test('emit() sees the close of each parked socket, also of the first one of the server', async () => {
+    const seen: string[][] = []
+    const server = await listening(
+      createServer({ idle: IDLE }, (socket) => {
+        const events: string[] = []
+        seen.push(events)
+        const { emit } = socket
+        socket.emit = (...args: [event: string, ...unknown[]]) => {
+          events.push(args[0])
+          return Reflect.apply(emit, socket, args)
+        }
+        socket.on('data', (bytes) => socket.write(bytes))
+      })
+    )
+    for (let parked = 1; parked <= 2; parked++) {
+      await expectEcho(await client(server))
+      await stats(server, { parked, awake: 0 })
+    }
+    await eventually(() => expect(seen.map((events) => events.at(-1))).toEqual(['close', 'close']))
+  })
+})
+
 describe('a write to a detached socket', () => {
   test('is sent, and does not wake the connection', async () => {
     const { server, woken } = await echo()

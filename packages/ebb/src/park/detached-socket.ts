@@ -35,10 +35,17 @@ export function forwardDetached(socket: Socket, kind: DetachedKind, keepsClass =
     prototype = detachedPrototype(base, kind)
     prototypes[kind].set(base, prototype)
   }
-  if (keepsClass) Object.defineProperties(socket, Object.getOwnPropertyDescriptors(prototype))
+  if (keepsClass) addMethods(socket, prototype)
   else Object.setPrototypeOf(socket, prototype)
   // Those that the application has put on the socket itself.
   for (const name of FORWARDED) if (Object.hasOwn(socket, name)) Object.assign(socket, { [name]: METHODS[name] })
+}
+
+/** Gives a socket the methods of a prototype, except those that it has itself: the application's `emit()` stays. */
+function addMethods(socket: Socket, prototype: Socket): void {
+  for (const [name, method] of Object.entries(Object.getOwnPropertyDescriptors(prototype))) {
+    if (!Object.hasOwn(socket, name)) Object.defineProperty(socket, name, method)
+  }
 }
 
 /** The prototypes of detached sockets, by the prototype that a socket had before. */
