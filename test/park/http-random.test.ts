@@ -63,6 +63,9 @@ const message: fc.Arbitrary<Message> = fc.oneof(
 /** Time (ms) after which a connection that has not ended is considered lost. */
 const PATIENCE = 10_000
 
+/** Turns of the event loop in which the server reads and answers all that was sent. */
+const TURNS = 100
+
 /** How a stream of messages ends. */
 const last = fc.constantFrom(
   '',
@@ -161,6 +164,8 @@ async function perform(stage: Stage, { bytes, last, cuts, joined, from }: Script
   else {
     void client.send(bytes.slice(at))
     await pause(3 * IDLE)
+    // After a stop of the event loop, the pause is over before anything was read.
+    for (let i = 0; i < TURNS; i++) await turn()
     if (joined) client.fin(last)
     else void client.send(last)
     await pause(3 * IDLE)
