@@ -9,7 +9,8 @@ const CHANNELS = ['http.server.request.start', 'http.server.response.created']
 
 /**
  * Has `http` make a request and a response, as for a client: they have the hidden classes of those of any server.
- * Nothing else sees them. No connection and no descriptor is used, and the response is not finished.
+ * No server and no application sees them, but a tool that replaces `emit()` of all requests or responses does, once for
+ * each parked server. No connection and no descriptor is used, and the response is not finished.
  *
  * @returns an empty list if somebody listens to requests of all servers, and if Node does not work as expected
  */
